@@ -1,0 +1,28 @@
+"""Errors a person can act on: the command line prints them as one line, without a traceback.
+
+TidecastError
+├── SettingsError    a setting is impossible, misspelt, or contradicts what the panel remembers
+├── SourceError      the price source cannot be opened or understood
+├── WarehouseError   a table would break its own rules, or cannot be read or written
+└── Busy             another run holds the state folder
+"""
+
+
+class TidecastError(Exception):
+    """What must hold, what was found and what to do, in one line."""
+
+
+class SettingsError(TidecastError):
+    """A setting is impossible, misspelt, or contradicts what the panel remembers."""
+
+
+class SourceError(TidecastError):
+    """The price source cannot be opened or understood."""
+
+
+class WarehouseError(TidecastError):
+    """A table would break its own rules, or cannot be read or written."""
+
+
+class Busy(TidecastError):
+    """Another run holds the state folder. The command line exits with 75 (EX_TEMPFAIL)."""

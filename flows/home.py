@@ -1,0 +1,158 @@
+"""The state folder: one folder holds one panel, its tables, models, reports and the lock that lets one run in at a time."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from flows.errors import Busy, SettingsError
+
+NAME = ".tidecast"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where everything of one panel lies. Nothing is written before :meth:`make`.
+
+    Parameters
+    ----------
+    path : Path
+        The folder, absolute.
+    created : bool
+        True when the folder was not there and is to be made.
+    """
+
+    path: Path
+    created: bool = False
+
+    @property
+    def warehouse_uri(self) -> str:
+        return str(self.path / "warehouse")
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.path / "mlflow.db"
+
+    @property
+    def mlartifacts(self) -> Path:
+        return self.path / "mlartifacts"
+
+    @property
+    def prefect(self) -> Path:
+        return self.path / "prefect"
+
+    @property
+    def reports(self) -> Path:
+        return self.path / "reports"
+
+    @property
+    def panel_file(self) -> Path:
+        return self.path / "panel.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    def make(self) -> "Home":
+        """Make the folder, with a .gitignore of its own, if it is not there yet."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            ignore = self.path / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+        except OSError as error:
+            raise SettingsError(
+                f"The state folder {self.path} must be writable: {error.strerror}. Choose another with --home."
+            ) from error
+        return self
+
+
+def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
+    """The state folder: as given, else ``TIDECAST_HOME``, else the nearest ``.tidecast`` upwards, else one to make here.
+
+    Parameters
+    ----------
+    given : str or None
+        The value of ``--home``.
+    environ : mapping
+        The environment variables.
+    cwd : Path
+        The folder the command was called in.
+
+    Raises
+    ------
+    SettingsError
+        The place is taken by something that is not a folder.
+    """
+    cwd = cwd.absolute()
+    wanted = given or environ.get("TIDECAST_HOME")
+    if wanted:
+        path = Path(os.path.normpath(cwd / Path(wanted).expanduser()))
+    else:
+        path = next((up / NAME for up in (cwd, *cwd.parents) if (up / NAME).is_dir()), cwd / NAME)
+    if path.exists() and not path.is_dir():
+        raise SettingsError(f"The state folder must be a folder, but {path} is a file. Choose another with --home.")
+    return Home(path, created=not path.exists())
+
+
+@contextmanager
+def hold(home: Home, what: str) -> Iterator[None]:
+    """Hold the state folder, alone, while the block runs.
+
+    The lock is the operating system's: the kernel releases it when the process ends, however it ends. Who holds it is
+    written beside it for the message only, and decides nothing: after a kill that note is stale and the lock is free.
+
+    Parameters
+    ----------
+    home : Home
+        The state folder.
+    what : str
+        What the holder does, for the second one to read: "tidecast run".
+
+    Raises
+    ------
+    Busy
+        Another run holds the folder; the message names its process, what it does and since when.
+    """
+    home.make()
+    note = home.path / "lock.json"
+    lock = FileLock(home.lock_file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Busy(_who_holds(home, note)) from None
+    try:
+        since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        note.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}))
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _who_holds(home: Home, note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text())
+        who = f"{holder['what']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        here = holder["host"] == socket.gethostname()
+    except (OSError, ValueError, KeyError):
+        who, here = "", False
+    if not who or (here and not _alive(holder["pid"])):  # the holder has only just taken the lock; its note comes next
+        who = "one that has just started"
+    return f"One run at a time on {home.path}: it is held by {who}. Wait for it to end, then run again."
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
