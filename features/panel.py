@@ -1,0 +1,203 @@
+"""Panels: what their columns mean, and one clear error for whatever is wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frame: TypeAlias = "pl.DataFrame | pd.DataFrame"
+"""A panel as it comes in and goes out: polars (eager) or pandas."""
+
+MAX_PAUSE = timedelta(days=100)
+"""A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
+
+
+@dataclass(frozen=True)
+class PanelSchema:
+    """What a panel's columns mean.
+
+    Parameters
+    ----------
+    positive : bool, default=True
+        Prices are above zero and move by log returns. False: prices may be zero or negative, and every series
+        moves by differences, always.
+    calendar : str, optional
+        Name of the sessions, see `get_calendar`. None: inferred from the training rows.
+    covariates : tuple of str, default=()
+        Past covariates: further columns handed to the network as they are.
+
+    Examples
+    --------
+    >>> PanelSchema(calendar="TARGET").positive
+    True
+    """
+
+    positive: bool = True
+    calendar: str | None = None
+    covariates: tuple[str, ...] = ()
+
+
+def to_polars(panel: Frame) -> pl.DataFrame:
+    """The panel as an eager polars frame; a pandas index is dropped, its NaN become null.
+
+    Raises
+    ------
+    TypeError
+        For a LazyFrame and for anything that is neither a polars nor a pandas frame.
+    """
+    if isinstance(panel, pl.DataFrame):
+        return panel
+    if isinstance(panel, pl.LazyFrame):
+        raise TypeError("A panel must be an eager frame, got a polars LazyFrame. Call .collect() on it first.")
+    if is_pandas(panel):
+        return pl.from_pandas(panel)
+    raise TypeError(f"A panel must be a polars or pandas DataFrame, got {type(panel).__name__}.")
+
+
+def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:
+    """`frame` in the kind of `panel`: pandas when that is pandas, else polars."""
+    return frame.to_pandas() if is_pandas(panel) else frame
+
+
+def is_pandas(frame: object) -> bool:
+    """Whether this is a pandas DataFrame (asked without importing pandas, which takes a while)."""
+    kind = type(frame)
+    return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+
+
+def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
+    """The panel as sorted polars, every column kept, rows without a target dropped.
+
+    `time` comes back as Date when every row lies at midnight (the normal, daily case), else as Datetime in UTC without
+    zone. Times with a zone are read in the zone of the schema's calendar, without one in their own.
+    The input is left as it is.
+
+    Parameters
+    ----------
+    panel : polars or pandas DataFrame
+        Columns `series_id`, `time`, the target; optional others.
+    schema : PanelSchema, optional
+        Defaults to ``PanelSchema()``.
+    target : str, default="close"
+        The column to forecast.
+
+    Returns
+    -------
+    polars.DataFrame
+        Sorted by `series_id` and `time`, with the target and the covariates as Float64.
+
+    Raises
+    ------
+    ValueError
+        Naming the column or series, for a missing column, a wrong type, an empty panel, rows that occur twice,
+        infinite values, and prices at or below zero when the schema says that they are positive.
+    TypeError
+        When `panel` is not an eager frame.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> rows = {"series_id": ["b", "a"], "time": [date(2024, 1, 2)] * 2, "close": [2, 1]}
+    >>> check_panel(pl.DataFrame(rows))["close"].to_list()
+    [1.0, 2.0]
+    """
+    return check_rows(panel, schema, target).filter(pl.col(target).is_not_null())
+
+
+def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
+    """As `check_panel`, but rows without a target stay."""
+    schema = schema or PanelSchema()
+    frame = to_polars(panel)
+    check_columns(frame, ["series_id", "time", target, *schema.covariates])
+    if frame.is_empty():
+        raise ValueError("A panel must have at least one row, got none.")
+    for column in ("series_id", "time"):
+        if missing := frame[column].null_count():
+            raise ValueError(f"{column!r} must be known in every row, it is missing in {missing}. Drop these rows.")
+    frame = frame.with_columns(
+        _names(frame["series_id"]),
+        _sessions(frame["time"], schema.calendar),
+        *(_numbers(frame[column]) for column in (target, *schema.covariates)),
+    ).sort("series_id", "time")
+    same = (pl.col("series_id") == pl.col("series_id").shift()) & (pl.col("time") == pl.col("time").shift())
+    _refuse(frame.filter(same), "series_id and time must be unique, found twice", "Keep one row of each.")
+    for column in (target, *schema.covariates):
+        infinite = frame.filter(pl.col(column).is_infinite())
+        _refuse(infinite, f"{column!r} must be finite, found infinite", "Drop the rows.")
+    if schema.positive:
+        advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
+        _refuse(frame.filter(pl.col(target) <= 0), f"{target!r} must be above 0, found 0 or less", advice)
+    return frame
+
+
+def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
+    """Raise ValueError naming the first column that is missing, and the one that was probably meant."""
+    for column in needed:
+        if column in frame.columns:
+            continue
+        by_lower = {name.lower(): name for name in reversed(frame.columns)}
+        near = get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)
+        hint = f"Did you mean {by_lower[near[0]]!r}? Rename it to {column!r}." if near else f"Rename one to {column!r}."
+        raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
+
+
+def breaks() -> pl.Expr:
+    """Per row of a sorted panel: how often its series has paused for more than `MAX_PAUSE` so far (0, 1, …).
+
+    Use it per series: ``breaks().over("series_id")``.
+    """
+    return (pl.col("time").diff() > MAX_PAUSE).fill_null(False).cast(pl.Int32).cum_sum()
+
+
+def shorten(names: Sequence[object], most: int = 5) -> str:
+    """The first few names, quoted, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def _refuse(rows: pl.DataFrame, what: str, advice: str) -> None:
+    if rows.is_empty():
+        return
+    series = rows["series_id"].unique(maintain_order=True).to_list()
+    first = f"first {rows['series_id'][0]!r} at {rows['time'][0]}"
+    raise ValueError(f"{what}: {rows.height} rows of {len(series)} series ({shorten(series)}), {first}. {advice}")
+
+
+def _names(values: pl.Series) -> pl.Series:
+    if values.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return values.cast(pl.String)
+    if values.dtype.is_integer():
+        return values
+    raise ValueError(f"'series_id' must hold text or integers, got {values.dtype}. Cast it, e.g. to strings.")
+
+
+def _numbers(values: pl.Series) -> pl.Series:
+    if not values.dtype.is_numeric() and values.dtype != pl.Null:
+        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with .cast(pl.Float64).")
+    return values.cast(pl.Float64).fill_nan(None)
+
+
+def _sessions(times: pl.Series, calendar: str | None) -> pl.Series:
+    kind = times.dtype
+    if kind == pl.Date:
+        return times
+    if not isinstance(kind, pl.Datetime):
+        raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with .str.to_date().")
+    local = times
+    if kind.time_zone is not None:
+        if calendar is not None:
+            from features.calendar import get_calendar
+
+            local = times.dt.convert_time_zone(get_calendar(calendar).time_zone)
+        local = local.dt.replace_time_zone(None)
+        times = times.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    days = local.cast(pl.Date)
+    return days if (days.cast(local.dtype) == local).all() else times.cast(pl.Datetime("us"))

@@ -1,0 +1,68 @@
+"""Exponentially weighted volatility, the yardstick of every forecast."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from features.panel import breaks
+
+DECAY = 0.94
+"""λ, the daily decay of RiskMetrics."""
+
+PEG_WINDOW = 63
+"""Changes looked at when asking whether a series is pegged: three months."""
+
+
+def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool = True) -> pl.DataFrame:
+    """Add the columns `change`, `volatility` and `pegged` to a sorted panel.
+
+    - `change`: log return from the row before, as a decimal (difference in price units when not `positive`); null on
+      the first row of a series and after a break.
+    - `volatility`: σ of one change, exponentially weighted with the row's own change included and bias corrected:
+      n ← λn + r², d ← λd + 1, σ = √(n/d), afresh after a break. Null before the first change, 0 while all are 0.
+    - `pegged`: no volatility, or fewer than half of the last 63 changes (of those there are) differ from 0.
+
+    A row without a target has no change and no volatility, and is pegged; the others are as if it were not there.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        Sorted by `series_id` and `time`, as `check_panel` gives it.
+    target : str, default="close"
+        Column of prices.
+    positive : bool, default=True
+        Whether prices move by log returns rather than differences.
+
+    References
+    ----------
+    J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
+    start-up bias.
+    """
+    return add_volatility(with_stretches(panel, target), target, positive).drop("_stretch")
+
+
+def add_volatility(rows: pl.DataFrame, target: str, positive: bool) -> pl.DataFrame:
+    """As `with_volatility`, for rows that have their `_stretch` and keep it."""
+    level = pl.col(target).log() if positive else pl.col(target)
+    change, square = pl.col("change"), pl.col("change") ** 2
+    moved = (change != 0).cast(pl.Float64)
+    return (
+        rows.with_columns(change=level.diff().over("_stretch"))
+        .with_columns(
+            volatility=square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).sqrt().over("_stretch"),
+            _moved=moved.rolling_mean(PEG_WINDOW, min_samples=1).over("_stretch"),
+        )
+        .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("_moved") >= 0.5)).fill_null(False))
+        .drop("_moved")
+    )
+
+
+def with_stretches(panel: pl.DataFrame, target: str) -> pl.DataFrame:
+    """Add `_stretch` to a sorted panel: a number per piece of a series between two breaks.
+
+    Expressions over it never look across a series, a break, or onto rows without a target, which are stretches of
+    their own.
+    """
+    known = pl.col(target).is_not_null()
+    part = pl.struct("series_id", known.alias("known"), breaks().over("series_id", known).alias("break"))
+    return panel.with_columns(_stretch=part.rank("dense"))
