@@ -1,0 +1,118 @@
+"""The forecasts any network has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from features.panel import PanelSchema
+from forecasting.base import PanelForecaster
+from forecasting.quantiles import DEFAULT_QUANTILES
+from forecasting.rows import PanelRows
+from forecasting.settings import check_whole
+
+
+class RandomWalk(PanelForecaster):
+    """The last price, and a spread that breathes with the volatility: what everything is measured against.
+
+    Equal, to rounding, to a network that was never trained (``max_epochs=0``).
+
+    Parameters
+    ----------
+    horizon : int, default=5
+        Sessions to forecast.
+    lookback : int, default=64
+        Rows a series needs before its first forecast.
+    quantiles : sequence of float
+        Levels between 0 and 1; 0.5 is always among them.
+    target : str, default="close"
+        The column to forecast.
+    schema : PanelSchema, optional
+        What the panel's columns mean.
+
+    Attributes
+    ----------
+    fit_end_ : date or datetime
+        Time of the last training row.
+    quantiles_ : tuple of float
+    skipped_ : tuple
+        Series without a forecast from their last row: fewer than `lookback` rows since their start or last long pause.
+
+    Examples
+    --------
+    >>> import numpy as np, polars as pl
+    >>> times = pl.date_range(pl.date(2020, 1, 1), pl.date(2021, 12, 31), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(times))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": times, "close": np.exp(steps.cumsum())})
+    >>> table = RandomWalk(horizon=2).fit(prices).predict()
+    >>> bool((table["forecast"] == prices["close"][-1]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        horizon: int = 5,
+        lookback: int = 64,
+        quantiles: Sequence[float] = DEFAULT_QUANTILES,
+        target: str = "close",
+        schema: PanelSchema | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.lookback = lookback
+        self.quantiles = quantiles
+        self.target = target
+        self.schema = schema
+
+
+class Drift(RandomWalk):
+    """The random walk plus the mean change of the series so far, per step (Hyndman and Athanasopoulos 2021, §5.2).
+
+    Parameters
+    ----------
+    horizon, lookback, quantiles, target, schema
+        As for `RandomWalk`.
+    """
+
+    def _centre(self, rows: PanelRows, at: Tensor) -> Tensor:
+        first = rows.first[at]
+        sessions = (rows.session[at] - rows.session[first]).clamp(min=1)
+        drift = (rows.level[at] - rows.level[first]) / sessions
+        return drift.unsqueeze(-1) * torch.arange(1, self.horizon + 1)
+
+
+class SeasonalNaive(RandomWalk):
+    """The last price of the same season, repeated (Hyndman and Athanasopoulos 2021, §5.2).
+
+    Parameters
+    ----------
+    horizon, lookback, quantiles, target, schema
+        As for `RandomWalk`.
+    season : int, default=5
+        Rows in a season: 5 for daily prices of a working week.
+    """
+
+    def __init__(
+        self,
+        horizon: int = 5,
+        lookback: int = 64,
+        quantiles: Sequence[float] = DEFAULT_QUANTILES,
+        target: str = "close",
+        schema: PanelSchema | None = None,
+        season: int = 5,
+    ) -> None:
+        super().__init__(horizon, lookback, quantiles, target, schema)
+        self.season = season
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_whole("season", self.season, at_least=1)
+
+    def _centre(self, rows: PanelRows, at: Tensor) -> Tensor:
+        steps = torch.arange(self.horizon)
+        back = self.season - 1 - steps % self.season  # rows before the origin
+        same_season = torch.maximum(at.unsqueeze(-1) - back, rows.first[at].unsqueeze(-1))
+        return rows.level[same_season] - rows.level[at].unsqueeze(-1)
+
+

@@ -1,0 +1,140 @@
+"""Forecasters as JSON and safetensors: readable, exact, no pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from safetensors.torch import load_file, save_file
+from sklearn.base import BaseEstimator
+
+from features.calendar import get_calendar
+from features.panel import PanelSchema
+
+if TYPE_CHECKING:
+    from forecasting.base import PanelForecaster
+
+FORMAT = 1  # of model.json; a newer number means a newer Tidecast wrote it
+CODE = "class"
+
+
+def encode(value: Any) -> Any:
+    """A value as JSON holds it: estimators and dataclasses by class and settings."""
+    if isinstance(value, BaseEstimator):
+        return {CODE: _name_of(type(value)), "settings": encode(value.get_params(deep=False))}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        settings = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {CODE: _name_of(type(value)), "settings": encode(settings)}
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [encode(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"A setting must be a number, text, list, estimator or dataclass to be saved, got {type(value).__name__}: "
+        f"{value!r}. Give random_state as a whole number, features as a transformer."
+    )
+
+
+def decode(value: Any) -> Any:
+    """The inverse of `encode`; lists come back as tuples."""
+    if isinstance(value, dict) and set(value) == {CODE, "settings"}:
+        return _class_of(value[CODE])(**{name: decode(item) for name, item in value["settings"].items()})
+    if isinstance(value, dict):
+        return {key: decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(decode(item) for item in value)
+    return value
+
+
+def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
+    """Write a fitted forecaster into the folder `path`, made where missing."""
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(model, "fit_end_")
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = model._last.keys
+    description = {
+        "format": FORMAT,
+        "recipe": encode(model),
+        "fit_end": model.fit_end_.isoformat(),
+        "calendar": model.calendar_.name,
+        "kind": model._kind,
+        "series_id": keys["series_id"].to_list(),
+        "time": [time.isoformat() for time in keys["time"]],
+        "skipped": list(model.skipped_),
+        "inputs": getattr(model, "inputs_", []),
+        "learning_curve": model.learning_curve_.to_dicts() if hasattr(model, "learning_curve_") else [],
+    }
+    save_file({name: value.contiguous() for name, value in model._learned().items()}, folder / "weights.safetensors")
+    (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
+    """Read any forecaster that `save` wrote; its class comes from the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder holds no forecaster.
+    ValueError
+        When a newer Tidecast wrote it, or a class named in it is no forecaster, transformer or schema.
+    """
+    folder = Path(path)
+    if not (folder / "model.json").is_file():
+        raise FileNotFoundError(f"{folder} must hold model.json and weights.safetensors; found no model.json there.")
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if description["format"] > FORMAT:
+        raise ValueError(
+            f"{folder} was written in format {description['format']}; this Tidecast reads up to {FORMAT}. Upgrade it."
+        )
+    model: PanelForecaster = decode(description["recipe"])
+    from forecasting.quantiles import check_quantiles
+
+    model._schema = model.schema or PanelSchema()
+    model.quantiles_ = check_quantiles(model.quantiles)
+    model.calendar_ = get_calendar(description["calendar"])
+    model._kind = description["kind"]
+    model.skipped_ = tuple(description["skipped"])
+    daily = len(description["fit_end"]) == len("2026-01-01")
+    parse: Any = date.fromisoformat if daily else datetime.fromisoformat
+    model.fit_end_ = parse(description["fit_end"])
+    if description["inputs"]:
+        model.inputs_ = description["inputs"]  # type: ignore[attr-defined]  # networks only
+        model.learning_curve_ = pl.DataFrame(  # type: ignore[attr-defined]
+            description["learning_curve"],
+            schema={"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64},
+        )
+    keys = pl.DataFrame({"series_id": description["series_id"], "time": [parse(t) for t in description["time"]]})
+    model._restore(load_file(folder / "weights.safetensors"), keys)
+    return model
+
+
+def _name_of(kind: type) -> str:
+    if "<" in kind.__qualname__ or kind.__module__ == "__main__":
+        raise ValueError(
+            f"{kind.__qualname__} must live in a module that can be imported to be saved by name; it is defined in "
+            f"{kind.__module__}, inside a function or a script. Move it into a module."
+        )
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _class_of(name: str) -> type:
+    module, _, qualname = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, type) or not (issubclass(found, BaseEstimator) or found is PanelSchema):
+        raise ValueError(f"A saved forecaster may name estimators and PanelSchema only, found {name!r}.")
+    return found

@@ -1,0 +1,246 @@
+"""Recurrent regressors: arrays in, arrays out, plain scikit-learn.
+
+Axes: N windows, T rows of a window (lookback), F features, H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
+from forecasting.scaling import InputScaler, weighted_quantiles
+from forecasting.settings import check_network_settings, pick_device, seed_from
+from forecasting.training import Batch, Epoch, isolated, train_network
+
+Array = NDArray[np.float64]
+
+VALIDATION_SHARE = 0.1  # of the windows, the last ones
+ENOUGH_TO_STOP_EARLY = 1000  # windows from which "auto" keeps some back
+PATIENCE = 10
+PREDICT_BLOCK = 4096  # windows predicted at once
+
+
+class RecurrentRegressor(RegressorMixin, BaseEstimator):
+    """A recurrent network from windows to quantiles of the targets; use the class of the cell you want.
+
+    Untrained (``max_epochs=0``) it predicts the weighted quantiles of y.
+
+    Parameters
+    ----------
+    quantiles : sequence of float
+        Levels between 0 and 1; 0.5 is always among them.
+    hidden_size : int, default=32
+    num_layers : int, default=1
+    dropout : float, default=0.0
+        Between layers; needs at least two of them.
+    max_epochs : int, default=100
+        A ceiling where training stops early.
+    batch_size : int, default=256
+    learning_rate : float, default=5e-3
+        Its peak; one-cycle schedule.
+    early_stopping : bool or "auto", default="auto"
+        Keep back the last tenth of the windows and stop when they stop getting better; "auto" from 1,000 windows on.
+        Without it, an integer weight equals repetition, and the order of the windows does not matter.
+    device : str, default="cpu"
+        A torch device, or "auto" for a GPU where there is one.
+    random_state : int, RandomState or None, default=0
+
+    Attributes
+    ----------
+    learning_curve_ : list of Epoch
+    quantiles_ : tuple of float
+    n_features_in_ : int
+        Size of the second axis of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 8, 1))
+    >>> model = GRURegressor(max_epochs=5).fit(X, X[:, -1, 0])
+    >>> model.predict_quantiles(X).shape
+    (200, 1, 19)
+    """
+
+    cell: ClassVar[str]
+
+    def __init__(
+        self,
+        quantiles: Sequence[float] = DEFAULT_QUANTILES,
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        max_epochs: int = 100,
+        batch_size: int = 256,
+        learning_rate: float = 5e-3,
+        early_stopping: bool | str = "auto",
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.quantiles = quantiles
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit on windows, afresh.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
+        y : array-like of shape (n_windows,) or (n_windows, horizon)
+        sample_weight : array-like of shape (n_windows,), optional
+
+        Raises
+        ------
+        ValueError
+            For impossible settings or arrays.
+        """
+        check_network_settings(self)
+        if self.early_stopping not in (True, False, "auto"):
+            raise ValueError(f'early_stopping must be True, False or "auto", got {self.early_stopping!r}.')
+        levels = check_quantiles(self.quantiles)
+        X_NTF, y_NH, weights = self._check(X, y, sample_weight)
+        self.quantiles_ = levels
+        enough = len(X_NTF) >= ENOUGH_TO_STOP_EARLY
+        keep_back = enough if self.early_stopping == "auto" else self.early_stopping
+        if keep_back and (cut := len(X_NTF) - round(VALIDATION_SHARE * len(X_NTF))) in range(1, len(X_NTF)):
+            parts = [(X_NTF[:cut], y_NH[:cut], weights[:cut]), (X_NTF[cut:], y_NH[cut:], weights[cut:])]
+        else:
+            parts = [_merged(X_NTF, y_NH, weights)]
+        self._fit(parts)
+        return self
+
+    def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
+        X, y = validate_data(self, X, y, allow_nd=True, multi_output=True, y_numeric=True, dtype=np.float64)
+        X_NTF = self._windows(X)
+        self._single = y.ndim == 1
+        self._window_shape = X_NTF.shape[1:]
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not weights.any():
+            raise ValueError("sample_weight must have a weight above 0, got zeros only.")
+        used = weights > 0
+        return X_NTF[used], y.reshape(len(y), -1).astype(np.float64)[used], weights[used]
+
+    @staticmethod
+    def _windows(X: Array) -> Array:
+        if X.ndim > 3:
+            raise ValueError(f"X must have shape (n_windows, lookback[, n_features]), got {X.shape}.")
+        return X[..., None] if X.ndim == 2 else X
+
+    def _fit(self, parts: list[tuple[Array, Array, Array]]) -> None:
+        X_NTF, y_NH, weights = parts[0]
+        levels, horizon = np.array(self.quantiles_), y_NH.shape[1]
+        base_HQ = np.stack([weighted_quantiles(column, weights, levels) for column in y_NH.T])
+        spread = InputScaler.fit(y_NH, weights)
+        median = self.quantiles_.index(0.5)
+        self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
+        scaled_base = (base_HQ - spread.mean[:, None]) / spread.scale[:, None]
+        device, seed = pick_device(self.device), seed_from(self.random_state)
+        layer = QuantileLayer(torch.tensor(scaled_base), torch.ones(horizon), median).float().to(device)
+        parts_on_device = [
+            (self._tensor(X).to(device), torch.tensor((y - spread.mean) / spread.scale).float().to(device),
+             torch.tensor(w / weights.mean()).float().to(device))
+            for X, y, w in parts
+        ]  # fmt: skip
+        shuffle = np.random.default_rng(seed)
+        with isolated(seed):
+            network = RecurrentNetwork(
+                self.cell, X_NTF.shape[2], self.hidden_size, self.num_layers, self.dropout, horizon, len(levels)
+            ).to(device)
+            self.learning_curve_: list[Epoch] = train_network(
+                network,
+                layer,
+                torch.tensor(levels).float().to(device),
+                lambda: _batches(*parts_on_device[0], self.batch_size, shuffle),
+                steps_per_epoch=-(-len(X_NTF) // self.batch_size),
+                validation=(lambda: _batches(*parts_on_device[1], PREDICT_BLOCK)) if len(parts) > 1 else None,
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                patience=PATIENCE,
+            )
+        # predictions are float64, so that a window's does not depend on the windows beside it
+        self._network = network.double().to("cpu")
+        self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale), median)
+
+    def _tensor(self, X_NTF: Array) -> torch.Tensor:
+        return torch.from_numpy(self._scaler.transform(X_NTF.reshape(-1, X_NTF.shape[2])).reshape(X_NTF.shape))
+
+    def predict_quantiles(self, X: ArrayLike) -> Array:
+        """Quantiles of shape (n_windows, horizon, n_quantiles), in the unit of y; they never cross.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
+        """
+        check_is_fitted(self, "quantiles_")
+        X = validate_data(self, X, reset=False, allow_nd=True, dtype=np.float64)
+        X_NTF = self._windows(X)
+        if X_NTF.shape[1:] != self._window_shape:
+            raise ValueError(f"A window must have shape {self._window_shape}, as in fit, got {X_NTF.shape[1:]}.")
+        with torch.inference_mode(), isolated(0):
+            blocks = []
+            for i in range(0, len(X_NTF), PREDICT_BLOCK):
+                h_BTD, _ = self._network.encode(self._tensor(X_NTF[i : i + PREDICT_BLOCK]).double())
+                blocks.append(self._layer(self._network.read_out(h_BTD[:, -1])))
+        return torch.cat(blocks).numpy()
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Medians of shape (n_windows,) or (n_windows, horizon), as y was in `fit`."""
+        medians = self.predict_quantiles(X)[:, :, self.quantiles_.index(0.5)]
+        return medians[:, 0] if self._single else medians
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class RNNRegressor(RecurrentRegressor):
+    __doc__ = (RecurrentRegressor.__doc__ or "").replace("A recurrent network", "An Elman network (tanh)", 1)
+    cell = "rnn"
+
+
+class LSTMRegressor(RecurrentRegressor):
+    __doc__ = (RecurrentRegressor.__doc__ or "").replace("A recurrent network", "An LSTM", 1)
+    cell = "lstm"
+
+
+class GRURegressor(RecurrentRegressor):
+    __doc__ = (RecurrentRegressor.__doc__ or "").replace("A recurrent network", "A GRU", 1)
+    cell = "gru"
+
+
+def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Windows in a canonical order, identical ones merged into one with the sum of their weights."""
+    flat = np.column_stack([X_NTF.reshape(len(X_NTF), -1), y_NH])
+    _, kept, group = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+    return X_NTF[kept], y_NH[kept], np.bincount(group.reshape(-1), weights)
+
+
+def _batches(
+    X_NTF: torch.Tensor,
+    y_NH: torch.Tensor,
+    weights: torch.Tensor,
+    size: int,
+    shuffle: np.random.Generator | None = None,
+) -> Iterator[Batch]:
+    order = torch.arange(len(X_NTF)) if shuffle is None else torch.from_numpy(shuffle.permutation(len(X_NTF)))
+    for at in order.to(X_NTF.device).split(size):
+        weight_B11 = weights[at, None, None]
+        yield Batch(X_NTF[at], y_NH[at].unsqueeze(1), weight_B11.expand(-1, 1, y_NH.shape[1]))

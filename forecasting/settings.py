@@ -1,0 +1,45 @@
+"""Checks of settings that several estimators share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+
+def check_whole(name: str, value: object, at_least: int) -> None:
+    """Refuse anything but a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}.")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}.")
+
+
+def check_network_settings(model: Any) -> None:
+    """Refuse impossible settings of a network, forecaster or regressor alike."""
+    check_whole("hidden_size", model.hidden_size, at_least=1)
+    check_whole("num_layers", model.num_layers, at_least=1)
+    check_whole("max_epochs", model.max_epochs, at_least=0)
+    check_whole("batch_size", model.batch_size, at_least=1)
+    if not 0 <= model.dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {model.dropout!r}.")
+    if not 0 < model.learning_rate < 1:
+        raise ValueError(f"learning_rate must lie between 0 and 1, got {model.learning_rate!r}.")
+    pick_device(model.device)
+
+
+def pick_device(device: str) -> torch.device:
+    """The torch device by that name; "auto" is a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f'device must be "auto", "cpu" or another torch device, got {device!r}.') from error
+
+
+def seed_from(random_state: int | np.random.RandomState | None) -> int:
+    """An integer seed from scikit-learn's three kinds of `random_state`."""
+    return random_state if isinstance(random_state, int) else int(check_random_state(random_state).randint(2**31 - 1))
