@@ -1,4 +1,4 @@
-"""The state folder: one folder holds one panel, its tables, models, reports and the lock that lets one run in at a time."""
+"""The state folder: one folder holds one panel, its tables, models and reports; a lock lets one run in at a time."""
 
 import json
 import os
@@ -74,7 +74,7 @@ class Home:
 
 
 def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
-    """The state folder: as given, else ``TIDECAST_HOME``, else the nearest ``.tidecast`` upwards, else one to make here.
+    """The state folder: as given, else ``TIDECAST_HOME``, else the nearest ``.tidecast`` upwards, else a new one here.
 
     Parameters
     ----------

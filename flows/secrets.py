@@ -34,7 +34,7 @@ def refuse_password(address: str, setting: str, found_in: str) -> None:
         if match and match["secret"] and _VARIABLE.sub("", match["secret"]):
             raise SettingsError(
                 f"{setting} ({found_in}) must not hold a password, since settings are kept and logged. "
-                "Put the password into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} instead."
+                "Put it into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} in its place."
             )
 
 
@@ -50,7 +50,9 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in environ:
-            raise SettingsError(f"{text} needs the environment variable {name}, which is not set. Set it and run again.")
+            raise SettingsError(
+                f"{text} needs the environment variable {name}, which is not set. Set it and run again."
+            )
         return environ[name]
 
     return _VARIABLE.sub(value, text)

@@ -1,0 +1,323 @@
+"""Every setting of a panel, typed and frozen, and where its value came from.
+
+Order: flag > environment (``TIDECAST_HORIZON``, ``TIDECAST_GATE_LEVEL``) > ``[tool.tidecast]`` of pyproject.toml >
+what the panel remembers > default. What a panel remembers says what it *is*: a run that contradicts it stops.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from features.calendar import get_calendar
+from flows.errors import SettingsError
+from flows.home import Home
+from flows.secrets import refuse_password
+from forecasting.decide import GatePolicy
+from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
+
+BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
+"""The bundled sources, and the calendar of each."""
+
+REMEMBERED = (
+    "source", "series_id", "time", "target", "layout", "calendar", "positive", "horizon", "quantiles",
+)  # fmt: skip
+"""What a panel is; one state folder holds one panel."""
+
+PREFIX = "TIDECAST_"
+OTHER_VARIABLES = ("TIDECAST_HOME",)
+"""Environment variables that are read elsewhere."""
+
+Given = tuple[str, Any, str]  # name, value, where it was given
+
+
+class Settings(BaseModel):
+    """What a run needs to know about its panel.
+
+    Parameters
+    ----------
+    source : str
+        "ecb" or "eia" (bundled), or the path of a CSV or Parquet file. ``${VAR}`` is kept as it is.
+    series_id, time, target : str
+        What these columns are called in the source.
+    layout : {"auto", "long", "wide"}
+        Long: one row per series and session. Wide: one column per series. Auto: seen from the columns at first ingest.
+    calendar : str or None
+        Name of the sessions, see `features.calendar.get_calendar`. None: chosen at first ingest, and remembered.
+    positive : bool
+        Prices are above zero. False: they need not be, and series move by differences.
+    horizon : int
+        Sessions ahead.
+    lookback : int
+        Length of a training stretch, and the rows a series needs before its first forecast.
+    quantiles : tuple of float
+        Levels in (0, 1); 0.5 is always among them.
+    models : tuple of str
+        Network cells to train and choose from: "RNN", "LSTM", "GRU".
+    max_epochs : int or None
+        None: the estimators' own default. 0: untrained, the random walk.
+    retrain_every : int
+        Sessions between trainings.
+    n_jobs : int
+        Local processes for training.
+    gate : GatePolicy
+        When a new recipe becomes champion.
+    warehouse : str or None
+        Address of the tables. None: in the state folder.
+    cron, time_zone : str
+        When the daily forecast is scheduled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    source: str = "ecb"
+    series_id: str = "series_id"
+    time: str = "time"
+    target: str = "close"
+    layout: Literal["auto", "long", "wide"] = "auto"
+    calendar: str | None = None
+    positive: bool = True
+    horizon: int = 5
+    lookback: int = 64
+    quantiles: tuple[float, ...] = DEFAULT_QUANTILES
+    models: tuple[str, ...] = ("RNN", "LSTM", "GRU")
+    max_epochs: int | None = None
+    retrain_every: int = 21
+    n_jobs: int = 2
+    gate: GatePolicy = GatePolicy()
+    warehouse: str | None = None
+    cron: str = "30 17 * * 1-5"
+    time_zone: str = "Europe/Berlin"
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of all settings: equal digests, equal settings."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @field_validator("quantiles", "models", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("horizon", "lookback", "retrain_every", "n_jobs", "max_epochs")
+    @classmethod
+    def _at_least(cls, value: int | None, info: Any) -> int | None:
+        least = {"max_epochs": 0, "lookback": 2}.get(info.field_name, 1)
+        if value is not None and value < least:
+            raise SettingsError(f"{info.field_name} must be at least {least}, got {value}.")
+        return value
+
+    @field_validator("quantiles")
+    @classmethod
+    def _levels(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        try:
+            return check_quantiles(value)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(str(error)) from None
+
+    @field_validator("models")
+    @classmethod
+    def _cells(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = ("RNN", "LSTM", "GRU")
+        value = tuple(dict.fromkeys(name.upper() for name in value))
+        if not value or not set(value) <= set(known):
+            raise SettingsError(f"models must be one or more of {', '.join(known)}, got {', '.join(value) or 'none'}.")
+        return value
+
+    @field_validator("calendar")
+    @classmethod
+    def _sessions(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                get_calendar(value)
+            except ValueError as error:
+                raise SettingsError(str(error)) from None
+        return value
+
+    @field_validator("cron", "time_zone")
+    @classmethod
+    def _schedule(cls, value: str, info: Any) -> str:
+        if info.field_name == "cron" and len(value.split()) != 5:
+            raise SettingsError(f"cron must have five fields (minute hour day month weekday), got {value!r}.")
+        if info.field_name == "time_zone":
+            try:
+                ZoneInfo(value)
+            except (KeyError, ValueError, OSError):
+                raise SettingsError(f"time_zone must be a known zone like 'Europe/Berlin', got {value!r}.") from None
+        return value
+
+    @field_validator("source", "warehouse")
+    @classmethod
+    def _no_password(cls, value: str | None, info: Any) -> str | None:
+        refuse_password(value or "", info.field_name, "settings")
+        return value
+
+
+def load_settings(
+    home: Home, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path
+) -> tuple[Settings, dict[str, str]]:
+    """The settings in force, and for each name where its value came from.
+
+    Parameters
+    ----------
+    home : Home
+        The state folder; its panel.json holds what the panel remembers.
+    flags : mapping
+        Values given on the command line; None means not given. Gate settings are called "gate.level" and so on.
+    environ : mapping
+        The environment variables.
+    cwd : Path
+        Where the command was called: relative paths start here, and its pyproject.toml is read.
+
+    Returns
+    -------
+    settings : Settings
+    origins : dict of str to str
+        "flag", "TIDECAST_HORIZON", "pyproject.toml", "remembered" or "default", per setting; gate: "gate.level".
+
+    Raises
+    ------
+    SettingsError
+        A name is unknown (the near match is named), a value impossible, a password in an address, or what is given
+        contradicts what the panel remembers.
+    """
+    given = [*_from_flags(flags), *_from_environment(environ), *_from_pyproject(cwd / "pyproject.toml")]
+    remembered = _remembered(home)
+    chosen: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, raw, origin in [*given, *((name, value, "remembered") for name, value in remembered.items())]:
+        if name not in chosen:
+            chosen[name], origins[name] = _absolute(name, raw, origin, cwd), origin
+    settings = _build(chosen, origins)
+    _refuse_contradictions(settings, remembered, origins, home)
+    for name in _known():
+        origins.setdefault(name, "default")
+    return settings, {name: origins[name] for name in _known()}
+
+
+def remember(home: Home, settings: Settings) -> None:
+    """Keep what the panel is in the state folder, so that the second day is plain ``tidecast run``."""
+    kept = settings.model_dump(mode="json", include=set(REMEMBERED))
+    text = json.dumps({name: kept[name] for name in REMEMBERED}, indent=2, ensure_ascii=False) + "\n"
+    if home.panel_file.exists() and home.panel_file.read_text(encoding="utf-8") == text:
+        return
+    draft = home.make().panel_file.with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(home.panel_file)  # whole or not at all
+
+
+def _known() -> list[str]:
+    gate = [f"gate.{field.name}" for field in dataclasses.fields(GatePolicy)]
+    return [name for name in Settings.model_fields if name != "gate"] + gate
+
+
+def _check_name(name: str, shown: str, where: str) -> None:
+    if name in _known():
+        return
+    near = get_close_matches(name, _known(), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(_known())}."
+    raise SettingsError(f"{shown} in {where} is not a setting.{hint}")
+
+
+def _from_flags(flags: Mapping[str, Any]) -> list[Given]:
+    for name in flags:
+        _check_name(name, repr(name), "the flags")
+    return [(name, value, "flag") for name, value in flags.items() if value is not None]
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[Given]:
+    given = []
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        name = name.replace("gate_", "gate.", 1) if name.startswith("gate_") else name
+        _check_name(name, variable, "the environment")
+        given.append((name, value, variable))
+    return given
+
+
+def _from_pyproject(path: Path) -> list[Given]:
+    if not path.is_file():
+        return []
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("tidecast", {})
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"{path} must be readable TOML: {error}") from None
+    gate = table.pop("gate", {})
+    flat = {**table, **{f"gate.{name}": value for name, value in gate.items()}}
+    for name in flat:
+        _check_name(name, repr(name), f"[tool.tidecast] of {path}")
+    return [(name, value, "pyproject.toml") for name, value in flat.items()]
+
+
+def _remembered(home: Home) -> dict[str, Any]:
+    if not home.panel_file.exists():
+        return {}
+    try:
+        kept = json.loads(home.panel_file.read_text(encoding="utf-8"))
+        return {name: kept[name] for name in REMEMBERED if kept.get(name) is not None}
+    except (ValueError, OSError, AttributeError) as error:
+        raise SettingsError(
+            f"{home.panel_file} must be as tidecast wrote it, but cannot be read: {error}. Use another --home."
+        ) from None
+
+
+def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
+    """An address without a password; a path as seen from the folder the command was called in."""
+    if name not in ("source", "warehouse") or not isinstance(value, str | os.PathLike):
+        return value
+    text = os.fspath(value)
+    refuse_password(text, name, origin)
+    if (name == "source" and text in BUNDLED) or "://" in text or text.startswith("${") or not text:
+        return text
+    return os.path.normpath(cwd.absolute() / Path(text).expanduser())
+
+
+def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+    plain = {name: value for name, value in chosen.items() if not name.startswith("gate.")}
+    gate = {name.removeprefix("gate."): value for name, value in chosen.items() if name.startswith("gate.")}
+    try:
+        policy = GatePolicy(**{name: _number(name, value) for name, value in gate.items()})
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"gate: {error}") from None
+    try:
+        return Settings(**plain, gate=policy)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise SettingsError(f"{name} ({origins[name]}): {first['msg']}, got {plain[name]!r}.") from None
+
+
+def _number(name: str, value: Any) -> int | float:
+    kind = type(getattr(GatePolicy(), name))
+    if kind is int and isinstance(value, float):
+        raise ValueError(f"{name} must be a whole number, got {value}.")
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, got {value!r}.") from None
+
+
+def _refuse_contradictions(
+    settings: Settings, remembered: Mapping[str, Any], origins: Mapping[str, str], home: Home
+) -> None:
+    now = settings.model_dump(mode="json", include=set(REMEMBERED))
+    differing = [
+        f"{name} is {now[name]!r} ({origins[name]}), was {value!r}"
+        for name, value in remembered.items()
+        if now[name] != value
+    ]
+    if differing:
+        raise SettingsError(
+            f"{home.path} holds another panel: {'; '.join(differing)}. Leave it out to go on with the panel as it is, "
+            f"or choose another folder with --home (the same panel, moved: change it in {home.panel_file})."
+        )

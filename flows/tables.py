@@ -1,0 +1,143 @@
+"""The columns of the warehouse's tables, and what must hold of rows before they are written.
+
+=============  ==============================================  =========================================================
+table          unique on                                       what a row is
+=============  ==============================================  =========================================================
+`prices`       series_id, time, known_at                       a price, as known from `known_at` on; never deleted
+`quarantine`   rule, original, occurrence                      a row that broke a rule, its original values as JSON
+`forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
+`scores`       as_of, series_id, step                          a published forecast against what came true
+`runs`         as_of                                           what the run of that session read, did and published
+=============  ==============================================  =========================================================
+
+Days are dates, sessions of the panel's calendar. `year` is the partition: the year of `time` for prices and quarantine
+(0 where the time is unreadable), of `as_of` for the others.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+
+import polars as pl
+
+from flows.errors import WarehouseError
+from forecasting.quantiles import level_of, levels_in
+from forecasting.quantiles import quantile_columns as columns_of_levels
+
+VALUES = ("close", "open", "high", "low", "volume")
+"""What may be known about one session of one series; only `close` always is."""
+
+TEXT, DAY, NUMBER, COUNT, FLAG = pl.String(), pl.Date(), pl.Float64(), pl.Int64(), pl.Boolean()
+CLOCK = pl.Datetime("us", "UTC")
+YEAR = {"year": pl.Int32()}
+
+Columns = Mapping[str, pl.DataType]
+
+# as_of in prices and quarantine: the run that first stored the row, so that what a run did can be counted from the
+# tables, whether or not it was killed on the way
+PRICES: Columns = {
+    "series_id": TEXT,
+    "time": DAY,
+    **dict.fromkeys(VALUES, NUMBER),
+    "known_at": DAY,
+    "as_of": DAY,
+    **YEAR,
+}
+QUARANTINE: Columns = {
+    "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "as_of": DAY, **YEAR,
+}  # fmt: skip
+FORECASTS: Columns = {  # the quantile columns come between forecast and model
+    "as_of": DAY, "series_id": TEXT, "step": COUNT, "origin": DAY, "time": DAY, "forecast": NUMBER,
+    "model": TEXT, "run_id": TEXT, "live": FLAG, "trained_through": DAY, **YEAR,
+}  # fmt: skip
+SCORES: Columns = {
+    "as_of": DAY, "series_id": TEXT, "step": COUNT, "origin": DAY, "time": DAY, "model": TEXT, "live": FLAG,
+    "truth": NUMBER, "crps": NUMBER, "ae": NUMBER, "covered": FLAG, "crps_random_walk": NUMBER,
+    "ae_random_walk": NUMBER, "scale": NUMBER, **YEAR,
+}  # fmt: skip
+RUNS: Columns = {
+    "as_of": DAY, "status": TEXT, "rows_in": COUNT, "rows_stored": COUNT, "rows_unchanged": COUNT,
+    "rows_quarantined": COUNT, "rows_corrected": COUNT, "series_live": COUNT, "series_forecast": COUNT,
+    "champion": TEXT, "champion_version": TEXT, "trained_through": DAY, "training": TEXT, "table_versions": TEXT,
+    "settings_digest": TEXT, "run_id": TEXT, "started": CLOCK, "finished": CLOCK, **YEAR,
+}  # fmt: skip
+TABLES: Mapping[str, Columns] = {
+    "prices": PRICES, "quarantine": QUARANTINE, "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
+}  # fmt: skip
+
+PRICE_KEY = ("series_id", "time", "known_at")
+QUARANTINE_KEY = ("rule", "original", "occurrence")
+FORECAST_KEY = ("as_of", "series_id", "step")
+
+
+def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:
+    """The rows with the table's columns, types and order, `year` added, sorted by `key` and unique on it.
+
+    Quantile columns of forecasts are kept, between `forecast` and `model`.
+
+    Raises
+    ------
+    WarehouseError
+        A column is missing that is not optional, holds another type, or two rows have the same key.
+    """
+    columns = dict(TABLES[table])
+    if table == "forecasts":
+        names = list(columns)
+        middle = names.index("model")
+        quantiles = quantile_columns(rows)
+        columns = {name: columns.get(name, NUMBER) for name in (*names[:middle], *quantiles, *names[middle:])}
+    missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
+    if missing:
+        raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")
+    day = pl.col("time" if table in ("prices", "quarantine") else "as_of")
+    try:
+        shaped = (
+            rows.with_columns(pl.lit(None).alias(name) for name in optional if name not in rows.columns)
+            .with_columns(day.cast(pl.Date).dt.year().fill_null(0).alias("year"))
+            .select(pl.col(name).cast(kind) for name, kind in columns.items())
+        )
+    except pl.exceptions.PolarsError as error:
+        raise WarehouseError(f"Rows of {table} must have the types {columns}: {error}") from error
+    if key:
+        twice = shaped.filter(shaped.select(key).is_duplicated())
+        if not twice.is_empty():
+            raise WarehouseError(f"Rows of {table} must be unique on {list(key)}; twice: {twice.row(0, named=True)}.")
+        shaped = shaped.sort(key, nulls_last=True)
+    return shaped
+
+
+def quantile_columns(rows: pl.DataFrame) -> list[str]:
+    """Names of the quantile columns of a forecast table, rising."""
+    return columns_of_levels(levels_in(rows.columns))
+
+
+def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
+    """Refuse forecasts that must not be published.
+
+    Raises
+    ------
+    WarehouseError
+        There are none; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a target not
+        after its origin; a model has seen more than the rows up to its forecasts' origins.
+    """
+    if rows.is_empty():
+        raise WarehouseError(f"A forecast of {as_of} must have rows, got none.")
+    ordered = sorted(["forecast", *quantile_columns(rows)], key=level_of)
+    crossing = [pl.col(low) > pl.col(high) for low, high in pairwise(ordered)]
+    needed = [name for name in rows.columns if name != "run_id"]
+    rules = {
+        "every value must be there": pl.any_horizontal(pl.col(needed).is_null()),
+        "prices must be finite": pl.any_horizontal(~pl.col(ordered).is_finite()),
+        "quantiles must not cross": pl.any_horizontal(pl.lit(False), *crossing),
+        f"origins must not lie after the as_of {as_of}": pl.col("origin") > as_of,
+        "a forecast's time must lie after its origin": pl.col("time") <= pl.col("origin"),
+        "a model must not have seen rows after an origin (trained_through)": pl.col("origin")
+        < pl.col("trained_through"),
+    }
+    for rule, broken in rules.items():
+        found = rows.filter(broken)
+        if not found.is_empty():
+            first = found.select("series_id", "step", "origin", "time", "trained_through").row(0, named=True)
+            raise WarehouseError(
+                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break this, first {first}."
+            )
