@@ -1,16 +1,27 @@
 """Causal features: panels in, panels out."""
 
 from features.calendar import Calendar, get_calendar, infer_calendar
+from features.causality import assert_causal
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
 from features.price_features import PriceFeatures
+from features.returns import LogReturn
+from features.rolling import RollingMean, RollingRange, RollingVolatility, RollingZScore
+from features.transformer import PanelTransformer
 from features.volatility import DECAY, with_volatility
 
 __all__ = [
     "DECAY",
     "MAX_PAUSE",
     "Calendar",
+    "LogReturn",
     "PanelSchema",
+    "PanelTransformer",
     "PriceFeatures",
+    "RollingMean",
+    "RollingRange",
+    "RollingVolatility",
+    "RollingZScore",
+    "assert_causal",
     "breaks",
     "check_panel",
     "get_calendar",

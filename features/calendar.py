@@ -214,18 +214,17 @@ def _exchange(name: str, days: np.ndarray, weekdays: np.ndarray) -> Calendar:
         near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
         hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
         raise ValueError(f"calendar must be 'weekdays', '24/7', 'TARGET' or an exchange's code, got {name!r}.{hint}")
-    year = {"start": "2015-01-01", "end": "2015-12-31"}  # any: only the rules are read, and they hold for all years
+    year = {"start": "2024-01-01", "end": "2024-12-31"}  # any: only the rules are read, and they hold for all years
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exchange_calendars 4.13 uses what pandas 3.1 deprecates
         try:
             exchange = TargetCalendar(**year) if name == "TARGET" else get_exchange(name, **year)
-        except ValueError as error:  # 4.13 cannot build XTAE beside pandas 3
-            raise ValueError(
-                f"exchange_calendars cannot build {name!r} here: {str(error)[:80]}… Use 'weekdays'."
-            ) from error
-    start = max(pd.Timestamp(RULES_FROM), exchange.bound_min() or pd.Timestamp.min)
-    end = min(pd.Timestamp(RULES_TO), exchange.bound_max() or pd.Timestamp.max)
-    sessions = pd.date_range(start, end, freq=exchange.day).to_numpy().astype("datetime64[D]")
+            start = max(pd.Timestamp(RULES_FROM), exchange.bound_min() or pd.Timestamp.min)
+            end = min(pd.Timestamp(RULES_TO), exchange.bound_max() or pd.Timestamp.max)
+            sessions = pd.date_range(start, end, freq=exchange.day).to_numpy().astype("datetime64[D]")
+        except Exception as error:  # as with XTAE and ASEX beside pandas 3
+            what = f"{type(error).__name__}: {str(error)[:80]}"
+            raise ValueError(f"exchange_calendars cannot build {name!r} here ({what}). Use 'weekdays'.") from error
     ruled = (days >= np.datetime64(start, "D")) & (days <= np.datetime64(end, "D"))
     return DailyCalendar(exchange.name, np.where(ruled, np.isin(days, sessions), weekdays), exchange.tz.key)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
@@ -147,6 +148,14 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
         near = get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)
         hint = f"Did you mean {by_lower[near[0]]!r}? Rename it to {column!r}." if near else f"Rename one to {column!r}."
         raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise for a parameter that is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}.")
+    if int(value) < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
 
 
 def breaks() -> pl.Expr:

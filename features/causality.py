@@ -1,0 +1,196 @@
+"""assert_causal: nothing that a transformer or a model gives depends on what comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+from polars import selectors
+from sklearn.base import clone
+
+from features.panel import Frame, check_columns, like, to_polars
+
+TRANSFORMED = 1e-9
+"""Relative difference below which two values of a transformer are equal."""
+
+FORECAST = 1e-4
+"""Difference, relative to the spread of its quantiles, below which two forecasts are equal: networks run in float32."""
+
+
+def assert_causal(subject: Any, panel: Frame) -> None:
+    """Raise AssertionError when what `subject` gives depends on rows that come later.
+
+    A *transformer* (it has `transform`) is fitted to and applied to the rows up to several cuts, then to the whole,
+    and to the whole with everything after the cut altered, set missing, or joined by a new series; every row up to the
+    cut must stay as it is, also where the cut's own rows are missing. So no estimate of `fit` may reach a row before
+    its end: transformers are stateless.
+
+    A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut and forecasts later origins, with
+    everything after each origin altered, removed, set missing, or joined by a new series. Its `fit_end_` must be the
+    last training time, and it must forecast the same after having been fitted to the whole panel before.
+
+    Parameters
+    ----------
+    subject : transformer or forecaster
+        Is cloned; stays as it is.
+    panel : polars or pandas DataFrame
+        Some hundred rows of a few series; for a model, enough to fit to the first two thirds.
+
+    Raises
+    ------
+    AssertionError
+        Naming column, series and the first row that changes.
+    TypeError
+        When `subject` is neither.
+    ValueError
+        When the panel is too short to say anything.
+
+    Examples
+    --------
+    >>> import features, polars as pl
+    >>> from datetime import date
+    >>> days = pl.date_range(date(2024, 1, 1), date(2024, 3, 1), eager=True)
+    >>> panel = pl.DataFrame({"series_id": "a", "time": days, "close": range(1, 62)})
+    >>> assert_causal(features.PriceFeatures(), panel)
+    """
+    frame = to_polars(panel)
+    check_columns(frame, ["series_id", "time"])
+    if not frame.schema["series_id"].is_integer():
+        frame = frame.with_columns(pl.col("series_id").cast(pl.String))
+    frame = frame.sort("series_id", "time")
+    if frame["time"].n_unique() < 10:
+        raise ValueError(f"panel must have at least 10 distinct times, got {frame['time'].n_unique()}.")
+    if hasattr(subject, "fit") and hasattr(subject, "predict"):
+        _check_model(subject, frame, panel)
+    elif hasattr(subject, "transform"):
+        _check_transformer(subject, frame, panel)
+    else:
+        raise TypeError(f"subject must have transform, or fit and predict, got {type(subject).__name__}.")
+
+
+def _check_transformer(transformer: Any, panel: pl.DataFrame, kind: Frame) -> None:
+    keys = ["series_id", "time"]
+
+    def transformed(rows: pl.DataFrame) -> pl.DataFrame:
+        given = like(rows, kind)
+        out = to_polars(clone(transformer).fit(given).transform(given))
+        if not out.select(keys).equals(to_polars(given).select(keys)):
+            raise AssertionError(f"{type(transformer).__name__} must give the rows it was given, in their order.")
+        return out.with_columns(rows["time"], selectors.float().fill_nan(None))
+
+    for cut in _cuts(panel):
+        for start in (panel, _missing(panel, pl.col("time") == cut)):
+            alone = transformed(start.filter(pl.col("time") <= cut))
+            slack = {name: _rounding(alone[name]) for name in _numbers(alone, keys)}
+            for what, future in _futures(start, cut):
+                found = transformed(future).filter(pl.col("time") <= cut)
+                _compare(alone, found, keys, slack, f"the rows after {cut} are {what}")
+
+
+def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
+    keys = ["series_id", "origin", "step"]
+    times = panel["time"].unique().sort()
+    cut, *later = times[len(times) * 2 // 3], times[len(times) * 5 // 6], times[-2]
+
+    def forecasts(fitted: Any, rows: pl.DataFrame, origins: list[Any]) -> pl.DataFrame:
+        table = to_polars(fitted.predict(like(rows, kind), origins=origins))
+        return table.with_columns(pl.col("origin").cast(times.dtype)).sort(keys)
+
+    training = like(panel.filter(pl.col("time") <= cut), kind)
+    fitted = clone(model).fit(training)
+    last = fitted[-1] if hasattr(fitted, "steps") else fitted  # of a Pipeline
+    if pl.Series([last.fit_end_]).cast(times.dtype)[0] != cut:
+        raise AssertionError(f"fit_end_ must be the last training time {cut}, got {last.fit_end_}.")
+    expected = forecasts(fitted, panel, [cut, *later])
+    if expected.is_empty():
+        raise ValueError(f"{type(last).__name__} gave no forecast to compare. Give it a longer panel.")
+    experienced = clone(model).fit(like(panel, kind)).fit(training)
+    found = forecasts(experienced, panel, [cut, *later])
+    _compare(expected, found, keys, _spread(expected, keys), "it was fitted to the whole panel before")
+    for origin in (cut, *later):
+        here = expected.filter(pl.col("origin") == origin)
+        for what, future in [*_futures(panel, origin), ("removed", panel.filter(pl.col("time") <= origin))]:
+            found = forecasts(fitted, future, [origin])
+            _compare(here, found, keys, _spread(here, keys), f"the rows after {origin} are {what}")
+
+
+def _cuts(panel: pl.DataFrame) -> list[Any]:
+    """A few times across the panel, and the time before the last series begins."""
+    times = panel["time"].unique().sort()
+    cuts = {times[len(times) * quarter // 4] for quarter in (1, 2, 3)} | {times[-2]}
+    newest = panel.group_by("series_id").agg(pl.col("time").min())["time"].max()
+    before = times.filter(times < newest)
+    return sorted(cuts | ({before[-1]} if len(before) > 1 else set()))
+
+
+def _futures(panel: pl.DataFrame, cut: Any) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The panel with what comes after `cut` as it is, and changed in three ways."""
+    later = pl.col("time") > cut
+    yield "known", panel
+    by_turns = pl.when(pl.int_range(pl.len()) % 2 == 0).then(3.0).otherwise(0.5)
+    yield (
+        "altered",
+        panel.with_columns(
+            pl.when(later).then(pl.col(name) * by_turns).otherwise(pl.col(name)).alias(name) for name in _numbers(panel)
+        ),
+    )
+    yield "missing", _missing(panel, later)
+    first: Any = panel["series_id"][0]
+    name = f" {first}" if isinstance(first, str) else first - 1  # listed before all others
+    newcomer = panel.filter(later).unique("time", keep="first", maintain_order=True)
+    named = pl.lit(name, dtype=panel.schema["series_id"]).alias("series_id")
+    yield "joined by a new series", pl.concat([newcomer.with_columns(named), panel])
+
+
+def _missing(panel: pl.DataFrame, where: pl.Expr) -> pl.DataFrame:
+    """The panel without its numbers in some rows."""
+    return panel.with_columns(pl.when(~where).then(pl.col(name)).alias(name) for name in _numbers(panel))
+
+
+def _numbers(frame: pl.DataFrame, keys: Sequence[str] = ("series_id",)) -> list[str]:
+    return [name for name, kind in frame.schema.items() if kind.is_numeric() and name not in keys]
+
+
+def _rounding(values: pl.Series) -> pl.Series:
+    """By how much each value may differ: rounding, of itself and of the sums it came from."""
+    size = values.abs().cast(pl.Float64).fill_null(0.0)
+    return TRANSFORMED * size + 1e-3 * TRANSFORMED * float(size.to_numpy().max(initial=0.0))
+
+
+def _spread(forecasts: pl.DataFrame, keys: list[str]) -> dict[str, pl.Series]:
+    """By how much each forecast may differ: a little of what lies between the row's outermost quantiles."""
+    names = _numbers(forecasts, keys)
+    width = forecasts.select(pl.max_horizontal(names) - pl.min_horizontal(names)).to_series()
+    return {name: FORECAST * width + TRANSFORMED * forecasts[name].abs() for name in names}
+
+
+def _compare(
+    expected: pl.DataFrame, found: pl.DataFrame, keys: list[str], slack: dict[str, pl.Series], why: str
+) -> None:
+    """Raise AssertionError at the first row that is not in both tables or differs by more than the slack."""
+    for one, other, verb in ((expected, found, "appears only without that"), (found, expected, "appears only then")):
+        lone = one.join(other, on=keys, how="anti").sort(keys[1])
+        if not lone.is_empty():
+            raise AssertionError(f"{_row(lone, 0, keys)} must not depend on later rows, but when {why}: it {verb}.")
+    if expected.columns != found.columns:
+        raise AssertionError(f"Columns must not depend on later rows, but when {why}: {found.columns}.")
+    changes = []
+    for column in expected.columns:
+        before, after = expected[column], found[column]
+        if column in slack:
+            differs = ((before - after).abs() > slack[column]).fill_null(False) | (before.is_null() != after.is_null())
+        else:
+            differs = before.ne_missing(after)
+        changes += [(expected[keys[1]][row], column, row) for row in differs.arg_true().to_list()]
+    if changes:
+        _, column, row = min(changes, key=lambda change: change[0])
+        raise AssertionError(
+            f"{column!r} of {_row(expected, row, keys)} must not depend on later rows, but when {why}, "
+            f"it changes from {expected[column][row]} to {found[column][row]}."
+        )
+
+
+def _row(table: pl.DataFrame, row: int, keys: list[str]) -> str:
+    names = ["series", "row" if keys[1] == "time" else "origin", *keys[2:]]
+    return ", ".join(f"{name} {str(table[key][row])!r}" for name, key in zip(names, keys, strict=True))
