@@ -39,6 +39,17 @@ class RecurrentNetwork(nn.Module):
         self.head = nn.Linear(hidden_size, horizon * n_quantiles)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        if cell == "lstm":
+            self._open_forget_gates()
+
+    def _open_forget_gates(self) -> None:
+        """Start with a forget-gate bias of 1, so that cells remember (Jozefowicz et al. 2015, section 2.2)."""
+        D = self.encoder.hidden_size
+        for name, bias in self.encoder.named_parameters():
+            if name.startswith("bias_ih"):  # torch orders the gates: input, forget, cell, output
+                nn.init.ones_(bias[D : 2 * D])
+            elif name.startswith("bias_hh"):
+                nn.init.zeros_(bias[D : 2 * D])
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """States of the last layer at every row, shape (B, T, D), and the state to carry on from."""

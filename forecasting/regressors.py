@@ -44,8 +44,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         Between layers; needs at least two of them.
     max_epochs : int, default=100
         A ceiling where training stops early.
-    batch_size : int, default=256
-    learning_rate : float, default=5e-3
+    batch_size : int, default=64
+    learning_rate : float, default=1e-2
         Its peak; one-cycle schedule.
     early_stopping : bool or "auto", default="auto"
         Keep back the last tenth of the windows and stop when they stop getting better; "auto" from 1,000 windows on.
@@ -79,8 +79,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         num_layers: int = 1,
         dropout: float = 0.0,
         max_epochs: int = 100,
-        batch_size: int = 256,
-        learning_rate: float = 5e-3,
+        batch_size: int = 64,
+        learning_rate: float = 1e-2,
         early_stopping: bool | str = "auto",
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = 0,
