@@ -25,8 +25,7 @@ class PriceFeatures(PanelTransformer):
     - `volatility_ratio_5`, `_21`, `_63`, `_252`: log(root mean square of the last k changes / σ), within ±3;
     - `largest_return_63`: largest |r| of the last 63 / σ, as a log, within ±3;
     - `downside_share_63`: share of the negative changes in the sum of squares of the last 63, in [0, 1], null when
-      those are all 0;
-    - `unchanged_share_63`: share of the last 63 changes that are exactly 0, in [0, 1].
+      those are all 0.
 
     Multiplying a series' prices by a number changes nothing. Windows start short: values appear with the second row
     and stand for the rows there are. All are null on a series' first row, after a break, while there is no volatility
@@ -60,7 +59,6 @@ class PriceFeatures(PanelTransformer):
             *(f"volatility_ratio_{k}" for k in VOLATILITY_WINDOWS),
             f"largest_return_{SHAPE_WINDOW}",
             f"downside_share_{SHAPE_WINDOW}",
-            f"unchanged_share_{SHAPE_WINDOW}",
         ]
 
     @property
@@ -78,7 +76,6 @@ class PriceFeatures(PanelTransformer):
             return (value / sigma).log().clip(-WIDEST_RATIO, WIDEST_RATIO)
 
         count = change.cum_count().over("_stretch").cast(pl.Float64)
-        down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
         columns = {f"scaled_return_{k}": mean(change, k) * count.clip(1, k).sqrt() / sigma for k in RETURN_STEPS}
         columns["absolute_return_1"] = change.abs() / sigma
         for k in VOLATILITY_WINDOWS:  # sums that slide may end a hair below zero
@@ -86,10 +83,9 @@ class PriceFeatures(PanelTransformer):
         k = SHAPE_WINDOW
         largest = change.abs().rolling_max(k, min_samples=1).over("_stretch")
         columns[f"largest_return_{k}"] = log_ratio(largest)
-        unchanged = mean((change == 0).cast(pl.Float64), k)
-        columns[f"downside_share_{k}"] = pl.when(unchanged < 1).then((mean(down, k) / mean(square, k)).clip(0, 1))
-        columns[f"unchanged_share_{k}"] = unchanged
+        down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
+        columns[f"downside_share_{k}"] = pl.when(largest > 0).then((mean(down, k) / mean(square, k)).clip(0, 1))
         defined = change.is_not_null() & (sigma > 0)
         return add_volatility(rows, self.target, self.positive).with_columns(
-            **{name: pl.when(defined).then(value) for name, value in columns.items()}
+            **{name: pl.when(defined).then(value).fill_nan(None) for name, value in columns.items()}
         )
