@@ -1,22 +1,21 @@
 """Names and addresses for MLflow: ``mlflow.yml``, under the environment, over the defaults.
 
 The keys are spelled as in kedro-mlflow's file of the same name where they mean the same. Text that may hide a secret is
-kept unexpanded (``${VAR}``), so this object can be printed and logged; :func:`expand` is called on connecting.
+kept unexpanded (``${VAR}``), so this object can be printed and logged; `flows.secrets.expand` is called on connecting.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flows.errors import TidecastError
+from flows.errors import SettingsError
+from flows.secrets import refuse_password
 
 FILE_NAME = "mlflow.yml"
 ENVIRONMENT = {  # MLflow's own variables, and the key each one overrides
@@ -26,12 +25,14 @@ ENVIRONMENT = {  # MLflow's own variables, and the key each one overrides
 }
 
 
-class MlflowConfigError(TidecastError):
-    """``mlflow.yml`` says something that cannot be: an unknown key, a wrong type, a password."""
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        """A section with nothing under it, as when all its lines are commented out."""
+        return {} if value is None else value
 
 
 class Server(_Section):
@@ -110,7 +111,7 @@ def load_mlflow_config(folder: Path, environ: Mapping[str, str]) -> tuple[Mlflow
 
     Raises
     ------
-    MlflowConfigError
+    SettingsError
         Unknown key (with the near match), wrong type, unreadable file, or a password in an address.
     """
     path = folder / FILE_NAME
@@ -119,37 +120,28 @@ def load_mlflow_config(folder: Path, environ: Mapping[str, str]) -> tuple[Mlflow
         try:
             given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise MlflowConfigError(f"{path} must be valid YAML: {' '.join(str(error).split())}") from None
+            raise SettingsError(f"{path} must be valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(given, dict):
-            raise MlflowConfigError(f"{path} must hold sections such as 'server:', found {type(given).__name__}.")
+            raise SettingsError(f"{path} must hold sections such as 'server:', found {type(given).__name__}.")
     origins = dict.fromkeys((key for key, _ in _leaves(MlflowConfig().model_dump())), "default")
     origins.update({key: FILE_NAME for key, _ in _leaves(given) if key in origins})
-    _refuse_passwords(given, path)
+    for key, value in _leaves(given):
+        if isinstance(value, str):
+            refuse_password(value, key, FILE_NAME)
+    try:
+        config = MlflowConfig.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+    tree = config.model_dump()
     for variable, key in ENVIRONMENT.items():
         if environ.get(variable):
             *sections, last = key.split(".")
-            place = given
+            place = tree
             for section in sections:
-                place = place.setdefault(section, {}) if isinstance(place, dict) else {}
-            if isinstance(place, dict):
-                place[last] = f"${{{variable}}}"
-                origins[key] = f"environment ({variable})"
-    try:
-        return MlflowConfig.model_validate(given), origins
-    except ValidationError as error:
-        raise MlflowConfigError(_explain(error, path)) from None
-
-
-def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with every ``${VAR}`` replaced from the environment; call it at the moment of connecting, keep the result nowhere."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in environ:
-            raise MlflowConfigError(f"{text} needs the environment variable {name}, which is not set: export it.")
-        return environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", value, text)
+                place = place[section]
+            place[last] = f"${{{variable}}}"
+            origins[key] = f"environment ({variable})"
+    return MlflowConfig.model_validate(tree), origins
 
 
 def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -158,16 +150,6 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield from _leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-def _refuse_passwords(given: Mapping[str, Any], path: Path) -> None:
-    for key, value in _leaves(given):
-        if isinstance(value, str) and "://" in value:
-            password = urlsplit(value).password
-            if password and not re.fullmatch(r"\$\{\w+\}", password):
-                raise MlflowConfigError(
-                    f"{path}: {key} must not hold a password. Write ${{MLFLOW_DB_PASSWORD}} in its place and export that variable."
-                )
 
 
 def _explain(error: ValidationError, path: Path) -> str:

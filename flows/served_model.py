@@ -12,11 +12,11 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from forecasting import load_forecaster
+from forecasting.persistence import load_forecaster
 
 
 class ServedForecaster(PythonModel):
-    """A Tidecast forecaster behind MLflow's ``predict``: the table of ``forecaster.predict(panel)``, from each series' last row."""
+    """A Tidecast forecaster behind MLflow's ``predict``: its table from each series' last row."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the forecaster's own files."""
@@ -25,9 +25,9 @@ class ServedForecaster(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Forecast table of a panel (``series_id``, ``time``, target); times are timestamps at midnight for daily panels."""
+        """Forecast table of a panel (``series_id``, ``time``, target); times are timestamps, at midnight for days."""
         table = self.forecaster.predict(model_input)
-        return table.astype({column: "datetime64[us]" for column in ("origin", "time")})
+        return table.astype(dict.fromkeys(("origin", "time"), "datetime64[us]"))
 
 
 set_model(ServedForecaster())
