@@ -31,6 +31,7 @@ from forecasting.settings import check_whole
 VALIDATION_SHARE = 0.1
 CALIBRATION_SHARE = 0.1
 FEWEST_HORIZONS = 4  # the training part must span this many horizons, or nothing is kept back
+CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
 WEIGHT = "_sample_weight"
 
 
@@ -118,7 +119,7 @@ class PanelForecaster(BaseEstimator):
         cuts = _cuts(rows.session[rows.ready], self.horizon)
         self._layer = QuantileLayer(
             torch.from_numpy(self._base_quantiles(rows, cuts, weights)),
-            torch.ones(self.horizon, dtype=torch.float64),
+            torch.full((self.horizon,), CENTRE_SCALE, dtype=torch.float64),
             self._median,
         )
         self._offsets = np.zeros((self.horizon, len(levels)))
@@ -336,7 +337,7 @@ class PanelForecaster(BaseEstimator):
 
     def _restore(self, learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         """The inverse of `_learned`; `keys` are the last origins."""
-        scale = torch.ones(self.horizon, dtype=torch.float64)
+        scale = torch.full((self.horizon,), CENTRE_SCALE, dtype=torch.float64)
         self._layer = QuantileLayer(learned["base"], scale, self._median)
         self._offsets = learned["offsets"].numpy()
         self._last = Origins(
