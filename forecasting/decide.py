@@ -1,0 +1,342 @@
+"""The gate: may this recipe be published instead of the champion's?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import polars as pl
+
+from features.panel import Frame, shorten, to_polars
+from forecasting.settings import check_whole
+from forecasting.skill import FEWEST_ORIGINS, Skill, compare
+
+RANDOM_WALK = "random_walk"
+KEYS = ["series_id", "origin", "step"]
+
+SURE = 3.0
+"""Standard errors from which on a verdict says that the centre is better."""
+
+
+@dataclass(frozen=True)
+class GatePolicy:
+    """What a candidate has to show; impossible values are refused.
+
+    Parameters
+    ----------
+    level : float, default=0.01
+        p-values must be below this. A gate every quarter at 0.01 promotes an equal model within a year in about 5 % of
+        cases; every week at 0.05, in a third.
+    max_origins : int, default=504
+        Newest origins that are looked at: two years, so that old glory does not count.
+    min_origins : int, default=252
+        With fewer the random walk stays.
+    centre_limit : float, default=1.002
+        MAE of the median ÷ the random walk's may not be above this: the centre does no harm.
+    worst_decile : float, default=-0.02
+        The 10th percentile over series of CRPS skill must be above this: not a few good series at the others' cost.
+    every : int, default=63
+        Sessions between two gates.
+    """
+
+    level: float = 0.01
+    max_origins: int = 504
+    min_origins: int = 252
+    centre_limit: float = 1.002
+    worst_decile: float = -0.02
+    every: int = 63
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_origins", 1), ("min_origins", FEWEST_ORIGINS), ("every", 1)):
+            check_whole(name, getattr(self, name), at_least=least)
+        if self.max_origins < self.min_origins:
+            raise ValueError(f"max_origins must be at least min_origins = {self.min_origins}, got {self.max_origins}.")
+        if not 0 < self.level <= 0.5:
+            raise ValueError(f"level must be above 0 and at most 0.5, got {self.level!r}.")
+        if not 1 <= self.centre_limit < 2:
+            raise ValueError(f"centre_limit must be at least 1 (as good) and below 2, got {self.centre_limit!r}.")
+        if not -1 < self.worst_decile <= 0:
+            raise ValueError(f"worst_decile must be above -1 and at most 0, got {self.worst_decile!r}.")
+
+
+class Check(NamedTuple):
+    """One condition of the gate: what it is called, whether it held, and the numbers in words."""
+
+    name: str
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who is published, and why.
+
+    Attributes
+    ----------
+    winner : str
+        The candidate when `promoted`, else the champion.
+    promoted : bool
+    candidate, champion : str
+    n_origins : int
+        Origins looked at.
+    first_origin, last_origin : date or datetime
+    spread_skill, spread_se, spread_p : float or None
+        CRPS skill of the candidate against the random walk, its standard error and one-sided p-value. None where it
+        cannot be known: forecasts missing or not finite; for p, also fewer than 120 origins.
+    centre_skill, centre_se : float or None
+        MAE skill of the median against the random walk, and its standard error.
+    worst_decile : float or None
+        10th percentile over series of CRPS skill.
+    reason : str
+        In words for everybody.
+    checks : tuple of Check
+        Every condition that was looked at.
+    """
+
+    winner: str
+    promoted: bool
+    candidate: str
+    champion: str
+    n_origins: int
+    first_origin: date | datetime
+    last_origin: date | datetime
+    spread_skill: float | None
+    spread_se: float | None
+    spread_p: float | None
+    centre_skill: float | None
+    centre_se: float | None
+    worst_decile: float | None
+    reason: str
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Two lines on the candidate against the random walk; ± is one standard error."""
+        if self.spread_skill is None or self.centre_skill is None:
+            return "Centre not known: forecasts are missing or not finite.\nSpread not known, for the same reason."
+        p = "too little history for a p-value" if self.spread_p is None else _p(self.spread_p)
+        return (
+            f"Centre {_percent(self.centre_skill, self.centre_se)} ({self._centre_in_words}).\n"
+            f"Spread {_percent(self.spread_skill, self.spread_se)}, {p}."
+        )
+
+    @property
+    def _centre_in_words(self) -> str:
+        if any(check.name == "centre" and not check.passed for check in self.checks):
+            return "worse than the last price"
+        if self.centre_skill and self.centre_se and self.centre_skill > SURE * self.centre_se:
+            return "better than the last price"
+        return "no better than the last price"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, and the verdict, as JSON holds it."""
+        fields = asdict(self) | {"checks": [check._asdict() for check in self.checks], "verdict": self.verdict}
+        return fields | {name: fields[name].isoformat() for name in ("first_origin", "last_origin")}
+
+
+def decide(
+    losses: Frame,
+    policy: GatePolicy | None = None,
+    *,
+    candidate: str | None = None,
+    champion: str = RANDOM_WALK,
+) -> Decision:
+    """Whether the candidate's recipe replaces the champion's; a pure function of a table of losses.
+
+    The candidate is promoted when, on the newest origins, it forecast all that the random walk did, its CRPS is
+    smaller with evidence (than the random walk's, and than the champion's recipe's where that is another), the MAE of
+    its median is no worse, and no tenth of the series pays for it. A pinball loss over other levels serves as well.
+
+    Parameters
+    ----------
+    losses : polars or pandas DataFrame
+        `losses` of `evaluate`: out-of-sample losses of the recipes on the same origins.
+    policy : GatePolicy, optional
+        Defaults to ``GatePolicy()``.
+    candidate : str, optional
+        Model on trial; may be left out where only one stands besides the random walk and the champion.
+    champion : str, default="random_walk"
+        Model that is published now.
+
+    Raises
+    ------
+    ValueError
+        When a model is not in the table, the candidate is not clear, or the random walk's own losses are not finite.
+
+    References
+    ----------
+    `forecasting.skill` has the test.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 12, 31), eager=True).alias("origin")
+    >>> rows = pl.DataFrame(days).with_columns(series_id=pl.lit("EUR"), step=1, crps=pl.lit(0.5), ae=pl.lit(0.7))
+    >>> names = ("random_walk", "GRU")
+    >>> losses = pl.concat(rows.with_columns(pl.lit(name).alias("model")) for name in names)
+    >>> print(decide(losses).verdict)
+    Centre 0.0 ± 0.0 % (no better than the last price).
+    Spread 0.0 ± 0.0 %, p = 1.000.
+    """
+    policy = policy or GatePolicy()
+    table = to_polars(losses)
+    loss = _loss_column(table)
+    candidate = _candidate(table["model"].unique().sort().to_list(), candidate, champion)
+    origins = table.filter(pl.col("model") == RANDOM_WALK)["origin"].unique().sort().tail(policy.max_origins)
+    newest = table.filter(pl.col("origin") >= origins[0])
+    rows = _side_by_side(newest, loss, {"walk": RANDOM_WALK, "candidate": candidate, "champion": champion})
+    if not rows.select(_finite("walk", "walk_ae").all()).item():
+        raise ValueError("Losses of the random walk must be finite, some are not: nothing can be measured against it.")
+
+    n_missing = rows.select((~_finite("candidate", "candidate_ae")).sum()).item()
+    spread = _skill(rows, "candidate", "walk")
+    centre = _skill(rows, "candidate_ae", "walk_ae")
+    worst = None if n_missing else _worst_decile(rows)
+    checks = [
+        _history(len(origins), policy),
+        Check("complete", not n_missing, f"{n_missing} of {len(rows)} forecasts are missing or not finite"),
+        _better("spread", "the random walk", spread, policy),
+    ]
+    if champion != RANDOM_WALK:
+        checks.append(_against_champion(rows, champion, policy))
+    checks += [_harmless(centre, policy), _for_all(worst, policy)]
+    promoted = all(check.passed for check in checks)
+    return Decision(
+        winner=candidate if promoted else champion,
+        promoted=promoted,
+        candidate=candidate,
+        champion=champion,
+        n_origins=len(origins),
+        first_origin=origins[0],
+        last_origin=origins[-1],
+        spread_skill=spread.skill,
+        spread_se=spread.se,
+        spread_p=spread.p,
+        centre_skill=centre.skill,
+        centre_se=centre.se,
+        worst_decile=worst,
+        reason=_reason(candidate, champion, checks),
+        checks=tuple(checks),
+    )
+
+
+# ---------------------------------------------------------------- the table
+def _loss_column(table: pl.DataFrame) -> str:
+    loss = "pinball" if "pinball" in table.columns else "crps"
+    needed = ["model", *KEYS, loss, "ae"]
+    if missing := [column for column in needed if column not in table.columns]:
+        raise ValueError(f"losses must have the columns {needed}, as evaluate gives them; {missing} not found.")
+    return loss
+
+
+def _candidate(models: list[str], candidate: str | None, champion: str) -> str:
+    for name in (RANDOM_WALK, champion, candidate):
+        if name is not None and name not in models:
+            raise ValueError(f"losses must hold the model {name!r}, found {shorten(models)}. Backtest it as well.")
+    others = [name for name in models if name not in (RANDOM_WALK, champion)]
+    if candidate is None:
+        if len(others) != 1:
+            raise ValueError(f"One candidate is tested, found {shorten(others) or 'none'}. Name it: candidate=….")
+        return others[0]
+    if candidate not in others:
+        raise ValueError(f"The candidate must be neither the random walk nor the champion, got {candidate!r}.")
+    return candidate
+
+
+def _side_by_side(table: pl.DataFrame, loss: str, models: dict[str, str]) -> pl.DataFrame:
+    """The random walk's rows with columns for each model: its losses, and its absolute errors (``…_ae``).
+
+    Null where a model lacks a row that the random walk has.
+    """
+    rows = None
+    for column, model in models.items():
+        part = table.filter(pl.col("model") == model)
+        part = part.select(*KEYS, pl.col(loss).alias(column), pl.col("ae").alias(f"{column}_ae"))
+        rows = part if rows is None else rows.join(part, on=KEYS, how="left", validate="1:1")
+    assert rows is not None
+    return rows
+
+
+def _finite(*columns: str) -> pl.Expr:
+    return pl.all_horizontal(pl.col(column).is_finite().fill_null(False) for column in columns)
+
+
+# ---------------------------------------------------------------- the numbers
+def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
+    """At each origin one number, the mean over series and steps; then the skill of these numbers."""
+    if rows.is_empty() or not rows.select(_finite(loss, reference).all()).item():
+        return Skill(None, None, None)
+    means = rows.group_by("origin").agg(pl.col(loss, reference).mean()).sort("origin")
+    horizon = cast(int, rows["step"].max())
+    return compare(means[loss].to_numpy(), means[reference].to_numpy(), horizon)
+
+
+def _worst_decile(rows: pl.DataFrame) -> float:
+    """10th percentile over series of CRPS skill against the random walk."""
+    means = rows.group_by("series_id").agg(pl.col("candidate", "walk").mean())
+    skills = (1 - means["candidate"] / means["walk"]).fill_nan(0.0)
+    return float(np.quantile(skills.to_numpy(), 0.1))
+
+
+# ---------------------------------------------------------------- the checks
+def _history(n_origins: int, policy: GatePolicy) -> Check:
+    text = f"{n_origins} origins, at least {policy.min_origins} are needed"
+    return Check("history", n_origins >= policy.min_origins, text)
+
+
+def _better(name: str, reference: str, skill: Skill, policy: GatePolicy) -> Check:
+    if skill.skill is None:
+        found = "not known"
+    else:
+        p = "too little history for a p-value" if skill.p is None else _p(skill.p)
+        found = f"{_percent(skill.skill, skill.se)}, {p}"
+    text = f"CRPS skill against {reference} is {found}; p must be below {policy.level:g}"
+    return Check(name, skill.p is not None and skill.p < policy.level, text)
+
+
+def _against_champion(rows: pl.DataFrame, champion: str, policy: GatePolicy) -> Check:
+    """Better than the champion's recipe, where that forecast; one that is not finite has lost."""
+    shared = rows.filter(pl.col("champion").is_not_null())
+    broken = shared.select((~_finite("champion", "champion_ae")).sum()).item()
+    if broken:
+        return Check("champion", True, f"{broken} forecasts of {champion} are not finite, so it cannot stay")
+    return _better("champion", champion, _skill(shared, "candidate", "champion"), policy)
+
+
+def _harmless(centre: Skill, policy: GatePolicy) -> Check:
+    if centre.skill is None:
+        return Check("centre", False, "MAE of the median is not known")
+    ratio = 1 - centre.skill
+    text = f"MAE of the median is {ratio:.4f} × the random walk's, may be at most {policy.centre_limit:g}"
+    return Check("centre", ratio <= policy.centre_limit, text)
+
+
+def _for_all(worst: float | None, policy: GatePolicy) -> Check:
+    if worst is None:
+        return Check("worst decile", False, "CRPS skill by series is not known")
+    limit = _percent(policy.worst_decile)
+    text = f"10th percentile over series of CRPS skill is {_percent(worst)}, must be above {limit}"
+    return Check("worst decile", worst > policy.worst_decile, text)
+
+
+# ---------------------------------------------------------------- the words
+def _reason(candidate: str, champion: str, checks: list[Check]) -> str:
+    failed = [check.text for check in checks if not check.passed]
+    if not failed:
+        beaten = "the random walk" if champion == RANDOM_WALK else f"the random walk and {champion}"
+        return f"{candidate} is published: its spread is better than that of {beaten}, and its centre does no harm."
+    stays = "No network earned it: the random walk is published." if champion == RANDOM_WALK else f"{champion} stays."
+    return f"{stays} {candidate} failed: {'; '.join(failed)}."
+
+
+def _percent(share: float, se: float | None = None) -> str:
+    """Like "+0.7 ± 0.2 %", with a real minus sign and no sign on zero."""
+    number = f"{100 * share:+.1f}"
+    number = "0.0" if float(number) == 0 else number.replace("-", "−")
+    return f"{number} %" if se is None else f"{number} ± {100 * se:.1f} %"
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
