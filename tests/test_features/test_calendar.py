@@ -77,7 +77,9 @@ def test_beyond_the_recorded_holidays_of_an_exchange_every_weekday_is_a_session(
 def test_what_is_no_session_is_named():
     with pytest.raises(ValueError, match=r"session of the calendar 'TARGET', found '2024-05-01', '2024-05-04'"):
         get_calendar("TARGET").numbers(pl.Series([date(2024, 4, 30), date(2024, 5, 1), date(2024, 5, 4)]))
-    assert get_calendar("24/7").is_session(pl.Series([None, date(2500, 1, 1), date(1700, 1, 1)])).tolist() == [False] * 3
+    assert (
+        get_calendar("24/7").is_session(pl.Series([None, date(2500, 1, 1), date(1700, 1, 1)])).tolist() == [False] * 3
+    )
 
 
 def test_an_unknown_calendar_is_refused_with_the_nearest_name():
@@ -101,7 +103,7 @@ def test_datetimes_suggest_their_most_common_step():
     assert calendar.times(calendar.numbers(hours)).to_list() == hours.to_list()
     assert calendar.at_or_before(datetime(2024, 1, 1, 2, 10)) == datetime(2024, 1, 1, 1, 30)
     assert calendar.at_or_before(date(2024, 1, 1)) == datetime(2024, 1, 1, 23, 30)
-    with pytest.raises(ValueError, match="'every 1h . 30m', found '2024-01-01 00:00:00'"):
+    with pytest.raises(ValueError, match=r"'every 1h . 30m', found '2024-01-01 00:00:00'"):
         calendar.numbers(pl.Series([datetime(2024, 1, 1)]))
 
 

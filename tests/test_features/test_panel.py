@@ -98,7 +98,9 @@ def test_what_is_wrong_with_a_panel_is_named(wrong, error):
 def test_a_missing_column_is_named_with_the_one_probably_meant():
     with pytest.raises(ValueError, match=r"must have a column 'close'.*Did you mean 'Close'\? Rename"):
         check_panel(small().rename({"close": "Close"}))
-    with pytest.raises(ValueError, match="must have a column 'volume', found 'series_id', 'time', 'close'. Rename one"):
+    with pytest.raises(
+        ValueError, match=r"must have a column 'volume', found 'series_id', 'time', 'close'. Rename one"
+    ):
         check_panel(small(), PanelSchema(covariates=("volume",)))
 
 
@@ -108,7 +110,7 @@ def test_an_empty_panel_is_refused():
 
 
 def test_a_lazy_panel_is_refused_by_name():
-    with pytest.raises(TypeError, match="LazyFrame.*collect"):
+    with pytest.raises(TypeError, match=r"LazyFrame.*collect"):
         to_polars(small().lazy())
     with pytest.raises(TypeError, match="got dict"):
         to_polars({"close": [1.0]})
@@ -127,7 +129,7 @@ def test_covariates_become_numbers_and_must_be_finite():
 
 def test_a_long_list_of_series_is_shortened():
     many = pl.DataFrame({"series_id": [f"s{k}" for k in range(9)], "time": [DAYS[0]] * 9, "close": [0.0] * 9})
-    with pytest.raises(ValueError, match="9 rows of 9 series .'s0', 's1', 's2', 's3', 's4' and 4 more."):
+    with pytest.raises(ValueError, match=r"9 rows of 9 series .'s0', 's1', 's2', 's3', 's4' and 4 more."):
         check_panel(many)
 
 

@@ -1,0 +1,93 @@
+"""Imports point one way, each heavy library has one home, and importing changes nothing."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("features", "forecasting", "flows")
+OUTSIDE_OF = {
+    "features": {"forecasting", "flows", "tidecast", "torch", "optuna", "mlflow", "prefect", "deltalake"},
+    "forecasting": {"flows", "tidecast", "mlflow", "prefect", "deltalake"},
+    "flows": {"optuna"},
+}
+HOMES = {
+    "mlflow": {"flows/tracking.py", "flows/served_model.py"},
+    "deltalake": {"flows/warehouse.py"},
+}
+
+
+def sources():
+    inside = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return [*inside, *ROOT.glob("tidecast.py")]
+
+
+def imported(path):
+    """First names of everything that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}, line {node.lineno}: imports are absolute here"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_nothing_from_above_itself(package):
+    found = {path.relative_to(ROOT).as_posix(): imported(path) for path in (ROOT / package).rglob("*.py")}
+    assert found, f"{package} has no files"
+    assert {path: names & OUTSIDE_OF[package] for path, names in found.items() if names & OUTSIDE_OF[package]} == {}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_library_is_imported_only_at_its_home(library):
+    users = {path.relative_to(ROOT).as_posix() for path in sources() if library in imported(path)}
+    assert users <= HOMES[library]
+
+
+def test_the_walk_over_imports_sees_what_hides_in_functions(tmp_path):
+    hidden = tmp_path / "hidden.py"
+    hidden.write_text("def f():\n    import mlflow.pyfunc\n    from torch.nn import GRU\n")
+    assert imported(hidden) == {"mlflow", "torch"}
+
+
+SNAPSHOT = """
+import os, sys
+import {libraries}  # whatever these change is theirs
+before = dict(os.environ)
+import {package}
+assert dict(os.environ) == before, "importing changed the environment"
+loaded = [name for name in {forbidden} if name in sys.modules]
+assert not loaded, loaded
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "libraries", "forbidden"),
+    [
+        (
+            "features",
+            "polars, sklearn",
+            ["torch", "forecasting", "flows", "mlflow", "prefect", "deltalake", "exchange_calendars"],
+        ),
+        (
+            "forecasting",
+            "polars, sklearn, torch",
+            ["flows", "mlflow", "prefect", "deltalake", "exchange_calendars", "matplotlib"],
+        ),
+    ],
+)
+def test_importing_a_package_loads_nothing_heavy_and_changes_nothing(package, libraries, forbidden, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    script = SNAPSHOT.format(package=package, libraries=libraries, forbidden=forbidden)
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
