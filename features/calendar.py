@@ -6,14 +6,13 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from datetime import date, datetime, time, timedelta
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from features.panel import shorten
+from features.messages import near_match, shorten
 
 FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2199, 12, 31)
 """The days a daily calendar knows."""
@@ -210,9 +209,8 @@ def _exchange(name: str, days: np.ndarray, weekdays: np.ndarray) -> Calendar:
 
     known = ["weekdays", "TARGET", *get_calendar_names()]
     if name not in known:
-        by_lower = {other.lower(): other for other in known}
-        near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-        hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+        near = near_match(name, known)
+        hint = f" Did you mean {near!r}?" if near else ""
         raise ValueError(f"calendar must be 'weekdays', '24/7', 'TARGET' or an exchange's code, got {name!r}.{hint}")
     year = {"start": "2024-01-01", "end": "2024-12-31"}  # any: only the rules are read, and they hold for all years
     with warnings.catch_warnings():

@@ -97,6 +97,10 @@ def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
         table = to_polars(fitted.predict(like(rows, kind), origins=origins))
         return table.with_columns(pl.col("origin").cast(times.dtype)).sort(keys)
 
+    unseeded = {
+        name: 0 for name, value in model.get_params().items() if name.endswith("random_state") and value is None
+    }
+    model = clone(model).set_params(**unseeded)  # two fits to the same rows must agree
     training = like(panel.filter(pl.col("time") <= cut), kind)
     fitted = clone(model).fit(training)
     last = fitted[-1] if hasattr(fitted, "steps") else fitted  # of a Pipeline

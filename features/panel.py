@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
-from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
+
+from features.calendar import RegularCalendar, get_calendar
+from features.messages import near_match, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,13 @@ class PanelSchema:
     calendar: str | None = None
     covariates: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.covariates, str):
+            raise TypeError(
+                f"covariates must be a tuple of names, got {self.covariates!r}. Write ({self.covariates!r},)."
+            )
+        object.__setattr__(self, "covariates", tuple(self.covariates))
+
 
 def to_polars(panel: Frame) -> pl.DataFrame:
     """The panel as an eager polars frame; a pandas index is dropped, its NaN become null.
@@ -70,15 +78,17 @@ def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:
 
 def is_pandas(frame: object) -> bool:
     """Whether this is a pandas DataFrame (asked without importing pandas, which takes a while)."""
-    kind = type(frame)
-    return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+    return any(
+        (kind.__module__.partition(".")[0], kind.__name__) == ("pandas", "DataFrame") for kind in type(frame).mro()
+    )
 
 
 def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
     """The panel as sorted polars, every column kept, rows without a target dropped.
 
-    `time` comes back as Date when every row lies at midnight (the normal, daily case), else as Datetime in UTC without
-    zone. Times with a zone are read in the zone of the schema's calendar, without one in their own.
+    `time` comes back as Date when every row lies at midnight (the normal, daily case; not when the schema's calendar
+    has equal steps), else as Datetime in UTC without zone. For that, times with a zone are read in the zone of the
+    schema's calendar, or in their own where it names none.
     The input is left as it is.
 
     Parameters
@@ -110,7 +120,10 @@ def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "
     >>> check_panel(pl.DataFrame(rows))["close"].to_list()
     [1.0, 2.0]
     """
-    return check_rows(panel, schema, target).filter(pl.col(target).is_not_null())
+    rows = check_rows(panel, schema, target).filter(pl.col(target).is_not_null())
+    if rows.is_empty():
+        raise ValueError(f"{target!r} must be known in at least one row, it is missing in all.")
+    return rows
 
 
 def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
@@ -144,18 +157,9 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
     for column in needed:
         if column in frame.columns:
             continue
-        by_lower = {name.lower(): name for name in reversed(frame.columns)}
-        near = get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)
-        hint = f"Did you mean {by_lower[near[0]]!r}? Rename it to {column!r}." if near else f"Rename one to {column!r}."
+        near = near_match(column, frame.columns)
+        hint = f"Did you mean {near!r}? Rename it to {column!r}." if near else f"Rename one to {column!r}."
         raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raise for a parameter that is no whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if int(value) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}.")
 
 
 def breaks() -> pl.Expr:
@@ -164,12 +168,6 @@ def breaks() -> pl.Expr:
     Use it per series: ``breaks().over("series_id")``.
     """
     return (pl.col("time").diff() > MAX_PAUSE).fill_null(False).cast(pl.Int32).cum_sum()
-
-
-def shorten(names: Sequence[object], most: int = 5) -> str:
-    """The first few names, quoted, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
 
 
 def _refuse(rows: pl.DataFrame, what: str, advice: str) -> None:
@@ -196,17 +194,15 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 def _sessions(times: pl.Series, calendar: str | None) -> pl.Series:
     kind = times.dtype
+    named = get_calendar(calendar) if calendar is not None else None
     if kind == pl.Date:
         return times
     if not isinstance(kind, pl.Datetime):
         raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with .str.to_date().")
     local = times
     if kind.time_zone is not None:
-        if calendar is not None:
-            from features.calendar import get_calendar
-
-            local = times.dt.convert_time_zone(get_calendar(calendar).time_zone)
-        local = local.dt.replace_time_zone(None)
+        local = local.dt.convert_time_zone(named.time_zone if named else kind.time_zone).dt.replace_time_zone(None)
         times = times.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     days = local.cast(pl.Date)
-    return days if (days.cast(local.dtype) == local).all() else times.cast(pl.Datetime("us"))
+    daily = (days.cast(local.dtype) == local).all() and not isinstance(named, RegularCalendar)
+    return days if daily else times.cast(pl.Datetime("us"))

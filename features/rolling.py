@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from features.panel import check_whole
+from features.messages import check_whole
 from features.transformer import PanelTransformer
 
 

@@ -109,6 +109,22 @@ def test_an_empty_panel_is_refused():
         check_panel(small().clear())
 
 
+def test_a_panel_without_any_target_is_refused():
+    with pytest.raises(ValueError, match="'close' must be known in at least one row"):
+        check_panel(small(close=[None, None, None]))
+
+
+def test_midnights_stay_datetimes_in_a_calendar_of_equal_steps():
+    midnights = small(time=[datetime(2024, 1, day) for day in (2, 3, 4)])
+    assert check_panel(midnights, PanelSchema(calendar="every 12h")).schema["time"] == pl.Datetime("us")
+
+
+def test_covariates_are_a_tuple_of_names():
+    assert PanelSchema(covariates=["volume"]).covariates == ("volume",)
+    with pytest.raises(TypeError, match=r"tuple of names, got 'volume'"):
+        PanelSchema(covariates="volume")
+
+
 def test_a_lazy_panel_is_refused_by_name():
     with pytest.raises(TypeError, match=r"LazyFrame.*collect"):
         to_polars(small().lazy())

@@ -1,0 +1,28 @@
+"""Words of error messages: short lists, near matches, whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from numbers import Integral
+
+
+def shorten(names: Sequence[object], most: int = 5) -> str:
+    """The first few names, quoted, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def near_match(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, whatever its case."""
+    by_lower = {other.lower(): other for other in known}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise for a parameter that is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}.")
+    if int(value) < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
