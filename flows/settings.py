@@ -286,7 +286,7 @@ def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     plain = {name: value for name, value in chosen.items() if not name.startswith("gate.")}
     gate = {name.removeprefix("gate."): value for name, value in chosen.items() if name.startswith("gate.")}
     try:
-        policy = GatePolicy(**{name: _number(name, value) for name, value in gate.items()})
+        policy = dataclasses.replace(GatePolicy(), **{name: _number(name, value) for name, value in gate.items()})
     except (TypeError, ValueError) as error:
         raise SettingsError(f"gate: {error}") from None
     try:
@@ -297,8 +297,8 @@ def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         raise SettingsError(f"{name} ({origins[name]}): {first['msg']}, got {plain[name]!r}.") from None
 
 
-def _number(name: str, value: Any) -> int | float:
-    kind = type(getattr(GatePolicy(), name))
+def _number(name: str, value: Any) -> Any:
+    kind: type = type(getattr(GatePolicy(), name))
     if kind is int and isinstance(value, float):
         raise ValueError(f"{name} must be a whole number, got {value}.")
     try:

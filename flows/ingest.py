@@ -1,0 +1,227 @@
+"""Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from flows.errors import SourceError
+from flows.parsing import dates, names, numbers
+from flows.rules import first_broken_rule
+from flows.sessions import choose_calendar, market_zone, resolve_as_of
+from flows.settings import Settings
+from flows.sources import Fetched, open_source
+from flows.tables import VALUES
+from flows.warehouse import Warehouse
+
+_ADVICE = {
+    "unreadable_time": "Times must be ISO dates like 2024-12-31; 31/12/2024 is not read: 10/12/2024 means two days.",
+    "unreadable_price": "Prices must be numbers with a decimal point and without thousands separators, like 1234.5.",
+    "not_positive": "Where prices may be zero or negative, set positive = false.",
+    "not_a_session": "Set another calendar.",
+    "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
+}
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one ingest found and did. ``rows_in == stored + corrected + unchanged + sum(quarantined.values())``, always.
+
+    Parameters
+    ----------
+    as_of : date
+        The session the run stands on.
+    rows_in : int
+        Rows of the source up to `as_of`, and those whose time cannot be read.
+    stored, corrected, unchanged : int
+        Good rows that were new, known with other values, and known already.
+    quarantined : dict of str to int
+        Rows per broken rule, whether they are new in the quarantine or were met before.
+    newest_in_source : date
+        Session of the newest good row of the source, which may lie after `as_of`.
+    newest : date
+        The newest session the panel has seen, in the source or in any run.
+    settings : Settings
+        With what was left open decided (calendar, layout): to be remembered.
+    run_counts : dict of str to int
+        rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined for the table of runs: what the run of
+        this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one.
+    messages : tuple of str
+        What a person should be told.
+    """
+
+    as_of: date
+    rows_in: int
+    stored: int
+    corrected: int
+    unchanged: int
+    quarantined: dict[str, int]
+    newest_in_source: date
+    newest: date
+    settings: Settings
+    run_counts: dict[str, int]
+    messages: tuple[str, ...]
+
+
+def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
+    """Store what the source knows up to `as_of`; the same source again stores nothing.
+
+    A row first seen is known from its own session on. If the panel has seen that session before, without the row, it
+    came late and is known from the newest `as_of` the panel has seen; so is a correction. What a run of an earlier
+    `as_of` saw therefore never changes.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        Where prices and quarantine go.
+    settings : Settings
+        Source, column names, calendar.
+    as_of : date or None
+        None: the newest session of the source; see `flows.sessions.resolve_as_of`.
+    today : date or None
+        The day it is, if rows of later days are to be refused.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be opened or understood, has no usable row, is intraday, or begins after `as_of`.
+    """
+    source = open_source(settings)
+    fetched = source.fetch()
+    rows, told = _read(fetched, settings)
+    _refuse_intraday(rows, source.name)
+    times = rows["time"].drop_nulls()
+    calendar, chosen = choose_calendar(settings, times.filter(times <= (as_of or date.max)))
+    rows = rows.with_columns(rule=first_broken_rule(rows, calendar, settings.positive, today))
+    usable = rows.filter(pl.col("rule").is_null())["time"]
+    if usable.is_empty():
+        raise SourceError(_why_useless(rows, fetched, source.name))
+
+    seen = warehouse.newest_seen()
+    known = warehouse.revisions()
+    sessions = pl.concat([usable, known["time"]])
+    newest_in_source = _day(usable.max())
+    as_of, resolved = resolve_as_of(as_of, calendar, _day(sessions.min()), newest_in_source, _day(sessions.max()))
+
+    rows = rows.filter((pl.col("time") <= as_of) | pl.col("time").is_null())
+    bad = rows.filter(pl.col("rule").is_not_null())
+    good = _compare(rows.filter(pl.col("rule").is_null()), known, as_of)
+    newest_seen = max(as_of, seen or as_of)
+    on_time = (pl.col("status") == "stored") & (pl.col("time") > (seen or date.min))
+    changes = good.filter(pl.col("status") != "unchanged").with_columns(
+        pl.when(on_time).then("time").otherwise(pl.lit(newest_seen)).alias("known_at"), pl.lit(as_of).alias("as_of")
+    )
+    quarantine = _quarantine(bad, fetched, as_of)
+    warehouse.store_prices(changes)
+    warehouse.store_quarantine(quarantine)
+
+    now, altogether = (dict(good[column].value_counts().iter_rows()) for column in ("status", "status_of_run"))
+    return Ingested(
+        as_of=as_of,
+        rows_in=rows.height,
+        **{status: now.get(status, 0) for status in ("stored", "corrected", "unchanged")},
+        quarantined=dict(sorted(bad["rule"].value_counts().iter_rows())),
+        newest_in_source=newest_in_source,
+        newest=max(newest_in_source, newest_seen),
+        settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
+        run_counts={
+            "rows_in": rows.height,
+            **{f"rows_{status}": altogether.get(status, 0) for status in ("stored", "corrected", "unchanged")},
+            "rows_quarantined": bad.height,
+        },
+        messages=(*told, *chosen, *resolved),
+    )
+
+
+def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]]:
+    """The rows as names, dates and numbers, null where they cannot be read, and what to tell about it.
+
+    `row` is the row's place in the source, `clock` the time of day, `present` whether there was anything for a price.
+    """
+    raw, zone = fetched.rows, market_zone(settings)
+    time, clock = dates(raw["time"], zone)
+    close, present = numbers(raw["close"])
+    rows = pl.DataFrame(
+        {"series_id": names(raw["series_id"]), "time": time, "clock": clock, "close": close, "present": present}
+    ).with_row_index("row")
+    for name in VALUES[1:]:
+        if name in raw.columns:
+            value = numbers(raw[name])[0]
+            rows = rows.with_columns(value.set(~value.is_finite(), None).alias(name))
+    told = list(fetched.messages)
+    if zone is not None:
+        written, midnight = dates(raw["time"], None)
+        if (written != time).any() and not (midnight > timedelta(0)).any():
+            told.append(
+                f"The times are midnights of another zone than the market's ({zone}), and fall on another day there. "
+                "If they are meant as dates, give them without a zone."
+            )
+    return rows, told
+
+
+def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
+    several = (
+        rows.drop_nulls(["series_id", "time", "clock"])
+        .group_by("series_id", "time", maintain_order=True)
+        .agg(pl.col("clock").n_unique())
+        .filter(pl.col("clock") > 1)
+    )
+    if not several.is_empty():
+        series_id, day, times = several.row(0)
+        more = f" (and {several.height - 1} more like it)" if several.height > 1 else ""
+        raise SourceError(
+            f"A panel must have one price per series and session, but {source} is intraday: {series_id!r} has {times} "
+            f"times on {day}{more}. Keep one row a day, such as the close."
+        )
+
+
+def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
+    counts = rows["rule"].value_counts(sort=True)
+    broken = ", ".join(f"{count} {rule}" for rule, count in counts.iter_rows())
+    first = fetched.originals(rows.filter(pl.col("rule") == counts["rule"][0])["row"].head(1))[0]
+    return (
+        f"A source must have a price that can be used; in {source} every row breaks a rule: {broken}. "
+        f"The first is {first[:200]}. {_ADVICE.get(counts['rule'][0], '')}"
+    ).strip()
+
+
+def _compare(good: pl.DataFrame, known: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """The good rows with two statuses, "stored" (new), "corrected" or "unchanged".
+
+    `status` is against what is known now, `status_of_run` against what was known before any run of this `as_of`.
+    Values that the source does not have at all stay as they are known.
+    """
+    values = [name for name in VALUES if name in good.columns]
+    key = ["series_id", "time"]
+    current = (
+        known.sort(*key, "known_at")
+        .with_columns(pl.len().over(key).alias("revisions"))
+        .unique(key, keep="last", maintain_order=True)
+        .select(*key, pl.col(*VALUES).name.prefix("known_"), "revisions", pl.col("as_of").alias("stored_by"))
+    )
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"known_{name}")) for name in values)
+    new = pl.col("revisions").is_null()
+    status = pl.when(new).then(pl.lit("stored")).when(differs).then(pl.lit("corrected")).otherwise(pl.lit("unchanged"))
+    first = pl.when(pl.col("revisions") == 1).then(pl.lit("stored")).otherwise(pl.lit("corrected"))
+    ours = (pl.col("status") == "unchanged") & (pl.col("stored_by") == as_of)
+    return (
+        good.join(current, on=key, how="left", maintain_order="left")
+        .with_columns(status.alias("status"))
+        .with_columns(pl.when(ours).then(first).otherwise("status").alias("status_of_run"))
+        .with_columns(pl.col(f"known_{name}").alias(name) for name in VALUES if name not in values)
+    )
+
+
+def _quarantine(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.DataFrame:
+    return bad.select(
+        "series_id",
+        "time",
+        "rule",
+        pl.Series("original", fetched.originals(bad["row"]), dtype=pl.String),
+        pl.lit(as_of).alias("as_of"),
+    ).with_columns(pl.int_range(pl.len()).over("rule", "original").alias("occurrence"))
+
+
+def _day(value: object) -> date:
+    assert isinstance(value, date)
+    return value

@@ -1,0 +1,99 @@
+"""Reading values: dates, numbers and series ids, from whatever type they come in. What cannot be read becomes null."""
+
+import polars as pl
+
+from flows.errors import SourceError
+
+MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
+"""Text, in lower case, that means: no value."""
+
+_TIME = (
+    r"^(?P<year>\d{4})[-/]?(?P<month>\d{2})[-/]?(?P<day>\d{2})"
+    r"(?:[T ](?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?)?"
+    r" ?(?:Z|UTC|(?P<sign>[+-])(?P<hours_ahead>\d{2}):?(?P<minutes_ahead>\d{2}))?$"
+)
+
+
+def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
+    """The session date of each value, and its time of day.
+
+    Parameters
+    ----------
+    values : Series
+        Dates, datetimes, or text in ISO 8601 ("2024-12-31", "20241231", "2024-12-31T17:30:00+01:00"; "2024/12/31" too).
+    zone : str or None
+        Times that say their zone are converted to this one. None: the date stands as it is written.
+
+    Returns
+    -------
+    day : Series of Date
+        Null where it cannot be read. Day or month first ("31/12/2024") is never guessed.
+    clock : Series of Duration
+        Since midnight, in the zone the day is in; zero where only a date was given.
+    """
+    if values.dtype == pl.Date:
+        return values, pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
+    if isinstance(values.dtype, pl.Datetime):
+        local = values
+        if values.dtype.time_zone is not None:
+            local = values.dt.convert_time_zone(zone) if zone else values
+            local = local.dt.replace_time_zone(None)
+        moment = local.cast(pl.Datetime("us"))
+    else:
+        moment = _moments(_text(values), zone)
+    return moment.dt.date(), moment - moment.dt.truncate("1d")
+
+
+def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Each value as Float64, null where it is none; and whether there was one at all.
+
+    NaN, null and the words in `MISSING` are no value. Thousands separators and decimal commas are not read.
+    """
+    if values.dtype.is_numeric() or values.dtype == pl.Null:
+        number = values.cast(pl.Float64).fill_nan(None)
+        return number, number.is_not_null()
+    text = _text(values)
+    present = text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING).fill_null(True)
+    return text.set(~present, None).cast(pl.Float64, strict=False).fill_nan(None), present
+
+
+def names(values: pl.Series) -> pl.Series:
+    """Each value as text, as it is: a series id is data. Whole numbers become "5", empty text null."""
+    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+        raise SourceError(f"Series ids must be text or whole numbers, got {values.dtype}. Give another --series-id.")
+    if values.dtype.is_float() and (values.fill_nan(None).drop_nulls() % 1 == 0).all():
+        values = values.fill_nan(None).cast(pl.Int64, strict=False)
+    text = values.cast(pl.String)
+    return text.set((text == "").fill_null(False), None)
+
+
+def _text(values: pl.Series) -> pl.Series:
+    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+        return pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
+    return values.cast(pl.String).str.strip_chars()
+
+
+def _moments(text: pl.Series, zone: str | None) -> pl.Series:
+    """Text in ISO 8601 as local datetimes."""
+    parts = text.unique().alias("text").to_frame().with_columns(pl.col("text").str.extract_groups(_TIME).alias("part"))
+    written = pl.format("{}-{}-{} {}:{}:{}", "year", "month", "day", *map(_or_zero, ("hour", "minute", "second")))
+    moments = parts.unnest("part").select("text", "sign", "hours_ahead", "minutes_ahead", moment=_datetime(written))
+    if zone is not None:
+        zoned = pl.col("text").str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & pl.col("text").str.contains(
+            ":", literal=True
+        )
+        ahead = pl.duration(
+            hours=_or_zero("hours_ahead").cast(pl.Int64), minutes=_or_zero("minutes_ahead").cast(pl.Int64)
+        )
+        utc = pl.when(pl.col("sign") == "-").then(pl.col("moment") + ahead).otherwise(pl.col("moment") - ahead)
+        there = utc.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        moments = moments.with_columns(pl.when(zoned).then(there).otherwise("moment").alias("moment"))
+    return text.alias("text").to_frame().join(moments, on="text", how="left", maintain_order="left")["moment"]
+
+
+def _or_zero(part: str) -> pl.Expr:
+    return pl.col(part).fill_null("00")
+
+
+def _datetime(written: pl.Expr) -> pl.Expr:
+    return written.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)

@@ -1,0 +1,85 @@
+"""Which sessions a panel has, on which of them a run stands, and whether it is in time."""
+
+from datetime import date
+
+import polars as pl
+
+from features.calendar import Calendar, get_calendar
+from flows.errors import SourceError
+from flows.settings import BUNDLED, Settings
+
+WEEKEND_SHARE = 0.1
+"""With at least this share of its rows on weekends, a source has sessions every day."""
+
+NO_MARKET = ("weekdays", "24/7")
+"""Calendars of no market in particular: there, a time that says its zone keeps the date it is written with."""
+
+
+def market_zone(settings: Settings) -> str | None:
+    """The zone in which times that say their own are dated, None when the panel has no market's calendar."""
+    name = settings.calendar or BUNDLED.get(settings.source)
+    return get_calendar(name).time_zone if name and name not in NO_MARKET else None
+
+
+def choose_calendar(settings: Settings, times: pl.Series) -> tuple[Calendar, tuple[str, ...]]:
+    """The panel's calendar, and what to tell about it.
+
+    As set; else that of the bundled source; else weekdays, or every day when at least a tenth of the rows lie on
+    weekends.
+    """
+    name = settings.calendar or BUNDLED.get(settings.source)
+    if name:
+        return get_calendar(name), ()
+    weekend = (times.dt.weekday() > 5).mean()
+    share = float(weekend) if isinstance(weekend, float) else 0.0
+    if share >= WEEKEND_SHARE:
+        why = f"{share:.0%} of the rows lie on weekends, so every day is a session (24/7)."
+        return get_calendar("24/7"), (f"No calendar was given: {why} Set calendar for another.",)
+    why = "weekdays, Monday to Friday, are taken for sessions."
+    return get_calendar("weekdays"), (f"No calendar was given: {why} Set calendar for another, e.g. to XNYS.",)
+
+
+def resolve_as_of(
+    asked: date | None, calendar: Calendar, first: date, newest_in_source: date, newest: date
+) -> tuple[date, tuple[str, ...]]:
+    """The session a run stands on, and what to tell about it.
+
+    Parameters
+    ----------
+    asked : date or None
+        None: the newest session of the source. A day that is no session resolves to the session before. A day after
+        `newest` resolves to that one: no later session is known to have taken place.
+    calendar : Calendar
+        The panel's sessions.
+    first, newest_in_source, newest : date
+        The first session with a price, the newest of the source, and the newest of source and store.
+
+    Raises
+    ------
+    SourceError
+        There is no price at or before `asked`.
+    """
+    if asked is None:
+        return newest_in_source, ()
+    if asked < first:
+        raise SourceError(f"as_of must not lie before the first price, of {first}, got {asked}. Give a later session.")
+    if asked > newest:
+        return newest, (f"No price after {newest} is known: the run stands on that session, not on {asked}.",)
+    session = calendar.at_or_before(asked)
+    told = f"{asked} is no session of {calendar.name}: the run stands on {session}, the session before."
+    return session, () if session == asked else (told,)
+
+
+def is_live(as_of: date, newest: date, calendar: Calendar) -> bool:
+    """Whether forecasts of `as_of` come in time: at most one session before the newest that the panel has seen.
+
+    Parameters
+    ----------
+    as_of, newest : date
+        Two days; see `flows.ingest.Ingested.newest`.
+    calendar : Calendar
+        The panel's sessions.
+    """
+    days = pl.Series([calendar.at_or_before(as_of), calendar.at_or_before(newest)])
+    this, last = calendar.numbers(days)
+    return bool(last - this <= 1)

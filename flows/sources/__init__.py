@@ -1,0 +1,8 @@
+"""Price sources: where prices come from. The only code that opens what is not ours."""
+
+from flows.sources.bundled import BundledSource
+from flows.sources.files import FileSource
+from flows.sources.opening import open_source
+from flows.sources.source import Fetched, Source
+
+__all__ = ["BundledSource", "Fetched", "FileSource", "Source", "open_source"]

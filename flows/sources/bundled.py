@@ -1,0 +1,30 @@
+"""The prices that come with Tidecast: the ECB's euro reference rates and the EIA's energy spot prices."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from flows.sources.source import Fetched
+
+_DATA = Path(__file__).resolve().parents[1] / "data"
+_FILES = {"ecb": "ecb_fx_daily.parquet", "eia": "eia_energy_spot_daily.parquet"}
+
+
+@dataclass(frozen=True)
+class BundledSource:
+    """Prices in flows/data, values as published by their source (NOTICE has the terms).
+
+    Parameters
+    ----------
+    name : {"ecb", "eia"}
+        "ecb": units of a currency for one euro, since 1999. "eia": WTI, Brent (USD per barrel), Henry Hub (USD per
+        million Btu), since 1986.
+    """
+
+    name: str
+
+    def fetch(self) -> Fetched:
+        """All of its rows."""
+        raw = pl.read_parquet(_DATA / _FILES[self.name])
+        return Fetched(raw.rename({"date": "time", "value": "close"}), raw, "long")

@@ -1,0 +1,127 @@
+"""From a file's own columns to one row per price."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import polars as pl
+
+from features.panel import shorten
+from flows.errors import SourceError
+from flows.parsing import dates, numbers
+from flows.settings import Settings
+from flows.sources.source import Fetched
+from flows.tables import VALUES
+
+_INDEX = ("", "Unnamed: 0", "index", "__index_level_0__")
+"""What a row number is called in a file that pandas wrote."""
+
+
+def to_long(frame: pl.DataFrame, settings: Settings, path: Path) -> Fetched:
+    """One row per price, from a long file, a wide file, or a file of a single series.
+
+    - *Long*: it has the series_id column.
+    - *Single series*: no series_id column, but the target; the series is called like the file.
+    - *Wide*: neither, several columns of numbers beside the time; each is a series. Empty cells are no rows.
+
+    Raises
+    ------
+    SourceError
+        A column is missing (the near match is named), or the columns can be read in more than one way.
+    """
+    _require(frame, settings.time, "time", path)
+    if settings.layout == "wide":
+        return _wide(frame, settings, path)
+    named = settings.series_id != Settings.model_fields["series_id"].default
+    if settings.series_id in frame.columns or named:
+        _require(frame, settings.series_id, "series_id", path)
+        _require(frame, settings.target, "target", path)
+        return _long(frame, settings, pl.col(settings.series_id))
+    if settings.target in frame.columns:
+        text = _texts(frame, settings)
+        if settings.layout == "auto" and text and frame[settings.time].is_duplicated().any():
+            raise SourceError(
+                f"{path.name} must say which series a row belongs to: its times repeat, and it has no column "
+                f"{settings.series_id!r}. Is it {text[0]!r}? Then add --series-id {text[0]!r}."
+            )
+        told = f"{path.name} is read as one series, called {path.stem!r}, for it has no column {settings.series_id!r}."
+        return _long(frame, settings, pl.lit(path.stem), (told,) if settings.layout == "auto" else ())
+    if settings.layout == "long" or settings.target != Settings.model_fields["target"].default:
+        _require(frame, settings.target, "target", path)
+    _refuse_ambiguity(frame, settings, path)
+    return _wide(frame, settings, path)
+
+
+def _long(frame: pl.DataFrame, settings: Settings, series_id: pl.Expr, told: tuple[str, ...] = ()) -> Fetched:
+    taken = {settings.series_id, settings.time, settings.target}
+    others = {name.lower(): name for name in frame.columns if name.lower() in VALUES[1:] and name not in taken}
+    rows = frame.select(
+        series_id.alias("series_id"),
+        pl.col(settings.time).alias("time"),
+        pl.col(settings.target).alias("close"),
+        *(pl.col(name).alias(value) for value, name in others.items()),
+    )
+    return Fetched(rows, frame, "long", told)
+
+
+def _wide(frame: pl.DataFrame, settings: Settings, path: Path) -> Fetched:
+    series = [name for name in frame.columns if name != settings.time and name not in _INDEX]
+    if not series:
+        raise SourceError(f"{path.name} must have a column per series beside {settings.time!r}, got none.")
+    kinds = {frame[name].dtype for name in series}
+    if len(kinds) > 1:  # text beside numbers: all as text, so that each value is judged for itself
+        common = pl.Float64() if all(kind.is_numeric() for kind in kinds) else pl.String()
+        frame = frame.with_columns(pl.col(series).cast(common))
+    rows = pl.concat(
+        frame.select(pl.lit(name).alias("series_id"), pl.col(settings.time).alias("time"), pl.col(name).alias("close"))
+        for name in series
+    )
+    rows = rows.filter(numbers(rows["close"])[1])
+    raw = rows.select("time", column="series_id", value="close")
+    told = f"{path.name} is read as wide, a series per column: {shorten(series)}."
+    return Fetched(rows, raw, "wide", (told,) if settings.layout == "auto" else ())
+
+
+def _require(frame: pl.DataFrame, column: str, setting: str, path: Path) -> None:
+    if column in frame.columns:
+        return
+    by_lower = {name.lower(): name for name in reversed(frame.columns)}
+    near = [by_lower[name] for name in get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)]
+    if not near and setting == "time":
+        near = [name for name in frame.columns if dates(frame[name].drop_nulls().head(1), None)[0].is_not_null().any()]
+    option = f"--{setting.replace('_', '-')}"
+    hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}." if near else f"Name it with {option}."
+    found = shorten(frame.columns, 12)
+    raise SourceError(f"{path.name} must have a column {column!r} ({setting}), found {found}. {hint}")
+
+
+def _texts(frame: pl.DataFrame, settings: Settings) -> list[str]:
+    """Columns, beside the time, in which most of what is there cannot be read as a number."""
+    texts = []
+    for name in frame.columns:
+        values, present = numbers(frame[name])
+        there = int(present.sum())
+        if name not in (settings.time, *_INDEX) and there and values.is_not_null().sum() < there / 2:
+            texts.append(name)
+    return texts
+
+
+def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, path: Path) -> None:
+    """Wide was not asked for: refuse what looks like anything else."""
+    columns = [name for name in frame.columns if name != settings.time and name not in _INDEX]
+    found = f"{path.name} has no column {settings.series_id!r} and none called {settings.target!r}"
+    if text := _texts(frame, settings):
+        others = [name for name in columns if name not in text]
+        target = next((name for name in others if name.lower() in ("close", "price", "value")), (others or ["…"])[0])
+        raise SourceError(
+            f"{found}, but text in {shorten(text)}, such as {frame[text[0]].drop_nulls()[0]!r}. "
+            f"If that names the series, add --series-id {text[0]!r} --target {target!r}; "
+            "if it is meant as a number, write it with a decimal point."
+        )
+    bars = [name for name in columns if name.lower().replace("_", " ") in (*VALUES, "adj close", "price")]
+    if bars or len(columns) < 2:
+        target = next((name for name in bars if name.lower() == "close"), (bars or columns or ["…"])[0])
+        raise SourceError(
+            f"{found}; it has {shorten(frame.columns, 12)}. "
+            f"If it is one series, say which column to forecast: --target {target!r}. "
+            "If each column is a series, set layout to wide."
+        )
