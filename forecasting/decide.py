@@ -186,7 +186,10 @@ def decide(
     candidate = _candidate(table["model"].unique().sort().to_list(), candidate, champion)
     origins = table.filter(pl.col("model") == RANDOM_WALK)["origin"].unique().sort().tail(policy.max_origins)
     newest = table.filter(pl.col("origin") >= origins[0])
-    rows = _side_by_side(newest, loss, {"walk": RANDOM_WALK, "candidate": candidate, "champion": champion})
+    models = {"walk": RANDOM_WALK, "candidate": candidate}
+    if champion != RANDOM_WALK:
+        models["champion"] = champion
+    rows = _side_by_side(newest, loss, models)
     if not rows.select(_finite("walk", "walk_ae").all()).item():
         raise ValueError("Losses of the random walk must be finite, some are not: nothing can be measured against it.")
 
@@ -199,7 +202,7 @@ def decide(
         Check("complete", not n_missing, f"{n_missing} of {len(rows)} forecasts are missing or not finite"),
         _better("spread", "the random walk", spread, policy),
     ]
-    if champion != RANDOM_WALK:
+    if "champion" in models:
         checks.append(_against_champion(rows, champion, policy))
     checks += [_harmless(centre, policy), _for_all(worst, policy)]
     promoted = all(check.passed for check in checks)

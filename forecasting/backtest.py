@@ -1,0 +1,166 @@
+"""Every fold in time order, as if it were today: one table of forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+import torch
+from joblib import Parallel, delayed, parallel_config
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from features.panel import Frame, check_columns, like, to_polars
+from forecasting.quantiles import check_quantiles
+from forecasting.settings import check_whole
+from forecasting.splits import Fold, RollingOrigin
+
+RANDOM_WALK = "random_walk"
+SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
+"""Settings that the random walk takes over from the first model."""
+
+
+def backtest(
+    models: Any,
+    panel: Frame,
+    cv: RollingOrigin,
+    refit: bool | int = True,
+    n_jobs: int = 1,
+    on_fit: Callable[[str, int], None] | None = None,
+) -> Any:
+    """Forecasts of every model and of the random walk, from every origin of every fold.
+
+    A forecast from an origin uses rows at or before it, of a model fitted on rows at or before its fold's cut. The
+    table is the same for any `n_jobs`: each fit has one thread.
+
+    Parameters
+    ----------
+    models : forecaster, Pipeline that ends in one, or dict of them by name
+        Unfitted; they are cloned. One without a name is called by its class. ``random_walk`` is always added, with the
+        horizon, lookback, quantiles, target and schema of the first.
+    panel : polars or pandas DataFrame
+        The prices, with all the history.
+    cv : RollingOrigin
+        The folds; its horizon is at least the models'.
+    refit : bool or int, default=True
+        True: fit on every fold, as a daily pipeline would. False: on the first only. k: on every k-th.
+    n_jobs : int, default=1
+        Processes, as joblib counts them: -1 is one per core.
+    on_fit : callable, optional
+        Told the model's name and the number of a fold when that has been forecast.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``fold`` (1 is the oldest), then the columns of a forecast table; sorted by model, fold, series_id,
+        origin and step; polars for polars, pandas for pandas.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When models differ in what they forecast, the settings are impossible, or the panel is too short.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from forecasting.baselines import Drift
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 6, 30), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(days))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": days, "close": np.exp(steps.cumsum())})
+    >>> table = backtest(Drift(horizon=2, lookback=10), prices, RollingOrigin(n_splits=3, horizon=2, stride=10))
+    >>> table.group_by("model", "fold").len().sort("model", "fold")["len"].to_list()
+    [20, 20, 20, 20, 20, 20]
+    """
+    named = _named(models)
+    _check_agreement(named, cv)
+    if isinstance(refit, bool):
+        refit = 1 if refit else cv.n_splits
+    check_whole("refit", refit, at_least=1)
+    frame = to_polars(panel)
+    check_columns(frame, ["series_id", "time"])
+    folds = list(enumerate(cv.folds(frame), start=1))
+    blocks = [list(block) for _, block in groupby(folds, key=lambda fold: (fold[0] - 1) // refit)]
+    work = [(name, model, block) for block in blocks for name, model in named.items()]
+
+    tables = []
+    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+        parallel = Parallel(return_as="generator_unordered")
+        for name, block in parallel(delayed(_forecast_block)(*item, panel) for item in work):
+            for number, table in block:
+                tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
+                if on_fit is not None:
+                    on_fit(name, number)
+    return like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+
+
+def _forecast_block(
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame
+) -> tuple[str, list[tuple[int, pl.DataFrame]]]:
+    """Fit on the first fold of a block, forecast from the origins of each."""
+    frame = to_polars(panel)
+    time, first = pl.col("time"), block[0][1]
+    tables = []
+    with _one_thread():
+        fitted = clone(model).fit(like(frame.filter(time.is_between(first.train_start, first.train_end)), panel))
+        for number, fold in block:
+            known = frame.filter(time <= fold.end)
+            origins = known["time"].unique().sort()
+            origins = origins.filter(origins.is_between(fold.first_origin, fold.last_origin))
+            table = to_polars(fitted.predict(like(known, panel), origins=origins.to_list()))
+            tables.append((number, table))
+    return name, tables
+
+
+def _named(models: Any) -> dict[str, Any]:
+    """The models by name, and the random walk."""
+    from forecasting.baselines import RandomWalk
+
+    named = dict(models) if isinstance(models, Mapping) else {type(_forecaster(models)).__name__: models}
+    if not named:
+        raise ValueError("models must hold at least one forecaster, got none.")
+    for name, model in named.items():
+        if not hasattr(_forecaster(model), "horizon") or not hasattr(model, "predict"):
+            raise TypeError(f"models must be forecasters, or Pipelines that end in one; {name!r} is {model!r}.")
+    if not isinstance(named.get(RANDOM_WALK, RandomWalk()), RandomWalk):
+        raise ValueError(f"The name {RANDOM_WALK!r} is the random walk's own. Give {named[RANDOM_WALK]!r} another.")
+    first = _forecaster(next(iter(named.values())))
+    shared = {setting: getattr(first, setting) for setting in SHARED if hasattr(first, setting)}
+    return {RANDOM_WALK: RandomWalk(**shared), **named}
+
+
+def _check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
+    """Refuse models whose forecasts could not be compared, and folds that are too short for them."""
+    walk = named[RANDOM_WALK]
+    for name, model in named.items():
+        forecaster = _forecaster(model)
+        for setting in ("horizon", "quantiles", "target"):
+            ours, theirs = getattr(walk, setting), getattr(forecaster, setting, None)
+            if setting == "quantiles" and theirs is not None:
+                ours, theirs = check_quantiles(ours), check_quantiles(theirs)
+            if theirs is not None and ours != theirs:
+                raise ValueError(f"Models must share their {setting}; {name!r} has {theirs!r}, others {ours!r}.")
+    if cv.horizon < walk.horizon:
+        raise ValueError(
+            f"The folds' horizon must be at least the models' {walk.horizon}, got {cv.horizon}: "
+            f"the last origins would have no truth. Use RollingOrigin(horizon={walk.horizon}, …)."
+        )
+
+
+def _forecaster(model: Any) -> Any:
+    return model[-1] if isinstance(model, Pipeline) else model
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for torch and for the linear algebra, so that sums are taken in the same order everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
