@@ -73,7 +73,8 @@ FORECAST_KEY = ("as_of", "series_id", "step")
 def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:
     """The rows with the table's columns, types and order, `year` added, sorted by `key` and unique on it.
 
-    Quantile columns of forecasts are kept, between `forecast` and `model`.
+    Quantile columns of forecasts are kept, between `forecast` and `model`. Scores of other than the default quantiles
+    have pinball in the place of crps, since they cannot be compared with it.
 
     Raises
     ------
@@ -86,6 +87,8 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
         middle = names.index("model")
         quantiles = quantile_columns(rows)
         columns = {name: columns.get(name, NUMBER) for name in (*names[:middle], *quantiles, *names[middle:])}
+    if table == "scores" and "pinball" in rows.columns:
+        columns = {name.replace("crps", "pinball"): kind for name, kind in columns.items()}
     missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
     if missing:
         raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")

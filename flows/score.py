@@ -1,0 +1,91 @@
+"""Scores: published forecasts against what came true, beside the random walk as it would have been published."""
+
+from datetime import date
+
+import polars as pl
+
+from features.panel import PanelSchema
+from features.volatility import with_volatility
+from flows.settings import Settings
+from flows.tables import FORECAST_KEY, SCORES, quantile_columns
+from flows.warehouse import Warehouse
+from forecasting.baselines import RandomWalk
+from forecasting.metrics import evaluate
+
+ISSUED, RANDOM_WALK = "issued", "random_walk"
+ROW = ["series_id", "origin", "step"]
+
+
+def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Rows for `scores`: each forecast issued up to `as_of` that has come true by then and has no score yet.
+
+    Losses are those of `forecasting.evaluate`, in units of price × volatility at the origin, so that daily scores and
+    backtests agree. The random walk stands beside each forecast as it would have been issued in its place: fitted on
+    what was known at the model's `trained_through`, forecasting from what was known at the forecast's `as_of`. Where it
+    was published itself, both losses are the same. A series that is pegged at the origin has no score.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        Read only; `Warehouse.store_scores` stores the result.
+    as_of : date
+        The session the run stands on; nothing that became known later is read.
+    settings : Settings
+        Horizon, lookback, quantiles and what the prices are.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of `scores`, without year. With other than the default quantiles crps is called pinball.
+    """
+    issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of, pl.col("time") <= as_of)
+    pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
+    prices = warehouse.prices(as_of).join(pending, on="series_id", how="semi")
+    truths = prices.select("series_id", "time", truth="close")
+    pending = pending.join(truths, on=["series_id", "time"]).join(_pegged(prices, settings), on=ROW[:2], how="anti")
+    if pending.is_empty():
+        return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
+    walks = _random_walks(pending, warehouse, settings)
+    # a series without a row for a session has the same origin on the next: such forecasts are measured in turn
+    turn = pl.int_range(pl.len()).over(ROW).alias("turn")
+    turns = pending.with_columns(turn).partition_by("turn", maintain_order=True)
+    return pl.concat(_losses(rows, walks, prices, settings) for rows in turns).sort(FORECAST_KEY)
+
+
+def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Series and sessions at which there is no volatility to measure a loss by."""
+    moved = with_volatility(prices, positive=settings.positive)
+    return moved.filter("pegged").select("series_id", origin="time")
+
+
+def _random_walks(pending: pl.DataFrame, warehouse: Warehouse, settings: Settings) -> pl.DataFrame:
+    """What the random walk would have forecast in the place of these forecasts, with their `as_of`."""
+    schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
+    fitted: dict[object, RandomWalk] = {}
+    tables = []
+    for (as_of, through), rows in pending.group_by("as_of", "trained_through", maintain_order=True):
+        assert isinstance(as_of, date)
+        assert isinstance(through, date)
+        if through not in fitted:
+            walk = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
+            fitted[through] = walk.fit(warehouse.prices(through))
+        known = warehouse.prices(as_of).join(rows, on="series_id", how="semi")
+        tables.append(fitted[through].predict(known).with_columns(pl.lit(as_of).alias("as_of")))
+    return pl.concat(tables).cast({"step": pl.Int64})
+
+
+def _losses(issued: pl.DataFrame, walks: pl.DataFrame, prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Scores of forecasts that are unique in series_id, origin and step."""
+    table = [*ROW, "time", "forecast", *quantile_columns(issued)]
+    beside = walks.join(issued, on=["as_of", *ROW, "time"], how="semi")
+    both = pl.concat(
+        frame.select(*table, pl.lit(model).alias("model")) for model, frame in ((ISSUED, issued), (RANDOM_WALK, beside))
+    )
+    losses = evaluate(both, prices, positive=settings.positive).losses
+    loss = "crps" if "crps" in losses.columns else "pinball"
+    walked = losses.filter(pl.col("model") == RANDOM_WALK)
+    return (
+        issued.join(losses.filter(pl.col("model") == ISSUED).drop("model"), on=ROW)
+        .join(walked.select(*ROW, pl.col(loss, "ae").name.suffix("_random_walk")), on=ROW)
+        .select(name.replace("crps", loss) for name in SCORES if name != "year")
+    )
