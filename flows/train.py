@@ -1,0 +1,286 @@
+"""Training: which recipe earns to be published, and that recipe refit on all rows. Reads and writes nothing.
+
+Older folds choose one candidate; the newest origins test it, once; what wins is refit on every row. A refresh is only
+the last of these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+
+from features.panel import PanelSchema
+from flows.settings import Settings
+from forecasting.backtest import backtest
+from forecasting.baselines import Drift, RandomWalk
+from forecasting.decide import Decision, decide
+from forecasting.forecasters import GRUForecaster, LSTMForecaster, RNNForecaster
+from forecasting.metrics import Evaluation, evaluate
+from forecasting.persistence import decode
+from forecasting.splits import RollingOrigin
+
+if TYPE_CHECKING:
+    from flows.tracking import Champion
+
+RANDOM_WALK = "random_walk"
+CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster}
+
+FOLDS = 2  # each for selection and for the gate: every recipe is refit in each of them
+SELECTION_ORIGINS = 504
+GATE_SHARE = 1 / 3  # of the sessions that can be origins, at most; the rest is for selection and training
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training found, and the model it leaves.
+
+    Attributes
+    ----------
+    as_of : date
+        The session it stood on; `panel` has no later row.
+    winner : str
+        "RNN", "LSTM", "GRU" or "random_walk".
+    model, random_walk : forecaster
+        The winner and the random walk, refit on all rows.
+    decision : Decision or None
+        None when no gate was held: a refresh, or too little history.
+    reason : str
+        Why the winner is the winner, in words.
+    outcome : {"promoted", "kept", "refreshed", "first"}
+        A new recipe won; the champion's recipe stays after a gate; it was refit without one; there was none before.
+    trained_through : date
+    evaluation : Evaluation or None
+        The gate's folds: candidate, champion's recipe, random walk and drift.
+    gate_forecasts : DataFrame or None
+        The forecasts behind `evaluation`.
+    selection : DataFrame
+        ``model``, ``origins``, ``crps`` (or ``pinball``), ``skill``, ``skill_se``, ``p`` on the older folds; empty
+        without selection.
+    learning_curves : dict of DataFrame
+        Of each recipe, fit on all rows.
+    seconds : dict of float
+        Wall-clock time of each part.
+    panel : DataFrame
+        The rows it saw.
+    settings : Settings
+    table_versions : dict of int
+        Versions of the warehouse's tables that were read.
+    """
+
+    as_of: date
+    winner: str
+    model: Any
+    random_walk: RandomWalk
+    decision: Decision | None
+    reason: str
+    outcome: str
+    trained_through: date
+    evaluation: Evaluation | None
+    gate_forecasts: pl.DataFrame | None
+    selection: pl.DataFrame
+    learning_curves: dict[str, pl.DataFrame]
+    seconds: dict[str, float]
+    panel: pl.DataFrame
+    settings: Settings
+    table_versions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Origins for the gate and for the selection before it; both 0 when the history is too short for a gate."""
+
+    gate: int
+    selection: int
+
+
+def train(
+    panel: pl.DataFrame,
+    as_of: date,
+    settings: Settings,
+    champion: Champion | None,
+    gate_due: bool,
+    say: Say,
+    table_versions: Mapping[str, int] | None = None,
+) -> Training:
+    """Refresh the champion's recipe, or, when a gate is due, put a new one to the test first.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        Prices known at `as_of`: ``series_id``, ``time``, ``close``.
+    as_of : date
+    settings : Settings
+        With the calendar decided.
+    champion : Champion or None
+        What is published now.
+    gate_due : bool
+        Whether a new recipe may be tested; a panel's first training always may.
+    say : callable
+        Told what begins, a line each.
+    table_versions : mapping, optional
+        Kept with the result.
+    """
+    clock = Stopwatch()
+    work = Work(panel, as_of, settings, say, clock, dict(table_versions or {}))
+    if champion is not None and not gate_due:
+        return _refresh(work, champion, f"The recipe of {_words(champion.name)}, refit on rows up to {as_of}.")
+    plan = plan_origins(panel, settings)
+    if not plan.gate:
+        needed = settings.gate.min_origins
+        reason = f"Too little history for a gate: {needed} origins are needed after training and selection."
+        return _refresh(work, champion, f"{reason} {_words(champion.name if champion else RANDOM_WALK)} stays.")
+    candidate, selection = _select(work, plan)
+    if champion is not None and champion.recipe == work.recipes[candidate].recipe():
+        reason = f"The selection chose the champion's own recipe, {_words(champion.name)}: refit, nothing to test."
+        return _refresh(work, champion, reason, selection)
+    return _gate(work, plan, champion, candidate, selection)
+
+
+def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
+    """How many of the newest sessions the gate and the selection look at."""
+    possible = panel["time"].n_unique() - settings.lookback - 2 * settings.horizon
+    gate = min(settings.gate.max_origins, int(possible * GATE_SHARE))
+    if gate < settings.gate.min_origins:
+        return Plan(0, 0)
+    return Plan(gate // FOLDS * FOLDS, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+
+
+class Work:
+    """A panel with the recipes that may forecast it."""
+
+    def __init__(
+        self, panel: pl.DataFrame, as_of: date, settings: Settings, say: Say, clock: Stopwatch, versions: dict[str, int]
+    ) -> None:
+        self.panel, self.as_of, self.settings = panel, as_of, settings
+        self.say, self.clock, self.table_versions = say, clock, versions
+        schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
+        shared: dict[str, Any] = {
+            "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
+            "schema": schema,
+        }  # fmt: skip
+        epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
+        self.recipes: dict[str, Any] = {name: CELLS[name](**shared, **epochs) for name in settings.models}
+        self.random_walk, self.drift = RandomWalk(**shared), Drift(**shared)
+
+    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int) -> pl.DataFrame:
+        """Forecasts of refit models from the panel's newest origins."""
+        cv = RollingOrigin(n_splits=FOLDS, horizon=self.settings.horizon, stride=origins // FOLDS)
+        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs)
+
+    def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
+        """Scores of backtest forecasts."""
+        return evaluate(forecasts, self.panel, positive=self.settings.positive)
+
+
+def _select(work: Work, plan: Plan) -> tuple[str, pl.DataFrame]:
+    """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
+    work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
+    sessions = work.panel["time"].unique().sort()
+    older = work.panel.filter(pl.col("time") <= sessions[-1 - plan.gate])
+    with work.clock("selection"):
+        summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
+    loss = "crps" if "crps" in summary.columns else "pinball"
+    pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
+    selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, "skill", "skill_se", "p")
+    candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]
+    return candidate, selection
+
+
+def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame) -> Training:
+    """Test one candidate, once, against the random walk and the champion's recipe; refit what wins."""
+    work.say(f"Testing {candidate} against the random walk on the newest {plan.gate} origins …")
+    models = {candidate: work.recipes[candidate], "drift": work.drift}
+    present = RANDOM_WALK
+    if champion is not None and champion.name != RANDOM_WALK:
+        present = champion.name if champion.name != candidate else f"{champion.name} (champion)"
+        models[present] = decode(champion.recipe)
+    with work.clock("gate"):
+        forecasts = work.backtest(models, work.panel, plan.gate)
+        evaluation = work.evaluate(forecasts)
+        decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
+    recipes = work.recipes if decision.promoted or champion is None else {champion.name: decode(champion.recipe)}
+    winner = candidate if decision.promoted else (champion.name if champion else RANDOM_WALK)
+    outcome = "promoted" if decision.promoted else ("kept" if champion else "first")
+    return _finish(
+        work, winner, recipes, outcome, decision.reason, selection,
+        decision=decision, evaluation=evaluation, gate_forecasts=forecasts,
+    )  # fmt: skip
+
+
+def _refresh(work: Work, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None) -> Training:
+    """The same recipe on newer rows; it needs no test, but must be finite and reproducible."""
+    name = champion.name if champion else RANDOM_WALK
+    recipes = {name: decode(champion.recipe)} if champion else {}
+    if name == RANDOM_WALK:
+        recipes = {}
+    outcome = "refreshed" if champion else "first"
+    return _finish(work, name, recipes, outcome, reason, pl.DataFrame() if selection is None else selection)
+
+
+def _finish(
+    work: Work, winner: str, recipes: dict[str, Any], outcome: str, reason: str, selection: pl.DataFrame, **gate: Any
+) -> Training:
+    """Fit the recipes and the random walk on all rows; the winner twice, to see that it is reproducible."""
+    work.say(f"Fitting {', '.join([*recipes, 'the random walk'])} on all {work.panel.height:,} rows …")
+    jobs = [*recipes.values(), work.random_walk]
+    if winner != RANDOM_WALK:
+        jobs.append(recipes[winner])
+    with work.clock("refit"):
+        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(delayed(_fit)(job, work.panel) for job in jobs)
+    models = dict(zip([*recipes, RANDOM_WALK], fitted, strict=False))
+    model = models[winner]
+    table = model.predict()
+    if not np.isfinite(table.select(pl.selectors.float()).to_numpy()).all():
+        raise ArithmeticError(f"{winner}, refit on rows up to {work.as_of}, must forecast finite prices; it did not.")
+    if winner != RANDOM_WALK and not table.equals(fitted[-1].predict()):
+        raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
+    return Training(
+        as_of=work.as_of,
+        winner=winner,
+        model=model,
+        random_walk=models[RANDOM_WALK],
+        outcome=outcome,
+        reason=reason,
+        trained_through=work.as_of,
+        selection=selection,
+        learning_curves={name: models[name].learning_curve_ for name in recipes},
+        seconds=work.clock.seconds,
+        panel=work.panel,
+        settings=work.settings,
+        table_versions=work.table_versions,
+        **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
+    )
+
+
+def _fit(model: Any, panel: pl.DataFrame) -> Any:
+    return model.fit(panel)
+
+
+def _words(name: str) -> str:
+    return "the random walk" if name == RANDOM_WALK else f"the {name}"
+
+
+class Stopwatch:
+    """Wall-clock seconds by name: ``with clock("gate"): …``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str) -> Stopwatch:
+        self._name = name
+        return self
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds[self._name] = round(time.perf_counter() - self._since, 3)
