@@ -185,7 +185,8 @@ def _select(work: Work, plan: Plan) -> tuple[str, pl.DataFrame]:
     """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
     work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
     sessions = work.panel["time"].unique().sort()
-    older = work.panel.filter(pl.col("time") <= sessions[-1 - plan.gate])
+    gate_begins = sessions[-plan.gate - work.settings.horizon]
+    older = work.panel.filter(pl.col("time") <= gate_begins)  # not one target is shared
     with work.clock("selection"):
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
     loss = "crps" if "crps" in summary.columns else "pinball"
@@ -207,8 +208,12 @@ def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, sel
         forecasts = work.backtest(models, work.panel, plan.gate)
         evaluation = work.evaluate(forecasts)
         decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
-    recipes = work.recipes if decision.promoted or champion is None else {champion.name: decode(champion.recipe)}
-    winner = candidate if decision.promoted else (champion.name if champion else RANDOM_WALK)
+    if champion is None:
+        recipes, winner = work.recipes, candidate if decision.promoted else RANDOM_WALK
+    elif decision.promoted:
+        recipes, winner = {candidate: work.recipes[candidate]}, candidate
+    else:
+        recipes, winner = _recipe_of(champion), champion.name
     outcome = "promoted" if decision.promoted else ("kept" if champion else "first")
     return _finish(
         work, winner, recipes, outcome, decision.reason, selection,
@@ -218,12 +223,15 @@ def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, sel
 
 def _refresh(work: Work, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None) -> Training:
     """The same recipe on newer rows; it needs no test, but must be finite and reproducible."""
-    name = champion.name if champion else RANDOM_WALK
-    recipes = {name: decode(champion.recipe)} if champion else {}
-    if name == RANDOM_WALK:
-        recipes = {}
-    outcome = "refreshed" if champion else "first"
-    return _finish(work, name, recipes, outcome, reason, pl.DataFrame() if selection is None else selection)
+    selection = pl.DataFrame() if selection is None else selection
+    if champion is None:
+        return _finish(work, RANDOM_WALK, {}, "first", reason, selection)
+    return _finish(work, champion.name, _recipe_of(champion), "refreshed", reason, selection)
+
+
+def _recipe_of(champion: Champion) -> dict[str, Any]:
+    """The champion's network, unfitted, by its name; nothing for the random walk, which is always fitted."""
+    return {} if champion.name == RANDOM_WALK else {champion.name: decode(champion.recipe)}
 
 
 def _finish(
