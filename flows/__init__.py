@@ -1,0 +1,17 @@
+"""Data flows: prices in, forecasts out, every day. The only package that knows Prefect, MLflow and the warehouse."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.daily import daily_forecast
+
+__all__ = ["daily_forecast"]
+
+
+def __getattr__(name: str) -> Any:
+    """Prefect takes a second to import, and is imported only when a flow is asked for."""
+    if name == "daily_forecast":
+        from flows.daily import daily_forecast
+
+        return daily_forecast
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,294 @@
+"""The `tidecast` command: options in, one-line errors and exit codes out. The first line comes before heavy imports.
+
+Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 75 another run holds the state folder.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from flows.errors import Busy, SettingsError, TidecastError
+from flows.home import Home, find_home
+from flows.prefect_home import enter
+from flows.terminal import console, facts, progress
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+
+FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
+TABLE_SUFFIXES = (".csv", ".parquet")
+
+
+class Day(click.ParamType):
+    """A calendar day, written 2026-11-20."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"a day must be written like 2026-11-20, got {value!r}.", param, ctx)
+
+
+class Levels(click.ParamType):
+    """Quantile levels, written 0.1,0.5,0.9."""
+
+    name = "levels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"quantiles must be numbers with commas between, like 0.1,0.5,0.9, got {value!r}.", param, ctx)
+
+
+def everywhere(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every command has."""
+    where = click.option("--home", metavar="DIR", help="State folder. Default: the nearest .tidecast upwards, or here.")
+    debug = click.option("--debug", is_flag=True, help="Show tracebacks and the logs of other libraries.")
+    return where(debug(command))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="tidecast", message="%(prog)s %(version)s")
+def tidecast() -> None:
+    """Daily forecasts of price series, published only when they beat the random walk.
+
+    \b
+    Example:
+      tidecast run          forecast the bundled ECB exchange rates
+      tidecast show         look at the newest forecast
+    """
+
+
+@tidecast.command()
+@click.option("--source", metavar="URI", help="ecb or eia (bundled), or a CSV or Parquet file.  [default: ecb]")
+@click.option("--series-id", metavar="COL", help="The source's column that names the series.")
+@click.option("--time", "time_column", metavar="COL", help="The source's column of session dates.")
+@click.option("--target", metavar="COL", help="The source's column to forecast.")
+@click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
+@click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
+@click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
+@click.option("--as-of", type=Day(), metavar="DATE", help="Stand on this session.  [default: the newest]")
+@click.option("--reissue", is_flag=True, help="Replace the forecasts already issued for that session.")
+@click.option("--output", metavar="FILE", help="Write the forecast table there too, as .csv or .parquet.")
+@everywhere
+def run(
+    home: str | None,
+    debug: bool,
+    as_of: date | None,
+    reissue: bool,
+    output: str | None,
+    time_column: str | None,
+    **flags: Any,
+) -> None:
+    """Take in new prices, forecast, publish, score what has come true, and train when it is due.
+
+    The second day is plain `tidecast run`: source and columns are remembered.
+
+    \b
+    Examples:
+      tidecast run
+      tidecast run --source prices.csv --series-id Name --time Date --target Close
+      tidecast run --as-of 2026-05-29 --output forecasts.csv
+    """
+    with one_line_errors(debug):
+        target = writable_table(output)
+        place = find_home(home, os.environ, Path.cwd())
+        out = console()
+        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        with progress(out):
+            enter(place.prefect, os.environ, debug)
+            settings = settings_of(place, {**flags, "time": time_column}, announce=True)
+            from flows.launch import run_day
+            from flows.place import Incomplete
+
+            incomplete = None
+            try:
+                day = run_day(place, settings, as_of, reissue)
+            except Incomplete as error:
+                day, incomplete = error.day, error
+        from flows.show import summary, write_table
+
+        summary(out, day)
+        if target is not None:
+            write_table(day, target)
+            facts(out, [("Output", str(target))])
+        if incomplete is not None:
+            raise incomplete
+
+
+@tidecast.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="N", help="Port of the server started here.  [default: 4200]"
+)
+@everywhere
+def schedule(home: str | None, debug: bool, port: int | None) -> None:
+    """Run the daily forecast on a schedule, until stopped with Ctrl-C.
+
+    Uses the Prefect server that PREFECT_API_URL or your Prefect profile names; starts one here if there is none.
+    Hour and time zone are the settings cron and time_zone (TIDECAST_CRON, TIDECAST_TIME_ZONE, or pyproject.toml).
+
+    \b
+    Example:
+      tidecast schedule
+      TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
+    """
+    with one_line_errors(debug):
+        place = find_home(home, os.environ, Path.cwd())
+        out = console()
+        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        with progress(out):
+            enter(place.make().prefect, os.environ, debug)
+            settings = settings_of(place, {}, announce=True)
+            from flows.deploy import serve_daily
+
+            serve_daily(place, settings, port)
+
+
+@tidecast.command()
+@click.option("--as-of", type=Day(), metavar="DATE", help="The forecasts of this session.  [default: the newest]")
+@click.option("--series", multiple=True, metavar="ID", help="Only this series; may be given again.")
+@everywhere
+def show(home: str | None, debug: bool, as_of: date | None, series: tuple[str, ...]) -> None:
+    """Print the newest forecasts, the champion and why it is champion.
+
+    \b
+    Example:
+      tidecast show
+      tidecast show --as-of 2026-05-29 --series USD --series JPY
+    """
+    with one_line_errors(debug):
+        place = existing_home(home)
+        out = console()
+        enter(place.prefect, os.environ, debug)
+        settings = settings_of(place, {})
+        from flows.show import show as show_forecasts
+
+        show_forecasts(out, place, settings, as_of, series)
+
+
+@tidecast.command()
+@click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
+@everywhere
+def ui(home: str | None, debug: bool, browse: bool) -> None:
+    """Serve MLflow's pages for this state folder, until stopped with Ctrl-C.
+
+    \b
+    Example:
+      tidecast ui --open
+    """
+    with one_line_errors(debug):
+        place = existing_home(home)
+        out = console()
+        enter(place.prefect, os.environ, debug)
+        from flows.ui import serve_ui
+
+        serve_ui(out, place, browse)
+
+
+@tidecast.command()
+@everywhere
+def doctor(home: str | None, debug: bool) -> None:
+    """Print every setting and where it came from, versions, tables and the lock, and name problems.
+
+    \b
+    Example:
+      tidecast doctor
+    """
+    with one_line_errors(debug):
+        place = find_home(home, os.environ, Path.cwd())
+        out = console()
+        enter(place.prefect, os.environ, debug)
+        from flows.doctor import examine
+
+        if examine(out, place):
+            sys.exit(FAILED)
+
+
+def settings_of(place: Home, flags: dict[str, Any], announce: bool = False) -> "Settings":
+    """The settings in force; with `announce`, the line that says which source is used."""
+    from flows.settings import BUNDLED, load_settings
+
+    settings, origins = load_settings(place, flags, os.environ, Path.cwd())
+    if announce:
+        bundled = {"ecb": "the bundled ECB euro reference rates", "eia": "the bundled EIA energy spot prices"}
+        name = bundled[settings.source] if settings.source in BUNDLED else settings.source
+        why = {"default": " (none given with --source)", "remembered": " (remembered)"}.get(origins["source"], "")
+        facts(console(), [("Source", name + why)])
+    return settings
+
+
+def existing_home(given: str | None) -> Home:
+    """The state folder, which must be there already."""
+    place = find_home(given, os.environ, Path.cwd())
+    if place.created:
+        raise TidecastError(
+            f"There must be a state folder to look at, found none at {place.path}. Start with: tidecast run"
+        )
+    return place
+
+
+def writable_table(output: str | None) -> Path | None:
+    """The path to write the forecast table to, refused before any work when it cannot be."""
+    if output is None:
+        return None
+    path = Path(output).expanduser()
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise click.BadParameter(
+            f"the file must end in {' or '.join(TABLE_SUFFIXES)}, got {output!r}.", param_hint="--output"
+        )
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise click.BadParameter(f"the file must lie in an existing folder, got {output!r}.", param_hint="--output")
+    return path
+
+
+@contextlib.contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Every failure as one line on standard error and an exit code; with `debug`, the traceback before it."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt:
+        stop("Stopped. Nothing is half-written; the same command again goes on from there.", INTERRUPTED)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        stop(one_line(error), exit_code(error))
+
+
+def one_line(error: Exception) -> str:
+    """What happened, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TidecastError | ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}. Run again with --debug to see where."
+
+
+def exit_code(error: Exception) -> int:
+    """75 when another run holds the folder, 2 for settings that cannot be, else 1."""
+    return BUSY if isinstance(error, Busy) else WRONG_USAGE if isinstance(error, SettingsError) else FAILED
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End with one line on standard error."""
+    console(stderr=True).print(f"tidecast: {message}")
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    tidecast(prog_name="tidecast")

@@ -1,0 +1,169 @@
+"""The daily forecast, a table of contents. The steps are in `flows.steps`, what is due in `flows.plan`."""
+
+import logging
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed
+
+from flows import intake, steps
+from flows.home import find_home, hold
+from flows.ingest import Ingested
+from flows.place import Day, Incomplete, Place
+from flows.plan import latest_day_anywhere, scheduled_day
+from flows.prefect_home import LOGGER
+from flows.settings import Settings, load_settings
+from flows.tracking import Champion
+
+log = logging.getLogger(LOGGER)
+
+
+@flow(name="daily-forecast")
+def daily_forecast(
+    as_of: date | None = None, reissue: bool = False, home: str | None = None, settings: Settings | None = None
+) -> Day:
+    """Forecast the sessions after `as_of`, and publish.
+
+    Parameters
+    ----------
+    as_of : date, optional
+        The session to stand on. None: that of the scheduled start time, and the missed ones before it, in a scheduled
+        run; else the newest session of the source.
+    reissue : bool
+        Replace what was issued for `as_of`.
+    home : str, optional
+        The state folder. None: found as the command finds it.
+    settings : Settings, optional
+        None: loaded from the state folder, the environment and pyproject.toml.
+
+    Raises
+    ------
+    Busy
+        Another run holds the state folder.
+    Incomplete
+        A step failed after publishing, or the champion could not be used and the random walk was published.
+    """
+    now = datetime.now(UTC)  # for the record; what is forecast depends on as_of alone
+    today = latest_day_anywhere(now)
+    place = open_place(home, settings)
+    is_scheduled = as_of is None and deployment.id is not None
+    if is_scheduled:
+        as_of = scheduled_day(flow_run.scheduled_start_time, place.settings)
+
+    with hold(place.home, "the daily flow"):
+        place, ingested = ingest_prices(place, as_of, today)
+        as_of = ingested.as_of
+        if place.is_done(as_of) and not reissue:
+            done = Day(place, as_of, ingested, place.run_of(as_of) or {})
+            return Completed(name="Skipped", message=f"{as_of} was done before.", data=done)
+        check_panel(place, as_of)
+        problems = steps.Problems()
+        with problems.noted("Clearing up after a killed run"):
+            recover(place)
+        if is_scheduled:
+            with problems.noted("Making up for missed sessions"):
+                catch_up(place, ingested, today, now)
+
+        is_first = steps.is_first(place, as_of)
+        trained = published = report = None
+        if is_first:
+            with problems.noted("Training"):
+                trained = "failed"
+                trained = train(place, as_of)
+        with problems.noted("Forecasting with the champion"):
+            champion = resolve_champion(place, as_of)
+            published = publish(place, ingested, champion, reissue, trained, now)
+        if published is None:
+            published = publish(place, ingested, resolve_random_walk(place, as_of), reissue, trained, now)
+        with problems.noted("Scoring"):
+            score(place, as_of)
+        with problems.noted("The report"):
+            report = write_report(place, ingested, published)
+        if not is_first and steps.training_is_due(place, as_of):
+            with problems.noted("Training"):
+                trained = "failed"
+                trained = train(place, as_of)
+        row = close(place, published.row, trained, bool(problems))
+        day = Day(place, as_of, ingested, row, published.champion, published.forecasts, report, tuple(problems))
+    if problems:
+        raise Incomplete(day)
+    return day
+
+
+def open_place(home: str | None, settings: Settings | None) -> Place:
+    """The state folder and its settings, as given or as the command would find them."""
+    found = find_home(home, os.environ, Path.cwd())
+    return Place(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
+
+
+@task(cache_policy=NO_CACHE)
+def ingest_prices(place: Place, as_of: date | None, today: date) -> tuple[Place, Ingested]:
+    """Source → checks → `prices` and `quarantine`."""
+    return intake.take_in_prices(place, as_of, today)
+
+
+@task(cache_policy=NO_CACHE)
+def check_panel(place: Place, as_of: date) -> None:
+    """Refuse a panel of which nothing can be forecast."""
+    intake.check_panel(place, as_of)
+
+
+@task(cache_policy=NO_CACHE)
+def recover(place: Place) -> None:
+    """End what a killed run left behind in MLflow."""
+    for ended in place.tracking(log.info).recover():
+        log.info(f"Ended {ended}, left behind by a run that was killed.")
+
+
+@task(cache_policy=NO_CACHE)
+def catch_up(place: Place, ingested: Ingested, today: date, now: datetime) -> list[date]:
+    """Missed sessions, each published as its own run would have."""
+    return steps.catch_up(place, ingested, today, now)
+
+
+@task(cache_policy=NO_CACHE)
+def train(place: Place, as_of: date) -> str:
+    """Select → gate → refit → MLflow → champion."""
+    return steps.train_and_promote(place, as_of)
+
+
+@task(cache_policy=NO_CACHE)
+def resolve_champion(place: Place, as_of: date) -> Champion:
+    """The champion of that day, or its stand-in."""
+    return steps.champion_of(place, as_of)
+
+
+@task(cache_policy=NO_CACHE)
+def resolve_random_walk(place: Place, as_of: date) -> Champion:
+    """What is published when the champion cannot be used."""
+    return steps.random_walk_of(place, as_of, "The champion could not be used, so the random walk stands in.")
+
+
+@task(cache_policy=NO_CACHE)
+def publish(
+    place: Place, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
+) -> steps.Published:
+    """Champion → forecast table → `forecasts`, in one commit."""
+    return steps.publish(place, ingested, champion, now, reissue, trained, str(flow_run.id or ""))
+
+
+@task(cache_policy=NO_CACHE)
+def score(place: Place, as_of: date) -> int:
+    """Forecasts that have come true → `scores`."""
+    return steps.score_what_came_true(place, as_of)
+
+
+@task(cache_policy=NO_CACHE)
+def write_report(place: Place, ingested: Ingested, published: steps.Published) -> Path:
+    """One page a person wants to read."""
+    return steps.write_report_page(place, ingested, published)
+
+
+@task(cache_policy=NO_CACHE)
+def close(place: Place, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
+    """The session's row of `runs`, as it stays."""
+    return steps.close(place, row, trained, failed, datetime.now(UTC))

@@ -1,0 +1,115 @@
+"""Everything one asks when something is wrong: settings and where they came from, versions, tables, lock, problems."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from flows.errors import Busy, TidecastError
+from flows.home import Home, hold
+from flows.mlflow_config import load_mlflow_config
+from flows.place import Place
+from flows.settings import Settings, load_settings
+from flows.sources import open_source
+from flows.tables import TABLES
+from flows.terminal import facts, table
+
+LIBRARIES = (
+    "tidecast", "torch", "scikit-learn", "polars", "pandas", "deltalake", "mlflow", "prefect", "fastapi", "sqlalchemy",
+)  # fmt: skip
+
+
+def examine(out: Console, home: Home) -> list[str]:
+    """Print the state of things; returns the problems."""
+    problems: list[str] = []
+    versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
+    facts(out, [("Home", f"{home.path} ({'not made yet' if home.created else 'found'})"),
+                ("Python", sys.version.split()[0]),
+                ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items()))])  # fmt: skip
+    settings = None
+    with _noting(problems):
+        settings, origins = load_settings(home, {}, os.environ, Path.cwd())
+        out.print()
+        out.print(
+            table(["setting", "value", "from"], [[name, _value(settings, name), origins[name]] for name in origins])
+        )
+    with _noting(problems):
+        config, places = load_mlflow_config(Path.cwd(), os.environ)
+        values = {name: _dotted(config, name) for name in places}
+        out.print()
+        out.print(
+            table(["mlflow.yml", "value", "from"], [[n, "" if v is None else v, places[n]] for n, v in values.items()])
+        )
+    if settings is not None:
+        with _noting(problems):
+            open_source(settings).fetch()
+        if not home.created:
+            with _noting(problems):
+                out.print()
+                _tables(out, Place(home, settings), problems)
+    if not home.created:
+        out.print()
+        facts(out, [("Lock", _lock(home))])
+    out.print()
+    for problem in problems or ["No problem found."]:
+        out.print(problem)
+    return problems
+
+
+def _tables(out: Console, place: Place, problems: list[str]) -> None:
+    """Rows and versions of each table, and runs that did not end well."""
+    warehouse = place.warehouse
+    versions = warehouse.versions()
+    counts = {
+        "prices": lambda: warehouse.revisions().height,
+        "quarantine": lambda: warehouse.quarantine().height,
+        "forecasts": lambda: warehouse.forecasts().height,
+        "scores": lambda: warehouse.scores().height,
+        "runs": lambda: warehouse.runs().height,
+    }
+    rows = [[name, counts[name]() if name in versions else 0, versions.get(name, "not there yet")] for name in TABLES]
+    out.print(table(["table", "rows", "version"], rows))
+    for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
+        what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
+        problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
+
+
+def _lock(home: Home) -> str:
+    try:
+        with hold(home, "tidecast doctor"):
+            return "free"
+    except Busy as error:
+        return str(error)
+
+
+def _value(settings: Settings, name: str) -> str:
+    value = _dotted(settings, name)
+    return "" if value is None else json.dumps(value) if isinstance(value, tuple) else str(value)
+
+
+def _dotted(tree: object, name: str) -> object:
+    for part in name.split("."):
+        tree = getattr(tree, part)
+    return tree
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except TidecastError as error:
+        problems.append(str(error))

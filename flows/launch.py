@@ -1,0 +1,86 @@
+"""From the command to the flow: is there anything to do, and whose Prefect server runs it."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+from features.calendar import get_calendar
+from flows.home import Home, hold
+from flows.intake import take_in_prices
+from flows.parsing import dates
+from flows.place import Day, Place
+from flows.plan import latest_day_anywhere
+from flows.prefect_home import LOGGER
+from flows.prefect_server import starting
+from flows.sessions import market_zone
+from flows.settings import Settings
+from flows.sources import open_source
+
+log = logging.getLogger(LOGGER)
+
+
+def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -> Day:
+    """Run the daily flow, unless the tables say that the session is done.
+
+    Then the source is only looked at for corrections, and no Prefect server is started. A source that cannot be read is
+    found before one is started, too.
+    """
+    place = Place(home.make(), settings)
+    today = latest_day_anywhere(datetime.now(UTC))
+    newest = _newest_in(settings, today)
+    session = min(filter(None, (as_of, newest)), default=None)
+    with hold(home, "tidecast run"):
+        if not reissue and (day := _settled(place, session, today)):
+            return day
+    log.info("Starting Prefect, and loading the model libraries …")
+    with prefect_api(home):
+        from flows.daily import daily_forecast
+
+        return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
+
+
+def _newest_in(settings: Settings, today: date) -> date | None:
+    """The newest day the source speaks of; None when it has none that can be read."""
+    times, _ = dates(open_source(settings).fetch().rows["time"], market_zone(settings))
+    newest: date | None = times.filter(times <= today).max()  # type: ignore[assignment]
+    return newest
+
+
+def _settled(place: Place, as_of: date | None, today: date) -> Day | None:
+    """The session's day when its run is done; corrections of the source are taken in."""
+    if as_of is None or place.settings.calendar is None or place.warehouse.runs().is_empty():
+        return None
+    session = get_calendar(place.settings.calendar).at_or_before(as_of)
+    if not place.is_done(session):
+        return None
+    place, found = take_in_prices(place, session, today)
+    row = place.run_of(found.as_of)
+    return Day(place, found.as_of, found, row) if row is not None else None
+
+
+@contextlib.contextmanager
+def prefect_api(home: Home, port: int | None = None, schedules: bool = False) -> Iterator[str]:
+    """The address of the user's own Prefect server if he has one, else of one that ends with the body.
+
+    Importing Prefect and starting a server go side by side. What was logged is handed over before the server ends.
+    """
+    with contextlib.ExitStack() as stack:
+        server = None
+        if "PREFECT_API_URL" not in os.environ and "PREFECT_PROFILE" not in os.environ:
+            server = stack.enter_context(starting(home.prefect, port, schedules))
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        address = PREFECT_API_URL.value()
+        if address is None:
+            server = server or stack.enter_context(starting(home.prefect, port, schedules))
+            address = server.wait()
+            stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
+        stack.callback(_hand_over_logs)
+        yield address
+
+
+def _hand_over_logs() -> None:
+    for handler in logging.getLogger("prefect.flow_runs").handlers:
+        handler.flush()

@@ -1,0 +1,100 @@
+"""Where a panel lives and how it is treated, and what a day of it came to."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from flows.errors import TidecastError
+from flows.home import Home
+from flows.ingest import Ingested
+from flows.settings import Settings
+from flows.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from flows.predict import Forecasts
+    from flows.tracking import Champion, Tracking
+
+
+@dataclass(frozen=True)
+class Place:
+    """A state folder and the settings in force: the way to its tables and its models.
+
+    Parameters
+    ----------
+    home : Home
+    settings : Settings
+    """
+
+    home: Home
+    settings: Settings
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The tables."""
+        return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
+
+    def run_of(self, as_of: date) -> dict[str, Any] | None:
+        """The session's row of the table `runs`; None when there is none."""
+        rows = self.warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts()
+        return rows[0] if rows else None
+
+    def is_done(self, as_of: date) -> bool:
+        """Whether the session's run came to its end, with nothing failed."""
+        row = self.run_of(as_of)
+        return row is not None and row["status"] == "done"
+
+    def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":
+        """MLflow, by the mlflow.yml of the working directory; importing it takes a second or two."""
+        from flows.mlflow_config import load_mlflow_config
+        from flows.tracking import Tracking
+
+        config, _ = load_mlflow_config(Path.cwd(), os.environ)
+        return Tracking(self.home, config, os.environ, say)
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a run of one session came to.
+
+    Attributes
+    ----------
+    place : Place
+    as_of : date
+    ingested : Ingested
+    row : dict
+        The session's row of the table `runs`.
+    champion : Champion or None
+        Who forecasts; None when the session was done before.
+    forecasts : Forecasts or None
+        None when it was published before.
+    report : Path or None
+    problems : tuple of str
+        What failed, the publishing apart.
+    """
+
+    place: Place
+    as_of: date
+    ingested: Ingested
+    row: dict[str, Any]
+    champion: "Champion | None" = None
+    forecasts: "Forecasts | None" = None
+    report: Path | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """True when the session was done before, and nothing was left to do."""
+        return self.champion is None
+
+
+class Incomplete(TidecastError):
+    """The forecasts are published, but a step failed. `day` is what there is."""
+
+    def __init__(self, day: Day) -> None:
+        super().__init__(f"The forecasts of {day.as_of} are published, but not all is well. {' '.join(day.problems)}")
+        self.day = day

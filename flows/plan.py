@@ -1,0 +1,82 @@
+"""What a day has to do, decided from what the tables say. Pure functions; nothing here asks what time it is."""
+
+import hashlib
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from features.calendar import Calendar
+from flows.sessions import market_zone
+from flows.settings import Settings
+
+CATCH_UP = 10
+"""Missed sessions that a scheduled run makes up for; what is older takes `tidecast run --as-of`."""
+
+NOT_ATTEMPTED = "none"
+
+
+def scheduled_day(scheduled: datetime, settings: Settings) -> date:
+    """The day of a scheduled start time, in the zone of the panel's market.
+
+    A calendar of no market in particular has no zone; there the schedule's own counts.
+    """
+    return scheduled.astimezone(ZoneInfo(market_zone(settings) or settings.time_zone)).date()
+
+
+def latest_day_anywhere(now: datetime) -> date:
+    """The latest day it is anywhere on earth (UTC+14): prices of later days cannot be true."""
+    return (now.astimezone(UTC) + timedelta(hours=14)).date()
+
+
+def is_done(runs: pl.DataFrame, as_of: date) -> bool:
+    """Whether the session's run came to its end, with nothing failed."""
+    return not runs.filter(pl.col("as_of") == as_of, pl.col("status") == "done").is_empty()
+
+
+def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: int = CATCH_UP) -> list[date]:
+    """Sessions with prices between the newest run and `as_of`, oldest first, the last `limit` of them.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table of runs.
+    priced : polars.Series of Date
+        Times of the panel's prices.
+    as_of : date
+        The session of this run.
+    limit : int
+    """
+    newest = runs.filter(pl.col("as_of") < as_of)["as_of"].max()
+    if newest is None:
+        return []
+    between = priced.filter((priced > newest) & (priced < as_of)).unique().sort()
+    return between.tail(limit).to_list()
+
+
+def training_due(runs: pl.DataFrame, as_of: date, settings: Settings, calendar: Calendar) -> bool:
+    """Whether to train at the end of this session's run.
+
+    Every `retrain_every` sessions from the last attempt, on the newest session only: a backfill trains nothing.
+    """
+    if (runs["as_of"] > as_of).any():
+        return False
+    attempts = runs.filter(pl.col("as_of") < as_of, pl.col("training").fill_null(NOT_ATTEMPTED) != NOT_ATTEMPTED)
+    last = attempts["as_of"].max()
+    return not isinstance(last, date) or sessions_between(last, as_of, calendar) >= settings.retrain_every
+
+
+def gate_due(last_gate: date | None, as_of: date, settings: Settings, calendar: Calendar) -> bool:
+    """Whether this training may test a new recipe: a gate is held at most every `gate.every` sessions."""
+    return last_gate is None or sessions_between(last_gate, as_of, calendar) >= settings.gate.every
+
+
+def sessions_between(first: date, last: date, calendar: Calendar) -> int:
+    """How many sessions after `first` is `last`."""
+    numbers = calendar.numbers(pl.Series([calendar.at_or_before(first), calendar.at_or_before(last)]))
+    return int(numbers[1] - numbers[0])
+
+
+def training_key(as_of: date, panel_digest: str, settings: Settings) -> str:
+    """What a training is known by: the same session, rows and settings give the same key, and are trained once."""
+    return hashlib.sha256(f"{as_of}|{panel_digest}|{settings.digest}".encode()).hexdigest()[:32]

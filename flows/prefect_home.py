@@ -1,0 +1,61 @@
+"""Where Prefect keeps its things, and how quiet it is: environment variables, set inside the command only.
+
+Everything here is a default. Whatever the user has set himself stays as it is, and a Prefect profile of his own is
+used, not hidden: then `PREFECT_HOME` is left alone and runs appear where he looks for them.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+LOGGER = "tidecast"
+
+_DEFAULTS = {
+    # a cold start takes half a minute on a slow machine; Prefect gives up after 20 s
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # no telemetry, of whoever we bring along
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # our log goes to Prefect's interface; Prefect's log does not go to our terminal
+    "PREFECT_LOGGING_EXTRA_LOGGERS": LOGGER,
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_CHATTY = ("alembic", "mlflow", "prefect", "httpx", "httpcore", "distributed", "matplotlib", "asyncio", "uvicorn")
+
+
+def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -> dict[str, str]:
+    """The variables the command adds to `environ`.
+
+    Parameters
+    ----------
+    prefect_home : Path
+        Prefect's folder inside the state folder.
+    environ : mapping of str to str
+        The environment as the user gave it; nothing in it is changed.
+    user_home : Path
+        The user's home directory, looked into for a Prefect profile of his own.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    added = {name: value for name, value in _DEFAULTS.items() if name not in environ}
+    own = any(name in environ for name in ("PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"))
+    if not own and not (user_home / ".prefect" / "profiles.toml").exists():
+        added["PREFECT_HOME"] = str(prefect_home)
+    return added
+
+
+def enter(prefect_home: Path, environ: MutableMapping[str, str], debug: bool = False) -> None:
+    """Set the variables and quieten other libraries; to be called before Prefect and MLflow are imported."""
+    environ.update(additions(prefect_home, environ, Path.home()))
+    if debug:
+        return
+    environ.setdefault("PYTHONWARNINGS", "ignore")  # processes started from here
+    warnings.simplefilter("ignore")
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,164 @@
+"""What a person reads in the terminal: the summary of a run, and the newest forecasts."""
+
+import shlex
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from flows.errors import TidecastError
+from flows.home import Home
+from flows.ingest import Ingested
+from flows.place import Day, Place
+from flows.report import track_record
+from flows.settings import Settings
+from flows.tables import quantile_columns
+from flows.terminal import facts, table
+
+FEW = 8
+"""Series shown at the end of a run."""
+
+
+def summary(out: Console, day: Day) -> None:
+    """What was taken in, who is champion and why, and where forecast, report and pages are."""
+    row, place = day.row, day.place
+    issued = place.warehouse.forecasts(day.as_of)
+    late = "" if issued["live"].all() else " (issued late: not part of the live record)"
+    pairs = [("Session", f"{day.as_of}{late}"), ("Prices", prices_words(day.ingested if day.settled else None, row))]
+    if day.ingested.corrected:
+        pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
+    verdict = "" if day.champion is None else verdict_words(day.champion.decision)
+    pairs.append(("Champion", f"{champion_words(row)}\n{verdict}".strip()))
+    steps = issued["step"].max()
+    pairs.append(
+        ("Forecast", f"{row['series_forecast']} series, {steps} sessions ahead, in {place.warehouse.uri}/forecasts")
+    )
+    for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
+        pairs.append(("", f"left out, {reason}: {shortened(names)}"))
+    pairs.append(("Report", str(day.report or place.home.reports / f"{day.as_of}.html")))
+    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(place.home.path))}"))
+    out.print()
+    if day.settled:
+        out.print(f"Nothing to do: {day.as_of} is done.")
+    else:
+        out.print(forecast_table(issued, FEW))
+    out.print()
+    facts(out, pairs)
+
+
+def show(out: Console, home: Home, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
+    """Print the forecasts of one session, who made them and how they have done so far.
+
+    Raises
+    ------
+    TidecastError
+        There is no such forecast, or no such series.
+    """
+    place = Place(home, settings)
+    runs = place.warehouse.runs()
+    issued = runs.filter(pl.col("as_of") == as_of) if as_of else runs.tail(1)
+    if issued.is_empty():
+        wanted = f" of {as_of}" if as_of else ""
+        near = "" if runs.is_empty() else f" The newest is of {runs['as_of'][-1]}."
+        raise TidecastError(f"There must be a forecast{wanted} to show, found none.{near} Make one with: tidecast run")
+    row = issued.to_dicts()[0]
+    forecasts = place.warehouse.forecasts(row["as_of"])
+    unknown = sorted(set(series) - set(forecasts["series_id"]))
+    if unknown:
+        known = shortened(forecasts["series_id"].unique().sort())
+        raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {known}.")
+    if series:
+        forecasts = forecasts.filter(pl.col("series_id").is_in(series))
+    out.print(forecast_table(forecasts))
+    out.print()
+    facts(out, [
+        ("Session", str(row["as_of"])),
+        ("Champion", f"{champion_words(row)}\n{verdict_of(place, row)}".strip()),
+        ("Record", record_words(place.warehouse.scores())),
+        ("Report", str(home.reports / f"{row['as_of']}.html")),
+    ])  # fmt: skip
+
+
+def forecast_table(forecasts: pl.DataFrame, few: int | None = None) -> Any:
+    """Median per session, and the widest interval at the last step; a row per series."""
+    sessions = forecasts["time"].unique().sort()
+    levels = quantile_columns(forecasts)
+    last = forecasts.filter(pl.col("step") == forecasts["step"].max())
+    wide = forecasts.pivot(on="step", index="series_id", values="forecast")
+    names = wide["series_id"].to_list()
+    shown = names[:few]
+    rows: list[list[Any]] = []
+    for name in shown:
+        medians = list(wide.row(by_predicate=pl.col("series_id") == name))[1:]
+        end = last.filter(pl.col("series_id") == name)
+        spread = [f"{end[levels[0]].item():.5g} … {end[levels[-1]].item():.5g}"] if levels and end.height else []
+        rows.append([name, *(f"{value:.5g}" if value is not None else "" for value in medians), *spread])
+    share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]}" if levels else ""
+    more = f" (first {len(shown)} of {len(names)} series)" if len(shown) < len(names) else ""
+    heads = (
+        [str(day) for day in sessions] if len(sessions) == wide.width - 1 else [f"step {n}" for n in wide.columns[1:]]
+    )
+    return table(["series", *heads, *([share] if levels else [])], rows, title=f"Median forecasts{more}")
+
+
+def prices_words(found: Ingested | None, row: dict[str, Any]) -> str:
+    """What an ingest found, or, without one, what the session's run did altogether."""
+    if found is None:
+        names = ("rows_in", "rows_stored", "rows_corrected", "rows_unchanged", "rows_quarantined")
+        rows, new, corrected, known, bad = (row[name] or 0 for name in names)
+    else:
+        bad = sum(found.quarantined.values())
+        rows, new, corrected, known = found.rows_in, found.stored, found.corrected, found.unchanged
+    return f"{rows:,} rows read: {new:,} new, {corrected:,} corrected, {known:,} known, {bad:,} in quarantine"
+
+
+def champion_words(row: dict[str, Any]) -> str:
+    """Who made a session's forecasts."""
+    version = f", version {row['champion_version']}" if row["champion_version"] else ", not registered"
+    return f"{str(row['champion']).replace('_', ' ')}{version}, trained through {row['trained_through']}"
+
+
+def verdict_of(place: Place, row: dict[str, Any]) -> str:
+    """Why that model is champion, as its training run says."""
+    champion = place.tracking().champion(row["as_of"])
+    if champion is None or champion.version != row["champion_version"]:
+        return ""
+    return verdict_words(champion.decision)
+
+
+def verdict_words(decision: dict[str, Any]) -> str:
+    """The two lines of a gate, or the reason where none was held."""
+    return str(decision.get("verdict") or decision.get("reason") or "")
+
+
+def record_words(scores: pl.DataFrame) -> str:
+    """How live forecasts have done against the random walk's."""
+    records = track_record(scores)
+    if not records:
+        return "no live forecast has come true yet"
+    return "\n".join(
+        f"{found['model']}: {found['forecasts']:,} came true, {found['skill']} % ({found['interval']}) against the random "
+        f"walk, {found['coverage']} % inside the interval"
+        for found in records
+    )
+
+
+def write_table(day: Day, path: Path) -> None:
+    """The session's forecasts as CSV or Parquet, by the file's suffix."""
+    forecasts = day.place.warehouse.forecasts(day.as_of).drop("year")
+    try:
+        if path.suffix.lower() == ".csv":
+            forecasts.write_csv(path)
+        else:
+            forecasts.write_parquet(path)
+    except OSError as error:
+        raise TidecastError(f"The output file must be writable, writing {path} failed: {error}") from error
+
+
+def shortened(names: Any, most: int = 8) -> str:
+    """The first names of a long list."""
+    listed = [str(name) for name in names]
+    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + rest

@@ -1,0 +1,75 @@
+"""MLflow's pages for a state folder, in their lightest form: one worker, no job runner."""
+
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.errors import TidecastError
+from flows.home import Home
+from flows.mlflow_config import load_mlflow_config
+from flows.terminal import facts
+from flows.tracking import Tracking
+
+START_SECONDS = 120.0
+
+
+def serve_ui(out: Console, home: Home, browse: bool = False) -> None:
+    """Serve the pages until stopped, and say where they are. With a tracking server of the user's own, only say where.
+
+    Raises
+    ------
+    TidecastError
+        Nothing was logged yet, or the server ends.
+    """
+    config, _ = load_mlflow_config(Path.cwd(), os.environ)
+    tracking = Tracking(home, config, os.environ)
+    where = tracking.where
+    if where.is_local and not home.mlflow_db.exists():
+        raise TidecastError(f"There must be a training to look at, found none in {home.path}. Start with: tidecast run")
+    # the plain address opens MLflow's pages for language models; this one the table of trainings
+    page = f"{tracking.url_of('').rstrip('/')}?workflowType=machine_learning"
+    command = where.ui_command
+    if command is None:
+        facts(out, [("MLflow", page)])
+        if browse:
+            webbrowser.open(page)
+        return
+    out.print("Starting MLflow's pages (some seconds) …")
+    server = subprocess.Popen(
+        command, env=os.environ | where.ui_environ,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait(server, where.ui_url)
+        facts(out, [("MLflow", page), ("", "Stop with Ctrl-C.")])
+        if browse:
+            webbrowser.open(page)
+        server.communicate()
+    except KeyboardInterrupt:
+        out.print("Stopped.")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            said = server.stdout.read().decode(errors="replace").strip().splitlines() if server.stdout else []
+            raise TidecastError(
+                f"MLflow's pages must start at {url}, found: {said[-1] if said else 'it ended at once'}. "
+                "Free the port, or set ui.port in mlflow.yml."
+            )
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise TidecastError(f"MLflow's pages must start within {START_SECONDS:.0f} s at {url}, found silence. Try again.")
