@@ -253,12 +253,20 @@ def _side_by_side(table: pl.DataFrame, loss: str, models: dict[str, str]) -> pl.
 
     Null where a model lacks a row that the random walk has.
     """
-    rows = None
-    for column, model in models.items():
-        part = table.filter(pl.col("model") == model)
-        part = part.select(*KEYS, pl.col(loss).alias(column), pl.col("ae").alias(f"{column}_ae"))
-        rows = part if rows is None else rows.join(part, on=KEYS, how="left", validate="1:1")
-    assert rows is not None
+    parts = [
+        table.filter(pl.col("model") == model).select(
+            *KEYS, pl.col(loss).alias(column), pl.col("ae").alias(f"{column}_ae")
+        )
+        for column, model in models.items()
+    ]
+    rows = parts[0]
+    for part in parts[1:]:
+        try:
+            rows = rows.join(part, on=KEYS, how="left", validate="1:1")
+        except pl.exceptions.ComputeError:
+            raise ValueError(
+                "losses must hold one row for each model, series_id, origin and step; some share theirs."
+            ) from None
     return rows
 
 
