@@ -51,7 +51,7 @@ class CreateExperiment(_Section):
 class Experiment(_Section):
     """The experiment that every training is a run of."""
 
-    name: str = Field("tidecast", min_length=1)
+    name: str = Field(default="tidecast", min_length=1)
     create_experiment_kwargs: CreateExperiment = CreateExperiment()
 
 
@@ -64,15 +64,15 @@ class TrackingSection(_Section):
 class Aliases(_Section):
     """The names by which versions of the registered model are found."""
 
-    champion: str = Field("champion", min_length=1)
-    challenger: str = Field("challenger", min_length=1)
-    previous: str = Field("previous", min_length=1)
+    champion: str = Field(default="champion", min_length=1)
+    challenger: str = Field(default="challenger", min_length=1)
+    previous: str = Field(default="previous", min_length=1)
 
 
 class Registry(_Section):
     """The registered model and its aliases."""
 
-    model_name: str = Field("tidecast", min_length=1)
+    model_name: str = Field(default="tidecast", min_length=1)
     aliases: Aliases = Aliases()
 
 
@@ -80,7 +80,7 @@ class Ui(_Section):
     """Address of ``tidecast ui``."""
 
     host: str = "127.0.0.1"
-    port: int = Field(5000, ge=1, le=65535)
+    port: int = Field(default=5000, ge=1, le=65535)
 
 
 class MlflowConfig(_Section):

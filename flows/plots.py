@@ -56,12 +56,12 @@ class Picture:
         """The picture on a white card, with its title and how to read it."""
         title = self.figure.suptitle(self.title, x=0.01, ha="left", size=12, weight="bold", color="#24292f")
         reading = self.figure.supxlabel(self.reading, x=0.01, ha="left", size=8.5, color=INK, wrap=True)
-        reading.set_parse_math(False)
-        try:
-            return self._saved("png", dpi=160, facecolor="white")
-        finally:
-            title.remove(), reading.remove()
-            self.figure._suptitle = self.figure._supxlabel = None
+        for text in (title, reading):
+            text.set(visible=True, in_layout=True, parse_math=False)
+        content = self._saved("png", dpi=160, facecolor="white")
+        for text in (title, reading):
+            text.set(visible=False, in_layout=False)
+        return content
 
     def svg(self) -> str:
         """The drawing alone, as an ``<svg>`` element without a background, in the colour of the text around it."""
@@ -93,7 +93,7 @@ def fans(prices: pl.DataFrame, forecasts: pl.DataFrame, series: Sequence[str], s
     columns = min(3, len(series))
     rows = math.ceil(len(series) / columns)
     figure, charts = _figure(rows, columns, height=2.1)
-    bands = _bands(forecasts)
+    intervals = bands(forecasts)
     for chart in charts[len(series) :]:
         chart.set_visible(False)
     for chart, name in zip(charts, series, strict=False):
@@ -105,7 +105,7 @@ def fans(prices: pl.DataFrame, forecasts: pl.DataFrame, series: Sequence[str], s
         def from_last(column: str, last: pl.Series = last, ahead: pl.DataFrame = ahead) -> np.ndarray:
             return np.concatenate([last.to_numpy(), ahead[column].to_numpy()])
 
-        for low, high in bands:
+        for low, high in intervals:
             chart.fill_between(times, from_last(low), from_last(high), color=BLUE, alpha=0.25, linewidth=0)
         chart.plot(past["time"].to_numpy(), past["close"].to_numpy(), color=INK, linewidth=1.1)
         chart.plot(times, from_last("forecast"), color=BLUE, linewidth=1.6)
@@ -114,10 +114,11 @@ def fans(prices: pl.DataFrame, forecasts: pl.DataFrame, series: Sequence[str], s
         chart.xaxis.set_major_formatter(ConciseDateFormatter(chart.xaxis.get_major_locator()))
         chart.xaxis.get_offset_text().set(color=INK, size=7.5)
         chart.yaxis.set_major_locator(MaxNLocator(4))
-    figure.supylabel("price", size=8.5, color=INK)
-    widths = " and ".join(f"{100 * (level_of(high) - level_of(low)):.0f} %" for low, high in reversed(bands))
-    shades = f"; the shades should hold {widths} of what comes" if bands else ""
-    reading = f"Grey: the last {sessions} prices. Blue: the forecast's median{shades}."
+    for chart in charts[::columns]:
+        chart.set_ylabel("price")
+    widths = " and ".join(reversed(promises(intervals)))
+    shades = f"; the shades should hold {widths} of what comes" if intervals else ""
+    reading = f"Thin line: the last {sessions} prices. Blue: the forecast's median{shades}."
     return Picture("Forecasts, from the calmest to the wildest of these series", reading, figure)
 
 
@@ -263,11 +264,13 @@ def calm_to_wild(prices: pl.DataFrame, series: Sequence[str], most: int = 6) -> 
         .sort("move", "series_id")["series_id"]
         .to_list()
     )
-    places = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int)) if ranked else []
-    return [ranked[place] for place in places]
+    if not ranked:
+        return []
+    places = np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int)
+    return [ranked[place] for place in np.unique(places)]
 
 
-def _bands(forecasts: pl.DataFrame) -> list[tuple[str, str]]:
+def bands(forecasts: pl.DataFrame) -> list[tuple[str, str]]:
     """Names of the lower and upper columns of the widest interval and of the one nearest to 50 %, widest first."""
     levels = levels_in(forecasts.columns)
     below, above = [level for level in levels if level < 0.5], [level for level in levels if level > 0.5]
@@ -276,6 +279,11 @@ def _bands(forecasts: pl.DataFrame) -> list[tuple[str, str]]:
         return []
     half = min(pairs, key=lambda pair: abs(pair[1] - pair[0] - 0.5))
     return [(f"q{low!r}", f"q{high!r}") for low, high in dict.fromkeys([pairs[0], half])]
+
+
+def promises(intervals: Sequence[tuple[str, str]]) -> list[str]:
+    """What intervals should hold: "90 %", "50 %"."""
+    return [f"{100 * (level_of(high) - level_of(low)):.0f} %" for low, high in intervals]
 
 
 def _figure(rows: int, columns: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
@@ -300,7 +308,8 @@ def _dots(
 ) -> None:
     """Skill in per cent with its 95 % interval at the given places, upright or lying flat."""
     skill, error = 100 * rows["skill"].to_numpy(), 100 * Z_95 * rows["skill_se"].fill_null(float("nan")).to_numpy()
-    x, y, bars = (skill, places, {"xerr": error}) if flat else (places, skill, {"yerr": error})
+    x, y = (skill, places) if flat else (places, skill)
+    bars: dict[str, Any] = {"xerr" if flat else "yerr": error}
     chart.errorbar(x, y, **bars, fmt="o", color=colour, markersize=4, elinewidth=1.2, capsize=0, label=label or None)
 
 
@@ -311,13 +320,15 @@ def _zero(chart: Axes, meaning: str, flat: bool = False) -> None:
         chart.annotate(meaning, (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", size=8, color=INK)
     else:
         chart.axhline(0, color=INK, linewidth=1)
-        place = {"xy": (1, 0), "xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
-        chart.annotate(meaning, **place, va="center", size=8, color=INK)
+        place = ("axes fraction", "data")
+        chart.annotate(
+            meaning, (1, 0), (4, 0), xycoords=place, textcoords="offset points", va="center", size=8, color=INK
+        )
 
 
 def _legend(chart: Axes) -> None:
     if len(chart.get_legend_handles_labels()[1]) > 1:
-        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "ncols": 4}
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "ncols": 4}
         chart.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.2, **above)
 
 

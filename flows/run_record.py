@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -22,19 +23,7 @@ from forecasting.quantiles import level_of, levels_in, quantile_columns
 if TYPE_CHECKING:
     from flows.train import Training
 
-POOLED = (
-    "crps",
-    "pinball",
-    "mae",
-    "mase",
-    "coverage",
-    "interval_score",
-    "skill",
-    "skill_se",
-    "p",
-    "ae_skill",
-    "ae_skill_se",
-)
+POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
 LONGEST_PARAMETER = 6000  # characters; MLflow refuses more
 EVIDENCE = "evaluation/summary.parquet"
 DECISION = "decision.json"
@@ -47,12 +36,12 @@ class RunRecord:
     Attributes
     ----------
     name, winner : str
-        "2026-11-20 GRU promoted", and "GRU".
+        "GRU promoted 2026-11-20", and "GRU".
     params : dict of str
         Recipe, settings, versions, what was seen.
     metrics : dict of float
-        Pooled numbers of the gate's folds, exactly those of `evaluate`; of the winner by their own name, of every
-        model with its name before a slash.
+        Pooled numbers of the gate's folds, exactly those of `evaluate`; the winner's by their own names, those of
+        other models after the model's name and a slash.
     tags : dict of str
         What runs and versions are found by, and the description (Markdown).
     curves : dict of polars.DataFrame
@@ -117,7 +106,7 @@ def describe(training: Training, source: str) -> RunRecord:
         "mlflow.note.content": _words(training, summary, dataset),
     }
     return RunRecord(
-        name=f"{as_of} {winner.replace('_', ' ')} {training.outcome}",
+        name=f"{winner.replace('_', ' ')} {training.outcome} {as_of}",
         winner=winner,
         params=_params(training),
         metrics=_metrics(training, summary),
@@ -163,18 +152,21 @@ def _params(training: Training) -> dict[str, str]:
     seen = training.panel
     params = dict(_flat(training.model.recipe()))
     params |= {f"settings.{key}": value for key, value in _flat(training.settings.model_dump(mode="json"))}
-    params |= {f"version.{name}": metadata.version(name) for name in ("torch", "polars", "scikit-learn", "mlflow")}
-    params |= {"version.tidecast": tidecast_version(), "rows": str(seen.height)}
-    params |= {"series": str(seen["series_id"].n_unique()), "trained_through": training.trained_through.isoformat()}
+    params |= {f"version.{name}": installed(name) for name in ("tidecast", "torch", "polars", "scikit-learn", "mlflow")}
+    params |= {
+        "rows": str(seen.height),
+        "series": str(seen["series_id"].n_unique()),
+        "trained_through": training.trained_through.isoformat(),
+    }
     return {key: value[:LONGEST_PARAMETER] for key, value in params.items()}
 
 
-def tidecast_version() -> str:
-    """Version of the installed package; "unknown" when its files are used without being installed."""
+def installed(package: str) -> str:
+    """Installed version without its local part: "2.6.0", not "2.6.0+cpu"; "0" when it is not."""
     try:
-        return metadata.version("tidecast")
+        return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:
-        return "unknown"
+        return "0"
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -190,15 +182,18 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
 
 
 def _metrics(training: Training, summary: pl.DataFrame | None) -> dict[str, float]:
-    metrics = {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
-    if summary is None or training.decision is None:
-        return metrics
-    for row in summary.filter(pl.col("group") == "pooled").iter_rows(named=True):
-        numbers = {key: float(row[key]) for key in POOLED if row.get(key) is not None and math.isfinite(row[key])}
-        metrics |= {f"{row['model']}/{key}": value for key, value in numbers.items()}
-        if row["model"] == training.decision.winner:
-            metrics |= numbers
-    return metrics
+    """Pooled numbers, the winner's first and by their own name, then seconds."""
+    of_winner: dict[str, float] = {}
+    of_others: dict[str, float] = {}
+    if summary is not None and training.decision is not None:
+        for row in summary.filter(pl.col("group") == "pooled").iter_rows(named=True):
+            numbers = {key: float(row[key]) for key in POOLED if row.get(key) is not None}
+            if row["model"] == training.decision.winner:
+                of_winner = numbers
+            else:
+                name = re.sub(r"[^\w\-. ]", "", row["model"])  # what MLflow allows: "GRU (champion)" has brackets
+                of_others |= {f"{name}/{key}": value for key, value in numbers.items()}
+    return of_winner | of_others | {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
 
 
 def _decision(training: Training) -> dict[str, Any]:
@@ -216,38 +211,47 @@ def _decision(training: Training) -> dict[str, Any]:
 def _words(training: Training, summary: pl.DataFrame | None, dataset: Mapping[str, str]) -> str:
     """The description of the run, Markdown: the verdict, what it was compared with, the data it saw."""
     decision, seen = training.decision, training.panel
-    parts = [f"**{training.winner.replace('_', ' ')}, {training.outcome}.** {training.reason}"]
+    parts = [f"{_spoken(training.winner)}, {training.outcome}. {training.reason}"]  # plain: lists show it unrendered
     if decision is not None:
-        parts += [f"> {line}" for line in decision.verdict.splitlines()]
+        parts += [f"**{_spoken(decision.candidate)} against the random walk**"]
+        parts += ["\n".join(f"- {line}" for line in decision.verdict.splitlines())]
         parts += [
-            f"Compared with the {' and the '.join(_names(decision))} on {decision.n_origins} origins, "
-            f"{decision.first_origin} to {decision.last_origin}, each refit on every fold; losses pooled over series "
-            "in units of each series' own volatility."
+            f"Judged on {decision.n_origins} origins, {decision.first_origin} to {decision.last_origin}, every recipe "
+            "refit on every fold. Losses are pooled over series, each in units of its own volatility."
         ]
     if summary is not None:
         parts.append(_markdown(summary))
+    first, last = str(seen["time"].min()), str(seen["time"].max())
     parts.append(
-        f"Data: {seen['series_id'].n_unique()} series, {seen.height:,} prices, {seen['time'].min()} to "
-        f"{seen['time'].max()}, from {dataset['name']} (digest {dataset['digest']})."
+        f"Data: {seen['series_id'].n_unique()} series, {seen.height:,} prices, {first} to {last}, from "
+        f"{dataset['name']} (digest {dataset['digest']})."
     )
     return "\n\n".join(parts)
 
 
-def _names(decision: Any) -> list[str]:
-    others = dict.fromkeys([decision.champion, "random_walk"])
-    return [name.replace("_", " ") for name in others if name != decision.candidate]
+def _spoken(model: str) -> str:
+    return model.replace("_", " ")
 
 
 def _markdown(summary: pl.DataFrame) -> str:
+    """Pooled numbers of all models, the best first."""
     loss = "crps" if "crps" in summary.columns else "pinball"
-    lines = [f"| model | {loss.upper()} | skill, % | p | centre skill, % | coverage, % |", "|---|---|---|---|---|---|"]
-    for row in summary.filter(pl.col("group") == "pooled").sort(loss).iter_rows(named=True):
-        name, coverage = row["model"].replace("_", " "), 100 * row["coverage"]
-        skill, centre = f"{100 * row['skill']:+.2f} ± {100 * row['skill_se']:.2f}", f"{100 * row['ae_skill']:+.2f}"
-        known = row["p"] is not None and math.isfinite(row["p"]) and row["model"] != "random_walk"
-        p = f"{row['p']:.3f}" if known else "–"
-        lines.append(f"| {name} | {row[loss]:.4f} | {skill} | {p} | {centre} | {coverage:.1f} |")
-    return "\n".join(lines)
+    heads = ["model", loss.upper(), "skill, %", "p", "centre skill, %", "coverage, %"]
+    lines = [heads, ["---", *["--:"] * 5]]
+    for row in summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True).iter_rows(named=True):
+        skill = _percent(row["skill"], 2, sign="+") + (f" ± {_percent(row['skill_se'], 2)}" if row["skill_se"] else "")
+        p = "–" if row["p"] is None or row["model"] == "random_walk" else f"{row['p']:.3f}"
+        value = "–" if row[loss] is None else f"{row[loss]:.4f}"
+        centre, coverage = _percent(row["ae_skill"], 2, sign="+"), _percent(row["coverage"], 1)
+        lines.append([_spoken(row["model"]), value, skill, p, centre, coverage])
+    space = "\u00a0\u00a0"  # MLflow shows tables without any room between columns
+    return "\n".join(
+        "|" + "|".join(cell if "--" in cell else f"{space}{cell}{space}" for cell in line) + "|" for line in lines
+    )
+
+
+def _percent(share: float | None, digits: int, sign: str = "") -> str:
+    return "–" if share is None else f"{100 * share:{sign}.{digits}f}"
 
 
 def _dataset(training: Training, source: str) -> dict[str, str]:
@@ -270,14 +274,24 @@ def _dataset(training: Training, source: str) -> dict[str, str]:
 
 
 def _tables(training: Training, summary: pl.DataFrame | None) -> dict[str, pl.DataFrame]:
+    """What MLflow shows as tables: the most telling columns first, the best rows first."""
     tables = {}
     if training.selection.height:
         tables["tables/selection.json"] = training.selection
     if summary is not None:
-        for group, name in (("pooled", "models"), ("series", "series"), ("step", "steps")):
-            rows = summary.filter(pl.col("group") == group).drop("group")
-            kept = [column.name for column in rows if column.null_count() < rows.height]
-            tables[f"tables/{name}.json"] = rows.select(kept)
+        telling = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
+        order = [name for name in telling if name in summary.columns]
+        ordered = summary.select("group", *order, pl.exclude("group", *order))
+        for group, name, by in (
+            ("pooled", "models", []),
+            ("series", "series", ["model"]),
+            ("step", "steps", ["model", "step"]),
+        ):
+            rows = ordered.filter(pl.col("group") == group).drop("group")
+            rows = rows.sort(*by, -pl.col("skill"), nulls_last=True, maintain_order=True)
+            tables[f"tables/{name}.json"] = rows.select(
+                column.name for column in rows if column.null_count() < rows.height
+            )
     return tables
 
 

@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from mlflow.models import Model, infer_signature
 from flows.errors import TidecastError
 from flows.mlflow_config import MlflowConfig
 from flows.mlflow_home import MlflowHome, quietly
-from flows.run_record import DECISION, EVIDENCE, RunRecord, describe, tidecast_version
+from flows.run_record import DECISION, EVIDENCE, RunRecord, describe, installed
 from forecasting.persistence import load_forecaster
 
 if TYPE_CHECKING:
@@ -60,9 +59,10 @@ VERSION_TAGS = ("panel", "training_key", "as_of", "winner", "outcome", "trained_
 
 
 EXPERIMENT_WORDS = (
-    "Every training of the daily forecast is a run; its description says in words what was decided, and why. "
-    "Sort by as_of; the runs inside one are its candidates with their learning curves."
+    "Every training is a run; its description says in words what was decided, and why. "
+    "The runs inside one are its candidates, with their learning curves."
 )
+PAGES = "?workflowType=machine_learning"  # else MLflow opens its pages for language models
 
 
 class TrackingError(TidecastError):
@@ -214,7 +214,7 @@ class Tracking:
                 raise TrackingError(
                     f"Only a complete, finished run can be registered, {run_id} is {run.info.status}. Run again."
                 )
-            model_id = run.outputs.model_outputs[0].model_id
+            model_id = _model_of(run)
             present = {Path(file.path).name for file in client.list_logged_model_artifacts(model_id)}
             if "MLmodel" not in present:
                 raise TrackingError(f"The model of run {run_id} is not in the artifact store. Run again.")
@@ -237,21 +237,28 @@ class Tracking:
         with self._mlflow() as client:
             self._own_registered_model(client)
             champion = self._aliased(client, aliases.champion)
-            if champion is None or champion.version != version:
+            if champion is None or str(champion.version) != version:
                 if champion is not None:
                     client.set_registered_model_alias(name, aliases.previous, champion.version)
                 client.set_registered_model_alias(name, aliases.champion, version)
             client.set_model_version_tag(name, version, "promoted", "yes")
             challenger = self._aliased(client, aliases.challenger)
-            if challenger is not None and challenger.version == version:
+            if challenger is not None and str(challenger.version) == version:
                 client.delete_registered_model_alias(name, aliases.challenger)
 
     def url_of(self, run_id: str) -> str:
         """Where a browser finds the run, once ``tidecast ui`` (or the team's own server) serves it."""
-        with self._mlflow():
-            return f"{self.where.ui_url}/#/experiments/{self._experiment}/runs/{run_id}"
+        return f"{self._runs_page()}/{run_id}{PAGES}"
+
+    def page(self) -> str:
+        """Where a browser finds all runs, once ``tidecast ui`` (or the team's own server) serves them."""
+        return f"{self._runs_page()}{PAGES}"
 
     # -- what the steps above are made of -----------------------------------------------------------------------
+
+    def _runs_page(self) -> str:
+        with self._mlflow():
+            return f"{self.where.ui_url}/#/experiments/{self._experiment}/runs"
 
     def _fill(self, client: MlflowClient, run: Run, record: RunRecord) -> None:
         """Parameters, metrics, tables, pictures and the data set of one run."""
@@ -306,13 +313,13 @@ class Tracking:
             model = load_forecaster(download_artifacts(uri, dst_path=folder))
             gate = version.tags.get("gate_run_id")
             decision = json.loads(
-                Path(client.download_artifacts(gate or version.run_id, DECISION, folder)).read_text("utf-8")
+                Path(client.download_artifacts(gate or str(version.run_id), DECISION, folder)).read_text("utf-8")
             )
             evidence = pl.read_parquet(client.download_artifacts(gate, EVIDENCE, folder)) if gate else None
         return Champion(
             name=version.tags["winner"],
             version=str(version.version),
-            run_id=version.run_id,
+            run_id=str(version.run_id),
             trained_through=_trained_through(version),
             recipe=model.recipe(),
             model=model,
@@ -421,7 +428,8 @@ def _package(training: Training, folder: Path, model: Model) -> None:
     """The forecaster in MLflow's own layout, in ``folder/model``: code, safetensors, JSON, signature and an example."""
     from mlflow.pyfunc import save_model  # not at the top: it warns on import
 
-    forecaster, columns = training.model, ["series_id", "time", training.model.target]
+    forecaster = training.model
+    columns = ["series_id", "time", forecaster.target, *(forecaster.schema.covariates if forecaster.schema else ())]
     (folder / "forecaster").mkdir()
     forecaster.save(folder / "forecaster")
     names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()
@@ -435,14 +443,9 @@ def _package(training: Training, folder: Path, model: Model) -> None:
         artifacts={"forecaster": str(folder / "forecaster")},
         signature=infer_signature(example.astype(times), forecast),
         input_example=example.astype(times),
-        pip_requirements=[f"tidecast=={tidecast_version()}", *(f"{name}=={_public(name)}" for name in SERVED_BY)],
+        pip_requirements=[f"{name}=={installed(name)}" for name in SERVED_BY],
         mlflow_model=model,
     )
-
-
-def _public(name: str) -> str:
-    """Installed version without its local part: "2.6.0", not "2.6.0+cpu"."""
-    return metadata.version(name).split("+")[0]
 
 
 def _curve(curve: pl.DataFrame | None, when: int) -> list[Metric]:
@@ -452,6 +455,13 @@ def _curve(curve: pl.DataFrame | None, when: int) -> list[Metric]:
     losses = ("train_loss", "validation_loss")
     points = ((name, row[name], row["epoch"]) for row in curve.iter_rows(named=True) for name in losses)
     return [Metric(name, value, when, epoch) for name, value, epoch in points if value is not None]
+
+
+def _model_of(run: Run) -> str:
+    """Id of the one model that a complete run has logged."""
+    assert run.outputs is not None
+    model_id: str = run.outputs.model_outputs[0].model_id
+    return model_id
 
 
 def _trained_through(version: ModelVersion) -> date:
