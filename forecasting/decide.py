@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import polars as pl
 
 from features.panel import Frame, shorten, to_polars
+from forecasting.decision import Check, Decision, p_value, percent
 from forecasting.settings import check_whole
 from forecasting.skill import FEWEST_ORIGINS, Skill, compare
 
+__all__ = ["Check", "Decision", "GatePolicy", "decide"]
+
 RANDOM_WALK = "random_walk"
 KEYS = ["series_id", "origin", "step"]
-
-SURE = 3.0
-"""Standard errors from which on a verdict says that the centre is better."""
 
 
 @dataclass(frozen=True)
@@ -59,81 +58,6 @@ class GatePolicy:
             raise ValueError(f"centre_limit must be at least 1 (as good) and below 2, got {self.centre_limit!r}.")
         if not -1 < self.worst_decile <= 0:
             raise ValueError(f"worst_decile must be above -1 and at most 0, got {self.worst_decile!r}.")
-
-
-class Check(NamedTuple):
-    """One condition of the gate: what it is called, whether it held, and the numbers in words."""
-
-    name: str
-    passed: bool
-    text: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Who is published, and why.
-
-    Attributes
-    ----------
-    winner : str
-        The candidate when `promoted`, else the champion.
-    promoted : bool
-    candidate, champion : str
-    n_origins : int
-        Origins looked at.
-    first_origin, last_origin : date or datetime
-    spread_skill, spread_se, spread_p : float or None
-        CRPS skill of the candidate against the random walk, its standard error and one-sided p-value. None where it
-        cannot be known: forecasts missing or not finite; for p, also fewer than 120 origins.
-    centre_skill, centre_se : float or None
-        MAE skill of the median against the random walk, and its standard error.
-    worst_decile : float or None
-        10th percentile over series of CRPS skill.
-    reason : str
-        In words for everybody.
-    checks : tuple of Check
-        Every condition that was looked at.
-    """
-
-    winner: str
-    promoted: bool
-    candidate: str
-    champion: str
-    n_origins: int
-    first_origin: date | datetime
-    last_origin: date | datetime
-    spread_skill: float | None
-    spread_se: float | None
-    spread_p: float | None
-    centre_skill: float | None
-    centre_se: float | None
-    worst_decile: float | None
-    reason: str
-    checks: tuple[Check, ...]
-
-    @property
-    def verdict(self) -> str:
-        """Two lines on the candidate against the random walk; ± is one standard error."""
-        if self.spread_skill is None or self.centre_skill is None:
-            return "Centre not known: forecasts are missing or not finite.\nSpread not known, for the same reason."
-        p = "too little history for a p-value" if self.spread_p is None else _p(self.spread_p)
-        return (
-            f"Centre {_percent(self.centre_skill, self.centre_se)} ({self._centre_in_words}).\n"
-            f"Spread {_percent(self.spread_skill, self.spread_se)}, {p}."
-        )
-
-    @property
-    def _centre_in_words(self) -> str:
-        if any(check.name == "centre" and not check.passed for check in self.checks):
-            return "worse than the last price"
-        if self.centre_skill and self.centre_se and self.centre_skill > SURE * self.centre_se:
-            return "better than the last price"
-        return "no better than the last price"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, and the verdict, as JSON holds it."""
-        fields = asdict(self) | {"checks": [check._asdict() for check in self.checks], "verdict": self.verdict}
-        return fields | {name: fields[name].isoformat() for name in ("first_origin", "last_origin")}
 
 
 def decide(
@@ -301,8 +225,8 @@ def _better(name: str, reference: str, skill: Skill, policy: GatePolicy) -> Chec
     if skill.skill is None:
         found = "not known"
     else:
-        p = "too little history for a p-value" if skill.p is None else _p(skill.p)
-        found = f"{_percent(skill.skill, skill.se)}, {p}"
+        p = "too little history for a p-value" if skill.p is None else p_value(skill.p)
+        found = f"{percent(skill.skill, skill.se)}, {p}"
     text = f"CRPS skill against {reference} is {found}; p must be below {policy.level:g}"
     return Check(name, skill.p is not None and skill.p < policy.level, text)
 
@@ -327,8 +251,8 @@ def _harmless(centre: Skill, policy: GatePolicy) -> Check:
 def _for_all(worst: float | None, policy: GatePolicy) -> Check:
     if worst is None:
         return Check("worst decile", False, "CRPS skill by series is not known")
-    limit = _percent(policy.worst_decile)
-    text = f"10th percentile over series of CRPS skill is {_percent(worst)}, must be above {limit}"
+    limit = percent(policy.worst_decile)
+    text = f"10th percentile over series of CRPS skill is {percent(worst)}, must be above {limit}"
     return Check("worst decile", worst > policy.worst_decile, text)
 
 
@@ -340,14 +264,3 @@ def _reason(candidate: str, champion: str, checks: list[Check]) -> str:
         return f"{candidate} is published: its spread is better than that of {beaten}, and its centre does no harm."
     stays = "No network earned it: the random walk is published." if champion == RANDOM_WALK else f"{champion} stays."
     return f"{stays} {candidate} failed: {'; '.join(failed)}."
-
-
-def _percent(share: float, se: float | None = None) -> str:
-    """Like "+0.7 ± 0.2 %", with a real minus sign and no sign on zero."""
-    number = f"{100 * share:+.1f}"
-    number = "0.0" if float(number) == 0 else number.replace("-", "−")
-    return f"{number} %" if se is None else f"{number} ± {100 * se:.1f} %"
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from forecasting.decide import GatePolicy, decide
+from forecasting.decision import p_value, percent
 
 FIRST = date(2020, 1, 1)
 
@@ -213,6 +214,12 @@ def test_the_order_of_rows_and_the_kind_of_frame_do_not_matter():
 
 def test_a_pinball_loss_over_other_levels_serves_as_well():
     assert decide(losses(BETTER).rename({"crps": "pinball"})).promoted
+
+
+def test_numbers_are_written_as_people_write_them():
+    assert [percent(x) for x in (0.0071, -0.003, 0.0001, -0.0001)] == ["+0.7 %", "−0.3 %", "0.0 %", "0.0 %"]
+    assert percent(0.0071, 0.0019) == "+0.7 ± 0.2 %"
+    assert [p_value(x) for x in (0.2972, 0.0096, 0.003, 0.0004)] == ["p = 0.297", "p = 0.0096", "p = 0.003", "p < 0.001"]
 
 
 def test_a_decision_can_be_written_as_json():

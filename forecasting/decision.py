@@ -1,0 +1,99 @@
+"""What was decided at the gate, in numbers and in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+SURE = 3.0
+"""Standard errors from which on a verdict says that the centre is better."""
+
+
+class Check(NamedTuple):
+    """One condition of the gate: what it is called, whether it held, and the numbers in words."""
+
+    name: str
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who is published, and why.
+
+    Attributes
+    ----------
+    winner : str
+        The candidate when `promoted`, else the champion.
+    promoted : bool
+    candidate, champion : str
+    n_origins : int
+        Origins looked at.
+    first_origin, last_origin : date or datetime
+    spread_skill, spread_se, spread_p : float or None
+        CRPS skill of the candidate against the random walk, its standard error and one-sided p-value. None where it
+        cannot be known: forecasts missing or not finite; for p, also fewer than 120 origins.
+    centre_skill, centre_se : float or None
+        MAE skill of the median against the random walk, and its standard error.
+    worst_decile : float or None
+        10th percentile over series of CRPS skill.
+    reason : str
+        In words for everybody.
+    checks : tuple of Check
+        Every condition that was looked at.
+    """
+
+    winner: str
+    promoted: bool
+    candidate: str
+    champion: str
+    n_origins: int
+    first_origin: date | datetime
+    last_origin: date | datetime
+    spread_skill: float | None
+    spread_se: float | None
+    spread_p: float | None
+    centre_skill: float | None
+    centre_se: float | None
+    worst_decile: float | None
+    reason: str
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Two lines on the candidate against the random walk; ± is one standard error."""
+        if self.spread_skill is None or self.centre_skill is None:
+            return "Centre not known: forecasts are missing or not finite.\nSpread not known, for the same reason."
+        p = "too little history for a p-value" if self.spread_p is None else p_value(self.spread_p)
+        return (
+            f"Centre {percent(self.centre_skill, self.centre_se)} ({self._centre_in_words}).\n"
+            f"Spread {percent(self.spread_skill, self.spread_se)}, {p}."
+        )
+
+    @property
+    def _centre_in_words(self) -> str:
+        if any(check.name == "centre" and not check.passed for check in self.checks):
+            return "worse than the last price"
+        if self.centre_skill and self.centre_se and self.centre_skill > SURE * self.centre_se:
+            return "better than the last price"
+        return "no better than the last price"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, and the verdict, as JSON holds it."""
+        fields = asdict(self) | {"checks": [check._asdict() for check in self.checks], "verdict": self.verdict}
+        return fields | {name: fields[name].isoformat() for name in ("first_origin", "last_origin")}
+
+
+def percent(share: float, se: float | None = None) -> str:
+    """Like "+0.7 ± 0.2 %", with a real minus sign and no sign on zero."""
+    number = f"{100 * share:+.1f}"
+    number = "0.0" if float(number) == 0 else number.replace("-", "−")
+    return f"{number} %" if se is None else f"{number} ± {100 * se:.1f} %"
+
+
+def p_value(p: float) -> str:
+    """Like "p = 0.297", "p = 0.0096" (not rounded up to a level), "p < 0.001"."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p >= 0.02 else f"p = {p:.2g}"
