@@ -219,7 +219,8 @@ def test_a_pinball_loss_over_other_levels_serves_as_well():
 def test_numbers_are_written_as_people_write_them():
     assert [percent(x) for x in (0.0071, -0.003, 0.0001, -0.0001)] == ["+0.7 %", "−0.3 %", "0.0 %", "0.0 %"]
     assert percent(0.0071, 0.0019) == "+0.7 ± 0.2 %"
-    assert [p_value(x) for x in (0.2972, 0.0096, 0.003, 0.0004)] == ["p = 0.297", "p = 0.0096", "p = 0.003", "p < 0.001"]
+    written = [p_value(x) for x in (0.2972, 0.0096, 0.003, 0.0004)]
+    assert written == ["p = 0.297", "p = 0.0096", "p = 0.003", "p < 0.001"]
 
 
 def test_a_decision_can_be_written_as_json():
