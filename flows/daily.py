@@ -4,6 +4,7 @@ import logging
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -47,6 +48,7 @@ def daily_forecast(
     Incomplete
         A step failed after publishing, or the champion could not be used and the random walk was published.
     """
+    log.setLevel(logging.INFO)  # a scheduled run has no terminal; Prefect keeps its log
     now = datetime.now(UTC)  # for the record; what is forecast depends on as_of alone
     today = latest_day_anywhere(now)
     place = open_place(home, settings)
@@ -59,7 +61,7 @@ def daily_forecast(
         as_of = ingested.as_of
         if place.is_done(as_of) and not reissue:
             done = Day(place, as_of, ingested, place.run_of(as_of) or {})
-            return Completed(name="Skipped", message=f"{as_of} was done before.", data=done)
+            return cast(Day, Completed(name="Skipped", message=f"{as_of} was done before.", data=done))
         check_panel(place, as_of)
         problems = steps.Problems()
         with problems.noted("Clearing up after a killed run"):

@@ -35,7 +35,7 @@ def is_done(runs: pl.DataFrame, as_of: date) -> bool:
 
 
 def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: int = CATCH_UP) -> list[date]:
-    """Sessions with prices between the newest run and `as_of`, oldest first, the last `limit` of them.
+    """Sessions with prices between the newest run that ended and `as_of`, oldest first, the last `limit` of them.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: i
         The session of this run.
     limit : int
     """
-    newest = runs.filter(pl.col("as_of") < as_of)["as_of"].max()
+    newest = runs.filter(pl.col("as_of") < as_of, pl.col("status") != "published")["as_of"].max()
     if newest is None:
         return []
     between = priced.filter((priced > newest) & (priced < as_of)).unique().sort()

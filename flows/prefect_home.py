@@ -1,4 +1,4 @@
-"""Where Prefect keeps its things, and how quiet it is: environment variables, set inside the command only.
+"""Where Prefect keeps its things, and how quiet all are: environment variables, set inside the command only.
 
 Everything here is a default. Whatever the user has set himself stays as it is, and a Prefect profile of his own is
 used, not hidden: then `PREFECT_HOME` is left alone and runs appear where he looks for them.
@@ -47,6 +47,8 @@ def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -
     own = any(name in environ for name in ("PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"))
     if not own and not (user_home / ".prefect" / "profiles.toml").exists():
         added["PREFECT_HOME"] = str(prefect_home)
+    if "MPLCONFIGDIR" not in environ and not (user_home / ".config" / "matplotlib").exists():
+        added["MPLCONFIGDIR"] = str(prefect_home.parent / "matplotlib")  # it keeps a list of fonts
     return added
 
 
