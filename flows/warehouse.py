@@ -215,10 +215,7 @@ class Warehouse:
             new = rows.join(there, on=[*key, *replace], how="anti", nulls_equal=True)
             if new.is_empty():
                 return 0
-            table = self._table(name)
-            if table is None:
-                write_deltalake(self._address(name), new, mode="error", partition_by=["year"])
-                return new.height
+            table = self._made(name, new)
             years = ", ".join(str(year) for year in sorted(new["year"].unique()))
             same = " AND ".join(f"t.{column} = s.{column}" for column in key)
             merge = table.merge(new, f"t.year IN ({years}) AND {same}", source_alias="s", target_alias="t")
@@ -230,7 +227,7 @@ class Warehouse:
         return self._commit(name, attempt)
 
     def _overwrite(self, name: str, rows: pl.DataFrame, as_of: date) -> None:
-        write_deltalake(self._address(name), rows, mode="overwrite", predicate=_only(as_of), partition_by=["year"])
+        write_deltalake(self._made(name, rows), rows, mode="overwrite", predicate=_only(as_of))
 
     def _delete(self, name: str, as_of: date) -> None:
         if (table := self._table(name)) is not None:
@@ -250,6 +247,13 @@ class Warehouse:
         """The newest version of a table; one that is not there yet is empty."""
         table = self._table(name)
         return pl.LazyFrame(schema=TABLES[name]) if table is None else pl.scan_delta(table)
+
+    def _made(self, name: str, rows: pl.DataFrame) -> DeltaTable:
+        """The table, made without rows if it is not there: Delta lets several writers append to one they all create."""
+        if (table := self._table(name)) is None:
+            write_deltalake(self._address(name), rows.clear(), mode="ignore", partition_by=["year"])
+            table = DeltaTable(self._address(name))
+        return table
 
     def _table(self, name: str) -> DeltaTable | None:
         address = self._address(name)

@@ -1,0 +1,86 @@
+"""The state folder is found as git finds its own, and one run at a time holds it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.errors import Busy, SettingsError
+from flows.home import find_home, hold
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_without_a_state_folder_one_is_to_be_made_here_and_nothing_is_written_yet(tmp_path):
+    home = find_home(None, {}, tmp_path)
+    assert home.path == tmp_path / ".tidecast"
+    assert home.created
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_made_it_ignores_itself_and_is_found_from_folders_below(tmp_path):
+    home = find_home(None, {}, tmp_path).make()
+    assert (home.path / ".gitignore").read_text() == "*\n"
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    found = find_home(None, {}, below)
+    assert found.path == home.path
+    assert not found.created
+
+
+def test_a_folder_given_wins_over_the_environment_and_that_over_the_nearest(tmp_path):
+    find_home(None, {}, tmp_path).make()
+    environ = {"TIDECAST_HOME": str(tmp_path / "of-environment")}
+    assert find_home(None, environ, tmp_path).path == tmp_path / "of-environment"
+    assert find_home("given", environ, tmp_path).path == tmp_path / "given"
+
+
+def test_a_file_in_its_place_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SettingsError, match=r"must be a folder, but .*taken is a file"):
+        find_home("taken", {}, tmp_path)
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(SettingsError, match="must be writable"):
+        find_home("folder/inside", {}, tmp_path).make()
+
+
+def test_the_second_run_is_told_who_holds_the_folder_and_the_third_gets_in(tmp_path):
+    home = find_home(None, {}, tmp_path)
+    with hold(home, "tidecast run"):
+        with pytest.raises(Busy, match=f"held by tidecast run, process {os.getpid()} on .*, since 20"), hold(home, "x"):
+            pass
+        with pytest.raises(Busy, match="tidecast run"), hold(home, "x"):
+            pass  # the refused one has left the holder's note alone
+    with hold(home, "the third"):
+        assert json.loads((home.path / "lock.json").read_text())["what"] == "the third"
+
+
+def test_an_error_inside_lets_go_of_the_folder(tmp_path):
+    home = find_home(None, {}, tmp_path)
+    with pytest.raises(ZeroDivisionError), hold(home, "tidecast run"):
+        _ = 1 / 0
+    with hold(home, "tidecast run"):
+        pass
+
+
+def test_the_stale_note_of_a_killed_holder_neither_blocks_nor_misleads(tmp_path):
+    holder = (
+        "import os, pathlib, signal\n"
+        "from flows.home import find_home, hold\n"
+        f"with hold(find_home(None, {{}}, pathlib.Path({str(tmp_path)!r})), 'the killed one'):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", holder], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    home = find_home(None, {}, tmp_path)
+    note = home.path / "lock.json"
+    stale = note.read_text()
+    assert "the killed one" in stale
+    with hold(home, "tidecast run"):
+        note.write_text(stale)  # as if this one had not written its own note yet
+        with pytest.raises(Busy, match="held by one that has just started"), hold(home, "x"):
+            pass
