@@ -65,7 +65,9 @@ class Picture:
 
     def svg(self) -> str:
         """The drawing alone, as an ``<svg>`` element without a background, in the colour of the text around it."""
-        text = self._saved("svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()
+        text = self._saved(
+            "svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        ).decode()
         return text[text.index("<svg") :].replace(INK, "currentColor")
 
     def _saved(self, kind: str, **options: Any) -> bytes:
