@@ -114,5 +114,3 @@ class SeasonalNaive(RandomWalk):
         back = self.season - 1 - steps % self.season  # rows before the origin
         same_season = torch.maximum(at.unsqueeze(-1) - back, rows.first[at].unsqueeze(-1))
         return rows.level[same_season] - rows.level[at].unsqueeze(-1)
-
-

@@ -1,11 +1,12 @@
 """Recurrent forecasters: a panel in, a forecast table out, features and all.
 
-Axes: B sequences, T rows, F features, D hidden units, H horizon steps, Q quantiles, N rows or origins.
+Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,19 +15,21 @@ import torch
 from sklearn.base import clone
 from torch import Tensor
 
-from features.panel import PanelSchema
+from features.messages import shorten
+from features.panel import PanelSchema, to_polars
 from features.price_features import PriceFeatures
-from forecasting.base import Cuts, PanelForecaster
-from forecasting.networks import RecurrentNetwork, State
+from forecasting.base import PanelForecaster
+from forecasting.cuts import Cuts
+from forecasting.networks import RecurrentNetwork
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.rows import PanelRows
 from forecasting.scaling import InputScaler
 from forecasting.settings import check_network_settings, pick_device, seed_from
-from forecasting.training import Batch, Epoch, isolated, train_network
+from forecasting.stretches import Stretches, carried_states
+from forecasting.training import Epoch, isolated, train_network
 
 PATIENCE = 3  # epochs without a better validation loss
-BLOCK = 256  # sequences run side by side when states are read
-CHUNK = 512  # rows run at once then
+LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64}
 
 
 class RecurrentForecaster(PanelForecaster):
@@ -78,6 +81,18 @@ class RecurrentForecaster(PanelForecaster):
         The columns the network sees.
     skipped_ : tuple
         Series without a forecast from their last row.
+
+    Examples
+    --------
+    >>> import numpy as np, polars as pl
+    >>> times = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 12, 31), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(times))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": times, "close": np.exp(steps.cumsum())})
+    >>> model = GRUForecaster(horizon=2, lookback=16, max_epochs=2).fit(prices[:300])
+    >>> model.predict()["time"].to_list()
+    [datetime.date(2020, 10, 27), datetime.date(2020, 10, 28)]
+    >>> model.predict(prices, origins="new").height // 2
+    65
     """
 
     cell: ClassVar[str]
@@ -117,23 +132,42 @@ class RecurrentForecaster(PanelForecaster):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_network_settings(self)
+        if self.features is not None and (isinstance(self.features, type) or not hasattr(self.features, "transform")):
+            raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
 
     # ------------------------------------------------------------------ fit
     def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
         self._features = self._new_features().fit(rows.frame)
-        inputs, self.inputs_ = self._input_columns(rows)
-        in_training = (rows.session <= cuts.train).numpy()
-        self._scaler = InputScaler.fit(inputs[in_training])
-        self._device = pick_device(self.device)
+        table = self._transformed(rows)
+        self.inputs_ = self._input_names(table, rows.frame.columns)
+        inputs_NF = _numbers(table, self.inputs_)
+        self._scaler = InputScaler.fit(inputs_NF[(rows.session <= cuts.train).numpy()])
+        scaled_NF = torch.from_numpy(self._scaler.transform(inputs_NF))
         seed = seed_from(self.random_state)
         with isolated(seed):
-            self._network = self._new_network().to(self._device)
-            curve = self._train(rows, self._scaler.transform(inputs), cuts, weights, seed) if self.max_epochs else []
-            self._network.to("cpu")
-        self.learning_curve_ = pl.DataFrame(
-            [vars(epoch) for epoch in curve],
-            schema={"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64},
+            self._network = self._new_network()
+            curve = self._train(rows, scaled_NF, cuts, weights, np.random.default_rng(seed))
+        self.learning_curve_ = pl.DataFrame([vars(epoch) for epoch in curve], schema=LEARNING_CURVE)
+
+    def _train(
+        self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor, shuffle: np.random.Generator
+    ) -> list[Epoch]:
+        device = pick_device(self.device)
+        stretches = Stretches(rows, inputs_NF.to(device), weights, self.lookback, self.horizon)
+        held_out = list(stretches.held_out(cuts.train, cuts.validation))
+        curve = train_network(
+            self._network.to(device),
+            copy.deepcopy(self._layer).float().to(device),
+            torch.tensor(self.quantiles_, device=device),
+            lambda: stretches.epoch(cuts.train, self.batch_size, shuffle),
+            steps_per_epoch=-(-len(stretches.starts(cuts.train)) // self.batch_size),
+            validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
+            max_epochs=self.max_epochs,
+            learning_rate=self.learning_rate,
+            patience=PATIENCE,
         )
+        self._network.to("cpu")
+        return curve
 
     def _new_features(self) -> Any:
         if self.features is None:
@@ -146,156 +180,86 @@ class RecurrentForecaster(PanelForecaster):
             len(self.quantiles_),
         )  # fmt: skip
 
-    def _input_columns(self, rows: PanelRows) -> tuple[np.ndarray, list[str]]:
-        """Added features and covariates, shape (N, F) with NaN for missing, and their names."""
-        table = self._features.transform(rows.frame)
-        added = [name for name in table.columns if name not in rows.frame.columns]
+    def _input_names(self, table: pl.DataFrame, given: list[str]) -> list[str]:
+        """The columns that the features added to the `given` ones, and the covariates."""
+        added = getattr(self._features, "added_", None) or [name for name in table.columns if name not in given]
         names = [*added, *self._schema.covariates]
         if not names:
             raise ValueError(
                 f"The network needs at least one input: {type(self._features).__name__} added no column and the schema "
                 "names no covariates. Give features that add columns."
             )
-        return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy(), names
+        words = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
+        if words:
+            raise ValueError(f"The network's inputs must be numbers, found {shorten(words)}. Encode them as numbers.")
+        return names
 
-    def _train(self, rows: PanelRows, inputs: np.ndarray, cuts: Cuts, weights: Tensor, seed: int) -> list[Epoch]:
-        stretches = Stretches(rows, torch.from_numpy(inputs), weights, self.horizon, self._device)
-        shuffle = np.random.default_rng(seed)
-        starts = stretches.starts(self.lookback, cuts.train)
-        held_out = list(stretches.held_out(self.lookback, cuts.train, cuts.validation, BLOCK))
-        return train_network(
-            self._network,
-            self._layer_on_device(),
-            torch.tensor(self.quantiles_, device=self._device),
-            lambda: stretches.epoch(self.lookback, cuts.train, self.batch_size, shuffle),
-            steps_per_epoch=-(-len(starts) // self.batch_size),
-            validation=(lambda: held_out) if any(bool(batch.weight_BTH.any()) for batch in held_out) else None,
-            max_epochs=self.max_epochs,
-            learning_rate=self.learning_rate,
-            patience=PATIENCE,
-        )
-
-    def _layer_on_device(self) -> Any:
-        from copy import deepcopy
-
-        return deepcopy(self._layer).float().to(self._device)
+    def _transformed(self, rows: PanelRows) -> pl.DataFrame:
+        table = to_polars(self._features.transform(rows.frame))
+        keys = rows.keys
+        if not set(keys.columns) <= set(table.columns) or not table.select(keys.columns).cast(keys.schema).equals(keys):
+            raise ValueError(
+                f"features must give back the rows they were given, in their order; {type(self._features).__name__} "
+                "did not. Let transform add columns, and do nothing else."
+            )
+        return table
 
     # -------------------------------------------------------------- predict
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
-        if not self.max_epochs:
-            return super()._outputs(rows, at)
-        inputs, _ = self._input_columns(rows)
+        inputs_NF = torch.from_numpy(self._scaler.transform(_numbers(self._transformed(rows), self.inputs_)))
         with torch.inference_mode(), isolated(0):
-            states_ND = carried_states(self._network, torch.from_numpy(self._scaler.transform(inputs)), rows, at)
-            return self._network.read_out(states_ND).double()
+            return self._network.read_out(carried_states(self._network, inputs_NF, rows, at)).double()
 
     # -------------------------------------------------------- save and load
+    def _described(self) -> dict[str, Any]:
+        return {"inputs": self.inputs_, "learning_curve": self.learning_curve_.to_dicts()}
+
     def _learned(self) -> dict[str, Tensor]:
         network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
         mean, scale = torch.from_numpy(self._scaler.mean), torch.from_numpy(self._scaler.scale)
-        return super()._learned() | network | {"input_mean": mean, "input_scale": scale}
+        return super()._learned() | {"input_mean": mean, "input_scale": scale} | network
 
-    def _restore(self, learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
-        super()._restore(learned, keys)
+    def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
+        super()._restore(description, learned, keys)
+        self.inputs_ = description["inputs"]
+        self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
         self._features = self._new_features()
         self._scaler = InputScaler(learned["input_mean"].numpy(), learned["input_scale"].numpy())
         with isolated(0):
-            self._network = self._new_network()
-        prefix = "network."
-        self._network.load_state_dict({k.removeprefix(prefix): v for k, v in learned.items() if k.startswith(prefix)})
-        self._network.eval()
+            self._network = self._new_network().eval()
+        network = {name: learned[f"network.{name}"] for name in self._network.state_dict()}
+        self._network.load_state_dict(network)
+
+
+def _numbers(table: pl.DataFrame, names: list[str]) -> np.ndarray:
+    """Columns as one array of shape (N, F), NaN for missing."""
+    return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 
 class RNNForecaster(RecurrentForecaster):
-    __doc__ = (RecurrentForecaster.__doc__ or "").replace("A recurrent network", "An Elman network (tanh)", 1)
+    """An Elman network on top of the random walk: ``h ← tanh(W x + U h + b)`` (Elman 1990).
+
+    Forgets within some ten rows. Parameters, attributes and methods are those of `RecurrentForecaster`.
+    """
+
     cell = "rnn"
 
 
 class LSTMForecaster(RecurrentForecaster):
-    __doc__ = (RecurrentForecaster.__doc__ or "").replace("A recurrent network", "An LSTM", 1)
+    """An LSTM on top of the random walk: ``c ← f c + i g``, ``h ← o tanh(c)`` (Hochreiter and Schmidhuber 1997).
+
+    The gates i, f, o and the candidate g see x and h; f starts open, so that the cell c remembers. Parameters,
+    attributes and methods are those of `RecurrentForecaster`.
+    """
+
     cell = "lstm"
 
 
 class GRUForecaster(RecurrentForecaster):
-    __doc__ = (RecurrentForecaster.__doc__ or "").replace("A recurrent network", "A GRU", 1)
+    """A GRU on top of the random walk: ``h ← z h + (1 − z) n`` (Cho et al. 2014, arXiv:1406.1078).
+
+    The gate z and the candidate n see x and h; one gate less than an LSTM, and no cell beside the state. Parameters,
+    attributes and methods are those of `RecurrentForecaster`.
+    """
+
     cell = "gru"
-
-
-class Stretches:
-    """Batches of training history, gathered by index from one tensor."""
-
-    def __init__(self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor, horizon: int, device: torch.device) -> None:
-        self.rows, self.inputs_NF, self.weights = rows, inputs_NF.to(device), weights
-        self.horizon, self.device = horizon, device
-
-    def sequences(self, until: int) -> tuple[np.ndarray, np.ndarray]:
-        """First row of each sequence, and how many of its rows are sessions up to `until`."""
-        first = self.rows.first.numpy()
-        starts, lengths = np.unique(first[(self.rows.session <= until).numpy()], return_counts=True)
-        return starts, lengths
-
-    def starts(self, length: int, until: int, shift: np.ndarray | None = None) -> np.ndarray:
-        """First rows of stretches that cover all rows up to session `until`, laid `shift` rows to the left."""
-        firsts, lengths = self.sequences(until)
-        count = -(-lengths // length) + 1
-        shift = np.zeros(len(firsts), dtype=int) if shift is None else shift
-        number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        start = np.repeat(firsts - shift, count) + number * length
-        newest = np.maximum(firsts + lengths - length, firsts)  # the last stretch ends with the sequence
-        return np.clip(start, np.repeat(firsts, count), np.repeat(newest, count))
-
-    def epoch(self, length: int, until: int, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
-        """Every row once or twice, in stretches cut anew and in random order."""
-        shift = shuffle.integers(length, size=len(self.sequences(until)[0]))
-        starts = shuffle.permutation(self.starts(length, until, shift))
-        for i in range(0, len(starts), batch_size):
-            rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(length)
-            yield self.batch(rows_BT, since=-(1 << 62), until=until)
-
-    def held_out(self, warm_up: int, since: int, until: int, batch_size: int) -> Iterator[Batch]:
-        """Rows of the sessions from `since` to `until`, each sequence after `warm_up` rows to fill the state."""
-        firsts, lengths = self.sequences(until)
-        known = dict(zip(*self.sequences(since), strict=True))
-        ends = firsts + lengths
-        begins = np.array([max(f, f + known.get(f, 0) - warm_up) for f in firsts], dtype=np.int64)
-        for i in range(0, len(begins), batch_size):
-            begin, end = begins[i : i + batch_size], ends[i : i + batch_size]
-            rows_BT = torch.from_numpy(begin)[:, None] + torch.arange(int((end - begin).max()))
-            yield self.batch(rows_BT, since=since, until=until)
-
-    def batch(self, rows_BT: Tensor, since: int, until: int) -> Batch:
-        """Inputs and scaled targets of these rows; targets only from session `since` on, and not past `until`."""
-        rows = self.rows
-        inside_BT = rows_BT <= rows.last[rows_BT[:, :1].clamp(max=len(rows) - 1)]
-        rows_BT = rows_BT.clamp(max=len(rows) - 1)
-        y_BTH = rows.scaled_changes(rows_BT, self.horizon)
-        session_BT1 = rows.session[rows_BT].unsqueeze(-1)
-        known = (session_BT1 + torch.arange(1, self.horizon + 1) <= until) & (session_BT1 >= since)
-        known = known & inside_BT.unsqueeze(-1) & y_BTH.isfinite()
-        weight_BTH = known * self.weights[rows_BT].unsqueeze(-1)
-        return Batch(
-            self.inputs_NF[rows_BT.to(self.device)],
-            y_BTH.nan_to_num(0.0).float().to(self.device),
-            weight_BTH.float().to(self.device),
-        )
-
-
-def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> Tensor:
-    """States at the rows `at`, shape (len(at), D), each carried from the first row of its sequence."""
-    firsts = torch.unique(rows.first[at])
-    lengths = torch.zeros(len(firsts), dtype=torch.int64)
-    lengths.scatter_reduce_(0, torch.searchsorted(firsts, rows.first[at]), at - rows.first[at] + 1, "amax")
-    place = torch.full((len(rows),), -1)
-    place[at] = torch.arange(len(at))
-    states = torch.empty(len(at), network.encoder.hidden_size)
-    for block in torch.argsort(lengths, stable=True).split(BLOCK):
-        state: State | None = None
-        for begin in range(0, int(lengths[block].max()), CHUNK):
-            width = min(CHUNK, int(lengths[block].max()) - begin)
-            offset_T = begin + torch.arange(width)
-            inside_BT = offset_T < lengths[block, None]
-            rows_BT = (firsts[block, None] + offset_T).clamp(max=len(rows) - 1)
-            h_BTD, state = network.encode(inputs_NF[rows_BT], state)
-            wanted_BT = inside_BT & (place[rows_BT] >= 0)
-            states[place[rows_BT[wanted_BT]]] = h_BTD[wanted_BT]
-    return states

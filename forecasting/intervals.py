@@ -40,12 +40,11 @@ def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array)
         n = int(known.sum())
         if n < FEWEST:
             continue
-        # the finite-sample levels of split conformal prediction, outwards on both sides
-        above, below = levels * (n + 1) / n, levels - (1 - levels) / n
-        outer = np.where(levels > 0.5, above, below).clip(0.0, 1.0)
-        for j in np.flatnonzero(levels != 0.5):
-            error = residuals[known, step] - quantiles[known, step, j]
-            offsets[step, j] = weighted_quantiles(error, weights[known], outer[j : j + 1])[0]
+        for j, level in enumerate(levels):
+            side = np.sign(level - 0.5)  # -1 below the median, where everything is mirrored; 0 at it, which stays
+            outer = min(max(level, 1 - level) * (n + 1) / n, 1.0)
+            error = side * (residuals[known, step] - quantiles[known, step, j])
+            offsets[step, j] = side * weighted_quantiles(error, weights[known], np.array([outer]))[0]
     return offsets
 
 

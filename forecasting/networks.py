@@ -53,8 +53,7 @@ class RecurrentNetwork(nn.Module):
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """States of the last layer at every row, shape (B, T, D), and the state to carry on from."""
-        h_BTD, state = self.encoder(x_BTF, state)
-        return h_BTD, state
+        return self.encoder(x_BTF, state)
 
     def read_out(self, h: Tensor) -> Tensor:
         """Outputs of shape (..., H, Q) from states of shape (..., D)."""
@@ -62,7 +61,8 @@ class RecurrentNetwork(nn.Module):
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         """Outputs at every row, shape (B, T, H, Q), from a zero state."""
-        return self.read_out(self.encode(x_BTF)[0])
+        h_BTD, _ = self.encode(x_BTF)
+        return self.read_out(h_BTD)
 
 
 class QuantileLayer(nn.Module):

@@ -14,9 +14,11 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from features.calendar import get_calendar
 from features.panel import PanelSchema
+from forecasting.quantiles import check_quantiles
 
 if TYPE_CHECKING:
     from forecasting.base import PanelForecaster
@@ -59,8 +61,6 @@ def decode(value: Any) -> Any:
 
 def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
     """Write a fitted forecaster into the folder `path`, made where missing."""
-    from sklearn.utils.validation import check_is_fitted
-
     check_is_fitted(model, "fit_end_")
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,10 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
         "calendar": model.calendar_.name,
         "kind": model._kind,
         "series_id": keys["series_id"].to_list(),
+        "series_id_type": str(keys.schema["series_id"]),
         "time": [time.isoformat() for time in keys["time"]],
         "skipped": list(model.skipped_),
-        "inputs": getattr(model, "inputs_", []),
-        "learning_curve": model.learning_curve_.to_dicts() if hasattr(model, "learning_curve_") else [],
+        **model._described(),
     }
     save_file({name: value.contiguous() for name, value in model._learned().items()}, folder / "weights.safetensors")
     (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=True) + "\n", encoding="utf-8")
@@ -91,6 +91,8 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
     ValueError
         When a newer Tidecast wrote it, or a class named in it is no forecaster, transformer or schema.
     """
+    from forecasting.base import PanelForecaster  # which has save and load as methods
+
     folder = Path(path)
     if not (folder / "model.json").is_file():
         raise FileNotFoundError(f"{folder} must hold model.json and weights.safetensors; found no model.json there.")
@@ -99,9 +101,9 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
         raise ValueError(
             f"{folder} was written in format {description['format']}; this Tidecast reads up to {FORMAT}. Upgrade it."
         )
-    model: PanelForecaster = decode(description["recipe"])
-    from forecasting.quantiles import check_quantiles
-
+    model = decode(description["recipe"])
+    if not isinstance(model, PanelForecaster):
+        raise ValueError(f"{folder} must hold a forecaster, found a {type(model).__name__}.")
     model._schema = model.schema or PanelSchema()
     model.quantiles_ = check_quantiles(model.quantiles)
     model.calendar_ = get_calendar(description["calendar"])
@@ -110,14 +112,11 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
     daily = len(description["fit_end"]) == len("2026-01-01")
     parse: Any = date.fromisoformat if daily else datetime.fromisoformat
     model.fit_end_ = parse(description["fit_end"])
-    if description["inputs"]:
-        model.inputs_ = description["inputs"]  # type: ignore[attr-defined]  # networks only
-        model.learning_curve_ = pl.DataFrame(  # type: ignore[attr-defined]
-            description["learning_curve"],
-            schema={"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64},
-        )
-    keys = pl.DataFrame({"series_id": description["series_id"], "time": [parse(t) for t in description["time"]]})
-    model._restore(load_file(folder / "weights.safetensors"), keys)
+    types = {"series_id": getattr(pl, description["series_id_type"]), "time": pl.Date if daily else pl.Datetime("us")}
+    keys = pl.DataFrame(
+        {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]}, schema=types
+    )
+    model._restore(description, load_file(folder / "weights.safetensors"), keys)
     return model
 
 
@@ -132,9 +131,12 @@ def _name_of(kind: type) -> str:
 
 def _class_of(name: str) -> type:
     module, _, qualname = name.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"A class of the saved forecaster must be importable, {name!r} is not: {error}.") from error
     if not isinstance(found, type) or not (issubclass(found, BaseEstimator) or found is PanelSchema):
         raise ValueError(f"A saved forecaster may name estimators and PanelSchema only, found {name!r}.")
     return found

@@ -137,7 +137,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         return X_NTF[used], y.reshape(len(y), -1).astype(np.float64)[used], weights[used]
 
     @staticmethod
-    def _windows(X: Array) -> Array:
+    def _windows(X: Any) -> Array:
         if X.ndim > 3:
             raise ValueError(f"X must have shape (n_windows, lookback[, n_features]), got {X.shape}.")
         return X[..., None] if X.ndim == 2 else X
@@ -168,7 +168,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
                 torch.tensor(levels).float().to(device),
                 lambda: _batches(*parts_on_device[0], self.batch_size, shuffle),
                 steps_per_epoch=-(-len(X_NTF) // self.batch_size),
-                validation=(lambda: _batches(*parts_on_device[1], PREDICT_BLOCK)) if len(parts) > 1 else None,
+                validation=list(_batches(*parts_on_device[1], PREDICT_BLOCK)) if len(parts) > 1 else (),
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
                 patience=PATIENCE,
@@ -212,17 +212,20 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
 
 class RNNRegressor(RecurrentRegressor):
-    __doc__ = (RecurrentRegressor.__doc__ or "").replace("A recurrent network", "An Elman network (tanh)", 1)
+    """An Elman network (tanh) from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
+
     cell = "rnn"
 
 
 class LSTMRegressor(RecurrentRegressor):
-    __doc__ = (RecurrentRegressor.__doc__ or "").replace("A recurrent network", "An LSTM", 1)
+    """An LSTM from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
+
     cell = "lstm"
 
 
 class GRURegressor(RecurrentRegressor):
-    __doc__ = (RecurrentRegressor.__doc__ or "").replace("A recurrent network", "A GRU", 1)
+    """A GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
+
     cell = "gru"
 
 
@@ -230,7 +233,7 @@ def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> tuple[Array, Array, Ar
     """Windows in a canonical order, identical ones merged into one with the sum of their weights."""
     flat = np.column_stack([X_NTF.reshape(len(X_NTF), -1), y_NH])
     _, kept, group = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    return X_NTF[kept], y_NH[kept], np.bincount(group.reshape(-1), weights)
+    return X_NTF[kept], y_NH[kept], np.bincount(group.reshape(-1), weights).astype(np.float64)
 
 
 def _batches(

@@ -25,8 +25,8 @@ class PanelRows:
 
     Attributes
     ----------
-    keys : DataFrame
-        ``series_id`` and ``time`` of each row.
+    frame : DataFrame
+        The checked panel itself.
     first, last : LongTensor of shape (N,)
         The rows at which the row's own sequence begins and ends.
     session : LongTensor of shape (N,)
@@ -40,13 +40,13 @@ class PanelRows:
         Rows with at least `lookback` rows of their sequence up to them: origins.
     moving : BoolTensor of shape (N,)
         Ready rows of series that are not pegged: what is learned from and scored.
+    newest : BoolTensor of shape (N,)
+        The last row of each series.
     position : LongTensor of shape (N,)
         Sequence and session in one sorted number, to find rows by.
-    frame : DataFrame
-        The checked panel itself.
     """
 
-    keys: pl.DataFrame
+    frame: pl.DataFrame
     first: Tensor
     last: Tensor
     session: Tensor
@@ -55,11 +55,16 @@ class PanelRows:
     volatility: Tensor
     ready: Tensor
     moving: Tensor
+    newest: Tensor
     position: Tensor
-    frame: pl.DataFrame
 
     def __len__(self) -> int:
         return len(self.session)
+
+    @property
+    def keys(self) -> pl.DataFrame:
+        """``series_id`` and ``time`` of each row."""
+        return self.frame.select("series_id", "time")
 
     def changes(self, at: Tensor, horizon: int) -> Tensor:
         """Changes of the level from each row to 1…`horizon` sessions later; NaN where that session has no row.
@@ -98,19 +103,19 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Calen
     ValueError
         When rows are no sessions of the calendar.
     """
-    frame = with_volatility(frame, target, positive)
-    sequence = frame.select(pl.struct("series_id", breaks().over("series_id")).rle_id()).to_series().to_numpy()
-    starts = np.flatnonzero(np.diff(sequence, prepend=np.uint32(2**32 - 1)))
+    measured = with_volatility(frame, target, positive)
+    sequence = frame.select(pl.struct("series_id", breaks().over("series_id")).rle_id()).to_series()
+    starts = np.flatnonzero((sequence != sequence.shift()).fill_null(True))
     lengths = np.diff(starts, append=len(frame))
     first = np.repeat(starts, lengths)
     session = calendar.numbers(frame["time"])
     price = frame[target].to_numpy()
-    volatility = frame["volatility"].fill_null(0.0).to_numpy()
+    volatility = measured["volatility"].fill_null(0.0).to_numpy()
     ready = np.arange(len(frame)) - first >= lookback - 1
-    moving = ready & (volatility > 0) & ~frame["pegged"].fill_null(True).to_numpy()
+    series = frame["series_id"]
     tensor = torch.from_numpy
     return PanelRows(
-        keys=frame.select("series_id", "time"),
+        frame=frame,
         first=tensor(first),
         last=tensor(np.repeat(starts + lengths - 1, lengths)),
         session=tensor(session),
@@ -118,7 +123,7 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Calen
         level=tensor(np.log(price) if positive else price.copy()),
         volatility=tensor(volatility.copy()),
         ready=tensor(ready),
-        moving=tensor(moving),
+        moving=tensor(ready & ~measured["pegged"].to_numpy()),
+        newest=tensor((series != series.shift(-1)).fill_null(True).to_numpy().copy()),
         position=tensor(first * SESSIONS + session),
-        frame=frame,
     )

@@ -23,10 +23,16 @@ def check_network_settings(model: Any) -> None:
     check_whole("num_layers", model.num_layers, at_least=1)
     check_whole("max_epochs", model.max_epochs, at_least=0)
     check_whole("batch_size", model.batch_size, at_least=1)
+    for name in ("dropout", "learning_rate"):
+        value = getattr(model, name)
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"{name} must be a number, got {value!r}.")
     if not 0 <= model.dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {model.dropout!r}.")
     if not 0 < model.learning_rate < 1:
         raise ValueError(f"learning_rate must lie between 0 and 1, got {model.learning_rate!r}.")
+    if not (model.random_state is None or isinstance(model.random_state, np.random.RandomState)):
+        check_whole("random_state", model.random_state, at_least=0)
     pick_device(model.device)
 
 
@@ -35,11 +41,15 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f'device must be "auto", "cpu" or another torch device, got {device!r}.') from error
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f'device must be "auto", "cpu" or a torch device that this machine has, got {device!r}.'
+        ) from error
 
 
 def seed_from(random_state: int | np.random.RandomState | None) -> int:
     """An integer seed from scikit-learn's three kinds of `random_state`."""
-    return random_state if isinstance(random_state, int) else int(check_random_state(random_state).randint(2**31 - 1))
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

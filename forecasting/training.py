@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,8 @@ from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 
 GRADIENT_NORM = 1.0
+WEIGHT_DECAY = 1e-4
+SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
 WARM_UP = 0.15  # share of the steps until the learning rate peaks
 
 
@@ -77,18 +79,22 @@ def mean_loss(network: RecurrentNetwork, layer: QuantileLayer, levels_Q: Tensor,
     """Weighted mean pinball loss over `batches`, without training."""
     network.eval()
     with torch.inference_mode():
-        sums = [torch.stack(batch_loss(network, layer, levels_Q, batch)) for batch in batches]
+        return _mean([torch.stack(batch_loss(network, layer, levels_Q, batch)) for batch in batches])
+
+
+def _mean(sums: list[Tensor]) -> float:
+    """Mean loss from every batch's sum of losses and sum of weights; NaN where no weight is above 0."""
     loss, weight = torch.stack(sums).double().sum(0).tolist()
-    return loss / weight
+    return loss / weight if weight else math.nan
 
 
 def train_network(
     network: RecurrentNetwork,
     layer: QuantileLayer,
     levels_Q: Tensor,
-    epoch_batches: Callable[[], list[Batch] | Iterable[Batch]],
+    epoch_batches: Callable[[], Iterable[Batch]],
     steps_per_epoch: int,
-    validation: Callable[[], Iterable[Batch]] | None,
+    validation: Sequence[Batch] = (),
     *,
     max_epochs: int,
     learning_rate: float,
@@ -103,15 +109,17 @@ def train_network(
     ----------
     epoch_batches : callable
         Fresh, shuffled batches, once an epoch.
-    validation : callable, optional
-        Batches on later rows than any training target.
+    steps_per_epoch : int
+        How many of them.
+    validation : sequence of Batch
+        On later rows than any training target.
     """
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, one_cycle(max_epochs * steps_per_epoch))
     curve: list[Epoch] = []
     best_loss, best_weights, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
     if validation:
-        best_loss = mean_loss(network, layer, levels_Q, validation())
+        best_loss = mean_loss(network, layer, levels_Q, validation)
         curve.append(Epoch(0, math.nan, best_loss))
 
     for epoch in range(1, max_epochs + 1):
@@ -119,17 +127,18 @@ def train_network(
         sums = []
         for batch in epoch_batches():
             loss, weight = batch_loss(network, layer, levels_Q, batch)
-            optimiser.zero_grad(set_to_none=True)
-            (loss / weight.clamp(min=1e-30)).backward()
+            optimiser.zero_grad()
+            (loss / weight.clamp(min=SMALLEST)).backward()
             nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
             optimiser.step()
             schedule.step()
             sums.append(torch.stack([loss.detach(), weight]))
-        total, weights = torch.stack(sums).double().sum(0).tolist()
-        held_out = mean_loss(network, layer, levels_Q, validation()) if validation else None
-        curve.append(Epoch(epoch, total / weights, held_out))
-        if held_out is None:
+        train_loss = _mean(sums)
+        if not validation:
+            curve.append(Epoch(epoch, train_loss, None))
             continue
+        held_out = mean_loss(network, layer, levels_Q, validation)
+        curve.append(Epoch(epoch, train_loss, held_out))
         if held_out < best_loss:
             best_loss, best_weights, best_epoch = held_out, copy.deepcopy(network.state_dict()), epoch
         elif epoch - best_epoch >= patience:

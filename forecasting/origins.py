@@ -1,0 +1,111 @@
+"""Origins of forecasts: found among a panel's rows, written out as a forecast table.
+
+Axes: N origins, H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from features.calendar import Calendar
+from forecasting.quantiles import MEDIAN, quantile_columns
+from forecasting.rows import PanelRows
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where forecasts start, and what a forecaster makes of each place.
+
+    Attributes
+    ----------
+    keys : DataFrame
+        ``series_id`` and ``time``, one row an origin.
+    session : LongTensor of shape (N,)
+    price, volatility : Tensor of shape (N,), float64
+    centre_NH : Tensor of shape (N, H), float64
+        Change of the level expected for each step; 0 for the random walk.
+    outputs_NHQ : Tensor of shape (N, H, Q), float64
+        What a network does to the base quantiles; 0 for the random walk.
+    """
+
+    keys: pl.DataFrame
+    session: Tensor
+    price: Tensor
+    volatility: Tensor
+    centre_NH: Tensor
+    outputs_NHQ: Tensor
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    def table(self, values_NHQ: NDArray[np.float64], levels: Sequence[float], calendar: Calendar) -> pl.DataFrame:
+        """Forecast table with a row per origin and step.
+
+        Parameters
+        ----------
+        values_NHQ : ndarray of shape (N, H, Q)
+            Quantiles in the unit of the target.
+        levels : sequence of float
+            Those of the last axis, in rising order.
+        """
+        horizon = values_NHQ.shape[1]
+        steps = np.tile(np.arange(1, horizon + 1), len(self))
+        sessions = np.repeat(self.session.numpy(), horizon) + steps
+        keys = self.keys[np.repeat(np.arange(len(self)), horizon)]
+        quantiles = dict(zip(levels, values_NHQ.reshape(-1, len(levels)).T, strict=True))
+        median = quantiles.pop(MEDIAN)
+        others = zip(quantile_columns(levels), quantiles.values(), strict=True)
+        return keys.select(
+            "series_id",
+            origin="time",
+            step=pl.Series(steps, dtype=pl.Int32),
+            time=calendar.times(sessions).cast(keys["time"].dtype),
+            forecast=pl.Series(median),
+        ).with_columns(pl.Series(name, values) for name, values in others)
+
+
+def find_origins(rows: PanelRows, origins: str | Sequence[Any], since: int, horizon: int) -> Tensor:
+    """Numbers of the rows to forecast from, in order.
+
+    Parameters
+    ----------
+    origins : {"last", "new", "all"} or list of times
+        As for `predict`.
+    since : int
+        Session from which origins are new.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When `origins` is none of these.
+    """
+    if not isinstance(origins, str):
+        times = _as_times(origins).cast(rows.keys["time"].dtype)
+        wanted = torch.from_numpy(rows.keys["time"].is_in(times.implode()).to_numpy().copy())
+    elif origins == "last":
+        wanted = rows.newest
+    elif origins == "new":
+        wanted = (rows.session >= since) & (rows.session + horizon <= rows.session.max())
+    elif origins == "all":
+        wanted = rows.ready
+    else:
+        raise ValueError(f'origins must be "last", "new", "all" or a list of times, got {origins!r}.')
+    return torch.nonzero(rows.ready & wanted)[:, 0]
+
+
+def _as_times(origins: Any) -> pl.Series:
+    try:
+        times = pl.Series(origins if hasattr(origins, "dtype") else list(origins))
+    except TypeError:
+        times = pl.Series([origins])
+    if not (times.is_empty() or times.dtype.is_temporal()):
+        raise TypeError(f'origins must be "last", "new", "all" or a list of dates or datetimes, got {origins!r}.')
+    return times
