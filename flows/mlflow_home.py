@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from flows.home import Home
 from flows.mlflow_config import MlflowConfig
@@ -49,6 +50,11 @@ class MlflowHome:
         return self.config.server.mlflow_tracking_uri is None
 
     @property
+    def is_server(self) -> bool:
+        """Whether runs are kept by a server, which shows its own pages and chooses where files go."""
+        return not self.is_local and urlsplit(self.tracking_uri).scheme in ("http", "https", "databricks")
+
+    @property
     def shown(self) -> str:
         """The tracking address with its secrets unexpanded, for people and logs."""
         return self.config.server.mlflow_tracking_uri or f"sqlite:///{self.home.mlflow_db}"
@@ -70,11 +76,11 @@ class MlflowHome:
 
     @property
     def artifact_location(self) -> str | None:
-        """Where a new experiment keeps its files; None leaves it to the server."""
+        """Where a new experiment keeps its files: in the state folder, unless configured; None leaves it to a server."""
         given = self.config.tracking.experiment.create_experiment_kwargs.artifact_location
         if given is not None:
             return expand(given, self.environ)
-        return self.home.mlartifacts.as_uri() if self.is_local else None
+        return None if self.is_server else self.home.mlartifacts.as_uri()
 
     @property
     def experiment(self) -> str:
@@ -94,14 +100,15 @@ class MlflowHome:
     @property
     def ui_url(self) -> str:
         """Address of MLflow's pages without a slash at the end: the team's server, or the one `ui_command` starts."""
-        if self.ui_command is None:
-            return self.shown.rstrip("/")
+        if self.is_server:
+            address = urlsplit(self.tracking_uri)
+            return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
         return f"http://{self.config.ui.host}:{self.config.ui.port}"
 
     @property
     def ui_command(self) -> list[str] | None:
         """Command that serves MLflow's pages, to be run with `ui_environ`; None when a server serves them already."""
-        if self.tracking_uri.startswith(("http://", "https://")):
+        if self.is_server:
             return None
         ui = self.config.ui
         return [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", ui.host, "--port", str(ui.port)]

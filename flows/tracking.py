@@ -162,7 +162,10 @@ class Tracking:
             for run in self._runs(client, "attributes.status = 'RUNNING'"):
                 client.set_terminated(run.info.run_id, "KILLED")
                 ended.append(run.info.run_id)
-            for model in client.search_logged_models([self._experiment], f"tags.panel = '{self.where.panel}'"):
+            newest = client.search_logged_models(
+                [self._experiment], f"tags.panel = '{self.where.panel}'"
+            )  # 100 of them
+            for model in newest:
                 if model.status == "PENDING":
                     client.finalize_logged_model(model.model_id, "FAILED")
                     ended.append(model.model_id)

@@ -32,8 +32,7 @@ def serve_ui(out: Console, home: Home, browse: bool = False) -> None:
     where = tracking.where
     if where.is_local and not home.mlflow_db.exists():
         raise TidecastError(f"There must be a training to look at, found none in {home.path}. Start with: tidecast run")
-    # the plain address opens MLflow's pages for language models; this one the table of trainings
-    page = f"{tracking.url_of('').rstrip('/')}?workflowType=machine_learning"
+    page = tracking.page()
     command = where.ui_command
     if command is None:
         facts(out, [("MLflow", page)])

@@ -49,6 +49,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
     assert (where.tracking_uri, where.registry_uri) == ("http://environment:3", "http://file:2")
     assert where.artifact_location is None  # the server's own choice
     assert where.ui_command is None
+    assert where.ui_url == "http://environment:3"
     assert config.ui.port == 6000
     assert origins["server.mlflow_tracking_uri"] == "environment (MLFLOW_TRACKING_URI)"
     assert origins["server.mlflow_registry_uri"] == origins["ui.port"] == "mlflow.yml"
@@ -97,6 +98,19 @@ def test_a_secret_is_put_in_on_connecting_and_shown_nowhere(tmp_path):
     assert not any("hunter2" in text for text in shown)
     with pytest.raises(SettingsError, match="PGPASSWORD"):
         _ = MlflowHome(Home(tmp_path), config, {}).tracking_uri
+
+
+def test_a_servers_address_is_shown_without_the_password_in_it(tmp_path):
+    environ = {"MLFLOW_TRACKING_URI": "https://me:hunter2@mlflow.example/team/"}
+    where = MlflowHome(Home(tmp_path), load_mlflow_config(tmp_path, environ)[0], environ)
+    assert where.ui_url == "https://mlflow.example/team"
+
+
+def test_a_database_of_ones_own_keeps_files_in_the_state_folder(tmp_path):
+    environ = {"MLFLOW_TRACKING_URI": "postgresql://host/db"}
+    where = MlflowHome(Home(tmp_path), load_mlflow_config(tmp_path, environ)[0], environ)
+    assert where.artifact_location == (tmp_path / "mlartifacts").as_uri()
+    assert where.ui_command is not None
 
 
 def test_a_password_in_mlflows_own_variable_is_not_copied(tmp_path):
