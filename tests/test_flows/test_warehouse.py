@@ -289,7 +289,7 @@ for folder, after, seconds in [line.split("|") for line in sys.argv[1:]]:
 
 
 def test_killed_after_a_write_or_in_the_middle_of_one_tables_are_readable_and_a_rerun_completes(tmp_path):
-    kills = [("prices", 0), ("forecasts", 0), *(("", 0.01 * moment) for moment in range(1, 9))]
+    kills = [("prices", 0), ("forecasts", 0), *(("", 0.025 * moment) for moment in range(1, 9))]
     folders = [tmp_path / str(number) for number in range(len(kills))]
     arguments = [f"{folder}|{after}|{moment}" for folder, (after, moment) in zip(folders, kills, strict=True)]
     subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, *arguments], cwd=ROOT, check=True)

@@ -1,0 +1,349 @@
+"""Ingest: what comes in is stored, known already, corrected or quarantined, and nothing else happens."""
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.calendar import get_calendar
+from flows.errors import SourceError, TidecastError
+from flows.ingest import ingest
+from flows.sessions import is_live
+from flows.settings import Settings
+from flows.warehouse import Warehouse
+
+MON, TUE, WED, THU, FRI = (date(2024, 1, day) for day in (1, 2, 3, 4, 5))
+
+
+class Desk:
+    """A price file, its settings and a warehouse."""
+
+    def __init__(self, folder, **changes):
+        self.file = folder / "prices.csv"
+        self.warehouse = Warehouse(str(folder / "warehouse"))
+        self.settings = Settings(source=str(self.file), **changes)
+
+    def ingest(self, *rows, as_of=None, today=None):
+        """Write these rows, "A,2024-01-02,1.5", to the file and ingest it."""
+        self.file.write_text("\n".join(["series_id,time,close", *rows, ""]))
+        return ingest(self.warehouse, self.settings, as_of, today)
+
+    def rules(self):
+        return sorted(self.warehouse.quarantine()["rule"])
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path, calendar="weekdays")
+
+
+WEEK = [f"{name},{day},{price}" for name in "AB" for price, day in enumerate((MON, TUE, WED), start=1)]
+
+
+def balanced(found):
+    return found.rows_in == found.stored + found.corrected + found.unchanged + sum(found.quarantined.values())
+
+
+def test_all_rows_up_to_as_of_are_stored_and_known_from_their_own_session(desk):
+    found = desk.ingest(*WEEK, as_of=TUE)
+    assert (found.as_of, found.rows_in, found.stored, found.unchanged, found.corrected) == (TUE, 4, 4, 0, 0)
+    assert (found.newest_in_source, found.newest) == (WED, WED)
+    revisions = desk.warehouse.revisions()
+    assert revisions["known_at"].equals(revisions["time"].alias("known_at"))
+    assert desk.warehouse.newest_session() == TUE
+
+
+def test_without_an_as_of_the_newest_session_of_the_source_is_taken(desk):
+    assert desk.ingest(*WEEK).as_of == WED
+
+
+def test_the_same_source_again_stores_nothing(desk):
+    dirty = [*WEEK, "A,2024-01-04,-1", "A,2024-01-03,3", ",2024-01-03,3", ",2024-01-03,3"]
+    first = desk.ingest(*dirty)
+    versions, quarantine = desk.warehouse.versions(), desk.warehouse.quarantine()
+    again = desk.ingest(*dirty)
+    assert first.stored == again.unchanged == 6
+    assert (again.stored, again.corrected) == (0, 0)
+    assert again.quarantined == first.quarantined == {"duplicate": 1, "no_series_id": 2}
+    assert desk.warehouse.versions() == versions
+    assert desk.warehouse.quarantine().equals(quarantine)
+    assert again.run_counts == first.run_counts
+
+
+def test_the_next_day_takes_only_what_is_new(desk):
+    desk.ingest(*WEEK, as_of=TUE)
+    found = desk.ingest(*WEEK, as_of=WED)
+    assert (found.stored, found.unchanged) == (2, 4)
+    assert found.run_counts["rows_stored"] == 2
+
+
+def test_a_correction_is_one_new_revision_and_the_old_value_stays_known_to_the_past(desk):
+    desk.ingest(*WEEK)
+    corrected = [row.replace("A,2024-01-01,1", "A,2024-01-01,1.25") for row in WEEK]
+    found = desk.ingest(*corrected)
+    assert (found.stored, found.corrected, found.unchanged) == (0, 1, 5)
+    assert desk.warehouse.revisions().height == 7
+    assert desk.warehouse.prices(TUE)["close"].to_list() == [1, 2, 1, 2]
+    assert desk.warehouse.prices(WED)["close"].to_list() == [1.25, 2, 3, 1, 2, 3]
+    assert desk.ingest(*corrected).unchanged == 6
+
+
+def test_a_correction_met_while_backfilling_is_known_from_the_newest_as_of_only(desk):
+    desk.ingest(*WEEK)
+    found = desk.ingest(*[row.replace("A,2024-01-01,1", "A,2024-01-01,1.25") for row in WEEK], as_of=TUE)
+    assert found.corrected == 1
+    assert desk.warehouse.prices(TUE)["close"][0] == 1
+    assert desk.warehouse.prices(WED)["close"][0] == 1.25
+
+
+def test_a_second_correction_in_one_session_is_the_last_word(desk):
+    desk.ingest(*WEEK)
+    for price in ("1.25", "1.5", "1"):
+        found = desk.ingest(*[row.replace("A,2024-01-01,1", f"A,2024-01-01,{price}") for row in WEEK])
+        assert found.corrected == 1
+        assert desk.warehouse.prices()["close"][0] == float(price)
+    assert desk.warehouse.revisions().height == 7
+
+
+def test_a_row_that_comes_late_does_not_change_what_an_earlier_as_of_saw(desk):
+    desk.ingest(*WEEK, as_of=WED)
+    before = desk.warehouse.prices(TUE)
+    later = [*WEEK, "C,2024-01-01,9", "C,2024-01-04,9", "A,2024-01-04,4"]
+    desk.ingest(*later, as_of=THU)
+    assert desk.warehouse.prices(TUE).equals(before)
+    late = desk.warehouse.revisions().filter(pl.col("series_id") == "C")
+    assert late.select("time", "known_at").rows() == [(MON, THU), (THU, THU)]
+
+
+def test_sessions_skipped_between_two_runs_are_known_from_their_own_day(desk):
+    desk.ingest(*WEEK, as_of=MON)
+    desk.ingest(*WEEK, as_of=WED)
+    assert desk.warehouse.prices(TUE).height == 4
+
+
+def test_a_killed_run_and_its_repetition_count_like_one(desk, tmp_path):
+    """Once, the repetition found all rows known and wrote down that the run had stored none."""
+    undisturbed = desk.ingest(*WEEK).run_counts
+
+    class Dying(Warehouse):
+        def _commit(self, name, attempt):
+            super()._commit(name, attempt)
+            raise KeyboardInterrupt
+
+    (tmp_path / "other").mkdir()
+    other = Desk(tmp_path / "other", calendar="weekdays")
+    alive, other.warehouse = other.warehouse, Dying(other.warehouse.uri)
+    with pytest.raises(KeyboardInterrupt):
+        other.ingest(*WEEK)
+    other.warehouse = alive
+    assert other.ingest(*WEEK).run_counts == undisturbed
+    assert alive.prices().equals(desk.warehouse.prices())
+    assert alive.versions() == desk.warehouse.versions()
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        (",2024-01-03,1", "no_series_id"),
+        ("C,31/12/2024,1", "unreadable_time"),
+        ("C,,1", "unreadable_time"),
+        ("C,2023-12-30,1", "not_a_session"),
+        ("C,2024-01-03,", "missing_price"),
+        ("C,2024-01-03,NaN", "missing_price"),
+        ("C,2024-01-03,12 USD", "unreadable_price"),
+        ("C,2024-01-03,inf", "not_finite"),
+        ("C,2024-01-03,0", "not_positive"),
+        ("C,2024-01-03,-1", "not_positive"),
+    ],
+)
+def test_a_row_that_breaks_a_rule_is_quarantined_with_its_original_values(desk, row, rule):
+    found = desk.ingest(*WEEK, row)
+    assert found.quarantined == {rule: 1}
+    assert (found.stored, found.rows_in) == (6, 7)
+    kept = desk.warehouse.quarantine().row(0, named=True)
+    series_id, time, close = (f'"{text}"' if text else "null" for text in row.split(","))
+    assert kept["original"] == f'{{"series_id": {series_id}, "time": {time}, "close": {close}}}'
+    assert (kept["rule"], kept["as_of"]) == (rule, WED)
+
+
+def test_of_equal_rows_one_is_kept_and_of_conflicting_ones_none(desk):
+    found = desk.ingest(
+        *WEEK, "A,2024-01-01,1", "A,2024-01-01,1.0", "B,2024-01-01,1", "B,2024-01-01,7", "A,2024-01-02,"
+    )
+    assert found.quarantined == {"conflicting_duplicate": 3, "duplicate": 2, "missing_price": 1}
+    assert desk.warehouse.prices().filter(pl.col("time") == MON)["series_id"].to_list() == ["A"]
+    assert balanced(found)
+
+
+def test_prices_may_be_negative_where_the_settings_say_so(tmp_path):
+    desk = Desk(tmp_path, calendar="weekdays", positive=False)
+    assert desk.ingest("A,2024-01-01,-36.98", "A,2024-01-02,0").stored == 2
+
+
+def test_a_row_dated_after_today_is_quarantined_and_does_not_become_the_newest_session(desk):
+    found = desk.ingest(*WEEK, "A,2042-01-03,4", today=FRI)
+    assert found.as_of == WED
+    assert found.rows_in == 6
+    assert desk.ingest(*WEEK, "A,2042-01-03,4", as_of=WED).newest_in_source == date(2042, 1, 3)
+
+
+def test_any_text_is_a_series_id(desk):
+    desk.ingest("<script>,2024-01-01,1", "../x,2024-01-01,1", "' OR 1=1 --,2024-01-01,1", "<script>,2024-01-02,2")
+    desk.ingest("<script>,2024-01-01,9", "../x,2024-01-01,1", "' OR 1=1 --,2024-01-01,1", "<script>,2024-01-02,2")
+    assert desk.warehouse.prices()["series_id"].unique().sort().to_list() == ["' OR 1=1 --", "../x", "<script>"]
+    assert desk.warehouse.revisions().height == 5
+
+
+def test_a_series_of_one_row_and_a_paused_one_are_stored_like_any_other(desk):
+    assert desk.ingest("A,2008-12-09,290", "A,2018-02-01,124.8", "B,2018-02-01,1").stored == 3
+
+
+def test_integer_ids_in_parquet_become_text(tmp_path):
+    file = tmp_path / "p.parquet"
+    pl.DataFrame({"series_id": [7, 8], "time": [MON, MON], "close": [1, 2]}).write_parquet(file)
+    warehouse = Warehouse(str(tmp_path / "w"))
+    ingest(warehouse, Settings(source=str(file)))
+    assert warehouse.prices()["series_id"].to_list() == ["7", "8"]
+
+
+# as_of
+
+
+def test_a_day_that_is_no_session_resolves_to_the_session_before(desk):
+    found = desk.ingest(*WEEK, "A,2024-01-08,4", as_of=date(2024, 1, 7))
+    assert found.as_of == FRI
+    assert "2024-01-07 is no session of weekdays: the run stands on 2024-01-05" in found.messages[-1]
+
+
+def test_a_day_after_all_prices_resolves_to_the_newest_session(desk):
+    found = desk.ingest(*WEEK, as_of=date(2030, 1, 1))
+    assert found.as_of == WED
+    assert desk.warehouse.newest_seen() == WED
+    assert "No price after 2024-01-03 is known" in found.messages[-1]
+
+
+def test_a_day_before_the_first_price_is_one_clear_error(desk):
+    with pytest.raises(SourceError, match="as_of must not lie before the first price, of 2024-01-01, got 2023-12-31"):
+        desk.ingest(*WEEK, as_of=date(2023, 12, 31))
+    assert desk.warehouse.versions() == {}
+
+
+def test_forecasts_are_live_up_to_one_session_late():
+    weekdays = get_calendar("weekdays")
+    assert is_live(FRI, FRI, weekdays)
+    assert is_live(FRI, date(2024, 1, 8), weekdays)
+    assert is_live(FRI, date(2024, 1, 7), weekdays)
+    assert not is_live(FRI, date(2024, 1, 9), weekdays)
+
+
+def test_the_newest_session_seen_counts_the_source_and_earlier_runs(desk):
+    assert desk.ingest(*WEEK, as_of=MON).newest == WED
+    assert desk.ingest(*WEEK, as_of=WED).newest == WED
+    assert desk.ingest(*WEEK[:2], as_of=MON).newest == WED
+
+
+# calendar and layout
+
+
+def test_without_a_calendar_weekdays_are_taken_said_and_decided_for_good(tmp_path):
+    desk = Desk(tmp_path)
+    found = desk.ingest(*WEEK)
+    assert found.settings.calendar == "weekdays"
+    assert "No calendar was given: weekdays" in found.messages[-1]
+    desk.settings = found.settings
+    assert desk.ingest(*WEEK).messages == ()
+
+
+def test_with_a_tenth_of_the_rows_on_weekends_every_day_is_a_session_and_said(tmp_path):
+    days = [MON + timedelta(days=day) for day in range(14)]
+    found = Desk(tmp_path).ingest(*(f"A,{day},1" for day in days))
+    assert found.settings.calendar == "24/7"
+    assert "29% of the rows lie on weekends" in found.messages[-1]
+    assert found.stored == 14
+
+
+def test_the_bundled_rates_have_the_days_of_target(tmp_path):
+    found = ingest(Warehouse(str(tmp_path)), Settings(), date(1999, 2, 1))
+    assert (found.settings.calendar, found.quarantined, found.messages) == ("TARGET", {}, ())
+    assert found.stored == found.rows_in > 500
+
+
+def test_the_bundled_spot_prices_have_two_rows_to_quarantine(tmp_path):
+    found = ingest(Warehouse(str(tmp_path)), Settings(source="eia"))
+    assert (found.settings.calendar, found.quarantined) == ("weekdays", {"missing_price": 1, "not_positive": 1})
+
+
+def test_a_wide_file_is_remembered_as_wide(tmp_path):
+    desk = Desk(tmp_path)
+    desk.file.write_text("time,AAPL,MSFT\n2024-01-01,1,2\n2024-01-02,1,\n")
+    found = ingest(desk.warehouse, desk.settings)
+    assert (found.settings.layout, found.stored) == ("wide", 3)
+    desk.file.write_text("time,AAPL,MSFT\n2024-01-01,1,2\n2024-01-02,1,\n2024-01-03,x,x\n2024-01-04,1,x\n")
+    again = ingest(desk.warehouse, found.settings)
+    assert (again.stored, again.quarantined) == (1, {"unreadable_price": 3})
+
+
+def test_times_with_a_zone_are_dated_in_the_markets_zone(tmp_path):
+    desk = Desk(tmp_path, calendar="XNYS")
+    desk.ingest("A,2024-01-03T01:00:00Z,1", "A,2024-01-03T21:00:00Z,2")
+    assert desk.warehouse.prices()["time"].to_list() == [TUE, WED]
+
+
+def test_midnights_of_another_zone_are_pointed_out(tmp_path):
+    found = Desk(tmp_path, calendar="XNYS").ingest("A,2024-01-03T00:00:00Z,1", "A,2024-01-04T00:00:00Z,2")
+    assert "midnights of another zone than the market's (America/New_York)" in found.messages[0]
+
+
+# sources without use
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["A,31/12/2024,1", "A,30/12/2024,1"], "every row breaks a rule: 2 unreadable_time.*ISO dates like 2024-12-31"),
+        (["A,2024-01-01,'1,5'", "A,2024-01-02,abc"], "cannot be read|unreadable_price"),
+        (["A,2024-01-01,abc"], "every row breaks a rule: 1 unreadable_price.*decimal point"),
+        (["A,2024-01-01,-1"], "not_positive.*set positive = false"),
+        (["A,2024-01-02T10:00,1", "A,2024-01-02T11:00,2"], "is intraday: 'A' has 2 times on 2024-01-02"),
+    ],
+)
+def test_a_source_without_a_usable_price_is_one_clear_error_and_nothing_is_written(desk, rows, message):
+    with pytest.raises(SourceError, match=message) as error:
+        desk.ingest(*rows)
+    assert "\n" not in str(error.value)
+    assert desk.warehouse.versions() == {}
+
+
+# any dirt
+
+NAMES = st.sampled_from(["A", "B", "<script>", ""])
+TIMES = st.sampled_from(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-06", "03/01/2024", ""])
+PRICES = st.sampled_from(["1", "2.5", "0", "-1", "inf", "NaN", "", "abc"])
+ROWS = st.lists(st.tuples(NAMES, TIMES, PRICES).map(",".join), max_size=12)
+
+
+@settings(max_examples=25, deadline=None, database=None)
+@given(first=ROWS, second=ROWS, as_of=st.sampled_from([MON, TUE, WED, None]))
+def test_whatever_comes_in_each_row_is_counted_once_and_the_same_again_changes_nothing(
+    tmp_path_factory, first, second, as_of
+):
+    desk = Desk(tmp_path_factory.mktemp("desk"), calendar="weekdays")
+    for rows in (first, second):
+        try:
+            found = desk.ingest(*rows, as_of=as_of)
+        except TidecastError:
+            continue
+        assert balanced(found)
+        versions = desk.warehouse.versions()
+        again = desk.ingest(*rows, as_of=as_of)
+        assert balanced(again)
+        assert (again.rows_in, again.stored, again.corrected) == (found.rows_in, 0, 0)
+        assert again.quarantined == found.quarantined
+        assert again.run_counts == found.run_counts
+        assert desk.warehouse.versions() == versions
+        assert (
+            desk.warehouse.revisions().select(pl.struct("series_id", "time", "known_at").is_duplicated().any()).item()
+            is False
+        )
