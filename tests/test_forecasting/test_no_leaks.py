@@ -1,0 +1,140 @@
+"""Nothing that is fitted or forecast depends on what comes later."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+
+from features import LogReturn, PanelSchema, assert_causal, get_calendar
+from forecasting import (
+    Drift,
+    GRUForecaster,
+    LSTMForecaster,
+    RandomWalk,
+    RNNForecaster,
+    RollingOrigin,
+    SeasonalNaive,
+    backtest,
+)
+from forecasting.cuts import cut
+from forecasting.rows import panel_rows
+
+NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 4}
+NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)} | NETWORKS
+
+every = pytest.mark.parametrize("name", FORECASTERS)
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def cuts_of(panel, lookback=16, horizon=5):
+    """The times at which the training part, the validation part and the panel end."""
+    calendar = get_calendar("weekdays")
+    rows = panel_rows(panel, True, "close", calendar, lookback)
+    cuts = cut(rows.session[rows.ready], horizon)
+    return calendar.times(np.array([cuts.train, cuts.validation, cuts.calibration])).to_list()
+
+
+def tripled_after(panel, time):
+    """The panel with every price after `time` multiplied by 3: one jump, and a different level."""
+    return panel.with_columns(close=pl.col("close") * pl.when(pl.col("time") > time).then(3.0).otherwise(1.0))
+
+
+def learned(model, *names):
+    return {key: value for key, value in model._learned().items() if key.startswith(names)}
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    assert one
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@every
+@pytest.mark.parametrize("kind", ["breathing", "untidy_panel"])
+def test_forecasts_do_not_depend_on_later_rows(name, kind, request):
+    assert_causal(FORECASTERS[name], request.getfixturevalue(kind))
+
+
+def test_a_pipeline_and_its_features_are_causal_too(breathing):
+    assert_causal(make_pipeline(LogReturn(), clone(FORECASTERS["GRUForecaster"])), breathing.to_pandas())
+
+
+@every
+def test_base_quantiles_and_scalers_stem_from_the_training_part_alone(name, breathing):
+    train_end, _, _ = cuts_of(breathing)
+    model = clone(FORECASTERS[name]).fit(breathing)
+    other = clone(FORECASTERS[name]).fit(tripled_after(breathing, train_end))
+    assert_same_bits(learned(model, "base", "input_"), learned(other, "base", "input_"))
+    assert not torch.equal(model._learned()["offsets"], other._learned()["offsets"])  # these do change
+
+
+@every_network
+def test_training_stops_on_rows_before_those_that_calibrate(name, breathing):
+    train_end, validation_end, _ = cuts_of(breathing)
+    model = clone(NETWORKS[name]).fit(breathing)
+    later = clone(NETWORKS[name]).fit(tripled_after(breathing, validation_end))
+    assert_same_bits(learned(model, "base", "input_", "network."), learned(later, "base", "input_", "network."))
+    assert later.learning_curve_.equals(model.learning_curve_)
+    earlier = clone(NETWORKS[name]).fit(tripled_after(breathing, train_end))
+    assert earlier.learning_curve_["train_loss"][1] == model.learning_curve_["train_loss"][1]
+    assert earlier.learning_curve_["validation_loss"][1] != model.learning_curve_["validation_loss"][1]
+
+
+@every
+def test_a_fold_knows_nothing_after_its_cut_and_its_forecasts_nothing_after_their_origins(name, breathing):
+    cv = RollingOrigin(n_splits=2, horizon=5, stride=20)
+    fold = cv.folds(breathing)[0]
+    model = clone(FORECASTERS[name])
+
+    def first_fold(panel):
+        return backtest({"model": model}, panel, cv).filter(fold=1)
+
+    expected = first_fold(breathing)
+    assert first_fold(tripled_after(breathing, fold.last_origin)).equals(expected)
+    after_the_cut = first_fold(tripled_after(breathing, fold.train_end))
+    at_the_cut = pl.col("origin") == fold.train_end
+    assert after_the_cut.filter(at_the_cut).equals(expected.filter(at_the_cut))
+    assert not after_the_cut.equals(expected)
+
+
+@every
+def test_predict_changes_nothing_that_was_fitted(name, breathing):
+    past = breathing.filter(pl.col("time") <= breathing["time"][250])
+    model = clone(FORECASTERS[name]).fit(past)
+    before, table = {key: value.clone() for key, value in model._learned().items()}, model.predict()
+    model.predict(breathing, origins="all")
+    model.score(breathing)
+    assert_same_bits(before, model._learned())
+    assert model.predict().equals(table)
+
+
+@pytest.mark.parametrize("n_sessions", [25, 40, 150, 1000])
+def test_the_parts_of_the_training_rows_are_80_10_and_10_per_cent_of_the_sessions(n_sessions):
+    cuts = cut(torch.arange(100, 100 + n_sessions), horizon=5)
+    assert 100 + 4 * 5 <= cuts.train < cuts.validation < cuts.calibration == 99 + n_sessions
+    share = np.diff([99, cuts.train, cuts.validation, cuts.calibration]) / n_sessions
+    assert np.allclose(share, [0.8, 0.1, 0.1], atol=1.5 / n_sessions)
+
+
+def test_nothing_is_kept_back_of_fewer_sessions_than_four_horizons_need():
+    cuts = cut(torch.arange(100, 124), horizon=5)
+    assert cuts.train == cuts.validation == cuts.calibration == 123
+
+
+def test_a_short_history_is_trained_on_whole(breathing):
+    short = breathing.group_by("series_id", maintain_order=True).head(36)
+    model = GRUForecaster(**NETWORK).fit(short)
+    assert model.learning_curve_["validation_loss"].null_count() == 1
+    assert (model._learned()["offsets"] == 0).all()
+
+
+def test_an_inner_cut_does_not_move_with_series_that_are_not_ready(breathing):
+    newcomer = breathing.filter(series_id="A").tail(10).with_columns(series_id=pl.lit("Z"))
+    schema = PanelSchema(calendar="weekdays")
+    alone = RandomWalk(lookback=16, schema=schema).fit(breathing)
+    joined = RandomWalk(lookback=16, schema=schema).fit(pl.concat([breathing, newcomer]))
+    assert_same_bits(learned(alone, "base", "offsets"), learned(joined, "base", "offsets"))
+    assert joined.skipped_ == ("Z",)
