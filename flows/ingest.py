@@ -105,7 +105,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
 
     rows = rows.filter((pl.col("time") <= as_of) | pl.col("time").is_null())
     bad = rows.filter(pl.col("rule").is_not_null())
-    good = _compare(rows.filter(pl.col("rule").is_null()), known, as_of)
+    good = _compare(rows.filter(pl.col("rule").is_null()), known)
     newest_seen = max(as_of, seen or as_of)
     on_time = (pl.col("status") == "stored") & (pl.col("time") > (seen or date.min))
     changes = good.filter(pl.col("status") != "unchanged").with_columns(
@@ -115,18 +115,18 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     warehouse.store_prices(changes)
     warehouse.store_quarantine(quarantine)
 
-    now, altogether = (dict(good[column].value_counts().iter_rows()) for column in ("status", "status_of_run"))
+    counts = dict(good["status"].value_counts().iter_rows())
     return Ingested(
         as_of=as_of,
         rows_in=rows.height,
-        **{status: now.get(status, 0) for status in ("stored", "corrected", "unchanged")},
+        **{status: counts.get(status, 0) for status in ("stored", "corrected", "unchanged")},
         quarantined=dict(sorted(bad["rule"].value_counts().iter_rows())),
         newest_in_source=newest_in_source,
         newest=max(newest_in_source, newest_seen),
         settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
         run_counts={
             "rows_in": rows.height,
-            **{f"rows_{status}": altogether.get(status, 0) for status in ("stored", "corrected", "unchanged")},
+            **_counts_of_run(good, warehouse.revisions() if changes.height else known, as_of),
             "rows_quarantined": bad.height,
         },
         messages=(*told, *chosen, *resolved),
@@ -185,31 +185,36 @@ def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
     ).strip()
 
 
-def _compare(good: pl.DataFrame, known: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """The good rows with two statuses, "stored" (new), "corrected" or "unchanged".
+def _compare(good: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """The good rows with a status: "stored" (new), "corrected" or "unchanged".
 
-    `status` is against what is known now, `status_of_run` against what was known before any run of this `as_of`.
     Values that the source does not have at all stay as they are known.
     """
     values = [name for name in VALUES if name in good.columns]
     key = ["series_id", "time"]
     current = (
         known.sort(*key, "known_at")
-        .with_columns(pl.len().over(key).alias("revisions"))
         .unique(key, keep="last", maintain_order=True)
-        .select(*key, pl.col(*VALUES).name.prefix("known_"), "revisions", pl.col("as_of").alias("stored_by"))
+        .select(*key, pl.col(*VALUES).name.prefix("known_"))
     )
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"known_{name}")) for name in values)
-    new = pl.col("revisions").is_null()
+    new = pl.col("known_close").is_null()
     status = pl.when(new).then(pl.lit("stored")).when(differs).then(pl.lit("corrected")).otherwise(pl.lit("unchanged"))
-    first = pl.when(pl.col("revisions") == 1).then(pl.lit("stored")).otherwise(pl.lit("corrected"))
-    ours = (pl.col("status") == "unchanged") & (pl.col("stored_by") == as_of)
     return (
         good.join(current, on=key, how="left", maintain_order="left")
         .with_columns(status.alias("status"))
-        .with_columns(pl.when(ours).then(first).otherwise("status").alias("status_of_run"))
         .with_columns(pl.col(f"known_{name}").alias(name) for name in VALUES if name not in values)
     )
+
+
+def _counts_of_run(good: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> dict[str, int]:
+    """What all runs of this `as_of` did with the good rows, from the table alone: repeating a run changes no count."""
+    key = ["series_id", "time"]
+    ours = pl.col("as_of") == as_of
+    by_run = revisions.join(good, on=key, how="semi").sort(*key, "known_at").group_by(key)
+    rows = by_run.agg(new=ours.all(), corrected=ours.last() & ~ours.all())
+    stored, corrected = int(rows["new"].sum()), int(rows["corrected"].sum())
+    return {"rows_stored": stored, "rows_corrected": corrected, "rows_unchanged": good.height - stored - corrected}
 
 
 def _quarantine(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.DataFrame:

@@ -7,12 +7,11 @@ import polars as pl
 from features.panel import PanelSchema
 from features.volatility import with_volatility
 from flows.settings import Settings
-from flows.tables import FORECAST_KEY, SCORES, quantile_columns
+from flows.tables import FORECAST_KEY, SCORES, as_known, quantile_columns
 from flows.warehouse import Warehouse
 from forecasting.baselines import RandomWalk
 from forecasting.metrics import evaluate
 
-ISSUED, RANDOM_WALK = "issued", "random_walk"
 ROW = ["series_id", "origin", "step"]
 
 
@@ -40,12 +39,13 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     """
     issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of, pl.col("time") <= as_of)
     pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
-    prices = warehouse.prices(as_of).join(pending, on="series_id", how="semi")
+    revisions = warehouse.revisions()
+    prices = as_known(revisions, as_of).join(pending, on="series_id", how="semi")
     truths = prices.select("series_id", "time", truth="close")
     pending = pending.join(truths, on=["series_id", "time"]).join(_pegged(prices, settings), on=ROW[:2], how="anti")
     if pending.is_empty():
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    walks = _random_walks(pending, warehouse, settings)
+    walks = _random_walks(pending, revisions, settings)
     # a series without a row for a session has the same origin on the next: such forecasts are measured in turn
     turn = pl.int_range(pl.len()).over(ROW).alias("turn")
     turns = pending.with_columns(turn).partition_by("turn", maintain_order=True)
@@ -58,7 +58,7 @@ def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return moved.filter("pegged").select("series_id", origin="time")
 
 
-def _random_walks(pending: pl.DataFrame, warehouse: Warehouse, settings: Settings) -> pl.DataFrame:
+def _random_walks(pending: pl.DataFrame, revisions: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """What the random walk would have forecast in the place of these forecasts, with their `as_of`."""
     schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
     fitted: dict[object, RandomWalk] = {}
@@ -68,24 +68,24 @@ def _random_walks(pending: pl.DataFrame, warehouse: Warehouse, settings: Setting
         assert isinstance(through, date)
         if through not in fitted:
             walk = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
-            fitted[through] = walk.fit(warehouse.prices(through))
-        known = warehouse.prices(as_of).join(rows, on="series_id", how="semi")
+            fitted[through] = walk.fit(as_known(revisions, through))
+        known = as_known(revisions, as_of).join(rows, on="series_id", how="semi")
         tables.append(fitted[through].predict(known).with_columns(pl.lit(as_of).alias("as_of")))
     return pl.concat(tables).cast({"step": pl.Int64})
 
 
 def _losses(issued: pl.DataFrame, walks: pl.DataFrame, prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """Scores of forecasts that are unique in series_id, origin and step."""
+    """Scores of forecasts that are unique in series_id, origin and step; where the walk has none, its loss is null."""
+    walks = walks.join(issued, on=["as_of", *ROW, "time"], how="semi")
     table = [*ROW, "time", "forecast", *quantile_columns(issued)]
-    beside = walks.join(issued, on=["as_of", *ROW, "time"], how="semi")
-    both = pl.concat(
-        frame.select(*table, pl.lit(model).alias("model")) for model, frame in ((ISSUED, issued), (RANDOM_WALK, beside))
+    of_issued, of_walks = (
+        evaluate(rows.select(table), prices, positive=settings.positive).losses.drop("model")
+        for rows in (issued, walks)
     )
-    losses = evaluate(both, prices, positive=settings.positive).losses
-    loss = "crps" if "crps" in losses.columns else "pinball"
-    walked = losses.filter(pl.col("model") == RANDOM_WALK)
+    loss = "crps" if "crps" in of_issued.columns else "pinball"
+    beside = of_walks.select(*ROW, pl.col(loss, "ae").name.suffix("_random_walk"))
     return (
-        issued.join(losses.filter(pl.col("model") == ISSUED).drop("model"), on=ROW)
-        .join(walked.select(*ROW, pl.col(loss, "ae").name.suffix("_random_walk")), on=ROW)
+        issued.join(of_issued, on=ROW)
+        .join(beside, on=ROW, how="left")
         .select(name.replace("crps", loss) for name in SCORES if name != "year")
     )

@@ -114,6 +114,28 @@ def quantile_columns(rows: pl.DataFrame) -> list[str]:
     return columns_of_levels(levels_in(rows.columns))
 
 
+def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
+    """The panel as it was known at `as_of` (None: as it is known now): of several revisions of a row, the last.
+
+    Parameters
+    ----------
+    revisions : polars.DataFrame
+        Rows of `prices`, sorted by series_id, time and known_at.
+    as_of : date or None
+        Rows with ``time <= as_of`` and ``known_at <= as_of`` count.
+
+    Returns
+    -------
+    polars.DataFrame
+        series_id, time, close; open, high, low and volume where any is known. Sorted by series_id and time.
+    """
+    if as_of is not None:
+        revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
+    superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
+    panel = revisions.filter(~superseded.fill_null(False)).select("series_id", "time", *VALUES)
+    return panel.drop(name for name in VALUES[1:] if panel[name].null_count() == panel.height)
+
+
 def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
     """Refuse forecasts that must not be published.
 

@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from flows.errors import WarehouseError
 from flows.secrets import expand
-from flows.tables import FORECAST_KEY, PRICE_KEY, QUARANTINE_KEY, RUNS, TABLES, VALUES, check_forecasts, shape
+from flows.tables import FORECAST_KEY, PRICE_KEY, QUARANTINE_KEY, RUNS, TABLES, VALUES, as_known, check_forecasts, shape
 
 _ATTEMPTS = 30
 
@@ -48,21 +48,11 @@ class Warehouse:
         polars.DataFrame
             series_id, time (Date), close; open, high, low and volume where any is known.
         """
-        rows = self._scan("prices")
-        if as_of is not None:
-            rows = rows.filter(pl.col("year") <= as_of.year, pl.col("time") <= as_of, pl.col("known_at") <= as_of)
-        panel = (
-            rows.select("series_id", "time", *VALUES, "known_at")
-            .collect()
-            .sort("series_id", "time", "known_at")
-            .unique(["series_id", "time"], keep="last", maintain_order=True)
-        )
-        unknown = [name for name in VALUES[1:] if panel[name].null_count() == panel.height]
-        return panel.drop("known_at", *unknown)
+        return as_known(self.revisions(), as_of)
 
     def revisions(self) -> pl.DataFrame:
         """Every row `prices` has ever held on to, with `known_at` and the `as_of` of the run that stored it."""
-        return self._scan("prices").collect().sort("series_id", "time", "known_at")
+        return self._scan("prices").collect().sort(PRICE_KEY)
 
     def newest_session(self) -> date | None:
         """Time of the newest price, None for an empty table."""

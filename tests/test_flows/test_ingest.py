@@ -107,6 +107,15 @@ def test_a_second_correction_in_one_session_is_the_last_word(desk):
     assert desk.warehouse.revisions().height == 7
 
 
+def test_a_correction_of_todays_row_on_the_same_day_counts_as_the_row_this_run_stored(desk):
+    """Once, the first call counted it as corrected and its repetition as stored."""
+    desk.ingest(*WEEK)
+    corrected = [row.replace("A,2024-01-03,3", "A,2024-01-03,3.5") for row in WEEK]
+    first = desk.ingest(*corrected)
+    assert (first.corrected, first.run_counts["rows_stored"], first.run_counts["rows_corrected"]) == (1, 6, 0)
+    assert desk.ingest(*corrected).run_counts == first.run_counts
+
+
 def test_a_row_that_comes_late_does_not_change_what_an_earlier_as_of_saw(desk):
     desk.ingest(*WEEK, as_of=WED)
     before = desk.warehouse.prices(TUE)
