@@ -77,10 +77,11 @@ def prefect_api(home: Home, port: int | None = None, schedules: bool = False) ->
             server = server or stack.enter_context(starting(home.prefect, port, schedules))
             address = server.wait()
             stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
-        stack.callback(_hand_over_logs)
+        stack.callback(hand_over_logs)
         yield address
 
 
-def _hand_over_logs() -> None:
+def hand_over_logs() -> None:
+    """Send what was logged to Prefect, which else does so after the server has ended."""
     for handler in logging.getLogger("prefect.flow_runs").handlers:
         handler.flush()

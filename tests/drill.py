@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -59,15 +59,20 @@ class Drill:
     first: date
     second: date
     environ: dict[str, str]
+    name: str = "home"
 
     @property
     def home(self) -> Path:
-        return self.folder / "home"
+        return self.folder / self.name
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "prices.csv"
 
     def run(self, as_of: date, kill_after: int | None = None, trace: Path | None = None) -> subprocess.Popen:
         """Start `tidecast run` as a process of its own."""
         command = [sys.executable, "-m", "tests.drill", "child", "--home", str(self.home), "--as-of", str(as_of)]
-        command += ["--source", str(self.folder / f"{as_of}.csv"), "--link", str(self.folder / "prices.csv")]
+        command += ["--source", str(self.folder / f"{as_of}.csv"), "--link", str(self.source)]
         command += ["--kill-after", str(kill_after)] if kill_after is not None else []
         command += ["--trace", str(trace)] if trace else []
         return subprocess.Popen(
@@ -145,10 +150,8 @@ def prepare(folder: Path, environ: dict[str, str] | None = None) -> Drill:
 
 def sweep(process: subprocess.Popen) -> None:
     """End what a killed run has started: its workers would wait for work for minutes."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def writes_in(trace: Path) -> list[str]:
@@ -190,7 +193,9 @@ def models(home: Path) -> dict[str, object]:
     """
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    copy = Path(tempfile.mkdtemp(dir=home.parent)) / "mlflow.db"  # MLflow keeps open what it has read once
+    shutil.copyfile(home / "mlflow.db", copy)
+    client = MlflowClient(f"sqlite:///{copy}")
     experiments = [found.experiment_id for found in client.search_experiments()]
     runs = client.search_runs(experiments)
     running = [run.info.run_id for run in runs if run.info.status == "RUNNING"]
@@ -203,7 +208,8 @@ def models(home: Path) -> dict[str, object]:
         model = client.get_logged_model(client.get_run(version.run_id).outputs.model_outputs[0].model_id)
         present = {Path(file.path).name for file in client.list_logged_model_artifacts(model.model_id)}
         assert files, f"the run of version {version.version} must have files"
-        assert model.status == "READY" and "MLmodel" in present, f"version {version.version} must have its model"
+        assert model.status == "READY", f"the model of version {version.version} must be ready, it is {model.status}"
+        assert "MLmodel" in present, f"version {version.version} must have its model's files"
     complete = [run for run in runs if run.data.tags.get("complete") == "yes" and run.info.status == "FINISHED"]
     aliases = client.get_registered_model("tidecast").aliases
     return {
