@@ -76,7 +76,7 @@ class MlflowHome:
 
     @property
     def artifact_location(self) -> str | None:
-        """Where a new experiment keeps its files: in the state folder, unless configured; None leaves it to a server."""
+        """Where a new experiment keeps its files; None leaves it to a server."""
         given = self.config.tracking.experiment.create_experiment_kwargs.artifact_location
         if given is not None:
             return expand(given, self.environ)

@@ -20,11 +20,15 @@ from markupsafe import Markup
 from features.volatility import with_volatility
 from flows import plots
 from flows.plots import Z_95, Picture
+from forecasting.decision import percent
 from forecasting.quantiles import levels_in
 from forecasting.skill import compare
 
 TEMPLATES = Path(__file__).with_name("templates")
-CREDITS = {"ecb": "Source: ECB statistics", "eia": "Source: U.S. Energy Information Administration"}
+SOURCES = {  # what is bundled, and the line that its publisher asks for
+    "ecb": "Euro foreign exchange reference rates, bundled. Source: ECB statistics",
+    "eia": "Energy spot prices, bundled. Source: U.S. Energy Information Administration",
+}
 RANDOM_WALK = "random_walk"
 MOST_NAMED = 40  # series in one list
 MOST_STEPS = 5  # in the table of forecasts
@@ -123,7 +127,7 @@ def render(data: ReportData) -> str:
     return environment.get_template("report.html").render(
         data=data,
         headline=_headline(data),
-        credit=CREDITS.get(data.source),
+        source=SOURCES.get(data.source, data.source),
         fans=_fans(data, pegged),
         pegged=pegged,
         table=forecast_table(data.forecasts, data.prices),
@@ -214,8 +218,7 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
 
 def signed(share: float) -> str:
     """A share as per cent with its sign: "+0.7", "−1.2", "0.0"."""
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    return percent(share).removesuffix(" %")
 
 
 def _headline(data: ReportData) -> dict[str, Any]:

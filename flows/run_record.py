@@ -18,6 +18,7 @@ import polars as pl
 
 from flows import plots
 from flows.plots import Picture
+from forecasting.decision import p_value
 from forecasting.quantiles import level_of, levels_in, quantile_columns
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _decision(training: Training) -> dict[str, Any]:
 def _words(training: Training, summary: pl.DataFrame | None, dataset: Mapping[str, str]) -> str:
     """The description of the run, Markdown: the verdict, what it was compared with, the data it saw."""
     decision, seen = training.decision, training.panel
-    parts = [f"{_spoken(training.winner)}, {training.outcome}. {training.reason}"]  # plain: lists show it unrendered
+    parts = [training.reason]
     if decision is not None:
         parts += [f"**{_spoken(decision.candidate)} against the random walk**"]
         parts += ["\n".join(f"- {line}" for line in decision.verdict.splitlines())]
@@ -236,11 +237,11 @@ def _spoken(model: str) -> str:
 def _markdown(summary: pl.DataFrame) -> str:
     """Pooled numbers of all models, the best first."""
     loss = "crps" if "crps" in summary.columns else "pinball"
-    heads = ["model", loss.upper(), "skill, %", "p", "centre skill, %", "coverage, %"]
+    heads = ["model", loss.upper(), "skill, %", "evidence", "centre skill, %", "coverage, %"]
     lines = [heads, ["---", *["--:"] * 5]]
     for row in summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True).iter_rows(named=True):
         skill = _percent(row["skill"], 2, sign="+") + (f" ± {_percent(row['skill_se'], 2)}" if row["skill_se"] else "")
-        p = "–" if row["p"] is None or row["model"] == "random_walk" else f"{row['p']:.3f}"
+        p = "–" if row["p"] is None or row["model"] == "random_walk" else p_value(row["p"])
         value = "–" if row[loss] is None else f"{row[loss]:.4f}"
         centre, coverage = _percent(row["ae_skill"], 2, sign="+"), _percent(row["coverage"], 1)
         lines.append([_spoken(row["model"]), value, skill, p, centre, coverage])

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
@@ -45,23 +45,16 @@ if TYPE_CHECKING:
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SERVED_BY = (
-    "mlflow",
-    "numpy",
-    "pandas",
-    "polars",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
+    "tidecast", "mlflow", "numpy", "pandas", "polars", "safetensors", "scikit-learn", "scipy", "torch",
     "exchange_calendars",
-)
-VERSION_TAGS = ("panel", "training_key", "as_of", "winner", "outcome", "trained_through", "gate_run_id")
-
-
+)  # fmt: skip
+VERSION_TAGS = ("winner", "outcome", "as_of", "trained_through", "gate_run_id", "training_key", "panel")
+MODEL_FILES = {"MLmodel", "served_model.py", "model.json", "weights.safetensors"}
 EXPERIMENT_WORDS = (
     "Every training is a run; its description says in words what was decided, and why. "
     "The runs inside one are its candidates, with their learning curves."
 )
+SOURCE_TAGS = {"mlflow.source.name": "tidecast", "mlflow.source.type": "JOB"}
 PAGES = "?workflowType=machine_learning"  # else MLflow opens its pages for language models
 
 
@@ -162,9 +155,7 @@ class Tracking:
             for run in self._runs(client, "attributes.status = 'RUNNING'"):
                 client.set_terminated(run.info.run_id, "KILLED")
                 ended.append(run.info.run_id)
-            newest = client.search_logged_models(
-                [self._experiment], f"tags.panel = '{self.where.panel}'"
-            )  # 100 of them
+            newest = client.search_logged_models([self._experiment], f"tags.panel = '{self.where.panel}'")
             for model in newest:
                 if model.status == "PENDING":
                     client.finalize_logged_model(model.model_id, "FAILED")
@@ -176,20 +167,14 @@ class Tracking:
     def log_training(self, training: Training, key: str) -> str:
         """Id of the finished run that holds everything about `training`; made only when `key` has none yet."""
         with self._mlflow() as client:
-            done = self._runs(
-                client, f"attributes.status = 'FINISHED' and tags.complete = 'yes' and tags.training_key = '{key}'"
-            )
+            complete = "attributes.status = 'FINISHED' and tags.complete = 'yes'"
+            done = self._runs(client, f"{complete} and tags.training_key = '{key}'")
             if done:
                 return str(done[0].info.run_id)
             self._say("Logging the training to MLflow …")
             record = describe(training, self._prices_of(training))
-            tags = {
-                "panel": self.where.panel,
-                "training_key": key,
-                "mlflow.source.name": "tidecast",
-                "mlflow.source.type": "JOB",
-            }
-            run = client.create_run(self._experiment, run_name=record.name, tags=tags | record.tags)
+            tags = {"training_key": key, "panel": self.where.panel} | SOURCE_TAGS
+            run = client.create_run(self._experiment, run_name=record.name, tags=record.tags | tags)
             run_id: str = run.info.run_id
             with _failed_unless_done(client, run_id):
                 self._fill(client, run, record)
@@ -218,9 +203,12 @@ class Tracking:
                     f"Only a complete, finished run can be registered, {run_id} is {run.info.status}. Run again."
                 )
             model_id = _model_of(run)
-            present = {Path(file.path).name for file in client.list_logged_model_artifacts(model_id)}
-            if "MLmodel" not in present:
-                raise TrackingError(f"The model of run {run_id} is not in the artifact store. Run again.")
+            folders = (None, "artifacts/forecaster")
+            files = [file for folder in folders for file in client.list_logged_model_artifacts(model_id, folder)]
+            if missing := MODEL_FILES - {Path(file.path).name for file in files}:
+                raise TrackingError(
+                    f"The model of run {run_id} must be whole, but has no {', '.join(sorted(missing))}."
+                )
             copied = {tag: run.data.tags[tag] for tag in VERSION_TAGS if tag in run.data.tags}
             version = client.create_model_version(
                 name,
@@ -273,38 +261,26 @@ class Tracking:
             client.log_batch(run_id, params=params[part : part + 100])
         for part in range(0, len(metrics), 1000):
             client.log_batch(run_id, metrics=metrics[part : part + 1000])
-        dataset = Dataset(
-            **{key: record.dataset[key] for key in ("name", "digest", "source_type", "source", "schema", "profile")}
-        )
+        dataset = Dataset(**record.dataset)
         client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
         with tempfile.TemporaryDirectory() as folder:
             record.write(Path(folder))
             client.log_artifacts(run_id, folder)
-        client.set_tag(
-            run_id, "mlflow.loggedArtifacts", json.dumps([{"path": path, "type": "table"} for path in record.tables])
-        )
+        shown_as_tables = [{"path": path, "type": "table"} for path in record.tables]
+        client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(shown_as_tables))
         for name, curve in record.curves.items():
-            child = client.create_run(
-                self._experiment, run_name=name, tags={"panel": self.where.panel, "mlflow.parentRunId": run_id}
-            )
+            inside = {"panel": self.where.panel, "mlflow.parentRunId": run_id}
+            child = client.create_run(self._experiment, run_name=name, tags=inside)
             with _failed_unless_done(client, child.info.run_id):
                 client.log_batch(child.info.run_id, metrics=_curve(curve, when), params=[Param("model", name)])
 
     def _add_model(self, client: MlflowClient, run_id: str, training: Training, record: RunRecord) -> None:
         """The forecaster as a model that MLflow can load and serve, linked to its run."""
-        model = client.create_logged_model(
-            self._experiment,
-            name=record.winner,
-            source_run_id=run_id,
-            tags={"panel": self.where.panel},
-            params=record.params,
-        )
+        own = {"panel": self.where.panel}
+        model = client.create_logged_model(self._experiment, record.winner, run_id, own, record.params)
+        layout = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
         with tempfile.TemporaryDirectory() as folder:
-            _package(
-                training,
-                Path(folder),
-                Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
-            )
+            _package(training, Path(folder), layout)
             client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -315,9 +291,8 @@ class Tracking:
             uri = f"models:/{version.name}/{version.version}/artifacts/forecaster"
             model = load_forecaster(download_artifacts(uri, dst_path=folder))
             gate = version.tags.get("gate_run_id")
-            decision = json.loads(
-                Path(client.download_artifacts(gate or str(version.run_id), DECISION, folder)).read_text("utf-8")
-            )
+            decided = client.download_artifacts(gate or str(version.run_id), DECISION, folder)
+            decision = json.loads(Path(decided).read_text(encoding="utf-8"))
             evidence = pl.read_parquet(client.download_artifacts(gate, EVIDENCE, folder)) if gate else None
         return Champion(
             name=version.tags["winner"],
@@ -344,7 +319,7 @@ class Tracking:
 
     def _runs(self, client: MlflowClient, what: str) -> list[Run]:
         own = f"tags.panel = '{self.where.panel}' and {what}"
-        return list(client.search_runs([self._experiment], own, ViewType.ALL, max_results=1000))
+        return list(client.search_runs([self._experiment], own))
 
     def _versions(self, client: MlflowClient) -> list[ModelVersion]:
         found = client.search_model_versions(f"name = '{self.config.registry.model_name}'", max_results=10_000)
@@ -391,7 +366,7 @@ class Tracking:
         with quietly(self.where.global_addresses):
             try:
                 yield self._client
-            except MlflowException as error:
+            except (MlflowException, OSError) as error:
                 words = " ".join(str(error).split())
                 raise TrackingError(f"MLflow at {self.where.shown} answered: {words[:300]}") from error
 
