@@ -56,10 +56,11 @@ def check_panel(place: Place, as_of: date) -> None:
     lengths = (
         newest.join(quoted.to_frame(), on="series_id", how="semi").group_by("series_id").len().sort("len", "series_id")
     )
+    first, last = panel.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
     long_enough = lengths.filter(pl.col("len") >= lookback).height
     log.info(
-        f"Panel: {panel['series_id'].n_unique()} series, {panel.height:,} prices, {panel['time'].min()} to "
-        f"{panel['time'].max()}; {quoted.len()} still quoted, {long_enough} long enough to forecast."
+        f"Panel: {panel['series_id'].n_unique()} series, {panel.height:,} prices, {first} to {last}; "
+        f"{quoted.len()} still quoted, {long_enough} long enough to forecast."
     )
     if not long_enough:
         longest = lengths.tail(1).to_dicts()

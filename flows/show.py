@@ -25,15 +25,18 @@ def summary(out: Console, day: Day) -> None:
     """What was taken in, who is champion and why, and where forecast, report and pages are."""
     row, place = day.row, day.place
     issued = place.warehouse.forecasts(day.as_of)
+    steps = issued["step"].n_unique()
     late = "" if issued["live"].all() else " (issued late: not part of the live record)"
     pairs = [("Session", f"{day.as_of}{late}"), ("Prices", prices_words(day.ingested if day.settled else None, row))]
     if day.ingested.corrected:
         pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
     verdict = "" if day.champion is None else verdict_words(day.champion.decision)
     pairs.append(("Champion", f"{champion_words(row)}\n{verdict}".strip()))
-    steps = issued["step"].max()
     pairs.append(
-        ("Forecast", f"{row['series_forecast']} series, {steps} sessions ahead, in {place.warehouse.uri}/forecasts")
+        (
+            "Forecast",
+            f"{row['series_forecast']} series, {steps} sessions ahead, in {place.warehouse.uri}/forecasts",
+        )
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
         pairs.append(("", f"left out, {reason}: {shortened(names)}"))
@@ -139,8 +142,8 @@ def record_words(scores: pl.DataFrame) -> str:
     if not records:
         return "no live forecast has come true yet"
     return "\n".join(
-        f"{found['model']}: {found['forecasts']:,} came true, {found['skill']} % ({found['interval']}) against the random "
-        f"walk, {found['coverage']} % inside the interval"
+        f"{found['model']}: {found['forecasts']:,} came true, {found['skill']} % ({found['interval']}) against the "
+        f"random walk, {found['coverage']} % inside the interval"
         for found in records
     )
 
