@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -145,9 +147,10 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     below = pl.max_horizontal(low - truth, pl.lit(0.0)) / levels[0]
     above = pl.max_horizontal(truth - high, pl.lit(0.0)) / (1 - levels[-1])
     factor = 2.0 if loss == "crps" else 1.0
+    total = reduce(operator.add, map(pinball, levels))  # sum_horizontal adds in an order of its own, run by run
     moved = (forecast != pl.col("price")) & (truth != pl.col("price"))
     return rows.with_columns(
-        (factor * pl.sum_horizontal(pinball(level) for level in levels) / len(levels) / scale).alias(loss),
+        (factor * total / len(levels) / scale).alias(loss),
         ae=(truth - forecast).abs() / scale,
         covered=(truth >= low) & (truth <= high),
         interval_score=(high - low + below + above) / scale,
