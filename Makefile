@@ -10,7 +10,7 @@ create  = $(UV) venv --quiet --python $(PYTHON) $(VENV)
 install = $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt
 else
 create  = $(PYTHON) -m venv $(VENV)
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+install = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 endif
 
 .PHONY: demo test drill clean
