@@ -62,8 +62,6 @@ def decode(value: Any) -> Any:
 def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
     """Write a fitted forecaster into the folder `path`, made where missing."""
     check_is_fitted(model, "fit_end_")
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     keys = model._last.keys
     description = {
         "format": FORMAT,
@@ -77,6 +75,8 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
         "skipped": list(model.skipped_),
         **model._described(),
     }
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in model._learned().items()}, folder / "weights.safetensors")
     (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=True) + "\n", encoding="utf-8")
 

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from features import LogReturn, PanelSchema, PriceFeatures, RollingVolatility
+from features import LogReturn, PanelSchema, PriceFeatures, RollingVolatility, get_calendar
 from forecasting import (
     DEFAULT_QUANTILES,
     Drift,
@@ -57,7 +57,7 @@ def test_the_networks_here_have_learned_something(name, fitted):
 
 def values(table):
     """Forecast and quantiles in rising order, shape (rows, levels)."""
-    names = LEVELS[:9] + ["forecast"] + LEVELS[9:]
+    names = [*LEVELS[:9], "forecast", *LEVELS[9:]]
     return table.select(names).to_numpy()
 
 
@@ -336,19 +336,16 @@ def test_an_intraday_panel_is_forecast_by_the_hour(name, breathing):
     assert table["time"].to_list()[:5] == [datetime(2024, 1, 14, 8 + k) for k in range(5)]
 
 
+def target_days(until):
+    days = pl.date_range(date(2018, 1, 2), until, eager=True)
+    return days.filter(pl.Series(get_calendar("TARGET").is_session(days)))
+
+
 @every
 def test_a_calendar_named_in_the_schema_places_the_steps(name, breathing):
     model = model_of(name, schema=PanelSchema(calendar="TARGET"))
-    days = pl.date_range(date(2018, 1, 2), date(2024, 3, 28), eager=True)
-    days = days.filter(pl.Series(model_calendar_sessions(days)))[-320:]
-    panel = breathing.with_columns(time=pl.concat([days] * 4))
+    panel = breathing.with_columns(time=pl.concat([target_days(date(2024, 3, 28))[-320:]] * 4))
     assert model.fit(panel).predict()["time"][0] == date(2024, 4, 2)  # after Good Friday and Easter Monday
-
-
-def model_calendar_sessions(days):
-    from features import get_calendar
-
-    return get_calendar("TARGET").is_session(days)
 
 
 # ------------------------------------------------------------------ weights
@@ -420,7 +417,7 @@ class Sorting(LogReturn):
 class Wordy(LogReturn):
     """Adds words."""
 
-    added_ = ["word"]
+    added_ = ("word",)
 
     def transform(self, X):
         return X.with_columns(word=pl.lit("up"))
@@ -429,7 +426,7 @@ class Wordy(LogReturn):
 class Idle(LogReturn):
     """Adds nothing."""
 
-    added_ = []
+    added_ = ()
 
     def transform(self, X):
         return X
@@ -509,7 +506,7 @@ def test_an_unknown_season_is_refused(breathing):
 @every
 def test_panels_without_an_origin_are_refused(name, breathing, fitted):
     model = fitted[name]
-    with pytest.raises(ValueError, match="lookback=16 .* leave none of the panel's 60 rows"):
+    with pytest.raises(ValueError, match=r"lookback=16 .* leave none of the panel's 60 rows"):
         model.predict(breathing.group_by("series_id", maintain_order=True).head(15), origins="all")
     with pytest.raises(ValueError, match="No origin"):
         model.score(breathing.filter(pl.col("time") <= model.fit_end_))

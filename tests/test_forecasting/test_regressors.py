@@ -1,0 +1,231 @@
+"""Regressors are plain scikit-learn: every check of it, and what quantiles owe."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from forecasting import DEFAULT_QUANTILES, GRURegressor, LSTMRegressor, RNNRegressor
+from forecasting.regressors import RecurrentRegressor
+
+REGRESSORS = {kind.__name__: kind for kind in (RNNRegressor, LSTMRegressor, GRURegressor)}
+MEDIAN = DEFAULT_QUANTILES.index(0.5)
+
+every = pytest.mark.parametrize("kind", REGRESSORS.values(), ids=REGRESSORS)
+
+
+@pytest.fixture
+def array_api(monkeypatch):
+    """scikit-learn skips its check of array inputs unless this is set."""
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+
+
+@parametrize_with_checks([kind() for kind in REGRESSORS.values()])
+def test_scikit_learns_own_checks_pass(estimator, check, array_api):
+    check(estimator)
+
+
+def windows(n=120, lookback=6, n_features=2, seed=0):
+    """Windows, and targets for three steps that follow from their last two rows, with noise that grows by step."""
+    generator = np.random.default_rng(seed)
+    X = generator.standard_normal((n, lookback, n_features))
+    centre = X[:, -1, 0] - X[:, -2, -1]
+    return X, centre[:, None] + generator.standard_normal((n, 3)) * [0.1, 0.2, 0.4]
+
+
+# ------------------------------------------------------------------ shapes
+@every
+def test_outputs_have_the_shape_of_y_and_quantiles_are_always_3d(kind):
+    X, y = windows()
+    model = kind(max_epochs=2).fit(X, y)
+    assert model.predict(X).shape == (120, 3)
+    assert model.predict_quantiles(X).shape == (120, 3, 19)
+    assert np.array_equal(model.predict(X), model.predict_quantiles(X)[:, :, MEDIAN])
+    one = kind(max_epochs=2).fit(X, y[:, 0])
+    assert one.predict(X).shape == (120,)
+    assert one.predict_quantiles(X).shape == (120, 1, 19)
+    column = kind(max_epochs=2).fit(X, y[:, :1])
+    assert column.predict(X).shape == (120, 1)
+    assert np.array_equal(column.predict_quantiles(X), one.predict_quantiles(X))
+    assert (model.predict(X).dtype, model.n_features_in_) == (np.float64, 6)
+
+
+@every
+def test_windows_of_one_feature_may_be_2d(kind):
+    X, y = windows(n_features=1)
+    flat, deep = kind(max_epochs=2).fit(X[:, :, 0], y), kind(max_epochs=2).fit(X, y)
+    assert np.array_equal(flat.predict(X[:, :, 0]), deep.predict(X))
+
+
+@every
+def test_other_levels_always_hold_the_median(kind):
+    X, y = windows()
+    model = kind(quantiles=[0.9, 0.2], max_epochs=1).fit(X, y)
+    assert model.quantiles_ == (0.2, 0.5, 0.9)
+    assert model.predict_quantiles(X).shape == (120, 3, 3)
+
+
+@every
+def test_a_prediction_does_not_depend_on_the_windows_beside_it(kind):
+    X, y = windows()
+    model = kind(max_epochs=2).fit(X, y)
+    assert np.allclose(model.predict(X)[:7], model.predict(X[:7]), rtol=1e-12)
+    assert np.allclose(model.predict(X[5:6]), model.predict(X)[5], rtol=1e-12)
+
+
+# ------------------------------------------------------------------ quantiles
+@every
+def test_quantiles_never_cross(kind):
+    X, y = windows()
+    model = kind(max_epochs=10, learning_rate=0.1).fit(X, y)
+    quantiles = model.predict_quantiles(20 * windows(seed=1)[0])
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+
+
+@every
+def test_untrained_it_predicts_the_weighted_quantiles_of_y(kind):
+    X, y = windows()
+    weight = np.random.default_rng(0).integers(0, 4, 120)
+    expected = np.quantile(np.repeat(y, weight, axis=0), DEFAULT_QUANTILES, axis=0, method="inverted_cdf").T
+    found = kind(max_epochs=0).fit(X, y, sample_weight=weight).predict_quantiles(windows(seed=1)[0])
+    assert np.allclose(found, expected, rtol=1e-14, atol=1e-14)
+    plain = kind(max_epochs=0).fit(X, y).predict(X)
+    assert np.allclose(plain, np.quantile(y, 0.5, axis=0, method="inverted_cdf"))
+
+
+@every
+def test_it_learns_the_centre_and_a_spread_that_grows_by_step(kind):
+    X, y = windows(300, lookback=3)
+    later_X, later_y = windows(600, lookback=3, seed=1)
+    model = kind(max_epochs=40, learning_rate=2e-2).fit(X, y)
+    assert model.score(later_X, later_y) > 0.85
+    quantiles = model.predict_quantiles(later_X)
+    covered = (later_y > quantiles[..., 0]) & (later_y < quantiles[..., -1])
+    assert 0.75 < covered.mean() < 0.97
+    width = (quantiles[..., -1] - quantiles[..., 0]).mean(axis=0)
+    assert 1.3 < width[2] / width[1] < 2.7
+
+
+@every
+def test_a_sine_is_forecast_better_than_by_its_last_value(kind):
+    time = np.arange(400)
+    noisy = np.sin(2 * np.pi * time / 25) + 0.1 * np.random.default_rng(0).standard_normal(400)
+    X = np.lib.stride_tricks.sliding_window_view(noisy, 12)[:-5]
+    y = np.lib.stride_tricks.sliding_window_view(noisy[12:], 5)
+    model = kind(max_epochs=30).fit(X[:300], y[:300])
+    error, naive = np.abs(model.predict(X[300:]) - y[300:]).mean(), np.abs(X[300:, -1:] - y[300:]).mean()
+    assert error < 0.3 * naive
+
+
+@every
+def test_the_spread_is_learned_where_the_input_tells_it(kind):
+    generator = np.random.default_rng(0)
+    X = generator.uniform(0.2, 2.0, (500, 2))
+    y = X[:, -1] * generator.standard_normal(500)
+    quantiles = kind(max_epochs=30).fit(X, y).predict_quantiles(np.full((2, 2), [[0.4], [1.6]]))
+    width = np.ptp(quantiles[:, 0], axis=-1)
+    assert 2.5 < width[1] / width[0] < 6.0
+
+
+# ------------------------------------------------------------------ weights, order, stopping
+@every
+def test_whole_weights_are_repetition_and_zero_is_absence(kind):
+    X, y = windows()
+    weight = np.random.default_rng(0).integers(0, 4, 120)
+    weighted = kind(max_epochs=3).fit(X, y, sample_weight=weight)
+    repeated = kind(max_epochs=3).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight, axis=0))
+    assert np.allclose(weighted.predict_quantiles(X), repeated.predict_quantiles(X), rtol=1e-6, atol=1e-6)
+
+
+@every
+def test_the_order_of_windows_does_not_matter_without_early_stopping(kind):
+    X, y = windows()
+    order = np.random.default_rng(0).permutation(120)
+    model, shuffled = kind(max_epochs=3).fit(X, y), kind(max_epochs=3).fit(X[order], y[order])
+    assert np.array_equal(model.predict(X), shuffled.predict(X))
+
+
+@every
+def test_early_stopping_keeps_back_the_last_tenth_and_auto_begins_at_a_thousand(kind):
+    X, y = windows(1000, lookback=2)
+    curve = kind(max_epochs=2, batch_size=500).fit(X, y).learning_curve_
+    assert [epoch.epoch for epoch in curve] == [0, 1, 2]
+    curve = kind(max_epochs=2, batch_size=500).fit(X[1:], y[1:]).learning_curve_
+    assert [epoch.validation_loss for epoch in curve] == [None, None]
+    kept_back = y.copy()
+    kept_back[900:] *= 3  # the base quantiles do not see them
+    stopping = {"max_epochs": 0, "early_stopping": True}
+    one, other = (
+        kind(**stopping).fit(X, y).predict_quantiles(X),
+        kind(**stopping).fit(X, kept_back).predict_quantiles(X),
+    )
+    assert np.array_equal(one, other)
+    assert kind(max_epochs=1, early_stopping=True).fit(X[:4], y[:4]).learning_curve_  # too few to keep any back
+
+
+@every
+def test_the_same_seed_gives_the_same_bits(kind):
+    X, y = windows()
+    model = kind(max_epochs=2, num_layers=2, dropout=0.3)
+    first = model.fit(X, y).predict_quantiles(X)
+    torch.rand(3)
+    assert np.array_equal(model.fit(X, y).predict_quantiles(X), first)
+    assert not np.array_equal(clone(model).set_params(random_state=1).fit(X, y).predict_quantiles(X), first)
+
+
+@every
+def test_units_of_x_and_y_do_not_matter(kind):
+    X, y = windows()
+    model, scaled = kind(max_epochs=3).fit(X, y), kind(max_epochs=3).fit(1e6 * X + 5e6, 1e-6 * y - 7e-6)
+    found = 1e6 * scaled.predict_quantiles(1e6 * X + 5e6) + 7
+    assert np.allclose(found, model.predict_quantiles(X), atol=1e-3)
+
+
+def test_a_target_that_never_varies_is_predicted_exactly():
+    X, _ = windows(40)
+    model = GRURegressor(max_epochs=2).fit(X, np.full(40, 7.25))
+    assert np.allclose(model.predict_quantiles(X), 7.25, atol=0.05)
+
+
+# ------------------------------------------------------------------ scikit-learn around it
+def test_it_works_in_a_pipeline_and_a_grid_search():
+    X, y = windows(60, n_features=1)
+    pipeline = make_pipeline(StandardScaler(), GRURegressor(max_epochs=2))
+    search = GridSearchCV(pipeline, {"gruregressor__hidden_size": [2, 4]}, cv=2, n_jobs=1, error_score="raise")
+    assert search.fit(X[:, :, 0], y).best_estimator_.predict(X[:, :, 0]).shape == (60, 3)
+
+
+# ------------------------------------------------------------------ errors
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"early_stopping": "always"}, 'early_stopping must be True, False or "auto"'),
+        ({"quantiles": [0.0]}, "quantiles must lie between 0 and 1"),
+        ({"hidden_size": 0}, "hidden_size must be at least 1"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number"),
+        ({"device": "gpu"}, "device must be"),
+    ],
+)
+def test_impossible_settings_are_refused_in_fit(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        GRURegressor(**settings).fit(*windows())
+
+
+def test_impossible_arrays_are_refused():
+    X, y = windows()
+    with pytest.raises(ValueError, match=r"X must have shape \(n_windows, lookback\[, n_features\]\), got"):
+        GRURegressor().fit(X[..., None], y)
+    with pytest.raises(ValueError, match=r"(?i)sample.weights? must"):
+        GRURegressor().fit(X, y, sample_weight=np.zeros(120))
+    model = GRURegressor(max_epochs=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"A window must have shape \(6, 2\), as in fit, got \(6, 1\)"):
+        model.predict(X[..., :1])
+
+
+def test_the_base_class_is_not_one_of_the_models():
+    assert not hasattr(RecurrentRegressor, "cell")

@@ -1,0 +1,166 @@
+"""The training loop: it learns, stops, repeats itself to the bit, and leaves no trace outside."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from forecasting import GRUForecaster, LSTMForecaster, RNNForecaster
+from forecasting.losses import pinball
+from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.training import Batch, batch_loss, isolated, mean_loss, one_cycle, train_network
+
+LEVELS = torch.tensor([0.1, 0.5, 0.9])
+
+
+def make_batch(n=16, seed=0, horizon=2):
+    generator = torch.Generator().manual_seed(seed)
+    x_BTF = torch.randn(n, 10, 2, generator=generator)
+    y_BTH = torch.randn(n, 10, horizon, generator=generator)
+    return Batch(x_BTF, y_BTH, torch.ones_like(y_BTH))
+
+
+def make_network(cell="gru", hidden_size=32):
+    with isolated(0):
+        network = RecurrentNetwork(cell, 2, hidden_size, 1, 0.0, horizon=2, n_quantiles=3)
+    return network, QuantileLayer(torch.tensor([[-1.3, 0.0, 1.3]] * 2), torch.ones(2), median=1)
+
+
+def train(network, layer, batches, epochs, validation=(), patience=3, learning_rate=1e-2):
+    with isolated(0):
+        return train_network(
+            network, layer, LEVELS, lambda: batches, len(batches), validation,
+            max_epochs=epochs, learning_rate=learning_rate, patience=patience,
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------ losses
+def test_pinball_losses_by_hand():
+    q_HQ = torch.tensor([[1.0, 2.0, 4.0]])
+    # 3 lies 2 above the 0.1-quantile, 1 above the median, 1 below the 0.9-quantile
+    assert pinball(q_HQ, torch.tensor([3.0]), LEVELS).item() == pytest.approx((0.1 * 2 + 0.5 * 1 + 0.1 * 1) / 3)
+
+
+def test_the_pinball_loss_is_smallest_at_the_quantiles():
+    y = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
+    best = torch.quantile(y, LEVELS)
+    least = pinball(best.expand(20_000, 3), y, LEVELS).mean()
+    for shift in (-0.1, 0.1):
+        assert pinball((best + shift).expand(20_000, 3), y, LEVELS).mean() > least
+
+
+def test_losses_count_where_there_is_a_target_and_by_their_weight():
+    network, layer = make_network()
+    batch = make_batch(n=2)
+    weight = torch.zeros_like(batch.weight_BTH)
+    weight[0, 3, 1], weight[1, 7, 0] = 1.0, 2.0
+    total, weights = batch_loss(network, layer, LEVELS, Batch(batch.x_BTF, batch.y_BTH, weight))
+    by_hand = [pinball(layer.base_HQ[0], batch.y_BTH[at], LEVELS) for at in ((0, 3, 1), (1, 7, 0))]
+    assert weights == 3.0
+    assert total.item() == pytest.approx((by_hand[0] + 2 * by_hand[1]).item(), rel=1e-6)
+    assert math.isnan(mean_loss(network, layer, LEVELS, [Batch(batch.x_BTF, batch.y_BTH, 0 * weight)]))
+
+
+# ------------------------------------------------------------------ the loop
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_one_batch_can_be_overfitted(cell):
+    network, layer = make_network(cell)
+    batch = make_batch(n=4)
+    before = mean_loss(network, layer, LEVELS, [batch])
+    curve = train(network, layer, [batch] * 20, epochs=10, learning_rate=3e-2)
+    assert mean_loss(network, layer, LEVELS, [batch]) < 0.2 * before
+    assert [epoch.epoch for epoch in curve] == list(range(1, 11))
+    assert all(epoch.validation_loss is None for epoch in curve)
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    network, layer = make_network()
+    training, validation = make_batch(n=4), make_batch(n=64, seed=1)
+    curve = train(network, layer, [training] * 10, 30, [validation], patience=2, learning_rate=3e-2)
+    losses = [epoch.validation_loss for epoch in curve]
+    assert len(curve) < 31  # it did stop
+    assert [epoch.epoch for epoch in curve] == list(range(len(curve)))
+    assert len(curve) - 1 - int(np.argmin(losses)) == 2
+    assert mean_loss(network, layer, LEVELS, [validation]) == min(losses)
+    assert math.isnan(curve[0].train_loss)
+
+
+def test_where_nothing_can_be_learned_the_untrained_network_stays():
+    network, layer = make_network()
+    against = make_batch(n=8)
+    opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)
+    train(network, layer, [opposite] * 5, 3, [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)])
+    assert (network(against.x_BTF) == 0).all()
+
+
+def test_no_epochs_leave_the_network_as_it_was():
+    network, layer = make_network()
+    assert train(network, layer, [make_batch()], epochs=0) == []
+    curve = train(network, layer, [make_batch()], 0, [make_batch()])
+    assert [epoch.epoch for epoch in curve] == [0]
+    assert (network(make_batch().x_BTF) == 0).all()
+
+
+def test_batches_without_a_target_move_nothing_but_do_not_fail():
+    network, layer = make_network()
+    batch = make_batch()
+    curve = train(network, layer, [Batch(batch.x_BTF, batch.y_BTH, 0 * batch.weight_BTH)] * 2, epochs=2)
+    assert (network(batch.x_BTF) == 0).all()
+    assert math.isnan(curve[-1].train_loss)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
+    factor = one_cycle(100)
+    values = np.array([factor(step) for step in range(101)])
+    assert values.max() == 1.0
+    assert values[15] == 1.0
+    assert (np.diff(values[:15]) > 0).all()
+    assert (np.diff(values[15:]) < 0).all()
+    assert values[100] == pytest.approx(0.0)
+    assert one_cycle(1)(0) == 1.0
+    assert one_cycle(0)(0) == 1.0
+
+
+# ------------------------------------------------------------------ the same bits, and no trace
+@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster])
+def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(kind, breathing):
+    model = kind(lookback=16, hidden_size=8, num_layers=2, dropout=0.2, max_epochs=1, batch_size=16)
+    first = model.fit(breathing)._learned()
+    torch.rand(7)
+    second = model.fit(breathing)._learned()
+    other = model.set_params(random_state=1).fit(breathing)._learned()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["network.encoder.weight_ih_l0"], other["network.encoder.weight_ih_l0"])
+
+
+def test_the_random_state_may_be_scikit_learns_or_numpys(breathing):
+    settings = {"lookback": 16, "hidden_size": 8, "max_epochs": 1}
+    forecasts = [
+        GRUForecaster(**settings, random_state=state).fit(breathing).predict()
+        for state in (np.int64(3), 3, np.random.RandomState(3), np.random.RandomState(3))
+    ]
+    assert forecasts[0].equals(forecasts[1])
+    assert forecasts[2].equals(forecasts[3])
+    GRUForecaster(**settings, random_state=None).fit(breathing)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_global_random_states_and_the_thread_count_are_left_alone(threads, breathing):
+    model = GRUForecaster(lookback=16, hidden_size=8, num_layers=2, dropout=0.2, max_epochs=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+        model.fit(breathing).predict(breathing)
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+        assert random.getstate() == states[2]
+        assert torch.get_num_threads() == threads
+        with pytest.raises(ZeroDivisionError), isolated(0):
+            1 / 0  # noqa: B018
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
