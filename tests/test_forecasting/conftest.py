@@ -6,12 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecasting import Drift, GRUForecaster, LSTMForecaster, RandomWalk, RNNForecaster, SeasonalNaive
-
-NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 3, "learning_rate": 2e-2, "batch_size": 16}
-NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
-BASELINES = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)}
-
 
 def make_breathing(n_series: int = 4, n_rows: int = 320, seed: int = 0) -> pl.DataFrame:
     """Random walks that move by 2 % a session for a week and by 0.4 % for the next, by turns.

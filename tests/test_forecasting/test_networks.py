@@ -133,7 +133,7 @@ def test_every_steps_output_answers_to_the_newest_row(cell):
 
 @pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster])
 def test_every_step_of_a_fitted_forecaster_answers_to_the_newest_price(kind, breathing):
-    model = kind(lookback=16, hidden_size=8, max_epochs=1, learning_rate=5e-2, batch_size=4).fit(breathing)
+    model = kind(lookback=16, hidden_size=8, max_epochs=1, learning_rate=5e-2, batch_size=8).fit(breathing)
     newest = pl.col("time") == breathing["time"].max()
     nudged = breathing.with_columns(close=pl.col("close") * pl.when(newest).then(1.001).otherwise(1.0))
     outputs = [

@@ -102,7 +102,7 @@ def test_untrained_it_predicts_the_weighted_quantiles_of_y(kind):
 def test_it_learns_the_centre_and_a_spread_that_grows_by_step(kind):
     X, y = windows(300, lookback=3)
     later_X, later_y = windows(600, lookback=3, seed=1)
-    model = kind(max_epochs=40, learning_rate=2e-2).fit(X, y)
+    model = kind(hidden_size=16, max_epochs=40, learning_rate=2e-2).fit(X, y)
     assert model.score(later_X, later_y) > 0.85
     quantiles = model.predict_quantiles(later_X)
     covered = (later_y > quantiles[..., 0]) & (later_y < quantiles[..., -1])
@@ -117,7 +117,7 @@ def test_a_sine_is_forecast_better_than_by_its_last_value(kind):
     noisy = np.sin(2 * np.pi * time / 25) + 0.1 * np.random.default_rng(0).standard_normal(400)
     X = np.lib.stride_tricks.sliding_window_view(noisy, 12)[:-5]
     y = np.lib.stride_tricks.sliding_window_view(noisy[12:], 5)
-    model = kind(max_epochs=30).fit(X[:300], y[:300])
+    model = kind(hidden_size=16, max_epochs=20).fit(X[:300], y[:300])
     error, naive = np.abs(model.predict(X[300:]) - y[300:]).mean(), np.abs(X[300:, -1:] - y[300:]).mean()
     assert error < 0.3 * naive
 
@@ -127,7 +127,7 @@ def test_the_spread_is_learned_where_the_input_tells_it(kind):
     generator = np.random.default_rng(0)
     X = generator.uniform(0.2, 2.0, (500, 2))
     y = X[:, -1] * generator.standard_normal(500)
-    quantiles = kind(max_epochs=30).fit(X, y).predict_quantiles(np.full((2, 2), [[0.4], [1.6]]))
+    quantiles = kind(hidden_size=16, max_epochs=20).fit(X, y).predict_quantiles(np.full((2, 2), [[0.4], [1.6]]))
     width = np.ptp(quantiles[:, 0], axis=-1)
     assert 2.5 < width[1] / width[0] < 6.0
 
