@@ -5,6 +5,7 @@ Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 75 another run hol
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -289,6 +290,11 @@ def stop(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command. Being ended by the system is like Ctrl-C: what was started is stopped first."""
+    signal.signal(signal.SIGTERM, _interrupt)
     tidecast(prog_name="tidecast")

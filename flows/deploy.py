@@ -4,6 +4,7 @@ A server that Prefect embeds in a flow run schedules nothing, so a real one must
 """
 
 import logging
+from contextlib import suppress
 
 from prefect.flows import EntrypointType
 from prefect.schedules import Cron
@@ -38,14 +39,16 @@ def serve_daily(home: Home, settings: Settings, port: int | None = None) -> None
     with prefect_api(home, port or free_port(DEFAULT_PORT), schedules=True) as api:
         log.info(f"Prefect's pages: {api.removesuffix('/api')}")
         log.info(f"daily-forecast/{NAME} runs at {settings.cron!r} ({settings.time_zone}). Stop with Ctrl-C.")
-        daily_forecast.serve(
-            name=NAME,
-            schedule=Cron(settings.cron, timezone=settings.time_zone),
-            parameters={"home": str(home.path)},
-            description=f"Forecasts of the panel in {home.path}.",
-            paused=False,
-            pause_on_shutdown=False,  # what comes due meanwhile is made up for
-            limit=1,
-            print_starting_message=False,
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
+        with suppress(KeyboardInterrupt):
+            daily_forecast.serve(
+                name=NAME,
+                schedule=Cron(settings.cron, timezone=settings.time_zone),
+                parameters={"home": str(home.path)},
+                description=f"Forecasts of the panel in {home.path}.",
+                paused=False,
+                pause_on_shutdown=False,  # what comes due meanwhile is made up for
+                limit=1,
+                print_starting_message=False,
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )
+        log.info("Stopped.")

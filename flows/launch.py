@@ -13,7 +13,7 @@ from flows.parsing import dates
 from flows.place import Day, Place
 from flows.plan import latest_day_anywhere
 from flows.prefect_home import LOGGER
-from flows.prefect_server import starting
+from flows.prefect_server import ServerError, starting
 from flows.sessions import market_zone
 from flows.settings import Settings
 from flows.sources import open_source
@@ -35,10 +35,18 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
         if not reissue and (day := _settled(place, session, today)):
             return day
     log.info("Starting Prefect, and loading the model libraries …")
-    with prefect_api(home):
+    with prefect_api(home) as api:
         from flows.daily import daily_forecast
 
-        return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
+        try:
+            return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
+        except RuntimeError as error:
+            if "Failed to reach API" not in str(error):
+                raise
+            raise ServerError(
+                f"Prefect's server must answer at {api}, found silence. Start it, or unset PREFECT_API_URL (or leave "
+                "the profile that names it) to have one started here."
+            ) from error
 
 
 def _newest_in(settings: Settings, today: date) -> date | None:

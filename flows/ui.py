@@ -2,17 +2,20 @@
 
 import os
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
 import webbrowser
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 
 from flows.errors import TidecastError
 from flows.home import Home
 from flows.mlflow_config import load_mlflow_config
+from flows.prefect_server import free_port
 from flows.terminal import facts
 from flows.tracking import Tracking
 
@@ -39,32 +42,36 @@ def serve_ui(out: Console, home: Home, browse: bool = False) -> None:
         if browse:
             webbrowser.open(page)
         return
+    if free_port(config.ui.port) != config.ui.port:
+        raise TidecastError(
+            f"The port {config.ui.port} of MLflow's pages must be free, found it taken: perhaps they are open already. "
+            "End what listens there, or set ui.port in mlflow.yml."
+        )
     out.print("Starting MLflow's pages (some seconds) …")
-    server = subprocess.Popen(
-        command, env=os.environ | where.ui_environ,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    try:
-        _wait(server, where.ui_url)
-        facts(out, [("MLflow", page), ("", "Stop with Ctrl-C.")])
-        if browse:
-            webbrowser.open(page)
-        server.communicate()
-    except KeyboardInterrupt:
-        out.print("Stopped.")
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(command, env=os.environ | where.ui_environ, stdout=log, stderr=log)
+        try:
+            _wait(server, where.ui_url, log)
+            facts(out, [("MLflow", page), ("", "Stop with Ctrl-C.")])
+            if browse:
+                webbrowser.open(page)
+            while server.poll() is None:  # not wait(): polars' handler of Ctrl-C does not interrupt it
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            out.print("Stopped.")
+        finally:
+            server.terminate()
+            server.wait()
 
 
-def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
+def _wait(server: "subprocess.Popen[bytes]", url: str, log: IO[bytes]) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         if server.poll() is not None:
-            said = server.stdout.read().decode(errors="replace").strip().splitlines() if server.stdout else []
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip().splitlines() or ["it ended at once"]
             raise TidecastError(
-                f"MLflow's pages must start at {url}, found: {said[-1] if said else 'it ended at once'}. "
-                "Free the port, or set ui.port in mlflow.yml."
+                f"MLflow's pages must start at {url}, found: {said[-1]}. Free the port, or set ui.port in mlflow.yml."
             )
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):
