@@ -25,7 +25,8 @@ def main() -> None:
         decision = training.decision
         print(
             f"panel {seed}: {training.winner}; candidate {decision.candidate}, "
-            f"spread {100 * decision.spread_skill:+.2f} %, p = {decision.spread_p:.3f}, centre {100 * decision.centre_skill:+.2f} %",
+            f"spread {100 * decision.spread_skill:+.2f} %, p = {decision.spread_p:.3f}, "
+            f"centre {100 * decision.centre_skill:+.2f} %",
             flush=True,
         )
     print(f"{promoted} of {panels} panels promoted a network.")
