@@ -98,10 +98,12 @@ def forecast_table(forecasts: pl.DataFrame, few: int | None = None) -> Any:
         end = last.filter(pl.col("series_id") == name)
         spread = [f"{end[levels[0]].item():.5g} … {end[levels[-1]].item():.5g}"] if levels and end.height else []
         rows.append([name, *(f"{value:.5g}" if value is not None else "" for value in medians), *spread])
-    share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]}" if levels else ""
+    share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]:%d %b}" if levels else ""
     more = f" (first {len(shown)} of {len(names)} series)" if len(shown) < len(names) else ""
     heads = (
-        [str(day) for day in sessions] if len(sessions) == wide.width - 1 else [f"step {n}" for n in wide.columns[1:]]
+        [f"{day:%d %b}" for day in sessions]
+        if len(sessions) == wide.width - 1
+        else [f"step {n}" for n in wide.columns[1:]]
     )
     return table(["series", *heads, *([share] if levels else [])], rows, title=f"Median forecasts{more}")
 

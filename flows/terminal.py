@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -31,14 +32,17 @@ class _Lines(logging.Handler):
         super().__init__(logging.INFO)
         self._out = out
         self._start = time.monotonic()
-        self._spinner = out.status("") if out.is_terminal else None
+        self._spinner = None
+        if out.is_terminal:
+            working = TextColumn("working …", style="dim")
+            self._spinner = Progress(TimeElapsedColumn(), working, SpinnerColumn(), console=out, transient=True)
+            self._spinner.add_task("")
 
     def emit(self, record: logging.LogRecord) -> None:
         seconds = time.monotonic() - self._start
         style = "yellow" if record.levelno >= logging.WARNING else ""
         self._out.print(Text(f"{seconds:5.0f} s  ", style="dim"), Text(record.getMessage(), style=style), sep="")
         if self._spinner:
-            self._spinner.update(Text("working …", style="dim"))
             self._spinner.start()
 
     def close(self) -> None:
