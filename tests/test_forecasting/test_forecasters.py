@@ -356,6 +356,14 @@ def test_origins_without_weight_teach_nothing(breathing):
     assert found.filter(series_id="A").equals(alone)
 
 
+def test_weights_count_in_calibration_too(breathing):
+    newest, weight = breathing["time"] > cut_of(breathing, 20), np.ones(len(breathing))
+    heavy = np.where(newest & (breathing["series_id"] == "A"), 10.0, 1.0)
+    plain, weighted = (RandomWalk(lookback=16).fit(breathing, sample_weight=given) for given in (weight, heavy))
+    assert (plain._learned()["base"] == weighted._learned()["base"]).all()
+    assert (plain._learned()["offsets"] != weighted._learned()["offsets"]).any()
+
+
 @every_network
 def test_a_network_learns_from_the_origins_with_weight(name, breathing):
     weight = (breathing["series_id"] == "A").to_numpy().astype(float)

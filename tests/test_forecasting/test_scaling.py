@@ -18,6 +18,15 @@ def test_equal_weights_give_numpys_inverted_distribution_function():
         assert np.array_equal(weighted_quantiles(values, np.full(n, 0.1), LEVELS), expected)  # rounding does not tip it
 
 
+@pytest.mark.parametrize("n", [20, 40, 100, 1000])
+def test_a_level_that_is_met_up_to_rounding_is_met(n):
+    """0.55 · 100 is 55.00000000000001 in floating point, and the 56th value would be one too far out."""
+    levels, ranks = np.arange(1, 20) / 20, np.arange(1, 20) * n // 20
+    for weight in (1.0, 0.1, 1 / 3):
+        found = weighted_quantiles(np.arange(1.0, n + 1), np.full(n, weight), levels)
+        assert np.array_equal(found, ranks)
+
+
 def test_whole_weights_are_repetition():
     generator = np.random.default_rng(0)
     values, weights = generator.standard_normal(50), generator.integers(1, 5, 50)

@@ -120,7 +120,10 @@ def network_of(cell):
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_states_of_a_panel_are_those_of_each_sequence_run_alone(cell, untidy_panel):
+@pytest.mark.parametrize(("block", "chunk"), [(2, 50), (256, 512)])
+def test_states_of_a_panel_are_those_of_each_sequence_run_alone(cell, block, chunk, untidy_panel, monkeypatch):
+    monkeypatch.setattr("forecasting.stretches.BLOCK", block)
+    monkeypatch.setattr("forecasting.stretches.CHUNK", chunk)
     rows = rows_of(untidy_panel)
     network = network_of(cell)
     inputs_NF = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(0))
