@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from joblib import Parallel, delayed
 
-from features.panel import PanelSchema
+from features.panel import PanelSchema, breaks
+from features.volatility import with_volatility
 from flows.settings import Settings
 from forecasting.backtest import backtest
 from forecasting.baselines import Drift, RandomWalk
@@ -96,8 +97,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Plan:
-    """Origins for the gate and for the selection before it; both 0 when the history is too short for a gate."""
+    """Origins there are, and those for the gate and the selection before it; both 0 when there are too few."""
 
+    possible: int
     gate: int
     selection: int
 
@@ -135,9 +137,10 @@ def train(
         return _refresh(work, champion, f"The recipe of {_words(champion.name)}, refit on rows up to {as_of}.")
     plan = plan_origins(panel, settings)
     if not plan.gate:
+        stays = _words(champion.name if champion else RANDOM_WALK)
         needed = settings.gate.min_origins
-        reason = f"Too little history for a gate: {needed} origins are needed after training and selection."
-        return _refresh(work, champion, f"{reason} {_words(champion.name if champion else RANDOM_WALK)} stays.")
+        why = f"too little history for a gate, which needs {needed} origins after training and selection"
+        return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
     candidate, selection = _select(work, plan)
     if champion is not None and champion.recipe == work.recipes[candidate].recipe():
         reason = f"The selection chose the champion's own recipe, {_words(champion.name)}: refit, nothing to test."
@@ -146,12 +149,18 @@ def train(
 
 
 def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
-    """How many of the newest sessions the gate and the selection look at."""
-    possible = panel["time"].n_unique() - settings.lookback - 2 * settings.horizon
+    """How many of the newest sessions the gate and the selection look at.
+
+    A session counts when some series can be learned from there: it has `lookback` rows and moves.
+    """
+    rows = with_volatility(panel.sort("series_id", "time"), positive=settings.positive)
+    place = pl.int_range(pl.len()).over("series_id", breaks().over("series_id"))
+    learnable = rows.filter(~pl.col("pegged") & (place >= settings.lookback - 1))
+    possible = max(learnable["time"].n_unique() - 2 * settings.horizon, 0)
     gate = min(settings.gate.max_origins, int(possible * GATE_SHARE))
     if gate < settings.gate.min_origins:
-        return Plan(0, 0)
-    return Plan(gate // FOLDS * FOLDS, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+        return Plan(possible, 0, 0)
+    return Plan(possible, gate // FOLDS * FOLDS, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
 
 
 class Work:

@@ -58,8 +58,19 @@ def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
 
 def test_origins_are_planned_by_hand(walks):
     plan = plan_origins(walks, SETTINGS)
-    assert plan.gate == 130  # a third of 600 - 16 - 4 sessions is 193: more than the policy asks for
-    assert plan.selection == (580 - 130) // 2 // 2 * 2 == 224
+    assert plan.possible == 600 - 15 - 4  # sessions with 16 rows up to them, less two horizons
+    assert plan.gate == 130  # a third of them is 193: more than the policy asks for
+    assert plan.selection == (581 - 130) // 2 // 2 * 2 == 224
+
+
+def test_sessions_count_only_where_something_can_be_learned(walks):
+    pegged = walks.filter(pl.col("series_id") == "A").with_columns(close=pl.lit(7.5))
+    sessions = walks["time"].unique().sort()
+    young = walks.filter((pl.col("series_id") == "B") & (pl.col("time") > sessions[299]))
+    assert plan_origins(pl.concat([pegged, young]), SETTINGS).possible == 300 - 15 - 4
+    training = trained(pegged)
+    assert (training.winner, training.decision) == ("random_walk", None)
+    assert training.reason == "There is no series that moves: the random walk stays."
 
 
 def test_a_random_walk_is_published_as_a_random_walk(first):
@@ -98,7 +109,7 @@ def test_every_recipe_leaves_its_learning_curve(first):
 def test_too_little_history_leaves_the_random_walk(random_walks):
     training = trained(random_walks(n_series=2, n_rows=200))
     assert (training.winner, training.outcome, training.decision) == ("random_walk", "first", None)
-    assert "Too little history" in training.reason
+    assert "too little history" in training.reason
 
 
 def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_without_a_test():
