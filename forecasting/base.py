@@ -202,14 +202,14 @@ class PanelForecaster(BaseEstimator):
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         losses = evaluate(self.predict(panel, origins="new"), panel, self.target, self._schema.positive).losses
         of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))
-        weight = losses.join(of_origin, on=["series_id", "origin"], how="left", maintain_order="left")["weight"]
-        if not weight.sum() > 0:
+        weighted = losses.join(of_origin, on=["series_id", "origin"], how="left").sort("series_id", "origin", "step")
+        if not weighted["weight"].sum() > 0:
             raise ValueError(
                 f"A score needs a forecast from {self.fit_end_} or later that has come true, of a series that moves "
                 "and with a weight above 0; found none. Give newer rows."
             )
-        loss = losses["crps" if "crps" in losses.columns else "pinball"]
-        return -float((loss * weight).sum() / weight.sum())
+        loss = weighted["crps" if "crps" in losses.columns else "pinball"]
+        return -float(np.average(loss.to_numpy(), weights=weighted["weight"].to_numpy()))
 
     def _rows(self, panel: pl.DataFrame) -> PanelRows:
         rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)

@@ -14,14 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
 
 from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
+from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, pick_device, seed_from
 from forecasting.training import Batch, Epoch, isolated, train_network
 
 Array = NDArray[np.float64]
+Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
 
 VALIDATION_SHARE = 0.1  # of the windows, the last ones
 ENOUGH_TO_STOP_EARLY = 1000  # windows from which "auto" keeps some back
@@ -113,19 +115,21 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         check_network_settings(self)
         if self.early_stopping not in (True, False, "auto"):
             raise ValueError(f'early_stopping must be True, False or "auto", got {self.early_stopping!r}.')
-        levels = check_quantiles(self.quantiles)
+        self.quantiles_ = check_quantiles(self.quantiles)
         X_NTF, y_NH, weights = self._check(X, y, sample_weight)
-        self.quantiles_ = levels
-        enough = len(X_NTF) >= ENOUGH_TO_STOP_EARLY
-        keep_back = enough if self.early_stopping == "auto" else self.early_stopping
-        if keep_back and (cut := len(X_NTF) - round(VALIDATION_SHARE * len(X_NTF))) in range(1, len(X_NTF)):
-            parts = [(X_NTF[:cut], y_NH[:cut], weights[:cut]), (X_NTF[cut:], y_NH[cut:], weights[cut:])]
-        else:
-            parts = [_merged(X_NTF, y_NH, weights)]
-        self._fit(parts)
+        cut = len(X_NTF) - self._n_held_out(len(X_NTF))
+        training, held_out = (X_NTF[:cut], y_NH[:cut], weights[:cut]), (X_NTF[cut:], y_NH[cut:], weights[cut:])
+        if cut == len(X_NTF):
+            training = _merged(*training)
+        self._fit(training, held_out)
         return self
 
-    def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
+    def _n_held_out(self, n_windows: int) -> int:
+        """Windows kept back, from the end, to stop on."""
+        wanted = n_windows >= ENOUGH_TO_STOP_EARLY if self.early_stopping == "auto" else self.early_stopping
+        return round(VALIDATION_SHARE * n_windows) if wanted else 0
+
+    def _check(self, X: Any, y: Any, sample_weight: Any) -> Windows:
         X, y = validate_data(self, X, y, allow_nd=True, multi_output=True, y_numeric=True, dtype=np.float64)
         X_NTF = self._windows(X)
         self._single = y.ndim == 1
@@ -142,22 +146,22 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(f"X must have shape (n_windows, lookback[, n_features]), got {X.shape}.")
         return X[..., None] if X.ndim == 2 else X
 
-    def _fit(self, parts: list[tuple[Array, Array, Array]]) -> None:
-        X_NTF, y_NH, weights = parts[0]
+    def _fit(self, training: Windows, held_out: Windows) -> None:
+        X_NTF, y_NH, weights = training
         levels, horizon = np.array(self.quantiles_), y_NH.shape[1]
+        median = self.quantiles_.index(MEDIAN)
         base_HQ = np.stack([weighted_quantiles(column, weights, levels) for column in y_NH.T])
         spread = InputScaler.fit(y_NH, weights)
-        median = self.quantiles_.index(0.5)
         self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
-        scaled_base = (base_HQ - spread.mean[:, None]) / spread.scale[:, None]
         device, seed = pick_device(self.device), seed_from(self.random_state)
-        layer = QuantileLayer(torch.tensor(scaled_base), torch.ones(horizon), median).float().to(device)
-        parts_on_device = [
-            (self._tensor(X).to(device), torch.tensor((y - spread.mean) / spread.scale).float().to(device),
-             torch.tensor(w / weights.mean()).float().to(device))
-            for X, y, w in parts
-        ]  # fmt: skip
-        shuffle = np.random.default_rng(seed)
+
+        def scaled(X: Array, y: Array, w: Array) -> tuple[Tensor, Tensor, Tensor]:
+            targets, shares = torch.tensor((y - spread.mean) / spread.scale), torch.tensor(w / weights.mean())
+            return self._inputs(X).to(device), targets.float().to(device), shares.float().to(device)
+
+        scaled_base = torch.tensor((base_HQ - spread.mean[:, None]) / spread.scale[:, None])
+        layer = QuantileLayer(scaled_base, torch.ones(horizon), median).float().to(device)
+        scaled_training, shuffle = scaled(*training), np.random.default_rng(seed)
         with isolated(seed):
             network = RecurrentNetwork(
                 self.cell, X_NTF.shape[2], self.hidden_size, self.num_layers, self.dropout, horizon, len(levels)
@@ -166,9 +170,9 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
                 network,
                 layer,
                 torch.tensor(levels).float().to(device),
-                lambda: _batches(*parts_on_device[0], self.batch_size, shuffle),
+                lambda: _batches(*scaled_training, self.batch_size, shuffle),
                 steps_per_epoch=-(-len(X_NTF) // self.batch_size),
-                validation=list(_batches(*parts_on_device[1], PREDICT_BLOCK)) if len(parts) > 1 else (),
+                validation=list(_batches(*scaled(*held_out), PREDICT_BLOCK)) if len(held_out[0]) else (),
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
                 patience=PATIENCE,
@@ -177,7 +181,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         self._network = network.double().to("cpu")
         self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale), median)
 
-    def _tensor(self, X_NTF: Array) -> torch.Tensor:
+    def _inputs(self, X_NTF: Array) -> Tensor:
+        """Windows as the network sees them, standardised, float32."""
         return torch.from_numpy(self._scaler.transform(X_NTF.reshape(-1, X_NTF.shape[2])).reshape(X_NTF.shape))
 
     def predict_quantiles(self, X: ArrayLike) -> Array:
@@ -195,13 +200,13 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         with torch.inference_mode(), isolated(0):
             blocks = []
             for i in range(0, len(X_NTF), PREDICT_BLOCK):
-                h_BTD, _ = self._network.encode(self._tensor(X_NTF[i : i + PREDICT_BLOCK]).double())
+                h_BTD, _ = self._network.encode(self._inputs(X_NTF[i : i + PREDICT_BLOCK]).double())
                 blocks.append(self._layer(self._network.read_out(h_BTD[:, -1])))
         return torch.cat(blocks).numpy()
 
     def predict(self, X: ArrayLike) -> Array:
         """Medians of shape (n_windows,) or (n_windows, horizon), as y was in `fit`."""
-        medians = self.predict_quantiles(X)[:, :, self.quantiles_.index(0.5)]
+        medians = self.predict_quantiles(X)[:, :, self.quantiles_.index(MEDIAN)]
         return medians[:, 0] if self._single else medians
 
     def __sklearn_tags__(self) -> Tags:
@@ -229,7 +234,7 @@ class GRURegressor(RecurrentRegressor):
     cell = "gru"
 
 
-def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> tuple[Array, Array, Array]:
+def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> Windows:
     """Windows in a canonical order, identical ones merged into one with the sum of their weights."""
     flat = np.column_stack([X_NTF.reshape(len(X_NTF), -1), y_NH])
     _, kept, group = np.unique(flat, axis=0, return_index=True, return_inverse=True)
@@ -237,9 +242,9 @@ def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> tuple[Array, Array, Ar
 
 
 def _batches(
-    X_NTF: torch.Tensor,
-    y_NH: torch.Tensor,
-    weights: torch.Tensor,
+    X_NTF: Tensor,
+    y_NH: Tensor,
+    weights: Tensor,
     size: int,
     shuffle: np.random.Generator | None = None,
 ) -> Iterator[Batch]:
