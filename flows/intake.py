@@ -20,14 +20,14 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     """Store what the source knows up to `as_of`; the place comes back with what the panel remembers.
 
     Source and columns are remembered before anything is stored, or a run killed in between would be followed by one
-    that stores another source's prices beside them.
+    that stores another source's prices beside them. Only while nothing is stored can they be forgotten again.
     """
     new = not place.home.panel_file.exists()
     remember(place.home, place.settings)
     try:
         found = ingest(place.warehouse, place.settings, as_of, today)
     except Exception:
-        if new:
+        if new and place.warehouse.newest_session() is None:
             place.home.panel_file.unlink()
         raise
     remember(place.home, found.settings)
