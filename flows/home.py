@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flows.errors import Busy, SettingsError
+from flows.folders import refuse_unusable
 
 NAME = ".tidecast"
 
@@ -88,7 +89,7 @@ def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
     Raises
     ------
     SettingsError
-        The place is taken by something that is not a folder.
+        The place is taken by something that is not a folder, or no table can lie there.
     """
     cwd = cwd.absolute()
     wanted = given or environ.get("TIDECAST_HOME")
@@ -98,6 +99,7 @@ def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
         path = next((up / NAME for up in (cwd, *cwd.parents) if (up / NAME).is_dir()), cwd / NAME)
     if path.exists() and not path.is_dir():
         raise SettingsError(f"The state folder must be a folder, but {path} is a file. Choose another with --home.")
+    refuse_unusable(path)
     return Home(path, created=not path.exists())
 
 

@@ -17,7 +17,19 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from flows.errors import WarehouseError
 from flows.secrets import expand
-from flows.tables import FORECAST_KEY, PRICE_KEY, QUARANTINE_KEY, RUNS, TABLES, VALUES, as_known, check_forecasts, shape
+from flows.tables import (
+    FORECAST_KEY,
+    PRICE_KEY,
+    QUARANTINE_KEY,
+    RUNS,
+    TABLES,
+    VALUES,
+    YEAR,
+    as_known,
+    check_forecasts,
+    shape,
+)
+from flows.folders import folder_of, refuse_unusable
 
 _ATTEMPTS = 30
 
@@ -33,6 +45,11 @@ class Warehouse:
         Folder, or address of an object store; ``${VAR}`` is expanded on connecting only.
     """
 
+
+    Raises
+    ------
+    SettingsError
+        On connecting: the folder's path holds what Delta Lake cannot have in it, or a variable is not set.
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
@@ -236,7 +253,16 @@ class Warehouse:
     def _scan(self, name: str) -> pl.LazyFrame:
         """The newest version of a table; one that is not there yet is empty."""
         table = self._table(name)
-        return pl.LazyFrame(schema=TABLES[name]) if table is None else pl.scan_delta(table)
+        if table is None:
+            return pl.LazyFrame(schema=TABLES[name])
+        if (folder := self._folder()) is None:
+            return pl.scan_delta(table)
+        # scan_delta looks for local files under their percent-encoded names, and takes * and ? for patterns
+        files = [str(folder / name / file) for file in pl.DataFrame(table.get_add_actions())["path"]]
+        schema = pl.Schema(table.schema())
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(files, glob=False, schema=schema, hive_schema=YEAR)
 
     def _made(self, name: str, rows: pl.DataFrame) -> DeltaTable:
         """The table, made without rows if it is not there: Delta lets several writers append to one they all create."""
@@ -253,7 +279,17 @@ class Warehouse:
             raise WarehouseError(f"{self.uri} must hold readable tables, reading {name} failed: {error}") from error
 
     def _address(self, name: str) -> str:
-        return f"{expand(self.uri, os.environ).rstrip('/')}/{name}"
+        folder = self._folder()
+        return str(folder / name) if folder else f"{self._expanded().rstrip('/')}/{name}"
+
+    def _folder(self) -> Path | None:
+        folder = folder_of(self._expanded())
+        if folder is not None:
+            refuse_unusable(folder)
+        return folder
+
+    def _expanded(self) -> str:
+        return expand(self.uri, os.environ)
 
 
 def _only(as_of: date) -> str:

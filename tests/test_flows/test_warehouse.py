@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from flows.errors import WarehouseError
+from flows.errors import SettingsError, WarehouseError
+from flows.folders import folder_of
+from flows.home import find_home
 from flows.warehouse import Warehouse
 
 ROOT = Path(__file__).parents[2]
@@ -315,3 +317,47 @@ def test_a_table_that_cannot_be_read_is_one_clear_error(warehouse, tmp_path):
         log.write_text("{")
     with pytest.raises(WarehouseError, match="reading prices failed"):
         warehouse.prices()
+
+
+@pytest.mark.parametrize("address", [str, Path.as_uri])
+def test_any_ordinary_character_may_be_in_the_path_of_the_tables(tmp_path, address):
+    """Once, a space or an umlaut let the first commit pass and every read fail."""
+    warehouse = Warehouse(address(tmp_path / """h space üé日 #?*{}<>'"&;@+$~:,!% 5%""" / "warehouse"))
+    other = Warehouse(str(tmp_path / "h space üé日 # 5% x" / "warehouse"))
+    other.store_prices(prices(("B", MON, 1, MON)))
+    warehouse.store_prices(prices(("A", MON, 1, MON), ("A", date(2023, 12, 29), 1, MON)))
+    warehouse.store_prices(prices(("A", MON, 2, TUE)))
+    warehouse.publish(TUE, forecast())
+    warehouse.store_scores(scores())
+    warehouse.publish(TUE, forecast(forecast=10.5), reissue=True)
+    warehouse.put_run({"as_of": TUE, "status": "done"})
+    warehouse.put_run({"as_of": TUE, "status": "failed"})
+    assert warehouse.prices()["close"].to_list() == [1, 2]
+    assert warehouse.forecasts(TUE)["forecast"].unique().to_list() == [10.5]
+    assert warehouse.scores().is_empty()
+    assert warehouse.runs()["status"].to_list() == ["failed"]
+    assert warehouse.versions() == {"prices": 2, "forecasts": 2, "scores": 2, "runs": 2}
+
+
+@pytest.mark.parametrize("name", ["[x]", "a]", "a|b", "a^b", "100%20", "year=1", "a\nb"])
+def test_a_path_that_delta_lake_cannot_have_is_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(SettingsError, match="The path of a folder of tables must be without") as error:
+        Warehouse(str(tmp_path / name / "warehouse")).store_prices(prices(("A", MON, 1, MON)))
+    assert "\n" not in str(error.value)
+    with pytest.raises(SettingsError, match="must be without"):
+        find_home(None, {}, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_store_is_no_folder():
+    assert folder_of("s3://bucket/a%20b") is None
+    assert folder_of("file:///a%20b/c") == Path("/a b/c")
+
+
+def test_a_read_of_one_as_of_opens_the_files_of_its_year_only(warehouse):
+    warehouse.store_prices(prices(("A", date(2023, 12, 29), 1, MON), ("A", MON, 1, MON)))
+    plan = warehouse._scan("prices").filter(pl.col("year") == 2024)
+    for file in DeltaTable(f"{warehouse.uri}/prices").file_uris():
+        if "year=2023" in file:
+            Path(file).unlink()
+    assert plan.collect()["time"].to_list() == [MON]
