@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
@@ -16,6 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from flows.errors import WarehouseError
+from flows.folders import folder_of, refuse_unusable
 from flows.secrets import expand
 from flows.tables import (
     FORECAST_KEY,
@@ -29,7 +31,6 @@ from flows.tables import (
     check_forecasts,
     shape,
 )
-from flows.folders import folder_of, refuse_unusable
 
 _ATTEMPTS = 30
 
@@ -43,13 +44,13 @@ class Warehouse:
     ----------
     uri : str
         Folder, or address of an object store; ``${VAR}`` is expanded on connecting only.
-    """
-
 
     Raises
     ------
     SettingsError
         On connecting: the folder's path holds what Delta Lake cannot have in it, or a variable is not set.
+    """
+
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
