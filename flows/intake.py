@@ -6,12 +6,13 @@ from datetime import date
 import polars as pl
 
 from features.panel import breaks
+from features.volatility import with_volatility
 from flows.errors import TidecastError
 from flows.ingest import Ingested, ingest
+from flows.memory import OF_PRICES, differences, remember, remembered
 from flows.place import Place
 from flows.predict import LATE, sessions_behind
 from flows.prefect_home import LOGGER
-from flows.settings import remember
 
 log = logging.getLogger(LOGGER)
 
@@ -22,6 +23,7 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     Source and columns are remembered before anything is stored, or a run killed in between would be followed by one
     that stores another source's prices beside them. Only while nothing is stored can they be forgotten again.
     """
+    _begin_afresh_if_another(place)
     new = not place.home.panel_file.exists()
     remember(place.home, place.settings)
     try:
@@ -41,31 +43,58 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     return Place(place.home, found.settings), found
 
 
+def _begin_afresh_if_another(place: Place) -> None:
+    """Two sources, or two readings of one, are never mixed: while nothing is published, the one given last counts."""
+    anew = set(differences(remembered(place.home), place.settings)).intersection(OF_PRICES)
+    if place.settings.layout == "auto":
+        anew.discard("layout")  # it is looked at anew, and says nothing
+    warehouse = place.warehouse
+    if anew and not warehouse.has_published() and warehouse.newest_session() is not None:
+        log.warning(f"Other {', '.join(sorted(anew))} than before, and nothing published yet: prices begin afresh.")
+        warehouse.clear_prices()
+
+
 def check_panel(place: Place, as_of: date) -> None:
     """Say what the panel is, and refuse one of which no series can be forecast.
 
     Raises
     ------
     TidecastError
-        No series is quoted and has `lookback` rows since its start or its last long pause.
+        No series is quoted and has `lookback` rows since its start or its last long pause, or none that moves has
+        `horizon` more, from which the spread of forecasts is learned.
     """
-    panel, lookback = place.warehouse.prices(as_of), place.settings.lookback
-    quoted = sessions_behind(panel, place.settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
-    parts = panel.with_columns(part=breaks().over("series_id", order_by="time"))
-    newest = parts.filter(pl.col("part") == pl.col("part").max().over("series_id"))
-    lengths = (
-        newest.join(quoted.to_frame(), on="series_id", how="semi").group_by("series_id").len().sort("len", "series_id")
-    )
+    settings, panel = place.settings, place.warehouse.prices(as_of)
+    quoted = sessions_behind(panel, settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
+    rows = _counted(panel, settings.positive)
+    newest = rows.filter(pl.col("part") == pl.col("part").max().over("series_id"))
+    lengths = _longest(newest.filter(pl.col("series_id").is_in(quoted.implode())))
     first, last = panel.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
-    long_enough = lengths.filter(pl.col("len") >= lookback).height
+    long_enough = lengths.filter(pl.col("rows") >= settings.lookback).height
     log.info(
         f"Panel: {panel['series_id'].n_unique()} series, {panel.height:,} prices, {first} to {last}; "
         f"{quoted.len()} still quoted, {long_enough} long enough to forecast."
     )
-    if not long_enough:
-        longest = lengths.tail(1).to_dicts()
-        found = f"the longest, {longest[0]['series_id']!r}, has {longest[0]['len']}" if longest else "none is quoted"
-        raise TidecastError(
-            f"A series must have lookback = {lookback} rows and be quoted at {as_of} to be forecast; {found}. "
-            "Give a longer history, or set lookback lower (TIDECAST_LOOKBACK)."
-        )
+    moving = rows.filter(~pl.col("pegged"), pl.col("row") >= settings.lookback)
+    learnable = moving.filter(pl.col("row") <= pl.col("rows") - settings.horizon)
+    if long_enough and (moving.is_empty() or not learnable.is_empty()):
+        return
+    longest = (_longest(moving) if long_enough else lengths).head(1).to_dicts()
+    found = f"the longest, {longest[0]['series_id']!r}, has {longest[0]['rows']}" if longest else "none is quoted"
+    raise TidecastError(
+        f"A series must have lookback = {settings.lookback} rows and be quoted at {as_of} to be forecast, and one that "
+        f"moves lookback + horizon = {settings.lookback + settings.horizon} rows to learn the spread from; {found}. "
+        "Give a longer history, a smaller --horizon, or set lookback lower (TIDECAST_LOOKBACK)."
+    )
+
+
+def _counted(panel: pl.DataFrame, positive: bool) -> pl.DataFrame:
+    """Per row: the part of its series between long pauses, its number in it from 1 on, and how many rows that has."""
+    parts = with_volatility(panel, positive=positive).with_columns(part=breaks().over("series_id", order_by="time"))
+    return parts.with_columns(
+        row=pl.int_range(1, pl.len() + 1).over("series_id", "part"), rows=pl.len().over("series_id", "part")
+    )
+
+
+def _longest(rows: pl.DataFrame) -> pl.DataFrame:
+    """Series and the rows of their longest part, the longest first."""
+    return rows.group_by("series_id").agg(pl.col("rows").max()).sort("rows", "series_id", descending=[True, False])

@@ -1,15 +1,15 @@
 """Every setting of a panel, typed and frozen, and where its value came from.
 
 Order: flag > environment (``TIDECAST_HORIZON``, ``TIDECAST_GATE_LEVEL``) > ``[tool.tidecast]`` of pyproject.toml >
-what the panel remembers > default. What a panel remembers says what it *is*: a run that contradicts it stops.
+what the panel remembers > default. What a panel remembers says what it *is*: once something is published, a run that
+contradicts it stops.
 """
 
 import dataclasses
 import hashlib
-import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -20,17 +20,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from features.calendar import get_calendar
 from flows.errors import SettingsError
 from flows.home import Home
+from flows.memory import differences, remembered
 from flows.secrets import refuse_password
+from flows.warehouse import Warehouse
 from forecasting.decide import GatePolicy
 from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
 
 BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
 """The bundled sources, and the calendar of each."""
-
-REMEMBERED = (
-    "source", "series_id", "time", "target", "layout", "calendar", "positive", "horizon", "quantiles",
-)  # fmt: skip
-"""What a panel is; one state folder holds one panel."""
 
 PREFIX = "TIDECAST_"
 OTHER_VARIABLES = ("TIDECAST_HOME",)
@@ -187,31 +184,20 @@ def load_settings(
     ------
     SettingsError
         A name is unknown (the near match is named), a value impossible, a password in an address, or what is given
-        contradicts what the panel remembers.
+        contradicts what the panel remembers, and something is published.
     """
     given = [*_from_flags(flags), *_from_environment(environ), *_from_pyproject(cwd / "pyproject.toml")]
-    remembered = _remembered(home)
-    chosen: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for name, raw, origin in [*given, *((name, value, "remembered") for name, value in remembered.items())]:
-        if name not in chosen:
-            chosen[name], origins[name] = _absolute(name, raw, origin, cwd), origin
-    settings = _build(chosen, origins)
-    _refuse_contradictions(settings, remembered, origins, home)
+    memory = remembered(home)
+    settings, origins = _decided(given, memory, cwd)
+    anew = differences(memory, settings)
+    if anew:
+        _refuse_if_published(settings, anew, origins, home)
+        # what was seen in the columns is seen anew, and another source is another panel
+        memory = {} if "source" in anew else {name: value for name, value in memory.items() if name != "layout"}
+        settings, origins = _decided(given, memory, cwd)
     for name in _known():
         origins.setdefault(name, "default")
     return settings, {name: origins[name] for name in _known()}
-
-
-def remember(home: Home, settings: Settings) -> None:
-    """Keep what the panel is in the state folder, so that the second day is plain ``tidecast run``."""
-    kept = settings.model_dump(mode="json", include=set(REMEMBERED))
-    text = json.dumps({name: kept[name] for name in REMEMBERED}, indent=2, ensure_ascii=False) + "\n"
-    if home.panel_file.exists() and home.panel_file.read_text(encoding="utf-8") == text:
-        return
-    draft = home.make().panel_file.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(home.panel_file)  # whole or not at all
 
 
 def _known() -> list[str]:
@@ -259,18 +245,6 @@ def _from_pyproject(path: Path) -> list[Given]:
     return [(name, value, "pyproject.toml") for name, value in flat.items()]
 
 
-def _remembered(home: Home) -> dict[str, Any]:
-    if not home.panel_file.exists():
-        return {}
-    try:
-        kept = json.loads(home.panel_file.read_text(encoding="utf-8"))
-        return {name: kept[name] for name in REMEMBERED if kept.get(name) is not None}
-    except (ValueError, OSError, AttributeError) as error:
-        raise SettingsError(
-            f"{home.panel_file} must be as tidecast wrote it, but cannot be read: {error}. Use another --home."
-        ) from None
-
-
 def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     """An address without a password; a path as seen from the folder the command was called in."""
     if name not in ("source", "warehouse") or not isinstance(value, str | os.PathLike):
@@ -280,6 +254,16 @@ def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     if (name == "source" and text in BUNDLED) or "://" in text or text.startswith("${") or not text:
         return text
     return os.path.normpath(cwd.absolute() / Path(text).expanduser())
+
+
+def _decided(given: Sequence[Given], memory: Mapping[str, Any], cwd: Path) -> tuple[Settings, dict[str, str]]:
+    """The settings, and where those come from that are no defaults."""
+    chosen: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, raw, origin in [*given, *((name, value, "remembered") for name, value in memory.items())]:
+        if name not in chosen:
+            chosen[name], origins[name] = _absolute(name, raw, origin, cwd), origin
+    return _build(chosen, origins), origins
 
 
 def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
@@ -307,17 +291,13 @@ def _number(name: str, value: Any) -> Any:
         raise ValueError(f"{name} must be a number, got {value!r}.") from None
 
 
-def _refuse_contradictions(
-    settings: Settings, remembered: Mapping[str, Any], origins: Mapping[str, str], home: Home
+def _refuse_if_published(
+    settings: Settings, anew: Mapping[str, tuple[Any, Any]], origins: Mapping[str, str], home: Home
 ) -> None:
-    now = settings.model_dump(mode="json", include=set(REMEMBERED))
-    differing = [
-        f"{name} is {now[name]!r} ({origins[name]}), was {value!r}"
-        for name, value in remembered.items()
-        if now[name] != value
-    ]
-    if differing:
-        raise SettingsError(
-            f"{home.path} holds another panel: {'; '.join(differing)}. Leave it out to go on with the panel as it is, "
-            f"or choose another folder with --home (the same panel, moved: change it in {home.panel_file})."
-        )
+    if not Warehouse(settings.warehouse or home.warehouse_uri).has_published():
+        return
+    differing = "; ".join(f"{name} is {now!r} ({origins[name]}), was {was!r}" for name, (now, was) in anew.items())
+    raise SettingsError(
+        f"{home.path} holds another panel: {differing}. Leave it out to go on with the panel as it is, "
+        f"or choose another folder with --home (the same panel, moved: change it in {home.panel_file})."
+    )

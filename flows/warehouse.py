@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +102,10 @@ class Warehouse:
         """The version each existing table is at now."""
         return {name: table.version() for name in TABLES if (table := self._table(name)) is not None}
 
+    def has_published(self) -> bool:
+        """Whether a forecast was ever published here: from then on a panel stays what it is."""
+        return not (self.forecasts().is_empty() and self.runs().is_empty())
+
     # writing
 
     def store_prices(self, rows: pl.DataFrame) -> int:
@@ -117,6 +122,11 @@ class Warehouse:
         """
         rows = shape("prices", rows, PRICE_KEY, optional=VALUES[1:])
         return self._merge("prices", rows, PRICE_KEY, replace=VALUES)
+
+    def clear_prices(self) -> None:
+        """Take out all prices and what is in quarantine, a commit each; earlier versions of the tables keep them."""
+        for name in ("quarantine", "prices"):
+            self._commit(name, partial(self._delete, name))
 
     def store_quarantine(self, rows: pl.DataFrame) -> int:
         """Store rows that broke a rule, in one commit; returns how many were not there yet.
@@ -237,9 +247,9 @@ class Warehouse:
     def _overwrite(self, name: str, rows: pl.DataFrame, as_of: date) -> None:
         write_deltalake(self._made(name, rows), rows, mode="overwrite", predicate=_only(as_of))
 
-    def _delete(self, name: str, as_of: date) -> None:
+    def _delete(self, name: str, as_of: date | None = None) -> None:
         if (table := self._table(name)) is not None:
-            table.delete(_only(as_of))
+            table.delete(None if as_of is None else _only(as_of))
 
     def _of(self, name: str, as_of: date | None) -> pl.DataFrame:
         rows = self._scan(name)

@@ -2,10 +2,13 @@
 
 from datetime import date
 
+import polars as pl
 import pytest
 
-from flows.errors import WarehouseError
-from flows.intake import take_in_prices
+from flows import steps
+from flows.errors import SettingsError, TidecastError, WarehouseError
+from flows.intake import check_panel, take_in_prices
+from flows.memory import remembered
 from flows.warehouse import Warehouse
 
 TODAY = date(2030, 1, 1)
@@ -20,3 +23,57 @@ def test_a_source_whose_prices_are_stored_is_remembered_whatever_fails_then(sand
         take_in_prices(sandbox.place, None, TODAY)
     assert sandbox.place.warehouse.prices().height == 3 * 130
     assert str(sandbox.source) in sandbox.place.home.panel_file.read_text()
+
+
+def test_until_something_is_published_another_source_begins_afresh_and_is_never_mixed_in(sandbox):
+    take_in_prices(sandbox.place, None, TODAY)
+    other = sandbox.folder / "other.csv"
+    sandbox.rows.filter(pl.col("series_id") == "A").with_columns(series_id=pl.lit("Z")).write_csv(other)
+    sandbox.settings["source"] = str(other)
+    take_in_prices(sandbox.place, None, TODAY)
+    assert sandbox.place.warehouse.prices()["series_id"].unique().to_list() == ["Z"]
+    assert remembered(sandbox.place.home)["source"] == str(other)
+
+
+def test_another_horizon_leaves_the_stored_prices_as_they_are(sandbox):
+    take_in_prices(sandbox.place, None, TODAY)
+    sandbox.settings["horizon"] = 2
+    _, found = take_in_prices(sandbox.place, None, TODAY)
+    assert (found.stored, found.unchanged) == (0, 3 * 130)
+
+
+def test_once_something_is_published_another_source_is_refused(sandbox):
+    place, found = take_in_prices(sandbox.place, None, TODAY)
+    place.warehouse.put_run({"as_of": found.as_of, "status": "published"})
+    sandbox.settings["source"] = "ecb"
+    with pytest.raises(SettingsError, match="holds another panel: source is 'ecb'"):
+        _ = sandbox.place
+
+
+@pytest.mark.parametrize(
+    ("lookback", "horizon", "longest"),
+    [(131, 1, "'A', has 130"), (126, 5, "'A', has 130"), (130, 1, "'A', has 130")],
+)
+def test_a_panel_too_short_to_learn_from_is_refused_with_what_is_needed(sandbox, lookback, horizon, longest):
+    sandbox.settings |= {"lookback": lookback, "horizon": horizon}
+    place, found = take_in_prices(sandbox.place, None, TODAY)
+    need = rf"must have lookback = {lookback} rows .* lookback \+ horizon = {lookback + horizon} rows .*{longest}"
+    with pytest.raises(TidecastError, match=need):
+        check_panel(place, found.as_of)
+
+
+def test_a_panel_just_long_enough_is_let_through_and_can_be_forecast(sandbox):
+    sandbox.settings |= {"lookback": 126, "horizon": 4}
+    place, found = take_in_prices(sandbox.place, None, TODAY)
+    check_panel(place, found.as_of)
+    model = steps.random_walk_of(place, found.as_of, "").model
+    assert model.predict(place.warehouse.prices(found.as_of)).height == 3 * 4
+
+
+def test_a_panel_that_never_moves_has_no_spread_to_learn_and_is_let_through(sandbox):
+    sandbox.rows = sandbox.rows.with_columns(close=pl.lit(15.6466))
+    sandbox.write()
+    sandbox.settings |= {"lookback": 130, "horizon": 5}
+    place, found = take_in_prices(sandbox.place, None, TODAY)
+    check_panel(place, found.as_of)
+    assert steps.random_walk_of(place, found.as_of, "").model.predict().height == 3 * 5

@@ -1,13 +1,16 @@
 """Each setting has one value, and it is known where from; what a panel is, is remembered."""
 
 import json
+from datetime import date
 
 import pytest
 
 from flows.errors import SettingsError
 from flows.home import find_home
+from flows.memory import remember
 from flows.secrets import expand
-from flows.settings import Settings, load_settings, remember
+from flows.settings import Settings, load_settings
+from flows.warehouse import Warehouse
 
 
 @pytest.fixture
@@ -24,6 +27,10 @@ def load(tmp_path):
 
 def pyproject(load, text):
     (load.cwd / "pyproject.toml").write_text(text)
+
+
+def publish(load):
+    Warehouse(load.home.warehouse_uri).put_run({"as_of": date(2024, 1, 2), "status": "published"})
 
 
 def test_without_anything_given_the_bundled_rates_and_all_from_default(load):
@@ -119,6 +126,7 @@ def test_saying_again_what_is_remembered_is_no_contradiction(load):
 @pytest.mark.parametrize("where", ["flag", "environment", "pyproject"])
 def test_a_run_that_contradicts_what_is_remembered_says_what_differs(load, where):
     remember(load.home, load({"source": "p.csv", "horizon": 5})[0])
+    publish(load)
     flags, environ = {}, {}
     if where == "flag":
         flags = {"horizon": 7}
@@ -128,6 +136,21 @@ def test_a_run_that_contradicts_what_is_remembered_says_what_differs(load, where
         pyproject(load, "[tool.tidecast]\nhorizon = 7\n")
     with pytest.raises(SettingsError, match=r"holds another panel: horizon is 7 \(.*\), was 5\. .*--home"):
         load(flags, environ)
+
+
+def test_until_something_is_published_what_is_remembered_may_be_given_anew(load):
+    first = {"source": "p.csv", "series_id": "Name", "calendar": "XNYS", "layout": "wide"}
+    remember(load.home, load(first)[0])
+    settings, origins = load({"horizon": 2, "target": "Open"})
+    assert (settings.horizon, settings.target, settings.calendar) == (2, "Open", "XNYS")
+    assert (settings.layout, origins["layout"]) == ("auto", "default"), "the columns are looked at anew"
+
+
+def test_another_source_given_before_anything_is_published_is_another_panel(load):
+    remember(load.home, load({"source": "p.csv", "series_id": "Name", "calendar": "XNYS", "horizon": 3})[0])
+    settings, origins = load({"source": "ecb"})
+    assert settings == Settings()
+    assert origins["calendar"] == "default"
 
 
 def test_what_is_not_part_of_a_panel_may_change_from_day_to_day(load):
