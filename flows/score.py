@@ -21,7 +21,9 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     Losses are those of `forecasting.evaluate`, in units of price × volatility at the origin, so that daily scores and
     backtests agree. The random walk stands beside each forecast as it would have been issued in its place: fitted on
     what was known at the model's `trained_through`, forecasting from what was known at the forecast's `as_of`. Where it
-    was published itself, both losses are the same. A series that is pegged at the origin has no score.
+    was published itself, both losses are the same. A series that is pegged at the origin has no score. Scale and peg,
+    too, are what was known at the forecast's `as_of`; only the truth is what is known now, so that all steps of a
+    forecast are measured alike, whenever they are.
 
     Parameters
     ----------
@@ -41,15 +43,41 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
     revisions = warehouse.revisions()
     prices = as_known(revisions, as_of).join(pending, on="series_id", how="semi")
-    truths = prices.select("series_id", "time", truth="close")
-    pending = pending.join(truths, on=["series_id", "time"]).join(_pegged(prices, settings), on=ROW[:2], how="anti")
-    if pending.is_empty():
+    pending = pending.join(prices.select("series_id", "time", truth="close"), on=["series_id", "time"])
+    parts = _measurable(pending, revisions, prices, settings)
+    if all(rows.is_empty() for rows, _ in parts):
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    walks = _random_walks(pending, revisions, settings)
+    walks = _random_walks(pl.concat(rows for rows, _ in parts), revisions, settings)
     # a series without a row for a session has the same origin on the next: such forecasts are measured in turn
     turn = pl.int_range(pl.len()).over(ROW).alias("turn")
-    turns = pending.with_columns(turn).partition_by("turn", maintain_order=True)
-    return pl.concat(_losses(rows, walks, prices, settings) for rows in turns).sort(FORECAST_KEY)
+    turns = ((rows, panel) for part, panel in parts for rows in part.with_columns(turn).partition_by("turn"))
+    return pl.concat(_losses(rows, walks, panel, settings) for rows, panel in turns).sort(FORECAST_KEY)
+
+
+def _measurable(
+    pending: pl.DataFrame, revisions: pl.DataFrame, prices: pl.DataFrame, settings: Settings
+) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
+    """The forecasts that are not pegged at their origin, each with the prices to measure it by.
+
+    These are `prices`, as known now; where a row up to the origin was corrected or added since the forecast's `as_of`,
+    they are what was known then up to the origin, and what is known now after it.
+    """
+    since = (
+        revisions.filter(pl.col("known_at") > pl.col("time"))
+        .select("series_id", "known_at", revised="time")
+        .join(pending.select("as_of", "series_id", "origin").unique(), on="series_id")
+        .filter(pl.col("revised") <= pl.col("origin"), pl.col("known_at") > pl.col("as_of"))
+    )
+    key = ["as_of", "series_id"]
+    parts = [(pending.join(since, on=key, how="anti"), prices)]
+    for rows in pending.join(since, on=key, how="semi").partition_by("as_of"):
+        origins = rows.select("series_id", "origin").unique()
+        then = as_known(revisions, rows["as_of"][0]).join(origins, on="series_id")
+        now = prices.join(origins, on="series_id")
+        past, future = then.filter(pl.col("time") <= pl.col("origin")), now.filter(pl.col("time") > pl.col("origin"))
+        columns = ["series_id", "time", "close"]
+        parts.append((rows, pl.concat([past.select(columns), future.select(columns)]).sort("series_id", "time")))
+    return [(rows.join(_pegged(panel, settings), on=ROW[:2], how="anti"), panel) for rows, panel in parts]
 
 
 def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:

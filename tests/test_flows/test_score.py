@@ -109,6 +109,24 @@ def test_a_correction_of_the_truth_before_scoring_counts(desk, random_walks):
     assert rows["truth"].to_list() == [7, 7, 7]
 
 
+@pytest.mark.parametrize("price", [30.0, None])
+def test_a_correction_between_two_scorings_leaves_the_scale_of_a_forecast_alone(desk, random_walks, price):
+    """Once, later steps were measured by the corrected price, or not at all when it made the series look pegged."""
+    day = desk.days
+    desk.publish(day[100], day[90])
+    at_once = score(desk.warehouse, day[110], SETTINGS)
+    desk.score(day[101])
+    panel = random_walks(n_series=3, n_rows=200)
+    if price:
+        desk.store(panel.filter(pl.col("time") == day[100]).with_columns(close=price), as_of=day[102])
+    else:
+        desk.store(panel.filter(pl.col("time") <= day[100]).with_columns(close=9.0), as_of=day[102])
+    desk.score(day[110])
+    scores = desk.warehouse.scores().drop("year")
+    assert scores.height == 9
+    assert_frame_equal(scores, at_once, rel_tol=1e-12)
+
+
 def test_a_pegged_series_has_no_score_and_the_others_have(random_walks, tmp_path):
     panel = random_walks(n_series=3, n_rows=200).with_columns(
         close=pl.when(pl.col("series_id") == "B").then(7.4604).otherwise("close")
