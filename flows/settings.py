@@ -7,10 +7,9 @@ contradicts it stops.
 
 import dataclasses
 import hashlib
+import math
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from features.calendar import get_calendar
 from flows.errors import SettingsError
+from flows.given import Given, everything_given
 from flows.home import Home
 from flows.memory import differences, remembered
 from flows.secrets import refuse_password
@@ -29,11 +29,18 @@ from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
 BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
 """The bundled sources, and the calendar of each."""
 
-PREFIX = "TIDECAST_"
-OTHER_VARIABLES = ("TIDECAST_HOME",)
-"""Environment variables that are read elsewhere."""
+ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json"}
+"""Where a value came from, where the name alone does not say it."""
 
-Given = tuple[str, Any, str]  # name, value, where it was given
+KINDS = {
+    **dict.fromkeys(("horizon", "lookback", "retrain_every", "n_jobs", "max_epochs"), "a whole number"),
+    **dict.fromkeys(("source", "series_id", "time", "target", "calendar", "warehouse", "cron", "time_zone"), "text"),
+    "layout": "auto, long or wide",
+    "positive": "true or false",
+    "quantiles": "a list of numbers between 0 and 1",
+    "models": "a list of RNN, LSTM, GRU",
+}
+"""What the value of each setting is, in words."""
 
 
 class Settings(BaseModel):
@@ -186,7 +193,7 @@ def load_settings(
         A name is unknown (the near match is named), a value impossible, a password in an address, or what is given
         contradicts what the panel remembers, and something is published.
     """
-    given = [*_from_flags(flags), *_from_environment(environ), *_from_pyproject(cwd / "pyproject.toml")]
+    given = everything_given(_known(), flags, environ, cwd / "pyproject.toml")
     memory = remembered(home)
     settings, origins = _decided(given, memory, cwd)
     anew = differences(memory, settings)
@@ -203,46 +210,6 @@ def load_settings(
 def _known() -> list[str]:
     gate = [f"gate.{field.name}" for field in dataclasses.fields(GatePolicy)]
     return [name for name in Settings.model_fields if name != "gate"] + gate
-
-
-def _check_name(name: str, shown: str, where: str) -> None:
-    if name in _known():
-        return
-    near = get_close_matches(name, _known(), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(_known())}."
-    raise SettingsError(f"{shown} in {where} is not a setting.{hint}")
-
-
-def _from_flags(flags: Mapping[str, Any]) -> list[Given]:
-    for name in flags:
-        _check_name(name, repr(name), "the flags")
-    return [(name, value, "flag") for name, value in flags.items() if value is not None]
-
-
-def _from_environment(environ: Mapping[str, str]) -> list[Given]:
-    given = []
-    for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
-            continue
-        name = variable.removeprefix(PREFIX).lower()
-        name = name.replace("gate_", "gate.", 1) if name.startswith("gate_") else name
-        _check_name(name, variable, "the environment")
-        given.append((name, value, variable))
-    return given
-
-
-def _from_pyproject(path: Path) -> list[Given]:
-    if not path.is_file():
-        return []
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("tidecast", {})
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"{path} must be readable TOML: {error}") from None
-    gate = table.pop("gate", {})
-    flat = {**table, **{f"gate.{name}": value for name, value in gate.items()}}
-    for name in flat:
-        _check_name(name, repr(name), f"[tool.tidecast] of {path}")
-    return [(name, value, "pyproject.toml") for name, value in flat.items()]
 
 
 def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
@@ -270,25 +237,32 @@ def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     plain = {name: value for name, value in chosen.items() if not name.startswith("gate.")}
     gate = {name.removeprefix("gate."): value for name, value in chosen.items() if name.startswith("gate.")}
     try:
-        policy = dataclasses.replace(GatePolicy(), **{name: _number(name, value) for name, value in gate.items()})
+        policy = dataclasses.replace(
+            GatePolicy(), **{name: _number(name, value, origins[f"gate.{name}"]) for name, value in gate.items()}
+        )
     except (TypeError, ValueError) as error:
         raise SettingsError(f"gate: {error}") from None
     try:
         return Settings(**plain, gate=policy)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise SettingsError(f"{name} ({origins[name]}): {first['msg']}, got {plain[name]!r}.") from None
+        name = str(error.errors()[0]["loc"][0])
+        raise SettingsError(_must_be(name, KINDS[name], plain[name], origins[name])) from None
 
 
-def _number(name: str, value: Any) -> Any:
+def _number(name: str, value: Any, origin: str) -> Any:
     kind: type = type(getattr(GatePolicy(), name))
-    if kind is int and isinstance(value, float):
-        raise ValueError(f"{name} must be a whole number, got {value}.")
     try:
-        return kind(value)
+        number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, got {value!r}.") from None
+        number = math.nan
+    if not math.isfinite(number) or (kind is int and not number.is_integer()) or isinstance(value, bool):
+        what = "a whole number" if kind is int else "a number"
+        raise SettingsError(_must_be(f"gate.{name}", what, value, origin))
+    return kind(number)
+
+
+def _must_be(name: str, what: str, value: Any, origin: str) -> str:
+    return f"{name} must be {what}, got {value!r} (from {ORIGIN_WORDS.get(origin, origin)})."
 
 
 def _refuse_if_published(

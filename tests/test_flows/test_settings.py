@@ -9,7 +9,7 @@ from flows.errors import SettingsError
 from flows.home import find_home
 from flows.memory import remember
 from flows.secrets import expand
-from flows.settings import Settings, load_settings
+from flows.settings import KINDS, Settings, load_settings
 from flows.warehouse import Warehouse
 
 
@@ -73,18 +73,27 @@ def test_text_from_the_environment_becomes_what_the_setting_is(load):
         (
             {},
             {"TIDECAST_LOOKBAK": "3"},
-            "TIDECAST_LOOKBAK in the environment is not a setting. Did you mean 'lookback'",
+            r"TIDECAST_LOOKBAK in the environment is not a setting. Did you mean TIDECAST_LOOKBACK\?",
         ),
-        ({}, {"TIDECAST_GATE_LEVL": "3"}, "Did you mean 'gate.level'"),
+        ({}, {"TIDECAST_GATE_LEVL": "3"}, r"TIDECAST_GATE_LEVL .* Did you mean TIDECAST_GATE_LEVEL\?"),
         ({"horizon": 0}, {}, "horizon must be at least 1, got 0"),
-        ({"horizon": "soon"}, {}, r"horizon \(flag\): .*integer.*, got 'soon'"),
+        ({"horizon": "soon"}, {}, r"^horizon must be a whole number, got 'soon' \(from the command line\)\.$"),
+        ({}, {"TIDECAST_HORIZON": "abc"}, r"^horizon must be a whole number, got 'abc' \(from TIDECAST_HORIZON\)\.$"),
+        ({}, {"TIDECAST_HORIZON": "2.5"}, "^horizon must be a whole number, got '2.5'"),
+        ({}, {"TIDECAST_POSITIVE": "maybe"}, "^positive must be true or false, got 'maybe'"),
+        ({}, {"TIDECAST_LAYOUT": "tall"}, "^layout must be auto, long or wide, got 'tall'"),
+        ({}, {"TIDECAST_QUANTILES": "0.1,high"}, "^quantiles must be a list of numbers between 0 and 1, got"),
+        ({}, {"TIDECAST_GATE_LEVEL": "low"}, r"^gate.level must be a number, got 'low' \(from TIDECAST_GATE_LEVEL\)"),
+        ({}, {"TIDECAST_GATE_LEVEL": "nan"}, "^gate.level must be a number, got 'nan'"),
+        ({"source": 3}, {}, "^source must be text, got 3"),
         ({"quantiles": (0.1, 1.2)}, {}, "quantiles must lie between 0 and 1"),
         ({"models": "GRU,CNN"}, {}, "models must be one or more of RNN, LSTM, GRU, got GRU, CNN"),
         ({"calendar": "XNYSE"}, {}, "calendar must be .*Did you mean .XNYS"),
         ({"cron": "daily"}, {}, "cron must have five fields"),
         ({"time_zone": "Europe/Berlln"}, {}, "time_zone must be a known zone"),
         ({"gate.level": 3}, {}, "gate: level must be"),
-        ({"gate.every": 2.5}, {}, "gate: every must be a whole number"),
+        ({"gate.every": 2.5}, {}, "^gate.every must be a whole number, got 2.5"),
+        ({}, {"TIDECAST_GATE_EVERY": "soon"}, "^gate.every must be a whole number, got 'soon'"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_error(load, flags, environ, message):
@@ -99,6 +108,22 @@ def test_a_misspelt_or_unreadable_pyproject_is_one_clear_error(load):
     pyproject(load, "[tool.tidecast\n")
     with pytest.raises(SettingsError, match="must be readable TOML"):
         load()
+
+
+def test_a_value_where_pyproject_must_have_a_table_is_one_clear_error(load):
+    for text, name in [
+        ("tool = 3", "tool"),
+        ("[tool]\ntidecast = 3\n", "tidecast"),
+        ("[tool.tidecast]\ngate = 3\n", "gate"),
+        ("[[tool.tidecast]]\nhorizon = 3\n", "tidecast"),
+    ]:
+        pyproject(load, text)
+        with pytest.raises(SettingsError, match=f"^{name} in .*pyproject.toml must be a table"):
+            load()
+
+
+def test_every_setting_has_words_for_what_it_must_be():
+    assert set(KINDS) == set(Settings.model_fields) - {"gate"}
 
 
 def test_a_relative_path_starts_where_the_command_was_called(load):
