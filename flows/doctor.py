@@ -54,8 +54,10 @@ def examine(out: Console, home: Home) -> list[str]:
                 out.print()
                 _tables(out, Place(home, settings), problems)
     if not home.created:
-        out.print()
-        facts(out, [("Lock", _lock(home))])
+        with _noting(problems):
+            lock = _lock(home)
+            out.print()
+            facts(out, [("Lock", lock)])
     out.print()
     for problem in problems or ["No problem found."]:
         out.print(problem)

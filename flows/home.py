@@ -68,9 +68,7 @@ class Home:
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
-            raise SettingsError(
-                f"The state folder {self.path} must be writable: {error.strerror}. Choose another with --home."
-            ) from error
+            raise _not_writable(self, error) from error
         return self
 
 
@@ -121,21 +119,33 @@ def hold(home: Home, what: str) -> Iterator[None]:
     ------
     Busy
         Another run holds the folder; the message names its process, what it does and since when.
+    SettingsError
+        The folder may not be written to.
     """
     home.make()
     note = home.path / "lock.json"
     lock = FileLock(home.lock_file, timeout=0)
+    since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
     try:
         lock.acquire()
+        note.write_text(json.dumps(holder))
     except Timeout:
         raise Busy(_who_holds(home, note)) from None
+    except OSError as error:
+        lock.release()
+        raise _not_writable(home, error) from error
     try:
-        since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-        note.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}))
         yield
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+def _not_writable(home: Home, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"The state folder {home.path} must be writable: {error.strerror}. Choose another with --home."
+    )
 
 
 def _who_holds(home: Home, note: Path) -> str:

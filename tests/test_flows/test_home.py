@@ -1,14 +1,18 @@
 """The state folder is found as git finds its own, and one run at a time holds it."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from flows.doctor import examine
 from flows.errors import Busy, SettingsError
 from flows.home import find_home, hold
 
@@ -57,6 +61,30 @@ def test_the_second_run_is_told_who_holds_the_folder_and_the_third_gets_in(tmp_p
             pass  # the refused one has left the holder's note alone
     with hold(home, "the third"):
         assert json.loads((home.path / "lock.json").read_text())["what"] == "the third"
+
+
+@pytest.fixture
+def unwritable(tmp_path, monkeypatch):
+    """A state folder that is there and may not be written to; the tests may run as root, who may."""
+    home = find_home(None, {}, tmp_path).make()
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(home.lock_file))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    return find_home(None, {}, tmp_path)
+
+
+def test_a_folder_that_is_there_but_may_not_be_written_to_is_one_clear_error(unwritable):
+    message = r"The state folder .* must be writable: Permission denied\. Choose another with --home\."
+    with pytest.raises(SettingsError, match=message), hold(unwritable, "tidecast run"):
+        pass
+
+
+def test_doctor_lists_a_folder_that_may_not_be_written_to_as_a_problem(unwritable, monkeypatch):
+    monkeypatch.chdir(unwritable.path.parent)
+    problems = examine(Console(file=StringIO()), unwritable)
+    assert [problem for problem in problems if "must be writable" in problem]
 
 
 def test_an_error_inside_lets_go_of_the_folder(tmp_path):
