@@ -32,9 +32,9 @@ class Ingested:
     as_of : date
         The session the run stands on.
     rows_in : int
-        Rows of the source up to `as_of`, and those whose time cannot be read.
+        Rows of the source up to `as_of`, those dated after today, and those whose time cannot be read.
     stored, corrected, unchanged : int
-        Good rows that were new, known with other values, and known already.
+        Good rows that were new, known with other values, and known already, to this call.
     quarantined : dict of str to int
         Rows per broken rule, whether they are new in the quarantine or were met before.
     newest_in_source : date
@@ -45,7 +45,8 @@ class Ingested:
         With what was left open decided (calendar, layout): to be remembered.
     run_counts : dict of str to int
         rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined for the table of runs: what the run of
-        this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one.
+        this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one. A
+        row of that table which is there already is brought up to date.
     messages : tuple of str
         What a person should be told.
     """
@@ -103,7 +104,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     newest_in_source = _day(usable.max())
     as_of, resolved = resolve_as_of(as_of, calendar, _day(sessions.min()), newest_in_source, _day(sessions.max()))
 
-    rows = rows.filter((pl.col("time") <= as_of) | pl.col("time").is_null())
+    later_on = (pl.col("time") > as_of) & pl.col("rule").ne_missing("in_the_future")
+    rows = rows.filter(~later_on.fill_null(False))
     bad = rows.filter(pl.col("rule").is_not_null())
     good = _compare(rows.filter(pl.col("rule").is_null()), known)
     newest_seen = max(as_of, seen or as_of)
@@ -114,6 +116,12 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     quarantine = _quarantine(bad, fetched, as_of)
     warehouse.store_prices(changes)
     warehouse.store_quarantine(quarantine)
+    run_counts = {
+        "rows_in": rows.height,
+        **_counts_of_run(good, warehouse.revisions() if changes.height else known, as_of),
+        "rows_quarantined": bad.height,
+    }
+    _keep_up(warehouse, as_of, run_counts)
 
     counts = dict(good["status"].value_counts().iter_rows())
     return Ingested(
@@ -124,11 +132,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         newest_in_source=newest_in_source,
         newest=max(newest_in_source, newest_seen),
         settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
-        run_counts={
-            "rows_in": rows.height,
-            **_counts_of_run(good, warehouse.revisions() if changes.height else known, as_of),
-            "rows_quarantined": bad.height,
-        },
+        run_counts=run_counts,
         messages=(*told, *chosen, *resolved),
     )
 
@@ -208,13 +212,25 @@ def _compare(good: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
 
 
 def _counts_of_run(good: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> dict[str, int]:
-    """What all runs of this `as_of` did with the good rows, from the table alone: repeating a run changes no count."""
+    """What all runs of this `as_of` did with the good rows, from the table alone: repeating a run changes no count.
+
+    A row is corrected when one of its later revisions is ours, else stored when its first is. A correction that took
+    the place of today's row within the same session left no revision, and counts as the row it is.
+    """
     key = ["series_id", "time"]
     ours = pl.col("as_of") == as_of
-    by_run = revisions.join(good, on=key, how="semi").sort(*key, "known_at").group_by(key)
-    rows = by_run.agg(new=ours.all(), corrected=ours.last() & ~ours.all())
-    stored, corrected = int(rows["new"].sum()), int(rows["corrected"].sum())
+    by_row = revisions.join(good, on=key, how="semi").sort(*key, "known_at").group_by(key)
+    rows = by_row.agg(first=ours.first(), corrected=ours.slice(1).any())
+    corrected = int(rows["corrected"].sum())
+    stored = int((rows["first"] & ~rows["corrected"]).sum())
     return {"rows_stored": stored, "rows_corrected": corrected, "rows_unchanged": good.height - stored - corrected}
+
+
+def _keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, int]) -> None:
+    """Let the session's row of `runs`, if there is one, tell what was stored since it was written."""
+    for row in warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts():
+        if any(row[name] != counts[name] for name in ("rows_stored", "rows_corrected")):
+            warehouse.put_run(row | counts)
 
 
 def _quarantine(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.DataFrame:

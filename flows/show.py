@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from flows.errors import TidecastError
@@ -15,7 +16,7 @@ from flows.place import Day, Place
 from flows.report import track_record
 from flows.settings import Settings
 from flows.tables import quantile_columns
-from flows.terminal import facts, table
+from flows.terminal import GAP, facts, table
 
 FEW = 8
 """Series shown at the end of a run."""
@@ -27,7 +28,7 @@ def summary(out: Console, day: Day) -> None:
     issued = place.warehouse.forecasts(day.as_of)
     steps = issued["step"].n_unique()
     late = "" if issued["live"].all() else " (issued late: not part of the live record)"
-    pairs = [("Session", f"{day.as_of}{late}"), ("Prices", prices_words(day.ingested if day.settled else None, row))]
+    pairs = [("Session", f"{day.as_of}{late}"), ("Prices", prices_words(day.ingested))]
     if day.ingested.corrected:
         pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
     verdict = "" if day.champion is None else verdict_words(day.champion.decision)
@@ -46,7 +47,7 @@ def summary(out: Console, day: Day) -> None:
     if day.settled:
         out.print(f"Nothing to do: {day.as_of} is done.")
     else:
-        out.print(forecast_table(issued, FEW))
+        out.print(forecast_table(issued, out.width, FEW))
     out.print()
     facts(out, pairs)
 
@@ -74,7 +75,7 @@ def show(out: Console, home: Home, settings: Settings, as_of: date | None, serie
         raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {known}.")
     if series:
         forecasts = forecasts.filter(pl.col("series_id").is_in(series))
-    out.print(forecast_table(forecasts))
+    out.print(forecast_table(forecasts, out.width))
     out.print()
     facts(out, [
         ("Session", str(row["as_of"])),
@@ -84,39 +85,64 @@ def show(out: Console, home: Home, settings: Settings, as_of: date | None, serie
     ])  # fmt: skip
 
 
-def forecast_table(forecasts: pl.DataFrame, few: int | None = None) -> Any:
-    """Median per session, and the widest interval at the last step; a row per series."""
+def forecast_table(forecasts: pl.DataFrame, width: int, few: int | None = None) -> Any:
+    """Median per session, and the widest interval at the last step; a row per series, a line per row.
+
+    Where `width` letters are not enough for all steps, the first ones and the last are shown.
+    """
     sessions = forecasts["time"].unique().sort()
     levels = quantile_columns(forecasts)
-    last = forecasts.filter(pl.col("step") == forecasts["step"].max())
-    wide = forecasts.pivot(on="step", index="series_id", values="forecast")
-    names = wide["series_id"].to_list()
-    shown = names[:few]
-    rows: list[list[Any]] = []
-    for name in shown:
-        medians = list(wide.row(by_predicate=pl.col("series_id") == name))[1:]
-        end = last.filter(pl.col("series_id") == name)
-        spread = [f"{end[levels[0]].item():.5g} … {end[levels[-1]].item():.5g}"] if levels and end.height else []
-        rows.append([name, *(f"{value:.5g}" if value is not None else "" for value in medians), *spread])
-    share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]:%d %b}" if levels else ""
-    more = f" (first {len(shown)} of {len(names)} series)" if len(shown) < len(names) else ""
-    heads = (
-        [f"{day:%d %b}" for day in sessions]
-        if len(sessions) == wide.width - 1
-        else [f"step {n}" for n in wide.columns[1:]]
+    medians = forecasts.pivot(on="step", index="series_id", values="forecast")
+    steps = medians.columns[1:]
+    heads = [f"{day:%d %b}" for day in sessions] if len(sessions) == len(steps) else [f"step {n}" for n in steps]
+    shown = medians.head(few or len(medians))
+    series = ["series", *(_clipped(name, max(12, width // 4)) for name in shown["series_id"])]
+    columns = [[head, *map(_number, shown[step])] for head, step in zip(heads, steps, strict=True)]
+    spread = []
+    if levels:
+        last = forecasts.filter(pl.col("step") == pl.col("step").max())
+        ends = shown.join(last, on="series_id", how="left", maintain_order="left")[levels[0], levels[-1]]
+        share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]:%d %b}"
+        spread = [[share, *(f"{_number(low)} … {_number(high)}" for low, high in ends.iter_rows())]]
+    columns = _fitting(columns, width - _width([series, *spread]))
+    more = f" (first {len(shown)} of {len(medians)} series)" if len(shown) < len(medians) else ""
+    names, *rows = zip(series, *columns, *spread, strict=True)
+    return table(list(names), [list(row) for row in rows], title=f"Median forecasts{more}", wrap=False)
+
+
+def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
+    """All columns, or as many of the first as there is room for, and the last."""
+    if len(columns) < 3 or _width(columns) <= room:
+        return columns
+    *first, last = columns
+    gap = ["…"] * len(last)
+    first.pop()
+    while len(first) > 1 and _width([*first, gap, last]) > room:
+        first.pop()
+    return [*first, gap, last]
+
+
+def _width(columns: list[list[str]]) -> int:
+    return sum(max(map(cell_len, column)) + GAP for column in columns)
+
+
+def _clipped(name: str, most: int) -> str:
+    """A name on one line, no longer than `most`."""
+    line = " ".join(name.split())
+    return line if cell_len(line) <= most else f"{set_cell_size(line, most - 1).rstrip()}…"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def prices_words(found: Ingested) -> str:
+    """What this call found and did; what all runs of the session did is in the table `runs`."""
+    bad = sum(found.quarantined.values())
+    return (
+        f"{found.rows_in:,} rows read: {found.stored:,} new, {found.corrected:,} corrected, {found.unchanged:,} known, "
+        f"{bad:,} in quarantine"
     )
-    return table(["series", *heads, *([share] if levels else [])], rows, title=f"Median forecasts{more}")
-
-
-def prices_words(found: Ingested | None, row: dict[str, Any]) -> str:
-    """What an ingest found, or, without one, what the session's run did altogether."""
-    if found is None:
-        names = ("rows_in", "rows_stored", "rows_corrected", "rows_unchanged", "rows_quarantined")
-        rows, new, corrected, known, bad = (row[name] or 0 for name in names)
-    else:
-        bad = sum(found.quarantined.values())
-        rows, new, corrected, known = found.rows_in, found.stored, found.corrected, found.unchanged
-    return f"{rows:,} rows read: {new:,} new, {corrected:,} corrected, {known:,} known, {bad:,} in quarantine"
 
 
 def champion_words(row: dict[str, Any]) -> str:

@@ -116,6 +116,35 @@ def test_a_correction_of_todays_row_on_the_same_day_counts_as_the_row_this_run_s
     assert desk.ingest(*corrected).run_counts == first.run_counts
 
 
+def test_a_correction_counts_as_corrected_by_the_run_that_stored_it_and_by_no_other(desk):
+    """Once, a correction of a row which the same as_of had stored counted as new, and its run kept the old counts."""
+
+    def counts_of(as_of):
+        row = desk.warehouse.runs().filter(as_of=as_of).row(0, named=True)
+        return row["rows_in"], row["rows_stored"], row["rows_corrected"], row["rows_unchanged"]
+
+    def run(*rows, **settings):
+        found = desk.ingest(*rows, **settings)
+        if desk.warehouse.runs().filter(as_of=found.as_of).is_empty():
+            desk.warehouse.put_run({"as_of": found.as_of, "status": "done", **found.run_counts})
+        return found.stored, found.corrected, found.unchanged
+
+    assert run(*WEEK, as_of=WED) == (6, 0, 0)
+    corrected = [row.replace("A,2024-01-01,1", "A,2024-01-01,1.25") for row in WEEK]
+    assert run(*corrected, as_of=WED) == (0, 1, 5)
+    assert counts_of(WED) == (6, 5, 1, 0)
+    versions = desk.warehouse.versions()
+    assert run(*corrected, as_of=WED) == (0, 0, 6)
+    assert desk.warehouse.versions() == versions
+
+    later = [*(row.replace("B,2024-01-02,2", "B,2024-01-02,2.5") for row in corrected), "A,2024-01-04,4"]
+    assert run(*later, as_of=THU) == (1, 1, 5)
+    assert counts_of(THU) == (7, 1, 1, 5)
+    assert run(*later, as_of=WED) == (0, 0, 6)
+    assert counts_of(WED) == (6, 5, 1, 0)
+    assert desk.warehouse.runs()["status"].to_list() == ["done", "done"]
+
+
 def test_a_row_that_comes_late_does_not_change_what_an_earlier_as_of_saw(desk):
     desk.ingest(*WEEK, as_of=WED)
     before = desk.warehouse.prices(TUE)
@@ -194,7 +223,11 @@ def test_prices_may_be_negative_where_the_settings_say_so(tmp_path):
 def test_a_row_dated_after_today_is_quarantined_and_does_not_become_the_newest_session(desk):
     found = desk.ingest(*WEEK, "A,2042-01-03,4", today=FRI)
     assert found.as_of == WED
-    assert found.rows_in == 6
+    assert (found.rows_in, found.stored, found.quarantined) == (7, 6, {"in_the_future": 1})
+    assert desk.warehouse.quarantine()["time"].to_list() == [date(2042, 1, 3)]
+    again = desk.ingest(*WEEK, "A,2042-01-03,4", today=FRI, as_of=TUE)
+    assert (again.rows_in, again.unchanged, again.quarantined) == (5, 4, {"in_the_future": 1})
+    assert desk.warehouse.quarantine().height == 1
     assert desk.ingest(*WEEK, "A,2042-01-03,4", as_of=WED).newest_in_source == date(2042, 1, 3)
 
 
