@@ -64,29 +64,29 @@ def daily_forecast(
             return cast(Day, Completed(name="Skipped", message=f"{as_of} was done before.", data=done))
         check_panel(place, as_of)
         problems = steps.Problems()
-        with problems.noted("Clearing up after a killed run"):
+        with problems.noted("clearing up after a killed run"):
             recover(place)
         if is_scheduled:
-            with problems.noted("Making up for missed sessions"):
+            with problems.noted("making up for missed sessions"):
                 catch_up(place, ingested, today, now)
 
         is_first = steps.is_first(place, as_of)
         trained = published = report = None
         if is_first:
-            with problems.noted("Training"):
+            with problems.noted("training"):
                 trained = "failed"
                 trained = train(place, as_of)
-        with problems.noted("Forecasting with the champion"):
+        with problems.noted("forecasting with the champion"):
             champion = resolve_champion(place, as_of)
             published = publish(place, ingested, champion, reissue, trained, now)
         if published is None:
             published = publish(place, ingested, resolve_random_walk(place, as_of), reissue, trained, now)
-        with problems.noted("Scoring"):
+        with problems.noted("scoring"):
             score(place, as_of)
-        with problems.noted("The report"):
+        with problems.noted("the report"):
             report = write_report(place, ingested, published)
         if not is_first and steps.training_is_due(place, as_of):
-            with problems.noted("Training"):
+            with problems.noted("training"):
                 trained = "failed"
                 trained = train(place, as_of)
         row = close(place, published.row, trained, bool(problems))

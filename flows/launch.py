@@ -75,8 +75,11 @@ def prefect_api(home: Home, port: int | None = None, schedules: bool = False) ->
     Importing Prefect and starting a server go side by side. What was logged is handed over before the server ends.
     """
     with contextlib.ExitStack() as stack:
+        own_home = os.environ.get("PREFECT_HOME") == str(
+            home.prefect
+        )  # no profile of the user's that may name a server
         server = None
-        if "PREFECT_API_URL" not in os.environ and "PREFECT_PROFILE" not in os.environ:
+        if own_home and "PREFECT_API_URL" not in os.environ:
             server = stack.enter_context(starting(home.prefect, port, schedules))
         from prefect.settings import PREFECT_API_URL, temporary_settings
 

@@ -96,5 +96,7 @@ class Incomplete(TidecastError):
     """The forecasts are published, but a step failed. `day` is what there is."""
 
     def __init__(self, day: Day) -> None:
-        super().__init__(f"The forecasts of {day.as_of} are published, but not all is well. {' '.join(day.problems)}")
+        first, *more = day.problems
+        others = f" So did {len(more)} more of its steps." if more else ""
+        super().__init__(f"The forecasts of {day.as_of} are published, but {first}{others} Mend it, and run again.")
         self.day = day

@@ -23,6 +23,8 @@ _DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "GIT_PYTHON_REFRESH": "quiet",
+    # a tracking server that is away is known after 14 s, and the random walk published; MLflow would wait 4 minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
 _CHATTY = ("alembic", "mlflow", "prefect", "httpx", "httpcore", "distributed", "matplotlib", "asyncio", "uvicorn")
 

@@ -36,6 +36,9 @@ log = logging.getLogger(LOGGER)
 
 Row = dict[str, Any]
 
+LONGEST = 300
+"""Characters of a failure that are shown; Prefect's log has all of it."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -65,7 +68,8 @@ class Problems(list[str]):
         try:
             yield
         except Exception as error:
-            self.append(f"{step} failed: {' '.join(str(error).split()) or type(error).__name__}")
+            why = " ".join(str(error).split()) or type(error).__name__
+            self.append(f"{step} failed: {why if len(why) <= LONGEST else why[:LONGEST] + ' …'}")
             log.warning(self[-1])
             log.debug("where it failed", exc_info=True)
 

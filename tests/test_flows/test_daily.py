@@ -68,7 +68,7 @@ def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_fai
 
     with monkeypatch.context() as patch:
         patch.setattr(steps, "train", fail)
-        with pytest.raises(Incomplete, match="Training failed: no memory left") as failure:
+        with pytest.raises(Incomplete, match="training failed: no memory left") as failure:
             sandbox.run()
     warehouse = sandbox.place.warehouse
     assert failure.value.day.row["status"] == "failed"
