@@ -15,6 +15,9 @@ from rich.text import Text
 from flows.prefect_home import LOGGER
 
 WIDTH_WITHOUT_TERMINAL = 110
+GAP = 2
+"""Blanks between the columns of a table."""
+
 log = logging.getLogger(LOGGER)
 
 
@@ -66,12 +69,20 @@ def progress(out: Console) -> Iterator[None]:
         handler.close()
 
 
-def table(columns: list[str], rows: list[list[Any]], title: str | None = None) -> Table:
-    """A plain table; numbers to the right."""
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
+def table(columns: list[str], rows: list[list[Any]], title: str | None = None, wrap: bool = True) -> Table:
+    """A plain table; numbers to the right. Cells that are too long go on in the next line, or are cut off."""
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
+        padding=(0, GAP, 0, 0),
+    )  # fmt: skip
     for index, name in enumerate(columns):
         number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        drawn.add_column(
+            Text(name),
+            justify="right" if number else "left",
+            overflow="fold" if wrap else "ellipsis",
+            no_wrap=not wrap,
+        )
     for row in rows:
         drawn.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else str(cell)) for cell in row))
     return drawn
