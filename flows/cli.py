@@ -21,6 +21,8 @@ from flows.prefect_home import enter
 from flows.terminal import console, facts, progress
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flows.settings import Settings
 
 FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
@@ -112,7 +114,7 @@ def run(
         facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
         with progress(out):
             enter(place.prefect, os.environ, debug)
-            settings = settings_of(place, {**flags, "time": time_column}, announce=True)
+            settings = settings_of(place, {**flags, "time": time_column}, out)
             from flows.launch import run_day
             from flows.place import Incomplete
 
@@ -153,7 +155,7 @@ def schedule(home: str | None, debug: bool, port: int | None) -> None:
         facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
         with progress(out):
             enter(place.make().prefect, os.environ, debug)
-            settings = settings_of(place, {}, announce=True)
+            settings = settings_of(place, {}, out)
             from flows.deploy import serve_daily
 
             serve_daily(place, settings, port)
@@ -219,16 +221,16 @@ def doctor(home: str | None, debug: bool) -> None:
             sys.exit(FAILED)
 
 
-def settings_of(place: Home, flags: dict[str, Any], announce: bool = False) -> "Settings":
-    """The settings in force; with `announce`, the line that says which source is used."""
+def settings_of(place: Home, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
+    """The settings in force; on `out`, the line that says which source is used."""
     from flows.settings import BUNDLED, load_settings
 
     settings, origins = load_settings(place, flags, os.environ, Path.cwd())
-    if announce:
+    if out is not None:
         bundled = {"ecb": "the bundled ECB euro reference rates", "eia": "the bundled EIA energy spot prices"}
         name = bundled[settings.source] if settings.source in BUNDLED else settings.source
         why = {"default": " (none given with --source)", "remembered": " (remembered)"}.get(origins["source"], "")
-        facts(console(), [("Source", name + why)])
+        facts(out, [("Source", name + why)])
     return settings
 
 

@@ -31,7 +31,8 @@ def summary(out: Console, day: Day) -> None:
     pairs = [("Session", f"{day.as_of}{late}"), ("Prices", prices_words(day.ingested))]
     if day.ingested.corrected:
         pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
-    verdict = "" if day.champion is None else verdict_words(day.champion.decision)
+    is_its_own = day.champion is not None and (day.champion.version or None) == row["champion_version"]
+    verdict = verdict_words(day.champion.decision) if day.champion and is_its_own else ""
     pairs.append(("Champion", f"{champion_words(row)}\n{verdict}".strip()))
     pairs.append(
         (

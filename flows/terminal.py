@@ -40,18 +40,17 @@ class _Lines(logging.Handler):
             working = TextColumn("working …", style="dim")
             self._spinner = Progress(TimeElapsedColumn(), working, SpinnerColumn(), console=out, transient=True)
             self._spinner.add_task("")
+            self._spinner.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         seconds = time.monotonic() - self._start
         style = "yellow" if record.levelno >= logging.WARNING else ""
         self._out.print(Text(f"{seconds:5.0f} s  ", style="dim"), Text(record.getMessage(), style=style), sep="")
-        if self._spinner:
-            self._spinner.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """End the spinner. Not in `close`: Prefect, when it sets up its own log, closes every handler there is."""
         if self._spinner:
             self._spinner.stop()
-        super().close()
 
 
 @contextlib.contextmanager
@@ -66,7 +65,7 @@ def progress(out: Console) -> Iterator[None]:
     finally:
         log.propagate = propagate
         log.removeHandler(handler)
-        handler.close()
+        handler.stop()
 
 
 def table(columns: list[str], rows: list[list[Any]], title: str | None = None, wrap: bool = True) -> Table:
