@@ -1,14 +1,19 @@
 """Recurrent forecasters, the baselines they have to beat, and the test that decides."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from forecasting.backtest import backtest
-from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
 from forecasting.decide import Decision, GatePolicy, decide
-from forecasting.forecasters import GRUForecaster, LSTMForecaster, RNNForecaster
 from forecasting.metrics import Evaluation, evaluate
-from forecasting.persistence import load_forecaster
 from forecasting.quantiles import DEFAULT_QUANTILES
-from forecasting.regressors import GRURegressor, LSTMRegressor, RNNRegressor
 from forecasting.splits import RollingOrigin
+
+if TYPE_CHECKING:
+    from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
+    from forecasting.forecasters import GRUForecaster, LSTMForecaster, RNNForecaster
+    from forecasting.persistence import load_forecaster
+    from forecasting.regressors import GRURegressor, LSTMRegressor, RNNRegressor
 
 __all__ = [
     "DEFAULT_QUANTILES",
@@ -30,3 +35,22 @@ __all__ = [
     "evaluate",
     "load_forecaster",
 ]
+
+_WITH_TORCH = {
+    "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
+    "forecasters": ("GRUForecaster", "LSTMForecaster", "RNNForecaster"),
+    "persistence": ("load_forecaster",),
+    "regressors": ("GRURegressor", "LSTMRegressor", "RNNRegressor"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Torch takes seconds to import, and is imported only when a model is asked for."""
+    for module, names in _WITH_TORCH.items():
+        if name in names:
+            return getattr(import_module(f"forecasting.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

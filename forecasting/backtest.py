@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any
 
 import polars as pl
-import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -157,6 +156,8 @@ def _forecaster(model: Any) -> Any:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """One thread for torch and for the linear algebra, so that sums are taken in the same order everywhere."""
+    import torch  # takes seconds, and is needed only where a model is
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

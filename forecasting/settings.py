@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_whole(name: str, value: object, at_least: int) -> None:
@@ -38,6 +40,8 @@ def check_network_settings(model: Any) -> None:
 
 def pick_device(device: str) -> torch.device:
     """The torch device by that name; "auto" is a GPU where there is one."""
+    import torch  # takes seconds, and who checks a whole number need not wait for it
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

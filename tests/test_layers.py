@@ -91,3 +91,24 @@ def test_importing_a_package_loads_nothing_heavy_and_changes_nothing(package, li
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_needs_no_network_is_imported_without_torch_and_the_models_when_asked_for():
+    script = """
+import sys
+import flows.settings, forecasting
+from forecasting import backtest, decide
+assert callable(backtest) and callable(decide), "the functions, not the files of the same name"
+assert "torch" not in sys.modules
+assert set(forecasting.__all__) <= set(dir(forecasting))
+assert all(getattr(forecasting, name) is not None for name in forecasting.__all__)
+from forecasting import GRUForecaster
+assert "torch" in sys.modules
+try:
+    forecasting.GRUForcaster
+except AttributeError as error:
+    assert "GRUForcaster" in str(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
