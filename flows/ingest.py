@@ -1,12 +1,13 @@
 """Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
+from features.calendar import Calendar
 from flows.errors import SourceError
-from flows.parsing import dates, names, numbers
+from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.rules import first_broken_rule
 from flows.sessions import choose_calendar, market_zone, resolve_as_of
 from flows.settings import Settings
@@ -17,10 +18,14 @@ from flows.warehouse import Warehouse
 _ADVICE = {
     "unreadable_time": "Times must be ISO dates like 2024-12-31; 31/12/2024 is not read: 10/12/2024 means two days.",
     "unreadable_price": "Prices must be numbers with a decimal point and without thousands separators, like 1234.5.",
-    "not_positive": "Where prices may be zero or negative, set positive = false.",
-    "not_a_session": "Set another calendar.",
+    "not_positive": "Where prices may be zero or negative, set TIDECAST_POSITIVE=false.",
+    "not_a_session": "Give another calendar: --calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session.",
     "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
 }
+
+
+MANY = 0.05
+"""With more than this share of its rows on days without a session, a source probably has another calendar."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     rows, told = _read(fetched, settings)
     _refuse_intraday(rows, source.name)
     times = rows["time"].drop_nulls()
-    calendar, chosen = choose_calendar(settings, times.filter(times <= (as_of or date.max)))
+    by_then = times.filter(times <= (as_of or date.max))
+    calendar, chosen = choose_calendar(settings, times if by_then.is_empty() else by_then)
     rows = rows.with_columns(rule=first_broken_rule(rows, calendar, settings.positive, today))
     usable = rows.filter(pl.col("rule").is_null())["time"]
     if usable.is_empty():
@@ -133,7 +139,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         newest=max(newest_in_source, newest_seen),
         settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
         run_counts=run_counts,
-        messages=(*told, *chosen, *resolved),
+        messages=(*told, *chosen, *resolved, *_wrong_calendar(bad, rows.height, calendar)),
     )
 
 
@@ -153,13 +159,11 @@ def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]
             value = numbers(raw[name])[0]
             rows = rows.with_columns(value.set(~value.is_finite(), None).alias(name))
     told = list(fetched.messages)
-    if zone is not None:
-        written, midnight = dates(raw["time"], None)
-        if (written != time).any() and not (midnight > timedelta(0)).any():
-            told.append(
-                f"The times are midnights of another zone than the market's ({zone}), and fall on another day there. "
-                "If they are meant as dates, give them without a zone."
-            )
+    if midnights_elsewhere(raw["time"], zone):
+        told.append(
+            "All times are midnights of a zone of their own, and are taken as the dates they are written with, not "
+            f"converted to the market's zone ({zone})."
+        )
     return rows, told
 
 
@@ -187,6 +191,16 @@ def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
         f"A source must have a price that can be used; in {source} every row breaks a rule: {broken}. "
         f"The first is {first[:200]}. {_ADVICE.get(counts['rule'][0], '')}"
     ).strip()
+
+
+def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: Calendar) -> list[str]:
+    count = bad.filter(rule="not_a_session").height
+    if count <= MANY * n_rows:
+        return []
+    return [
+        f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine, for their days are no sessions of "
+        f"{calendar.name}. {_ADVICE['not_a_session']}"
+    ]
 
 
 def _compare(good: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:

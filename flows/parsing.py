@@ -22,7 +22,8 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     values : Series
         Dates, datetimes, or text in ISO 8601 ("2024-12-31", "20241231", "2024-12-31T17:30:00+01:00"; "2024/12/31" too).
     zone : str or None
-        Times that say their zone are converted to this one. None: the date stands as it is written.
+        Times that say their zone are converted to this one, unless they are plainly dates: see
+        `midnights_elsewhere`. None: the date stands as it is written.
 
     Returns
     -------
@@ -33,15 +34,20 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     """
     if values.dtype == pl.Date:
         return values, pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
-    if isinstance(values.dtype, pl.Datetime):
-        local = values
-        if values.dtype.time_zone is not None:
-            local = values.dt.convert_time_zone(zone) if zone else values
-            local = local.dt.replace_time_zone(None)
-        moment = local.cast(pl.Datetime("us"))
-    else:
-        moment = _moments(_text(values), zone)
+    moment = _moments(values, None if midnights_elsewhere(values, zone) else zone)
     return moment.dt.date(), moment - moment.dt.truncate("1d")
+
+
+def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
+    """Whether all times are midnights of their own zone, some of which fall on another day in this one.
+
+    No market closes then: such times are dates that some program wrote as timestamps.
+    """
+    if zone is None or values.dtype == pl.Date:
+        return False
+    written = _moments(values, None)
+    midnight = (written == written.dt.truncate("1d")).all()
+    return bool(midnight and (written.dt.date() != _moments(values, zone).dt.date()).any())
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -58,13 +64,13 @@ def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def names(values: pl.Series) -> pl.Series:
-    """Each value as text, as it is: a series id is data. Whole numbers become "5", empty text null."""
+    """Each value as text, as it is: a series id is data. Whole numbers become "5", empty or blank text null."""
     if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
         raise SourceError(f"Series ids must be text or whole numbers, got {values.dtype}. Give another --series-id.")
     if values.dtype.is_float() and (values.fill_nan(None).drop_nulls() % 1 == 0).all():
         values = values.fill_nan(None).cast(pl.Int64, strict=False)
     text = values.cast(pl.String)
-    return text.set((text == "").fill_null(False), None)
+    return text.set((text.str.strip_chars() == "").fill_null(False), None)
 
 
 def _text(values: pl.Series) -> pl.Series:
@@ -73,7 +79,16 @@ def _text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String).str.strip_chars()
 
 
-def _moments(text: pl.Series, zone: str | None) -> pl.Series:
+def _moments(values: pl.Series, zone: str | None) -> pl.Series:
+    """Local datetimes: in this zone where they say their own, else as written."""
+    if not isinstance(values.dtype, pl.Datetime):
+        return _moments_of_text(_text(values), zone)
+    if values.dtype.time_zone is not None:
+        values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
+    return values.cast(pl.Datetime("us"))
+
+
+def _moments_of_text(text: pl.Series, zone: str | None) -> pl.Series:
     """Text in ISO 8601 as local datetimes."""
     parts = text.unique().alias("text").to_frame().with_columns(pl.col("text").str.extract_groups(_TIME).alias("part"))
     written = pl.format("{}-{}-{} {}:{}:{}", "year", "month", "day", *map(_or_zero, ("hour", "minute", "second")))

@@ -185,6 +185,7 @@ def test_a_killed_run_and_its_repetition_count_like_one(desk, tmp_path):
     ("row", "rule"),
     [
         (",2024-01-03,1", "no_series_id"),
+        ("  ,2024-01-03,1", "no_series_id"),
         ("C,31/12/2024,1", "unreadable_time"),
         ("C,,1", "unreadable_time"),
         ("C,2023-12-30,1", "not_a_session"),
@@ -294,6 +295,7 @@ def test_without_a_calendar_weekdays_are_taken_said_and_decided_for_good(tmp_pat
     found = desk.ingest(*WEEK)
     assert found.settings.calendar == "weekdays"
     assert "No calendar was given: weekdays" in found.messages[-1]
+    assert "For another, give --calendar NAME (or TIDECAST_CALENDAR), e.g. XNYS." in found.messages[-1]
     desk.settings = found.settings
     assert desk.ingest(*WEEK).messages == ()
 
@@ -333,9 +335,26 @@ def test_times_with_a_zone_are_dated_in_the_markets_zone(tmp_path):
     assert desk.warehouse.prices()["time"].to_list() == [TUE, WED]
 
 
-def test_midnights_of_another_zone_are_pointed_out(tmp_path):
-    found = Desk(tmp_path, calendar="XNYS").ingest("A,2024-01-03T00:00:00Z,1", "A,2024-01-04T00:00:00Z,2")
-    assert "midnights of another zone than the market's (America/New_York)" in found.messages[0]
+def test_midnights_of_another_zone_are_the_dates_they_are_written_with_and_said_to_be(tmp_path):
+    """Once, they were dated to the day before in New York, and Mondays went to quarantine as Sundays."""
+    found = Desk(tmp_path, calendar="XNYS").ingest("A,2024-01-02T00:00:00Z,1", "A,2024-01-08T00:00:00Z,2")
+    assert (found.as_of, found.stored, found.quarantined) == (date(2024, 1, 8), 2, {})
+    assert "taken as the dates they are written with, not converted to the market's zone" in found.messages[0]
+
+
+def test_many_rows_on_days_without_a_session_are_pointed_out_with_what_to_do(desk):
+    days = [MON + timedelta(days=day) for day in range(14)]
+    found = desk.ingest(*(f"A,{day},1" for day in days))
+    assert (found.stored, found.quarantined) == (10, {"not_a_session": 2})
+    assert "2 of 12 rows (17%) are in quarantine, for their days are no sessions of weekdays" in found.messages[-1]
+    assert "--calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session" in found.messages[-1]
+
+
+def test_a_day_before_all_prices_does_not_choose_the_calendar(tmp_path):
+    """Once, a file of every day was taken for one of weekdays, and its first price for that of a Monday."""
+    days = [date(2013, 4, 28) + timedelta(days=day) for day in range(14)]  # a Sunday
+    with pytest.raises(SourceError, match="the first price, of 2013-04-28, got 2013-01-01"):
+        Desk(tmp_path).ingest(*(f"A,{day},1" for day in days), as_of=date(2013, 1, 1))
 
 
 # sources without use
@@ -347,7 +366,7 @@ def test_midnights_of_another_zone_are_pointed_out(tmp_path):
         (["A,31/12/2024,1", "A,30/12/2024,1"], "every row breaks a rule: 2 unreadable_time.*ISO dates like 2024-12-31"),
         (["A,2024-01-01,'1,5'", "A,2024-01-02,abc"], "cannot be read|unreadable_price"),
         (["A,2024-01-01,abc"], "every row breaks a rule: 1 unreadable_price.*decimal point"),
-        (["A,2024-01-01,-1"], "not_positive.*set positive = false"),
+        (["A,2024-01-01,-1"], "not_positive.*set TIDECAST_POSITIVE=false"),
         (["A,2024-01-02T10:00,1", "A,2024-01-02T11:00,2"], "is intraday: 'A' has 2 times on 2024-01-02"),
     ],
 )
