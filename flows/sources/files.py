@@ -1,5 +1,7 @@
 """Prices in a CSV or Parquet file of one's own."""
 
+import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,15 +41,20 @@ class FileSource:
         Raises
         ------
         SourceError
-            The file is missing, a folder, empty, of another type or broken, or a column is missing.
+            The file is missing, a folder, not readable, empty, of another type or broken, or a column is missing.
         """
-        self._refuse_unreadable()
         read = _read_parquet if self.path.suffix.lower() in PARQUET else _read_csv
         try:
+            self._refuse_unreadable()
             frame = read(self.path)
         except UnicodeDecodeError as error:
             raise SourceError(f"{self.path} must be text in UTF-8, but is not. Save it as UTF-8.") from error
-        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise SourceError(
+                f"{self.path} must be readable, opening it gave: {why}. Check its permissions."
+            ) from error
+        except (pl.exceptions.PolarsError, csv.Error, ValueError) as error:
             kind = "Parquet" if read is _read_parquet else "CSV"
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SourceError(
@@ -90,8 +97,34 @@ def _read_csv(path: Path) -> pl.DataFrame:
             raise ValueError("it is not text")
         separator = max(",;\t|", key=header.count)
         file.seek(0)
-        frame = pl.read_csv(file, separator=separator, infer_schema=False)
-    frame = frame.rename({name: name.strip() for name in frame.columns})
-    if twice := [name for name in frame.columns if name.endswith("_duplicated_0")]:
-        raise ValueError(f"column {twice[0].removesuffix('_duplicated_0')!r} is there twice; rename one")
+        try:
+            frame = pl.read_csv(file, separator=separator, infer_schema=False)
+        except pl.exceptions.ComputeError:
+            _refuse_long_line(path, separator)
+            raise
+    names = [name.strip() for name in next(_records(path, separator))[1]]
+    if len(names) != frame.width:
+        raise ValueError(f"its header has {len(names)} names, and its lines have {frame.width} values")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"column {twice[0]!r} is there twice; rename one")
+    frame.columns = names  # those of polars still have their quotes doubled
     return frame
+
+
+def _refuse_long_line(path: Path, separator: str) -> None:
+    """Name the first line with more values than the header. Text that is not UTF-8 raises by itself."""
+    width = 0
+    for line, values in _records(path, separator):
+        width = width or len(values)
+        if len(values) > width:
+            raise ValueError(
+                f"line {line} has {len(values)} values, but its header {width}. Put a value that holds {separator!r} "
+                "in double quotes"
+            )
+
+
+def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of its last line and the values of each record, the header first; slow, but it counts lines."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=separator)
+        yield from ((reader.line_num, values) for values in reader if values)

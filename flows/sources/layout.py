@@ -123,5 +123,5 @@ def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, path: Path) -> No
         raise SourceError(
             f"{found}; it has {shorten(frame.columns, 12)}. "
             f"If it is one series, say which column to forecast: --target {target!r}. "
-            "If each column is a series, set layout to wide."
+            "If each column is a series, set TIDECAST_LAYOUT=wide."
         )

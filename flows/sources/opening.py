@@ -19,10 +19,15 @@ def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> 
     Raises
     ------
     SourceError
-        It is of a kind that is not supported.
+        There is no name, or it is of a kind that is not supported.
     SettingsError
         Column names are given for a bundled source, or a variable in the address is not set.
     """
+    if not settings.source.strip():
+        raise SourceError(
+            f"A source must be {' or '.join(BUNDLED)} (bundled), or the path of a CSV or Parquet file, got nothing. "
+            "Name one with --source, or leave --source out."
+        )
     if settings.source in BUNDLED:
         defaults = {name: Settings.model_fields[name].default for name in ("series_id", "time", "target", "layout")}
         named = [name for name, default in defaults.items() if getattr(settings, name) not in (default, "long")]

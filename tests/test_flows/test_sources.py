@@ -128,15 +128,19 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
         (CSV, {"time": "Date"}, "text in 'Name', such as 'A'.*add --series-id 'Name' --target 'Close'"),
         (CSV, {"time": "Date", "target": "Close"}, "its times repeat, .* Then add --series-id 'Name'"),
         ("Date,Open,Close\n2024-01-02,1,1\n", {"time": "Date"}, "If it is one series, .*--target 'Close'"),
-        ("Date,A\n2024-01-02,1\n", {"time": "Date"}, "If it is one series, .*--target 'A'"),
+        ("Date,A\n2024-01-02,1\n", {"time": "Date"}, "If it is one series, .*--target 'A'.*set TIDECAST_LAYOUT=wide"),
         ("Date;A;B\n2024-01-02;1,5;2,5\n", {"time": "Date"}, "such as '1,5'.*write it with a decimal point"),
         ("Date\n2024-01-02\n", {"time": "Date", "layout": "wide"}, "must have a column per series"),
         ("", {}, "must have at least one row, but the file is empty"),
         ("series_id,time,close\n", {}, "must have at least one row, got none"),
-        ("series_id,time,close\n1,2,3,4\n", {}, "must be a CSV file as its name says, but cannot be read"),
+        (
+            'series_id,time,close\n"A\nB",1,2\n1,2,3,4\n',
+            {},
+            "line 4 has 4 values, but its header 3. Put .* double quotes",
+        ),
         ("time,time,close\n1,2,3\n", {}, "column 'time' is there twice"),
         (b"\xff\xfes\x00e\x00", {}, "must be text in UTF-8"),
-        (b"series_id,time,close\nM\xfcnchen,2024-01-02,1\n", {}, "cannot be read|must be text in UTF-8"),
+        (b"series_id,time,close\nM\xfcnchen,2024-01-02,1\n", {}, "must be text in UTF-8.*Save it as UTF-8"),
         (b"PK\x03\x04\0\0", {}, "must be a CSV file as its name says, but cannot be read: it is not text"),
     ],
 )
@@ -144,6 +148,30 @@ def test_a_file_that_cannot_be_understood_is_one_clear_error(fetch, content, set
     with pytest.raises(SourceError, match=message) as error:
         fetch(content, **settings)
     assert "\n" not in str(error.value)
+
+
+def test_quotes_in_a_header_are_read_as_in_any_value(fetch):
+    """Once, a series was called otherwise in a wide file than in a long one."""
+    wide = fetch('time,"q""uo\'te", b \n2024-01-02,1,2\n').rows
+    long = fetch('time,series_id,close\n2024-01-02,"q""uo\'te",1\n').rows
+    assert wide["series_id"].to_list() == ["q\"uo'te", "b"]
+    assert long["series_id"].to_list() == ["q\"uo'te"]
+
+
+def test_a_file_that_may_not_be_read_is_one_clear_error(monkeypatch, tmp_path):
+    def refuse(*arguments, **settings):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "p.csv").write_text(CSV)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(SourceError, match=r"must be readable, opening it gave: Permission denied\. Check its perm"):
+        open_source(Settings(source=str(tmp_path / "p.csv"))).fetch()
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_name_of_a_source_is_one_clear_error(source):
+    with pytest.raises(SourceError, match=r"got nothing\. Name one with --source, or leave --source out"):
+        open_source(Settings(source=source))
 
 
 def test_a_csv_called_parquet_is_one_clear_error(fetch):
@@ -230,6 +258,7 @@ def test_a_series_id_is_data_and_whole_numbers_become_text():
     assert names(pl.Series(odd)).to_list() == odd
     assert names(pl.Series([7, 8])).to_list() == ["7", "8"]
     assert names(pl.Series([7.0, None])).to_list() == ["7", None]
+    assert names(pl.Series(["  ", " a "])).to_list() == [None, " a "]
     assert names(pl.Series(["", "a"], dtype=pl.Categorical)).to_list() == [None, "a"]
     with pytest.raises(SourceError, match="Series ids must be text or whole numbers"):
         names(pl.Series([[1], [2]]))
