@@ -25,9 +25,9 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
     """Run the daily flow, unless the tables say that the session is done.
 
     Then the source is only looked at for corrections, and no Prefect server is started. A source that cannot be read is
-    found before one is started, too.
+    found before one is started, too, and before a state folder is made.
     """
-    place = Place(home.make(), settings)
+    place = Place(home, settings)
     today = latest_day_anywhere(datetime.now(UTC))
     newest = _newest_in(settings, today)
     session = min(filter(None, (as_of, newest)), default=None)

@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from flows.doctor import examine
-from flows.errors import Busy, SettingsError
+from flows.errors import Busy, SettingsError, SourceError
 from flows.home import find_home, hold
+from flows.launch import run_day
+from flows.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,3 +114,13 @@ def test_the_stale_note_of_a_killed_holder_neither_blocks_nor_misleads(tmp_path)
         note.write_text(stale)  # as if this one had not written its own note yet
         with pytest.raises(Busy, match="held by one that has just started"), hold(home, "x"):
             pass
+
+
+@pytest.mark.parametrize("flags", [{"source": "none.csv"}, {"source": "prices.csv", "target": "Close"}])
+def test_a_first_run_whose_source_cannot_be_read_leaves_no_folder_behind(tmp_path, flags):
+    (tmp_path / "prices.csv").write_text("series_id,time,price\nA,2024-01-02,1\n")
+    home = find_home(None, {}, tmp_path)
+    settings, _ = load_settings(home, flags, {}, tmp_path)
+    with pytest.raises(SourceError):
+        run_day(home, settings, None, reissue=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["prices.csv"]
