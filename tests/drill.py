@@ -95,18 +95,17 @@ class Drill:
         if process.returncode != -signal.SIGKILL:
             raise AssertionError(f"write {after} must be reached, the run ended with {process.returncode}:\n{said}")
 
-    def killed_in(self, as_of: date, seconds: float) -> str:
-        """Run, and kill that long after the first write; the last write before the end."""
+    def killed_between(self, as_of: date, number: int, seconds: float) -> None:
+        """Run, and kill that long after a write was done."""
         trace = self.folder / "random.jsonl"
         trace.unlink(missing_ok=True)
         process = self.run(as_of, trace=trace)
-        while process.poll() is None and not (trace.exists() and trace.stat().st_size):
-            time.sleep(0.01)
+        while process.poll() is None and not (trace.exists() and len(writes_in(trace)) >= number):
+            time.sleep(0.002)
         time.sleep(seconds)
         process.kill()
         process.communicate()
         sweep(process)
-        return writes_in(trace)[-1]
 
     def save(self, name: str) -> None:
         """Keep the state folder as it is. Paths inside it are absolute, so it is always used in its one place."""
@@ -154,15 +153,10 @@ def sweep(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def writes_in(trace: Path) -> list[str]:
-    """Names of the writes that a run has recorded, in order."""
-    return [json.loads(line)["write"] for line in trace.read_text().splitlines()]
-
-
-def seconds_of(trace: Path) -> float:
-    """How long a run was writing: from its first write to its last."""
-    times = [json.loads(line)["at"] for line in trace.read_text().splitlines()]
-    return times[-1] - times[0]
+def writes_in(trace: Path) -> list[tuple[str, float]]:
+    """Name and time of each write that a run has recorded, in order."""
+    lines = trace.read_text().rpartition("\n")[0].splitlines()  # the last line may be half there
+    return [(found["write"], found["at"]) for found in map(json.loads, lines)]
 
 
 # -- what must be true after a repeated run -----------------------------------------------------------------------
@@ -298,9 +292,9 @@ def drill_day(drill: Drill, as_of: date, before: str | None, kills: int, seed: i
     drill.finish(as_of, trace)
     drill.save(f"after {as_of}")
     expected = tables(drill.home), models(drill.home)
-    writes, seconds = writes_in(trace), seconds_of(trace)
-    print(f"{as_of}: {len(writes)} writes in {seconds:.1f} s")
-    for number, name in enumerate(writes, 1):
+    writes = writes_in(trace)
+    print(f"{as_of}: {len(writes)} writes in {writes[-1][1] - writes[0][1]:.1f} s", flush=True)
+    for number, (name, _) in enumerate(writes, 1):
         drill.restore(before)
         drill.killed(as_of, number)
         drill.finish(as_of)
@@ -308,12 +302,14 @@ def drill_day(drill: Drill, as_of: date, before: str | None, kills: int, seed: i
         print(f"  killed after write {number}, {name}: same tables, same models", flush=True)
     generator = random.Random(seed)
     for _ in range(kills):
-        moment = generator.uniform(0, seconds)
+        number = generator.randrange(1, len(writes))
+        (name, begun), (following, done) = writes[number - 1 : number + 1]
+        moment = generator.uniform(0, done - begun)
         drill.restore(before)
-        last = drill.killed_in(as_of, moment)
+        drill.killed_between(as_of, number, moment)
         drill.finish(as_of)
-        compare(drill, expected, f"{moment:.2f} s of writing, {last}")
-        print(f"  killed {moment:.2f} s after the first write, last {last}: same tables, same models", flush=True)
+        compare(drill, expected, f"{moment:.3f} s after write {number}, {name}")
+        print(f"  killed {moment:.3f} s after {name}, before {following}: same tables, same models", flush=True)
 
 
 def main() -> None:

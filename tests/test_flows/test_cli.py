@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -116,6 +117,22 @@ def test_every_help_has_an_example_that_can_be_typed(name):
     result = CliRunner().invoke(tidecast, [name, "--help"])
     assert result.exit_code == 0
     assert re.search(rf"Examples?:\n +tidecast {name}", result.output), result.output
+
+
+def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_1(sandbox, monkeypatch):
+    from flows import launch, show
+    from flows.place import Incomplete
+
+    def run_day(*arguments):
+        problems = ("training failed: no memory left.", "scoring failed: so it did.")
+        raise Incomplete(SimpleNamespace(as_of=sandbox.sessions[-1], problems=problems))
+
+    monkeypatch.setattr(launch, "run_day", run_day)
+    monkeypatch.setattr(show, "summary", lambda out, day: out.print(f"summary of {day.as_of}"))
+    result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)
+    assert result.exit_code == 1
+    assert f"summary of {sandbox.sessions[-1]}" in result.stdout
+    assert "training failed: no memory left. So did 1 more of its steps." in result.stderr
 
 
 def test_commands_that_look_at_a_folder_ask_for_one_that_is_there(tmp_path):

@@ -21,7 +21,7 @@ def test_a_killed_and_repeated_day_leaves_what_an_undisturbed_one_leaves(tmp_pat
     tiny.finish(tiny.first, trace)
     expected = drill.tables(tiny.home), drill.models(tiny.home)
     assert expected[0]["forecasts"].height == 3 * 5
-    writes = drill.writes_in(trace)
+    writes = [name for name, _ in drill.writes_in(trace)]
     for number, name in enumerate(KILLS):
         again = replace(tiny, name=f"home-{number}")
         again.restore("new")
