@@ -26,10 +26,9 @@ from forecasting.rows import PanelRows
 from forecasting.scaling import InputScaler
 from forecasting.settings import check_network_settings, pick_device, seed_from
 from forecasting.stretches import Stretches, carried_states
-from forecasting.training import Epoch, isolated, train_network
+from forecasting.training import LEARNING_CURVE, Epoch, isolated, learning_curve, train_network
 
 PATIENCE = 3  # epochs without a better validation loss
-LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64}
 
 
 class RecurrentForecaster(PanelForecaster):
@@ -147,7 +146,7 @@ class RecurrentForecaster(PanelForecaster):
         with isolated(seed):
             self._network = self._new_network()
             curve = self._train(rows, scaled_NF, cuts, weights, np.random.default_rng(seed))
-        self.learning_curve_ = pl.DataFrame([vars(epoch) for epoch in curve], schema=LEARNING_CURVE)
+        self.learning_curve_ = learning_curve(curve)
 
     def _train(
         self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor, shuffle: np.random.Generator

@@ -20,7 +20,7 @@ from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, pick_device, seed_from
-from forecasting.training import Batch, Epoch, isolated, train_network
+from forecasting.training import Batch, isolated, learning_curve, train_network
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -58,7 +58,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
     Attributes
     ----------
-    learning_curve_ : list of Epoch
+    learning_curve_ : polars DataFrame
+        ``epoch``, ``train_loss``, ``validation_loss``: mean pinball losses in units of the targets' deviation.
     quantiles_ : tuple of float
     n_features_in_ : int
         Size of the second axis of X.
@@ -166,7 +167,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             network = RecurrentNetwork(
                 self.cell, X_NTF.shape[2], self.hidden_size, self.num_layers, self.dropout, horizon, len(levels)
             ).to(device)
-            self.learning_curve_: list[Epoch] = train_network(
+            curve = train_network(
                 network,
                 layer,
                 torch.tensor(levels).float().to(device),
@@ -177,6 +178,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
                 learning_rate=self.learning_rate,
                 patience=PATIENCE,
             )
+        self.learning_curve_ = learning_curve(curve)
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
         self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale), median)

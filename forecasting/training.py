@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import polars as pl
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +47,14 @@ class Epoch:
     epoch: int
     train_loss: float
     validation_loss: float | None
+
+
+LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64}
+
+
+def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
+    """The learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
+    return pl.DataFrame([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
 
 
 @contextmanager
