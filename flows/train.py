@@ -30,7 +30,7 @@ from forecasting.splits import RollingOrigin
 if TYPE_CHECKING:
     from flows.tracking import Champion
 
-RANDOM_WALK = "random_walk"
+RANDOM_WALK, DRIFT = "random_walk", "drift"
 CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster}
 
 FOLDS = 2  # each for selection and for the gate: every recipe is refit in each of them
@@ -183,7 +183,12 @@ class Work:
     def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int) -> pl.DataFrame:
         """Forecasts of refit models from the panel's newest origins."""
         cv = RollingOrigin(n_splits=FOLDS, horizon=self.settings.horizon, stride=origins // FOLDS)
-        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs)
+
+        def tell(name: str, fold: int) -> None:
+            if name not in (RANDOM_WALK, DRIFT):  # those take no time
+                self.say(f"  {name}, fold {fold} of {FOLDS}")
+
+        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=tell)
 
     def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
         """Scores of backtest forecasts."""
@@ -208,7 +213,7 @@ def _select(work: Work, plan: Plan) -> tuple[str, pl.DataFrame]:
 def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame) -> Training:
     """Test one candidate, once, against the random walk and the champion's recipe; refit what wins."""
     work.say(f"Testing {candidate} against the random walk on the newest {plan.gate} origins …")
-    models = {candidate: work.recipes[candidate], "drift": work.drift}
+    models = {candidate: work.recipes[candidate], DRIFT: work.drift}
     present = RANDOM_WALK
     if champion is not None and champion.name != RANDOM_WALK:
         present = champion.name if champion.name != candidate else f"{champion.name} (champion)"

@@ -90,6 +90,13 @@ def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     assert for_gate["time"].max() == walks["time"].max()
 
 
+def test_every_fit_of_a_network_is_told(walks):
+    told = []
+    train(walks, walks["time"].max(), SETTINGS, None, True, told.append)
+    selection = told[1 : told.index(next(line for line in told if line.startswith("Testing")))]
+    assert sorted(selection) == [f"  {name}, fold {fold} of 2" for name in ("GRU", "RNN") for fold in (1, 2)]
+
+
 def test_the_selection_ranks_every_recipe(first):
     assert first.selection["origins"].unique().to_list() == [224]
     assert set(first.selection["model"]) == {"RNN", "GRU", "random_walk"}
