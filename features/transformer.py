@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# scikit-learn has no types, so mypy does not know the keyword; it keeps set_output from wrapping what transform gives
 class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """A panel in, the same rows in the same order out, columns added.
 

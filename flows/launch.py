@@ -52,8 +52,8 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
 def _newest_in(settings: Settings, today: date) -> date | None:
     """The newest day the source speaks of; None when it has none that can be read."""
     times, _ = dates(open_source(settings).fetch().rows["time"], market_zone(settings))
-    newest: date | None = times.filter(times <= today).max()  # type: ignore[assignment]
-    return newest
+    newest = times.filter(times <= today).max()
+    return newest if isinstance(newest, date) else None
 
 
 def _settled(place: Place, as_of: date | None, today: date) -> Day | None:

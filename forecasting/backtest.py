@@ -11,7 +11,7 @@ import polars as pl
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from features.panel import Frame, check_columns, like, to_polars
 from forecasting.quantiles import check_quantiles

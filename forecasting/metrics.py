@@ -171,7 +171,7 @@ def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame, target: str) -> pl.
 def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
     """Means over origins, and skill against the random walk, pooled and by series and step."""
     common = _common(rows)
-    horizon = int(rows["step"].max() or 1)  # type: ignore[arg-type]
+    horizon: int = rows.select(pl.col("step").max()).item() or 1
     parts = []
     for group, by in (("pooled", []), ("series", ["series_id"]), ("step", ["step"])):
         means = (
@@ -201,7 +201,7 @@ def _common(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that every model has, so that all numbers of a summary are about the same forecasts."""
     n_models = rows["model"].n_unique()
     shared = rows.group_by(KEYS).agg(models=pl.len(), sessions=pl.col("time").n_unique())
-    if len(shared) and shared["sessions"].max() > 1:  # type: ignore[operator]
+    if (shared["sessions"] > 1).any():
         raise ValueError(
             "The models must forecast the same sessions, but put the same step of an origin at different times. "
             "Fit them with the same calendar: PanelSchema(calendar=...)."

@@ -91,7 +91,7 @@ def prefect_api(tmp_path_factory) -> Iterator[str]:
             warnings.simplefilter("ignore")  # what Prefect thinks of its own dependencies
             from prefect.settings import PREFECT_API_URL, temporary_settings
 
-            import flows.daily  # noqa: F401
+            import flows.daily  # noqa: F401 (while the server starts, and its warnings are silenced)
         with temporary_settings({PREFECT_API_URL: server.wait()}):
             yield server.url
             from flows.launch import hand_over_logs

@@ -152,10 +152,10 @@ def test_global_random_states_and_the_thread_count_are_left_alone(threads, breat
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+        states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002 (the global state is the point)
         model.fit(breathing).predict(breathing)
         assert torch.equal(torch.get_rng_state(), states[0])
-        assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+        assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002 (the global state is the point)
         assert random.getstate() == states[2]
         assert torch.get_num_threads() == threads
         with pytest.raises(ZeroDivisionError), isolated(0):
