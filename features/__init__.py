@@ -1,5 +1,6 @@
 """Causal features: panels in, panels out."""
 
+from features.actions import action_factors, adjust
 from features.calendar import Calendar, get_calendar, infer_calendar
 from features.causality import assert_causal
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
@@ -21,6 +22,8 @@ __all__ = [
     "RollingRange",
     "RollingVolatility",
     "RollingZScore",
+    "action_factors",
+    "adjust",
     "assert_causal",
     "breaks",
     "check_panel",
