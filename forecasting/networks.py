@@ -5,9 +5,6 @@ Axes: B sequences, T rows, F features, D hidden units, H horizon steps, Q quanti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -15,7 +12,6 @@ from torch.nn.functional import softplus
 CELLS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 State = Tensor | tuple[Tensor, Tensor]
-"""One tensor, or h and c; sequences lie along the second axis."""
 
 
 class RecurrentNetwork(nn.Module):
@@ -59,16 +55,6 @@ class RecurrentNetwork(nn.Module):
         """States of the last layer at every row, shape (B, T, D), and the state to carry on from."""
         return self.encoder(x_BTF, state)
 
-    def no_state(self, n_sequences: int) -> State:
-        """The state before the first row of each sequence: zero."""
-        x_BTF = torch.zeros(n_sequences, 1, self.encoder.input_size)
-        with torch.no_grad():
-            return _each(torch.zeros_like, self.encode(x_BTF)[1])
-
-    def top(self, state: State) -> Tensor:
-        """What the head reads of a state: the last layer's, shape (B, D)."""
-        return (state if isinstance(state, Tensor) else state[0])[-1]
-
     def read_out(self, h: Tensor) -> Tensor:
         """Outputs of shape (..., H, Q) from states of shape (..., D)."""
         return self.head(h).unflatten(-1, (self.horizon, self.n_quantiles))
@@ -77,35 +63,6 @@ class RecurrentNetwork(nn.Module):
         """Outputs at every row, shape (B, T, H, Q), from a zero state."""
         h_BTD, _ = self.encode(x_BTF)
         return self.read_out(h_BTD)
-
-
-def gather_states(state: State, at: Tensor) -> State:
-    """The states of the sequences numbered `at`."""
-    return _each(lambda part: part[:, at], state)
-
-
-def scatter_states(state: State, at: Tensor, new: State) -> State:
-    """A copy of `state` in which the sequences numbered `at` have the states `new`."""
-    return _each(lambda part, moved: part.index_copy(1, at, moved), state, new)
-
-
-def join_states(states: Sequence[State]) -> State:
-    """States of several groups of sequences as those of one group, in order."""
-    return _each(lambda *parts: torch.cat(parts, dim=1), *states)
-
-
-def state_parts(state: State) -> tuple[Tensor, ...]:
-    """The tensors that a state consists of, to be saved."""
-    return (state,) if isinstance(state, Tensor) else tuple(state)
-
-
-def state_of(parts: Sequence[Tensor]) -> State:
-    """The inverse of `state_parts`."""
-    return parts[0] if len(parts) == 1 else cast("State", tuple(parts))
-
-
-def _each(change: Callable[..., Tensor], *states: State) -> State:
-    return state_of([change(*parts) for parts in zip(*map(state_parts, states), strict=True)])
 
 
 class QuantileLayer(nn.Module):

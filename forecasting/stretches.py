@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forecasting.networks import RecurrentNetwork, State, gather_states, join_states
+from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import SESSIONS, PanelRows
 from forecasting.training import Batch
 
@@ -117,29 +117,3 @@ def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows
             wanted_BT = (offset_T < lengths[block, None]) & (place_N[rows_BT] >= 0)
             states[place_N[rows_BT[wanted_BT]]] = h_BTD[wanted_BT]
     return states
-
-
-def final_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> State:
-    """The whole states to carry on from after the rows `at`, each run up from the first row of its sequence.
-
-    A block's sequences run side by side, and each leaves where it ends.
-    """
-    if not len(at):
-        return network.no_state(0)
-    by_length = torch.argsort(at - rows.first[at], stable=True)
-    states = join_states([_run_up(network, inputs_NF, rows, at[block]) for block in by_length.split(BLOCK)])
-    return gather_states(states, torch.argsort(by_length))
-
-
-def _run_up(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> State:
-    """As `final_states`, for sequences of rising length."""
-    first, lengths = rows.first[at], at - rows.first[at] + 1
-    state, done, ended = network.no_state(len(at)), 0, []
-    for length in torch.unique(lengths).tolist():
-        for offset_T in torch.arange(done, length).split(CHUNK):
-            _, state = network.encode(inputs_NF[first[:, None] + offset_T], state)
-        ending = int((lengths == length).sum())
-        ended.append(gather_states(state, torch.arange(ending)))
-        state = gather_states(state, torch.arange(ending, len(first)))
-        first, lengths, done = first[ending:], lengths[ending:], length
-    return join_states(ended)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from features import check_panel, infer_calendar
-from forecasting.networks import RecurrentNetwork, gather_states, scatter_states, state_of, state_parts
+from forecasting.networks import RecurrentNetwork
 from forecasting.rows import panel_rows
-from forecasting.stretches import Stretches, carried_states, final_states
+from forecasting.stretches import Stretches, carried_states
 from forecasting.training import isolated
 
 
@@ -114,9 +114,9 @@ def test_rows_past_the_end_of_a_sequence_have_no_target():
 
 
 # ------------------------------------------------------------------ states
-def network_of(cell, num_layers=1):
+def network_of(cell):
     with isolated(0):
-        return RecurrentNetwork(cell, 3, 6, num_layers=num_layers, dropout=0.0, horizon=4, n_quantiles=5)
+        return RecurrentNetwork(cell, 3, 6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -144,33 +144,3 @@ def test_states_may_be_asked_for_in_any_order_or_not_at_all(breathing):
         states = carried_states(network, inputs_NF, rows, at)
         assert torch.allclose(states.flip(0), carried_states(network, inputs_NF, rows, at.flip(0)), atol=1e-6)
         assert carried_states(network, inputs_NF, rows, at[:0]).shape == (0, 6)
-
-
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize(("block", "chunk"), [(2, 50), (256, 512)])
-def test_final_states_carry_on_where_each_sequence_was_left(cell, block, chunk, untidy_panel, monkeypatch):
-    monkeypatch.setattr("forecasting.stretches.BLOCK", block)
-    monkeypatch.setattr("forecasting.stretches.CHUNK", chunk)
-    rows, network = rows_of(untidy_panel), network_of(cell, num_layers=2)
-    inputs_NF = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(0))
-    at = torch.cat([rows.last.unique().flip(0), torch.tensor([900, 20, 900])])  # one row twice, several of a sequence
-    with torch.inference_mode():
-        states = final_states(network, inputs_NF, rows, at)
-        for place, row in enumerate(at.tolist()):
-            alone, state = network.encode(inputs_NF[None, rows.first[row] : row + 1])
-            kept = gather_states(states, torch.tensor([place]))
-            assert torch.allclose(network.top(kept), alone[:, -1], atol=1e-6)
-            following = inputs_NF[None, :3]
-            assert torch.allclose(network.encode(following, kept)[0], network.encode(following, state)[0], atol=1e-6)
-        assert network.top(final_states(network, inputs_NF, rows, at[:0])).shape == (0, 6)
-
-
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_states_are_put_back_where_they_were_taken_and_come_apart_into_tensors(cell):
-    network, at = network_of(cell, num_layers=2), torch.tensor([3, 0])
-    with torch.inference_mode():
-        _, state = network.encode(torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0)))
-        changed = scatter_states(state, at, network.no_state(2))
-    assert (network.top(changed).abs().sum(dim=1) == 0).tolist() == [True, False, False, True, False]
-    assert (network.top(scatter_states(changed, at, gather_states(state, at))) == network.top(state)).all()
-    assert (network.top(state_of(state_parts(state))) == network.top(state)).all()
