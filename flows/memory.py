@@ -11,7 +11,9 @@ from flows.home import Home
 if TYPE_CHECKING:
     from flows.settings import Settings
 
-OF_PRICES = ("source", "series_id", "time", "target", "layout", "calendar", "positive")
+OF_PRICES = (
+    "source", "table", "query", "series_id", "time", "target", "known_at", "layout", "calendar", "positive",
+)  # fmt: skip
 """Which prices are stored, and which of them go to quarantine."""
 
 REMEMBERED = (*OF_PRICES, "horizon", "quantiles")

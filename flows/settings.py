@@ -33,8 +33,9 @@ ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json"}
 """Where a value came from, where the name alone does not say it."""
 
 KINDS = {
-    **dict.fromkeys(("horizon", "lookback", "retrain_every", "n_jobs", "max_epochs"), "a whole number"),
-    **dict.fromkeys(("source", "series_id", "time", "target", "calendar", "warehouse", "cron", "time_zone"), "text"),
+    **dict.fromkeys(("horizon", "lookback", "look_back", "retrain_every", "n_jobs", "max_epochs"), "a whole number"),
+    **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
+    **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone"), "text"),
     "layout": "auto, long or wide",
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
@@ -49,15 +50,21 @@ class Settings(BaseModel):
     Parameters
     ----------
     source : str
-        "ecb" or "eia" (bundled), or the path of a CSV or Parquet file. ``${VAR}`` is kept as it is.
+        A name, path or address; docs/sources.md has them all. ``${VAR}`` is kept as it is.
+    table, query : str or None
+        Of a database: the table or view that holds the prices ("schema.table" too), or a SELECT that gives them.
     series_id, time, target : str
         What these columns are called in the source.
+    known_at : str or None
+        The source's column that says when it knew a row's value. None: one called "known_at", if there is one.
     layout : {"auto", "long", "wide"}
         Long: one row per series and session. Wide: one column per series. Auto: seen from the columns at first ingest.
     calendar : str or None
         Name of the sessions, see `features.calendar.get_calendar`. None: chosen at first ingest, and remembered.
     positive : bool
         Prices are above zero. False: they need not be, and series move by differences.
+    look_back : int
+        Sessions before the newest one that are read again, since they may have been corrected.
     horizon : int
         Sessions ahead.
     lookback : int
@@ -76,6 +83,8 @@ class Settings(BaseModel):
         When a new recipe becomes champion.
     warehouse : str or None
         Address of the tables. None: in the state folder.
+    publish_to, publish_table : str or None
+        Address of a database, and the table in it into which published forecasts are copied. None: nowhere.
     cron, time_zone : str
         When the daily forecast is scheduled.
     """
@@ -83,12 +92,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     source: str = "ecb"
+    table: str | None = None
+    query: str | None = None
     series_id: str = "series_id"
     time: str = "time"
     target: str = "close"
+    known_at: str | None = None
     layout: Literal["auto", "long", "wide"] = "auto"
     calendar: str | None = None
     positive: bool = True
+    look_back: int = 21
     horizon: int = 5
     lookback: int = 64
     quantiles: tuple[float, ...] = DEFAULT_QUANTILES
@@ -98,6 +111,8 @@ class Settings(BaseModel):
     n_jobs: int = 2
     gate: GatePolicy = GatePolicy()
     warehouse: str | None = None
+    publish_to: str | None = None
+    publish_table: str | None = None
     cron: str = "30 17 * * 1-5"
     time_zone: str = "Europe/Berlin"
 
@@ -111,10 +126,10 @@ class Settings(BaseModel):
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("horizon", "lookback", "retrain_every", "n_jobs", "max_epochs")
+    @field_validator("horizon", "lookback", "look_back", "retrain_every", "n_jobs", "max_epochs")
     @classmethod
     def _at_least(cls, value: int | None, info: Any) -> int | None:
-        least = {"max_epochs": 0, "lookback": 2}.get(info.field_name, 1)
+        least = {"max_epochs": 0, "look_back": 0, "lookback": 2}.get(info.field_name, 1)
         if value is not None and value < least:
             raise SettingsError(f"{info.field_name} must be at least {least}, got {value}.")
         return value
@@ -158,7 +173,7 @@ class Settings(BaseModel):
                 raise SettingsError(f"time_zone must be a known zone like 'Europe/Berlin', got {value!r}.") from None
         return value
 
-    @field_validator("source", "warehouse")
+    @field_validator("source", "warehouse", "publish_to")
     @classmethod
     def _no_password(cls, value: str | None, info: Any) -> str | None:
         refuse_password(value or "", info.field_name, "settings")

@@ -3,6 +3,6 @@
 from flows.sources.bundled import BundledSource
 from flows.sources.files import FileSource
 from flows.sources.opening import open_source
-from flows.sources.source import Fetched, Source
+from flows.sources.source import NEEDED, OPTIONAL, Fetched, Source
 
-__all__ = ["BundledSource", "Fetched", "FileSource", "Source", "open_source"]
+__all__ = ["NEEDED", "OPTIONAL", "BundledSource", "Fetched", "FileSource", "Source", "open_source"]

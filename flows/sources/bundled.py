@@ -1,6 +1,7 @@
 """The prices that come with Tidecast: the ECB's euro reference rates and the EIA's energy spot prices."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -24,7 +25,7 @@ class BundledSource:
 
     name: str
 
-    def fetch(self) -> Fetched:
-        """All of its rows."""
-        raw = pl.read_parquet(_DATA / _FILES[self.name])
-        return Fetched(raw.rename({"date": "time", "value": "close"}), raw, "long")
+    def fetch(self, since: date | None = None) -> Fetched:
+        """Its rows, from the day `since` on if one is given."""
+        raw = pl.read_parquet(_DATA / _FILES[self.name]).filter(pl.col("date") >= (since or date.min))
+        return Fetched(raw.rename({"date": "time", "value": "close"}), raw)

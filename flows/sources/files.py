@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -35,8 +36,8 @@ class FileSource:
     def name(self) -> str:
         return str(self.path)
 
-    def fetch(self) -> Fetched:
-        """All of its rows.
+    def fetch(self, since: date | None = None) -> Fetched:
+        """All of its rows, whatever `since` is: a file is read whole.
 
         Raises
         ------
@@ -62,7 +63,7 @@ class FileSource:
             ) from error
         if frame.is_empty():
             raise SourceError(f"{self.path} must have at least one row, got none.")
-        return to_long(frame, self.settings, self.path)
+        return to_long(frame, self.settings, self.path.name)
 
     def _refuse_unreadable(self) -> None:
         path = self.path

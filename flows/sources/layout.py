@@ -1,7 +1,7 @@
-"""From a file's own columns to one row per price."""
+"""From a source's own columns to one row per price."""
 
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import PurePath
 
 import polars as pl
 
@@ -9,18 +9,18 @@ from features.panel import shorten
 from flows.errors import SourceError
 from flows.parsing import dates, numbers
 from flows.settings import Settings
-from flows.sources.source import Fetched
+from flows.sources.source import Fetched, optional_columns
 from flows.tables import VALUES
 
 _INDEX = ("", "Unnamed: 0", "index", "__index_level_0__")
 """What a row number is called in a file that pandas wrote."""
 
 
-def to_long(frame: pl.DataFrame, settings: Settings, path: Path) -> Fetched:
-    """One row per price, from a long file, a wide file, or a file of a single series.
+def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
+    """One row per price, from a long table, a wide one, or one of a single series.
 
     - *Long*: it has the series_id column.
-    - *Single series*: no series_id column, but the target; the series is called like the file.
+    - *Single series*: no series_id column, but the target; the series is called like the source.
     - *Wide*: neither, several columns of numbers beside the time; each is a series. Empty cells are no rows.
 
     Raises
@@ -28,32 +28,38 @@ def to_long(frame: pl.DataFrame, settings: Settings, path: Path) -> Fetched:
     SourceError
         A column is missing (the near match is named), or the columns can be read in more than one way.
     """
-    _require(frame, settings.time, "time", path)
+    _require(frame, settings.time, "time", source)
     if settings.layout == "wide":
-        return _wide(frame, settings, path)
+        return _wide(frame, settings, source)
     named = settings.series_id != Settings.model_fields["series_id"].default
     if settings.series_id in frame.columns or named:
-        _require(frame, settings.series_id, "series_id", path)
-        _require(frame, settings.target, "target", path)
-        return _long(frame, settings, pl.col(settings.series_id))
+        _require(frame, settings.series_id, "series_id", source)
+        _require(frame, settings.target, "target", source)
+        return _long(frame, settings, source, pl.col(settings.series_id))
     if settings.target in frame.columns:
         text = _texts(frame, settings)
         if settings.layout == "auto" and text and frame[settings.time].is_duplicated().any():
             raise SourceError(
-                f"{path.name} must say which series a row belongs to: its times repeat, and it has no column "
+                f"{source} must say which series a row belongs to: its times repeat, and it has no column "
                 f"{settings.series_id!r}. Is it {text[0]!r}? Then add --series-id {text[0]!r}."
             )
-        told = f"{path.name} is read as one series, called {path.stem!r}, for it has no column {settings.series_id!r}."
-        return _long(frame, settings, pl.lit(path.stem), (told,) if settings.layout == "auto" else ())
+        series = PurePath(source).stem
+        told = f"{source} is read as one series, called {series!r}, for it has no column {settings.series_id!r}."
+        return _long(frame, settings, source, pl.lit(series), (told,) if settings.layout == "auto" else ())
     if settings.layout == "long" or settings.target != Settings.model_fields["target"].default:
-        _require(frame, settings.target, "target", path)
-    _refuse_ambiguity(frame, settings, path)
-    return _wide(frame, settings, path)
+        _require(frame, settings.target, "target", source)
+    _refuse_ambiguity(frame, settings, source)
+    return _wide(frame, settings, source)
 
 
-def _long(frame: pl.DataFrame, settings: Settings, series_id: pl.Expr, told: tuple[str, ...] = ()) -> Fetched:
+def _long(
+    frame: pl.DataFrame, settings: Settings, source: str, series_id: pl.Expr, told: tuple[str, ...] = ()
+) -> Fetched:
     taken = {settings.series_id, settings.time, settings.target}
-    others = {name.lower(): name for name in frame.columns if name.lower() in VALUES[1:] and name not in taken}
+    others = optional_columns(name for name in frame.columns if name not in taken)
+    if settings.known_at is not None:
+        _require(frame, settings.known_at, "known_at", source)
+        others["known_at"] = settings.known_at
     rows = frame.select(
         series_id.alias("series_id"),
         pl.col(settings.time).alias("time"),
@@ -63,10 +69,10 @@ def _long(frame: pl.DataFrame, settings: Settings, series_id: pl.Expr, told: tup
     return Fetched(rows, frame, "long", told)
 
 
-def _wide(frame: pl.DataFrame, settings: Settings, path: Path) -> Fetched:
+def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     series = [name for name in frame.columns if name != settings.time and name not in _INDEX]
     if not series:
-        raise SourceError(f"{path.name} must have a column per series beside {settings.time!r}, got none.")
+        raise SourceError(f"{source} must have a column per series beside {settings.time!r}, got none.")
     kinds = {frame[name].dtype for name in series}
     if len(kinds) > 1:  # text beside numbers: all as text, so that each value is judged for itself
         common = pl.Float64() if all(kind.is_numeric() for kind in kinds) else pl.String()
@@ -77,11 +83,11 @@ def _wide(frame: pl.DataFrame, settings: Settings, path: Path) -> Fetched:
     )
     rows = rows.filter(numbers(rows["close"])[1])
     raw = rows.select("time", column="series_id", value="close")
-    told = f"{path.name} is read as wide, a series per column: {shorten(series)}."
+    told = f"{source} is read as wide, a series per column: {shorten(series)}."
     return Fetched(rows, raw, "wide", (told,) if settings.layout == "auto" else ())
 
 
-def _require(frame: pl.DataFrame, column: str, setting: str, path: Path) -> None:
+def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> None:
     if column in frame.columns:
         return
     by_lower = {name.lower(): name for name in reversed(frame.columns)}
@@ -91,7 +97,7 @@ def _require(frame: pl.DataFrame, column: str, setting: str, path: Path) -> None
     option = f"--{setting.replace('_', '-')}"
     hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}." if near else f"Name it with {option}."
     found = shorten(frame.columns, 12)
-    raise SourceError(f"{path.name} must have a column {column!r} ({setting}), found {found}. {hint}")
+    raise SourceError(f"{source} must have a column {column!r} ({setting}), found {found}. {hint}")
 
 
 def _texts(frame: pl.DataFrame, settings: Settings) -> list[str]:
@@ -105,10 +111,10 @@ def _texts(frame: pl.DataFrame, settings: Settings) -> list[str]:
     return texts
 
 
-def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, path: Path) -> None:
+def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> None:
     """Wide was not asked for: refuse what looks like anything else."""
     columns = [name for name in frame.columns if name != settings.time and name not in _INDEX]
-    found = f"{path.name} has no column {settings.series_id!r} and none called {settings.target!r}"
+    found = f"{source} has no column {settings.series_id!r} and none called {settings.target!r}"
     if text := _texts(frame, settings):
         others = [name for name in columns if name not in text]
         target = next((name for name in others if name.lower() in ("close", "price", "value")), (others or ["…"])[0])

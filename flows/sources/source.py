@@ -1,11 +1,20 @@
 """What a price source is, and what it hands over."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
 import polars as pl
+
+from flows.errors import SourceError
+
+NEEDED = ("series_id", "time", "close")
+OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio")
+"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions."""
+
+_OTHER_SPELLINGS = {"dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio"}
 
 
 @dataclass(frozen=True)
@@ -15,38 +24,78 @@ class Fetched:
     Parameters
     ----------
     rows : polars.DataFrame
-        One row per price, in the source's own types: series_id, time, close; open, high, low, volume where it has them.
-    raw : polars.DataFrame
-        The same rows under the source's own names, with all its columns.
-    layout : str
-        "long" or "wide": how the source was read.
+        One row per price, in the source's own types: `NEEDED`, and of `OPTIONAL` what it has; upper and lower case
+        are the same. Other columns are not looked at.
+    raw : polars.DataFrame, optional
+        The same rows under the source's own names, with all its columns: what quarantine keeps. None: `rows`.
+    layout : {"long", "wide"}
+        How the source was read.
     messages : tuple of str
         What a person should be told about how it was read.
+
+    Raises
+    ------
+    SourceError
+        A needed column is missing, or `raw` has another number of rows.
     """
 
     rows: pl.DataFrame
-    raw: pl.DataFrame
-    layout: str
+    raw: pl.DataFrame | None = None
+    layout: str = "long"
     messages: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if missing := [name for name in NEEDED if name not in self.rows.columns]:
+            raise SourceError(
+                f"A source's rows must have the columns {', '.join(NEEDED)}, found {', '.join(self.rows.columns)}. "
+                f"Name one {missing[0]!r}."
+            )
+        if self.raw is not None and self.raw.height != self.rows.height:
+            raise SourceError(
+                f"raw must be the source's rows under its own names, found {self.raw.height:,} of them for "
+                f"{self.rows.height:,} rows. Leave it out if they are the same."
+            )
+        found = optional_columns(name for name in self.rows.columns if name not in NEEDED)
+        rows = self.rows.select(*NEEDED, *(pl.col(own).alias(name) for name, own in found.items()))
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "raw", rows if self.raw is None else self.raw)
 
     def originals(self, rows: Sequence[int] | pl.Series) -> list[str]:
         """These rows as JSON text, each value as the text it was, or null."""
+        assert self.raw is not None
         return [
             json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)
             for row in self.raw[rows].to_dicts()
         ]
 
 
+def optional_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Which of these columns hold what a row may carry: our name → the source's. The first of several is taken."""
+    found: dict[str, str] = {}
+    for own in columns:
+        lower = own.strip().lower()
+        name = _OTHER_SPELLINGS.get(lower, lower)
+        if name in OPTIONAL:
+            found.setdefault(name, own)
+    return found
+
+
 class Source(Protocol):
-    """Something that has prices."""
+    """Something that has prices. A class of your own needs no more than this: see docs/sources.md."""
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
+        """What to call it in a message; without a password."""
         ...
 
-    def fetch(self) -> Fetched:
-        """All it has.
+    def fetch(self, since: date | None = None) -> Fetched:
+        """Its rows.
+
+        Parameters
+        ----------
+        since : date or None
+            None: all it has. A day: at least every row of a session from that day on. More does no harm, less does:
+            corrections of those sessions are found by reading them again.
 
         Raises
         ------

@@ -196,12 +196,6 @@ def test_a_path_that_is_no_price_file_is_one_clear_error(tmp_path, source, messa
         open_source(Settings(source=str(tmp_path / source))).fetch()
 
 
-@pytest.mark.parametrize("address", ["https://host/p.csv", "postgres://host/db", "s3://bucket/p.parquet"])
-def test_an_address_on_the_network_is_said_to_be_unsupported_and_what_is_instead(address):
-    with pytest.raises(SourceError, match=r"must be ecb or eia \(bundled\), or the path .*not supported yet"):
-        open_source(Settings(source=address))
-
-
 def test_column_names_for_a_bundled_source_are_refused():
     with pytest.raises(SettingsError, match="time must be left out with the bundled source 'ecb'"):
         open_source(Settings(source="ecb", time="Date"))
