@@ -1,7 +1,7 @@
 """Causal features: panels in, panels out."""
 
 from features.actions import action_factors, adjust
-from features.calendar import Calendar, get_calendar, infer_calendar
+from features.calendar import Calendar, PanelCalendar, get_calendar, infer_calendar
 from features.causality import assert_causal
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
 from features.price_features import PriceFeatures
@@ -15,6 +15,7 @@ __all__ = [
     "MAX_PAUSE",
     "Calendar",
     "LogReturn",
+    "PanelCalendar",
     "PanelSchema",
     "PanelTransformer",
     "PriceFeatures",

@@ -1,26 +1,19 @@
-"""Calendars: sessions as consecutive integers, and back."""
+"""Calendars: sessions as consecutive integers, and back; by name, for a whole panel or one per series."""
 
 from __future__ import annotations
 
-import re
-import warnings
 from abc import ABC, abstractmethod
-from datetime import date, datetime, time, timedelta
-from functools import cache
+from collections.abc import Mapping
+from datetime import date
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from features.messages import near_match, shorten
+from features.messages import shorten
 
-FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2199, 12, 31)
-"""The days a daily calendar knows."""
-
-RULES_FROM, RULES_TO = "1950-01-01", "2150-12-31"
-"""An exchange's holidays are followed between these days, or its own bounds where those are nearer; else weekdays."""
-
-_UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "us": 1}
+CLOSING = pl.Datetime("us", "UTC")
 
 
 class Calendar(ABC):
@@ -32,10 +25,13 @@ class Calendar(ABC):
         ``get_calendar(name)`` gives this calendar again.
     time_zone : str
         The market's own zone.
+    intraday : bool
+        Whether sessions are bars within a day, named by the instant (UTC) at which they end, rather than days.
     """
 
     name: str
     time_zone: str = "UTC"
+    intraday: bool = False
 
     @abstractmethod
     def numbers(self, times: pl.Series) -> np.ndarray:
@@ -59,6 +55,25 @@ class Calendar(ABC):
     def at_or_before(self, day: date) -> date:
         """The session at or before the end of that day (intraday: or at or before that datetime)."""
 
+    @abstractmethod
+    def closes(self, times: pl.Series) -> pl.Series:
+        """The instant at which each session closes and its price can be known, Datetime in UTC.
+
+        Raises
+        ------
+        ValueError
+            Naming the first times that are no sessions.
+        """
+
+    def is_half_day(self, times: pl.Series) -> np.ndarray:
+        """Whether each session closes earlier than usual, bool of shape (n_times,); False for bars within a day."""
+        return np.zeros(len(times), dtype=bool)
+
+    def number_at(self, day: date) -> int:
+        """Number of the session `at_or_before` that day or datetime."""
+        kind = pl.Datetime("us") if self.intraday else pl.Date()
+        return int(self.numbers(pl.Series([self.at_or_before(day)], dtype=kind))[0])
+
     def __repr__(self) -> str:
         return f"<Calendar {self.name!r}>"
 
@@ -79,70 +94,219 @@ class Calendar(ABC):
         )
 
 
-class DailyCalendar(Calendar):
-    """A calendar of days, kept as one table from 1800 to 2199."""
+class PanelCalendar:
+    """The calendar of each series of a panel: its column `calendar` where that names one, else one for all.
 
-    def __init__(self, name: str, open_days: np.ndarray, time_zone: str = "UTC") -> None:
-        self.name, self.time_zone = name, time_zone
-        self._first = np.datetime64(FIRST_DAY, "D").astype(np.int64)
-        self._days = np.flatnonzero(open_days)
-        self._number_of = np.where(open_days, np.cumsum(open_days) - 1, -1)
+    Numbers of different calendars cannot be compared: XNYS has some 252 sessions a year, 24/7 has 365. Cut by time,
+    then ask for numbers (`through`).
 
-    def numbers(self, times: pl.Series) -> np.ndarray:
-        numbers = self._look_up(times)
-        if (numbers < 0).any():
-            self._refuse(times.filter(pl.Series(numbers < 0)))
-        return numbers
+    Parameters
+    ----------
+    default : Calendar or None
+        Of series that have none of their own.
+    own : mapping of series_id to Calendar, optional
+        Of those that have.
 
-    def is_session(self, times: pl.Series) -> np.ndarray:
-        return self._look_up(times) >= 0
+    Attributes
+    ----------
+    default, own
+        As given.
 
-    def times(self, numbers: np.ndarray) -> pl.Series:
-        numbers = np.asarray(numbers)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= self._days.size):
-            raise ValueError(f"Session numbers of {self.name!r} must lie in 0 to {self._days.size - 1} (year 2199).")
-        return pl.Series("time", (self._days[numbers] + self._first).astype(np.int32)).cast(pl.Date)
+    Raises
+    ------
+    ValueError
+        When some calendars are of days and some of bars within the day.
 
-    def at_or_before(self, day: date) -> date:
-        position = (day.date() if isinstance(day, datetime) else day) - FIRST_DAY
-        index = int(np.searchsorted(self._days, position.days, side="right")) - 1
-        if index < 0 or position.days >= self._number_of.size:
-            raise ValueError(f"A session must lie between {FIRST_DAY} and {LAST_DAY}, got {day}.")
-        return FIRST_DAY + timedelta(days=int(self._days[index]))
+    Examples
+    --------
+    >>> rows = {"series_id": ["AAPL", "7203"], "time": [date(2024, 7, 3)] * 2, "calendar": ["XNYS", "XTKS"]}
+    >>> calendar = PanelCalendar.of(pl.DataFrame(rows))
+    >>> calendar.times(pl.Series(["AAPL", "7203"]), calendar.numbers(pl.DataFrame(rows)) + 1).to_list()
+    [datetime.date(2024, 7, 5), datetime.date(2024, 7, 4)]
+    """
 
-    def _look_up(self, times: pl.Series) -> np.ndarray:
-        """Session numbers, -1 where a time is no session."""
-        days = times.cast(pl.Date)
-        position = days.to_physical().cast(pl.Int64).fill_null(-(2**40)).to_numpy() - self._first
-        known = (position >= 0) & (position < self._number_of.size)
-        if isinstance(times.dtype, pl.Datetime):
-            known &= (days.cast(times.dtype) == times).fill_null(False).to_numpy()
-        return np.where(known, self._number_of[np.where(known, position, 0)], -1)
+    def __init__(self, default: Calendar | None, own: Mapping[Any, Calendar] | None = None) -> None:
+        self.default, self.own = default, dict(own or {})
+        if len({calendar.intraday for calendar in self.calendars}) > 1:
+            raise ValueError(
+                f"The calendars of a panel must all be of days or all of bars within the day, found {self.name}. "
+                "Make them two panels."
+            )
 
+    @classmethod
+    def named(cls, panel: pl.DataFrame, default: str | None = None) -> PanelCalendar:
+        """As `of`, but nothing is inferred: series that nothing is named for have no calendar."""
+        return cls(get_calendar(default) if default is not None else None, _own_calendars(panel))
 
-class RegularCalendar(Calendar):
-    """A calendar of equal steps in UTC, around the clock: session *n* begins at phase + *n* steps after 1970."""
+    @classmethod
+    def of(cls, panel: pl.DataFrame, default: str | None = None) -> PanelCalendar:
+        """The calendar of a panel.
 
-    def __init__(self, step: int, phase: int) -> None:
-        self.step, self.phase = step, phase  # both in microseconds
-        self.name = f"every {_spell(step)}" + (f" + {_spell(phase)}" if phase else "")
+        Parameters
+        ----------
+        panel : polars.DataFrame
+            `series_id`, `time` and, optionally, `calendar`: a name per series, on all of its rows or on some.
+        default : str, optional
+            Name of the calendar of series without one of their own. None: inferred from the times of those series.
 
-    def numbers(self, times: pl.Series) -> np.ndarray:
-        if not (session := self.is_session(times)).all():
-            self._refuse(times.filter(pl.Series(~session)))
-        return (_microseconds(times) - self.phase) // self.step
+        Raises
+        ------
+        ValueError
+            When a series has two calendars, or one that does not exist.
+        """
+        named = cls.named(panel, default)
+        if default is not None:
+            return named
+        times = panel.filter(~pl.col("series_id").is_in(list(named.own)))["time"] if named.own else panel["time"]
+        return named if named.own and times.is_empty() else cls(infer_calendar(times), named.own)
 
-    def is_session(self, times: pl.Series) -> np.ndarray:
-        return ((_microseconds(times) - self.phase) % self.step == 0) & times.is_not_null().to_numpy()
+    @property
+    def calendars(self) -> tuple[Calendar, ...]:
+        """The distinct ones, that of all others first."""
+        return tuple(dict.fromkeys(calendar for calendar in (self.default, *self.own.values()) if calendar))
 
-    def times(self, numbers: np.ndarray) -> pl.Series:
-        instants = np.asarray(numbers, dtype=np.int64) * self.step + self.phase
-        return pl.Series("time", instants).cast(pl.Datetime("us"))
+    @property
+    def name(self) -> str:
+        """Names of the calendars, for people."""
+        return ", ".join(calendar.name for calendar in self.calendars)
 
-    def at_or_before(self, day: date) -> date:
-        instant = day if isinstance(day, datetime) else datetime.combine(day, time.max)
-        since = (instant - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-        return instant - timedelta(microseconds=(since - self.phase) % self.step)
+    @property
+    def intraday(self) -> bool:
+        """Whether sessions are bars within the day."""
+        return self.calendars[0].intraday
+
+    @cached_property
+    def days(self) -> Calendar:
+        """The panel's own sessions: the times that are a session of one calendar at least."""
+        return get_calendar(" | ".join(sorted(calendar.name for calendar in self.calendars)))
+
+    def calendar_of(self, series_id: Any) -> Calendar:
+        """The calendar of one series.
+
+        Raises
+        ------
+        ValueError
+            When neither it nor the panel has one.
+        """
+        found = self.own.get(series_id, self.default)
+        if found is None:
+            raise ValueError(
+                f"Every series must have a calendar, {series_id!r} has none: it was not in the training panel, and "
+                "nothing is named for the others. Name it in the column 'calendar', or in PanelSchema(calendar=...)."
+            )
+        return found
+
+    def joined(self, panel: pl.DataFrame) -> PanelCalendar:
+        """This one, with the calendars of series that it has not met, taken from the panel's column.
+
+        Raises
+        ------
+        ValueError
+            When a series has another calendar than before.
+        """
+        new = _own_calendars(panel)
+        for series_id, calendar in new.items():
+            before = self.own.get(series_id, calendar)
+            if before != calendar:
+                raise ValueError(
+                    f"A series must keep its calendar, {series_id!r} had {before.name!r} and has {calendar.name!r} "
+                    "now. Correct the column 'calendar', or fit anew."
+                )
+        return self if new.items() <= self.own.items() else PanelCalendar(self.default, self.own | new)
+
+    def numbers(self, frame: pl.DataFrame) -> np.ndarray:
+        """Session number of each row in its series' calendar, int64 of shape (n_rows,).
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            `series_id` and `time`; `calendar` of series that are not known yet.
+
+        Raises
+        ------
+        ValueError
+            Naming times that are no sessions, or a series without a calendar.
+        """
+        return self._by_calendar(frame, lambda calendar, rows: calendar.numbers(rows["time"]), np.int64)
+
+    def is_session(self, frame: pl.DataFrame) -> np.ndarray:
+        """Whether each row's time is a session of its series, bool of shape (n_rows,)."""
+        return self._by_calendar(frame, lambda calendar, rows: calendar.is_session(rows["time"]), np.bool_)
+
+    def is_half_day(self, frame: pl.DataFrame) -> np.ndarray:
+        """Whether each row's session closes earlier than usual, bool of shape (n_rows,)."""
+        return self._by_calendar(frame, lambda calendar, rows: calendar.is_half_day(rows["time"]), np.bool_)
+
+    def closes(self, frame: pl.DataFrame) -> pl.Series:
+        """The instant at which each row's session closes and its price can be known, Datetime in UTC.
+
+        What may be seen from a row are the rows whose closing instant is not after its own.
+        """
+        found = self._by_calendar(frame, lambda calendar, rows: _microseconds(calendar.closes(rows["time"])), np.int64)
+        return pl.Series("closes", found).cast(CLOSING)
+
+    def times(self, series_ids: pl.Series, numbers: np.ndarray) -> pl.Series:
+        """The sessions with these numbers, each in its series' calendar: Date, or Datetime for bars within the day."""
+        numbers = np.asarray(numbers, dtype=np.int64)
+        frame = pl.DataFrame({"series_id": series_ids, "number": numbers})
+
+        def physical(calendar: Calendar, rows: pl.DataFrame) -> np.ndarray:
+            return calendar.times(rows["number"].to_numpy()).to_physical().to_numpy()
+
+        kind = pl.Datetime("us") if self.intraday else pl.Date()
+        found = self._by_calendar(frame, physical, np.int64)
+        return pl.Series("time", found).cast(pl.Int64 if self.intraday else pl.Int32).cast(kind)
+
+    def through(self, series_ids: pl.Series, day: date) -> np.ndarray:
+        """Number of the last session at or before that day (or datetime) in each series' calendar, int64."""
+        frame = pl.DataFrame({"series_id": series_ids})
+        return self._by_calendar(frame, lambda calendar, rows: np.full(rows.height, calendar.number_at(day)), np.int64)
+
+    def describe(self) -> dict[str, Any]:
+        """What JSON can hold and `described` makes a calendar of again."""
+        own: dict[str, list[Any]] = {}
+        for series_id, calendar in self.own.items():
+            own.setdefault(calendar.name, []).append(series_id)
+        return {"default": self.default.name if self.default else None, "own": own}
+
+    @classmethod
+    def described(cls, description: Mapping[str, Any]) -> PanelCalendar:
+        """The inverse of `describe`."""
+        own = {series: get_calendar(name) for name, all_of in description["own"].items() for series in all_of}
+        return cls(get_calendar(description["default"]) if description["default"] else None, own)
+
+    def __repr__(self) -> str:
+        return f"<PanelCalendar {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PanelCalendar) and (other.default, other.own) == (self.default, self.own)
+
+    def __hash__(self) -> int:
+        return hash((self.default, frozenset(self.own.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PanelCalendar, (self.default, self.own)
+
+    def _by_calendar(self, frame: pl.DataFrame, ask: Any, kind: type) -> np.ndarray:
+        """What `ask` answers for the rows of each calendar, put together in their order."""
+        known = self.joined(frame) if "calendar" in frame.columns else self
+        if known.default is not None and not known.own:
+            return np.asarray(ask(known.default, frame), dtype=kind)
+        code = known._codes(frame["series_id"])
+        answer: np.ndarray = np.zeros(frame.height, dtype=kind)
+        for position, calendar in enumerate(known.calendars):
+            if len(at := np.flatnonzero(code == position)):
+                answer[at] = ask(calendar, frame if len(at) == frame.height else frame[at])
+        return answer
+
+    def _codes(self, series_ids: pl.Series) -> np.ndarray:
+        """Position of each row's calendar in `calendars`."""
+        runs = series_ids.rle().struct.unnest()  # a sorted panel has one a series, and names are slow to compare
+        series = runs["value"].unique()
+        position = {calendar: place for place, calendar in enumerate(self.calendars)}
+        codes = [position[self.calendar_of(value)] for value in series]
+        code = runs["value"].replace_strict(series, pl.Series(codes, dtype=pl.Int64), return_dtype=pl.Int64)
+        return np.repeat(code.to_numpy(), runs["len"].to_numpy())
 
 
 @cache
@@ -152,8 +316,9 @@ def get_calendar(name: str) -> Calendar:
     Parameters
     ----------
     name : str
-        "weekdays", "24/7" (every day), "TARGET" (euro payments, the days of the ECB's rates), a name that
-        exchange_calendars knows ("XNYS", "XTKS", …), or equal steps of UTC: "every 1h", "every 30m + 15m".
+        "weekdays", "24/7" (every day), "TARGET" (euro payments, the days of the ECB's rates) or a name that
+        exchange_calendars knows ("XNYS", "XTKS", …); days that are a session of one of several: "XNYS | XTKS".
+        Within the day: equal steps of UTC ("every 1h", "every 30m + 15m").
 
     Raises
     ------
@@ -169,15 +334,11 @@ def get_calendar(name: str) -> Calendar:
     >>> get_calendar("TARGET").at_or_before(date(2024, 4, 1))  # Easter Monday
     datetime.date(2024, 3, 28)
     """
-    days = np.arange(np.datetime64(FIRST_DAY, "D"), np.datetime64(LAST_DAY, "D") + 1)
-    if name == "24/7":
-        return DailyCalendar(name, np.ones(days.size, dtype=bool))
-    weekdays = np.is_busday(days)
-    if name == "weekdays":
-        return DailyCalendar(name, weekdays)
+    from features import daily, intraday  # they import this file
+
     if name.startswith("every "):
-        return _regular(name)
-    return _exchange(name, days, weekdays)
+        return intraday.regular(name)
+    return daily.daily(name)
 
 
 def infer_calendar(times: pl.Series) -> Calendar:
@@ -190,60 +351,34 @@ def infer_calendar(times: pl.Series) -> Calendar:
     ValueError
         For no dates, or fewer than two distinct datetimes.
     """
+    from features import intraday
+
     distinct = times.drop_nulls().unique().sort()
     if distinct.dtype == pl.Date and len(distinct) > 0:
         return get_calendar("24/7" if (distinct.dt.weekday() > 5).any() else "weekdays")
     if distinct.dtype == pl.Date or len(distinct) < 2:
         raise ValueError(f"A calendar can be inferred from two times or more, found {len(distinct)}. Name a calendar.")
-    instants = _microseconds(distinct)
-    step = _most_common(np.diff(instants))
-    return RegularCalendar(step, _most_common(instants % step))
+    return intraday.most_common(distinct)
 
 
-def _exchange(name: str, days: np.ndarray, weekdays: np.ndarray) -> Calendar:
-    import pandas as pd  # here, as both take a third of a second to import
-    from exchange_calendars import get_calendar as get_exchange
-    from exchange_calendars import get_calendar_names
-
-    from features.target import TargetCalendar
-
-    known = ["weekdays", "TARGET", *get_calendar_names()]
-    if name not in known:
-        near = near_match(name, known)
-        hint = f" Did you mean {near!r}?" if near else ""
-        raise ValueError(f"calendar must be 'weekdays', '24/7', 'TARGET' or an exchange's code, got {name!r}.{hint}")
-    year = {"start": "2024-01-01", "end": "2024-12-31"}  # any: only the rules are read, and they hold for all years
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # exchange_calendars 4.13 uses what pandas 3.1 deprecates
-        try:
-            exchange = TargetCalendar(**year) if name == "TARGET" else get_exchange(name, **year)
-            start = max(pd.Timestamp(RULES_FROM), exchange.bound_min() or pd.Timestamp.min)
-            end = min(pd.Timestamp(RULES_TO), exchange.bound_max() or pd.Timestamp.max)
-            sessions = pd.date_range(start, end, freq=exchange.day).to_numpy().astype("datetime64[D]")
-        except Exception as error:  # as with XTAE and ASEX beside pandas 3
-            what = f"{type(error).__name__}: {str(error)[:80]}"
-            raise ValueError(f"exchange_calendars cannot build {name!r} here ({what}). Use 'weekdays'.") from error
-    ruled = (days >= np.datetime64(start, "D")) & (days <= np.datetime64(end, "D"))
-    return DailyCalendar(exchange.name, np.where(ruled, np.isin(days, sessions), weekdays), exchange.tz.key)
-
-
-def _regular(name: str) -> Calendar:
-    match = re.fullmatch(r"every (\d+)(d|h|m|s|us)(?: \+ (\d+)(d|h|m|s|us))?", name)
-    step = int(match[1]) * _UNITS[match[2]] if match else 0
-    if match is None or step == 0:
-        raise ValueError(f"A calendar of equal steps is spelled like 'every 1h' or 'every 30m + 15m', got {name!r}.")
-    return RegularCalendar(step, int(match[3]) * _UNITS[match[4]] % step if match[3] else 0)
-
-
-def _spell(microseconds: int) -> str:
-    unit, size = next((unit, size) for unit, size in _UNITS.items() if microseconds % size == 0)
-    return f"{microseconds // size}{unit}"
+def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:
+    """The calendars that a panel's column `calendar` names, by series."""
+    if "calendar" not in panel.columns:
+        return {}
+    kind = panel["calendar"].dtype
+    if kind not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        raise ValueError(f"'calendar' must hold names of calendars, got {kind}. Cast it to text, or rename it.")
+    named = panel.select("series_id", pl.col("calendar").cast(pl.String)).drop_nulls().unique()
+    twice = named.filter(pl.col("series_id").is_duplicated()).sort("series_id", "calendar")
+    if not twice.is_empty():
+        series_id = twice["series_id"][0]
+        found = shorten(twice.filter(pl.col("series_id") == series_id)["calendar"].to_list())
+        raise ValueError(
+            f"A series must have one calendar, {series_id!r} has {found}. Correct the column 'calendar', or give the "
+            "series two names."
+        )
+    return {series_id: get_calendar(name) for series_id, name in named.sort("series_id").iter_rows()}
 
 
 def _microseconds(times: pl.Series) -> np.ndarray:
-    return times.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
-
-
-def _most_common(values: np.ndarray) -> int:
-    found, counts = np.unique(values, return_counts=True)
-    return int(found[counts.argmax()])
+    return times.to_physical().to_numpy()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
-from features.calendar import RegularCalendar, get_calendar
+from features.calendar import PanelCalendar
 from features.messages import near_match, shorten
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class PanelSchema:
         Prices are above zero and move by log returns. False: prices may be zero or negative, and every series
         moves by differences, always.
     calendar : str, optional
-        Name of the sessions, see `get_calendar`. None: inferred from the training rows.
+        Name of the sessions, see `get_calendar`. None: inferred from the training rows. A column `calendar` in the
+        panel names those of single series, and wins.
     covariates : tuple of str, default=()
         Past covariates: further columns handed to the network as they are.
 
@@ -86,9 +87,9 @@ def is_pandas(frame: object) -> bool:
 def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
     """The panel as sorted polars, every column kept, rows without a target dropped.
 
-    `time` comes back as Date when every row lies at midnight (the normal, daily case; not when the schema's calendar
-    has equal steps), else as Datetime in UTC without zone. For that, times with a zone are read in the zone of the
-    schema's calendar, or in their own where it names none.
+    `time` comes back as Date when every row lies at midnight (the normal, daily case; not when the calendar is of bars
+    within the day), else as Datetime in UTC without zone. For that, times with a zone are read in the zone of their
+    series' calendar (column `calendar`, else the schema's), or in their own where nothing names one.
     The input is left as it is.
 
     Parameters
@@ -136,9 +137,9 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
     for column in ("series_id", "time"):
         if missing := frame[column].null_count():
             raise ValueError(f"{column!r} must be known in every row, it is missing in {missing}. Drop these rows.")
+    frame = frame.with_columns(_names(frame["series_id"]))
     frame = frame.with_columns(
-        _names(frame["series_id"]),
-        _sessions(frame["time"], schema.calendar),
+        _sessions(frame, PanelCalendar.named(frame, schema.calendar)),
         *(_numbers(frame[column]) for column in (target, *schema.covariates)),
     ).sort("series_id", "time")
     same = (pl.col("series_id") == pl.col("series_id").shift()) & (pl.col("time") == pl.col("time").shift())
@@ -192,17 +193,31 @@ def _numbers(values: pl.Series) -> pl.Series:
     return values.cast(pl.Float64).fill_nan(None)
 
 
-def _sessions(times: pl.Series, calendar: str | None) -> pl.Series:
+def _sessions(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
+    times = frame["time"]
     kind = times.dtype
-    named = get_calendar(calendar) if calendar is not None else None
     if kind == pl.Date:
         return times
     if not isinstance(kind, pl.Datetime):
         raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with .str.to_date().")
     local = times
     if kind.time_zone is not None:
-        local = local.dt.convert_time_zone(named.time_zone if named else kind.time_zone).dt.replace_time_zone(None)
+        local = _wall_clock(frame, calendar, kind.time_zone)
         times = times.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     days = local.cast(pl.Date)
-    daily = (days.cast(local.dtype) == local).all() and not isinstance(named, RegularCalendar)
+    daily = (days.cast(local.dtype) == local).all() and not (calendar.calendars and calendar.intraday)
     return days if daily else times.cast(pl.Datetime("us"))
+
+
+def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar, zone: str) -> pl.Series:
+    """What the clocks of each series' market show; `zone` is that of series without a calendar."""
+    usual = calendar.default.time_zone if calendar.default else zone
+    zones: dict[str, list[object]] = {}
+    for series_id, own in calendar.own.items():
+        zones.setdefault(own.time_zone, []).append(series_id)
+
+    def shown(zone: str) -> pl.Expr:
+        return pl.col("time").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+
+    elsewhere = [pl.when(pl.col("series_id").is_in(ids)).then(shown(zone)) for zone, ids in zones.items()]
+    return frame.select(pl.coalesce(*elsewhere, shown(usual))).to_series()

@@ -17,13 +17,14 @@ class TargetCalendar(ExchangeCalendar):
 
     Closed on weekends, 1 January, Good Friday, Easter Monday, 1 May, 25 and 26 December (ECB press release of
     14 December 2000, which fixed the list from 2002 on). In 1999 the system was open at Easter; it closed on the last
-    days of 1999 and 2001 besides. The rates are fixed at 14:15 and published around 16:00 Central European time.
+    days of 1999 and 2001 besides. The rates are fixed at 14:15 and published around 16:00 Central European time: then a
+    session closes here, for nobody knows its rates before. (The payment system itself goes on until 18:00.)
     """
 
     name = "TARGET"
     tz = ZoneInfo("Europe/Berlin")
     open_times = ((None, time(7)),)
-    close_times = ((None, time(18)),)
+    close_times = ((None, time(16)),)
 
     @property
     def regular_holidays(self) -> HolidayCalendar:
