@@ -11,9 +11,9 @@ from forecasting.splits import RollingOrigin
 
 if TYPE_CHECKING:
     from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
-    from forecasting.forecasters import GRUForecaster, LSTMForecaster, RNNForecaster
+    from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
     from forecasting.persistence import load_forecaster
-    from forecasting.regressors import GRURegressor, LSTMRegressor, RNNRegressor
+    from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
 
 __all__ = [
     "DEFAULT_QUANTILES",
@@ -25,6 +25,8 @@ __all__ = [
     "GatePolicy",
     "LSTMForecaster",
     "LSTMRegressor",
+    "MinGRUForecaster",
+    "MinGRURegressor",
     "RNNForecaster",
     "RNNRegressor",
     "RandomWalk",
@@ -38,9 +40,9 @@ __all__ = [
 
 _WITH_TORCH = {
     "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
-    "forecasters": ("GRUForecaster", "LSTMForecaster", "RNNForecaster"),
+    "forecasters": ("GRUForecaster", "LSTMForecaster", "MinGRUForecaster", "RNNForecaster"),
     "persistence": ("load_forecaster",),
-    "regressors": ("GRURegressor", "LSTMRegressor", "RNNRegressor"),
+    "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
 }
 
 

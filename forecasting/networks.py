@@ -1,17 +1,69 @@
 """One recurrent network with a choice of cell, and the quantiles its outputs stand for.
 
-Axes: B sequences, T rows, F features, D hidden units, H horizon steps, Q quantiles, N origins.
+Axes: B sequences, T rows, F features, K rows a convolution sees, D hidden units, L layers, H horizon steps,
+Q quantiles, N sequences picked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import silu, softplus
 
-CELLS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+from forecasting.cells import CELLS, CellState
 
-State = Tensor | tuple[Tensor, Tensor]
+
+@dataclass(frozen=True)
+class State:
+    """What a network remembers of each of its sequences; the only place that knows of what parts.
+
+    Attributes
+    ----------
+    hidden : tuple of Tensor of shape (L, B, D)
+        The cell's: one, or two for an LSTM.
+    inputs_BKF : Tensor of shape (B, K − 1, F)
+        The newest inputs, that the convolution in front will see again; no rows without one.
+    """
+
+    hidden: tuple[Tensor, ...]
+    inputs_BKF: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs_BKF)
+
+    def take(self, at_N: Tensor) -> State:
+        """The state of the sequences at these places."""
+        return State(tuple(part[:, at_N] for part in self.hidden), self.inputs_BKF[at_N])
+
+    def put(self, at_N: Tensor, other: State) -> None:
+        """Overwrite the state of the sequences at these places by all of `other`'s."""
+        for part, new in zip(self.hidden, other.hidden, strict=True):
+            part[:, at_N] = new
+        self.inputs_BKF[at_N] = other.inputs_BKF
+
+    @staticmethod
+    def cat(states: Sequence[State]) -> State:
+        """The sequences of all these states, one after the other."""
+        parts = zip(*(state.hidden for state in states), strict=True)
+        return State(
+            tuple(torch.cat(part, dim=1) for part in parts), torch.cat([state.inputs_BKF for state in states])
+        )
+
+    def to(self, device: torch.device | str) -> State:
+        """The state on that device."""
+        return State(tuple(part.to(device) for part in self.hidden), self.inputs_BKF.to(device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its parts by name, to be saved."""
+        return {f"hidden_{k}": part for k, part in enumerate(self.hidden)} | {"inputs": self.inputs_BKF}
+
+    @staticmethod
+    def from_tensors(parts: dict[str, Tensor]) -> State:
+        """The inverse of `tensors`."""
+        return State(tuple(parts[f"hidden_{k}"] for k in range(len(parts) - 1)), parts["inputs"])
 
 
 class RecurrentNetwork(nn.Module):
@@ -21,30 +73,40 @@ class RecurrentNetwork(nn.Module):
 
     Parameters
     ----------
-    cell : {"rnn", "lstm", "gru"}
+    cell : {"rnn", "lstm", "gru", "mingru"}
     n_features, hidden_size, num_layers : int
     dropout : float
         Between layers; no effect with one layer.
     horizon, n_quantiles : int
+    kernel_size : int, default=1
+        Rows that a causal convolution in front of the cell sees at once; 1 is none.
+    bidirectional : bool, default=False
+        Every layer reads the rows from both ends. It knows nothing before it has read them all, so it gives one
+        state for a whole sequence instead of one for every row.
     """
 
     def __init__(
         self, cell: str, n_features: int, hidden_size: int, num_layers: int, dropout: float, horizon: int,
-        n_quantiles: int,
+        n_quantiles: int, kernel_size: int = 1, bidirectional: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.horizon, self.n_quantiles = horizon, n_quantiles
-        between_layers = dropout if num_layers > 1 else 0.0
-        self.encoder = CELLS[cell](n_features, hidden_size, num_layers, batch_first=True, dropout=between_layers)
-        self.head = nn.Linear(hidden_size, horizon * n_quantiles)
+        self.n_features, self.horizon, self.n_quantiles = n_features, horizon, n_quantiles
+        self.kernel_size, self.bidirectional = kernel_size, bidirectional
+        self.width = hidden_size * (2 if bidirectional else 1)  # of what the head reads
+        if kernel_size > 1:
+            self.convolution = nn.Linear(n_features * kernel_size, hidden_size)
+        self.encoder = CELLS[cell](
+            hidden_size if kernel_size > 1 else n_features, hidden_size, num_layers,
+            batch_first=True, dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
+        )  # fmt: skip
+        self.head = nn.Linear(self.width, horizon * n_quantiles)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         if cell == "lstm":
-            self._open_forget_gates()
+            self._open_forget_gates(hidden_size)
 
-    def _open_forget_gates(self) -> None:
+    def _open_forget_gates(self, D: int) -> None:
         """Start with a forget-gate bias of 1, so that cells remember (Jozefowicz et al. 2015, section 2.2)."""
-        D = self.encoder.hidden_size
         for name, bias in self.encoder.named_parameters():
             if name.startswith("bias_ih"):  # torch orders the gates: input, forget, cell, output
                 nn.init.ones_(bias[D : 2 * D])
@@ -52,17 +114,47 @@ class RecurrentNetwork(nn.Module):
                 nn.init.zeros_(bias[D : 2 * D])
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """States of the last layer at every row, shape (B, T, D), and the state to carry on from."""
-        return self.encoder(x_BTF, state)
+        """States of the last layer at every row, and the state to carry on from; without a state, from zero.
+
+        Returns
+        -------
+        h_BTD : Tensor of shape (B, T, D)
+            Bidirectional, of shape (B, 1, 2 D): the forward state at the last row joined with the backward state at
+            the first, each having read them all.
+        state : State
+        """
+        if self.bidirectional and state is not None:
+            raise ValueError("A bidirectional network must read a sequence whole, got a state to carry on from.")
+        before_BKF = x_BTF.new_zeros(len(x_BTF), self.kernel_size - 1, self.n_features)
+        x_BTF = torch.cat([before_BKF if state is None else state.inputs_BKF, x_BTF], dim=1)
+        newest_BKF = x_BTF[:, x_BTF.shape[1] - self.kernel_size + 1 :].clone()
+        if self.kernel_size > 1:
+            x_BTF = silu(self.convolution(x_BTF.unfold(1, self.kernel_size, 1).flatten(2)))
+
+        h_BTD, carried = self.encoder(x_BTF, None if state is None else _for_cell(state.hidden))
+        if self.bidirectional:
+            ahead_BTD, back_BTD = h_BTD.chunk(2, dim=-1)
+            h_BTD = torch.cat([ahead_BTD[:, -1:], back_BTD[:, :1]], dim=-1)
+        return h_BTD, State(carried if isinstance(carried, tuple) else (carried,), newest_BKF)
 
     def read_out(self, h: Tensor) -> Tensor:
         """Outputs of shape (..., H, Q) from states of shape (..., D)."""
         return self.head(h).unflatten(-1, (self.horizon, self.n_quantiles))
 
     def forward(self, x_BTF: Tensor) -> Tensor:
-        """Outputs at every row, shape (B, T, H, Q), from a zero state."""
+        """Outputs at every row, shape (B, T, H, Q), from a zero state; bidirectional, (B, 1, H, Q)."""
         h_BTD, _ = self.encode(x_BTF)
         return self.read_out(h_BTD)
+
+    def zero_state(self, n: int) -> State:
+        """The state of `n` sequences before their first row."""
+        weight = self.head.weight
+        _, state = self.encode(weight.new_zeros(n, 1, self.n_features))
+        return State(tuple(torch.zeros_like(part) for part in state.hidden), torch.zeros_like(state.inputs_BKF))
+
+
+def _for_cell(hidden: tuple[Tensor, ...]) -> CellState:
+    return hidden if len(hidden) > 1 else hidden[0]
 
 
 class QuantileLayer(nn.Module):

@@ -236,6 +236,12 @@ class GRURegressor(RecurrentRegressor):
     cell = "gru"
 
 
+class MinGRURegressor(RecurrentRegressor):
+    """A minimal GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
+
+    cell = "mingru"
+
+
 def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> Windows:
     """Windows in a canonical order, identical ones merged into one with the sum of their weights."""
     flat = np.column_stack([X_NTF.reshape(len(X_NTF), -1), y_NH])

@@ -106,7 +106,7 @@ def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows
     lengths.scatter_reduce_(0, sequence, at - rows.first[at] + 1, "amax")  # rows up to the last that is asked for
     place_N = torch.full((len(rows),), -1)
     place_N[at] = torch.arange(len(at))
-    states = torch.empty(len(at), network.encoder.hidden_size)
+    states = torch.empty(len(at), network.width)
     by_length = torch.argsort(lengths, stable=True)
     for i in range(0, len(firsts), BLOCK):
         block = by_length[i : i + BLOCK]

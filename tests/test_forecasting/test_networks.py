@@ -6,12 +6,13 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster, RNNForecaster
-from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
+from forecasting.cells import CELLS, BlendByDoubling, BlendByRow
+from forecasting.networks import QuantileLayer, RecurrentNetwork, State
 from forecasting.training import Batch, isolated, train_network
 
-CELLS = ("rnn", "lstm", "gru")
 every_cell = pytest.mark.parametrize("cell", CELLS)
+every_form = pytest.mark.parametrize("form", [BlendByRow, BlendByDoubling])
 
 
 def layer(base, scale=1.0, median=2):
@@ -22,9 +23,13 @@ def layer(base, scale=1.0, median=2):
 BASE = [[-2.0, -1.0, 0.0, 1.0, 3.0], [-4.0, -1.0, 0.5, 0.5, 0.6]]
 
 
-def network_of(cell, n_features=3, hidden_size=6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5):
+def network_of(cell, n_features=3, hidden_size=6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5, **others):
     with isolated(0):
-        return RecurrentNetwork(cell, n_features, hidden_size, num_layers, dropout, horizon, n_quantiles)
+        return RecurrentNetwork(cell, n_features, hidden_size, num_layers, dropout, horizon, n_quantiles, **others)
+
+
+def rows_of(n=3, length=20, seed=0):
+    return torch.randn(n, length, 3, generator=torch.Generator().manual_seed(seed))
 
 
 # ------------------------------------------------------------------ quantiles
@@ -95,24 +100,138 @@ def test_an_lstm_reads_its_gates_in_the_order_that_the_biases_assume():
         for weight in network.encoder.parameters():
             weight.zero_()
         network.encoder.bias_ih_l0[:] = torch.tensor([-100.0, 1.0, 0.0, 100.0])  # no input, forget gate, -, open
-        _, (_, cell) = network.encode(torch.zeros(1, 1, 1), (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)))
-    assert cell.item() == pytest.approx(1 / (1 + math.exp(-1.0)))
+        before = State((torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), torch.zeros(1, 0, 1))
+        _, after = network.encode(torch.zeros(1, 1, 1), before)
+    assert after.hidden[1].item() == pytest.approx(1 / (1 + math.exp(-1.0)))
+
+
+# ------------------------------------------------------------------ states
+@every_cell
+@pytest.mark.parametrize("kernel_size", [1, 4])
+def test_states_carried_on_are_those_of_one_pass(cell, kernel_size):
+    network, x_BTF = network_of(cell, num_layers=2, kernel_size=kernel_size), rows_of()
+    whole, end = network.encode(x_BTF)
+    state, rows = network.zero_state(3), []
+    for length in (11, 1, 1, 1, 6):
+        chunk, state = network.encode(x_BTF[:, sum(r.shape[1] for r in rows) :][:, :length], state)
+        rows.append(chunk)
+    assert torch.allclose(torch.cat(rows, dim=1), whole, atol=1e-6)
+    for name, part in end.tensors().items():
+        assert torch.allclose(state.tensors()[name], part, atol=1e-6)
 
 
 @every_cell
-def test_states_carried_on_are_those_of_one_pass(cell):
-    network = network_of(cell, num_layers=2)
-    x_BTF = torch.randn(3, 20, 3, generator=torch.Generator().manual_seed(0))
-    whole, _ = network.encode(x_BTF)
-    first, state = network.encode(x_BTF[:, :11])
-    second, _ = network.encode(x_BTF[:, 11:], state)
-    assert torch.allclose(torch.cat([first, second], dim=1), whole, atol=1e-6)
+def test_states_are_taken_put_and_joined_by_sequence(cell):
+    network, x_BTF = network_of(cell, num_layers=2, kernel_size=3), rows_of()
+    _, state = network.encode(x_BTF)
+    alone = [network.encode(x_BTF[at : at + 1])[1] for at in (2, 0)]
+    joined, order = State.cat(alone), torch.tensor([2, 0])
+    blank = network.zero_state(3)
+    blank.put(order, joined)
+    for name, part in state.take(order).tensors().items():
+        assert torch.allclose(joined.tensors()[name], part, atol=1e-6)
+        assert torch.equal(blank.take(order).tensors()[name], joined.tensors()[name])
+    again = State.from_tensors(blank.tensors())
+    assert len(again) == 3
+    assert all((part == 0).all() for part in again.take(torch.tensor([1])).tensors().values())  # never put
 
 
 @every_cell
-def test_every_steps_output_answers_to_the_newest_row(cell):
+def test_a_convolution_sees_the_last_rows_and_nothing_before_them_but_zeros(cell):
+    network, x_BTF = network_of(cell, kernel_size=3), rows_of(n=1, length=6)
+    W_DFK = network.convolution.weight.unflatten(1, (3, 3))
+    padded = torch.cat([torch.zeros(1, 2, 3), x_BTF], dim=1)
+    by_hand = torch.stack(
+        [
+            sum(padded[:, t + k] @ W_DFK[:, :, k].T for k in range(3)) + network.convolution.bias  # k = 2 is row t
+            for t in range(6)
+        ],
+        dim=1,
+    )
+    expected, _ = network.encoder(by_hand * torch.sigmoid(by_hand))
+    assert torch.allclose(network.encode(x_BTF)[0], expected, atol=1e-6)
+
+
+@every_cell
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_a_bidirectional_network_joins_what_each_direction_knows_at_its_end(cell, kernel_size):
+    network, x_BTF = network_of(cell, kernel_size=kernel_size, bidirectional=True), rows_of(length=9)
+    h_B1D, _ = network.encode(x_BTF)
+    assert h_B1D.shape == (3, 1, 12)
+    if kernel_size == 1:
+        ahead, back = network_of(cell), network_of(cell)
+        weights = network.encoder.state_dict()
+        for one, suffix in ((ahead, ""), (back, "_reverse")):
+            own = one.encoder.state_dict()
+            if cell == "mingru":  # layers and directions are numbered by turns
+                place = "1." if suffix else "0."
+                one.encoder.load_state_dict({name: weights[name.replace("0.", place)] for name in own})
+            else:
+                one.encoder.load_state_dict({name: weights[name + suffix] for name in own})
+        expected = [ahead.encode(x_BTF)[0][:, -1], back.encode(x_BTF.flip(1))[0][:, -1]]
+        assert torch.allclose(h_B1D[:, 0], torch.cat(expected, dim=-1), atol=1e-6)
+    x_BTF.requires_grad_()
+    h_B1D = network.encode(x_BTF)[0]
+    for part in h_B1D.chunk(2, dim=-1):
+        (gradient,) = torch.autograd.grad(part.sum(), x_BTF, retain_graph=True)
+        assert (gradient.abs().sum(-1) > 0).all()  # both directions have read every row
+    with pytest.raises(ValueError, match="must read a sequence whole"):
+        network.encode(x_BTF, network.zero_state(3))
+
+
+# ------------------------------------------------------------------ the minimal GRU
+def blend_by_loop(z_TBD, n_TBD, h_BD):
+    rows = []
+    for z, n in zip(z_TBD, n_TBD, strict=True):
+        h_BD = (1 - z) * h_BD + z * n
+        rows.append(h_BD)
+    return torch.stack(rows)
+
+
+@every_form
+@pytest.mark.parametrize("length", [1, 2, 7, 64])
+def test_a_blend_is_its_recurrence_and_so_is_its_gradient(form, length):
+    generator = torch.Generator().manual_seed(length)
+    z_TBD = torch.rand(length, 3, 4, generator=generator, dtype=torch.float64)
+    n_TBD = torch.randn(length, 3, 4, generator=generator, dtype=torch.float64)
+    z_TBD[0, 0, 0], z_TBD[-1, 1, 1] = 0.0, 1.0  # closed and open: no logarithm, no division
+    given = [z_TBD, n_TBD, torch.randn(3, 4, generator=generator, dtype=torch.float64)]
+    given = [tensor.requires_grad_() for tensor in given]
+    weight = torch.randn(length, 3, 4, generator=generator, dtype=torch.float64)
+    found, expected = form.apply(*given), blend_by_loop(*given)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
+    gradients = [torch.autograd.grad((states * weight).sum(), given) for states in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+@every_form
+def test_gradients_of_a_blend_agree_with_finite_differences(form):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((5, 2, 3), (5, 2, 3), (2, 3))
+    given = [torch.rand(*shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(form.apply, given)
+
+
+def test_a_minimal_gru_by_hand():
+    network = network_of("mingru", n_features=1, hidden_size=1)
+    with torch.no_grad():
+        for weight, value in zip(network.encoder.parameters(), (2.0, -1.0, 3.0, 0.5), strict=True):
+            weight.fill_(value)
+        h_BTD, _ = network.encode(torch.tensor([[[1.0], [-0.5]]]))
+    z = [1 / (1 + math.exp(-1.0)), 1 / (1 + math.exp(2.0))]  # σ(2 x − 1)
+    first = z[0] * 3.5  # 3 x + 0.5
+    assert h_BTD.flatten().tolist() == pytest.approx([first, (1 - z[1]) * first - z[1]])
+
+
+# ------------------------------------------------------------------ gradients
+
+
+@every_cell
+@pytest.mark.parametrize("kernel_size", [1, 4])
+def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
     """Decoding step k from the state at origin − h + k makes this gradient zero for all steps but the last."""
-    network, generator = network_of(cell), torch.Generator().manual_seed(0)
+    network, generator = network_of(cell, kernel_size=kernel_size), torch.Generator().manual_seed(0)
     x_BTF = torch.randn(8, 12, 3, generator=generator)
     y_BTH = x_BTF.cumsum(1)[..., :1] * torch.arange(1.0, 5.0)
     batch = Batch(x_BTF, y_BTH, torch.ones_like(y_BTH))
@@ -120,18 +239,20 @@ def test_every_steps_output_answers_to_the_newest_row(cell):
     levels = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
     with isolated(0):
         train_network(network, base, levels, lambda: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9)
-    x_BTF = x_BTF.clone().requires_grad_()
+
+    def outputs_at(row):
+        return lambda x_BTF: base(network(x_BTF)[:, row]).sum(0)
+
     for row in (5, 11):
-        quantiles_BHQ = base(network(x_BTF)[:, row])
-        for step in range(4):
-            for level in range(5):
-                (gradient,) = torch.autograd.grad(quantiles_BHQ[:, step, level].sum(), x_BTF, retain_graph=True)
-                assert (gradient[:, row].abs().sum(-1) > 0).all()  # the newest row counts
-                assert (gradient[:, 0].abs().sum(-1) > 0).all()  # so does the oldest
-                assert (gradient[:, row + 1 :] == 0).all()  # later ones do not
+        with isolated(0):
+            gradient_HQBTF = torch.autograd.functional.jacobian(outputs_at(row), x_BTF)
+        size_HQBT = gradient_HQBTF.abs().sum(-1)
+        assert (size_HQBT[..., row] > 0).all()  # the newest row counts
+        assert (size_HQBT[..., 0] > 0).all()  # so does the oldest
+        assert (size_HQBT[..., row + 1 :] == 0).all()  # later ones do not
 
 
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster])
+@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
 def test_every_step_of_a_fitted_forecaster_answers_to_the_newest_price(kind, breathing):
     model = kind(lookback=16, hidden_size=8, max_epochs=1, learning_rate=5e-2, batch_size=8).fit(breathing)
     newest = pl.col("time") == breathing["time"].max()
