@@ -1,6 +1,6 @@
 """How often the gate promotes a network where nothing can be forecast.
 
-    python -m benchmarks.false_alarms [--panels 40]
+python -m benchmarks.false_alarms [--panels 40]
 """
 
 from __future__ import annotations
