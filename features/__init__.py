@@ -2,6 +2,7 @@
 
 from features.actions import action_factors, adjust
 from features.calendar import Calendar, PanelCalendar, get_calendar, infer_calendar
+from features.calendar_features import CalendarFeatures
 from features.causality import assert_causal
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
 from features.price_features import PriceFeatures
@@ -14,6 +15,7 @@ __all__ = [
     "DECAY",
     "MAX_PAUSE",
     "Calendar",
+    "CalendarFeatures",
     "LogReturn",
     "PanelCalendar",
     "PanelSchema",

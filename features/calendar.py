@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cache, cached_property
 from typing import Any
@@ -88,9 +88,12 @@ class Calendar(ABC):
 
     def _refuse(self, outside: pl.Series) -> None:
         found = shorten([str(value) for value in outside.unique(maintain_order=True)])
+        advice = "Drop these rows"
+        if self.intraday:
+            advice = "Bars are named by the instant at which they end, in UTC: shift these rows, drop them"
         raise ValueError(
             f"Every time must be a session of the calendar {self.name!r}, found {found}. "
-            "Drop these rows, or name another calendar."
+            f"{advice}, or name another calendar."
         )
 
 
@@ -191,8 +194,8 @@ class PanelCalendar:
         found = self.own.get(series_id, self.default)
         if found is None:
             raise ValueError(
-                f"Every series must have a calendar, {series_id!r} has none: it was not in the training panel, and "
-                "nothing is named for the others. Name it in the column 'calendar', or in PanelSchema(calendar=...)."
+                f"Every series must have a calendar, {series_id!r} has none. Name it in the column "
+                "'calendar', or one for all in the schema: PanelSchema(calendar=...)."
             )
         return found
 
@@ -287,16 +290,22 @@ class PanelCalendar:
     def __reduce__(self) -> tuple[Any, ...]:
         return PanelCalendar, (self.default, self.own)
 
-    def _by_calendar(self, frame: pl.DataFrame, ask: Any, kind: type) -> np.ndarray:
-        """What `ask` answers for the rows of each calendar, put together in their order."""
+    def groups(self, frame: pl.DataFrame) -> Iterator[tuple[Calendar, np.ndarray]]:
+        """Each calendar that rows of the frame have, with the places of those rows, int64 and rising."""
         known = self.joined(frame) if "calendar" in frame.columns else self
         if known.default is not None and not known.own:
-            return np.asarray(ask(known.default, frame), dtype=kind)
+            yield known.default, np.arange(frame.height)
+            return
         code = known._codes(frame["series_id"])
-        answer: np.ndarray = np.zeros(frame.height, dtype=kind)
         for position, calendar in enumerate(known.calendars):
             if len(at := np.flatnonzero(code == position)):
-                answer[at] = ask(calendar, frame if len(at) == frame.height else frame[at])
+                yield calendar, at
+
+    def _by_calendar(self, frame: pl.DataFrame, ask: Any, kind: type) -> np.ndarray:
+        """What `ask` answers for the rows of each calendar, put together in their order."""
+        answer: np.ndarray = np.zeros(frame.height, dtype=kind)
+        for calendar, at in self.groups(frame):
+            answer[at] = ask(calendar, frame if len(at) == frame.height else frame[at])
         return answer
 
     def _codes(self, series_ids: pl.Series) -> np.ndarray:
@@ -318,7 +327,8 @@ def get_calendar(name: str) -> Calendar:
     name : str
         "weekdays", "24/7" (every day), "TARGET" (euro payments, the days of the ECB's rates) or a name that
         exchange_calendars knows ("XNYS", "XTKS", …); days that are a session of one of several: "XNYS | XTKS".
-        Within the day: equal steps of UTC ("every 1h", "every 30m + 15m").
+        Within the day, each named by the instant (UTC) at which it ends: equal steps around the clock ("every 1h",
+        "every 30m + 15m"), or bars inside the sessions of an exchange ("XNYS 30m", "XTKS 1h").
 
     Raises
     ------
@@ -338,7 +348,7 @@ def get_calendar(name: str) -> Calendar:
 
     if name.startswith("every "):
         return intraday.regular(name)
-    return daily.daily(name)
+    return intraday.bars(name) if intraday.BARS.fullmatch(name) else daily.daily(name)
 
 
 def infer_calendar(times: pl.Series) -> Calendar:

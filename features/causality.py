@@ -142,7 +142,10 @@ def _futures(panel: pl.DataFrame, cut: Any) -> Iterator[tuple[str, pl.DataFrame]
     yield "missing", _missing(panel, later)
     first: Any = panel["series_id"][0]
     name = f" {first}" if isinstance(first, str) else first - 1  # listed before all others
-    newcomer = panel.filter(later).unique("time", keep="first", maintain_order=True)
+    newcomer = panel.filter(later)
+    if "calendar" in panel.columns:  # a series has one calendar
+        newcomer = newcomer.filter(pl.col("calendar").eq_missing(pl.col("calendar").first()))
+    newcomer = newcomer.unique("time", keep="first", maintain_order=True)
     named = pl.lit(name, dtype=panel.schema["series_id"]).alias("series_id")
     yield "joined by a new series", pl.concat([newcomer.with_columns(named), panel])
 

@@ -131,7 +131,7 @@ def every_day() -> np.ndarray:
     return np.arange(np.datetime64(FIRST_DAY, "D"), np.datetime64(LAST_DAY, "D") + 1)
 
 
-def daily(name: str) -> Calendar:
+def daily(name: str) -> DailyCalendar:
     """The calendar of days of that name, see `get_calendar`."""
     if "|" in name:
         parts = [get_calendar(part.strip()) for part in name.split("|")]
