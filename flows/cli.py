@@ -77,10 +77,15 @@ def tidecast() -> None:
 
 
 @tidecast.command()
-@click.option("--source", metavar="URI", help="ecb or eia (bundled), or a CSV or Parquet file.  [default: ecb]")
+@click.option("--source", metavar="URI", help="A file, folder, pattern, database or web address.  [default: ecb]")
+@click.option("--table", metavar="NAME", help="The database's table or view, or SCHEMA.TABLE.")
+@click.option("--query", metavar="SELECT", help="In place of --table: a query that gives the prices.")
 @click.option("--series-id", metavar="COL", help="The source's column that names the series.")
 @click.option("--time", "time_column", metavar="COL", help="The source's column of session dates.")
 @click.option("--target", metavar="COL", help="The source's column to forecast.")
+@click.option(
+    "--known-at", metavar="COL", help="The source's column that says when a row was last changed, if it has one."
+)
 @click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
 @click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
 @click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
@@ -105,6 +110,7 @@ def run(
     Examples:
       tidecast run
       tidecast run --source prices.csv --series-id Name --time Date --target Close
+      tidecast run --source 'postgresql://me:${PGPASSWORD}@host/db' --table prices --series-id symbol --time day
       tidecast run --as-of 2026-05-29 --output forecasts.csv
     """
     with one_line_errors(debug):

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -229,10 +230,12 @@ def _known() -> list[str]:
 
 def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     """An address without a password; a path as seen from the folder the command was called in."""
-    if name not in ("source", "warehouse") or not isinstance(value, str | os.PathLike):
+    if name not in ("source", "warehouse", "publish_to") or not isinstance(value, str | os.PathLike):
         return value
     text = os.fspath(value)
     refuse_password(text, name, origin)
+    if file := re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)(.+)", text):
+        return file[1] + os.path.normpath(cwd.absolute() / file[2])
     if (name == "source" and text in BUNDLED) or "://" in text or text.startswith("${") or not text:
         return text
     return os.path.normpath(cwd.absolute() / Path(text).expanduser())

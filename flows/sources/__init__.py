@@ -4,5 +4,6 @@ from flows.sources.bundled import BundledSource
 from flows.sources.files import FileSource
 from flows.sources.opening import open_source
 from flows.sources.source import NEEDED, OPTIONAL, Fetched, Source
+from flows.sources.sql import SqlSource
 
-__all__ = ["NEEDED", "OPTIONAL", "BundledSource", "Fetched", "FileSource", "Source", "open_source"]
+__all__ = ["NEEDED", "OPTIONAL", "BundledSource", "Fetched", "FileSource", "Source", "SqlSource", "open_source"]

@@ -9,9 +9,11 @@ from flows.errors import SettingsError, SourceError
 from flows.secrets import expand
 from flows.settings import BUNDLED, Settings
 from flows.sources.bundled import BundledSource
+from flows.sources.databases import is_database
 from flows.sources.files import FileSource
 from flows.sources.plugins import open_plugin
 from flows.sources.source import Source
+from flows.sources.sql import SqlSource
 
 
 def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> Source:
@@ -32,10 +34,12 @@ def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> 
     if settings.source in BUNDLED:
         _refuse_column_names(settings)
         return BundledSource(settings.source)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", settings.source)
-    if scheme:
-        return open_plugin(scheme[1], settings)
-    return FileSource(Path(expand(settings.source, environ)), settings)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", expand(settings.source, environ))
+    if scheme is None:
+        return FileSource(Path(expand(settings.source, environ)), settings)
+    if is_database(scheme[1]):
+        return SqlSource(settings, environ)
+    return open_plugin(scheme[1], settings)
 
 
 def _refuse_column_names(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -107,3 +108,24 @@ def tables() -> Callable[[Path], dict[str, pl.DataFrame]]:
     from tests.drill import tables
 
     return tables
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL server that lives as long as the tests."""
+    from tests.test_flows.postgres import Postgres
+
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path may not be long
+    server = Postgres(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres(postgres_server, monkeypatch):
+    """The server with an empty database, its password in the environment."""
+    postgres_server.execute("DROP OWNED BY prices CASCADE", "RESET ALL")
+    for name, value in postgres_server.environ.items():
+        monkeypatch.setenv(name, value)
+    return postgres_server

@@ -1,0 +1,167 @@
+"""Databases by their SQLAlchemy address: how to reach one, and what went wrong in words, without a password in them."""
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from features.panel import shorten
+from flows.errors import SourceError
+from flows.secrets import expand
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+
+_OWN = ("postgresql", "postgres", "sqlite", "mysql", "mariadb", "mssql", "oracle")
+_DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+"""psycopg, where the address names no driver: SQLAlchemy itself would take the one before it."""
+
+_MAY_PASS = re.compile(
+    "connection refused|server closed the connection|starting up|shutting down|terminat|not accepting|reset by peer|"
+    "broken pipe|timeout|timed out|too many clients|too many connections|lost|gone away|database is locked|recovery",
+    re.I,
+)
+_ADVICE = {
+    "password|authentication|denied for user|role .* does not exist": "Check user and password: write "
+    "USER:${VAR}@ before the host, and set the environment variable VAR to the password.",
+    "resolve|translate host|name or service|nodename|getaddrinfo": "Check the host.",
+    "refused|timeout|timed out|unreachable": "Check host and port, and that the server runs.",
+    "database .* does not exist|unknown database": "Check the database's name, after the last slash.",
+    "permission denied|denied to user": "Have it granted to this user.",
+}
+
+
+def is_database(scheme: str) -> bool:
+    """Whether SQLAlchemy has a dialect for addresses of this scheme, installed packages counted in."""
+    name = scheme.split("+")[0].lower()
+    return name in _OWN or any(point.name.split(".")[0] == name for point in entry_points(group="sqlalchemy.dialects"))
+
+
+def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.environ) -> "Engine":
+    """The way to a database. ``${VAR}`` is filled in here; nothing is connected yet.
+
+    Raises
+    ------
+    SourceError
+        The address is none, or the driver it needs is not installed.
+    SettingsError
+        A variable in it is not set.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy.pool import NullPool
+
+    url = _filled_in(address, setting, environ)
+    if url.drivername in _DRIVERS:
+        url = url.set(drivername=_DRIVERS[url.drivername])
+    is_psycopg = url.drivername == "postgresql+psycopg"
+    patience = {"connect_timeout": 10, "keepalives_idle": 60} if is_psycopg else {}
+    try:
+        return create_engine(url, poolclass=NullPool, connect_args=patience, hide_parameters=True)
+    except ImportError as error:
+        install = (
+            "pip install 'tidecast[postgres]'" if is_psycopg else "pip install it, or name another: SCHEME+DRIVER://"
+        )
+        raise SourceError(
+            f"{setting} needs the driver {error.name or url.drivername}, which is not installed. "
+            f"To install it: {install}."
+        ) from None
+    except ArgumentError as error:
+        raise SourceError(f"{setting} must be a database's address, but {address}: {error}. Check it.") from None
+
+
+def _filled_in(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
+    """The address in parts, and each part with its variables: a password may hold any sign, "@" and "/" too."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):  # the scheme or the port is a variable
+        try:
+            return make_url(expand(address, environ))
+        except (ArgumentError, ValueError):
+            example = "postgresql://USER:${VAR}@HOST:5432/DATABASE"
+            raise SourceError(f"{setting} must be a database's address like {example}, got {address}.") from None
+    names = ("username", "password", "host", "database")
+    parts = {name: expand(str(value), environ) for name in names if (value := getattr(url, name)) is not None}
+    query = {
+        name: expand(value, environ) if isinstance(value, str) else tuple(expand(part, environ) for part in value)
+        for name, value in url.query.items()
+    }
+    return url.set(**parts, query=query)  # type: ignore[arg-type]
+
+
+def refuse_missing_file(engine: "Engine", setting: str) -> None:
+    """SQLite makes a file that is not there, and then has no tables."""
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and path and path != ":memory:" and not Path(path).exists():
+        raise SourceError(f"{setting} must be a database, but there is no file {path}. Check the path.")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a failure may be over in a moment: a server that restarts, a connection that broke, a lock."""
+    from sqlalchemy.exc import DBAPIError
+
+    if not isinstance(error, DBAPIError):
+        return False
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if error.connection_invalidated or state[:2] in ("08", "40") or state in ("57P01", "57P02", "57P03", "53300"):
+        return True
+    return (
+        not state
+        and type(error).__name__ in ("OperationalError", "InterfaceError")
+        and bool(_MAY_PASS.search(str(error.orig)))
+    )
+
+
+def in_words(error: Exception, engine: "Engine") -> str:
+    """What the database said, in one line and without the password, and what to do about it where that is known."""
+    from sqlalchemy.exc import DBAPIError
+
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    said = " ".join(str(cause).split()).removesuffix(".") or type(cause).__name__
+    for secret in (engine.url.password, *engine.url.query.values()):
+        if isinstance(secret, str) and secret:
+            said = said.replace(secret, "…")
+    advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, said, re.I)), "")
+    return f"{said}. {advice}".strip()
+
+
+def columns_of(connection: "Connection", table: str, address: str) -> dict[str, object]:
+    """The columns of a table or view and their types; "schema.table" is looked up in that schema.
+
+    Raises
+    ------
+    SourceError
+        There is no such table; the near match is named.
+    """
+    from sqlalchemy import inspect
+
+    found = inspect(connection)
+    schema, name = split_table(table)
+    if found.has_table(name, schema):
+        return {str(column["name"]): column["type"] for column in found.get_columns(name, schema)}
+    there = [*found.get_table_names(schema), *found.get_view_names(schema)]
+    names = [f"{schema}.{other}" if schema else other for other in there]
+    near = get_close_matches(table.lower(), {other.lower(): other for other in names}, n=1, cutoff=0.5)
+    match = next((other for other in names if near and other.lower() == near[0]), None)
+    hint = f"Did you mean {match!r}?" if match else "One in another schema is written SCHEMA.TABLE."
+    raise SourceError(f"A table must be there, but {address} has no {table!r}, only {shorten(names) or 'none'}. {hint}")
+
+
+def tables_of(connection: "Connection") -> list[str]:
+    """The tables and views that can be seen without naming a schema."""
+    from sqlalchemy import inspect
+
+    found = inspect(connection)
+    return [*found.get_table_names(), *found.get_view_names()]
+
+
+def split_table(table: str) -> tuple[str | None, str]:
+    """Schema, None if not given, and name."""
+    schema, _, name = table.rpartition(".")
+    return schema or None, name

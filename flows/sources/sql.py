@@ -1,0 +1,187 @@
+"""Prices in a database: a table, a view or a query, read in batches, from the sessions on that may have changed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from features.panel import shorten
+from flows.errors import SettingsError, SourceError
+from flows.settings import Settings
+from flows.sources.databases import (
+    columns_of,
+    engine_of,
+    in_words,
+    may_pass,
+    refuse_missing_file,
+    split_table,
+    tables_of,
+)
+from flows.sources.frames import frame_of, stacked
+from flows.sources.layout import to_long
+from flows.sources.retrying import retried
+from flows.sources.source import Fetched, optional_columns
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select
+
+BATCH = 50_000
+"""Rows that Python holds at a time; the data frame they go into takes a tenth of their room."""
+
+
+@dataclass(frozen=True)
+class SqlSource:
+    """Prices in a database.
+
+    Parameters
+    ----------
+    settings : Settings
+        `source`, its address; `table` or `query`; what the columns are called. With a column `known_at`, rows that the
+        database has known since a day come, too, however old their session: late corrections.
+    environ : mapping
+        Where ``${VAR}`` in the address is looked up.
+    """
+
+    settings: Settings
+    environ: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self._label} of {self.settings.source}"
+
+    @property
+    def _label(self) -> str:
+        return self.settings.table or "the query"
+
+    def fetch(self, since: date | None = None) -> Fetched:
+        """Its rows; a read that breaks off is begun again, whole.
+
+        Raises
+        ------
+        SourceError
+            The database cannot be reached or read, the driver, the table or a column is missing, there are no rows.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if self.settings.table and self.settings.query:
+            raise SettingsError(
+                "table and query must not both be given: one of them says what to read. Drop the other."
+            )
+        engine = engine_of(self.settings.source, "source", self.environ)
+        refuse_missing_file(engine, "source")
+        try:
+            return retried(lambda: self._read(engine, since), self.settings.source, may_pass)
+        except SQLAlchemyError as error:
+            raise SourceError(
+                f"{self.settings.source} must be readable, but the database says: {in_words(error, engine)}"
+            ) from error
+        finally:
+            engine.dispose()
+
+    def _read(self, engine: "Engine", since: date | None) -> Fetched:
+        with engine.connect() as connection:
+            rows, first = self._looked_at(connection)
+            if first.is_empty() and since is None:
+                raise SourceError(f"{self.name} must have at least one row, got none.")
+            to_long(first, self.settings, self._label)  # a wrong column is found before a million rows are read
+            query = rows.where(*self._changed_since(connection, rows, since))
+            frame = _in_batches(connection, query)
+        return to_long(frame, self.settings, self._label)
+
+    def _looked_at(self, connection: "Connection") -> tuple["Select[Any]", pl.DataFrame]:
+        """The query for the columns that are of use, and its first row."""
+        from sqlalchemy import column, select
+
+        rows = select(*map(column, self._columns(connection))).select_from(self._from(connection))
+        result = connection.execute(rows.limit(1))
+        return rows, _frame(list(result.keys()), result.all())
+
+    def _from(self, connection: "Connection") -> "FromClause":
+        from sqlalchemy import table, text
+
+        if self.settings.query:
+            return text(f"({_literal(self.settings.query)}) AS the_query")  # type: ignore[return-value]
+        schema, name = split_table(self.settings.table or "")
+        return table(name, schema=schema)
+
+    def _columns(self, connection: "Connection") -> list[str]:
+        """In a long table those that are looked at, else all."""
+        from sqlalchemy import text
+
+        settings = self.settings
+        if settings.query:
+            query = f"SELECT * FROM ({_literal(settings.query)}) AS the_query WHERE 1 = 0"
+            names = list(connection.execute(text(query)).keys())
+        elif settings.table:
+            names = list(columns_of(connection, settings.table, settings.source))
+        else:
+            raise SourceError(
+                f"A database's table must be named with --table (or a --query given); {settings.source} has "
+                f"{shorten(tables_of(connection)) or 'none that this user sees'}."
+            )
+        needed = [settings.series_id, settings.time, settings.target]
+        if not set(needed) <= set(names):
+            return names
+        others = [*optional_columns(names).values(), *filter(names.__contains__, [settings.known_at or ""])]
+        return list(dict.fromkeys([*needed, *others]))
+
+    def _changed_since(
+        self, connection: "Connection", rows: "Select[Any]", since: date | None
+    ) -> list["ColumnElement[bool]"]:
+        """The condition for rows of sessions from `since` on, or known since then. None where it cannot be asked."""
+        from sqlalchemy import column, or_, select
+
+        names = [selected.name for selected in rows.selected_columns]
+        if since is None or self.settings.time not in names:
+            return []
+        known_at = self.settings.known_at or optional_columns(names).get("known_at")
+        conditions = []
+        for name in (self.settings.time, *([known_at] if known_at else [])):
+            sample = connection.execute(
+                select(column(name)).select_from(*rows.get_final_froms()).where(column(name).is_not(None)).limit(1)
+            ).scalar()
+            bound = _bound(sample, since)
+            if bound is None and name == self.settings.time:
+                return []
+            if bound is not None:
+                conditions.append(column(name) >= bound)
+        return [or_(*conditions)]
+
+
+def _in_batches(connection: "Connection", query: "Select[Any]") -> pl.DataFrame:
+    result = connection.execution_options(yield_per=BATCH).execute(query)
+    names, cursor = list(result.keys()), result.cursor
+    try:
+        return stacked([_frame(names, rows) for rows in result.partitions()] or [_frame(names, [])])
+    finally:
+        if cursor is not None:  # SQLAlchemy leaves that of a broken connection open
+            cursor.close()
+
+
+def _frame(names: list[str], rows: Any) -> pl.DataFrame:
+    return frame_of(names, zip(*rows, strict=True) if rows else [[] for _ in names])
+
+
+def _bound(sample: Any, since: date) -> Any:
+    """`since` as a value that can be compared with those of a column, of which `sample` is one; None: it cannot.
+
+    A moment is taken from the day before on: in the database's zone it may still be that day.
+    """
+    if isinstance(sample, datetime):
+        moment = datetime.combine(since - timedelta(days=1), datetime.min.time())
+        return moment if sample.tzinfo is None else moment.replace(tzinfo=UTC)
+    if isinstance(sample, date):
+        return since
+    if isinstance(sample, str) and re.match(r"\d{4}-\d{2}-\d{2}", sample):
+        return (since - timedelta(days=1)).isoformat()
+    if isinstance(sample, int) and 1_000_00_00 <= sample <= 9999_12_31:
+        return int(f"{since:%Y%m%d}")
+    return None
+
+
+def _literal(query: str) -> str:
+    """The query as it is: no colon in it marks a parameter."""
+    return re.sub(r"(?<!:):(?=\w)", r"\\:", query.strip().rstrip(";"))
