@@ -15,6 +15,7 @@ from flows.errors import Busy, TidecastError
 from flows.home import Home, hold
 from flows.mlflow_config import load_mlflow_config
 from flows.place import Place
+from flows.rule_actions import actions_in_force
 from flows.settings import Settings, load_settings
 from flows.sources import open_source
 from flows.tables import TABLES
@@ -91,6 +92,9 @@ def _lock(home: Home) -> str:
 
 
 def _value(settings: Settings, name: str) -> str:
+    if name.startswith("rules."):
+        own = tuple(settings.rules) if settings.rules_schema else ()
+        return actions_in_force(settings, own)[name.removeprefix("rules.")]
     value = _dotted(settings, name)
     return "" if value is None else json.dumps(value) if isinstance(value, tuple) else str(value)
 

@@ -12,6 +12,9 @@ PREFIX = "TIDECAST_"
 OTHER_VARIABLES = ("TIDECAST_HOME",)
 """Environment variables that are read elsewhere."""
 
+SUBTABLES = ("gate", "rules")
+"""Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
+
 Given = tuple[str, Any, str]  # name, value, where it was given
 
 
@@ -54,7 +57,9 @@ def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Give
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
         name = variable.removeprefix(PREFIX).lower()
-        name = name.replace("gate_", "gate.", 1) if name.startswith("gate_") else name
+        for table in SUBTABLES:
+            if name.startswith(f"{table}_") and name not in known:
+                name = name.replace("_", ".", 1)
         _check_name(name, known, "the environment", _variable)
         given.append((name, value, variable))
     return given
@@ -68,9 +73,9 @@ def _from_pyproject(known: list[str], path: Path) -> list[Given]:
     except (ValueError, OSError) as error:
         raise SettingsError(f"{path} must be readable TOML: {error}") from None
     table = _table(_table(document, "tool", path), "tidecast", path)
-    gate = _table(table, "gate", path)
-    flat = {name: value for name, value in table.items() if name != "gate"}
-    flat |= {f"gate.{name}": value for name, value in gate.items()}
+    flat = {name: value for name, value in table.items() if name not in SUBTABLES}
+    for sub in SUBTABLES:
+        flat |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
     for name in flat:
         _check_name(name, known, f"[tool.tidecast] of {path}")
     return [(name, value, "pyproject.toml") for name, value in flat.items()]
@@ -84,8 +89,11 @@ def _table(parent: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 
 def _check_name(name: str, known: list[str], where: str, spelt: Callable[[str], str] = repr) -> None:
-    """Refuse a name that is none; `spelt` is how names are written where it was found."""
-    if name in known:
+    """Refuse a name that is none; `spelt` is how names are written where it was found.
+
+    Which rules there are, a user's schema says: their names are checked with the settings as a whole.
+    """
+    if name in known or name.startswith("rules."):
         return
     near = get_close_matches(name, known, n=1)
     hint = f"Did you mean {spelt(near[0])}?" if near else f"Known: {', '.join(known)}."

@@ -8,11 +8,11 @@ import polars as pl
 from features.calendar import Calendar
 from flows.errors import SourceError
 from flows.parsing import dates, midnights_elsewhere, names, numbers
-from flows.rules import first_broken_rule
+from flows.rules import can_be_prices, check_rows
 from flows.sessions import choose_calendar, market_zone, resolve_as_of
 from flows.settings import Settings
 from flows.sources import Fetched, open_source
-from flows.tables import VALUES
+from flows.tables import VALUES, as_known
 from flows.warehouse import Warehouse
 
 _ADVICE = {
@@ -99,10 +99,10 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     times = rows["time"].drop_nulls()
     by_then = times.filter(times <= (as_of or date.max))
     calendar, chosen = choose_calendar(settings, times if by_then.is_empty() else by_then)
-    rows = rows.with_columns(rule=first_broken_rule(rows, calendar, settings.positive, today))
-    usable = rows.filter(pl.col("rule").is_null())["time"]
+    usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))["time"]
     if usable.is_empty():
-        raise SourceError(_why_useless(rows, fetched, source.name))
+        rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
+        raise SourceError(_why_useless(rows.with_columns(rule), fetched, source.name))
 
     seen = warehouse.newest_seen()
     known = warehouse.revisions()
@@ -110,8 +110,11 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     newest_in_source = _day(usable.max())
     as_of, resolved = resolve_as_of(as_of, calendar, _day(sessions.min()), newest_in_source, _day(sessions.max()))
 
-    later_on = (pl.col("time") > as_of) & pl.col("rule").ne_missing("in_the_future")
+    later_on = (pl.col("time") > as_of) & (pl.col("time") <= (today or date.max))
     rows = rows.filter(~later_on.fill_null(False))
+    checked = check_rows(rows, as_known(known, as_of), calendar, settings, today)
+    checked.refuse_failed(source.name)
+    rows = checked.rows.with_columns(checked.rule)
     bad = rows.filter(pl.col("rule").is_not_null())
     good = _compare(rows.filter(pl.col("rule").is_null()), known)
     newest_seen = max(as_of, seen or as_of)

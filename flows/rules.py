@@ -1,57 +1,416 @@
-"""The rules a price must keep, in order; a row that breaks one goes to quarantine under the name of the first."""
+"""The rules a price must keep, as a dataframely schema, and what they say of the rows of a delivery.
 
+A rule is a method that gives an expression, true where a row keeps it. It sees the row's own values and what its series
+did before (`flows.evidence`). A user's own schema is a subclass with further rules; docs/rules.md has an example.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
+import dataframely as dy
 import polars as pl
 
 from features.calendar import Calendar
-from flows.tables import VALUES
+from flows.errors import SettingsError, SourceError
+from flows.evidence import KEY, LASTING, VALUES, gather
+from flows.rule_actions import DEFAULT_ACTIONS, FAIL, FLAG, OFF, QUARANTINE, actions_in_force
+from flows.staleness import stale
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+
+JUMP = 12.0
+"""Robust sigmas beyond which a change is a jump."""
+
+ONCE_IN_A_MILLION = math.log(1e-6)
+ROUNDING = 1e-6
+BLOCK = 2_000_000
+"""Rows that are checked at once: whole series, so that memory does not grow with the history."""
+
+ALL_DAYS_GUESSED = ("weekdays", "24/7")
+"""Calendars that know no holidays: there, a session that no series has is taken for one."""
 
 
-def first_broken_rule(rows: pl.DataFrame, calendar: Calendar, positive: bool, today: date | None = None) -> pl.Series:
-    """Name of the first rule that each row breaks, null where it keeps all.
+def _text() -> dy.String:
+    return dy.String(nullable=True)
 
-    Of rows that are equal in all that is stored, one is kept and the others are a "duplicate"; of rows that say
-    different things about one session of one series, none can be trusted: each is a "conflicting_duplicate".
+
+def _number() -> dy.Float64:
+    return dy.Float64(nullable=True, allow_inf=True, allow_nan=True)
+
+
+class PriceRules(dy.Schema):
+    """A row of prices with what is known about its series, and the rules it must keep.
+
+    Columns up to `known_at` are the row's own, null where the source has none or it cannot be read; the others are
+    evidence. Rules are asked in the order of `flows.rule_actions.DEFAULT_ACTIONS`, own ones after those. Null is kept.
+    """
+
+    row = dy.Int64(nullable=True)
+    series_id = _text()
+    time = dy.Date(nullable=True)
+    present = dy.Bool(nullable=True)  # there was anything in the price's place
+    close = _number()
+    open = _number()
+    high = _number()
+    low = _number()
+    volume = _number()
+    dividend = _number()
+    split_ratio = _number()
+    adj_close = _number()
+    known_at = dy.Date(nullable=True)
+
+    positive = dy.Bool(nullable=True)  # prices of this panel lie above zero
+    today = dy.Date(nullable=True)
+    session = dy.Bool(nullable=True)  # the calendar has this day
+    copy = dy.Int64(nullable=True)  # 0, 1, … among equal rows
+    versions = dy.Int64(nullable=True)  # different rows that claim the same key
+    previous = _number()  # the close before
+    sessions = dy.Int64(nullable=True)  # since then; 1 is the next one
+    change = _number()  # since then: log return, or difference where prices need not be positive
+    sigma = _number()  # robust, of one session
+    sigmas = _number()  # the change, in robust sigmas of the sessions it took
+    units = dy.Int64(nullable=True)  # powers of a hundred off the series' level
+    repeats = dy.Int64(nullable=True)  # rows in a row without a move
+    still = _number()  # share of such rows in the 62 before
+    missed = dy.Int64(nullable=True)  # sessions left out before this row
+    off_split = dy.Bool(nullable=True)  # on the wrong side of a split's step
+    split = _number()  # log of this day's split ratio
+    typical_yield = _number()  # the series' median dividend, over its price
+    paid_before = dy.Int64(nullable=True)  # rows since the same dividend
+    adjustment = _number()  # log error of the adjusted close's step
+
+    @dy.rule()
+    def no_series_id(cls) -> pl.Expr:
+        return pl.col("series_id").is_not_null()
+
+    @dy.rule()
+    def unreadable_time(cls) -> pl.Expr:
+        return pl.col("time").is_not_null()
+
+    @dy.rule()
+    def in_the_future(cls) -> pl.Expr:
+        return pl.col("time") <= pl.col("today")
+
+    @dy.rule()
+    def not_a_session(cls) -> pl.Expr:
+        return pl.col("session")
+
+    @dy.rule()
+    def missing_price(cls) -> pl.Expr:
+        return pl.col("present")
+
+    @dy.rule()
+    def unreadable_price(cls) -> pl.Expr:
+        return pl.col("close").is_not_null() | ~pl.col("present")
+
+    @dy.rule()
+    def not_finite(cls) -> pl.Expr:
+        return pl.col("close").is_finite()
+
+    @dy.rule()
+    def not_positive(cls) -> pl.Expr:
+        return (pl.col("close") > 0) | ~pl.col("positive")
+
+    @dy.rule()
+    def conflicting_duplicate(cls) -> pl.Expr:
+        """Of rows that say different things about one session of one series, none can be trusted."""
+        return pl.col("versions") <= 1
+
+    @dy.rule()
+    def duplicate(cls) -> pl.Expr:
+        """Of rows that are equal in all that is stored, one is kept."""
+        return pl.col("copy") == 0
+
+    @dy.rule()
+    def unit_error(cls) -> pl.Expr:
+        """The close is in pence where the series is in pounds, or the other way round."""
+        return pl.col("units") == 0
+
+    @dy.rule()
+    def ohlc_order(cls) -> pl.Expr:
+        """Neither open nor close lies outside low and high."""
+        least, most = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
+        above = (least >= pl.col("low") * (1 - ROUNDING)) | (pl.col("low") <= 0)
+        return above.fill_null(True) & (most <= pl.col("high") * (1 + ROUNDING)).fill_null(True)
+
+    @dy.rule()
+    def ohlc_unit(cls) -> pl.Expr:
+        """Open, high and low are in the close's unit: nothing moves 50-fold in a day, and back."""
+        within = [(pl.col(name) / pl.col("close")).log().abs() <= math.log(50) for name in ("open", "high", "low")]
+        return ~pl.col("positive") | pl.all_horizontal(each.fill_null(True) for each in within)
+
+    @dy.rule()
+    def jump(cls) -> pl.Expr:
+        return pl.col("sigmas").abs() <= JUMP
+
+    @dy.rule()
+    def stale_quote(cls) -> pl.Expr:
+        """So many equal prices would come once in a million, by the series' own habit."""
+        habit = (pl.col("still") * LASTING + 1) / (LASTING + 2)
+        return (pl.col("repeats") < 5) | (pl.col("repeats") * habit.log() >= ONCE_IN_A_MILLION)
+
+    @dy.rule()
+    def missing_sessions(cls) -> pl.Expr:
+        return pl.col("missed") == 0
+
+    @dy.rule()
+    def split_not_applied(cls) -> pl.Expr:
+        """A step of a split's size is on the split's day, or there is none."""
+        return ~pl.col("off_split")
+
+    @dy.rule()
+    def dividend_unit(cls) -> pl.Expr:
+        """The price fell by at least half of a large dividend; dividends are not all next to nothing."""
+        share = pl.col("dividend") / pl.col("previous")
+        fall = -(1 - share).log()
+        unseen = (pl.col("change") + fall) > pl.max_horizontal(fall / 2, 4 * pl.col("sigma"))
+        too_much = (share >= 1) | ((share > 0.02) & unseen)
+        too_little = (share > 0) & (pl.max_horizontal("typical_yield", share) < 0.0005)
+        return ~(pl.col("positive") & (too_much | too_little).fill_null(False))
+
+    @dy.rule()
+    def dividend_repeated(cls) -> pl.Expr:
+        """The same dividend was not paid within 15 rows: what is paid monthly is 20 apart."""
+        return pl.col("paid_before") > 15
+
+    @dy.rule()
+    def adjusted_close(cls) -> pl.Expr:
+        """The source's adjusted close follows from its close, dividend and split, to a thousandth."""
+        return pl.col("adjustment") <= 1e-3
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the rules say of the rows of a delivery.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        The rows, in the same order, with opens, highs and lows that are no prices (zero or less) set to null.
+    rule : polars.Series
+        Per row the first rule that keeps it from being stored, else null.
+    flags : polars.DataFrame
+        row (its number; null for a flag of the panel), series_id, time, rule: what was stored all the same, and is
+        noted. Rules of the panel name a series and its last session, or the whole feed (series_id null).
+    counts : dict of str to int
+        Rows that break each rule which is not off, zero included, whatever else they break; missing_sessions counts the
+        sessions; ``zero_open_high_low`` the values set to null.
+    failed : tuple of str
+        Rules of action "fail" that were broken.
+    """
+
+    rows: pl.DataFrame
+    rule: pl.Series
+    flags: pl.DataFrame
+    counts: dict[str, int]
+    failed: tuple[str, ...]
+
+    def refuse_failed(self, source: str) -> None:
+        """Stop when a rule that must never be broken was.
+
+        Raises
+        ------
+        SourceError
+            Naming rules, counts and the first row.
+        """
+        if not self.failed:
+            return
+        said = ", ".join(f"{self.counts[name]:,} {name}" for name in self.failed)
+        raise SourceError(
+            f'The rules of action "fail" must be kept by every row; {source} breaks them: {said}. Nothing was stored. '
+            "Mend the source, or set another action in [tool.tidecast.rules]."
+        )
+
+
+def rules_schema(settings: Settings) -> type[PriceRules]:
+    """The schema whose rules are asked: ours, or the user's own.
+
+    Raises
+    ------
+    SettingsError
+        `rules_schema` names no class that can be imported, or one that is no subclass of `PriceRules`.
+    """
+    if settings.rules_schema is None:
+        return PriceRules
+    module, _, name = settings.rules_schema.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"rules_schema must name a class that can be imported, like 'package.module:Class', got "
+            f"{settings.rules_schema!r}: {error}. Install the package, or mend the name."
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, PriceRules)):
+        raise SettingsError(
+            f"rules_schema must name a subclass of flows.rules.PriceRules, {settings.rules_schema!r} is none."
+        )
+    return found
+
+
+def rule_names(schema: type[PriceRules]) -> tuple[str, ...]:
+    """Names of a schema's rules in the order they are asked, the user's own last."""
+    _, failures = schema.filter(schema.create_empty())
+    columns = set(schema.column_names())
+    own = [name for name in failures.details().columns if name not in columns and name not in DEFAULT_ACTIONS]
+    return (*DEFAULT_ACTIONS, *own)
+
+
+def check_rows(
+    rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, settings: Settings, today: date | None = None
+) -> Checked:
+    """What the rules say of each row; the order of the rows does not matter.
 
     Parameters
     ----------
     rows : polars.DataFrame
         series_id (String), time (Date), close (Float64), each null where it could not be read; present (Boolean):
-        whether there was anything in the price's place; other values.
+        whether there was anything in the price's place. Optional: open, high, low, volume, known_at (rows that differ
+        in it may share a key), dividend, split_ratio, adj_close, and what a user's schema names.
+    history : polars.DataFrame
+        series_id, time, close and what else is known of the same series before and between the rows, 63 sessions or
+        more before the first of each; may be empty. Series of which no row came are looked at for staleness alone.
     calendar : Calendar
         What a session is.
-    positive : bool
-        Whether prices must lie above zero.
+    settings : Settings
+        `positive`, `rules` (actions), `rules_schema`.
     today : date or None
-        Prices of later days cannot be known yet. None: not asked.
-    """
-    session = pl.Series(calendar.is_session(rows["time"]))
-    broken = {
-        "no_series_id": pl.col("series_id").is_null(),
-        "unreadable_time": pl.col("time").is_null(),
-        "in_the_future": pl.col("time") > (today or date.max),
-        "not_a_session": ~pl.lit(session),
-        "missing_price": ~pl.col("present"),
-        "unreadable_price": pl.col("close").is_null(),
-        "not_finite": ~pl.col("close").is_finite(),
-        "not_positive": (pl.col("close") <= 0) & positive,
-    }
-    rule = pl.coalesce(pl.when(is_broken).then(pl.lit(name)) for name, is_broken in broken.items())
-    rows = rows.with_columns(rule.alias("rule")).with_row_index("place")
+        Prices of later days cannot be known yet, and a feed that ends well before is stale. None: not asked.
 
-    kept = rows.filter(pl.col("rule").is_null())
-    key = ["series_id", "time"]
-    same = [*key, *(name for name in VALUES if name in rows.columns)]
-    repeated = kept.filter(pl.struct(key).is_duplicated())
-    conflicting = repeated.filter(pl.struct(same).n_unique().over(key) > 1)
-    duplicate = repeated.filter(~pl.struct(same).is_first_distinct()).join(conflicting, on="place", how="anti")
-    named = pl.concat(
-        frame.select("place", pl.lit(name).alias("repeated"))
-        for name, frame in {"conflicting_duplicate": conflicting, "duplicate": duplicate}.items()
+    Raises
+    ------
+    SettingsError
+        The user's schema cannot be imported, or the action of a rule is impossible.
+    """
+    schema = rules_schema(settings)
+    names = rule_names(schema)
+    actions = actions_in_force(settings, tuple(name for name in names if name not in DEFAULT_ACTIONS))
+    whole, cleaned = _whole(rows, schema, calendar, settings.positive, today)
+    blocks = [_with_evidence(block, history, calendar, settings.positive) for block in _blocks(whole)]
+    asked = [name for name in names if actions[name] != OFF]
+    broken = pl.concat([_broken(block, schema, asked) for block in blocks])
+
+    stops = [name for name in asked if actions[name] in (QUARANTINE, FAIL)]
+    notes = [name for name in asked if actions[name] == FLAG]
+    first = broken.filter(pl.any_horizontal(pl.lit(False), *stops)).select(
+        "row", rule=pl.coalesce(pl.when(pl.col(name)).then(pl.lit(name)) for name in stops)
     )
-    return (
-        rows.join(named, on="place", how="left", maintain_order="left")
-        .select(pl.coalesce("rule", "repeated").alias("rule"))
-        .to_series()
+    rule = whole.select("row").join(first, on="row", how="left", maintain_order="left")["rule"]
+    flags = broken.join(first, on="row", how="anti")
+    flags = pl.concat(
+        [flags.filter(name).select("row", *KEY, rule=pl.lit(name)) for name in notes]
+        or [pl.DataFrame(schema={"row": pl.Int64, "series_id": pl.String, "time": pl.Date, "rule": pl.String})]
     )
+    counts = {name: int(broken[name].sum()) for name in asked}
+    if "missing_sessions" in counts:
+        counts["missing_sessions"] = int(broken.filter("missing_sessions")["missed"].sum())
+    late = stale(whole.filter(rule.is_null()), history, calendar, today)
+    late = late.filter(pl.col("rule").replace_strict(actions) != OFF)
+    counts |= {name: late.filter(rule=name).height for name in ("stale_series", "stale_feed") if actions[name] != OFF}
+    counts["zero_open_high_low"] = cleaned
+    noted = pl.concat([flags, late.filter(pl.col("rule").replace_strict(actions) == FLAG)])
+    return Checked(
+        rows=rows.with_columns(whole.select(name for name in ("open", "high", "low") if name in rows.columns)),
+        rule=rule,
+        flags=noted.sort("series_id", "time", "rule", "row"),
+        counts=counts,
+        failed=tuple(name for name, count in counts.items() if count and actions.get(name) == FAIL),
+    )
+
+
+def can_be_prices(rows: pl.DataFrame, calendar: Calendar, positive: bool, today: date | None = None) -> pl.Series:
+    """Whether each row can be a price of the panel at all, looking at nothing but itself and rows of its key."""
+    whole, _ = _whole(rows, PriceRules, calendar, positive, today)
+    return whole["usable"]
+
+
+def _whole(
+    rows: pl.DataFrame, schema: type[PriceRules], calendar: Calendar, positive: bool, today: date | None
+) -> tuple[pl.DataFrame, int]:
+    """The rows with every column that the schema has (null where there is no evidence yet), and how often an open,
+    high or low was no price. `usable` is whether a row can be a price at all."""
+    empty = {name: column.dtype for name, column in schema.columns().items() if name not in rows.columns}
+    whole = rows.with_columns(
+        *(pl.lit(None, dtype).alias(name) for name, dtype in empty.items()),
+    ).with_columns(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
+        positive=pl.lit(positive),
+        today=pl.lit(today, pl.Date),
+        session=pl.Series(calendar.is_session(rows["time"])),
+        **({} if "present" in rows.columns else {"present": pl.col("close").is_not_null()}),
+    )
+    cleaned = 0
+    if positive:
+        no_price = [(pl.col(name) <= 0).fill_null(False) for name in ("open", "high", "low")]
+        cleaned = int(whole.select(pl.sum_horizontal(no_price).sum()).item())
+        whole = whole.with_columns(pl.when(pl.col(name) > 0).then(name).alias(name) for name in ("open", "high", "low"))
+    usable = [
+        pl.col("series_id").is_not_null(),
+        (pl.col("time") <= (today or date.max)).fill_null(False),
+        pl.col("session") & pl.col("present"),
+        pl.col("close").is_finite().fill_null(False),
+        (pl.col("close") > 0).fill_null(False) | ~pl.col("positive"),
+    ]
+    return _repetitions(whole.with_columns(usable=pl.all_horizontal(usable))), cleaned
+
+
+def _repetitions(whole: pl.DataFrame) -> pl.DataFrame:
+    """With `copy`, the place among equal rows, and `versions`, how many different rows claim the same key."""
+    key = [*KEY, "known_at"]
+    same = [*key, *VALUES]
+    usable = whole.filter("usable")
+    repeated = usable.filter(usable.select(key).is_duplicated()).select("row", *same)
+    counted = repeated.with_columns(copy=pl.int_range(pl.len(), dtype=pl.Int64).over(same))
+    counted = counted.with_columns(versions=(pl.col("copy") == 0).sum().over(key).cast(pl.Int64))
+    whole = whole.drop("copy", "versions").join(
+        counted.select("row", "copy", "versions"), on="row", how="left", maintain_order="left"
+    )
+    unique = pl.col("usable") & (pl.col("copy").fill_null(0) == 0) & (pl.col("versions").fill_null(1) == 1)
+    return whole.with_columns(usable=unique)
+
+
+def _blocks(whole: pl.DataFrame) -> Sequence[pl.DataFrame]:
+    """The rows in parts of whole series."""
+    parts = -(-whole.height // BLOCK)
+    if parts <= 1:
+        return [whole]
+    part = pl.col("series_id").hash(0) % parts
+    return whole.with_columns(part=part.fill_null(0)).partition_by("part", include_key=False)
+
+
+def _with_evidence(block: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, positive: bool) -> pl.DataFrame:
+    """The rows with what their series did before; of several revisions of a row, the last known is the series."""
+    judged = block.filter("usable").sort("known_at").unique(KEY, keep="last")
+    days = None
+    if calendar.name in ALL_DAYS_GUESSED:
+        parts = [block.filter("usable")["time"], *([] if history.is_empty() else [history["time"]])]
+        days = pl.concat(parts).unique().sort()
+    found = gather(judged, history, positive, days, calendar)
+    usable = block.filter("usable")
+    usable = usable.drop([name for name in found.columns if name in usable.columns and name not in KEY])
+    usable = usable.join(found, on=KEY, how="left")
+    change = pl.col("close") - pl.col("previous")
+    if positive:
+        revised = (pl.col("close") / pl.col("last")).log()
+        powers = (revised / math.log(100)).round()
+        off = pl.when((revised - powers * math.log(100)).abs() <= 0.25).then(powers).otherwise(0).cast(pl.Int64)
+        usable = usable.with_columns(units=pl.col("units") + off, step=pl.col("step") + off)
+        change = (pl.col("close") / pl.col("previous")).log() - pl.col("step") * math.log(100)
+    usable = usable.with_columns(change=change).with_columns(
+        sigmas=pl.col("change") / (pl.col("sigma") * pl.col("sessions").clip(1).sqrt())
+    )
+    rest = block.filter(~pl.col("usable"))
+    return pl.concat([usable, rest], how="diagonal_relaxed")
+
+
+def _broken(block: pl.DataFrame, schema: type[PriceRules], asked: Sequence[str]) -> pl.DataFrame:
+    """Of the rows that break a rule: row, series_id, time, missed, and a Boolean column per rule that is asked."""
+    columns = {name: column.dtype for name, column in schema.columns().items()}
+    _, failures = schema.filter(block.select(pl.col(name).cast(dtype) for name, dtype in columns.items()))
+    return failures.details().select("row", *KEY, "missed", *(pl.col(name) == "invalid" for name in asked))

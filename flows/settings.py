@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from features.calendar import get_calendar
 from flows.errors import SettingsError
-from flows.given import Given, everything_given
+from flows.given import SUBTABLES, Given, everything_given
 from flows.home import Home
 from flows.memory import differences, remembered
+from flows.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS, actions_in_force
 from flows.secrets import refuse_password
 from flows.warehouse import Warehouse
 from forecasting.decide import GatePolicy
@@ -36,7 +37,7 @@ ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json"}
 KINDS = {
     **dict.fromkeys(("horizon", "lookback", "look_back", "retrain_every", "n_jobs", "max_epochs"), "a whole number"),
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
-    **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone"), "text"),
+    **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
     "layout": "auto, long or wide",
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
@@ -82,6 +83,10 @@ class Settings(BaseModel):
         Local processes for training.
     gate : GatePolicy
         When a new recipe becomes champion.
+    rules : dict of str to str
+        Rule to "fail", "quarantine", "flag" or "off", where that is not the default of `flows.rule_actions`.
+    rules_schema : str or None
+        A user's own rules, "package.module:Class"; see docs/rules.md.
     warehouse : str or None
         Address of the tables. None: in the state folder.
     publish_to, publish_table : str or None
@@ -111,6 +116,8 @@ class Settings(BaseModel):
     retrain_every: int = 21
     n_jobs: int = 2
     gate: GatePolicy = GatePolicy()
+    rules: dict[str, str] = {}
+    rules_schema: str | None = None
     warehouse: str | None = None
     publish_to: str | None = None
     publish_table: str | None = None
@@ -174,6 +181,12 @@ class Settings(BaseModel):
                 raise SettingsError(f"time_zone must be a known zone like 'Europe/Berlin', got {value!r}.") from None
         return value
 
+    @model_validator(mode="after")
+    def _actions(self) -> "Settings":
+        # a user's rules are known once their schema is imported, with the first prices; until then, any name may be one
+        actions_in_force(self, () if self.rules_schema is None else tuple(self.rules))
+        return self
+
     @field_validator("source", "warehouse", "publish_to")
     @classmethod
     def _no_password(cls, value: str | None, info: Any) -> str | None:
@@ -220,12 +233,14 @@ def load_settings(
         settings, origins = _decided(given, memory, cwd)
     for name in _known():
         origins.setdefault(name, "default")
-    return settings, {name: origins[name] for name in _known()}
+    own = [name for name in origins if name not in _known()]
+    return settings, {name: origins[name] for name in (*_known(), *own)}
 
 
 def _known() -> list[str]:
     gate = [f"gate.{field.name}" for field in dataclasses.fields(GatePolicy)]
-    return [name for name in Settings.model_fields if name != "gate"] + gate
+    rules = [f"rules.{name}" for name in (*DEFAULT_ACTIONS, *PANEL_ACTIONS)]
+    return [name for name in Settings.model_fields if name not in SUBTABLES] + gate + rules
 
 
 def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
@@ -252,8 +267,9 @@ def _decided(given: Sequence[Given], memory: Mapping[str, Any], cwd: Path) -> tu
 
 
 def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
-    plain = {name: value for name, value in chosen.items() if not name.startswith("gate.")}
+    plain = {name: value for name, value in chosen.items() if name.partition(".")[0] not in SUBTABLES}
     gate = {name.removeprefix("gate."): value for name, value in chosen.items() if name.startswith("gate.")}
+    rules = {name.removeprefix("rules."): str(value) for name, value in chosen.items() if name.startswith("rules.")}
     try:
         policy = dataclasses.replace(
             GatePolicy(), **{name: _number(name, value, origins[f"gate.{name}"]) for name, value in gate.items()}
@@ -261,7 +277,7 @@ def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     except (TypeError, ValueError) as error:
         raise SettingsError(f"gate: {error}") from None
     try:
-        return Settings(**plain, gate=policy)
+        return Settings(**plain, gate=policy, rules=rules)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         raise SettingsError(_must_be(name, KINDS[name], plain[name], origins[name])) from None
