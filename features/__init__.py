@@ -6,8 +6,9 @@ from features.calendar_features import CalendarFeatures
 from features.causality import assert_causal
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
 from features.price_features import PriceFeatures
-from features.returns import LogReturn
-from features.rolling import RollingMean, RollingRange, RollingVolatility, RollingZScore
+from features.returns import LogReturn, Momentum
+from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
+from features.tail import Stream
 from features.transformer import PanelTransformer
 from features.volatility import DECAY, with_volatility
 
@@ -16,7 +17,10 @@ __all__ = [
     "MAX_PAUSE",
     "Calendar",
     "CalendarFeatures",
+    "Drawdown",
+    "EwmaVolatility",
     "LogReturn",
+    "Momentum",
     "PanelCalendar",
     "PanelSchema",
     "PanelTransformer",
@@ -25,6 +29,7 @@ __all__ = [
     "RollingRange",
     "RollingVolatility",
     "RollingZScore",
+    "Stream",
     "action_factors",
     "adjust",
     "assert_causal",

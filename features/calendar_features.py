@@ -49,6 +49,9 @@ class CalendarFeatures(PanelTransformer):
     [1.0]
     """
 
+    positive = False  # prices are not looked at
+    needs_target = False
+
     def __init__(self, calendar: str | None = None, ahead: int = 0, target: str = "close") -> None:
         self.calendar = calendar
         self.ahead = ahead
@@ -65,8 +68,9 @@ class CalendarFeatures(PanelTransformer):
         return 1
 
     @property
-    def _positive(self) -> bool:
-        return False  # prices are not looked at
+    def inputs_(self) -> list[str]:
+        """None: every transformer is given the column `calendar`."""
+        return []
 
     def _check_parameters(self) -> None:
         check_whole("ahead", self.ahead, 0)

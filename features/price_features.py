@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from features.transformer import PanelTransformer
-from features.volatility import add_volatility
+from features.volatility import DECAY, EWMA_ROWS
 
 RETURN_STEPS = (1, 5, 21)
 VOLATILITY_WINDOWS = (5, 21, 63, 252)
@@ -28,8 +28,8 @@ class PriceFeatures(PanelTransformer):
       those are all 0.
 
     Multiplying a series' prices by a number changes nothing. Windows start short: values appear with the second row
-    and stand for the rows there are. All are null on a series' first row, after a break, while there is no volatility
-    (a peg), and where the target is missing.
+    and stand for the rows there are. All are null on a series' first row, after a break, where nothing moved in the
+    last 252 changes (a peg has no yardstick), and where the target is missing.
 
     Parameters
     ----------
@@ -63,11 +63,17 @@ class PriceFeatures(PanelTransformer):
 
     @property
     def min_history(self) -> int:
-        """Rows until the longest window is full; values appear with the second row."""
-        return max(VOLATILITY_WINDOWS) + 1
+        """The longest window, the changes that the volatility remembers, and the row before them; values appear with
+        the second row."""
+        return max(VOLATILITY_WINDOWS) + EWMA_ROWS + 1
+
+    @property
+    def inputs_(self) -> list[str]:
+        """Columns that it reads beside the target."""
+        return []
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        change, sigma, square = pl.col("change"), pl.col("volatility"), pl.col("change") ** 2
+        change, sigma, square, position = pl.col("_change"), pl.col("_sigma"), pl.col("_square"), pl.col("_position")
 
         def mean(values: pl.Expr, k: int) -> pl.Expr:
             return values.rolling_mean(k, min_samples=1).over("_stretch")
@@ -75,17 +81,34 @@ class PriceFeatures(PanelTransformer):
         def log_ratio(value: pl.Expr) -> pl.Expr:
             return (value / sigma).log().clip(-WIDEST_RATIO, WIDEST_RATIO)
 
-        count = change.cum_count().over("_stretch").cast(pl.Float64)
-        columns = {f"scaled_return_{k}": mean(change, k) * count.clip(1, k).sqrt() / sigma for k in RETURN_STEPS}
+        rows = _with_changes(rows, pl.col(self.target).log() if self.positive else pl.col(self.target))
+        columns = {}
+        for k in RETURN_STEPS:  # what the last k changes sum up to
+            before = pl.when(position >= k).then(pl.col("_level").shift(k)).otherwise(pl.col("_first"))
+            columns[f"scaled_return_{k}"] = (pl.col("_level") - before) / (sigma * position.clip(1, k).sqrt())
         columns["absolute_return_1"] = change.abs() / sigma
-        for k in VOLATILITY_WINDOWS:  # sums that slide may end a hair below zero
-            columns[f"volatility_ratio_{k}"] = log_ratio(mean(square, k).clip(0, None).sqrt())
+        for k in VOLATILITY_WINDOWS:
+            columns[f"volatility_ratio_{k}"] = log_ratio(mean(square, k).sqrt())
         k = SHAPE_WINDOW
-        largest = change.abs().rolling_max(k, min_samples=1).over("_stretch")
-        columns[f"largest_return_{k}"] = log_ratio(largest)
+        columns[f"largest_return_{k}"] = log_ratio(change.abs().rolling_max(k, min_samples=1).over("_stretch"))
         down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
-        columns[f"downside_share_{k}"] = pl.when(largest > 0).then((mean(down, k) / mean(square, k)).clip(0, 1))
-        defined = change.is_not_null() & (sigma > 0)
-        return add_volatility(rows, self.target, self.positive).with_columns(
-            **{name: pl.when(defined).then(value).fill_nan(None) for name, value in columns.items()}
-        )
+        columns[f"downside_share_{k}"] = (mean(down, k) / mean(square, k)).clip(0, 1)
+        return rows.with_columns(**{name: pl.when(pl.col("_moves")).then(value) for name, value in columns.items()})
+
+
+def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
+    """Sorted rows with the level, its changes, their volatility and the position in the stretch.
+
+    What needs no window is computed on the whole column and masked where stretches begin: half the time of `.over`.
+    """
+    row, stretch, position = pl.int_range(pl.len()), pl.col("_stretch"), pl.col("_position")
+    begins = (stretch != stretch.shift()).fill_null(True)
+    rows = rows.with_columns(_level=level, _position=row - pl.when(begins).then(row).forward_fill())
+    change = pl.when(position > 0).then(pl.col("_level").diff())
+    rows = rows.with_columns(_change=change, _first=pl.when(position == 0).then(pl.col("_level")).forward_fill())
+    rows = rows.with_columns(_square=pl.col("_change") ** 2)
+    sigma = pl.col("_square").ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
+    still = row - pl.when((pl.col("_change") != 0) | (position == 0)).then(row).forward_fill()
+    return rows.with_columns(
+        _sigma=sigma, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
+    )

@@ -9,14 +9,14 @@ from features.transformer import PanelTransformer
 
 
 class LogReturn(PanelTransformer):
-    """Log returns over `steps` rows, as decimals: the column `log_return_{steps}`.
+    """Log returns over `steps` rows, as decimals: a column `log_return_{steps}` for each number of rows.
 
     Null on the first `steps` rows of a series and after a break.
 
     Parameters
     ----------
-    steps : int, default=1
-        Rows to look back.
+    steps : int or tuple of int, default=1
+        Rows to look back, for example ``(1, 5, 21)``.
     target : str, default="close"
         Column of prices, above zero.
 
@@ -28,23 +28,66 @@ class LogReturn(PanelTransformer):
     [None, 0.01]
     """
 
-    def __init__(self, steps: int = 1, target: str = "close") -> None:
+    def __init__(self, steps: int | tuple[int, ...] = 1, target: str = "close") -> None:
         self.steps = steps
         self.target = target
 
     @property
-    def added_(self) -> list[str]:
-        """Names of the columns that `transform` adds."""
-        return [f"log_return_{self.steps}"]
+    def _lags(self) -> tuple[int, ...]:
+        return tuple(self.steps) if isinstance(self.steps, tuple | list) else (self.steps,)
 
     @property
     def min_history(self) -> int:
-        """Rows up to the first value."""
-        return self.steps + 1
+        """Rows up to the first value of the longest return, and what it depends on."""
+        return max(self._lags) + 1
 
     def _check_parameters(self) -> None:
-        check_whole("steps", self.steps, 1)
+        if not self._lags:
+            raise ValueError("steps must name at least one number of rows, got none.")
+        for steps in self._lags:
+            check_whole("steps", steps, 1)
 
-    def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        change = pl.col(self.target).log().diff(self.steps).over("_stretch")
-        return rows.with_columns(change.alias(self.added_[0]))
+    def expressions(self) -> dict[str, pl.Expr]:
+        """The added columns by name."""
+        return {f"log_return_{steps}": pl.col(self.target).log().diff(steps) for steps in self._lags}
+
+
+class Momentum(PanelTransformer):
+    """Log return from `window` to `skip` rows ago, as a decimal: the column `momentum_{window}_{skip}`.
+
+    Null on the first `window` rows of a series and after a break.
+
+    Parameters
+    ----------
+    window : int, default=252
+        Rows to look back.
+    skip : int, default=21
+        Newest rows left out, because the last month tends to reverse; 0 for none.
+    target : str, default="close"
+        Column of prices, above zero.
+
+    References
+    ----------
+    N. Jegadeesh (1990), Journal of Finance 45(3), 881–898, doi:10.1111/j.1540-6261.1990.tb05110.x (the month's
+    reversal); N. Jegadeesh and S. Titman (1993), Journal of Finance 48(1), 65–91,
+    doi:10.1111/j.1540-6261.1993.tb04702.x.
+    """
+
+    def __init__(self, window: int = 252, skip: int = 21, target: str = "close") -> None:
+        self.window = window
+        self.skip = skip
+        self.target = target
+
+    @property
+    def min_history(self) -> int:
+        """Rows up to the first value, and what it depends on."""
+        return self.window + 1
+
+    def _check_parameters(self) -> None:
+        check_whole("skip", self.skip, 0)
+        check_whole("window", self.window, self.skip + 1)
+
+    def expressions(self) -> dict[str, pl.Expr]:
+        """The added column, by name."""
+        level = pl.col(self.target).log()
+        return {f"momentum_{self.window}_{self.skip}": level.shift(self.skip) - level.shift(self.window)}

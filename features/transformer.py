@@ -3,61 +3,97 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import polars as pl
 from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from features.panel import Frame, PanelSchema, check_columns, check_rows, is_pandas, to_polars
+from features.panel import Frame, PanelSchema, check_columns, check_rows, is_pandas, series_starts, to_polars
+from features.tail import Stream, TailStream, tail_of
 from features.volatility import with_stretches
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BLOCK = 1_000_000
+"""Rows computed at a time, in whole series: bounds the memory beside the panel and its new columns."""
 
 
 # scikit-learn has no types, so mypy does not know the keyword; it keeps set_output from wrapping what transform gives
 class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """A panel in, the same rows in the same order out, columns added.
 
-    Subclasses say which columns they add (`added_`) and compute them (`_add`) on sorted rows, over `_stretch`: the
-    pieces of series between breaks, rows without a target apart. They look backwards only and are stateless: `fit`
-    learns the names of columns and nothing else.
+    A subclass says how many rows it needs (`min_history`) and gives one polars expression per column (`expressions`).
+    Each is evaluated over one piece of a series at a time, sorted by time, between two breaks and without the rows that
+    have no target; what is not finite becomes null. So an expression is causal when it looks backwards only.
+
+    Transformers are stateless: `fit` learns the names of columns and nothing else.
+
+    Examples
+    --------
+    >>> class Gap(PanelTransformer):
+    ...     '''Log of the open over the close before, as a decimal.'''
+    ...
+    ...     min_history = 2
+    ...
+    ...     def expressions(self) -> dict[str, pl.Expr]:
+    ...         return {"gap": (pl.col("open") / pl.col("close").shift()).log()}
+    >>> from datetime import date
+    >>> rows = {"series_id": ["a", "a"], "time": [date(2024, 1, 2), date(2024, 1, 3)], "close": [2.0, 2.0]}
+    >>> Gap().fit_transform(pl.DataFrame(rows | {"open": [1.0, 2.0]}))["gap"].to_list()
+    [None, 0.0]
     """
 
-    target: str
+    target: str = "close"
+    positive: bool = True
+    """Whether the target must be above zero."""
 
-    @property
-    @abstractmethod
-    def added_(self) -> list[str]:
-        """Names of the columns that `transform` adds."""
+    per_series: bool = True
+    """Whether a row's values depend on rows of its own series only."""
+
+    needs_target: bool = True
+    """Whether a row without a target has no values, and the others are as if it were not there."""
 
     @property
     @abstractmethod
     def min_history(self) -> int:
-        """Rows that a series needs for its last row to have all it can have in every added column."""
+        """Rows of a series with a target, the newest included, that its newest values depend on: older ones do not
+        matter."""
 
-    @abstractmethod
+    def expressions(self) -> dict[str, pl.Expr]:
+        """The added columns by name, each computed from a series' rows at or before its own."""
+        raise NotImplementedError(f"{type(self).__name__} must have expressions() that gives its columns by name.")
+
+    @property
+    def added_(self) -> list[str]:
+        """Names of the columns that `transform` adds."""
+        return list(self.expressions())
+
+    @property
+    def inputs_(self) -> list[str]:
+        """Columns that it reads beside ``series_id``, ``time`` and the target."""
+        named = {name for value in self.expressions().values() for name in value.meta.root_names()}
+        return sorted(named - {"series_id", "time", self.target})
+
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Sorted rows with `_stretch` in, with the columns of `added_` out."""
+        """Sorted rows with a target and `_stretch` in, with the columns of `added_` out."""
+        return rows.with_columns(**{name: value.over("_stretch") for name, value in self.expressions().items()})
 
     def _check_parameters(self) -> None:
         """Raise ValueError for impossible parameters."""
 
-    @property
-    def _positive(self) -> bool:
-        """Whether prices must be above zero."""
-        return getattr(self, "positive", True)
-
+    # ------------------------------------------------------ fit, transform
     def fit(self, X: Frame, y: Any = None) -> Self:
         """Learn the names of the columns of the panel `X`."""
         self._check_parameters()
         frame = to_polars(X)
-        check_columns(frame, ["series_id", "time", self.target])
         self.feature_names_in_ = np.array(frame.columns, dtype=object)
         self.n_features_in_ = len(frame.columns)
+        check_columns(frame, ["series_id", "time", self.target, *self.inputs_])
         return self
 
     def transform(self, X: Frame) -> Frame:
@@ -68,11 +104,66 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         ValueError
             As `check_panel`.
         """
+        return self._finish(X, self._ready(X).compute(to_polars(X)))
+
+    def transform_tail(self, X: Frame, since: Any) -> Frame:
+        """The rows of `transform` from `since` on, computed from the last `min_history` rows before.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The panel with its history, or at least `min_history` rows of each series before `since`.
+        since : date or datetime
+            The first time that is new.
+
+        Returns
+        -------
+        DataFrame
+            Rows of `X` at or after `since`, in its order; equal to those of ``transform(X)`` up to rounding.
+        """
+        fitted, frame = self._ready(X), to_polars(X)
+        new = pl.col("time") >= since
+        if frame.filter(new).is_empty():
+            return self._finish(frame.clear(), pl.DataFrame(schema=dict.fromkeys(fitted.added_, pl.Float64)))
+        tail = tail_of(frame, self.target, fitted.min_history, since)
+        computed = fitted.compute(tail).filter(tail.select(new).to_series())
+        if is_pandas(X):
+            return self._finish(cast("pd.DataFrame", X).loc[frame.select(new).to_series().to_numpy()], computed)
+        return self._finish(frame.filter(new), computed)
+
+    def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The added columns alone, Float64, a row for each of the frame's, in its order."""
+        numbers = tuple(name for name in self.inputs_ if frame.schema[name].is_numeric())
+        schema = PanelSchema(positive=self.positive, covariates=numbers)
+        rows = check_rows(frame.select(self._reads(frame)).with_row_index("_row"), schema, self.target)
+        missing = self.needs_target and rows[self.target].null_count()
+        known = rows.filter(pl.col(self.target).is_not_null()) if missing else rows
+        parts = [self._finite(self._add(with_stretches(block, self.target))) for block in self._blocks(known)]
+        return _in_order(pl.concat(parts), frame.height)
+
+    def _reads(self, frame: pl.DataFrame) -> list[str]:
+        """Columns of the frame that are looked at."""
+        named = ["series_id", "time", self.target, *self.inputs_]
+        return [*named, "calendar"] if "calendar" in frame.columns and "calendar" not in named else named
+
+    def _blocks(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The rows in parts of whole series."""
+        if not self.per_series or len(rows) <= BLOCK:
+            yield rows
+            return
+        starts = series_starts(rows)
+        cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(rows), BLOCK), side="right") - 1])
+        for start, end in zip(cuts, np.append(cuts[1:], len(rows)), strict=True):
+            yield rows.slice(start, end - start)
+
+    def _finite(self, rows: pl.DataFrame) -> pl.DataFrame:
+        values = [pl.col(name).cast(pl.Float64) for name in self.added_]
+        return rows.select("_row", *(pl.when(value.is_finite()).then(value) for value in values))
+
+    def _ready(self, X: Frame) -> Self:
+        """This transformer; where it is not fitted, a copy that is, to `X`."""
         self._check_parameters()
-        schema = PanelSchema(positive=self._positive)
-        rows = check_rows(to_polars(X).with_row_index("_row"), schema, self.target)
-        computed = self._add(with_stretches(rows, self.target)).sort("_row").select(self.added_)
-        return self._finish(X, computed)
+        return self if self.__sklearn_is_fitted__() else clone(self).fit(X)
 
     def _finish(self, X: Frame, computed: pl.DataFrame) -> Frame:
         kind = getattr(self, "_sklearn_output_config", {}).get("transform") or get_config()["transform_output"]
@@ -81,6 +172,23 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         frame = to_polars(X).with_columns(computed.get_columns())
         return frame.to_pandas() if kind == "pandas" else frame
 
+    # ------------------------------------------------------------- streams
+    def stream(self, panel: Frame) -> Stream:
+        """What gives the columns of further rows, one row of each series at a time, without the history again.
+
+        Parameters
+        ----------
+        panel : polars or pandas DataFrame
+            The history; ``stream(panel).push(rows)`` are the last values of ``transform`` of both together.
+        """
+        fitted, frame = self._ready(panel), to_polars(panel)
+        return TailStream(fitted, tail_of(frame.select(fitted._reads(frame)), self.target, fitted.min_history))
+
+    def resume(self, state: dict[str, Any]) -> Stream:
+        """The stream whose ``state()`` this is."""
+        return TailStream(self, state["tail"])
+
+    # ----------------------------------------------------- names and output
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Columns of the input, then the added ones."""
         if input_features is None:
@@ -104,3 +212,14 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
+
+
+def _in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
+    """Without `_row`, a row for each number below `height`; those that are not there are null."""
+    rows = computed["_row"].to_numpy()
+    values = computed.drop("_row")
+    if len(rows) == height and (rows[1:] > rows[:-1]).all():
+        return values
+    place = np.full(height, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return values.select(pl.all().gather(pl.Series(place).replace(-1, None))) if len(rows) else values.clear(height)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
-from features.panel import breaks
+from features.panel import MAX_PAUSE
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""
+
+EWMA_ROWS = 600
+"""Changes after which an average with `DECAY` has forgotten the rest: 0.94⁶⁰⁰ is 7.6e-17, below rounding."""
 
 PEG_WINDOW = 63
 """Changes looked at when asking whether a series is pegged: three months."""
@@ -60,9 +64,16 @@ def add_volatility(rows: pl.DataFrame, target: str, positive: bool) -> pl.DataFr
 def with_stretches(panel: pl.DataFrame, target: str) -> pl.DataFrame:
     """Add `_stretch` to a sorted panel: a number per piece of a series between two breaks.
 
-    Expressions over it never look across a series, a break, or onto rows without a target, which are stretches of
-    their own.
+    Expressions over it never look across a series, a break, or onto rows without a target, which share number 0.
     """
-    known = pl.col(target).is_not_null()
-    part = pl.struct("series_id", known.alias("known"), breaks().over("series_id", known).alias("break"))
-    return panel.with_columns(_stretch=part.rank("dense"))
+    known = panel[target].is_not_null()
+    number = panel.filter(known).select(_starts().cum_sum()).to_series().to_numpy()
+    stretch = np.zeros(len(panel), dtype=np.uint32)
+    stretch[known.to_numpy()] = number
+    return panel.with_columns(_stretch=pl.Series(stretch))
+
+
+def _starts() -> pl.Expr:
+    """Per row of a sorted panel: whether a series, or a piece of one between two breaks, begins here."""
+    name, time = pl.col("series_id"), pl.col("time")
+    return ((name != name.shift()) | (time.diff() > MAX_PAUSE)).fill_null(True)

@@ -15,7 +15,11 @@ from sklearn.pipeline import make_pipeline
 
 import features
 from features import (
+    CalendarFeatures,
+    Drawdown,
+    EwmaVolatility,
     LogReturn,
+    Momentum,
     PanelTransformer,
     PriceFeatures,
     RollingMean,
@@ -29,11 +33,14 @@ TRANSFORMERS = [
     PriceFeatures(),
     PriceFeatures(positive=False),
     LogReturn(),
-    LogReturn(steps=5),
+    LogReturn(steps=(1, 5)),
     RollingMean(5),
     RollingVolatility(5),
     RollingRange(5),
     RollingZScore(5),
+    EwmaVolatility(0.5),
+    Drawdown(5),
+    Momentum(8, 3),
 ]
 SCALE_FREE = [
     PriceFeatures(),
@@ -42,6 +49,9 @@ SCALE_FREE = [
     RollingVolatility(),
     RollingRange(),
     RollingZScore(),
+    EwmaVolatility(),
+    Drawdown(63),
+    Momentum(63),
 ]
 
 every_transformer = pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
@@ -62,7 +72,8 @@ def assert_close(found, expected, columns, tolerance=1e-9):
 def test_every_public_transformer_is_held_to_the_contract():
     public = {getattr(features, name) for name in features.__all__}
     classes = {kind for kind in public if isinstance(kind, type) and issubclass(kind, PanelTransformer)}
-    assert classes - {PanelTransformer} == {type(transformer) for transformer in TRANSFORMERS}
+    elsewhere = {PanelTransformer, CalendarFeatures}  # which look at no price: test_calendar_features.py
+    assert classes - elsewhere == {type(transformer) for transformer in TRANSFORMERS}
 
 
 @every_transformer
@@ -121,7 +132,7 @@ def test_min_history_rows_are_enough_and_one_fewer_is_not(transformer, random_wa
     enough = random_walks(n_series=1, n_rows=transformer.min_history)
     last = added(clone(transformer), enough).row(-1)
     assert None not in last
-    if not isinstance(transformer, PriceFeatures):  # its windows start short
+    if not isinstance(transformer, PriceFeatures | EwmaVolatility):  # they start with what there is
         assert None in added(clone(transformer), enough[1:]).row(-1)
 
 
