@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Self, cast
 
@@ -18,17 +19,20 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.calendar import get_calendar, infer_calendar
+from features.intraday import RegularCalendar
 from features.panel import PanelSchema, check_panel, is_pandas, like, to_polars
 from forecasting.cuts import Cuts, cut
 from forecasting.intervals import calibrate, outwards
+from forecasting.kept import Kept, newer_rows
 from forecasting.metrics import evaluate
 from forecasting.networks import QuantileLayer
 from forecasting.origins import Origins, find_origins
-from forecasting.persistence import encode, load_forecaster, save_forecaster
+from forecasting.persistence import encode, load_forecaster, save_forecaster, under
 from forecasting.quantiles import MEDIAN, check_quantiles
 from forecasting.rows import PanelRows, panel_rows, root_steps
 from forecasting.scaling import weighted_quantiles
 from forecasting.settings import check_whole
+from forecasting.standing import Standing, standing
 
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
 MOST_RESIDUALS = 1_000_000  # per step, from which quantiles are estimated
@@ -88,7 +92,7 @@ class PanelForecaster(BaseEstimator):
         self._offsets = np.zeros((self.horizon, len(self.quantiles_)))
         self._fit_network(rows, cuts, weights)
         self._offsets = self._calibrate(rows, cuts, weights)
-        self._last = self._origins(rows, self._find(rows, "last"))
+        self._kept = self._keep(rows)
         return self
 
     def _check_settings(self) -> None:
@@ -131,7 +135,7 @@ class PanelForecaster(BaseEstimator):
     def _residuals(self, rows: PanelRows, at: Tensor, until: int) -> Tensor:
         """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past session `until`."""
         scale = rows.volatility[at].unsqueeze(-1) * root_steps(self.horizon)
-        scaled = (rows.changes(at, self.horizon) - self._centre(rows, at)) / scale
+        scaled = (rows.changes(at, self.horizon) - self._centre(standing(rows, at, self._n_levels))) / scale
         known = rows.session[at].unsqueeze(-1) + torch.arange(1, self.horizon + 1) <= until
         return torch.where(known & rows.moving[at].unsqueeze(-1), scaled, torch.nan)
 
@@ -142,7 +146,7 @@ class PanelForecaster(BaseEstimator):
         Parameters
         ----------
         X : polars or pandas DataFrame, optional
-            The panel with its history; without it, forecasts from the end of the training rows.
+            The panel with its history; without it, forecasts from the end of what `fit` and `update` have seen.
         origins : {"last", "new", "all"} or list of times
             Each series' last row; every row from ``fit_end_`` on whose whole horizon lies in the panel; every row with
             `lookback` rows up to it; rows at these times.
@@ -163,12 +167,7 @@ class PanelForecaster(BaseEstimator):
         if X is None:
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
-            if not len(self._last):
-                raise ValueError(
-                    f"No origin to forecast from: none of the {len(self.skipped_)} series has lookback="
-                    f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
-                )
-            table = self._table(self._last)
+            table = self._table(self._kept_origins())
             return table if self._kind == "polars" else table.to_pandas()
         rows = self._rows(check_panel(X, self._schema, self.target))
         at = self._find(rows, origins)
@@ -180,6 +179,40 @@ class PanelForecaster(BaseEstimator):
                 "Give a longer panel or other origins."
             )
         return like(self._table(self._origins(rows, at)), X)
+
+    def update(self, X: Any) -> Self:
+        """Take in new rows; `predict` without a panel then forecasts from them.
+
+        For every day between two fits: a row costs the same however long its history is, and the forecasts equal, to
+        rounding, those of ``predict(whole history)``. Nothing is learned: weights, scalers, base quantiles,
+        calibration and ``fit_end_`` stay. Any number of rows of any of the series may come at once; a series that was
+        not there before begins with its first row. All rows are taken in, or, on an error, none.
+
+        Corrections of rows that were taken in before are no update: give the whole history to `predict`, or fit again.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The new rows alone, with the columns of the panel that was fitted.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For rows at or before what was seen of their series, and as `fit` for an impossible panel.
+        """
+        check_is_fitted(self, "fit_end_")
+        seen = self._kept.standing.keys
+        schema = self._schema
+        if isinstance(self.calendar_, RegularCalendar):  # where midnights are hours like any other
+            schema = replace(schema, calendar=self.calendar_.name)
+        rows = newer_rows(X, schema, self.target, seen)
+        if len(rows):
+            self._kept = self._taken_in(rows)
+        return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the mean scaled CRPS over the ``"new"`` origins of a panel; greater is better.
@@ -211,6 +244,53 @@ class PanelForecaster(BaseEstimator):
         loss = weighted["crps" if "crps" in losses.columns else "pinball"]
         return -float(np.average(loss.to_numpy(), weights=weighted["weight"].to_numpy()))
 
+    # ---------------------------------------------------- what has been seen
+    def _keep(self, rows: PanelRows) -> Kept:
+        """What is needed of the panel's series to go on from their last rows."""
+        return Kept(standing(rows, torch.nonzero(rows.newest)[:, 0], self._n_levels))
+
+    def _taken_in(self, rows: pl.DataFrame) -> Kept:
+        """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
+        new = rows.filter(~pl.col("series_id").is_in(self._kept.standing.series_id.implode()))["series_id"]
+        kept = self._with_room(new.unique())
+        places = pl.DataFrame({"series_id": kept.standing.series_id}).with_row_index("place")
+        place = rows.select("series_id").join(places, on="series_id", how="left", maintain_order="left")["place"]
+        at_N = torch.from_numpy(place.to_numpy().astype(np.int64))
+        session_N = torch.from_numpy(self.calendar_.numbers(rows["time"]))
+        price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
+        level_N = torch.from_numpy(np.log(price_N.numpy())) if self._schema.positive else price_N
+        ends = [*np.flatnonzero(np.diff(rows["time"].to_physical().to_numpy())) + 1, len(rows)]
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            now, at_M = slice(start, end), at_N[start:end]
+            here, begins_M = kept.standing.moved_on(at_M, rows["time"][now], session_N[now], price_N[now], level_N[now])
+            kept = self._moved_on(replace(kept, standing=here), at_M, begins_M, rows[now])
+        return kept
+
+    def _with_room(self, series_id: pl.Series) -> Kept:
+        """A copy of what is kept, with room for these series, too."""
+        return Kept(self._kept.standing.with_room(series_id)[0])
+
+    def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
+        """What a network remembers, moved on by a row of each series at the places `at_M`."""
+        return kept
+
+    def _kept_origins(self) -> Origins:
+        """The newest row of each series that has `lookback` of them."""
+        here = self._kept.standing
+        ready = here.rows >= self.lookback
+        self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
+        if not ready.any():
+            raise ValueError(
+                f"No origin to forecast from: none of the {len(here)} series has lookback="
+                f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
+            )
+        at = torch.nonzero(ready)[:, 0]
+        return self._origins_at(here.take(at), self._kept_outputs(at))
+
+    def _kept_outputs(self, at: Tensor) -> Tensor:
+        """As `_outputs`, of the series at these places."""
+        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+
     def _rows(self, panel: pl.DataFrame) -> PanelRows:
         rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)
         without = panel.filter((rows.newest & ~rows.ready).numpy())["series_id"]
@@ -222,14 +302,19 @@ class PanelForecaster(BaseEstimator):
         return find_origins(rows, origins, int(since[0]), self.horizon)
 
     def _origins(self, rows: PanelRows, at: Tensor) -> Origins:
-        return Origins(
-            rows.keys[at.numpy()], rows.session[at], rows.price[at], rows.volatility[at],
-            self._centre(rows, at), self._outputs(rows, at),
-        )  # fmt: skip
+        return self._origins_at(standing(rows, at, self._n_levels), self._outputs(rows, at))
 
-    def _centre(self, rows: PanelRows, at: Tensor) -> Tensor:
+    def _origins_at(self, here: Standing, outputs: Tensor) -> Origins:
+        return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs)
+
+    def _centre(self, here: Standing) -> Tensor:
         """Expected change of the level for each step, shape (N, H)."""
-        return torch.zeros(len(at), self.horizon, dtype=torch.float64)
+        return torch.zeros(len(here), self.horizon, dtype=torch.float64)
+
+    @property
+    def _n_levels(self) -> int:
+        """Newest levels of a series that `_centre` looks at."""
+        return 1
 
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
         """Outputs that shape the base quantiles, shape (N, H, Q), float64."""
@@ -285,19 +370,14 @@ class PanelForecaster(BaseEstimator):
 
     def _learned(self) -> dict[str, Tensor]:
         """Every tensor that `fit` learned, by name."""
-        return {
-            "base": self._layer.base_HQ, "offsets": torch.from_numpy(self._offsets), "session": self._last.session,
-            "price": self._last.price, "volatility": self._last.volatility, "centre": self._last.centre_NH,
-            "outputs": self._last.outputs_NHQ,
-        }  # fmt: skip
+        kept = {f"standing.{name}": values for name, values in self._kept.standing.tensors().items()}
+        return {"base": self._layer.base_HQ, "offsets": torch.from_numpy(self._offsets)} | kept
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
-        """The inverse of `_described` and `_learned`; `keys` are the last origins."""
+        """The inverse of `_described` and `_learned`; `keys` say up to when each series has been seen."""
         self._layer = self._quantile_layer(learned["base"])
         self._offsets = learned["offsets"].numpy()
-        self._last = Origins(
-            keys, learned["session"], learned["price"], learned["volatility"], learned["centre"], learned["outputs"]
-        )
+        self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))
 
     def _too_short(self, rows: PanelRows) -> str:
         n_series, longest = rows.keys["series_id"].n_unique(), int((rows.last - rows.first).max()) + 1

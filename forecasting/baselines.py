@@ -10,8 +10,8 @@ from torch import Tensor
 from features.panel import PanelSchema
 from forecasting.base import PanelForecaster
 from forecasting.quantiles import DEFAULT_QUANTILES
-from forecasting.rows import PanelRows
 from forecasting.settings import check_whole
+from forecasting.standing import Standing
 
 
 class RandomWalk(PanelForecaster):
@@ -75,10 +75,9 @@ class Drift(RandomWalk):
         As for `RandomWalk`.
     """
 
-    def _centre(self, rows: PanelRows, at: Tensor) -> Tensor:
-        first = rows.first[at]
-        sessions = (rows.session[at] - rows.session[first]).clamp(min=1)
-        drift = (rows.level[at] - rows.level[first]) / sessions
+    def _centre(self, here: Standing) -> Tensor:
+        sessions = (here.session - here.first_session).clamp(min=1)
+        drift = (here.levels_NK[:, -1] - here.first_level) / sessions
         return drift.unsqueeze(-1) * torch.arange(1, self.horizon + 1)
 
 
@@ -109,8 +108,10 @@ class SeasonalNaive(RandomWalk):
         super()._check_settings()
         check_whole("season", self.season, at_least=1)
 
-    def _centre(self, rows: PanelRows, at: Tensor) -> Tensor:
-        steps = torch.arange(self.horizon)
-        back = self.season - 1 - steps % self.season  # rows before the origin
-        same_season = torch.maximum(at.unsqueeze(-1) - back, rows.first[at].unsqueeze(-1))
-        return rows.level[same_season] - rows.level[at].unsqueeze(-1)
+    @property
+    def _n_levels(self) -> int:
+        return self.season
+
+    def _centre(self, here: Standing) -> Tensor:
+        same_season = torch.arange(self.horizon) % self.season
+        return here.levels_NK[:, same_season] - here.levels_NK[:, -1:]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,11 +21,14 @@ from features.panel import PanelSchema, to_polars
 from features.price_features import PriceFeatures
 from forecasting.base import PanelForecaster
 from forecasting.cuts import Cuts
-from forecasting.networks import RecurrentNetwork
+from forecasting.kept import Kept, final_states, top
+from forecasting.networks import RecurrentNetwork, State
+from forecasting.persistence import under
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.rows import PanelRows
 from forecasting.scaling import InputScaler
 from forecasting.settings import check_network_settings, pick_device, seed_from
+from forecasting.streams import open_stream, resume_stream, stream_tensors
 from forecasting.stretches import Stretches, carried_states
 from forecasting.training import LEARNING_CURVE, Epoch, isolated, learning_curve, train_network
 
@@ -205,9 +209,57 @@ class RecurrentForecaster(PanelForecaster):
 
     # -------------------------------------------------------------- predict
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
-        inputs_NF = torch.from_numpy(self._scaler.transform(_numbers(self._transformed(rows), self.inputs_)))
+        inputs_NF = self._scaled(_numbers(self._transformed(rows), self.inputs_))
         with torch.inference_mode(), isolated(0):
+            if rows.newest[at].all():  # the common case, and the same to the bit as what is kept
+                return self._read_out(final_states(self._network, inputs_NF, rows, at))
             return self._network.read_out(carried_states(self._network, inputs_NF, rows, at)).double()
+
+    def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
+        return torch.from_numpy(self._scaler.transform(inputs_NF))
+
+    def _read_out(self, state: State) -> Tensor:
+        return self._network.read_out(top(state)).double()
+
+    # ---------------------------------------------------- what has been seen
+    def _keep(self, rows: PanelRows) -> Kept:
+        newest = torch.nonzero(rows.newest)[:, 0]
+        inputs_NF = self._scaled(_numbers(self._transformed(rows), self.inputs_))
+        with torch.inference_mode(), isolated(0):
+            state = final_states(self._network, inputs_NF, rows, newest)
+        return replace(super()._keep(rows), state=state, stream=open_stream(self._features, self._added, rows.frame))
+
+    def _with_room(self, series_id: pl.Series) -> Kept:
+        if self._kept.stream is None:
+            raise TypeError(
+                f"To be updated row by row, features must say their min_history; {type(self._features).__name__} does "
+                "not. Give it that attribute, or give the whole history to predict."
+            )
+        with torch.inference_mode(), isolated(0):
+            return self._kept.with_room(series_id, self._network)
+
+    def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
+        assert kept.state is not None  # a network keeps both
+        assert kept.stream is not None
+        added = kept.stream.push(rows)
+        covariates = [_numbers(rows, [name]) for name in self._schema.covariates]
+        inputs_MF = self._scaled(np.column_stack([added, *covariates]))
+        with torch.inference_mode(), isolated(0):
+            state_M = kept.state.take(at_M)
+            state_M.put(torch.nonzero(begins_M)[:, 0], self._network.zero_state(int(begins_M.sum())))
+            _, state_M = self._network.encode(inputs_MF[:, None], state_M)
+            kept.state.put(at_M, state_M)
+        return kept
+
+    def _kept_outputs(self, at: Tensor) -> Tensor:
+        assert self._kept.state is not None
+        with torch.inference_mode(), isolated(0):
+            return self._read_out(self._kept.state.take(at))
+
+    @property
+    def _added(self) -> list[str]:
+        """The inputs that come from the features; the covariates follow them."""
+        return self.inputs_[: len(self.inputs_) - len(self._schema.covariates)]
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:
@@ -216,7 +268,11 @@ class RecurrentForecaster(PanelForecaster):
     def _learned(self) -> dict[str, Tensor]:
         network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
         mean, scale = torch.from_numpy(self._scaler.mean), torch.from_numpy(self._scaler.scale)
-        return super()._learned() | {"input_mean": mean, "input_scale": scale} | network
+        assert self._kept.state is not None
+        state = {f"state.{name}": value for name, value in self._kept.state.tensors().items()}
+        stream = {} if self._kept.stream is None else stream_tensors(self._kept.stream)
+        kept = state | {f"stream.{name}": value for name, value in stream.items()}
+        return super()._learned() | {"input_mean": mean, "input_scale": scale} | network | kept
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
@@ -226,8 +282,13 @@ class RecurrentForecaster(PanelForecaster):
         self._scaler = InputScaler(learned["input_mean"].numpy(), learned["input_scale"].numpy())
         with isolated(0):
             self._network = self._new_network().eval()
-        network = {name: learned[f"network.{name}"] for name in self._network.state_dict()}
-        self._network.load_state_dict(network)
+        self._network.load_state_dict(under("network", learned))
+        stream = under("stream", learned)
+        self._kept = Kept(
+            self._kept.standing,
+            State.from_tensors(under("state", learned)),
+            resume_stream(self._features, self._added, stream) if stream else None,
+        )
 
 
 def _numbers(table: pl.DataFrame, names: list[str]) -> np.ndarray:

@@ -23,7 +23,7 @@ from forecasting.quantiles import check_quantiles
 if TYPE_CHECKING:
     from forecasting.base import PanelForecaster
 
-FORMAT = 1  # of model.json; a newer number means a newer Tidecast wrote it
+FORMAT = 2  # of model.json; a newer number means a newer Tidecast wrote it; 1 kept no state to update
 CODE = "class"
 
 
@@ -59,10 +59,15 @@ def decode(value: Any) -> Any:
     return value
 
 
+def under(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Those saved under ``name.``, without it."""
+    return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
 def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
     """Write a fitted forecaster into the folder `path`, made where missing."""
     check_is_fitted(model, "fit_end_")
-    keys = model._last.keys
+    keys = model._kept.standing.keys
     description = {
         "format": FORMAT,
         "recipe": encode(model),
@@ -100,6 +105,11 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
     if description["format"] > FORMAT:
         raise ValueError(
             f"{folder} was written in format {description['format']}; this Tidecast reads up to {FORMAT}. Upgrade it."
+        )
+    if description["format"] < FORMAT:
+        raise ValueError(
+            f"{folder} was written in format {description['format']}, which holds no state to go on from; this "
+            f"Tidecast reads format {FORMAT}. Fit the forecaster again."
         )
     model = decode(description["recipe"])
     if not isinstance(model, PanelForecaster):

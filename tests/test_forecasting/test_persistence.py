@@ -98,7 +98,7 @@ def test_saving_twice_gives_the_same_files_and_they_are_json_and_safetensors(nam
     assert files == ["model.json", "weights.safetensors"]
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert json.loads((tmp_path / "one" / "model.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "one" / "model.json").read_text())["format"] == 2
 
 
 @pytest.mark.parametrize("series", ["<script>", "../x", "", "Ünï çødé 😀", 'a"b\n', "/etc/passwd"])
@@ -150,10 +150,12 @@ def test_an_empty_folder_is_refused(tmp_path):
         load_forecaster(tmp_path)
 
 
-def test_a_newer_format_is_refused(fitted, tmp_path):
+def test_newer_and_older_formats_are_refused(fitted, tmp_path):
     fitted["RandomWalk"].save(tmp_path)
-    with pytest.raises(ValueError, match=r"format 2; this Tidecast reads up to 1\. Upgrade"):
-        load_forecaster(rewritten(tmp_path, format=2))
+    with pytest.raises(ValueError, match=r"format 3; this Tidecast reads up to 2\. Upgrade"):
+        load_forecaster(rewritten(tmp_path, format=3))
+    with pytest.raises(ValueError, match=r"format 1, which holds no state .* Fit the forecaster again"):
+        load_forecaster(rewritten(tmp_path, format=1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""What a forecaster keeps of the history it has seen, and the rows that may be added to it.
+
+Axes: N series, M rows of one time, F features.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from features.messages import shorten
+from features.panel import PanelSchema, check_rows
+from forecasting.networks import RecurrentNetwork, State
+from forecasting.rows import PanelRows
+from forecasting.standing import Standing
+from forecasting.streams import Stream
+from forecasting.stretches import BLOCK, CHUNK
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Per series, sorted by name: where it stands, and for networks what they remember of it.
+
+    Attributes
+    ----------
+    standing : Standing
+    state : State, optional
+        Of the network, after the row that each series stands at.
+    stream : Stream, optional
+        The features, ready for the next row.
+    """
+
+    standing: Standing
+    state: State | None = None
+    stream: Stream | None = None
+
+    def with_room(self, series_id: pl.Series, network: RecurrentNetwork | None) -> Kept:
+        """A copy with further series, of which nothing is known yet."""
+        standing, order = self.standing.with_room(series_id)
+        state = self.state
+        if state is not None and network is not None:
+            state = State.cat([state, network.zero_state(len(series_id))]).take(order)
+        return Kept(standing, state, copy.deepcopy(self.stream))
+
+
+def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a panel, sorted by time and series, all of them newer than what has been `seen` of their series.
+
+    Parameters
+    ----------
+    panel : polars or pandas DataFrame
+        Rows without a target are left out.
+    seen : DataFrame
+        ``series_id`` and the newest ``time`` of each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_panel`, and for rows at or before what was seen.
+    """
+    rows = check_rows(panel, schema, target).filter(pl.col(target).is_not_null())
+    for name, kind in seen.schema.items():
+        if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
+            raise ValueError(f"{name!r} must hold {kind} as in fit, got {rows.schema[name]}. Cast it.")
+    rows = rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
+    known = rows.select("series_id", "time").join(seen.rename({"time": "newest"}), on="series_id", how="left")
+    late = known.filter(pl.col("time") <= pl.col("newest"))
+    if len(late):
+        names = late["series_id"].unique(maintain_order=True).to_list()
+        first, time, newest = late.row(0)
+        raise ValueError(
+            f"Every row of an update must be newer than what was seen of its series, found {len(late)} rows of "
+            f"{len(names)} series ({shorten(names)}) that are not, first {first!r} at {time}, seen up to {newest}. "
+            "Give newer rows only; for corrections, give the whole history to predict or fit."
+        )
+    return rows.sort("time", "series_id")
+
+
+def top(state: State) -> Tensor:
+    """What the head reads of a state: the last layer's hidden state, shape (N, D)."""
+    return state.hidden[0][-1]
+
+
+def final_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> State:
+    """The states to carry on from after the rows `at`, each run up from the first row of its sequence.
+
+    A block's sequences run side by side, and each leaves where it ends.
+    """
+    by_length = torch.argsort(at - rows.first[at], stable=True)
+    blocks = [_run_up(network, inputs_NF, rows, at[block]) for block in by_length.split(BLOCK)]
+    return State.cat(blocks).take(torch.argsort(by_length))
+
+
+def _run_up(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> State:
+    """As `final_states`, for sequences of rising length."""
+    first, lengths = rows.first[at], at - rows.first[at] + 1
+    state, done, ended = network.zero_state(len(at)), 0, []
+    for length in torch.unique(lengths).tolist():
+        for offset_T in torch.arange(done, length).split(CHUNK):
+            _, state = network.encode(inputs_NF[first[:, None] + offset_T], state)
+        ending = int((lengths == length).sum())
+        ended.append(state.take(torch.arange(ending)))
+        state = state.take(torch.arange(ending, len(first)))
+        first, lengths, done = first[ending:], lengths[ending:], length
+    return State.cat(ended) if ended else state
