@@ -6,7 +6,7 @@ import polars as pl
 
 from features.calendar import Calendar, get_calendar
 from flows.errors import SourceError
-from flows.settings import BUNDLED, Settings
+from flows.settings import CALENDARS, Settings
 
 WEEKEND_SHARE = 0.1
 """With at least this share of its rows on weekends, a source has sessions every day."""
@@ -19,7 +19,7 @@ _ANOTHER = "For another, give --calendar NAME (or TIDECAST_CALENDAR)"
 
 def market_zone(settings: Settings) -> str | None:
     """The zone in which times that say their own are dated, None when the panel has no market's calendar."""
-    name = settings.calendar or BUNDLED.get(settings.source)
+    name = settings.calendar or CALENDARS.get(settings.source)
     return get_calendar(name).time_zone if name and name not in NO_MARKET else None
 
 
@@ -29,7 +29,7 @@ def choose_calendar(settings: Settings, times: pl.Series) -> tuple[Calendar, tup
     As set; else that of the bundled source; else weekdays, or every day when at least a tenth of the rows lie on
     weekends.
     """
-    name = settings.calendar or BUNDLED.get(settings.source)
+    name = settings.calendar or CALENDARS.get(settings.source)
     if name:
         return get_calendar(name), ()
     weekend = (times.dt.weekday() > 5).mean()

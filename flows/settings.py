@@ -31,6 +31,9 @@ from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
 BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
 """The bundled sources, and the calendar of each."""
 
+CALENDARS = {**BUNDLED, "ecb-web": "TARGET"}
+"""The sources that go by a name, and the calendar of each."""
+
 ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json"}
 """Where a value came from, where the name alone does not say it."""
 
@@ -251,7 +254,7 @@ def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     refuse_password(text, name, origin)
     if file := re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)(.+)", text):
         return file[1] + os.path.normpath(cwd.absolute() / file[2])
-    if (name == "source" and text in BUNDLED) or "://" in text or text.startswith("${") or not text:
+    if (name == "source" and text in CALENDARS) or "://" in text or text.startswith("${") or not text:
         return text
     return os.path.normpath(cwd.absolute() / Path(text).expanduser())
 

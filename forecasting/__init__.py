@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
     from forecasting.persistence import load_forecaster
     from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
+    from forecasting.training import Training
 
 __all__ = [
     "DEFAULT_QUANTILES",
@@ -32,6 +33,7 @@ __all__ = [
     "RandomWalk",
     "RollingOrigin",
     "SeasonalNaive",
+    "Training",
     "backtest",
     "decide",
     "evaluate",
@@ -43,6 +45,7 @@ _WITH_TORCH = {
     "forecasters": ("GRUForecaster", "LSTMForecaster", "MinGRUForecaster", "RNNForecaster"),
     "persistence": ("load_forecaster",),
     "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
+    "training": ("Training",),
 }
 
 

@@ -20,6 +20,7 @@ from features.messages import shorten
 from features.panel import PanelSchema, to_polars
 from features.price_features import PriceFeatures
 from forecasting.base import PanelForecaster
+from forecasting.checkpoints import fingerprint
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept, final_states, top
 from forecasting.networks import RecurrentNetwork, State
@@ -30,7 +31,7 @@ from forecasting.scaling import InputScaler
 from forecasting.settings import check_network_settings, pick_device, seed_from
 from forecasting.streams import open_stream, resume_stream, stream_tensors
 from forecasting.stretches import Stretches, carried_states
-from forecasting.training import LEARNING_CURVE, Epoch, isolated, learning_curve, train_network
+from forecasting.training import LEARNING_CURVE, Epoch, Training, isolated, learning_curve, recency, train_network
 
 PATIENCE = 3  # epochs without a better validation loss
 
@@ -71,6 +72,11 @@ class RecurrentForecaster(PanelForecaster):
         A torch device, or "auto" for a GPU where there is one.
     random_state : int, RandomState or None, default=0
         The same seed gives the same forecasts, bit for bit, on one machine.
+    kernel_size : int, default=1
+        Rows that a causal convolution in front of the cell sees at once; 1 is none. For MinGRU, whose gates see one
+        row alone, or for features that mean something only side by side.
+    training : Training, optional
+        Patience, averaging, recency, the clipping of gradients, checkpoints.
 
     Attributes
     ----------
@@ -116,6 +122,8 @@ class RecurrentForecaster(PanelForecaster):
         learning_rate: float = 5e-3,
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = 0,
+        kernel_size: int = 1,
+        training: Training | None = None,
     ) -> None:
         self.horizon = horizon
         self.lookback = lookback
@@ -131,6 +139,8 @@ class RecurrentForecaster(PanelForecaster):
         self.learning_rate = learning_rate
         self.device = device
         self.random_state = random_state
+        self.kernel_size = kernel_size
+        self.training = training
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -155,22 +165,32 @@ class RecurrentForecaster(PanelForecaster):
     def _train(
         self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor, shuffle: np.random.Generator
     ) -> list[Epoch]:
-        device = pick_device(self.device)
+        device, training = pick_device(self.device), self.training or Training()
+        if training.half_life:
+            weights = weights * recency(rows.session, cuts.train, training.half_life)
         stretches = Stretches(rows, inputs_NF.to(device), weights, self.lookback, self.horizon)
         held_out = list(stretches.held_out(cuts.train, cuts.validation))
         curve = train_network(
             self._network.to(device),
             copy.deepcopy(self._layer).float().to(device),
             torch.tensor(self.quantiles_, device=device),
-            lambda: stretches.epoch(cuts.train, self.batch_size, shuffle),
+            lambda generator: stretches.epoch(cuts.train, self.batch_size, generator),
             steps_per_epoch=-(-len(stretches.starts(cuts.train)) // self.batch_size),
             validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
             max_epochs=self.max_epochs,
             learning_rate=self.learning_rate,
             patience=PATIENCE,
+            shuffle=shuffle,
+            training=training,
+            fingerprint=self._fingerprint(rows, inputs_NF, weights) if training.checkpoint else "",
         )
         self._network.to("cpu")
         return curve
+
+    def _fingerprint(self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor) -> str:
+        return fingerprint(
+            self.recipe(), inputs_NF, weights, rows.position, rows.level, rows.volatility, self._layer.base_HQ
+        )
 
     def _new_features(self) -> Any:
         if self.features is None:
@@ -180,7 +200,7 @@ class RecurrentForecaster(PanelForecaster):
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
             self.cell, len(self.inputs_), self.hidden_size, self.num_layers, self.dropout, self.horizon,
-            len(self.quantiles_),
+            len(self.quantiles_), self.kernel_size,
         )  # fmt: skip
 
     def _input_names(self, table: pl.DataFrame, given: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from features.calendar import get_calendar
 from features.panel import PanelSchema
 from forecasting.quantiles import check_quantiles
+from forecasting.training import Training
 
 if TYPE_CHECKING:
     from forecasting.base import PanelForecaster
@@ -32,7 +33,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         return {CODE: _name_of(type(value)), "settings": encode(value.get_params(deep=False))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        settings = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        of_recipe = [field.name for field in dataclasses.fields(value) if field.metadata.get("recipe", True)]
+        settings = {name: getattr(value, name) for name in of_recipe}
         return {CODE: _name_of(type(value)), "settings": encode(settings)}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
@@ -147,6 +149,6 @@ def _class_of(name: str) -> type:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"A class of the saved forecaster must be importable, {name!r} is not: {error}.") from error
-    if not isinstance(found, type) or not (issubclass(found, BaseEstimator) or found is PanelSchema):
-        raise ValueError(f"A saved forecaster may name estimators and PanelSchema only, found {name!r}.")
+    if not isinstance(found, type) or not (issubclass(found, BaseEstimator) or found in (PanelSchema, Training)):
+        raise ValueError(f"A saved model may name estimators, PanelSchema and Training only, found {name!r}.")
     return found

@@ -16,11 +16,13 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from forecasting.checkpoints import fingerprint
 from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.persistence import encode
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, pick_device, seed_from
-from forecasting.training import Batch, isolated, learning_curve, train_network
+from forecasting.training import Batch, Training, isolated, learning_curve, train_network
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -55,6 +57,13 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     device : str, default="cpu"
         A torch device, or "auto" for a GPU where there is one.
     random_state : int, RandomState or None, default=0
+    kernel_size : int, default=1
+        Rows that a causal convolution in front of the cell sees at once; 1 is none.
+    bidirectional : bool, default=False
+        Read a window from both ends; for windows whose beginning matters as much as their end.
+    training : Training, optional
+        Patience, averaging, the clipping of gradients, checkpoints; no ``half_life``, for windows have no time: give
+        `sample_weight`.
 
     Attributes
     ----------
@@ -87,6 +96,9 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         early_stopping: bool | str = "auto",
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = 0,
+        kernel_size: int = 1,
+        bidirectional: bool = False,
+        training: Training | None = None,
     ) -> None:
         self.quantiles = quantiles
         self.hidden_size = hidden_size
@@ -98,6 +110,9 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.device = device
         self.random_state = random_state
+        self.kernel_size = kernel_size
+        self.bidirectional = bidirectional
+        self.training = training
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit on windows, afresh.
@@ -114,6 +129,13 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             For impossible settings or arrays.
         """
         check_network_settings(self)
+        if not isinstance(self.bidirectional, bool):
+            raise TypeError(f"bidirectional must be True or False, got {self.bidirectional!r}.")
+        if self.training and self.training.half_life:
+            raise ValueError(
+                f"training.half_life must be None for a regressor, whose windows have no time, got "
+                f"{self.training.half_life!r}. Give sample_weight."
+            )
         if self.early_stopping not in (True, False, "auto"):
             raise ValueError(f'early_stopping must be True, False or "auto", got {self.early_stopping!r}.')
         self.quantiles_ = check_quantiles(self.quantiles)
@@ -162,26 +184,35 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
         scaled_base = torch.tensor((base_HQ - spread.mean[:, None]) / spread.scale[:, None])
         layer = QuantileLayer(scaled_base, torch.ones(horizon), median).float().to(device)
-        scaled_training, shuffle = scaled(*training), np.random.default_rng(seed)
+        scaled_training = scaled(*training)
         with isolated(seed):
             network = RecurrentNetwork(
-                self.cell, X_NTF.shape[2], self.hidden_size, self.num_layers, self.dropout, horizon, len(levels)
-            ).to(device)
+                self.cell, X_NTF.shape[2], self.hidden_size, self.num_layers, self.dropout, horizon, len(levels),
+                self.kernel_size, self.bidirectional,
+            ).to(device)  # fmt: skip
             curve = train_network(
                 network,
                 layer,
                 torch.tensor(levels).float().to(device),
-                lambda: _batches(*scaled_training, self.batch_size, shuffle),
+                lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle),
                 steps_per_epoch=-(-len(X_NTF) // self.batch_size),
                 validation=list(_batches(*scaled(*held_out), PREDICT_BLOCK)) if len(held_out[0]) else (),
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
                 patience=PATIENCE,
+                shuffle=np.random.default_rng(seed),
+                training=self.training,
+                fingerprint=self._fingerprint(training, held_out),
             )
         self.learning_curve_ = learning_curve(curve)
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
         self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale), median)
+
+    def _fingerprint(self, *windows: Windows) -> str:
+        if not (self.training and self.training.checkpoint):
+            return ""
+        return fingerprint(encode(self), *(array for part in windows for array in part))
 
     def _inputs(self, X_NTF: Array) -> Tensor:
         """Windows as the network sees them, standardised, float32."""

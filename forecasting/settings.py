@@ -25,6 +25,7 @@ def check_network_settings(model: Any) -> None:
     check_whole("num_layers", model.num_layers, at_least=1)
     check_whole("max_epochs", model.max_epochs, at_least=0)
     check_whole("batch_size", model.batch_size, at_least=1)
+    check_whole("kernel_size", model.kernel_size, at_least=1)
     for name in ("dropout", "learning_rate"):
         value = getattr(model, name)
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
@@ -35,7 +36,20 @@ def check_network_settings(model: Any) -> None:
         raise ValueError(f"learning_rate must lie between 0 and 1, got {model.learning_rate!r}.")
     if not (model.random_state is None or isinstance(model.random_state, np.random.RandomState)):
         check_whole("random_state", model.random_state, at_least=0)
+    _check_training(model)
     pick_device(model.device)
+
+
+def _check_training(model: Any) -> None:
+    from forecasting.training import Training  # which uses checks from here
+
+    if not (model.training is None or isinstance(model.training, Training)):
+        raise TypeError(f"training must be a Training or None, got {model.training!r}.")
+    if model.training and model.training.checkpoint and not isinstance(model.random_state, int | np.integer):
+        raise ValueError(
+            "With a checkpoint random_state must be a whole number, or a fit that goes on would draw other numbers; "
+            f"got {model.random_state!r}. Give one."
+        )
 
 
 def pick_device(device: str) -> torch.device:

@@ -5,23 +5,80 @@ Axes: B sequences, T rows, F features, H horizon steps, Q quantiles.
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor, nn
 
+from forecasting.checkpoints import Checkpoint, Saved
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.settings import check_whole
 
-GRADIENT_NORM = 1.0
+logger = logging.getLogger(__name__)
+
 WEIGHT_DECAY = 1e-4
 SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
 WARM_UP = 0.15  # share of the steps until the learning rate peaks
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, beyond epochs, batch size and learning rate.
+
+    Parameters
+    ----------
+    patience : int, optional
+        Epochs without a better validation loss until training stops; 3 for a forecaster, 10 for a regressor, whose
+        epochs are shorter.
+    average : bool, default=False
+        Keep the mean of the weights after the last ``patience + 1`` epochs instead of the best epoch's: steadier
+        from seed to seed (Izmailov et al. 2018, arXiv:1803.05407). Where even that is no better on the validation
+        rows than no training at all, the untrained network stays.
+    half_life : float, optional
+        Sessions after which a training row counts half; for panels whose distant past is another world. Regressors
+        refuse it: windows have no time.
+    gradient_norm : float, default=1.0
+        Longer gradients are cut to this length.
+    checkpoint : str, optional
+        A folder: after every epoch the training's whole state is written there, and a `fit` with the same settings
+        and data that finds it goes on from it and ends with the same bits. Deleted when training is done. Not part
+        of a recipe.
+
+    Examples
+    --------
+    >>> Training(patience=5, half_life=504).average
+    False
+    """
+
+    patience: int | None = None
+    average: bool = False
+    half_life: float | None = None
+    gradient_norm: float = 1.0
+    checkpoint: str | None = field(default=None, metadata={"recipe": False})
+
+    def __post_init__(self) -> None:
+        if self.patience is not None:
+            check_whole("patience", self.patience, at_least=1)
+        if not isinstance(self.average, bool):
+            raise TypeError(f"average must be True or False, got {self.average!r}.")
+        for name in ("half_life", "gradient_norm"):
+            value = getattr(self, name)
+            if value is None and name == "half_life":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+                raise TypeError(f"{name} must be a number, got {value!r}.")
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value!r}.")
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str):
+            raise TypeError(f"checkpoint must be a folder's path as text, got {self.checkpoint!r}.")
 
 
 @dataclass(frozen=True)
@@ -97,17 +154,23 @@ def _mean(sums: list[Tensor]) -> float:
     return loss / weight if weight else math.nan
 
 
+Weights = dict[str, Tensor]
+
+
 def train_network(
     network: RecurrentNetwork,
     layer: QuantileLayer,
     levels_Q: Tensor,
-    epoch_batches: Callable[[], Iterable[Batch]],
+    epoch_batches: Callable[[np.random.Generator], Iterable[Batch]],
     steps_per_epoch: int,
     validation: Sequence[Batch] = (),
     *,
     max_epochs: int,
     learning_rate: float,
     patience: int,
+    shuffle: np.random.Generator,
+    training: Training | None = None,
+    fingerprint: str = "",
 ) -> list[Epoch]:
     """Train `network` in place by AdamW on a one-cycle schedule; the learning curve.
 
@@ -117,46 +180,166 @@ def train_network(
     Parameters
     ----------
     epoch_batches : callable
-        Fresh, shuffled batches, once an epoch.
+        Fresh batches in the generator's order, once an epoch.
     steps_per_epoch : int
         How many of them.
     validation : sequence of Batch
         On later rows than any training target.
+    patience : int
+        Unless `training` says another.
+    shuffle : Generator
+        What `epoch_batches` draws from; part of a checkpoint.
+    training : Training, optional
+    fingerprint : str
+        Of settings and data; what a checkpoint is found by.
     """
+    training = training or Training()
+    patience = training.patience or patience
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, one_cycle(max_epochs * steps_per_epoch))
-    curve: list[Epoch] = []
-    best_loss, best_weights, best_epoch = math.inf, copy.deepcopy(network.state_dict()), 0
-    if validation:
-        best_loss = mean_loss(network, layer, levels_Q, validation)
-        curve.append(Epoch(0, math.nan, best_loss))
+    progress = Progress(network, optimiser, schedule, shuffle, keep=patience + 1 if training.average else 0)
+    checkpoint = Checkpoint(training.checkpoint, fingerprint) if training.checkpoint and max_epochs else None
+    if checkpoint and (saved := checkpoint.read()):
+        progress.restore(saved)
+        logger.info("Training goes on after epoch %d of %d, from %s.", progress.epoch, max_epochs, checkpoint.path)
+    elif validation:
+        progress.record(Epoch(0, math.nan, mean_loss(network, layer, levels_Q, validation)))
 
-    for epoch in range(1, max_epochs + 1):
+    while progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
         network.train()
         sums = []
-        for batch in epoch_batches():
+        for batch in epoch_batches(shuffle):
             loss, weight = batch_loss(network, layer, levels_Q, batch)
             optimiser.zero_grad()
             (loss / weight.clamp(min=SMALLEST)).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+            nn.utils.clip_grad_norm_(network.parameters(), training.gradient_norm)
             optimiser.step()
             schedule.step()
             sums.append(torch.stack([loss.detach(), weight]))
-        train_loss = _mean(sums)
-        if not validation:
-            curve.append(Epoch(epoch, train_loss, None))
-            continue
-        held_out = mean_loss(network, layer, levels_Q, validation)
-        curve.append(Epoch(epoch, train_loss, held_out))
-        if held_out < best_loss:
-            best_loss, best_weights, best_epoch = held_out, copy.deepcopy(network.state_dict()), epoch
-        elif epoch - best_epoch >= patience:
-            break
+        held_out = mean_loss(network, layer, levels_Q, validation) if validation else None
+        progress.record(Epoch(progress.epoch + 1, _mean(sums), held_out))
+        if checkpoint:
+            checkpoint.write(*progress.saved())
 
-    if validation:
-        network.load_state_dict(best_weights)
+    if training.average and progress.recent:
+        network.load_state_dict(_average(progress.recent))
+        if validation and not mean_loss(network, layer, levels_Q, validation) < progress.untrained_loss:
+            network.load_state_dict(progress.best)
+    elif validation:
+        network.load_state_dict(progress.best)
     network.eval()
-    return curve
+    if checkpoint:
+        checkpoint.remove()
+    return progress.curve
+
+
+class Progress:
+    """How far a training is: the learning curve, the best weights so far, and all that the next step depends on.
+
+    Parameters
+    ----------
+    network, optimiser, schedule, shuffle
+        What the training loop moves on.
+    keep : int
+        So many of the newest weights are kept to be averaged.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        shuffle: np.random.Generator,
+        keep: int,
+    ) -> None:
+        self.network, self.optimiser, self.schedule, self.shuffle, self.keep = (
+            network, optimiser, schedule, shuffle, keep,
+        )  # fmt: skip
+        self.curve: list[Epoch] = []
+        self.best_loss, self.best_epoch, self.best = math.inf, 0, self._weights()
+        self.recent: list[Weights] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return self.curve[-1].epoch if self.curve else 0
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Epochs trained since the validation loss was smallest."""
+        return self.epoch - self.best_epoch
+
+    @property
+    def untrained_loss(self) -> float:
+        """Validation loss of epoch 0; NaN where there is nothing to validate on."""
+        loss = self.curve[0].validation_loss
+        return math.nan if loss is None else loss
+
+    def record(self, epoch: Epoch) -> None:
+        """Take in an epoch that has just ended."""
+        self.curve.append(epoch)
+        if epoch.validation_loss is not None and epoch.validation_loss < self.best_loss:
+            self.best_loss, self.best_epoch, self.best = epoch.validation_loss, epoch.epoch, self._weights()
+        if self.keep and epoch.epoch:
+            self.recent = [*self.recent, self._weights()][-self.keep :]
+
+    def _weights(self) -> Weights:
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def saved(self) -> Saved:
+        """All of it, random states included, as tensors by name and what JSON can hold."""
+        optimiser = self.optimiser.state_dict()
+        groups = {"network": self._weights(), "best": self.best, "random": _random_states(self.network)}
+        groups |= {f"recent-{k}": weights for k, weights in enumerate(self.recent)}
+        groups |= {f"optimiser-{k}": state for k, state in optimiser["state"].items()}
+        tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+        return tensors, {
+            "curve": [vars(epoch) for epoch in self.curve],
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "groups": optimiser["param_groups"],
+            "schedule": self.schedule.state_dict(),
+            "shuffle": self.shuffle.bit_generator.state,
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """The inverse of `saved`."""
+        tensors, state = saved
+        device = next(self.network.parameters()).device
+        groups: dict[str, Weights] = {}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups.setdefault(group, {})[name] = tensor
+        self.network.load_state_dict(groups.pop("network"))
+        _set_random_states(self.network, groups.pop("random"))
+        on_device = {name: {k: t.to(device) for k, t in part.items()} for name, part in groups.items()}
+        self.best = on_device["best"]
+        self.recent = [on_device[f"recent-{k}"] for k in range(self.keep) if f"recent-{k}" in on_device]
+        moments: dict[int, Any] = {
+            int(group.removeprefix("optimiser-")): part for group, part in groups.items() if group.startswith("optim")
+        }
+        self.optimiser.load_state_dict({"state": moments, "param_groups": state["groups"]})
+        self.schedule.load_state_dict(state["schedule"])
+        self.shuffle.bit_generator.state = state["shuffle"]
+        self.curve = [Epoch(**epoch) for epoch in state["curve"]]
+        self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
+
+
+def _random_states(network: nn.Module) -> Weights:
+    """Torch's random states that dropout draws from."""
+    device = next(network.parameters()).device
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_random_states(network: nn.Module, states: Weights) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], next(network.parameters()).device)
+
+
+def _average(weights: list[Weights]) -> Weights:
+    return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
 
 
 def one_cycle(steps: int) -> Callable[[int], float]:
@@ -169,3 +352,8 @@ def one_cycle(steps: int) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
     return factor
+
+
+def recency(session_N: Tensor, newest: int, half_life: float) -> Tensor:
+    """Weights of rows: halved with every `half_life` sessions before `newest`, 1 from there on."""
+    return 0.5 ** ((newest - session_N).clamp(min=0) / half_life)

@@ -5,5 +5,18 @@ from flows.sources.files import FileSource
 from flows.sources.opening import open_source
 from flows.sources.source import NEEDED, OPTIONAL, Fetched, Source
 from flows.sources.sql import SqlSource
+from flows.sources.web import WebSource
+from flows.sources.yahoo import YahooSource
 
-__all__ = ["NEEDED", "OPTIONAL", "BundledSource", "Fetched", "FileSource", "Source", "SqlSource", "open_source"]
+__all__ = [
+    "NEEDED",
+    "OPTIONAL",
+    "BundledSource",
+    "Fetched",
+    "FileSource",
+    "Source",
+    "SqlSource",
+    "WebSource",
+    "YahooSource",
+    "open_source",
+]

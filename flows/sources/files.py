@@ -1,131 +1,76 @@
-"""Prices in a CSV or Parquet file of one's own."""
+"""Prices in CSV or Parquet files: one, those of a folder or of a pattern, on disk or in an object store."""
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from difflib import get_close_matches
-from pathlib import Path
-
-import polars as pl
 
 from flows.errors import SourceError
+from flows.secrets import expand
 from flows.settings import Settings
+from flows.sources.formats import table_of
+from flows.sources.frames import stacked
 from flows.sources.layout import to_long
 from flows.sources.source import Fetched
-
-CSV, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+from flows.sources.stores import File, files_at
 
 
 @dataclass(frozen=True)
 class FileSource:
-    """One file, long (a row per series and session) or wide (a column per series).
+    """Files, all long (a row per series and session), all wide (a column per series), or each of one series.
 
     Parameters
     ----------
-    path : Path
-        CSV (UTF-8; comma, semicolon, tab or bar between values, decimal points) or Parquet.
     settings : Settings
-        What its columns are called, and its layout.
+        `source`: a path, folder or pattern; what the columns are called, and the layout. CSV: UTF-8; comma, semicolon,
+        tab or bar between values, decimal points; ".csv.gz" too.
+    environ : mapping
+        Where ``${VAR}`` in the path is looked up.
     """
 
-    path: Path
     settings: Settings
+    environ: Mapping[str, str]
 
     @property
     def name(self) -> str:
-        return str(self.path)
+        return self.settings.source
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """All of its rows, whatever `since` is: a file is read whole.
+        """All of their rows, whatever `since` is: a file is read whole.
 
         Raises
         ------
         SourceError
-            The file is missing, a folder, not readable, empty, of another type or broken, or a column is missing.
+            A file is missing, not readable, empty, of another type or broken, a column is missing, or files differ in
+            layout.
         """
-        read = _read_parquet if self.path.suffix.lower() in PARQUET else _read_csv
         try:
-            self._refuse_unreadable()
-            frame = read(self.path)
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{self.path} must be text in UTF-8, but is not. Save it as UTF-8.") from error
+            files = files_at(expand(self.name, self.environ), self.environ)
+            return together([fetched_from(file, self.settings) for file in files])
         except OSError as error:
-            why = error.strerror or type(error).__name__
+            why = error.strerror or " ".join(str(error).split()) or type(error).__name__
             raise SourceError(
-                f"{self.path} must be readable, opening it gave: {why}. Check its permissions."
+                f"{self.name} must be readable, opening it gave: {why}. Check its permissions."
             ) from error
-        except (pl.exceptions.PolarsError, csv.Error, ValueError) as error:
-            kind = "Parquet" if read is _read_parquet else "CSV"
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SourceError(
-                f"{self.path} must be a {kind} file as its name says, but cannot be read: {why}"
-            ) from error
-        if frame.is_empty():
-            raise SourceError(f"{self.path} must have at least one row, got none.")
-        return to_long(frame, self.settings, self.path.name)
-
-    def _refuse_unreadable(self) -> None:
-        path = self.path
-        if path.is_dir():
-            raise SourceError(f"A source must be one file, but {path} is a folder. Give the path of a file in it.")
-        if not path.exists():
-            beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = get_close_matches(path.name, beside, n=1)
-            hint = (
-                f"Did you mean {near[0]!r}?" if near else "Check the path; relative ones start where you call tidecast."
-            )
-            raise SourceError(f"A source must exist, but there is no file {path}. {hint}")
-        if path.suffix.lower() not in (*CSV, *PARQUET):
-            raise SourceError(
-                f"A source must be CSV ({', '.join(CSV)}) or Parquet ({', '.join(PARQUET)}), got {path.name!r}. "
-                "Save it as one of these."
-            )
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path} must have at least one row, but the file is empty.")
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    with path.open("rb") as file:  # an open file: no path is taken for a pattern
-        return pl.read_parquet(file)
+def fetched_from(file: File, settings: Settings) -> Fetched:
+    """The rows of one file."""
+    return to_long(table_of(file.read(), file.name), settings, file.name)
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
-    """Every value as text; what it means is decided later, row by row, so that a bad one costs one row."""
-    with path.open("rb") as file:
-        header = file.readline().decode("utf-8-sig")
-        if "\0" in header:
-            raise ValueError("it is not text")
-        separator = max(",;\t|", key=header.count)
-        file.seek(0)
-        try:
-            frame = pl.read_csv(file, separator=separator, infer_schema=False)
-        except pl.exceptions.ComputeError:
-            _refuse_long_line(path, separator)
-            raise
-    names = [name.strip() for name in next(_records(path, separator))[1]]
-    if len(names) != frame.width:
-        raise ValueError(f"its header has {len(names)} names, and its lines have {frame.width} values")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"column {twice[0]!r} is there twice; rename one")
-    frame.columns = names  # those of polars still have their quotes doubled
-    return frame
-
-
-def _refuse_long_line(path: Path, separator: str) -> None:
-    """Name the first line with more values than the header. Text that is not UTF-8 raises by itself."""
-    width = 0
-    for line, values in _records(path, separator):
-        width = width or len(values)
-        if len(values) > width:
-            raise ValueError(
-                f"line {line} has {len(values)} values, but its header {width}. Put a value that holds {separator!r} "
-                "in double quotes"
-            )
-
-
-def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of its last line and the values of each record, the header first; slow, but it counts lines."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=separator)
-        yield from ((reader.line_num, values) for values in reader if values)
+def together(parts: list[Fetched]) -> Fetched:
+    """The rows of several files as one."""
+    if len(parts) == 1:
+        return parts[0]
+    layouts = {part.layout for part in parts}
+    if len(layouts) > 1:
+        raise SourceError("All files of a source must be alike, found long and wide ones. Give them one by one.")
+    told = [part.messages[0] for part in parts if part.messages]
+    more = f" {len(told) - 1} more files likewise." if len(told) > 1 else ""
+    raws = [part.raw for part in parts if part.raw is not None]
+    return Fetched(
+        stacked([part.rows for part in parts]),
+        stacked(raws),
+        layouts.pop(),
+        (f"{len(parts)} files are read.", *(told[0] + more for _ in told[:1])),
+    )

@@ -40,5 +40,7 @@ def _series(name: str, values: Sequence[Any]) -> pl.Series:
     try:
         series = pl.Series(name, values, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        if all(value is None or type(value) in (int, float) for value in values):
+            return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)
         return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
     return series.cast(pl.Float64) if series.dtype.is_decimal() else series

@@ -3,17 +3,21 @@
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from flows.errors import SettingsError, SourceError
 from flows.secrets import expand
-from flows.settings import BUNDLED, Settings
+from flows.settings import BUNDLED, CALENDARS, Settings
 from flows.sources.bundled import BundledSource
 from flows.sources.databases import is_database
 from flows.sources.files import FileSource
 from flows.sources.plugins import open_plugin
 from flows.sources.source import Source
 from flows.sources.sql import SqlSource
+from flows.sources.stores import OBJECT_STORES
+from flows.sources.web import WebSource, ecb_settings
+from flows.sources.yahoo import YahooSource
+
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 
 
 def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> Source:
@@ -31,20 +35,27 @@ def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> 
             f"A source must be {' or '.join(BUNDLED)} (bundled), or the path or address of your own, got nothing. "
             "Name one with --source, or leave --source out."
         )
-    if settings.source in BUNDLED:
+    if settings.source in CALENDARS:
         _refuse_column_names(settings)
-        return BundledSource(settings.source)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", expand(settings.source, environ))
-    if scheme is None:
-        return FileSource(Path(expand(settings.source, environ)), settings)
-    if is_database(scheme[1]):
+        is_bundled = settings.source in BUNDLED
+        return BundledSource(settings.source) if is_bundled else WebSource(ecb_settings(settings), environ)
+    address = settings.source
+    found = re.match(_SCHEME, expand(address, environ) if address.startswith("${") else address)
+    scheme = found[1].lower() if found else ""
+    if scheme in ("", *OBJECT_STORES):
+        return FileSource(settings, environ)
+    if scheme in ("http", "https"):
+        return WebSource(settings, environ)
+    if scheme == "yahoo":
+        return YahooSource(settings)
+    if is_database(scheme):
         return SqlSource(settings, environ)
-    return open_plugin(scheme[1], settings)
+    return open_plugin(scheme, settings)
 
 
 def _refuse_column_names(settings: Settings) -> None:
     defaults = {name: Settings.model_fields[name].default for name in ("series_id", "time", "target", "layout")}
-    named = [name for name, default in defaults.items() if getattr(settings, name) not in (default, "long")]
+    named = [name for name, default in defaults.items() if getattr(settings, name) not in (default, "long", "wide")]
     if named:
         raise SettingsError(
             f"{', '.join(named)} must be left out with the bundled source {settings.source!r}. "

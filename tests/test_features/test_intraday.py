@@ -50,12 +50,12 @@ def test_numbers_and_times_are_inverse_and_match_exchange_calendars(name):
         step = pd.Timedelta(length.replace("m", "min"))
         index = exchange.trading_index("2024-01-04", "2024-06-28", step, force=True)
     last = calendar.number_at(date(2024, 6, 28))
-    numbers = np.arange(last - 900, last + 1)
+    numbers = np.arange(last - 700, last + 1)
     ends = calendar.times(numbers)
     assert calendar.numbers(ends).tolist() == numbers.tolist()
     assert (np.diff(ends.to_physical()) > 0).all()
     theirs = pl.Series(index.right.tz_localize(None).as_unit("us").to_numpy())
-    assert ends.to_list() == theirs.tail(901).to_list()
+    assert ends.to_list() == theirs.tail(701).to_list()
 
 
 def test_what_is_no_end_of_a_bar_is_refused():

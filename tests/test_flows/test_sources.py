@@ -184,7 +184,7 @@ def test_a_csv_called_parquet_is_one_clear_error(fetch):
     [
         ("price.csv", r"there is no file .*price\.csv\. Did you mean 'prices\.csv'\?"),
         ("nowhere/x.csv", "there is no file .*Check the path"),
-        ("folder", "is a folder"),
+        ("folder", r"folder has no such file\. Check the path"),
         ("prices.xlsx", r"must be CSV \(.*\) or Parquet \(.*\), got 'prices\.xlsx'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -238,7 +239,10 @@ def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
     base = QuantileLayer(torch.linspace(-1, 1, 5).expand(4, 5), torch.ones(4), 2)
     levels = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
     with isolated(0):
-        train_network(network, base, levels, lambda: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9)
+        train_network(
+            network, base, levels, lambda _: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9,
+            shuffle=np.random.default_rng(0),
+        )  # fmt: skip
 
     def outputs_at(row):
         return lambda x_BTF: base(network(x_BTF)[:, row]).sum(0)

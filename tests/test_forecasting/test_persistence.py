@@ -161,10 +161,10 @@ def test_newer_and_older_formats_are_refused(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ("os:system", "may name estimators and PanelSchema only, found 'os:system'"),
-        ("builtins:eval", "may name estimators and PanelSchema only"),
-        ("pathlib:Path", "may name estimators and PanelSchema only"),
-        ("subprocess:Popen", "may name estimators and PanelSchema only"),
+        ("os:system", "may name estimators, PanelSchema and Training only, found 'os:system'"),
+        ("builtins:eval", "may name estimators, PanelSchema and Training only"),
+        ("pathlib:Path", "may name estimators, PanelSchema and Training only"),
+        ("subprocess:Popen", "may name estimators, PanelSchema and Training only"),
         ("sklearn.linear_model:Ridge", "must hold a forecaster, found a Ridge"),
         ("no_such_module:Model", "must be importable, 'no_such_module:Model' is not"),
         ("forecasting.baselines:Walk", "must be importable, 'forecasting.baselines:Walk' is not"),

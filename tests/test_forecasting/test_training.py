@@ -4,13 +4,15 @@ import math
 import random
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster, RNNForecaster
+from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster, Training
+from forecasting.cells import CELLS
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.training import Batch, batch_loss, isolated, mean_loss, one_cycle, train_network
+from forecasting.training import Batch, Progress, batch_loss, isolated, mean_loss, one_cycle, recency, train_network
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 
@@ -22,17 +24,20 @@ def make_batch(n=16, seed=0, horizon=2):
     return Batch(x_BTF, y_BTH, torch.ones_like(y_BTH))
 
 
-def make_network(cell="gru", hidden_size=32):
+def make_network(cell="gru", hidden_size=32, num_layers=1):
     with isolated(0):
-        network = RecurrentNetwork(cell, 2, hidden_size, 1, 0.0, horizon=2, n_quantiles=3)
+        network = RecurrentNetwork(cell, 2, hidden_size, num_layers, 0.0, horizon=2, n_quantiles=3)
     return network, QuantileLayer(torch.tensor([[-1.3, 0.0, 1.3]] * 2), torch.ones(2), median=1)
 
 
-def train(network, layer, batches, epochs, validation=(), patience=3, learning_rate=1e-2):
+def train(network, layer, batches, epochs, validation=(), patience=3, learning_rate=1e-2, **others):
+    def shuffled(generator):
+        return [batches[at] for at in generator.permutation(len(batches))]
+
     with isolated(0):
         return train_network(
-            network, layer, LEVELS, lambda: batches, len(batches), validation,
-            max_epochs=epochs, learning_rate=learning_rate, patience=patience,
+            network, layer, LEVELS, shuffled, len(batches), validation, max_epochs=epochs,
+            learning_rate=learning_rate, patience=patience, shuffle=np.random.default_rng(0), **others,
         )  # fmt: skip
 
 
@@ -64,9 +69,9 @@ def test_losses_count_where_there_is_a_target_and_by_their_weight():
 
 
 # ------------------------------------------------------------------ the loop
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_one_batch_can_be_overfitted(cell):
-    network, layer = make_network(cell)
+    network, layer = make_network(cell, num_layers=3 if cell == "mingru" else 1)  # one layer forgets too simply
     batch = make_batch(n=4)
     before = mean_loss(network, layer, LEVELS, [batch])
     curve = train(network, layer, [batch] * 20, epochs=10, learning_rate=3e-2)
@@ -123,8 +128,90 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert one_cycle(0)(0) == 1.0
 
 
+# ------------------------------------------------------------------ how it is trained
+def test_the_mean_of_the_last_epochs_weights_stays_when_asked_for(monkeypatch):
+    seen = []
+    record = Progress.record
+
+    def record_weights(self, epoch):
+        record(self, epoch)
+        seen.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
+
+    monkeypatch.setattr(Progress, "record", record_weights)
+    network, layer = make_network()
+    train(network, layer, [make_batch()] * 3, epochs=5, patience=2, training=Training(average=True))
+    for name, weight in network.state_dict().items():
+        assert torch.allclose(weight, sum(weights[name] for weights in seen[-3:]) / 3, atol=1e-7)
+
+
+def test_averaged_weights_that_are_no_better_than_none_do_not_stay():
+    network, layer = make_network()
+    against = make_batch(n=8)
+    opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)
+    validation = [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)]
+    train(network, layer, [opposite] * 5, 3, validation, training=Training(average=True))
+    assert (network(against.x_BTF) == 0).all()
+
+
+def test_gradients_are_cut_to_the_length_that_is_given(monkeypatch):
+    lengths = []
+
+    def step(self):
+        gradients = [weight.grad.norm() for group in self.param_groups for weight in group["params"]]
+        lengths.append(torch.stack(gradients).norm().item())
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    network, layer = make_network()
+    train(network, layer, [make_batch()], epochs=1, training=Training(gradient_norm=0.01))
+    train(network, layer, [make_batch()], epochs=1, training=Training(gradient_norm=1e6))
+    assert lengths[0] == pytest.approx(0.01, rel=1e-3)
+    assert lengths[1] > 0.02
+
+
+def test_a_training_rows_weight_halves_with_every_half_life():
+    assert recency(torch.tensor([10, 20, 30, 35]), newest=30, half_life=10).tolist() == [0.25, 0.5, 1.0, 1.0]
+
+
+def test_a_short_half_life_learns_from_the_newest_rows(breathing):
+    settings = {"lookback": 16, "hidden_size": 8, "max_epochs": 2, "learning_rate": 5e-2, "batch_size": 8}
+    plain = GRUForecaster(**settings).fit(breathing)
+    recent = GRUForecaster(**settings, training=Training(half_life=20.0)).fit(breathing)
+    endless = GRUForecaster(**settings, training=Training(half_life=1e12)).fit(breathing)
+    assert not recent.predict().equals(plain.predict())
+    assert torch.allclose(endless._learned()["outputs"], plain._learned()["outputs"], atol=1e-5)
+
+
+def test_early_stopping_looks_at_the_newest_training_rows(breathing):
+    row = pl.int_range(pl.len()).over("series_id")
+    shaken = pl.when(row % 2 == 0).then(1.1).otherwise(1.0)
+    losses = [
+        GRUForecaster(lookback=16, hidden_size=8, max_epochs=0)
+        .fit(breathing.with_columns(close=pl.col("close") * pl.when(when).then(shaken).otherwise(1.0)))
+        .learning_curve_["validation_loss"][0]
+        for when in (row < 0, row < 10, row.is_between(264, 285))  # never, the oldest rows, the last but a tenth
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert abs(losses[2] / losses[0] - 1) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"average": "last"}, "average must be True or False"),
+        ({"half_life": 0}, "half_life must be above 0, got 0"),
+        ({"half_life": "long"}, "half_life must be a number"),
+        ({"gradient_norm": None}, "gradient_norm must be a number"),
+        ({"checkpoint": 3}, "checkpoint must be a folder's path"),
+    ],
+)
+def test_an_impossible_training_is_refused_when_made(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Training(**settings)
+
+
 # ------------------------------------------------------------------ the same bits, and no trace
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster])
+@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(kind, breathing):
     model = kind(lookback=16, hidden_size=8, num_layers=2, dropout=0.2, max_epochs=1, batch_size=16)
     first = model.fit(breathing)._learned()
@@ -132,7 +219,9 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(kind, breat
     second = model.fit(breathing)._learned()
     other = model.set_params(random_state=1).fit(breathing)._learned()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["network.encoder.weight_ih_l0"], other["network.encoder.weight_ih_l0"])
+    weights = [name for name in first if "encoder" in name and first[name].ndim == 2]
+    assert weights
+    assert not any(torch.equal(first[name], other[name]) for name in weights)
 
 
 def test_the_random_state_may_be_scikit_learns_or_numpys(breathing):

@@ -1,0 +1,86 @@
+"""The bytes of a table, CSV or Parquet, as a data frame; a CSV's values stay the text they are."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+
+import polars as pl
+
+from flows.errors import SourceError
+
+CSV, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+SUFFIXES = (*CSV, *PARQUET, *(f"{suffix}.gz" for suffix in CSV))
+
+
+def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
+    """The table that a file of this name holds.
+
+    Parameters
+    ----------
+    body : bytes
+        What is in it.
+    name : str
+        Its ending says what it is; ".csv.gz" is unpacked.
+    says : str
+        What claims so, for messages.
+
+    Raises
+    ------
+    SourceError
+        It has no rows, is of another type than its name says, is broken, or is not UTF-8.
+    """
+    lower = name.lower()
+    is_parquet = lower.endswith(PARQUET)
+    if not body:
+        raise SourceError(f"{name} must have at least one row, but the file is empty.")
+    try:
+        body = gzip.decompress(body) if lower.endswith(".gz") else body
+        frame = pl.read_parquet(io.BytesIO(body)) if is_parquet else _csv(body)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{name} must be text in UTF-8, but is not. Save it as UTF-8.") from error
+    except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError, EOFError) as error:
+        kind = "Parquet" if is_parquet else "CSV"
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SourceError(f"{name} must be a {kind} file as {says} says, but cannot be read: {why}") from error
+    if frame.is_empty():
+        raise SourceError(f"{name} must have at least one row, got none.")
+    return frame
+
+
+def _csv(body: bytes) -> pl.DataFrame:
+    """Every value as text; what it means is decided later, row by row, so that a bad one costs one row."""
+    header = body.split(b"\n", 1)[0].decode("utf-8-sig")
+    if "\0" in header:
+        raise ValueError("it is not text")
+    separator = max(",;\t|", key=header.count)
+    try:
+        frame = pl.read_csv(body, separator=separator, infer_schema=False)
+    except pl.exceptions.ComputeError:
+        _refuse_long_line(body, separator)
+        raise
+    names = [name.strip() for name in next(_records(body, separator))[1]]
+    if len(names) != frame.width:
+        raise ValueError(f"its header has {len(names)} names, and its lines have {frame.width} values")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"column {twice[0]!r} is there twice; rename one")
+    frame.columns = names  # those of polars still have their quotes doubled
+    return frame
+
+
+def _refuse_long_line(body: bytes, separator: str) -> None:
+    """Name the first line with more values than the header. Text that is not UTF-8 raises by itself."""
+    width = 0
+    for line, values in _records(body, separator):
+        width = width or len(values)
+        if len(values) > width:
+            raise ValueError(
+                f"line {line} has {len(values)} values, but its header {width}. Put a value that holds {separator!r} "
+                "in double quotes"
+            )
+
+
+def _records(body: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of its last line and the values of each record, the header first; slow, but it counts lines."""
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline=""), delimiter=separator)
+    yield from ((reader.line_num, values) for values in reader if values)

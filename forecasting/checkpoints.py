@@ -1,0 +1,78 @@
+"""A training's state on disk after every epoch, so that a killed fit goes on where it was; no pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and what JSON can hold
+
+
+def fingerprint(settings: Any, *arrays: np.ndarray | Tensor) -> str:
+    """A digest of all that decides what a training does: settings as JSON holds them, and every number of its data."""
+    digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
+    for array in arrays:
+        values = np.ascontiguousarray(array)
+        digest.update(f"{values.dtype}{values.shape}".encode())
+        digest.update(values.data)
+    return digest.hexdigest()
+
+
+class Checkpoint:
+    """One file in a folder, named by the training's fingerprint: other settings or data never find it.
+
+    Parameters
+    ----------
+    folder : str
+        Made where missing. Several trainings may share it, also at the same time.
+    of : str
+        The `fingerprint` of the training.
+    """
+
+    def __init__(self, folder: str, of: str) -> None:
+        self.path = Path(folder) / f"training-{of[:16]}.safetensors"
+
+    def read(self) -> Saved | None:
+        """What `write` wrote last; None where there is nothing, with a warning where other trainings left something."""
+        if self.path.is_file():
+            with safe_open(self.path, framework="pt") as file:
+                state = json.loads(file.metadata()["state"])
+                return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 (no dictionary)
+        others = sorted(path.name for path in self.path.parent.glob("training-*.safetensors"))
+        if others:
+            logger.warning(
+                "Training starts afresh: a checkpoint must be of the same settings, data and versions, and %s holds "
+                "only other trainings': %s. Delete those that no fit will take up again.",
+                self.path.parent, ", ".join(others[:3]) + (" …" if len(others) > 3 else ""),
+            )  # fmt: skip
+        return None
+
+    def write(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Replace the file in one step: killed at any moment, it holds this state or the one before."""
+        own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_suffix(f".{os.getpid()}")
+        with open(beside, "wb") as file:
+            file.write(save(own, metadata={"state": json.dumps(state)}))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, self.path)
+
+    def remove(self) -> None:
+        """Delete the file, and the folder when nothing else is in it."""
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others' checkpoints
+            self.path.parent.rmdir()
