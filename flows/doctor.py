@@ -72,6 +72,8 @@ def _tables(out: Console, place: Place, problems: list[str]) -> None:
     counts = {
         "prices": lambda: warehouse.revisions().height,
         "quarantine": lambda: warehouse.quarantine().height,
+        "repairs": lambda: warehouse.repairs().height,
+        "flags": lambda: warehouse.flags().height,
         "forecasts": lambda: warehouse.forecasts().height,
         "scores": lambda: warehouse.scores().height,
         "runs": lambda: warehouse.runs().height,

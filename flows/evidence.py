@@ -80,18 +80,26 @@ def gather(
 
 
 def _sequence(rows: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
-    """History and rows in one table, sorted; of history, what the rows do not replace."""
+    """History and rows in one table, sorted; of history, what the rows do not replace.
+
+    `known`: the price was known before, in history or as it comes again; whoever let it in, its unit is trusted.
+    """
     columns = [pl.col(name) for name in (*KEY, *VALUES)]
 
     def whole(frame: pl.DataFrame, incoming: bool) -> pl.DataFrame:
+        frame = frame if "known" in frame.columns else frame.with_columns(known=pl.lit(not incoming))
         missing = [pl.lit(None, pl.Float64).alias(name) for name in VALUES if name not in frame.columns]
-        return frame.with_columns(*missing).select(*columns, pl.lit(incoming).alias("incoming"))
+        return frame.with_columns(*missing).select(*columns, "known", pl.lit(incoming).alias("incoming"))
 
     if history.is_empty():
         return whole(rows, True).sort(KEY)
     series = rows["series_id"].unique()
-    known = history.filter(pl.col("series_id").is_in(series.implode())).join(rows, on=KEY, how="anti")
-    return pl.concat([whole(known, False), whole(rows, True)]).sort(KEY)
+    known = history.filter(pl.col("series_id").is_in(series.implode()))
+    before = known.select(*KEY, before="close")
+    rows = rows.join(before, on=KEY, how="left").with_columns(
+        known=(pl.col("close") == pl.col("before")).fill_null(False)
+    )
+    return pl.concat([whole(known.join(rows, on=KEY, how="anti"), False), whole(rows, True)]).sort(KEY)
 
 
 def _moves(table: pl.DataFrame, positive: bool, calendar: Calendar, days: pl.Series | None) -> pl.DataFrame:
@@ -162,7 +170,7 @@ def _units(table: pl.DataFrame) -> pl.DataFrame:
 def _off_level(runs: pl.DataFrame) -> pl.DataFrame:
     traded = (pl.col("volume") > 0).fill_null(False)
     per_run = runs.group_by("run", maintain_order=True).agg(
-        pl.col("series_id", "unit").first(), lasting=(pl.len() >= LASTING) | ~pl.col("incoming").all()
+        pl.col("series_id", "unit").first(), lasting=(pl.len() >= LASTING) | pl.col("known").any()
     )
     most = (
         runs.group_by("series_id", "unit")

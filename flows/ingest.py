@@ -1,13 +1,16 @@
 """Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
 
+import json
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import polars as pl
 
 from features.calendar import Calendar
 from flows.errors import SourceError
 from flows.parsing import dates, midnights_elsewhere, names, numbers
+from flows.quarantine import finish_repairs, take_decided
 from flows.rules import can_be_prices, check_rows
 from flows.sessions import choose_calendar, market_zone, resolve_as_of
 from flows.settings import Settings
@@ -48,7 +51,9 @@ class Ingested:
         The newest session the panel has seen, in the source or in any run.
     settings : Settings
         With what was left open decided (calendar, layout): to be remembered.
-    run_counts : dict of str to int
+    rules : dict of str to int
+        Rows that break each rule which is not off, zero included; see `flows.rules.Checked.counts`.
+    run_counts : dict
         rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined for the table of runs: what the run of
         this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one. A
         row of that table which is there already is brought up to date.
@@ -65,7 +70,8 @@ class Ingested:
     newest_in_source: date
     newest: date
     settings: Settings
-    run_counts: dict[str, int]
+    rules: dict[str, int]
+    run_counts: dict[str, Any]
     messages: tuple[str, ...]
 
 
@@ -104,6 +110,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
         raise SourceError(_why_useless(rows.with_columns(rule), fetched, source.name))
 
+    finish_repairs(warehouse)
     seen = warehouse.newest_seen()
     known = warehouse.revisions()
     sessions = pl.concat([usable, known["time"]])
@@ -115,20 +122,27 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     checked = check_rows(rows, as_known(known, as_of), calendar, settings, today)
     checked.refuse_failed(source.name)
     rows = checked.rows.with_columns(checked.rule)
-    bad = rows.filter(pl.col("rule").is_not_null())
-    good = _compare(rows.filter(pl.col("rule").is_null()), known)
+    bad = _as_quarantined(rows.filter(pl.col("rule").is_not_null()), fetched, as_of)
+    bad, decided = take_decided(bad, warehouse.repairs())
+    good = rows.filter(pl.col("rule").is_null())
+    decided = decided.join(good, on=["series_id", "time"], how="anti").select(
+        pl.col(name) if name in decided.columns else pl.lit(None, good.schema[name]).alias(name)
+        for name in good.columns
+    )
+    good = _compare(pl.concat([good, decided], how="vertical_relaxed"), known)
     newest_seen = max(as_of, seen or as_of)
     on_time = (pl.col("status") == "stored") & (pl.col("time") > (seen or date.min))
     changes = good.filter(pl.col("status") != "unchanged").with_columns(
         pl.when(on_time).then("time").otherwise(pl.lit(newest_seen)).alias("known_at"), pl.lit(as_of).alias("as_of")
     )
-    quarantine = _quarantine(bad, fetched, as_of)
     warehouse.store_prices(changes)
-    warehouse.store_quarantine(quarantine)
+    warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
+    warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
     run_counts = {
         "rows_in": rows.height,
         **_counts_of_run(good, warehouse.revisions() if changes.height else known, as_of),
         "rows_quarantined": bad.height,
+        "rules": json.dumps(checked.counts),
     }
     _keep_up(warehouse, as_of, run_counts)
 
@@ -141,6 +155,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         newest_in_source=newest_in_source,
         newest=max(newest_in_source, newest_seen),
         settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
+        rules=checked.counts,
         run_counts=run_counts,
         messages=(*told, *chosen, *resolved, *_wrong_calendar(bad, rows.height, calendar)),
     )
@@ -243,21 +258,22 @@ def _counts_of_run(good: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> 
     return {"rows_stored": stored, "rows_corrected": corrected, "rows_unchanged": good.height - stored - corrected}
 
 
-def _keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, int]) -> None:
+def _keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
     """Let the session's row of `runs`, if there is one, tell what was stored since it was written."""
     for row in warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts():
         if any(row[name] != counts[name] for name in ("rows_stored", "rows_corrected")):
             warehouse.put_run(row | counts)
 
 
-def _quarantine(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.DataFrame:
-    return bad.select(
-        "series_id",
-        "time",
-        "rule",
-        pl.Series("original", fetched.originals(bad["row"]), dtype=pl.String),
-        pl.lit(as_of).alias("as_of"),
-    ).with_columns(pl.int_range(pl.len()).over("rule", "original").alias("occurrence"))
+_QUARANTINED = ("series_id", "time", "rule", "original", "occurrence", "as_of")
+
+
+def _as_quarantined(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.DataFrame:
+    """Rows that break a rule, with what quarantine knows them by."""
+    original = pl.Series("original", fetched.originals(bad["row"]), dtype=pl.String)
+    return bad.with_columns(original, as_of=pl.lit(as_of)).with_columns(
+        occurrence=pl.int_range(pl.len()).over("rule", "original")
+    )
 
 
 def _day(value: object) -> date:

@@ -1,7 +1,7 @@
 """What a person reads in the terminal: the summary of a run, and the newest forecasts."""
 
 import shlex
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,19 @@ import polars as pl
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from features.calendar import get_calendar
 from flows.errors import TidecastError
-from flows.home import Home
+from flows.home import Home, hold
 from flows.ingest import Ingested
 from flows.place import Day, Place
+from flows.quarantine import decide_on, waiting
 from flows.report import track_record
 from flows.settings import Settings
 from flows.tables import quantile_columns
 from flows.terminal import GAP, facts, table
+
+MOST_WAITING = 40
+"""Rows in quarantine shown at once."""
 
 FEW = 8
 """Series shown at the end of a run."""
@@ -121,6 +126,46 @@ def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
     while len(first) > 1 and _width([*first, gap, last]) > room:
         first.pop()
     return [*first, gap, last]
+
+
+def show_quarantine(out: Console, home: Home, settings: Settings, **rows: Any) -> None:
+    """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule."""
+    warehouse = Place(home, settings).warehouse
+    found = waiting(warehouse, **rows)
+    if found.is_empty():
+        out.print("No row in quarantine waits for a decision.")
+    else:
+        shown = found.head(MOST_WAITING).select("series_id", "time", "rule", "close", "original", "as_of")
+        lines = [[_clipped("" if value is None else str(value), 60) for value in row] for row in shown.rows()]
+        out.print(table(["series", "time", "rule", "close", "as it came", "met by"], lines))
+        more = f", of which the newest {MOST_WAITING} are shown" if found.height > MOST_WAITING else ""
+        out.print(f"{found.height:,} rows wait for a decision{more}.")
+    counts = found["rule"].value_counts(sort=True).iter_rows()
+    facts(out, [(rule, f"{count:,}") for rule, count in counts])
+    if (decided := warehouse.repairs().height) > 0:
+        facts(out, [("decided", f"{decided:,} (who, when and why: {warehouse.uri}/repairs)")])
+
+
+def decide(
+    out: Console,
+    home: Home,
+    settings: Settings,
+    rows: dict[str, Any],
+    by: str,
+    why: str,
+    values: dict[str, float] | None,
+    factor: float | None,
+) -> None:
+    """Release or repair rows in quarantine, and say what became of them."""
+    if settings.calendar is None:
+        raise TidecastError("The panel must have its prices before rows can be released. Start with: tidecast run")
+    with hold(home, "tidecast quarantine"):
+        warehouse = Place(home, settings).warehouse
+        count = decide_on(
+            warehouse, settings, get_calendar(settings.calendar), waiting(warehouse, **rows), by=by, why=why,
+            at=datetime.now(UTC), values=values or None, factor=factor,
+        )  # fmt: skip
+    out.print(f"{count:,} rows are prices now, known from {warehouse.newest_seen()} on.")
 
 
 def _width(columns: list[list[str]]) -> int:

@@ -5,6 +5,8 @@ table          unique on                                       what a row is
 =============  ==============================================  =========================================================
 `prices`       series_id, time, known_at                       a price, as known from `known_at` on; never deleted
 `quarantine`   rule, original, occurrence                      a row that broke a rule, its original values as JSON
+`repairs`      rule, original, occurrence                      who made a price of a row in quarantine, and which price
+`flags`        series_id, time, rule                           a row that was stored though a rule has doubts
 `forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
 `scores`       as_of, series_id, step                          a published forecast against what came true
 `runs`         as_of                                           what the run of that session read, did and published
@@ -44,8 +46,14 @@ PRICES: Columns = {
     **YEAR,
 }
 QUARANTINE: Columns = {
-    "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "as_of": DAY, **YEAR,
+    "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "as_of": DAY,
+    **dict.fromkeys(VALUES, NUMBER), **YEAR,
 }  # fmt: skip
+REPAIRS: Columns = {  # as_of: the newest the panel had seen, from which the price is known
+    "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "action": TEXT,
+    **dict.fromkeys(VALUES, NUMBER), "as_of": DAY, "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
+}  # fmt: skip
+FLAGS: Columns = {"series_id": TEXT, "time": DAY, "rule": TEXT, "as_of": DAY, **YEAR}
 FORECASTS: Columns = {  # the quantile columns come between forecast and model
     "as_of": DAY, "series_id": TEXT, "step": COUNT, "origin": DAY, "time": DAY, "forecast": NUMBER,
     "model": TEXT, "run_id": TEXT, "live": FLAG, "trained_through": DAY, **YEAR,
@@ -59,14 +67,16 @@ RUNS: Columns = {
     "as_of": DAY, "status": TEXT, "rows_in": COUNT, "rows_stored": COUNT, "rows_unchanged": COUNT,
     "rows_quarantined": COUNT, "rows_corrected": COUNT, "series_live": COUNT, "series_forecast": COUNT,
     "champion": TEXT, "champion_version": TEXT, "trained_through": DAY, "training": TEXT, "table_versions": TEXT,
-    "settings_digest": TEXT, "run_id": TEXT, "started": CLOCK, "finished": CLOCK, **YEAR,
+    "settings_digest": TEXT, "run_id": TEXT, "started": CLOCK, "finished": CLOCK, "rules": TEXT, **YEAR,
 }  # fmt: skip
 TABLES: Mapping[str, Columns] = {
-    "prices": PRICES, "quarantine": QUARANTINE, "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
+    "prices": PRICES, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
+    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
 }  # fmt: skip
 
 PRICE_KEY = ("series_id", "time", "known_at")
 QUARANTINE_KEY = ("rule", "original", "occurrence")
+FLAG_KEY = ("series_id", "time", "rule")
 FORECAST_KEY = ("as_of", "series_id", "step")
 
 
@@ -92,7 +102,7 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
     missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
     if missing:
         raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")
-    day = pl.col("time" if table in ("prices", "quarantine") else "as_of")
+    day = pl.col("time" if table in ("prices", "quarantine", "repairs", "flags") else "as_of")
     try:
         shaped = (
             rows.with_columns(pl.lit(None).alias(name) for name in optional if name not in rows.columns)

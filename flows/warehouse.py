@@ -21,6 +21,7 @@ from flows.errors import WarehouseError
 from flows.folders import folder_of, refuse_unusable
 from flows.secrets import expand
 from flows.tables import (
+    FLAG_KEY,
     FORECAST_KEY,
     PRICE_KEY,
     QUARANTINE_KEY,
@@ -86,6 +87,14 @@ class Warehouse:
         """Rows that broke a rule, in the order they were first seen. Those without a readable time have year 0."""
         return self._scan("quarantine").collect().sort("as_of", "series_id", "time", "rule", "original", "occurrence")
 
+    def repairs(self) -> pl.DataFrame:
+        """Decisions on rows in quarantine, in the order they were taken."""
+        return self._scan("repairs").collect().sort("at", "series_id", "time", "rule", "original", "occurrence")
+
+    def flags(self) -> pl.DataFrame:
+        """Stored rows, series and feeds that a rule has doubts about, by the as_of that first met them."""
+        return self._scan("flags").collect().sort("as_of", "series_id", "time", "rule")
+
     def forecasts(self, as_of: date | None = None) -> pl.DataFrame:
         """Published forecasts, of one `as_of` or of all, sorted by as_of, series_id and step."""
         return self._of("forecasts", as_of).sort("as_of", "series_id", "step")
@@ -125,7 +134,7 @@ class Warehouse:
 
     def clear_prices(self) -> None:
         """Take out all prices and what is in quarantine, a commit each; earlier versions of the tables keep them."""
-        for name in ("quarantine", "prices"):
+        for name in ("flags", "repairs", "quarantine", "prices"):
             self._commit(name, partial(self._delete, name))
 
     def store_quarantine(self, rows: pl.DataFrame) -> int:
@@ -137,7 +146,21 @@ class Warehouse:
             series_id, time (both may be null), rule, original (JSON text), as_of (the run that met them), and
             occurrence: 0, 1, … among rows that agree in rule and original.
         """
-        return self._merge("quarantine", shape("quarantine", rows, QUARANTINE_KEY), QUARANTINE_KEY)
+        return self._merge("quarantine", shape("quarantine", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+
+    def store_repairs(self, rows: pl.DataFrame) -> int:
+        """Store decisions on rows in quarantine, in one commit; returns how many were not there yet. None changes."""
+        return self._merge("repairs", shape("repairs", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+
+    def store_flags(self, rows: pl.DataFrame) -> int:
+        """Store flags, in one commit; returns how many were not there yet.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            series_id (null for a feed), time, rule, as_of.
+        """
+        return self._merge("flags", shape("flags", rows, FLAG_KEY), FLAG_KEY)
 
     def publish(self, as_of: date, forecasts: pl.DataFrame, reissue: bool = False) -> bool:
         """Publish all forecasts of one `as_of`, in one commit; returns whether anything was written.
@@ -236,7 +259,8 @@ class Warehouse:
             table = self._made(name, new)
             years = ", ".join(str(year) for year in sorted(new["year"].unique()))
             same = " AND ".join(f"t.{column} = s.{column}" for column in key)
-            merge = table.merge(new, f"t.year IN ({years}) AND {same}", source_alias="s", target_alias="t")
+            where = f"t.year IN ({years}) AND {same}"
+            merge = table.merge(new, where, source_alias="s", target_alias="t", merge_schema=True)
             if replace:
                 merge = merge.when_matched_update_all()
             merge.when_not_matched_insert_all().execute()
@@ -245,7 +269,7 @@ class Warehouse:
         return self._commit(name, attempt)
 
     def _overwrite(self, name: str, rows: pl.DataFrame, as_of: date) -> None:
-        write_deltalake(self._made(name, rows), rows, mode="overwrite", predicate=_only(as_of))
+        write_deltalake(self._made(name, rows), rows, mode="overwrite", predicate=_only(as_of), schema_mode="merge")
 
     def _delete(self, name: str, as_of: date | None = None) -> None:
         if (table := self._table(name)) is not None:
