@@ -81,6 +81,9 @@ def daily_forecast(
             published = publish(place, ingested, champion, reissue, trained, now)
         if published is None:
             published = publish(place, ingested, resolve_random_walk(place, as_of), reissue, trained, now)
+        if place.settings.publish_to is not None:
+            with problems.noted("copying the forecasts out"):
+                copy_out(place)
         with problems.noted("scoring"):
             score(place, as_of)
         with problems.noted("the report"):
@@ -151,6 +154,12 @@ def publish(
 ) -> steps.Published:
     """Champion → forecast table → `forecasts`, in one commit."""
     return steps.publish(place, ingested, champion, now, reissue, trained, str(flow_run.id or ""))
+
+
+@task(cache_policy=NO_CACHE)
+def copy_out(place: Place) -> list[date]:
+    """`forecasts` → a table of the user's."""
+    return steps.copy_out(place)
 
 
 @task(cache_policy=NO_CACHE)

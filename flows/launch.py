@@ -14,6 +14,7 @@ from flows.place import Day, Place
 from flows.plan import latest_day_anywhere
 from flows.prefect_home import LOGGER
 from flows.prefect_server import ServerError, starting
+from flows.publish_out import publish_out
 from flows.sessions import market_zone
 from flows.settings import Settings
 from flows.sources import open_source
@@ -29,7 +30,7 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
     """
     place = Place(home, settings)
     today = latest_day_anywhere(datetime.now(UTC))
-    newest = _newest_in(settings, today)
+    newest = _newest_in(settings, place.warehouse.newest_session(), today)
     session = min(filter(None, (as_of, newest)), default=None)
     with hold(home, "tidecast run"):
         if not reissue and (day := _settled(place, session, today)):
@@ -49,9 +50,9 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
             ) from error
 
 
-def _newest_in(settings: Settings, today: date) -> date | None:
-    """The newest day the source speaks of; None when it has none that can be read."""
-    times, _ = dates(open_source(settings).fetch().rows["time"], market_zone(settings))
+def _newest_in(settings: Settings, since: date | None, today: date) -> date | None:
+    """The newest day the source speaks of, those before `since` left aside; None when it has none that can be read."""
+    times, _ = dates(open_source(settings).fetch(since).rows["time"], market_zone(settings))
     newest = times.filter(times <= today).max()
     return newest if isinstance(newest, date) else None
 
@@ -64,6 +65,8 @@ def _settled(place: Place, as_of: date | None, today: date) -> Day | None:
     if not place.is_done(session):
         return None
     place, found = take_in_prices(place, session, today)
+    if place.settings.publish_to is not None:
+        publish_out(place.warehouse, place.settings)
     row = place.run_of(found.as_of)
     return Day(place, found.as_of, found, row) if row is not None else None
 

@@ -92,8 +92,10 @@ class Settings(BaseModel):
         A user's own rules, "package.module:Class"; see docs/rules.md.
     warehouse : str or None
         Address of the tables. None: in the state folder.
-    publish_to, publish_table : str or None
-        Address of a database, and the table in it into which published forecasts are copied. None: nowhere.
+    publish_to : str or None
+        Address of a database into which published forecasts are copied. None: nowhere.
+    publish_table : str
+        The table in it; made if it is missing. It holds this panel alone.
     cron, time_zone : str
         When the daily forecast is scheduled.
     """
@@ -123,7 +125,7 @@ class Settings(BaseModel):
     rules_schema: str | None = None
     warehouse: str | None = None
     publish_to: str | None = None
-    publish_table: str | None = None
+    publish_table: str = "forecasts"
     cron: str = "30 17 * * 1-5"
     time_zone: str = "Europe/Berlin"
 

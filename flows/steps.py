@@ -23,6 +23,7 @@ from flows.intake import take_in_prices
 from flows.place import Place
 from flows.predict import Forecasts, predict
 from flows.prefect_home import LOGGER
+from flows.publish_out import publish_out
 from flows.report import ReportData, write_report
 from flows.run_record import fingerprint
 from flows.score import score
@@ -165,6 +166,13 @@ def publish(
     warehouse.put_run(row)
     log.info(f"Published forecasts of {row['series_forecast']} series by the {champion.name.replace('_', ' ')}.")
     return Published(champion, row, forecasts)
+
+
+def copy_out(place: Place) -> list[date]:
+    """Copy published forecasts that are not there yet into the user's own table; returns their sessions."""
+    copied = publish_out(place.warehouse, place.settings)
+    log.info(f"Copied the forecasts of {len(copied)} sessions to {place.settings.publish_to}.")
+    return copied
 
 
 def score_what_came_true(place: Place, as_of: date) -> int:
