@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from features.calendar import Calendar
+from features.calendar import PanelCalendar
 from features.panel import MAX_PAUSE
 
 WINDOW = 62
@@ -31,16 +31,16 @@ ACTIONS = ("dividend", "split_ratio", "adj_close")
 VALUES = ("close", "open", "high", "low", "volume", *ACTIONS)
 
 
-def sessions_in(times: pl.Series, calendar: Calendar) -> pl.Series:
-    """Session numbers, null where a time is no session."""
-    numbers = np.full(len(times), -1, dtype=np.int64)
-    session = calendar.is_session(times)
-    numbers[session] = calendar.numbers(times.filter(pl.Series(session)))
+def sessions_in(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
+    """Session numbers of rows (series_id, time) in their series' calendars, null where a time is no session."""
+    numbers = np.full(rows.height, -1, dtype=np.int64)
+    session = calendar.is_session(rows.select(KEY))
+    numbers[session] = calendar.numbers(rows.select(KEY).filter(pl.Series(session)))
     return pl.Series("session", numbers).set(pl.Series(~session), None)
 
 
 def gather(
-    rows: pl.DataFrame, history: pl.DataFrame, positive: bool, days: pl.Series | None, calendar: Calendar
+    rows: pl.DataFrame, history: pl.DataFrame, positive: bool, days: pl.Series | None, calendar: PanelCalendar
 ) -> pl.DataFrame:
     """Per (series_id, time) of `rows`: what its series did before.
 
@@ -54,7 +54,7 @@ def gather(
         Whether prices move by log returns (else by differences, and have no unit).
     days : polars.Series or None
         The days on which the panel has any price, if only those can be missed; None: every session can.
-    calendar : Calendar
+    calendar : PanelCalendar
         Counts sessions.
 
     Returns
@@ -102,7 +102,7 @@ def _sequence(rows: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([whole(known.join(rows, on=KEY, how="anti"), False), whole(rows, True)]).sort(KEY)
 
 
-def _moves(table: pl.DataFrame, positive: bool, calendar: Calendar, days: pl.Series | None) -> pl.DataFrame:
+def _moves(table: pl.DataFrame, positive: bool, calendar: PanelCalendar, days: pl.Series | None) -> pl.DataFrame:
     """The change since the row before, the sessions between, and the robust sigma of one session's changes before.
 
     The median of absolute changes, not of deviations from their median: the centre of daily changes is nothing beside
@@ -114,7 +114,7 @@ def _moves(table: pl.DataFrame, positive: bool, calendar: Calendar, days: pl.Ser
     ratio = (price / price.shift()).log() if positive else price - price.shift()
     gap = pl.col("session") - pl.col("session").shift()
     paused = (pl.col("time") - pl.col("time").shift()) > MAX_PAUSE
-    table = table.with_columns(sessions_in(table["time"], calendar)).with_columns(
+    table = table.with_columns(sessions_in(table, calendar)).with_columns(
         first=first, change=pl.when(~first & ~paused).then(ratio), sessions=pl.when(~first).then(gap),
         previous=pl.when(~first & ~paused).then(price.shift()),
     )  # fmt: skip

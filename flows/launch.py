@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
-from features.calendar import get_calendar
 from flows.home import Home, hold
 from flows.intake import take_in_prices
 from flows.parsing import dates
@@ -61,7 +60,7 @@ def _settled(place: Place, as_of: date | None, today: date) -> Day | None:
     """The session's day when its run is done; corrections of the source are taken in."""
     if as_of is None or place.settings.calendar is None or place.warehouse.runs().is_empty():
         return None
-    session = get_calendar(place.settings.calendar).at_or_before(as_of)
+    session = place.settings.sessions.at_or_before(as_of)
     if not place.is_done(session):
         return None
     place, found = take_in_prices(place, session, today)

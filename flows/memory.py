@@ -16,7 +16,7 @@ OF_PRICES = (
 )  # fmt: skip
 """Which prices are stored, and which of them go to quarantine."""
 
-REMEMBERED = (*OF_PRICES, "horizon", "quantiles")
+REMEMBERED = (*OF_PRICES, "calendars", "horizon", "quantiles")
 """What a panel is; one state folder holds one panel."""
 
 

@@ -54,8 +54,9 @@ def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: i
     return between.tail(limit).to_list()
 
 
-def training_due(runs: pl.DataFrame, as_of: date, settings: Settings, calendar: Calendar) -> bool:
-    """Whether to train at the end of this session's run.
+def training_due(runs: pl.DataFrame, as_of: date, settings: Settings) -> bool:
+    """Whether to train at the end of this session's run. Sessions are those of the panel: days on which any series is
+    quoted.
 
     Every `retrain_every` sessions from the last attempt, on the newest session only: a backfill trains nothing.
     """
@@ -63,18 +64,17 @@ def training_due(runs: pl.DataFrame, as_of: date, settings: Settings, calendar: 
         return False
     attempts = runs.filter(pl.col("as_of") < as_of, pl.col("training").fill_null(NOT_ATTEMPTED) != NOT_ATTEMPTED)
     last = attempts["as_of"].max()
-    return not isinstance(last, date) or sessions_between(last, as_of, calendar) >= settings.retrain_every
+    return not isinstance(last, date) or sessions_between(last, as_of, settings.sessions) >= settings.retrain_every
 
 
-def gate_due(last_gate: date | None, as_of: date, settings: Settings, calendar: Calendar) -> bool:
+def gate_due(last_gate: date | None, as_of: date, settings: Settings) -> bool:
     """Whether this training may test a new recipe: a gate is held at most every `gate.every` sessions."""
-    return last_gate is None or sessions_between(last_gate, as_of, calendar) >= settings.gate.every
+    return last_gate is None or sessions_between(last_gate, as_of, settings.sessions) >= settings.gate.every
 
 
 def sessions_between(first: date, last: date, calendar: Calendar) -> int:
     """How many sessions after `first` is `last`."""
-    numbers = calendar.numbers(pl.Series([calendar.at_or_before(first), calendar.at_or_before(last)]))
-    return int(numbers[1] - numbers[0])
+    return calendar.number_at(last) - calendar.number_at(first)
 
 
 def training_key(as_of: date, panel_digest: str, settings: Settings) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from features.calendar import get_calendar
+from features.calendar import PanelCalendar
 from features.volatility import with_volatility
 from flows.errors import TidecastError
 from flows.settings import Settings
@@ -79,7 +79,8 @@ def predict(
     except ValueError as error:
         raise TidecastError(f"No series can be forecast as of {as_of}. {error}") from error
     short = champion.model.skipped_
-    table = table.filter(pl.col("origin") >= champion.trained_through)
+    table = table.with_columns(trained_through=_last_seen(table, current, settings, champion.trained_through))
+    table = table.filter(pl.col("origin") >= pl.col("trained_through"))
     waiting = set(quoted) - set(table["series_id"]) - set(short)
     ended = behind.filter(pl.col("sessions") > LATE)["series_id"]
     reasons = {
@@ -91,18 +92,23 @@ def predict(
     pegged = moves.group_by("series_id", maintain_order=True).agg(pl.col("pegged").last()).filter("pegged")
     marks = {"as_of": as_of, "model": champion.name, "run_id": run_id, "live": live}
     return Forecasts(
-        table=table.with_columns(
-            **{name: pl.lit(value) for name, value in marks.items()}, trained_through=pl.lit(champion.trained_through)
-        ),
+        table=table.with_columns(**{name: pl.lit(value) for name, value in marks.items()}),
         left_out={reason: tuple(series) for reason, series in reasons.items() if len(series)},
         pegged=tuple(pegged["series_id"]),
         live_series=len(quoted),
     )
 
 
+def _last_seen(table: pl.DataFrame, panel: pl.DataFrame, settings: Settings, trained_through: date) -> pl.Series:
+    """The session of each forecast's series through which the model has seen it: a Sunday's training on crypto has
+    seen stocks through Friday, and may forecast from there."""
+    calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
+    return calendar.times(table["series_id"], calendar.through(table["series_id"], trained_through))
+
+
 def sessions_behind(panel: pl.DataFrame, settings: Settings, as_of: date) -> pl.DataFrame:
-    """``series_id`` and how many ``sessions`` before `as_of` its last row lies, sorted by series."""
-    calendar = get_calendar(settings.calendar or "weekdays")
+    """``series_id`` and how many ``sessions`` of its calendar before `as_of` its last row lies, sorted by series."""
+    calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
     last = panel.group_by("series_id").agg(pl.col("time").max()).sort("series_id")
-    now = calendar.numbers(pl.Series([calendar.at_or_before(as_of)]))[0]
-    return last.select("series_id", sessions=pl.Series(now - calendar.numbers(last["time"])))
+    behind = calendar.through(last["series_id"], as_of) - calendar.numbers(last)
+    return last.select("series_id", sessions=pl.Series(behind))

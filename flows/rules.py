@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
-from features.calendar import Calendar
+from features.calendar import Calendar, PanelCalendar
 from flows.errors import SettingsError, SourceError
 from flows.evidence import KEY, LASTING, VALUES, gather
 from flows.rule_actions import DEFAULT_ACTIONS, FAIL, FLAG, OFF, QUARANTINE, actions_in_force
@@ -263,8 +263,9 @@ def rule_names(schema: type[PriceRules]) -> tuple[str, ...]:
 
 
 def check_rows(
-    rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, settings: Settings, today: date | None = None
-) -> Checked:
+    rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar | PanelCalendar, settings: Settings,
+    today: date | None = None,
+) -> Checked:  # fmt: skip
     """What the rules say of each row; the order of the rows does not matter.
 
     Parameters
@@ -276,8 +277,8 @@ def check_rows(
     history : polars.DataFrame
         series_id, time, close and what else is known of the same series before and between the rows, 63 sessions or
         more before the first of each; may be empty. Series of which no row came are looked at for staleness alone.
-    calendar : Calendar
-        What a session is.
+    calendar : Calendar or PanelCalendar
+        What a session is, of all series or of each.
     settings : Settings
         `positive`, `rules` (actions), `rules_schema`.
     today : date or None
@@ -288,6 +289,7 @@ def check_rows(
     SettingsError
         The user's schema cannot be imported, or the action of a rule is impossible.
     """
+    calendar = _of_each(calendar)
     schema = rules_schema(settings)
     names = rule_names(schema)
     actions = actions_in_force(settings, tuple(name for name in names if name not in DEFAULT_ACTIONS))
@@ -324,14 +326,20 @@ def check_rows(
     )
 
 
-def can_be_prices(rows: pl.DataFrame, calendar: Calendar, positive: bool, today: date | None = None) -> pl.Series:
+def can_be_prices(
+    rows: pl.DataFrame, calendar: Calendar | PanelCalendar, positive: bool, today: date | None = None
+) -> pl.Series:
     """Whether each row can be a price of the panel at all, looking at nothing but itself and rows of its key."""
-    whole, _ = _whole(rows, PriceRules, calendar, positive, today)
+    whole, _ = _whole(rows, PriceRules, _of_each(calendar), positive, today)
     return whole["usable"]
 
 
+def _of_each(calendar: Calendar | PanelCalendar) -> PanelCalendar:
+    return PanelCalendar(calendar) if isinstance(calendar, Calendar) else calendar
+
+
 def _whole(
-    rows: pl.DataFrame, schema: type[PriceRules], calendar: Calendar, positive: bool, today: date | None
+    rows: pl.DataFrame, schema: type[PriceRules], calendar: PanelCalendar, positive: bool, today: date | None
 ) -> tuple[pl.DataFrame, int]:
     """The rows with every column that the schema has (null where there is no evidence yet), and how often an open,
     high or low was no price. `usable` is whether a row can be a price at all."""
@@ -342,7 +350,7 @@ def _whole(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         positive=pl.lit(positive),
         today=pl.lit(today, pl.Date),
-        session=pl.Series(calendar.is_session(rows["time"])),
+        session=pl.Series(calendar.is_session(rows)),
         **({} if "present" in rows.columns else {"present": pl.col("close").is_not_null()}),
     )
     cleaned = 0
@@ -384,7 +392,7 @@ def _blocks(whole: pl.DataFrame) -> Sequence[pl.DataFrame]:
     return whole.with_columns(part=part.fill_null(0)).partition_by("part", include_key=False)
 
 
-def _with_evidence(block: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, positive: bool) -> pl.DataFrame:
+def _with_evidence(block: pl.DataFrame, history: pl.DataFrame, calendar: PanelCalendar, positive: bool) -> pl.DataFrame:
     """The rows with what their series did before; of several revisions of a row, the last known is the series."""
     judged = block.filter("usable").sort("known_at").unique(KEY, keep="last")
     days = None

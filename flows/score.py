@@ -39,7 +39,9 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     polars.DataFrame
         The columns of `scores`, without year. With other than the default quantiles crps is called pinball.
     """
-    issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of, pl.col("time") <= as_of)
+    issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of)
+    # the model's own, of which each series' is the last session of its calendar
+    issued = issued.with_columns(pl.col("trained_through").max().over("as_of")).filter(pl.col("time") <= as_of)
     pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
     revisions = warehouse.revisions()
     prices = as_known(revisions, as_of).join(pending, on="series_id", how="semi")

@@ -1,10 +1,11 @@
 """Which sessions a panel has, on which of them a run stands, and whether it is in time."""
 
+from collections import Counter
 from datetime import date
 
 import polars as pl
 
-from features.calendar import Calendar, get_calendar
+from features.calendar import Calendar, PanelCalendar, get_calendar
 from flows.errors import SourceError
 from flows.settings import CALENDARS, Settings
 
@@ -39,6 +40,51 @@ def choose_calendar(settings: Settings, times: pl.Series) -> tuple[Calendar, tup
         return get_calendar("24/7"), (f"No calendar was given: {why} {_ANOTHER}.",)
     why = "weekdays, Monday to Friday, are taken for sessions."
     return get_calendar("weekdays"), (f"No calendar was given: {why} {_ANOTHER}, e.g. XNYS.",)
+
+
+def choose_calendars(
+    settings: Settings, rows: pl.DataFrame, stored: pl.DataFrame
+) -> tuple[PanelCalendar, Settings, tuple[str, ...]]:
+    """The calendar of each series, the settings with what was open decided, and what to tell about it.
+
+    A series has the calendar that its rows name, now or before; the others have that of the panel, chosen as by
+    `choose_calendar`. Where all series name theirs and the panel has none, it is that of most rows.
+
+    Parameters
+    ----------
+    settings : Settings
+    rows : polars.DataFrame
+        series_id and time as they came; calendar, if the source has it.
+    stored : polars.DataFrame
+        series_id and calendar of rows stored before that name one; may be empty.
+
+    Raises
+    ------
+    SourceError
+        A series names two calendars, or one that does not exist or is of bars within the day.
+    """
+    named = [frame.select("series_id", "calendar") for frame in (stored, rows) if "calendar" in frame.columns]
+    names = pl.concat(named).drop_nulls() if named else pl.DataFrame(schema={"series_id": pl.String})
+    try:
+        own = PanelCalendar.named(names).own
+        intraday = [calendar.name for calendar in own.values() if calendar.intraday]
+    except ValueError as error:
+        raise SourceError(f"{error}") from None
+    if intraday:
+        raise SourceError(f"The daily flow needs calendars of days, {intraday[0]!r} is of bars within the day.")
+    times = rows.filter(~pl.col("series_id").is_in(list(own)).fill_null(False))["time"].drop_nulls()
+    usual, told = None, tuple[str, ...]()
+    if settings.calendar is None and settings.source not in BUNDLED and own and times.is_empty():
+        usual = get_calendar(names["calendar"].mode().sort()[0])
+    if usual is None:
+        usual, told = choose_calendar(settings, times)
+    calendar = PanelCalendar(usual, own)
+    others = sorted({*settings.calendars, *(one.name for one in own.values())} - {usual.name})
+    decided = settings.model_copy(update={"calendar": usual.name, "calendars": tuple(others)})
+    if own:
+        count = Counter(one.name for one in own.values())
+        told = (*told, f"Series that name their calendar: {', '.join(f'{count[name]} {name}' for name in count)}.")
+    return calendar, decided, told
 
 
 def resolve_as_of(
@@ -82,6 +128,4 @@ def is_live(as_of: date, newest: date, calendar: Calendar) -> bool:
     calendar : Calendar
         The panel's sessions.
     """
-    days = pl.Series([calendar.at_or_before(as_of), calendar.at_or_before(newest)])
-    this, last = calendar.numbers(days)
-    return bool(last - this <= 1)
+    return calendar.number_at(newest) - calendar.number_at(as_of) <= 1

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from features.calendar import get_calendar
+from features.calendar import Calendar, get_calendar
 from flows.errors import SettingsError
 from flows.given import SUBTABLES, Given, everything_given
 from flows.home import Home
@@ -45,6 +45,7 @@ KINDS = {
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
     "models": "a list of RNN, LSTM, GRU",
+    "calendars": "a list of names",
 }
 """What the value of each setting is, in words."""
 
@@ -66,6 +67,8 @@ class Settings(BaseModel):
         Long: one row per series and session. Wide: one column per series. Auto: seen from the columns at first ingest.
     calendar : str or None
         Name of the sessions, see `features.calendar.get_calendar`. None: chosen at first ingest, and remembered.
+    calendars : tuple of str
+        Those that series name for themselves, in the source's column `calendar`: met at ingest, and remembered.
     positive : bool
         Prices are above zero. False: they need not be, and series move by differences.
     look_back : int
@@ -111,6 +114,7 @@ class Settings(BaseModel):
     known_at: str | None = None
     layout: Literal["auto", "long", "wide"] = "auto"
     calendar: str | None = None
+    calendars: tuple[str, ...] = ()
     positive: bool = True
     look_back: int = 21
     horizon: int = 5
@@ -130,11 +134,16 @@ class Settings(BaseModel):
     time_zone: str = "Europe/Berlin"
 
     @property
+    def sessions(self) -> Calendar:
+        """The days a run can stand on: those that are a session of any series."""
+        return get_calendar(" | ".join(sorted({self.calendar or "weekdays", *self.calendars})))
+
+    @property
     def digest(self) -> str:
         """Fingerprint of all settings: equal digests, equal settings."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
-    @field_validator("quantiles", "models", mode="before")
+    @field_validator("quantiles", "models", "calendars", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -164,12 +173,12 @@ class Settings(BaseModel):
             raise SettingsError(f"models must be one or more of {', '.join(known)}, got {', '.join(value) or 'none'}.")
         return value
 
-    @field_validator("calendar")
+    @field_validator("calendar", "calendars")
     @classmethod
-    def _sessions(cls, value: str | None) -> str | None:
-        if value is not None:
+    def _sessions(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for name in (value,) if isinstance(value, str) else value or ():
             try:
-                get_calendar(value)
+                get_calendar(name)
             except ValueError as error:
                 raise SettingsError(str(error)) from None
         return value

@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 
-from features.calendar import Calendar
+from features.calendar import PanelCalendar
 from flows.evidence import KEY, LASTING, sessions_in
 
 STALE = 3
@@ -13,7 +13,7 @@ STALE = 3
 SCHEMA = {"row": pl.Int64, "series_id": pl.String, "time": pl.Date, "rule": pl.String}
 
 
-def stale(rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, today: date | None) -> pl.DataFrame:
+def stale(rows: pl.DataFrame, history: pl.DataFrame, calendar: PanelCalendar, today: date | None) -> pl.DataFrame:
     """Flags of the panel: series that used to come each session and stopped, and the feed as a whole.
 
     A series is named while it is `STALE` to 63 sessions behind the newest price; after that it has ended. The feed is
@@ -23,7 +23,7 @@ def stale(rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, today: 
     ----------
     rows, history : polars.DataFrame
         series_id and time of good rows, and of those known before.
-    calendar : Calendar
+    calendar : PanelCalendar
         What a session is.
     today : date or None
         None: the feed is not asked.
@@ -35,25 +35,24 @@ def stale(rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar, today: 
     """
     known = pl.concat([frame.select(KEY) for frame in (history, rows) if not frame.is_empty()] or [rows.select(KEY)])
     ends = known.group_by("series_id").agg(pl.col("time").max())
-    ends = ends.with_columns(sessions_in(ends["time"], calendar)).drop_nulls()
+    ends = ends.with_columns(sessions_in(ends, calendar)).drop_nulls()
     if ends.is_empty():
         return pl.DataFrame(schema=SCHEMA)
-    newest = ends.sort("session", "series_id", descending=[True, False]).head(1)
-    behind = newest["session"][0] - pl.col("session")
+    newest = ends.sort("time", "series_id", descending=[True, False]).head(1)
+    behind = pl.Series(calendar.through(ends["series_id"], newest["time"][0])) - ends["session"]
     late = ends.filter(behind.is_between(STALE, LASTING))
     late = late.join(_daily(known.join(late, on="series_id", how="semi"), calendar), on="series_id", how="semi")
     flags = [late.with_columns(rule=pl.lit("stale_series"))]
-    if today is not None:
-        end = sessions_in(pl.Series([calendar.at_or_before(today)]), calendar)[0]
-        if end - newest["session"][0] >= STALE:
-            flags.append(newest.with_columns(series_id=pl.lit(None, pl.String), rule=pl.lit("stale_feed")))
+    days = calendar.days
+    if today is not None and days.number_at(today) - days.number_at(newest["time"][0]) >= STALE:
+        flags.append(newest.with_columns(series_id=pl.lit(None, pl.String), rule=pl.lit("stale_feed")))
     found = pl.concat(flags).with_columns(row=pl.lit(None, pl.Int64))
     return found.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
 
 
-def _daily(known: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
+def _daily(known: pl.DataFrame, calendar: PanelCalendar) -> pl.DataFrame:
     """The series that came each session, by their last 63 prices; it takes 10 to tell."""
-    counted = known.with_columns(sessions_in(known["time"], calendar)).drop_nulls().unique(["series_id", "session"])
+    counted = known.with_columns(sessions_in(known, calendar)).drop_nulls().unique(["series_id", "session"])
     steps = pl.col("session").tail(LASTING).diff()
     usual = counted.sort("series_id", "session").group_by("series_id").agg((steps.median() == 1) & (pl.len() > 10))
     return usual.filter("session").select("series_id")

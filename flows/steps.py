@@ -15,7 +15,6 @@ from typing import Any
 
 import polars as pl
 
-from features.calendar import Calendar, get_calendar
 from features.panel import PanelSchema
 from flows import plan
 from flows.ingest import Ingested
@@ -82,7 +81,7 @@ def is_first(place: Place, as_of: date) -> bool:
 
 def training_is_due(place: Place, as_of: date) -> bool:
     """Whether to train at the end of this session's run."""
-    return plan.training_due(place.warehouse.runs(), as_of, place.settings, _calendar(place))
+    return plan.training_due(place.warehouse.runs(), as_of, place.settings)
 
 
 def train_and_promote(place: Place, as_of: date) -> str:
@@ -96,7 +95,7 @@ def train_and_promote(place: Place, as_of: date) -> str:
         tracking.promote(champion.version)  # the last write of that training may be missing
         return str(champion.decision["outcome"]) if champion.gate_as_of in (None, as_of) else "refreshed"
     panel, versions = place.warehouse.prices(as_of), place.warehouse.versions()
-    gate = plan.gate_due(champion.gate_as_of if champion else None, as_of, place.settings, _calendar(place))
+    gate = plan.gate_due(champion.gate_as_of if champion else None, as_of, place.settings)
     training = train(panel, as_of, place.settings, champion, gate, log.info, {"prices": versions["prices"]})
     key = plan.training_key(as_of, fingerprint(panel), place.settings)
     run_id = tracking.log_training(training, key)
@@ -145,7 +144,7 @@ def publish(
         warehouse.put_run(before | {"status": "published"})  # until it is scored anew, it is not done
         training = before["training"]
     versions = warehouse.versions()
-    live = is_live(as_of, found.newest, _calendar(place))
+    live = is_live(as_of, found.newest, place.settings.sessions)
     forecasts = predict(warehouse.prices(as_of), champion, place.settings, as_of, champion.run_id, live)
     warehouse.publish(as_of, forecasts.table, reissue)
     row = {
@@ -237,8 +236,3 @@ def catch_up(place: Place, found: Ingested, today: date, now: datetime) -> list[
 def _stand_in(name: str, model: Any, as_of: date, reason: str) -> Champion:
     decision = {"outcome": "stand-in", "reason": reason, "verdict": None}
     return Champion(name, "", "", as_of, model.recipe(), model, decision, None, None)
-
-
-def _calendar(place: Place) -> Calendar:
-    assert place.settings.calendar is not None  # chosen at the first ingest
-    return get_calendar(place.settings.calendar)

@@ -23,23 +23,23 @@ def runs(*rows: tuple[date, str, str]) -> pl.DataFrame:
 )
 def test_training_is_due_so_many_sessions_after_the_last_attempt_also_a_failed_one(as_of, due):
     known = runs((date(2024, 1, 1), "failed", "failed"), (date(2024, 1, 4), "done", "none"))
-    assert plan.training_due(known, as_of, SETTINGS, WEEKDAYS) is due
+    assert plan.training_due(known, as_of, SETTINGS) is due
 
 
 def test_a_backfill_trains_nothing():
     known = runs((date(2024, 6, 3), "done", "none"))
-    assert not plan.training_due(known, date(2024, 1, 8), SETTINGS, WEEKDAYS)
+    assert not plan.training_due(known, date(2024, 1, 8), SETTINGS)
 
 
 def test_what_was_trained_in_the_session_itself_does_not_count_as_an_attempt_before_it():
     known = runs((date(2024, 1, 1), "done", "first"), (date(2024, 1, 8), "published", "refreshed"))
-    assert plan.training_due(known, date(2024, 1, 8), SETTINGS, WEEKDAYS)
+    assert plan.training_due(known, date(2024, 1, 8), SETTINGS)
 
 
 def test_a_gate_is_due_once_a_quarter_and_when_there_was_none():
-    assert plan.gate_due(None, date(2024, 1, 8), SETTINGS, WEEKDAYS)
-    assert not plan.gate_due(date(2024, 1, 1), date(2024, 1, 12), SETTINGS, WEEKDAYS)
-    assert plan.gate_due(date(2024, 1, 1), date(2024, 1, 15), SETTINGS, WEEKDAYS)
+    assert plan.gate_due(None, date(2024, 1, 8), SETTINGS)
+    assert not plan.gate_due(date(2024, 1, 1), date(2024, 1, 12), SETTINGS)
+    assert plan.gate_due(date(2024, 1, 1), date(2024, 1, 15), SETTINGS)
 
 
 def test_missed_sessions_lie_between_the_last_run_that_ended_and_now():

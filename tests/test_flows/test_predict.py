@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features import get_calendar
 from flows.errors import TidecastError
-from flows.predict import predict, sessions_behind
+from flows.predict import _last_seen, predict, sessions_behind
 from flows.settings import Settings
 from forecasting.baselines import RandomWalk
 
@@ -83,3 +84,29 @@ def test_a_series_without_a_price_since_the_training_waits(prices, champion):
 def test_sessions_behind_are_counted_on_the_calendar():
     panel = pl.DataFrame({"series_id": ["a", "b"], "time": [date(2024, 1, 5), date(2024, 1, 8)], "close": [1.0, 1.0]})
     assert sessions_behind(panel, SETTINGS, date(2024, 1, 8))["sessions"].to_list() == [1, 0]
+
+
+def several_markets(last=date(2024, 5, 5)):
+    """A series per market up to a Sunday, on which only one of them is open."""
+    days = pl.date_range(date(2024, 1, 2), last, eager=True)
+    parts = []
+    for name in ("XNYS", "XTKS", "24/7"):
+        own = days.filter(pl.Series(get_calendar(name).is_session(days)))
+        price = 100 * (1 + 0.01 * ((pl.int_range(own.len(), eager=True) * 7) % 5))
+        parts.append(pl.DataFrame({"series_id": name, "time": own, "close": price, "calendar": name}))
+    return pl.concat(parts)
+
+
+def test_each_series_is_behind_by_sessions_of_its_own_calendar():
+    panel = several_markets()
+    behind = dict(sessions_behind(panel, SETTINGS, date(2024, 5, 6)).iter_rows())
+    assert behind == {"24/7": 1, "XNYS": 1, "XTKS": 0}  # Monday the 6th is a holiday in Tokyo
+
+
+def test_training_on_a_sunday_has_seen_stocks_through_friday_and_forecasts_from_there():
+    last = several_markets().group_by("series_id").agg(origin=pl.col("time").max())
+    seen = _last_seen(last, several_markets(), SETTINGS, date(2024, 5, 5))
+    assert dict(zip(last["series_id"], seen, strict=True)) == {
+        "24/7": date(2024, 5, 5), "XNYS": date(2024, 5, 3), "XTKS": date(2024, 5, 2),
+    }  # fmt: skip
+    assert seen.to_list() == last["origin"].to_list()
