@@ -74,7 +74,7 @@ def choose_calendars(
         raise SourceError(f"The daily flow needs calendars of days, {intraday[0]!r} is of bars within the day.")
     times = rows.filter(~pl.col("series_id").is_in(list(own)).fill_null(False))["time"].drop_nulls()
     usual, told = None, tuple[str, ...]()
-    if settings.calendar is None and settings.source not in BUNDLED and own and times.is_empty():
+    if settings.calendar is None and settings.source not in CALENDARS and own and times.is_empty():
         usual = get_calendar(names["calendar"].mode().sort()[0])
     if usual is None:
         usual, told = choose_calendar(settings, times)
