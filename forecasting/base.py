@@ -30,8 +30,9 @@ from forecasting.origins import Origins, find_origins
 from forecasting.persistence import encode, load_forecaster, save_forecaster, under
 from forecasting.quantiles import MEDIAN, check_quantiles
 from forecasting.rows import PanelRows, panel_rows, root_steps
+from forecasting.sampling import MOST_ORIGINS, Dependence, blocks, sample_table
 from forecasting.scaling import weighted_quantiles
-from forecasting.settings import check_whole
+from forecasting.settings import check_whole, seed_from
 from forecasting.standing import Standing, standing
 
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
@@ -92,6 +93,7 @@ class PanelForecaster(BaseEstimator):
         self._offsets = np.zeros((self.horizon, len(self.quantiles_)))
         self._fit_network(rows, cuts, weights)
         self._offsets = self._calibrate(rows, cuts, weights)
+        self._dependence = self._measure_dependence(rows, cuts, weights)
         self._kept = self._keep(rows)
         return self
 
@@ -132,6 +134,12 @@ class PanelForecaster(BaseEstimator):
         residuals = self._residuals(rows, at, until=cuts.calibration).numpy()
         return calibrate(residuals, quantiles, np.array(self.quantiles_), weights[at].numpy())
 
+    def _measure_dependence(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Dependence:
+        """How the steps move together, on all training rows: a correlation is hardly overfitted, but needs many."""
+        at = _thin(rows.moving & (weights > 0), most=MOST_ORIGINS)
+        residuals = self._residuals(rows, at, until=cuts.calibration).numpy()
+        return Dependence.measure(residuals, weights[at].numpy(), np.array(self.quantiles_))
+
     def _residuals(self, rows: PanelRows, at: Tensor, until: int) -> Tensor:
         """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past session `until`."""
         scale = rows.volatility[at].unsqueeze(-1) * root_steps(self.horizon)
@@ -164,11 +172,59 @@ class PanelForecaster(BaseEstimator):
             When no origin is left.
         """
         check_is_fitted(self, "fit_end_")
+        return self._given_back(self._table(self._origins_of(X, origins)), X)
+
+    def sample(self, n: int, X: Any = None, origins: str | Sequence[Any] = "last", random_state: Any = None) -> Any:
+        """Joint paths over the horizon, whose distribution at each step is that of the quantiles.
+
+        For whatever depends on several steps at once: the lowest price of the week, the mean, the chance to touch a
+        level. The steps of an origin depend on one another as past residuals did (a Gaussian copula, estimated in
+        `fit`); series are drawn independently of one another. Between two levels a step follows a normal distribution
+        through both; beyond the outermost levels it falls off exponentially, as far on average as past residuals did.
+
+        Parameters
+        ----------
+        n : int
+            Paths of each origin. Ranks are stratified, so that also some hundreds of them have the table's quantiles.
+        X, origins
+            As for `predict`.
+        random_state : int, RandomState or None, default=None
+            The same seed gives the same paths; None gives others each time.
+
+        Returns
+        -------
+        DataFrame
+            ``series_id``, ``origin``, ``sample`` (1…n), ``step``, ``time`` and ``value`` in the unit of the target, in
+            that order; polars for polars, pandas for pandas.
+
+        Raises
+        ------
+        ValueError
+            As `predict`, and where `quantiles` has no level on either side of 0.5.
+        """
+        check_is_fitted(self, "fit_end_")
+        check_whole("n", n, at_least=1)
+        levels = np.array(self.quantiles_)
+        if not 0 < self._median < len(levels) - 1:
+            raise ValueError(
+                f"To sample, quantiles must have a level below 0.5 and one above, got {self.quantiles_}. Add some."
+            )
+        found = self._origins_of(X, origins)
+        quantiles_NHQ = self._scaled_quantiles(found)
+        generator = np.random.default_rng(None if random_state is None else seed_from(random_state))
+        scaled_NSH = np.empty((len(found), n, self.horizon))
+        for part in blocks(len(found), n, self.horizon):
+            ranks_NSH = self._dependence.draw(len(quantiles_NHQ[part]), n, generator)
+            scaled_NSH[part] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[part], levels)
+        values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
+        return self._given_back(sample_table(found, values_NSH, self.calendar_), X)
+
+    def _origins_of(self, X: Any, origins: str | Sequence[Any]) -> Origins:
+        """The origins of a panel, or, without one, of what has been seen."""
         if X is None:
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
-            table = self._table(self._kept_origins())
-            return table if self._kind == "polars" else table.to_pandas()
+            return self._kept_origins()
         rows = self._rows(check_panel(X, self._schema, self.target))
         at = self._find(rows, origins)
         if not len(at):
@@ -178,7 +234,11 @@ class PanelForecaster(BaseEstimator):
                 f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. "
                 "Give a longer panel or other origins."
             )
-        return like(self._table(self._origins(rows, at)), X)
+        return self._origins(rows, at)
+
+    def _given_back(self, table: pl.DataFrame, X: Any) -> Any:
+        """A table in the kind of `X`, or of the panel that was fitted."""
+        return like(table, X) if X is not None or self._kind == "polars" else table.to_pandas()
 
     def update(self, X: Any) -> Self:
         """Take in new rows; `predict` without a panel then forecasts from them.
@@ -328,11 +388,15 @@ class PanelForecaster(BaseEstimator):
 
     def _table(self, origins: Origins) -> pl.DataFrame:
         """The forecasts, in the unit of the target."""
-        scale_NH1 = (origins.volatility.unsqueeze(-1) * root_steps(self.horizon)).numpy()[..., None]
-        change_NHQ = origins.centre_NH.numpy()[..., None] + scale_NH1 * self._scaled_quantiles(origins)
-        price_N11 = origins.price.numpy()[:, None, None]
-        values_NHQ = price_N11 * np.exp(change_NHQ) if self._schema.positive else price_N11 + change_NHQ
+        values_NHQ = self._in_prices(origins, self._scaled_quantiles(origins))
         return origins.table(values_NHQ, self.quantiles_, self.calendar_)
+
+    def _in_prices(self, origins: Origins, scaled: np.ndarray) -> np.ndarray:
+        """Values in units of volatility · √step, shape (N, H, any), in the unit of the target."""
+        scale_NH1 = (origins.volatility.unsqueeze(-1) * root_steps(self.horizon)).numpy()[..., None]
+        change = origins.centre_NH.numpy()[..., None] + scale_NH1 * scaled
+        price_N11 = origins.price.numpy()[:, None, None]
+        return price_N11 * np.exp(change) if self._schema.positive else price_N11 + change
 
     def _quantile_layer(self, base_HQ: Tensor) -> QuantileLayer:
         return QuantileLayer(base_HQ, torch.full((self.horizon,), CENTRE_SCALE, dtype=torch.float64), self._median)
@@ -371,12 +435,18 @@ class PanelForecaster(BaseEstimator):
     def _learned(self) -> dict[str, Tensor]:
         """Every tensor that `fit` learned, by name."""
         kept = {f"standing.{name}": values for name, values in self._kept.standing.tensors().items()}
-        return {"base": self._layer.base_HQ, "offsets": torch.from_numpy(self._offsets)} | kept
+        estimated = {
+            "offsets": self._offsets,
+            **{f"paths.{name}": value for name, value in vars(self._dependence).items()},
+        }
+        tensors = {name: torch.from_numpy(value) for name, value in estimated.items()}
+        return {"base": self._layer.base_HQ} | tensors | kept
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         """The inverse of `_described` and `_learned`; `keys` say up to when each series has been seen."""
         self._layer = self._quantile_layer(learned["base"])
         self._offsets = learned["offsets"].numpy()
+        self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
         self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))
 
     def _too_short(self, rows: PanelRows) -> str:
@@ -403,7 +473,7 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
     return checked.drop(WEIGHT), torch.from_numpy(checked[WEIGHT].to_numpy().copy())
 
 
-def _thin(mask: Tensor) -> Tensor:
+def _thin(mask: Tensor, most: int = MOST_RESIDUALS) -> Tensor:
     """Where `mask` holds, every k-th place, so that estimates of quantiles need bounded memory."""
     at = torch.nonzero(mask)[:, 0]
-    return at[:: max(1, -(-len(at) // MOST_RESIDUALS))]
+    return at[:: max(1, -(-len(at) // most))]
