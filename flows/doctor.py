@@ -69,16 +69,7 @@ def _tables(out: Console, place: Place, problems: list[str]) -> None:
     """Rows and versions of each table, and runs that did not end well."""
     warehouse = place.warehouse
     versions = warehouse.versions()
-    counts = {
-        "prices": lambda: warehouse.revisions().height,
-        "quarantine": lambda: warehouse.quarantine().height,
-        "repairs": lambda: warehouse.repairs().height,
-        "flags": lambda: warehouse.flags().height,
-        "forecasts": lambda: warehouse.forecasts().height,
-        "scores": lambda: warehouse.scores().height,
-        "runs": lambda: warehouse.runs().height,
-    }
-    rows = [[name, counts[name]() if name in versions else 0, versions.get(name, "not there yet")] for name in TABLES]
+    rows = [[name, warehouse.height(name), versions.get(name, "not there yet")] for name in TABLES]
     out.print(table(["table", "rows", "version"], rows))
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"

@@ -2,20 +2,22 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from features.calendar import Calendar
+from features.calendar import Calendar, get_calendar
 from flows.errors import SourceError
 from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.quarantine import finish_repairs, take_decided
+from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from flows.rules import can_be_prices, check_rows
 from flows.sessions import choose_calendar, market_zone, resolve_as_of
 from flows.settings import Settings
-from flows.sources import Fetched, open_source
-from flows.tables import VALUES, as_known
+from flows.sources import Fetched, Source, open_source
+from flows.tables import PRICE_KEY, VALUES, as_known
 from flows.warehouse import Warehouse
 
 _ADVICE = {
@@ -29,6 +31,17 @@ _ADVICE = {
 
 MANY = 0.05
 """With more than this share of its rows on days without a session, a source probably has another calendar."""
+
+
+HISTORY = 99
+"""Days before an incoming row of which the rules are shown what is known: 63 sessions of weekdays, at least."""
+
+SHORTEST = 5
+"""The same, where old rows are many: enough for the session before."""
+
+MOST_HISTORY = 1_000_000
+MOST_KEYS = 4_000_000
+"""Days of series that are looked up one by one; beyond that, the table is read whole, as the delivery was."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +91,15 @@ class Ingested:
 def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
     """Store what the source knows up to `as_of`; the same source again stores nothing.
 
-    A row first seen is known from its own session on. If the panel has seen that session before, without the row, it
-    came late and is known from the newest `as_of` the panel has seen; so is a correction. What a run of an earlier
-    `as_of` saw therefore never changes.
+    A row is known from the day on that the source itself says (its column `known_at`, but not before its own session);
+    rows known only after `as_of` are left for a later run. Of a source that does not say, a row first seen is known
+    from its own session on. If the panel has seen that session before, without the row, it came late and is known from
+    the newest `as_of` the panel has seen; so is a correction. What a run of an earlier `as_of` saw therefore never
+    changes, unless the source itself says that it knew.
+
+    The source is asked for rows from `look_back` sessions before the newest one that runs of an earlier `as_of` have
+    stored, so that a run that was killed and its repetition ask for the same. Of the table only rows of the same series
+    and sessions are read, and the last ones before them.
 
     Parameters
     ----------
@@ -99,54 +118,50 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         The source cannot be opened or understood, has no usable row, is intraday, or begins after `as_of`.
     """
     source = open_source(settings)
-    fetched = source.fetch()
-    rows, told = _read(fetched, settings)
-    _refuse_intraday(rows, source.name)
-    times = rows["time"].drop_nulls()
-    by_then = times.filter(times <= (as_of or date.max))
-    calendar, chosen = choose_calendar(settings, times if by_then.is_empty() else by_then)
-    usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))["time"]
-    if usable.is_empty():
-        rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
-        raise SourceError(_why_useless(rows.with_columns(rule), fetched, source.name))
-
     finish_repairs(warehouse)
-    seen = warehouse.newest_seen()
-    known = warehouse.revisions()
-    sessions = pl.concat([usable, known["time"]])
-    newest_in_source = _day(usable.max())
-    as_of, resolved = resolve_as_of(as_of, calendar, _day(sessions.min()), newest_in_source, _day(sessions.max()))
+    since = _since(warehouse, settings, as_of)
+    delivery = _deliver(source, since, settings, as_of, today)
+    resolved, told = _resolve(delivery, warehouse, as_of)
+    if (earlier := _since(warehouse, settings, resolved)) != since:  # the run of this session was begun before
+        delivery = _deliver(source, earlier, settings, as_of, today)
+        resolved, told = _resolve(delivery, warehouse, as_of)
+    as_of, rows, fetched = resolved, delivery.rows, delivery.fetched
 
-    later_on = (pl.col("time") > as_of) & (pl.col("time") <= (today or date.max))
-    rows = rows.filter(~later_on.fill_null(False))
-    checked = check_rows(rows, as_known(known, as_of), calendar, settings, today)
+    later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max))).fill_null(False)
+    not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
+    told = (*told, *_left_for_later(rows.filter(not_known_yet).height, as_of))
+    rows = rows.filter(~(later_on | not_known_yet))
+    around = known_around(rows, warehouse, as_of)
+    checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
-    rows = checked.rows.with_columns(checked.rule)
+    rows = _undated_refused(checked.rows.with_columns(checked.rule))
     bad = _as_quarantined(rows.filter(pl.col("rule").is_not_null()), fetched, as_of)
     bad, decided = take_decided(bad, warehouse.repairs())
     good = rows.filter(pl.col("rule").is_null())
-    decided = decided.join(good, on=["series_id", "time"], how="anti").select(
+    decided = decided.join(good, on=KEY, how="anti").select(
         pl.col(name) if name in decided.columns else pl.lit(None, good.schema[name]).alias(name)
         for name in good.columns
     )
-    good = _compare(pl.concat([good, decided], how="vertical_relaxed"), known)
+    seen = warehouse.newest_seen()
     newest_seen = max(as_of, seen or as_of)
-    on_time = (pl.col("status") == "stored") & (pl.col("time") > (seen or date.min))
-    changes = good.filter(pl.col("status") != "unchanged").with_columns(
-        pl.when(on_time).then("time").otherwise(pl.lit(newest_seen)).alias("known_at"), pl.lit(as_of).alias("as_of")
-    )
+    good = dated(pl.concat([good, decided], how="vertical_relaxed"), newest_seen, seen)
+    known = around.join(good, on=KEY, how="semi")
+    good = compare(good, known)
+    values = [name for name in STORED if name in good.columns]
+    changes = good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
     warehouse.store_prices(changes)
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
     run_counts = {
         "rows_in": rows.height,
-        **_counts_of_run(good, warehouse.revisions() if changes.height else known, as_of),
+        **counts_of_run(good, after_storing(known, changes), as_of),
         "rows_quarantined": bad.height,
         "rules": json.dumps(checked.counts),
     }
     _keep_up(warehouse, as_of, run_counts)
 
     counts = dict(good["status"].value_counts().iter_rows())
+    calendar, newest_in_source = delivery.calendar, delivery.sessions[1]
     return Ingested(
         as_of=as_of,
         rows_in=rows.height,
@@ -157,8 +172,119 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
         rules=checked.counts,
         run_counts=run_counts,
-        messages=(*told, *chosen, *resolved, *_wrong_calendar(bad, rows.height, calendar)),
+        messages=(*delivery.messages, *told, *_wrong_calendar(bad, rows.height, calendar)),
     )
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """A delivery, read but not checked; `sessions` are the first and the last with a price that can be used."""
+
+    fetched: Fetched
+    rows: pl.DataFrame
+    calendar: Calendar
+    sessions: tuple[date, date]
+    messages: tuple[str, ...]
+
+
+def _since(warehouse: Warehouse, settings: Settings, as_of: date | None) -> date | None:
+    """The day from which on the source is asked for rows; None: for all it has.
+
+    `look_back` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
+    """
+    newest = warehouse.newest_session(before=as_of)
+    if newest is None or settings.calendar is None:
+        return None
+    return _sessions_before(get_calendar(settings.calendar), newest, settings.look_back)
+
+
+def _deliver(
+    source: Source, since: date | None, settings: Settings, as_of: date | None, today: date | None
+) -> _Delivery:
+    fetched = source.fetch(since)
+    rows, told = _read(fetched, settings)
+    if rows.is_empty():
+        raise SourceError(
+            f"A source must have a price that can be used; {source.name} has no rows from {since or 'any day'} on. See "
+            "whether it is still filled, and whether it is the source of this panel."
+        )
+    _refuse_intraday(rows, source.name)
+    times = rows["time"].drop_nulls()
+    by_then = times.filter(times <= (as_of or date.max))
+    calendar, chosen = choose_calendar(settings, times if by_then.is_empty() else by_then)
+    usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))
+    if usable.is_empty():
+        rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
+        raise SourceError(_why_useless(rows.with_columns(rule), fetched, source.name))
+    sessions: tuple[date, date] = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
+    return _Delivery(fetched, rows, calendar, sessions, (*told, *chosen))
+
+
+def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
+    """A row without known_at beside one with it, for the same session, cannot be put in order with it."""
+    if rows["known_at"].null_count() in (0, rows.height):
+        return rows
+    undated = pl.col("known_at").is_null() & (pl.col("known_at").count().over(KEY) > 0)
+    conflict = pl.when(undated).then(pl.lit("conflicting_duplicate"))
+    return rows.with_columns(pl.coalesce("rule", conflict).alias("rule"))
+
+
+def known_around(rows: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
+    """What is known of the incoming rows' sessions, and of those before them: every revision.
+
+    Of the newest sessions, or of all if the rows are many, that is what is known of all series. Before each older row,
+    or stretch of rows that lie close together, it is `HISTORY` of the series; less where such stretches are many.
+    """
+    back = timedelta(days=HISTORY)
+    wanted = rows.select(KEY).drop_nulls().filter(pl.col("time") <= as_of).unique().sort(KEY)
+    first: date = wanted.select(pl.col("time").min()).item() or as_of
+    since = max(date.min + back, first if first >= as_of - 2 * back else as_of) - back
+    older = wanted.filter(pl.col("time") < since + back)
+    stretches = _stretches(older, HISTORY)
+    if stretches["days"].sum() > MOST_KEYS:
+        return warehouse.revisions_between(date.min, as_of)
+    recent = warehouse.revisions_between(since, as_of)
+    if older.is_empty() or warehouse.newest_session() is None:
+        return recent
+    days = min(HISTORY, max(SHORTEST, MOST_HISTORY // stretches.height))
+    stretches = _stretches(older, days)
+    keys = stretches.select("series_id", time=pl.date_ranges("since", "until")).explode("time")
+    return pl.concat([warehouse.revisions_of(keys.filter(pl.col("time") < since)), recent]).sort(PRICE_KEY)
+
+
+def _stretches(keys: pl.DataFrame, days: int) -> pl.DataFrame:
+    """Rows of a series that lie at most so many days apart: series_id, since (so many days before), until, days."""
+    apart = (pl.col("time").diff().dt.total_days() > days) | (pl.col("series_id") != pl.col("series_id").shift())
+    return (
+        keys.with_columns(stretch=apart.fill_null(True).cum_sum())
+        .group_by("stretch")
+        .agg(
+            pl.col("series_id").first(),
+            since=pl.col("time").min().dt.offset_by(f"-{days}d"),
+            until=pl.col("time").max(),
+        )
+        .with_columns(days=(pl.col("until") - pl.col("since")).dt.total_days())
+    )
+
+
+def _sessions_before(calendar: Calendar, day: date, count: int) -> date:
+    """The session that lies `count` sessions before the one at or before that day, or the calendar's first."""
+    number = calendar.numbers(pl.Series([calendar.at_or_before(day)]))[0]
+    session: date = calendar.times(np.array([max(number - count, 0)]))[0]
+    return session
+
+
+def _resolve(delivery: _Delivery, warehouse: Warehouse, as_of: date | None) -> tuple[date, tuple[str, ...]]:
+    """The session the run stands on, and what to tell about it."""
+    first, last = delivery.sessions
+    oldest, newest = warehouse.oldest_session() or first, warehouse.newest_session() or last
+    return resolve_as_of(as_of, delivery.calendar, min(first, oldest), last, max(last, newest))
+
+
+def _left_for_later(count: int, as_of: date) -> list[str]:
+    if not count:
+        return []
+    return [f"{count:,} rows became known to the source only after {as_of}, and are left for a later run."]
 
 
 def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]]:
@@ -169,9 +295,16 @@ def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]
     raw, zone = fetched.rows, market_zone(settings)
     time, clock = dates(raw["time"], zone)
     close, present = numbers(raw["close"])
+    known_at = dates(raw["known_at"], zone)[0] if "known_at" in raw.columns else pl.repeat(None, raw.height, eager=True)
     rows = pl.DataFrame(
         {"series_id": names(raw["series_id"]), "time": time, "clock": clock, "close": close, "present": present}
     ).with_row_index("row")
+    # no price is known before its session
+    rows = rows.with_columns(known_at.cast(pl.Date).alias("known_at")).with_columns(
+        pl.when(pl.col("known_at").is_not_null()).then(pl.max_horizontal("known_at", "time")).alias("known_at")
+    )
+    if "calendar" in raw.columns:
+        rows = rows.with_columns(names(raw["calendar"]).alias("calendar"))
     for name in VALUES[1:]:
         if name in raw.columns:
             value = numbers(raw[name])[0]
@@ -221,43 +354,6 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: Calendar) -> list[
     ]
 
 
-def _compare(good: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """The good rows with a status: "stored" (new), "corrected" or "unchanged".
-
-    Values that the source does not have at all stay as they are known.
-    """
-    values = [name for name in VALUES if name in good.columns]
-    key = ["series_id", "time"]
-    current = (
-        known.sort(*key, "known_at")
-        .unique(key, keep="last", maintain_order=True)
-        .select(*key, pl.col(*VALUES).name.prefix("known_"))
-    )
-    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"known_{name}")) for name in values)
-    new = pl.col("known_close").is_null()
-    status = pl.when(new).then(pl.lit("stored")).when(differs).then(pl.lit("corrected")).otherwise(pl.lit("unchanged"))
-    return (
-        good.join(current, on=key, how="left", maintain_order="left")
-        .with_columns(status.alias("status"))
-        .with_columns(pl.col(f"known_{name}").alias(name) for name in VALUES if name not in values)
-    )
-
-
-def _counts_of_run(good: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> dict[str, int]:
-    """What all runs of this `as_of` did with the good rows, from the table alone: repeating a run changes no count.
-
-    A row is corrected when one of its later revisions is ours, else stored when its first is. A correction that took
-    the place of today's row within the same session left no revision, and counts as the row it is.
-    """
-    key = ["series_id", "time"]
-    ours = pl.col("as_of") == as_of
-    by_row = revisions.join(good, on=key, how="semi").sort(*key, "known_at").group_by(key)
-    rows = by_row.agg(first=ours.first(), corrected=ours.slice(1).any())
-    corrected = int(rows["corrected"].sum())
-    stored = int((rows["first"] & ~rows["corrected"]).sum())
-    return {"rows_stored": stored, "rows_corrected": corrected, "rows_unchanged": good.height - stored - corrected}
-
-
 def _keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
     """Let the session's row of `runs`, if there is one, tell what was stored since it was written."""
     for row in warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts():
@@ -274,8 +370,3 @@ def _as_quarantined(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.Data
     return bad.with_columns(original, as_of=pl.lit(as_of)).with_columns(
         occurrence=pl.int_range(pl.len()).over("rule", "original")
     )
-
-
-def _day(value: object) -> date:
-    assert isinstance(value, date)
-    return value

@@ -106,7 +106,7 @@ def finish_repairs(warehouse: Warehouse) -> None:
     repairs = warehouse.repairs()
     if repairs.is_empty():
         return
-    there = warehouse.revisions().join(repairs, on=KEY, how="semi").select(*KEY, stored="known_at")
+    there = warehouse.revisions_of(repairs.select(KEY).unique()).select(*KEY, stored="known_at")
     done = repairs.join(there, on=KEY).filter(pl.col("stored") >= pl.col("as_of"))
     missing = repairs.join(done, on=QUARANTINE_KEY, how="anti", nulls_equal=True)
     if not missing.is_empty():

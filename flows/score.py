@@ -43,7 +43,9 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     # the model's own, of which each series' is the last session of its calendar
     issued = issued.with_columns(pl.col("trained_through").max().over("as_of")).filter(pl.col("time") <= as_of)
     pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
-    revisions = warehouse.revisions()
+    if pending.is_empty():
+        return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
+    revisions = warehouse.revisions(as_of)
     prices = as_known(revisions, as_of).join(pending, on="series_id", how="semi")
     pending = pending.join(prices.select("series_id", "time", truth="close"), on=["series_id", "time"])
     parts = _measurable(pending, revisions, prices, settings)

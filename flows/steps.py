@@ -94,7 +94,8 @@ def train_and_promote(place: Place, as_of: date) -> str:
     if champion is not None and champion.trained_through >= as_of:
         tracking.promote(champion.version)  # the last write of that training may be missing
         return str(champion.decision["outcome"]) if champion.gate_as_of in (None, as_of) else "refreshed"
-    panel, versions = place.warehouse.prices(as_of), place.warehouse.versions()
+    versions = place.warehouse.versions()
+    panel = place.warehouse.prices(as_of, versions["prices"])
     gate = plan.gate_due(champion.gate_as_of if champion else None, as_of, place.settings)
     training = train(panel, as_of, place.settings, champion, gate, log.info, {"prices": versions["prices"]})
     key = plan.training_key(as_of, fingerprint(panel), place.settings)
@@ -145,7 +146,9 @@ def publish(
         training = before["training"]
     versions = warehouse.versions()
     live = is_live(as_of, found.newest, place.settings.sessions)
-    forecasts = predict(warehouse.prices(as_of), champion, place.settings, as_of, champion.run_id, live)
+    forecasts = predict(
+        warehouse.prices(as_of, versions["prices"]), champion, place.settings, as_of, champion.run_id, live
+    )
     warehouse.publish(as_of, forecasts.table, reissue)
     row = {
         "as_of": as_of,
@@ -222,8 +225,9 @@ def close(place: Place, row: Row, training: str | None, failed: bool, finished: 
 
 def catch_up(place: Place, found: Ingested, today: date, now: datetime) -> list[date]:
     """Run the sessions missed since the last run, oldest first, each as it would have been run; without training."""
-    priced = place.warehouse.prices(found.as_of)["time"]
-    missed = plan.missed_sessions(place.warehouse.runs(), priced, found.as_of)
+    runs = place.warehouse.runs()
+    since: date = runs["as_of"][0] if runs.height else found.as_of
+    missed = plan.missed_sessions(runs, place.warehouse.sessions(since, found.as_of), found.as_of)
     for session in missed:
         log.info(f"Making up for the missed session {session} …")
         _, past = take_in_prices(place, session, today)

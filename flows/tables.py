@@ -12,6 +12,9 @@ table          unique on                                       what a row is
 `runs`         as_of                                           what the run of that session read, did and published
 =============  ==============================================  =========================================================
 
+Further columns of `prices` are added when a source first has them; older rows read as null. For another table, a line
+in `TABLES` and methods of the warehouse that write and read it suffice.
+
 Days are dates, sessions of the panel's calendar. `year` is the partition: the year of `time` for prices and quarantine
 (0 where the time is unreadable), of `as_of` for the others.
 """
@@ -74,6 +77,9 @@ TABLES: Mapping[str, Columns] = {
     "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
 }  # fmt: skip
 
+OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")
+"""Columns of `prices` that are no values of a source."""
+
 PRICE_KEY = ("series_id", "time", "known_at")
 QUARANTINE_KEY = ("rule", "original", "occurrence")
 FLAG_KEY = ("series_id", "time", "rule")
@@ -83,7 +89,9 @@ FORECAST_KEY = ("as_of", "series_id", "step")
 def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:
     """The rows with the table's columns, types and order, `year` added, sorted by `key` and unique on it.
 
-    Quantile columns of forecasts are kept, between `forecast` and `model`. Scores of other than the default quantiles
+    Further columns of prices are kept, after the others, numbers as Float64. Rows of prices are sorted by time, so that
+    a few days are read without the rest of their year. Quantile columns of forecasts are kept, between `forecast` and
+    `model`. Scores of other than the default quantiles
     have pinball in the place of crps, since they cannot be compared with it.
 
     Raises
@@ -97,6 +105,9 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
         middle = names.index("model")
         quantiles = quantile_columns(rows)
         columns = {name: columns.get(name, NUMBER) for name in (*names[:middle], *quantiles, *names[middle:])}
+    if table == "prices":
+        further = {name: kind for name, kind in rows.schema.items() if name not in columns}
+        columns |= {name: NUMBER if kind.is_numeric() else kind for name, kind in further.items()}
     if table == "scores" and "pinball" in rows.columns:
         columns = {name.replace("crps", "pinball"): kind for name, kind in columns.items()}
     missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
@@ -115,7 +126,7 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
         twice = shaped.filter(shaped.select(key).is_duplicated())
         if not twice.is_empty():
             raise WarehouseError(f"Rows of {table} must be unique on {list(key)}; twice: {twice.row(0, named=True)}.")
-        shaped = shaped.sort(key, nulls_last=True)
+        shaped = shaped.sort(("time", *key) if table == "prices" else key, nulls_last=True)
     return shaped
 
 
@@ -137,13 +148,20 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        series_id, time, close; open, high, low and volume where any is known. Sorted by series_id and time.
+        series_id, time, close; open, high, low, volume and further columns where any is known. Sorted by series_id and
+        time.
     """
     if as_of is not None:
         revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
     superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
-    panel = revisions.filter(~superseded.fill_null(False)).select("series_id", "time", *VALUES)
-    return panel.drop(name for name in VALUES[1:] if panel[name].null_count() == panel.height)
+    panel = revisions.filter(~superseded.fill_null(False)).drop("known_at", "as_of", "year", strict=False)
+    unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
+    return panel.drop(unknown)
+
+
+def values_in(rows: pl.DataFrame) -> list[str]:
+    """The columns of rows of `prices` that hold values of a source."""
+    return [name for name in rows.columns if name not in OF_THE_TABLE]
 
 
 def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:

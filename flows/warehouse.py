@@ -1,25 +1,14 @@
-"""The Delta tables of one panel. The only module that reads or writes them; every write goes through ``_commit``.
+"""The tables of one panel: what their rows mean, and what may be written. How they are kept is in `flows.delta`."""
 
-Every table is partitioned by `year`, a real column, and every write names its years as literals: on keys alone Delta
-rewrites the whole table. A read takes one version of a table; a write that loses a race looks again and retries.
-"""
-
-import os
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping
+from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
+from flows.delta import DeltaTables, Spans
 from flows.errors import WarehouseError
-from flows.folders import folder_of, refuse_unusable
-from flows.secrets import expand
 from flows.tables import (
     FLAG_KEY,
     FORECAST_KEY,
@@ -28,37 +17,35 @@ from flows.tables import (
     RUNS,
     TABLES,
     VALUES,
-    YEAR,
     as_known,
     check_forecasts,
     shape,
+    values_in,
 )
 
-_ATTEMPTS = 30
 
-Result = TypeVar("Result")
-
-
-class Warehouse:
-    """The tables of one panel.
+class Warehouse(DeltaTables):
+    """The tables of one panel. A read takes one version of a table: the newest, or, where it can be given, `version`.
 
     Parameters
     ----------
     uri : str
-        Folder, or address of an object store; ``${VAR}`` is expanded on connecting only.
+        Folder, or address of an object store; see `flows.delta.DeltaTables`.
 
     Raises
     ------
     SettingsError
         On connecting: the folder's path holds what Delta Lake cannot have in it, or a variable is not set.
+    WarehouseError
+        On reading a `version` that never was, or whose files were removed by a vacuum.
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        super().__init__(uri, TABLES)
 
     # reading
 
-    def prices(self, as_of: date | None = None) -> pl.DataFrame:
+    def prices(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """The panel as it was known at `as_of` (None: as it is known now), sorted by series_id and time.
 
         Rows with ``time <= as_of`` and ``known_at <= as_of``; of several revisions of a row, the last.
@@ -66,54 +53,79 @@ class Warehouse:
         Returns
         -------
         polars.DataFrame
-            series_id, time (Date), close; open, high, low and volume where any is known.
+            series_id, time (Date), close; open, high, low, volume and further columns where any is known.
         """
-        return as_known(self.revisions(), as_of)
+        return as_known(self.revisions(as_of, version), as_of)
 
-    def revisions(self) -> pl.DataFrame:
-        """Every row `prices` has ever held on to, with `known_at` and the `as_of` of the run that stored it."""
-        return self._scan("prices").collect().sort(PRICE_KEY)
+    def revisions(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
+        """Every row `prices` has ever held on to, with `known_at` and the `as_of` of the run that stored it.
 
-    def newest_session(self) -> date | None:
-        """Time of the newest price, None for an empty table."""
-        return self._newest("prices", "time")
+        With `as_of`, the rows up to that session that were known by then.
+        """
+        rows = self._scan("prices", version, spans=None if as_of is None else [(date.min, as_of)])
+        if as_of is not None:
+            rows = rows.filter(pl.col("known_at") <= as_of)
+        return self._read(rows, "prices", version).sort(PRICE_KEY)
+
+    def revisions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Every revision of the rows with these series_id and time, sorted by series_id, time and known_at."""
+        spans = _by_year(keys["time"])
+        rows = self._scan("prices", spans=spans).join(keys.lazy(), on=["series_id", "time"], how="semi")
+        return self._read(rows, "prices").sort(PRICE_KEY)
+
+    def revisions_between(self, first: date, last: date) -> pl.DataFrame:
+        """Every revision of the rows of these days, sorted by series_id, time and known_at."""
+        return self._read(self._scan("prices", spans=[(first, last)]), "prices").sort(PRICE_KEY)
+
+    def sessions(self, after: date, until: date) -> pl.Series:
+        """Days after `after` and before `until` that have a price, rising."""
+        span = (after + timedelta(days=1), until - timedelta(days=1))
+        return self._read(self._scan("prices", spans=[span]).select("time").unique(), "prices")["time"].sort()
+
+    def newest_session(self, before: date | None = None) -> date | None:
+        """Time of the newest price, None without any; with `before`, as runs of an earlier `as_of` stored them."""
+        newest: date | None = self._extreme("prices", "time", before=None if before is None else ("as_of", before))
+        return newest
+
+    def oldest_session(self) -> date | None:
+        """Time of the oldest price, None for an empty table."""
+        oldest: date | None = self._extreme("prices", "time", "min")
+        return oldest
 
     def newest_seen(self) -> date | None:
         """The newest `as_of` the panel has seen, None before its first run."""
         asked = (("prices", "known_at"), ("prices", "as_of"), ("runs", "as_of"))
-        return max((day for day in (self._newest(*what) for what in asked) if day), default=None)
+        return max((day for day in (self._extreme(*what) for what in asked) if day), default=None)
 
-    def quarantine(self) -> pl.DataFrame:
+    def quarantine(self, version: int | None = None) -> pl.DataFrame:
         """Rows that broke a rule, in the order they were first seen. Those without a readable time have year 0."""
-        return self._scan("quarantine").collect().sort("as_of", "series_id", "time", "rule", "original", "occurrence")
+        rows = self._read(self._scan("quarantine", version), "quarantine", version)
+        return rows.sort("as_of", "series_id", "time", "rule", "original", "occurrence")
 
-    def repairs(self) -> pl.DataFrame:
+    def repairs(self, version: int | None = None) -> pl.DataFrame:
         """Decisions on rows in quarantine, in the order they were taken."""
-        return self._scan("repairs").collect().sort("at", "series_id", "time", "rule", "original", "occurrence")
+        rows = self._read(self._scan("repairs", version), "repairs", version)
+        return rows.sort("at", "series_id", "time", "rule", "original", "occurrence")
 
-    def flags(self) -> pl.DataFrame:
+    def flags(self, version: int | None = None) -> pl.DataFrame:
         """Stored rows, series and feeds that a rule has doubts about, by the as_of that first met them."""
-        return self._scan("flags").collect().sort("as_of", "series_id", "time", "rule")
+        return self._read(self._scan("flags", version), "flags", version).sort("as_of", "series_id", "time", "rule")
 
-    def forecasts(self, as_of: date | None = None) -> pl.DataFrame:
+    def forecasts(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Published forecasts, of one `as_of` or of all, sorted by as_of, series_id and step."""
-        return self._of("forecasts", as_of).sort("as_of", "series_id", "step")
+        return self._of("forecasts", as_of, version).sort("as_of", "series_id", "step")
 
-    def scores(self, as_of: date | None = None) -> pl.DataFrame:
+    def scores(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Scores of the forecasts published at one `as_of`, or of all."""
-        return self._of("scores", as_of).sort("as_of", "series_id", "step")
+        return self._of("scores", as_of, version).sort("as_of", "series_id", "step")
 
-    def runs(self) -> pl.DataFrame:
+    def runs(self, version: int | None = None) -> pl.DataFrame:
         """One row per `as_of`, oldest first."""
-        return self._scan("runs").collect().sort("as_of")
-
-    def versions(self) -> dict[str, int]:
-        """The version each existing table is at now."""
-        return {name: table.version() for name in TABLES if (table := self._table(name)) is not None}
+        return self._of("runs", None, version).sort("as_of")
 
     def has_published(self) -> bool:
         """Whether a forecast was ever published here: from then on a panel stays what it is."""
-        return not (self.forecasts().is_empty() and self.runs().is_empty())
+        return any(self._extreme(name, "as_of") is not None for name in ("forecasts", "runs"))
 
     # writing
 
@@ -127,10 +139,16 @@ class Warehouse:
         Parameters
         ----------
         rows : polars.DataFrame
-            series_id, time, close, known_at, as_of; optional open, high, low, volume.
+            series_id, time, close, known_at, as_of; optional open, high, low, volume. Further columns are kept, and
+            added to the table if it does not have them: older rows then read as null.
+
+        Raises
+        ------
+        WarehouseError
+            Two rows have the same key, or a column is of another type than in the table.
         """
         rows = shape("prices", rows, PRICE_KEY, optional=VALUES[1:])
-        return self._merge("prices", rows, PRICE_KEY, replace=VALUES)
+        return self._merge("prices", rows, PRICE_KEY, replace=values_in(rows), day="known_at")
 
     def clear_prices(self) -> None:
         """Take out all prices and what is in quarantine, a commit each; earlier versions of the tables keep them."""
@@ -202,7 +220,7 @@ class Warehouse:
 
     def store_scores(self, rows: pl.DataFrame) -> int:
         """Store scores not there yet, in one commit; returns how many there were. A score never changes."""
-        return self._merge("scores", shape("scores", rows, FORECAST_KEY), FORECAST_KEY)
+        return self._merge("scores", shape("scores", rows, FORECAST_KEY), FORECAST_KEY, day="as_of")
 
     def put_run(self, row: Mapping[str, Any]) -> None:
         """Write the one row of a run's `as_of`, replacing what is there, in one commit; nothing when nothing differs.
@@ -233,99 +251,14 @@ class Warehouse:
 
         self._commit(f"runs {row['status']}", replace)
 
-    # Delta
-
-    def _commit(self, name: str, attempt: Callable[[], Result]) -> Result:
-        """Every write. `attempt` looks at the table and makes one Delta commit or none; a lost race is tried again."""
-        for trial in range(_ATTEMPTS):
-            try:
-                return attempt()
-            except DeltaError as error:
-                if not isinstance(error, CommitFailedError) and "already exists" not in str(error):
-                    raise WarehouseError(f"Writing {name} to {self.uri} failed: {error}") from error
-                time.sleep(random.uniform(0, min(0.05 * 2**trial, 2.0)))
-            except OSError as error:
-                raise WarehouseError(f"{self.uri} must be writable, writing {name} failed: {error}") from error
-        raise WarehouseError(f"Writing {name} to {self.uri} lost {_ATTEMPTS} races to other writers. Run again.")
-
-    def _merge(self, name: str, rows: pl.DataFrame, key: Sequence[str], replace: Sequence[str] = ()) -> int:
-        """Add rows whose key is not there; a row whose key is there, with other `replace` values, takes its place."""
-
-        def attempt() -> int:
-            there = self._scan(name).select(*key, *replace).collect()
-            new = rows.join(there, on=[*key, *replace], how="anti", nulls_equal=True)
-            if new.is_empty():
-                return 0
-            table = self._made(name, new)
-            years = ", ".join(str(year) for year in sorted(new["year"].unique()))
-            same = " AND ".join(f"t.{column} = s.{column}" for column in key)
-            where = f"t.year IN ({years}) AND {same}"
-            merge = table.merge(new, where, source_alias="s", target_alias="t", merge_schema=True)
-            if replace:
-                merge = merge.when_matched_update_all()
-            merge.when_not_matched_insert_all().execute()
-            return new.height
-
-        return self._commit(name, attempt)
-
-    def _overwrite(self, name: str, rows: pl.DataFrame, as_of: date) -> None:
-        write_deltalake(self._made(name, rows), rows, mode="overwrite", predicate=_only(as_of), schema_mode="merge")
-
-    def _delete(self, name: str, as_of: date | None = None) -> None:
-        if (table := self._table(name)) is not None:
-            table.delete(None if as_of is None else _only(as_of))
-
-    def _of(self, name: str, as_of: date | None) -> pl.DataFrame:
-        rows = self._scan(name)
-        if as_of is not None:
-            rows = rows.filter(pl.col("year") == as_of.year, pl.col("as_of") == as_of)
-        return rows.collect()
-
-    def _newest(self, name: str, column: str) -> date | None:
-        newest: date | None = self._scan(name).select(pl.col(column).max()).collect().item()
-        return newest
-
-    def _scan(self, name: str) -> pl.LazyFrame:
-        """The newest version of a table; one that is not there yet is empty."""
-        table = self._table(name)
-        if table is None:
-            return pl.LazyFrame(schema=TABLES[name])
-        if (folder := self._folder()) is None:
-            return pl.scan_delta(table)
-        # scan_delta looks for local files under their percent-encoded names, and takes * and ? for patterns
-        files = [str(folder / name / file) for file in pl.DataFrame(table.get_add_actions())["path"]]
-        schema = pl.Schema(table.schema())
-        if not files:
-            return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(files, glob=False, schema=schema, hive_schema=YEAR)
-
-    def _made(self, name: str, rows: pl.DataFrame) -> DeltaTable:
-        """The table, made without rows if it is not there: Delta lets several writers append to one they all create."""
-        if (table := self._table(name)) is None:
-            write_deltalake(self._address(name), rows.clear(), mode="ignore", partition_by=["year"])
-            table = DeltaTable(self._address(name))
-        return table
-
-    def _table(self, name: str) -> DeltaTable | None:
-        address = self._address(name)
-        try:
-            return DeltaTable(address) if DeltaTable.is_deltatable(address) else None
-        except (DeltaError, OSError) as error:
-            raise WarehouseError(f"{self.uri} must hold readable tables, reading {name} failed: {error}") from error
-
-    def _address(self, name: str) -> str:
-        folder = self._folder()
-        return str(folder / name) if folder else f"{self._expanded().rstrip('/')}/{name}"
-
-    def _folder(self) -> Path | None:
-        folder = folder_of(self._expanded())
-        if folder is not None:
-            refuse_unusable(folder)
-        return folder
-
-    def _expanded(self) -> str:
-        return expand(self.uri, os.environ)
+    def _of(self, name: str, as_of: date | None, version: int | None = None) -> pl.DataFrame:
+        spans = None if as_of is None else [(as_of, as_of)]
+        return self._read(self._scan(name, version, "as_of", spans), name, version)
 
 
-def _only(as_of: date) -> str:
-    return f"year = {as_of.year} AND as_of = '{as_of.isoformat()}'"
+def _by_year(days: pl.Series) -> Spans:
+    """The first and last of the days in each year: few spans, whatever the days are."""
+    years = (
+        pl.DataFrame({"day": days}).group_by(year=pl.col("day").dt.year()).agg(low=pl.min("day"), high=pl.max("day"))
+    )
+    return list(years.select("low", "high").iter_rows())

@@ -17,7 +17,7 @@ OUTSIDE_OF = {
 }
 HOMES = {
     "mlflow": {"flows/tracking.py", "flows/served_model.py"},
-    "deltalake": {"flows/warehouse.py"},
+    "deltalake": {"flows/delta.py"},
 }
 
 
