@@ -4,32 +4,46 @@ from features.actions import action_factors, adjust
 from features.calendar import Calendar, PanelCalendar, get_calendar, infer_calendar
 from features.calendar_features import CalendarFeatures
 from features.causality import assert_causal
+from features.cross_section import MarketReturn, ReturnRank
+from features.liquidity import AmihudIlliquidity, RelativeVolume, VolumeZScore
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
 from features.price_features import PriceFeatures
+from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility, YangZhangVolatility
 from features.returns import LogReturn, Momentum
 from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
 from features.tail import Stream
 from features.transformer import PanelTransformer
 from features.volatility import DECAY, with_volatility
+from features.windows import WindowArray, Windows, make_windows
 
 __all__ = [
     "DECAY",
     "MAX_PAUSE",
+    "AmihudIlliquidity",
     "Calendar",
     "CalendarFeatures",
     "Drawdown",
     "EwmaVolatility",
+    "GarmanKlassVolatility",
     "LogReturn",
+    "MarketReturn",
     "Momentum",
     "PanelCalendar",
     "PanelSchema",
     "PanelTransformer",
+    "ParkinsonVolatility",
     "PriceFeatures",
+    "RelativeVolume",
+    "ReturnRank",
     "RollingMean",
     "RollingRange",
     "RollingVolatility",
     "RollingZScore",
     "Stream",
+    "VolumeZScore",
+    "WindowArray",
+    "Windows",
+    "YangZhangVolatility",
     "action_factors",
     "adjust",
     "assert_causal",
@@ -38,6 +52,7 @@ __all__ = [
     "get_calendar",
     "infer_calendar",
     "like",
+    "make_windows",
     "to_polars",
     "with_volatility",
 ]

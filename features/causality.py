@@ -9,6 +9,7 @@ import polars as pl
 from polars import selectors
 from sklearn.base import clone
 
+from features.calendar import PanelCalendar
 from features.panel import Frame, check_columns, like, to_polars
 
 TRANSFORMED = 1e-9
@@ -23,7 +24,8 @@ def assert_causal(subject: Any, panel: Frame) -> None:
 
     A *transformer* (it has `transform`) is fitted to and applied to the rows up to several cuts, then to the whole,
     and to the whole with everything after the cut altered, set missing, or joined by a new series; every row up to the
-    cut must stay as it is, also where the cut's own rows are missing. So no estimate of `fit` may reach a row before
+    cut must stay as it is, also where the cut's own rows are missing. Where the column `calendar` names calendars, what
+    closes later on the day of the cut is altered, too. So no estimate of `fit` may reach a row before
     its end: transformers are stateless.
 
     A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut and forecasts later origins, with
@@ -86,6 +88,30 @@ def _check_transformer(transformer: Any, panel: pl.DataFrame, kind: Frame) -> No
             for what, future in _futures(start, cut):
                 found = transformed(future).filter(pl.col("time") <= cut)
                 _compare(alone, found, keys, slack, f"the rows after {cut} are {what}")
+        _check_closes(transformed, panel, cut)
+
+
+def _check_closes(transformed: Any, panel: pl.DataFrame, cut: Any) -> None:
+    """Where series name calendars: what closes later on the day of the cut changes nothing that closed before."""
+    calendar = PanelCalendar.named(panel)
+    named = pl.col("series_id").is_in(list(calendar.own))
+    today = panel.filter((pl.col("time") == cut) & named)
+    if today.is_empty():
+        return
+    keys = ["series_id", "time"]
+    closes = today.select(keys).with_columns(calendar.closes(today).alias("closes"))
+    upto = panel.filter(pl.col("time") <= cut)
+    expected = transformed(upto)
+    for instant in closes["closes"].unique().sort()[:-1]:
+        later = closes.filter(pl.col("closes") > instant).select(*keys, late=pl.lit(True))
+        late = upto.join(later, on=keys, how="left", maintain_order="left")["late"].fill_null(False)
+        changed = upto.with_columns(
+            pl.when(late).then(pl.col(name) * 3.0).otherwise(pl.col(name)).alias(name) for name in _numbers(upto)
+        )
+        found = transformed(changed).filter(~late)
+        kept = expected.filter(~late)
+        slack = {name: _rounding(kept[name]) for name in _numbers(kept, keys)}
+        _compare(kept, found, keys, slack, f"sessions of {cut} that close after {instant} are altered")
 
 
 def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:

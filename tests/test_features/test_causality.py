@@ -8,7 +8,16 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
-from features import LogReturn, PriceFeatures, assert_causal, like, to_polars
+from features import (
+    LogReturn,
+    MarketReturn,
+    PanelTransformer,
+    PriceFeatures,
+    assert_causal,
+    get_calendar,
+    like,
+    to_polars,
+)
 
 CLOSE = pl.col("close")
 
@@ -51,6 +60,16 @@ LOOK_AHEADS = {
     "number of rows": Planted(pl.len()),
     "extrapolation": Planted(CLOSE.interpolate()),
 }
+OWN_LOOK_AHEADS = {
+    "tomorrow": CLOSE.shift(-1),
+    "centred volatility": CLOSE.log().diff().rolling_std(5, center=True),
+    "mean of the whole series": CLOSE / CLOSE.mean(),
+    "backward fill": pl.when(CLOSE.shift() < CLOSE).then(CLOSE).backward_fill(),
+    "rank over the whole series": CLOSE.rank(),
+    "interpolation": pl.when(CLOSE.shift() < CLOSE).then(CLOSE).interpolate(),
+    "largest to come": CLOSE.cum_max(reverse=True),
+    "last row": CLOSE - CLOSE.last(),
+}
 CAUSAL = {
     "trailing mean": Planted(CLOSE.rolling_mean(5)),
     "expanding mean": Planted(CLOSE.cum_sum() / pl.int_range(1, pl.len() + 1)),
@@ -66,6 +85,44 @@ CAUSAL = {
 def test_a_planted_look_ahead_is_found_and_named(name, kind, request):
     with pytest.raises(AssertionError, match=r"'planted' of series '[A-F]', row '201.-..-..' must not depend on later"):
         assert_causal(LOOK_AHEADS[name], request.getfixturevalue(kind))
+
+
+class Own(PanelTransformer):
+    """A user's transformer in the ten lines of docs/features.md."""
+
+    min_history = 5
+
+    def __init__(self, expression):
+        self.expression = expression
+
+    def expressions(self):
+        return {"planted": self.expression}
+
+
+@pytest.mark.parametrize("name", OWN_LOOK_AHEADS)
+def test_a_look_ahead_in_a_transformer_of_ones_own_is_found(name, panel):
+    with pytest.raises(AssertionError, match="'planted' of series"):
+        assert_causal(Own(OWN_LOOK_AHEADS[name]), panel)
+
+
+def test_a_mean_over_other_series_that_close_later_is_found(panel):
+    class SameDate(PanelTransformer):
+        min_history = 1
+        per_series = False
+
+        def _add(self, rows):
+            return rows.with_columns(planted=CLOSE.mean().over("time"))
+
+        added_ = ("planted",)
+        inputs_ = ()
+
+    calendars = pl.when(pl.col("series_id") < "D").then(pl.lit("XTKS")).otherwise(pl.lit("XNYS"))
+    mixed = panel.with_columns(calendar=calendars)
+    for name in ("XNYS", "XTKS"):
+        mixed = mixed.filter((pl.col("calendar") != name) | get_calendar(name).is_session(mixed["time"]))
+    with pytest.raises(AssertionError, match=r"'planted' of series '[ABC]'"):
+        assert_causal(SameDate(), mixed)
+    assert_causal(MarketReturn(), mixed)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

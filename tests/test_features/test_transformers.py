@@ -15,20 +15,38 @@ from sklearn.pipeline import make_pipeline
 
 import features
 from features import (
+    AmihudIlliquidity,
     CalendarFeatures,
     Drawdown,
     EwmaVolatility,
+    GarmanKlassVolatility,
     LogReturn,
+    MarketReturn,
     Momentum,
     PanelTransformer,
+    ParkinsonVolatility,
     PriceFeatures,
+    RelativeVolume,
+    ReturnRank,
     RollingMean,
     RollingRange,
     RollingVolatility,
     RollingZScore,
+    VolumeZScore,
+    YangZhangVolatility,
     assert_causal,
 )
 
+MARKET = [
+    ParkinsonVolatility(),
+    GarmanKlassVolatility(),
+    YangZhangVolatility(),
+    RelativeVolume(),
+    VolumeZScore(),
+    AmihudIlliquidity(),
+    MarketReturn(),
+    ReturnRank(),
+]  # test_market_features.py
 TRANSFORMERS = [
     PriceFeatures(),
     PriceFeatures(positive=False),
@@ -72,8 +90,9 @@ def assert_close(found, expected, columns, tolerance=1e-9):
 def test_every_public_transformer_is_held_to_the_contract():
     public = {getattr(features, name) for name in features.__all__}
     classes = {kind for kind in public if isinstance(kind, type) and issubclass(kind, PanelTransformer)}
-    elsewhere = {PanelTransformer, CalendarFeatures}  # which look at no price: test_calendar_features.py
-    assert classes - elsewhere == {type(transformer) for transformer in TRANSFORMERS}
+    here = {type(transformer) for transformer in TRANSFORMERS}
+    elsewhere = {CalendarFeatures, *map(type, MARKET)}  # of more than one column, or of no price
+    assert classes - {PanelTransformer} == here | elsewhere
 
 
 @every_transformer

@@ -1,0 +1,167 @@
+"""Panels to windows: arrays for regressors, without a copy per window."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from features.calendar import PanelCalendar
+from features.messages import check_whole
+from features.panel import Frame, PanelSchema, check_panel, to_polars
+from features.price_features import PriceFeatures
+from features.volatility import with_stretches
+
+SESSIONS = 1 << 32  # more than any calendar has: stretch × SESSIONS + session is unique and sorted
+
+
+class WindowArray(NDArrayOperatorsMixin):
+    """Windows over rows that lie one after the other: an array of shape (n_windows, lookback, n_features).
+
+    ``windows[i]`` is a view; a slice, a mask or positions gather what they ask for, and whatever takes arrays gets all.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        Contiguous, row by row.
+    starts : ndarray of shape (n_windows,), int64
+        The first row of each window.
+    lookback : int
+        Rows of a window.
+    """
+
+    def __init__(self, rows: np.ndarray, starts: np.ndarray, lookback: int) -> None:
+        self.rows, self.starts, self.lookback = rows, starts, lookback
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_windows, lookback, n_features)."""
+        return len(self.starts), self.lookback, self.rows.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the rows."""
+        return self.rows.dtype
+
+    @property
+    def ndim(self) -> int:
+        """3."""
+        return 3
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, item: Any) -> Any:
+        first, *inner = item if isinstance(item, tuple) else (item,)
+        if isinstance(first, int | np.integer):
+            start = self.starts[first]
+            return self.rows[start : start + self.lookback][tuple(inner)]
+        if first is Ellipsis or first is None:
+            return np.asarray(self)[item]
+        starts = self.starts[first]
+        return self.rows[starts[:, None] + np.arange(self.lookback)][(slice(None), *inner)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Windows overlap: as one array they must be copied. Ask for copy=None or True.")
+        return np.asarray(self[:], dtype=dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+        given = [np.asarray(one) if isinstance(one, WindowArray) else one for one in inputs]
+        return getattr(ufunc, method)(*given, **settings)
+
+    def __repr__(self) -> str:
+        return f"<WindowArray of shape {self.shape}>"
+
+
+class Windows(NamedTuple):
+    """What `make_windows` gives.
+
+    Attributes
+    ----------
+    X : WindowArray of shape (n_windows, lookback, n_features)
+    y : ndarray of shape (n_windows, horizon), float64
+        Log returns from the origin, cumulated over the steps (differences where prices need not be positive).
+    series_id, origin : polars.Series of length n_windows
+        Whose window it is, and the time of its last row.
+    """
+
+    X: WindowArray
+    y: np.ndarray
+    series_id: pl.Series
+    origin: pl.Series
+
+
+def make_windows(
+    panel: Frame,
+    lookback: int,
+    horizon: int,
+    features: Any = None,
+    target: str = "close",
+    schema: PanelSchema | None = None,
+    missing: bool = False,
+) -> Windows:
+    """All windows of a panel whose whole horizon is in it, for regressors.
+
+    A window is `lookback` rows of one series without a break among them; rows without a target are left out before.
+    Step k is the k-th session of the series' calendar after the origin; a window one of whose steps has no row is left
+    out, as a missing session has no truth.
+
+    Parameters
+    ----------
+    panel : polars or pandas DataFrame
+    lookback, horizon : int
+        Rows of X and steps of y.
+    features : transformer, optional
+        Its added columns are the features, after them the schema's covariates. None: ``PriceFeatures()``.
+    target : str, default="close"
+    schema : PanelSchema, optional
+    missing : bool, default=False
+        Whether windows with missing features are kept, as NaN. Regressors refuse them, and a series' first row has no
+        `PriceFeatures`.
+
+    Returns
+    -------
+    Windows
+        Sorted by series and origin; as the rows of X overlap, split them in time with a gap of `horizon`.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> days = pl.date_range(date(2024, 1, 1), date(2024, 1, 5), eager=True)
+    >>> panel = pl.DataFrame({"series_id": "a", "time": days, "close": [1.0, 2.0, 4.0, 2.0, 2.0]})
+    >>> windows = make_windows(panel, lookback=2, horizon=1)
+    >>> windows.X.shape, windows.y.round(3).tolist()
+    ((2, 2, 10), [[-0.693], [0.0]])
+    """
+    check_whole("lookback", lookback, 1)
+    check_whole("horizon", horizon, 1)
+    schema = schema or PanelSchema()
+    frame = check_panel(panel, schema, target)
+    features = PriceFeatures(target=target, positive=schema.positive) if features is None else features
+    table = to_polars(features.fit(frame).transform(frame))
+    names = [*(name for name in table.columns if name not in frame.columns), *schema.covariates]
+    rows = np.ascontiguousarray(table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy())
+
+    stretch = with_stretches(frame, target)["_stretch"].to_numpy().astype(np.int64)
+    end = np.arange(len(frame))
+    whole = (end >= lookback - 1) & (stretch[end - lookback + 1] == stretch)
+    if not missing:
+        holes = np.concatenate([[0], np.isnan(rows).any(axis=1).cumsum()])
+        whole &= holes[end + 1] == holes[np.maximum(end - lookback + 1, 0)]
+    y = _changes(frame, stretch, horizon, target, schema)
+    kept = np.flatnonzero(whole & ~np.isnan(y).any(axis=1))
+    return Windows(
+        WindowArray(rows, kept - lookback + 1, lookback), y[kept], frame["series_id"][kept], frame["time"][kept]
+    )
+
+
+def _changes(frame: pl.DataFrame, stretch: np.ndarray, horizon: int, target: str, schema: PanelSchema) -> np.ndarray:
+    """Changes of the level to 1…horizon sessions later, shape (n_rows, horizon); NaN where that has no row."""
+    level = frame[target].log().to_numpy() if schema.positive else frame[target].to_numpy()
+    position = stretch * SESSIONS + PanelCalendar.of(frame, schema.calendar).numbers(frame)
+    wanted = position[:, None] + np.arange(1, horizon + 1)
+    found = np.minimum(np.searchsorted(position, wanted), len(position) - 1)
+    return np.where(position[found] == wanted, level[found] - level[:, None], np.nan)
