@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.messages import shorten
@@ -22,6 +23,7 @@ from features.price_features import PriceFeatures
 from forecasting.base import PanelForecaster
 from forecasting.checkpoints import fingerprint
 from forecasting.cuts import Cuts
+from forecasting.diagnostics import memory_profile, summary
 from forecasting.kept import Kept, final_states, top
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
@@ -229,11 +231,15 @@ class RecurrentForecaster(PanelForecaster):
 
     # -------------------------------------------------------------- predict
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
-        inputs_NF = self._scaled(_numbers(self._transformed(rows), self.inputs_))
+        inputs_NF = self._inputs(rows)
         with torch.inference_mode(), isolated(0):
             if rows.newest[at].all():  # the common case, and the same to the bit as what is kept
                 return self._read_out(final_states(self._network, inputs_NF, rows, at))
             return self._network.read_out(carried_states(self._network, inputs_NF, rows, at)).double()
+
+    def _inputs(self, rows: PanelRows) -> Tensor:
+        """What the network sees of each row, scaled."""
+        return self._scaled(_numbers(self._transformed(rows), self.inputs_))
 
     def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
         return torch.from_numpy(self._scaler.transform(inputs_NF))
@@ -244,7 +250,7 @@ class RecurrentForecaster(PanelForecaster):
     # ---------------------------------------------------- what has been seen
     def _keep(self, rows: PanelRows) -> Kept:
         newest = torch.nonzero(rows.newest)[:, 0]
-        inputs_NF = self._scaled(_numbers(self._transformed(rows), self.inputs_))
+        inputs_NF = self._inputs(rows)
         with torch.inference_mode(), isolated(0):
             state = final_states(self._network, inputs_NF, rows, newest)
         return replace(super()._keep(rows), state=state, stream=open_stream(self._features, self._added, rows.frame))
@@ -280,6 +286,48 @@ class RecurrentForecaster(PanelForecaster):
     def _added(self) -> list[str]:
         """The inputs that come from the features; the covariates follow them."""
         return self.inputs_[: len(self.inputs_) - len(self._schema.covariates)]
+
+    # ----------------------------------------------------------- diagnostics
+    def memory_profile(self, X: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0) -> pl.DataFrame:
+        """Influence of the inputs k rows before the origin on the forecast of each step.
+
+        To see how far back a network looks, and whether a longer `lookback` would give it anything: the norm of the
+        gradient of the quantiles with respect to the inputs of one row, averaged over origins. The state before the
+        oldest of these rows is the one carried from the start of the series, held constant.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The panel with its history.
+        steps_back : int, default=64
+        n_origins : int, default=128
+            Drawn among the rows of series that move.
+        random_state : int, default=0
+
+        Returns
+        -------
+        DataFrame
+            ``cell``, ``step``, ``k`` (0: the origin's own row), ``influence`` (root mean square over the quantiles) and
+            ``median`` (of the median alone), both in volatilities · √step per standard deviation of the inputs.
+
+        Raises
+        ------
+        ValueError
+            When no series is long enough.
+        """
+        check_is_fitted(self, "fit_end_")
+        return memory_profile(self, X, steps_back, n_origins, random_state)
+
+    def summary(self, X: Any = None) -> str:
+        """Some lines for a person: network, inputs, what it was trained on and has seen, how it learned.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame, optional
+            A panel with its history, to say from it how far back the network looks.
+        """
+        check_is_fitted(self, "fit_end_")
+        return summary(self, X)
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:

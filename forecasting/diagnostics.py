@@ -1,0 +1,184 @@
+"""What a fitted network remembers, how it learned, and both as pictures.
+
+Axes: N origins, K rows looked back at, F features, H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from features.panel import check_panel
+from forecasting.kept import final_states
+from forecasting.settings import check_whole
+from forecasting.training import isolated
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from forecasting.forecasters import RecurrentForecaster
+
+INK = "#6e7781"  # readable on white and on black
+COLOURS = {"rnn": "#a56cc1", "lstm": "#2a9d76", "gru": "#2f86c9", "mingru": "#d9822b"}  # for colour-blind readers too
+NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "mingru": "MinGRU"}
+
+
+def memory_profile(
+    model: RecurrentForecaster, panel: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0
+) -> pl.DataFrame:
+    """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`."""
+    check_whole("steps_back", steps_back, at_least=1)
+    check_whole("n_origins", n_origins, at_least=1)
+    rows = model._rows(check_panel(panel, model._schema, model.target))
+    long_enough = rows.moving & (torch.arange(len(rows)) - rows.first > steps_back)
+    at_N = torch.nonzero(long_enough)[:, 0]
+    if not len(at_N):
+        raise ValueError(
+            f"A memory profile needs a series that moves, with more than steps_back={steps_back} rows since its start "
+            "or last pause; found none. Give a longer panel or lower steps_back."
+        )
+    generator = np.random.default_rng(random_state)
+    chosen = generator.choice(len(at_N), size=min(n_origins, len(at_N)), replace=False)
+    at_N = at_N[torch.from_numpy(np.sort(chosen))]
+
+    inputs_NF = model._inputs(rows)
+    layer = copy.deepcopy(model._layer).float()
+    with isolated(0):
+        with torch.no_grad():
+            state = final_states(model._network, inputs_NF, rows, at_N - steps_back - 1)
+        x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
+        h_NKD, _ = model._network.encode(x_NKF, state)
+        q_NHQ = layer(model._network.read_out(h_NKD[:, -1]))
+        n_quantiles = q_NHQ.shape[-1]
+        tables = []
+        for step in range(model.horizon):
+            squares_QNK = torch.stack(
+                [
+                    torch.autograd.grad(q_NHQ[:, step, j].sum(), x_NKF, retain_graph=True)[0].pow(2).sum(-1)
+                    for j in range(n_quantiles)
+                ]
+            )
+            tables.append(
+                pl.DataFrame(
+                    {
+                        "cell": model.cell,
+                        "step": pl.Series([step + 1] * (steps_back + 1), dtype=pl.Int32),
+                        "k": pl.Series(range(steps_back, -1, -1), dtype=pl.Int32),
+                        "influence": squares_QNK.mean(0).sqrt().mean(0).double().numpy(),
+                        "median": squares_QNK[model._median].sqrt().mean(0).double().numpy(),
+                    }
+                )
+            )
+    return pl.concat(tables).sort("cell", "step", "k")
+
+
+def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
+    """Draw memory profiles, one line a cell, averaged over steps, on a logarithmic scale.
+
+    Parameters
+    ----------
+    profiles : DataFrame
+        What `memory_profile` gave, of one model or of several below one another (``pl.concat``).
+    axes : matplotlib Axes
+    """
+    means = profiles.group_by("cell", "k").agg(pl.col("influence").mean()).sort("cell", "k")
+    for (cell,), line in means.group_by("cell", maintain_order=True):
+        known = line.filter(pl.col("influence") > 0)
+        axes.plot(known["k"], known["influence"], color=COLOURS.get(str(cell), INK), label=NAMES.get(str(cell), cell))
+    axes.set_yscale("log")
+    axes.set_xlabel("rows before the origin")
+    axes.set_ylabel("influence on the quantiles\n(volatilities per input s.d.)")
+    _dress(axes)
+
+
+def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
+    """Draw training losses (dashed) and validation losses, with a dot at the best epoch of each model.
+
+    Parameters
+    ----------
+    curves : dict of str to DataFrame
+        ``learning_curve_`` by the name to show: "RNN", "LSTM", "GRU" and "MinGRU" have their own colours.
+    axes : matplotlib Axes
+    """
+    from matplotlib.ticker import MaxNLocator  # here, as forecasting loads no matplotlib until a picture is asked for
+
+    for name, curve in curves.items():
+        colour = COLOURS.get(name.lower(), INK)
+        trained = curve.filter(pl.col("train_loss").is_not_nan())
+        axes.plot(trained["epoch"], trained["train_loss"], color=colour, linestyle="--", linewidth=1, alpha=0.8)
+        held_out = curve.drop_nulls("validation_loss")
+        if len(held_out):
+            axes.plot(held_out["epoch"], held_out["validation_loss"], color=colour, label=name)
+            best = held_out.sort("validation_loss").row(0, named=True)
+            axes.plot(best["epoch"], best["validation_loss"], "o", color=colour, markersize=5)
+    axes.plot([], [], color=INK, linestyle="--", linewidth=1, label="training")
+    axes.set_xlabel("epoch (0: untrained, the random walk)")
+    axes.set_ylabel("pinball loss (volatilities)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _dress(axes)
+
+
+def remembered(profile: pl.DataFrame, share: float = 0.9) -> int:
+    """Rows back, the origin's own not counted, within which that share of all influence lies."""
+    of_row = profile.group_by("k").agg(pl.col("influence").mean()).sort("k")["influence"].to_numpy()
+    return int(np.searchsorted(of_row.cumsum(), share * of_row.sum())) if of_row.sum() > 0 else 0
+
+
+def summary(model: RecurrentForecaster, panel: Any = None) -> str:
+    """The text of `RecurrentForecaster.summary`."""
+    n_parameters = sum(parameter.numel() for parameter in model._network.parameters())
+    layers = f"{model.num_layers} layer{'s' * (model.num_layers > 1)} of {model.hidden_size} units"
+    here = model._kept.standing
+    lines = {
+        "Network": f"{NAMES[model.cell]}, {layers}, {n_parameters:,} parameters",
+        "Inputs": f"{len(model.inputs_)}: {', '.join(model.inputs_)}",
+        "Forecasts": f"{model.horizon} sessions of {model.calendar_.name}, {len(model.quantiles_)} quantiles",
+        "Trained": f"up to {model.fit_end_}, on stretches of {model.lookback} rows",
+        "Seen": f"{len(here)} series, up to {here.time.sort()[-1]}",
+        "Learning": _learning(model.learning_curve_),
+        "Calibration": _calibration(model._offsets),
+    }
+    if panel is not None:
+        rows_back = remembered(profile := memory_profile(model, panel))
+        lines["Memory"] = (
+            f"nine tenths of what moves a forecast are the last {rows_back + 1} rows"
+            if profile["influence"].sum() > 0
+            else "none: the forecast is the random walk's"
+        )
+    return "\n".join([type(model).__name__, *(f"  {name:<12}{text}" for name, text in lines.items())])
+
+
+def _learning(curve: pl.DataFrame) -> str:
+    run = int(curve["epoch"].max() or 0) if len(curve) else 0  # type: ignore[arg-type]
+    held_out = curve.drop_nulls("validation_loss").sort("validation_loss")
+    if not run:
+        return "none: untrained, the random walk"
+    if not len(held_out):
+        return f"{run} epochs, none held back to choose from"
+    best = held_out.row(0, named=True)
+    untrained = held_out.filter(epoch=0)["validation_loss"][0]
+    gain = 100 * (1 - best["validation_loss"] / untrained)
+    return (
+        f"{run} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
+        f"{untrained:.4f} untrained ({gain:.1f} % less)"
+    )
+
+
+def _calibration(offsets_HQ: np.ndarray) -> str:
+    low, high = offsets_HQ[:, 0].mean(), offsets_HQ[:, -1].mean()
+    return f"lowest quantile {low:+.3f}, highest {high:+.3f} volatilities, on average over the steps"
+
+
+def _dress(axes: Axes) -> None:
+    """No box, ink that can be read on a light and on a dark ground."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK, which="both")
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+    axes.legend(frameon=False, labelcolor=INK)
