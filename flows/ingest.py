@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.calendar import Calendar, get_calendar
+from features.calendar import Calendar, PanelCalendar
 from flows.errors import SourceError
 from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from flows.rules import can_be_prices, check_rows
-from flows.sessions import choose_calendar, market_zone, resolve_as_of
+from flows.sessions import choose_calendars, market_zone, resolve_as_of
 from flows.settings import Settings
 from flows.sources import Fetched, Source, open_source
 from flows.tables import PRICE_KEY, VALUES, as_known
@@ -120,10 +120,10 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     source = open_source(settings)
     finish_repairs(warehouse)
     since = _since(warehouse, settings, as_of)
-    delivery = _deliver(source, since, settings, as_of, today)
+    delivery = _deliver(source, since, warehouse, settings, as_of, today)
     resolved, told = _resolve(delivery, warehouse, as_of)
     if (earlier := _since(warehouse, settings, resolved)) != since:  # the run of this session was begun before
-        delivery = _deliver(source, earlier, settings, as_of, today)
+        delivery = _deliver(source, earlier, warehouse, settings, as_of, today)
         resolved, told = _resolve(delivery, warehouse, as_of)
     as_of, rows, fetched = resolved, delivery.rows, delivery.fetched
 
@@ -169,7 +169,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         quarantined=dict(sorted(bad["rule"].value_counts().iter_rows())),
         newest_in_source=newest_in_source,
         newest=max(newest_in_source, newest_seen),
-        settings=settings.model_copy(update={"calendar": calendar.name, "layout": fetched.layout}),
+        settings=delivery.settings.model_copy(update={"layout": fetched.layout}),
         rules=checked.counts,
         run_counts=run_counts,
         messages=(*delivery.messages, *told, *_wrong_calendar(bad, rows.height, calendar)),
@@ -182,7 +182,8 @@ class _Delivery:
 
     fetched: Fetched
     rows: pl.DataFrame
-    calendar: Calendar
+    calendar: PanelCalendar
+    settings: Settings
     sessions: tuple[date, date]
     messages: tuple[str, ...]
 
@@ -195,11 +196,11 @@ def _since(warehouse: Warehouse, settings: Settings, as_of: date | None) -> date
     newest = warehouse.newest_session(before=as_of)
     if newest is None or settings.calendar is None:
         return None
-    return _sessions_before(get_calendar(settings.calendar), newest, settings.look_back)
+    return _sessions_before(settings.sessions, newest, settings.look_back)
 
 
 def _deliver(
-    source: Source, since: date | None, settings: Settings, as_of: date | None, today: date | None
+    source: Source, since: date | None, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None
 ) -> _Delivery:
     fetched = source.fetch(since)
     rows, told = _read(fetched, settings)
@@ -209,15 +210,15 @@ def _deliver(
             "whether it is still filled, and whether it is the source of this panel."
         )
     _refuse_intraday(rows, source.name)
-    times = rows["time"].drop_nulls()
-    by_then = times.filter(times <= (as_of or date.max))
-    calendar, chosen = choose_calendar(settings, times if by_then.is_empty() else by_then)
+    by_then = rows.filter(pl.col("time") <= (as_of or date.max))
+    by_then = rows if by_then.is_empty() else by_then
+    calendar, settings, chosen = choose_calendars(settings, by_then, warehouse.calendars())
     usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))
     if usable.is_empty():
         rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
         raise SourceError(_why_useless(rows.with_columns(rule), fetched, source.name))
     sessions: tuple[date, date] = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    return _Delivery(fetched, rows, calendar, sessions, (*told, *chosen))
+    return _Delivery(fetched, rows, calendar, settings, sessions, (*told, *chosen))
 
 
 def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
@@ -278,7 +279,7 @@ def _resolve(delivery: _Delivery, warehouse: Warehouse, as_of: date | None) -> t
     """The session the run stands on, and what to tell about it."""
     first, last = delivery.sessions
     oldest, newest = warehouse.oldest_session() or first, warehouse.newest_session() or last
-    return resolve_as_of(as_of, delivery.calendar, min(first, oldest), last, max(last, newest))
+    return resolve_as_of(as_of, delivery.settings.sessions, min(first, oldest), last, max(last, newest))
 
 
 def _left_for_later(count: int, as_of: date) -> list[str]:
@@ -344,7 +345,7 @@ def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
     ).strip()
 
 
-def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: Calendar) -> list[str]:
+def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> list[str]:
     count = bad.filter(rule="not_a_session").height
     if count <= MANY * n_rows:
         return []

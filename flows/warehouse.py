@@ -82,6 +82,14 @@ class Warehouse(DeltaTables):
         span = (after + timedelta(days=1), until - timedelta(days=1))
         return self._read(self._scan("prices", spans=[span]).select("time").unique(), "prices")["time"].sort()
 
+    def calendars(self) -> pl.DataFrame:
+        """``series_id`` and ``calendar`` of the series whose rows of the last two years name one."""
+        scan, newest = self._scan("prices"), self.newest_session()
+        if newest is None or "calendar" not in scan.collect_schema():
+            return pl.DataFrame(schema={"series_id": pl.String, "calendar": pl.String})
+        recent = scan.filter(pl.col("year") >= newest.year - 1).select("series_id", "calendar").drop_nulls().unique()
+        return self._read(recent, "prices").sort("series_id")
+
     def newest_session(self, before: date | None = None) -> date | None:
         """Time of the newest price, None without any; with `before`, as runs of an earlier `as_of` stored them."""
         newest: date | None = self._extreme("prices", "time", before=None if before is None else ("as_of", before))

@@ -408,3 +408,23 @@ def test_whatever_comes_in_each_row_is_counted_once_and_the_same_again_changes_n
             desk.warehouse.revisions().select(pl.struct("series_id", "time", "known_at").is_duplicated().any()).item()
             is False
         )
+
+
+def test_each_series_keeps_the_calendar_it_names_also_when_later_rows_do_not_name_it(tmp_path):
+    desk = Desk(tmp_path, calendar="XNYS")
+
+    def ingest_file(*rows):
+        desk.file.write_text("\n".join(["series_id,time,close,calendar", *rows, ""]))
+        return ingest(desk.warehouse, desk.settings)
+
+    bitcoin = ("BTC,2024-05-03,1,24/7", "BTC,2024-05-04,1,24/7")
+    first = ingest_file(*bitcoin, "7203,2024-05-02,1,XTKS", "AAPL,2024-05-03,1,")
+    assert (first.as_of, first.stored, first.quarantined) == (date(2024, 5, 4), 4, {})  # a Saturday
+    assert (first.settings.calendar, first.settings.calendars) == ("XNYS", ("24/7", "XTKS"))
+    again = ingest_file("BTC,2024-05-05,1,24/7", "7203,2024-05-06,1,", "AAPL,2024-05-06,1,")
+    assert (again.as_of, again.stored, again.quarantined) == (date(2024, 5, 6), 2, {"not_a_session": 1})
+    assert again.settings == first.settings
+    stored = desk.warehouse.prices()
+    assert dict(stored.drop_nulls("calendar").select("series_id", "calendar").iter_rows()) == {
+        "BTC": "24/7", "7203": "XTKS",
+    }  # fmt: skip
