@@ -14,6 +14,7 @@ from forecasting import (
     Drift,
     GRUForecaster,
     LSTMForecaster,
+    MinGRUForecaster,
     RandomWalk,
     RNNForecaster,
     SeasonalNaive,
@@ -24,6 +25,7 @@ NETWORK = {"lookback": 16, "hidden_size": 4, "max_epochs": 1, "learning_rate": 5
 FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift)}
 FORECASTERS["SeasonalNaive"] = SeasonalNaive(lookback=16, season=12)
 FORECASTERS |= {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+FORECASTERS["MinGRUForecaster"] = MinGRUForecaster(**NETWORK, kernel_size=3)
 FORECASTERS["two layers, other features"] = LSTMForecaster(
     **NETWORK,
     num_layers=2,
