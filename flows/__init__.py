@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flows.daily import daily_forecast
+    from flows.maintenance import maintain_warehouse
 
-__all__ = ["daily_forecast"]
+__all__ = ["daily_forecast", "maintain_warehouse"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from flows.daily import daily_forecast
 
         return daily_forecast
+    if name == "maintain_warehouse":
+        from flows.maintenance import maintain_warehouse
+
+        return maintain_warehouse
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -344,6 +344,35 @@ def decide_on_rows(
 
 @tidecast.command()
 @everywhere
+def maintain(home: str | None, debug: bool) -> None:
+    """Join the small files of the tables, and remove those out of use for a week that no published forecast read.
+
+    \b
+    Example:
+      tidecast maintain
+    """
+    with one_line_errors(debug):
+        place = existing_home(home)
+        out = console()
+        enter(place.prefect, os.environ, debug)
+        settings = settings_of(place, {}, out)
+        from flows.home import hold
+        from flows.maintenance import maintain as maintain_tables
+        from flows.place import Place
+
+        with hold(place, "the maintenance of the warehouse"):
+            done = maintain_tables(Place(place, settings).warehouse)
+        facts(
+            out,
+            [
+                (name, f"{joined} files joined, {removed} not needed any more")
+                for name, (joined, removed) in done.items()
+            ],
+        )
+
+
+@tidecast.command()
+@everywhere
 def doctor(home: str | None, debug: bool) -> None:
     """Print every setting and where it came from, versions, tables and the lock, and name problems.
 

@@ -218,16 +218,21 @@ class DeltaTables:
 
     # upkeep
 
-    def _compact(self, name: str) -> int:
+    def compact(self, name: str) -> int:
         """Join small files, in one commit or none; returns how many files went. No row changes."""
-        table = self._table(name)
-        if table is None:
+        if self._table(name) is None:
             return 0
-        done = table.optimize.compact(writer_properties=_writer(), post_commithook_properties=_KEEP_LOGS)
-        return int(done["numFilesRemoved"])
 
-    def _vacuum(self, name: str, keep: Sequence[int], unused_for: timedelta) -> int:
-        """Remove files that no version in `keep` needs, nor the newest one; returns how many.
+        def attempt() -> int:
+            table = self._table(name)
+            assert table is not None
+            done = table.optimize.compact(writer_properties=_writer(), post_commithook_properties=_KEEP_LOGS)
+            return int(done["numFilesRemoved"])
+
+        return self._commit(name, attempt)
+
+    def vacuum(self, name: str, keep: Sequence[int], unused_for: timedelta) -> int:
+        """Remove files that no version in `keep` needs, nor the newest one; returns how many are gone, now or before.
 
         Only files that have been out of use, or were left behind by a killed writer, for `unused_for` or longer.
         """
@@ -235,7 +240,6 @@ class DeltaTables:
         if table is None:
             return 0
         hours = int(unused_for.total_seconds() // 3600)
-        # as a list of all versions to keep, the newest among them: without one, nothing but the newest would stay
         kept = sorted({*keep, table.version()})
         removed = table.vacuum(
             hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=kept,

@@ -12,6 +12,7 @@ from flows.errors import SourceError, TidecastError
 from flows.ingest import ingest
 from flows.sessions import is_live
 from flows.settings import Settings
+from flows.sources import Fetched
 from flows.warehouse import Warehouse
 
 MON, TUE, WED, THU, FRI = (date(2024, 1, day) for day in (1, 2, 3, 4, 5))
@@ -249,6 +250,80 @@ def test_integer_ids_in_parquet_become_text(tmp_path):
     warehouse = Warehouse(str(tmp_path / "w"))
     ingest(warehouse, Settings(source=str(file)))
     assert warehouse.prices()["series_id"].to_list() == ["7", "8"]
+
+
+# what the source itself says
+
+
+def deliveries(desk, *rows, as_of=None):
+    desk.file.write_text("\n".join(["series_id,time,close,known_at", *rows, ""]))
+    return ingest(desk.warehouse, desk.settings, as_of)
+
+
+REVISED = [
+    "A,2024-01-01,1,2024-01-01", "A,2024-01-02,2,2024-01-02", "A,2024-01-01,1.5,2024-01-02",
+    "A,2024-01-03,3,2024-01-03", "A,2024-01-01,1.5,2024-01-03", "A,2024-01-02,2.5,2024-01-03",
+    "A,2024-01-01,1.75,2024-01-04", "A,2024-01-04,4,2024-01-04",
+]  # fmt: skip
+
+
+def test_several_revisions_of_a_row_in_one_delivery_are_stored_by_the_day_the_source_knew_them(desk):
+    found = deliveries(desk, *reversed(REVISED))
+    assert (found.rows_in, found.stored, found.corrected, found.unchanged) == (8, 4, 3, 1)
+    assert found.run_counts["rows_stored"] + found.run_counts["rows_corrected"] == 7
+    assert [desk.warehouse.prices(day)["close"].to_list() for day in (MON, TUE, WED, THU)] == [
+        [1], [1.5, 2], [1.5, 2.5, 3], [1.75, 2.5, 3, 4],
+    ]  # fmt: skip
+    versions = desk.warehouse.versions()
+    again = deliveries(desk, *REVISED)
+    assert (again.unchanged, again.run_counts) == (8, found.run_counts)
+    assert desk.warehouse.versions() == versions
+
+
+def test_one_load_of_all_deliveries_equals_their_replay_day_by_day(tmp_path):
+    at_once, by_day = (Desk(tmp_path / name, calendar="weekdays") for name in ("a", "b"))
+    for desk in (at_once, by_day):
+        desk.file.parent.mkdir()
+    deliveries(at_once, *REVISED)
+    for day in (MON, TUE, WED, THU):
+        deliveries(by_day, *(row for row in REVISED if row.endswith(str(day))), as_of=day)
+    columns = ["series_id", "time", "known_at", "close"]
+    assert at_once.warehouse.revisions().select(columns).equals(by_day.warehouse.revisions().select(columns))
+
+
+def test_what_the_source_knew_only_after_as_of_is_left_for_a_later_run(desk):
+    found = deliveries(desk, *REVISED, as_of=TUE)
+    assert (found.rows_in, found.stored, found.corrected) == (3, 2, 1)
+    assert "3 rows became known to the source only after 2024-01-02" in found.messages[-1]
+    assert deliveries(desk, *REVISED).corrected == 2
+
+
+def test_no_price_is_known_before_its_session_whatever_the_source_says(desk):
+    deliveries(desk, "A,2024-01-02,1,2024-01-01", "A,2024-01-03,2,2024-01-03")
+    assert desk.warehouse.revisions()["known_at"].to_list() == [TUE, WED]
+
+
+def test_the_source_is_asked_from_the_look_back_on_and_a_repeated_run_asks_for_the_same(desk, monkeypatch):
+    class Asked:
+        name = "asked"
+
+        def fetch(self, since=None):
+            asked.append(since)
+            rows = pl.DataFrame([row.split(",") for row in WEEK], schema=["series_id", "time", "close"], orient="row")
+            rows = rows.with_columns(pl.col("time").str.to_date(), pl.col("close").cast(float))
+            return Fetched(rows.filter(pl.col("time") >= (since or MON), pl.col("time") <= newest))
+
+    asked = []
+    monkeypatch.setattr("flows.ingest.open_source", lambda settings: Asked())
+    desk.settings = desk.settings.model_copy(update={"look_back": 1})
+    counts = {}
+    for newest in (MON, TUE, TUE, WED, WED):
+        counts.setdefault(newest, []).append(ingest(desk.warehouse, desk.settings).run_counts)
+    friday = date(2023, 12, 29)
+    assert asked == [None, friday, MON, friday, MON, TUE, MON]
+    assert counts[TUE][0] == counts[TUE][1]
+    assert counts[WED][0] == counts[WED][1]
+    assert desk.warehouse.prices().height == 6
 
 
 # as_of

@@ -1,0 +1,78 @@
+"""Upkeep of the warehouse: small files are joined, files that nobody needs are removed. No row changes.
+
+Every version of `prices` that a published forecast read stays readable: they are in ``runs.table_versions``, and the
+vacuum is told to keep them. Of the other tables only the newest version is kept for good, besides what went out of
+use less than `unused_for` ago, so that readers and writers at work are not disturbed.
+"""
+
+import json
+import logging
+from datetime import timedelta
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.daily import open_place
+from flows.home import hold
+from flows.place import Place
+from flows.prefect_home import LOGGER
+from flows.settings import Settings
+from flows.warehouse import Warehouse
+
+WEEK = timedelta(days=7)
+
+log = logging.getLogger(LOGGER)
+
+
+@flow(name="maintain-warehouse")
+def maintain_warehouse(
+    home: str | None = None, settings: Settings | None = None, unused_for: timedelta = WEEK
+) -> dict[str, tuple[int, int]]:
+    """Compact and vacuum every table; returns per table how many files were joined, and how many are not needed.
+
+    Parameters
+    ----------
+    home : str, optional
+        The state folder. None: found as the command finds it.
+    settings : Settings, optional
+        None: loaded from the state folder, the environment and pyproject.toml.
+    unused_for : timedelta
+        How long a file must have been out of use to be removed.
+
+    Raises
+    ------
+    Busy
+        A run holds the state folder.
+    """
+    log.setLevel(logging.INFO)
+    place = open_place(home, settings)
+    with hold(place.home, "the maintenance of the warehouse"):
+        return tidy(place, unused_for)
+
+
+@task(cache_policy=NO_CACHE)
+def tidy(place: Place, unused_for: timedelta) -> dict[str, tuple[int, int]]:
+    """Each table in turn."""
+    done = maintain(place.warehouse, unused_for)
+    for name, (joined, removed) in done.items():
+        log.info(f"{name}: {joined} small files joined, {removed} are not needed any more.")
+    return done
+
+
+def maintain(warehouse: Warehouse, unused_for: timedelta = WEEK) -> dict[str, tuple[int, int]]:
+    """Compact and vacuum every table; returns per table how many files were joined, and how many are not needed.
+
+    Killed in between, a table is as it was or compacted, and the next run does the rest.
+    """
+    joined = {name: warehouse.compact(name) for name in warehouse.versions()}
+    read = versions_read(warehouse)
+    return {name: (count, warehouse.vacuum(name, read.get(name, ()), unused_for)) for name, count in joined.items()}
+
+
+def versions_read(warehouse: Warehouse) -> dict[str, list[int]]:
+    """The versions of each table that published forecasts read, rising."""
+    found: dict[str, set[int]] = {}
+    for text in warehouse.runs()["table_versions"].drop_nulls():
+        for name, version in json.loads(text).items():
+            found.setdefault(name, set()).add(version)
+    return {name: sorted(versions) for name, versions in found.items()}
