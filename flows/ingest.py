@@ -87,6 +87,11 @@ class Ingested:
     run_counts: dict[str, Any]
     messages: tuple[str, ...]
 
+    @property
+    def doubts(self) -> dict[str, int]:
+        """Counts of the rules that were broken by what was stored all the same."""
+        return {rule: count for rule, count in self.rules.items() if count and rule not in self.quarantined}
+
 
 def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
     """Store what the source knows up to `as_of`; the same source again stores nothing.

@@ -36,9 +36,7 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     for message in found.messages:
         log.info(message)
     bad = "".join(f", {count:,} {rule}" for rule, count in found.quarantined.items())
-    doubts = ", ".join(
-        f"{count:,} {rule}" for rule, count in found.rules.items() if count and rule not in found.quarantined
-    )
+    doubts = ", ".join(f"{count:,} {rule}" for rule, count in found.doubts.items())
     log.info(
         f"Prices up to {found.as_of}: {found.rows_in:,} rows read, {found.stored:,} new, "
         f"{found.corrected:,} corrected, {found.unchanged:,} known, {found.run_counts['rows_quarantined']:,} bad{bad}."

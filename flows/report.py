@@ -61,6 +61,8 @@ class ReportData:
         ``rows_in``, ``rows_stored``, ``rows_corrected``, ``rows_unchanged``, ``rows_quarantined`` of this run.
     quarantined : mapping
         Rows per broken rule.
+    flagged : mapping
+        Rows (or sessions, series, values) per rule that has doubts about what was stored.
     left_out : mapping
         Reason to the series that were not forecast for it.
     source, settings_digest : str
@@ -92,6 +94,7 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     positive: bool = True
     live: bool = True
+    flagged: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_report(path: Path, data: ReportData) -> Path:

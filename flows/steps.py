@@ -204,6 +204,7 @@ def write_report_page(place: Place, found: Ingested, published: Published) -> Pa
         scores=warehouse.scores().filter(pl.col("time") <= as_of),
         counts=found.run_counts,
         quarantined=found.quarantined,
+        flagged=found.doubts,
         left_out=published.forecasts.left_out if published.forecasts else {},
         source=settings.source,
         settings_digest=settings.digest,

@@ -42,6 +42,7 @@ def data(random_walks) -> ReportData:
         counts={"rows_in": 12345, "rows_stored": 12000, "rows_corrected": 5, "rows_unchanged": 300,
                 "rows_quarantined": 40},
         quarantined={"not_a_session": 39, "not_positive": 1},
+        flagged={"stale_quote": 17},
         left_out={"no price for more than 5 sessions": ["<b>CYP</b>", "EEK"]},
         source="ecb", settings_digest="feedbeef", table_versions={"prices": 7}, versions={"torch": "2.13.0"},
     )  # fmt: skip
