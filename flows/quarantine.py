@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from features.calendar import Calendar
+from features.calendar import PanelCalendar
 from features.messages import shorten
 from flows.errors import TidecastError
 from flows.settings import Settings
@@ -52,7 +52,7 @@ def waiting(
 def decide_on(
     warehouse: Warehouse,
     settings: Settings,
-    calendar: Calendar,
+    calendar: PanelCalendar,
     rows: pl.DataFrame,
     *,
     by: str,
@@ -65,6 +65,11 @@ def decide_on(
 
     Parameters
     ----------
+    warehouse : Warehouse
+    settings : Settings
+        `positive`.
+    calendar : PanelCalendar
+        What a session is of each series.
     rows : polars.DataFrame
         As `waiting` gives them.
     by, why : str
@@ -74,7 +79,7 @@ def decide_on(
     values : mapping of str to float, optional
         What the price, and other values, should have been.
     factor : float, optional
-        What open, high, low and close are multiplied by: 100 for pounds that came as pence would have been.
+        What open, high, low and close are multiplied by: 100 for pence that came as pounds.
 
     Raises
     ------
@@ -131,8 +136,8 @@ def take_decided(bad: pl.DataFrame, repairs: pl.DataFrame) -> tuple[pl.DataFrame
     return others, prices.unique(KEY, keep="first", maintain_order=True)
 
 
-def _refuse(rows: pl.DataFrame, settings: Settings, calendar: Calendar) -> None:
-    session = pl.Series(calendar.is_session(rows["time"]))
+def _refuse(rows: pl.DataFrame, settings: Settings, calendar: PanelCalendar) -> None:
+    session = pl.Series(calendar.is_session(rows))
     problems = {
         "a series": pl.col("series_id").is_null(),
         "a time": pl.col("time").is_null(),

@@ -9,13 +9,13 @@ import polars as pl
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from features.calendar import get_calendar
 from flows.errors import TidecastError
 from flows.home import Home, hold
 from flows.ingest import Ingested
 from flows.place import Day, Place
 from flows.quarantine import decide_on, waiting
 from flows.report import track_record
+from flows.sessions import choose_calendars
 from flows.settings import Settings
 from flows.tables import quantile_columns
 from flows.terminal import GAP, facts, table
@@ -161,9 +161,11 @@ def decide(
         raise TidecastError("The panel must have its prices before rows can be released. Start with: tidecast run")
     with hold(home, "tidecast quarantine"):
         warehouse = Place(home, settings).warehouse
+        chosen = waiting(warehouse, **rows)
+        calendar, _, _ = choose_calendars(settings, chosen, warehouse.revisions())
         count = decide_on(
-            warehouse, settings, get_calendar(settings.calendar), waiting(warehouse, **rows), by=by, why=why,
-            at=datetime.now(UTC), values=values or None, factor=factor,
+            warehouse, settings, calendar, chosen, by=by, why=why, at=datetime.now(UTC), values=values or None,
+            factor=factor,
         )  # fmt: skip
     out.print(f"{count:,} rows are prices now, known from {warehouse.newest_seen()} on.")
 

@@ -5,10 +5,14 @@ from datetime import UTC, date, datetime
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
-from features.calendar import get_calendar
+from features.calendar import PanelCalendar, get_calendar
+from flows.cli import tidecast
 from flows.errors import TidecastError
+from flows.home import find_home
 from flows.ingest import ingest
+from flows.memory import remember
 from flows.quarantine import decide_on, finish_repairs, waiting
 from flows.settings import Settings
 from flows.warehouse import Warehouse
@@ -35,8 +39,9 @@ class Desk:
 
     def decide(self, values=None, factor=None, warehouse=None, **rows):
         warehouse = warehouse or self.warehouse
-        return decide_on(warehouse, self.settings, CALENDAR, waiting(self.warehouse, **rows), by="Ada", why="seen",
-                         at=NOW, values=values, factor=factor)  # fmt: skip
+        rows, calendar = waiting(self.warehouse, **rows), PanelCalendar(CALENDAR)
+        said = {"by": "Ada", "why": "seen", "at": NOW}
+        return decide_on(warehouse, self.settings, calendar, rows, **said, values=values, factor=factor)
 
     def price(self, as_of=None):
         return self.warehouse.prices(as_of).filter(time=DAYS[20])["close"].to_list()
@@ -132,3 +137,31 @@ def test_flagged_rows_are_stored_and_noted_once(desk):
         ("A", DAYS[27], "jump", DAYS[27])
     ]
     assert desk.warehouse.prices().height == 28
+
+
+def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.cli.enter", lambda *arguments: None)
+    home = find_home(str(tmp_path / "home"), {}, tmp_path).make()
+    remember(home, desk.settings)
+    monkeypatch.setenv("TIDECAST_WAREHOUSE", desk.warehouse.uri)
+
+    def run(*arguments):
+        return CliRunner().invoke(tidecast, ["quarantine", *arguments, "--home", str(home.path)])
+
+    listed = run("--rule", "unit_error")
+    assert listed.exit_code == 0, listed.output
+    assert "1 rows wait" in listed.output
+    assert str(DAYS[20]) in listed.output
+    for arguments, said in [
+        (("release", "--why", "x"), "Choose the rows"),
+        (("repair", "--rule", "unit_error", "--why", "x"), "--value NAME=X or --multiply X"),
+        (("repair", "--rule", "unit_error", "--why", "x", "--value", "close=abc"), "a number"),
+        (("release", "--series", "B", "--why", "x"), "found none like that"),
+    ]:
+        refused = run(*arguments)
+        assert refused.exit_code != 0
+        assert said in " ".join(refused.output.split())
+    repaired = run("repair", "--series", "A", "--multiply", "100", "--why", "pence", "--by", "Ada")
+    assert repaired.exit_code == 0, repaired.output
+    assert desk.price() == [pytest.approx(101.8)]
+    assert "No row in quarantine waits" in run().output

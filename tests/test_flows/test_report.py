@@ -172,6 +172,8 @@ def test_what_came_in_and_was_left_out_is_counted(data):
         assert said in seen
     for said in ("Source: ECB statistics", "0123abcd", "prices version 7", "feedbeef", "torch 2.13.0", "version 4"):
         assert said in seen
+    for said in ("Stored, with doubts", "stale quote 17"):
+        assert said in seen
     assert "ECB statistics" not in Words(render(replace(data, source="prices.csv"))).seen
 
 
