@@ -129,9 +129,9 @@ def take_decided(bad: pl.DataFrame, repairs: pl.DataFrame) -> tuple[pl.DataFrame
     repairs : polars.DataFrame
         The decisions.
     """
-    decided = repairs.select(*QUARANTINE_KEY, *VALUES)
+    decided = repairs.select(*QUARANTINE_KEY, *VALUES, known_at="as_of")  # whenever the source knew of the row
     others = bad.join(decided, on=QUARANTINE_KEY, how="anti", nulls_equal=True, maintain_order="left")
-    kept = bad.drop([name for name in VALUES if name in bad.columns])
+    kept = bad.drop([name for name in (*VALUES, "known_at") if name in bad.columns])
     prices = kept.join(decided, on=QUARANTINE_KEY, how="inner", maintain_order="left")
     return others, prices.unique(KEY, keep="first", maintain_order=True)
 

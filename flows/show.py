@@ -1,7 +1,7 @@
 """What a person reads in the terminal: the summary of a run, and the newest forecasts."""
 
 import shlex
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +162,21 @@ def decide(
     with hold(home, "tidecast quarantine"):
         warehouse = Place(home, settings).warehouse
         chosen = waiting(warehouse, **rows)
-        calendar, _, _ = choose_calendars(settings, chosen, warehouse.revisions())
+        near = warehouse.revisions_between(*_around(chosen["time"]))  # where their series name their calendars
+        calendar, _, _ = choose_calendars(settings, chosen, near)
         count = decide_on(
             warehouse, settings, calendar, chosen, by=by, why=why, at=datetime.now(UTC), values=values or None,
             factor=factor,
         )  # fmt: skip
     out.print(f"{count:,} rows are prices now, known from {warehouse.newest_seen()} on.")
+
+
+def _around(times: pl.Series) -> tuple[date, date]:
+    """From ten days before the first of some days to ten after the last."""
+    ten, first, last = timedelta(days=10), times.min(), times.max()
+    if not (isinstance(first, date) and isinstance(last, date)):
+        return date(1970, 1, 1), date(1970, 1, 2)
+    return first - ten, last + ten
 
 
 def _width(columns: list[list[str]]) -> int:
