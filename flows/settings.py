@@ -44,7 +44,7 @@ KINDS = {
     "layout": "auto, long or wide",
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
-    "models": "a list of RNN, LSTM, GRU",
+    "models": "a list of RNN, LSTM, GRU, MINGRU",
     "calendars": "a list of names",
 }
 """What the value of each setting is, in words."""
@@ -80,7 +80,7 @@ class Settings(BaseModel):
     quantiles : tuple of float
         Levels in (0, 1); 0.5 is always among them.
     models : tuple of str
-        Network cells to train and choose from: "RNN", "LSTM", "GRU".
+        Network cells to train and choose from: "RNN", "LSTM", "GRU", "MINGRU".
     max_epochs : int or None
         None: the estimators' own default. 0: untrained, the random walk.
     retrain_every : int
@@ -167,7 +167,7 @@ class Settings(BaseModel):
     @field_validator("models")
     @classmethod
     def _cells(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = ("RNN", "LSTM", "GRU")
+        known = ("RNN", "LSTM", "GRU", "MINGRU")
         value = tuple(dict.fromkeys(name.upper() for name in value))
         if not value or not set(value) <= set(known):
             raise SettingsError(f"models must be one or more of {', '.join(known)}, got {', '.join(value) or 'none'}.")

@@ -22,7 +22,7 @@ from flows.settings import Settings
 from forecasting.backtest import backtest
 from forecasting.baselines import Drift, RandomWalk
 from forecasting.decide import Decision, decide
-from forecasting.forecasters import GRUForecaster, LSTMForecaster, RNNForecaster
+from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
 from forecasting.metrics import Evaluation, evaluate
 from forecasting.persistence import decode
 from forecasting.splits import RollingOrigin
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flows.tracking import Champion
 
 RANDOM_WALK, DRIFT = "random_walk", "drift"
-CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster}
+CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster, "MINGRU": MinGRUForecaster}
 
 FOLDS = 2  # each for selection and for the gate: every recipe is refit in each of them
 SELECTION_ORIGINS = 504
@@ -49,7 +49,7 @@ class Training:
     as_of : date
         The session it stood on; `panel` has no later row.
     winner : str
-        "RNN", "LSTM", "GRU" or "random_walk".
+        "RNN", "LSTM", "GRU", "MINGRU" or "random_walk".
     model, random_walk : forecaster
         The winner and the random walk, refit on all rows.
     decision : Decision or None

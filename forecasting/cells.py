@@ -5,6 +5,7 @@ Axes: B sequences, T rows, F features, D hidden units, L layers (times direction
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 CellState = Tensor | tuple[Tensor, ...]  # each of shape (L, B, D); an LSTM has two
+
+
+LONGEST = 16  # rows that a minimal GRU's slowest unit remembers before training (Tallec and Ollivier 2018, section 3)
 
 
 class Cell(Protocol):
@@ -41,9 +45,12 @@ class MinGRU(nn.Module):
         self.hidden_size, self.directions = hidden_size, 2 if bidirectional else 1
         sizes = [input_size] + [hidden_size * self.directions] * (num_layers - 1)
         sizes = [size for size in sizes for _ in range(self.directions)]
-        self.gates = nn.ModuleList(nn.Linear(size, hidden_size) for size in sizes)
+        gates = [nn.Linear(size, hidden_size) for size in sizes]
+        self.gates = nn.ModuleList(gates)
         self.candidates = nn.ModuleList(nn.Linear(size, hidden_size) for size in sizes)
         self.dropout = nn.Dropout(dropout)
+        for gate in gates:  # units that remember for 1 row, for 16, and for all between
+            gate.bias.data = -torch.linspace(0.0, math.log(LONGEST), hidden_size)
 
     def forward(self, x_BTF: Tensor, state_LBD: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States of the last layer at every row, and the state to carry on from."""

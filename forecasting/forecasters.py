@@ -30,7 +30,7 @@ from forecasting.persistence import under
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.rows import PanelRows
 from forecasting.scaling import InputScaler
-from forecasting.settings import check_network_settings, pick_device, seed_from
+from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
 from forecasting.streams import open_stream, resume_stream, stream_tensors
 from forecasting.stretches import Stretches, carried_states
 from forecasting.training import LEARNING_CURVE, Epoch, Training, isolated, learning_curve, recency, train_network
@@ -147,6 +147,7 @@ class RecurrentForecaster(PanelForecaster):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_network_settings(self)
+        check_whole("kernel_size", self.kernel_size, at_least=1)
         if self.features is not None and (isinstance(self.features, type) or not hasattr(self.features, "transform")):
             raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
 

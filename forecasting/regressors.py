@@ -21,7 +21,7 @@ from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.persistence import encode
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
-from forecasting.settings import check_network_settings, pick_device, seed_from
+from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
 from forecasting.training import Batch, Training, isolated, learning_curve, train_network
 
 Array = NDArray[np.float64]
@@ -31,12 +31,14 @@ VALIDATION_SHARE = 0.1  # of the windows, the last ones
 ENOUGH_TO_STOP_EARLY = 1000  # windows from which "auto" keeps some back
 PATIENCE = 10
 PREDICT_BLOCK = 4096  # windows predicted at once
+CHECKS: dict[str, Any] = {"allow_nd": True, "dtype": np.float64, "ensure_all_finite": "allow-nan"}
 
 
 class RecurrentRegressor(RegressorMixin, BaseEstimator):
     """A recurrent network from windows to quantiles of the targets; use the class of the cell you want.
 
-    Untrained (``max_epochs=0``) it predicts the weighted quantiles of y.
+    Untrained (``max_epochs=0``) it predicts the weighted quantiles of y. A missing value (NaN) in X counts as its
+    feature's mean, and where the training windows had some, the network also sees which were missing.
 
     Parameters
     ----------
@@ -57,8 +59,9 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     device : str, default="cpu"
         A torch device, or "auto" for a GPU where there is one.
     random_state : int, RandomState or None, default=0
-    kernel_size : int, default=1
-        Rows that a causal convolution in front of the cell sees at once; 1 is none.
+    kernel_size : int, optional
+        Rows that a causal convolution in front of the cell sees at once; 1 is none. By default 4 for the minimal GRU,
+        whose gates see one row alone without it, and 1 for the others.
     bidirectional : bool, default=False
         Read a window from both ends; for windows whose beginning matters as much as their end.
     training : Training, optional
@@ -83,6 +86,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     """
 
     cell: ClassVar[str]
+    usual_kernel_size: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -96,7 +100,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         early_stopping: bool | str = "auto",
         device: str = "cpu",
         random_state: int | np.random.RandomState | None = 0,
-        kernel_size: int = 1,
+        kernel_size: int | None = None,
         bidirectional: bool = False,
         training: Training | None = None,
     ) -> None:
@@ -120,6 +124,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
+            NaN is missing.
         y : array-like of shape (n_windows,) or (n_windows, horizon)
         sample_weight : array-like of shape (n_windows,), optional
 
@@ -129,6 +134,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             For impossible settings or arrays.
         """
         check_network_settings(self)
+        if self.kernel_size is not None:
+            check_whole("kernel_size", self.kernel_size, at_least=1)
         if not isinstance(self.bidirectional, bool):
             raise TypeError(f"bidirectional must be True or False, got {self.bidirectional!r}.")
         if self.training and self.training.half_life:
@@ -153,7 +160,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         return round(VALIDATION_SHARE * n_windows) if wanted else 0
 
     def _check(self, X: Any, y: Any, sample_weight: Any) -> Windows:
-        X, y = validate_data(self, X, y, allow_nd=True, multi_output=True, y_numeric=True, dtype=np.float64)
+        X, y = validate_data(self, X, y, **CHECKS, multi_output=True, y_numeric=True)
         X_NTF = self._windows(X)
         self._single = y.ndim == 1
         self._window_shape = X_NTF.shape[1:]
@@ -176,6 +183,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         base_HQ = np.stack([weighted_quantiles(column, weights, levels) for column in y_NH.T])
         spread = InputScaler.fit(y_NH, weights)
         self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
+        self._sparse = np.isnan(X_NTF).any(axis=(0, 1))
         device, seed = pick_device(self.device), seed_from(self.random_state)
 
         def scaled(X: Array, y: Array, w: Array) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,8 +195,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         scaled_training = scaled(*training)
         with isolated(seed):
             network = RecurrentNetwork(
-                self.cell, X_NTF.shape[2], self.hidden_size, self.num_layers, self.dropout, horizon, len(levels),
-                self.kernel_size, self.bidirectional,
+                self.cell, self._inputs(X_NTF[:1]).shape[2], self.hidden_size, self.num_layers, self.dropout, horizon,
+                len(levels), self.kernel_size or self.usual_kernel_size, self.bidirectional,
             ).to(device)  # fmt: skip
             curve = train_network(
                 network,
@@ -215,8 +223,10 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         return fingerprint(encode(self), *(array for part in windows for array in part))
 
     def _inputs(self, X_NTF: Array) -> Tensor:
-        """Windows as the network sees them, standardised, float32."""
-        return torch.from_numpy(self._scaler.transform(X_NTF.reshape(-1, X_NTF.shape[2])).reshape(X_NTF.shape))
+        """Windows as the network sees them, standardised, with a mark per feature that may be missing; float32."""
+        scaled_NTF = self._scaler.transform(X_NTF.reshape(-1, X_NTF.shape[2])).reshape(X_NTF.shape)
+        missing_NTF = np.isnan(X_NTF[..., self._sparse]).astype(np.float32)
+        return torch.from_numpy(np.concatenate([scaled_NTF, missing_NTF], axis=2))
 
     def predict_quantiles(self, X: ArrayLike) -> Array:
         """Quantiles of shape (n_windows, horizon, n_quantiles), in the unit of y; they never cross.
@@ -226,7 +236,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
         """
         check_is_fitted(self, "quantiles_")
-        X = validate_data(self, X, reset=False, allow_nd=True, dtype=np.float64)
+        X = validate_data(self, X, reset=False, **CHECKS)
         X_NTF = self._windows(X)
         if X_NTF.shape[1:] != self._window_shape:
             raise ValueError(f"A window must have shape {self._window_shape}, as in fit, got {X_NTF.shape[1:]}.")
@@ -245,6 +255,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
         tags.target_tags.multi_output = True
         return tags
 
@@ -271,11 +282,12 @@ class MinGRURegressor(RecurrentRegressor):
     """A minimal GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
 
     cell = "mingru"
+    usual_kernel_size = 4  # as in the paper's own networks
 
 
 def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> Windows:
     """Windows in a canonical order, identical ones merged into one with the sum of their weights."""
-    flat = np.column_stack([X_NTF.reshape(len(X_NTF), -1), y_NH])
+    flat = np.column_stack([np.nan_to_num(X_NTF, nan=-np.inf).reshape(len(X_NTF), -1), y_NH])  # NaN equals NaN
     _, kept, group = np.unique(flat, axis=0, return_index=True, return_inverse=True)
     return X_NTF[kept], y_NH[kept], np.bincount(group.reshape(-1), weights).astype(np.float64)
 

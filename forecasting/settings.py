@@ -25,7 +25,6 @@ def check_network_settings(model: Any) -> None:
     check_whole("num_layers", model.num_layers, at_least=1)
     check_whole("max_epochs", model.max_epochs, at_least=0)
     check_whole("batch_size", model.batch_size, at_least=1)
-    check_whole("kernel_size", model.kernel_size, at_least=1)
     for name in ("dropout", "learning_rate"):
         value = getattr(model, name)
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):

@@ -12,6 +12,7 @@ from forecasting import (
     Drift,
     GRUForecaster,
     LSTMForecaster,
+    MinGRUForecaster,
     RandomWalk,
     RNNForecaster,
     SeasonalNaive,
@@ -92,7 +93,7 @@ def test_the_random_walk_is_what_a_slow_calculation_gives(positive, random_walks
     assert (table["forecast"] == np.repeat(prices[:, -1], 4)).all()  # not even rounding
 
 
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster])
+@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
 @pytest.mark.parametrize("given", ["panel", "untidy_panel"])
 @pytest.mark.parametrize("positive", [True, False])
 def test_an_untrained_network_is_the_random_walk(kind, given, positive, request):

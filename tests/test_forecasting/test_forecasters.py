@@ -17,6 +17,7 @@ from forecasting import (
     Drift,
     GRUForecaster,
     LSTMForecaster,
+    MinGRUForecaster,
     RandomWalk,
     RNNForecaster,
     RollingOrigin,
@@ -24,7 +25,7 @@ from forecasting import (
 )
 
 NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)}
 BASELINES = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)}
 FORECASTERS = BASELINES | NETWORKS
 LEVELS = [f"q{level!r}" for level in DEFAULT_QUANTILES if level != 0.5]

@@ -12,6 +12,7 @@ from forecasting import (
     Drift,
     GRUForecaster,
     LSTMForecaster,
+    MinGRUForecaster,
     RandomWalk,
     RNNForecaster,
     RollingOrigin,
@@ -22,7 +23,7 @@ from forecasting.cuts import cut
 from forecasting.rows import panel_rows
 
 NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)}
 FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)} | NETWORKS
 
 every = pytest.mark.parametrize("name", FORECASTERS)

@@ -18,6 +18,7 @@ from forecasting import (
     Drift,
     GRUForecaster,
     LSTMForecaster,
+    MinGRUForecaster,
     RandomWalk,
     RNNForecaster,
     SeasonalNaive,
@@ -26,7 +27,8 @@ from forecasting import (
 
 NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
 FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)}
-FORECASTERS |= {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+CELLS = (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)
+FORECASTERS |= {kind.__name__: kind(**NETWORK) for kind in CELLS}
 FORECASTERS["two layers, other features"] = GRUForecaster(
     **NETWORK,
     num_layers=2,

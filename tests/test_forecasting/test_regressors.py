@@ -1,18 +1,26 @@
 """Regressors are plain scikit-learn: every check of it, and what quantiles owe."""
 
+import inspect
+import pickle
+from functools import partial
+
+import joblib
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from forecasting import DEFAULT_QUANTILES, GRURegressor, LSTMRegressor, RNNRegressor
+from forecasting import DEFAULT_QUANTILES, GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor, Training
 from forecasting.regressors import RecurrentRegressor
 
-REGRESSORS = {kind.__name__: kind for kind in (RNNRegressor, LSTMRegressor, GRURegressor)}
+CLASSES = {kind.__name__: kind for kind in (RNNRegressor, LSTMRegressor, GRURegressor, MinGRURegressor)}
+BOTH_ENDS = {"kernel_size": 3, "bidirectional": True}
+REGRESSORS = CLASSES | {"convolution, both ends": partial(MinGRURegressor, **BOTH_ENDS)}
 MEDIAN = DEFAULT_QUANTILES.index(0.5)
 
 every = pytest.mark.parametrize("kind", REGRESSORS.values(), ids=REGRESSORS)
@@ -24,7 +32,7 @@ def array_api(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
 
 
-@parametrize_with_checks([kind() for kind in REGRESSORS.values()])
+@parametrize_with_checks([*(kind() for kind in CLASSES.values()), RNNRegressor(**BOTH_ENDS)])
 def test_scikit_learns_own_checks_pass(estimator, check, array_api):
     check(estimator)
 
@@ -192,12 +200,110 @@ def test_a_target_that_never_varies_is_predicted_exactly():
     assert np.allclose(model.predict_quantiles(X), 7.25, atol=0.05)
 
 
+# ------------------------------------------------------------------ missing values
+@every
+def test_missing_values_are_marked_and_learned_from(kind):
+    X, y = windows(300, n_features=1)
+    gone = np.random.default_rng(1).random(X.shape) < 0.3
+    target = np.where(gone[:, -1, 0], 3.0, y[:, 0])  # what is missing tells the target
+    model = kind(max_epochs=30).fit(np.where(gone, np.nan, X), target)
+    found = model.predict(np.where(gone, np.nan, X))
+    assert np.abs(found[gone[:, -1, 0]] - 3.0).mean() < 0.5
+    assert np.isfinite(model.predict_quantiles(np.full((2, 6, 1), np.nan))).all()
+    with pytest.raises(ValueError, match="infinity"):
+        model.predict(np.full((2, 6, 1), np.inf))
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(X, np.where(gone[:, 0, 0], np.nan, target))
+
+
+def test_a_missing_value_where_training_had_none_counts_as_the_mean():
+    X, y = windows()
+    model = GRURegressor(max_epochs=2).fit(X, y)
+    filled = X.copy()
+    filled[:, 2, 1] = X[..., 1].mean()
+    holed = X.copy()
+    holed[:, 2, 1] = np.nan
+    assert np.allclose(model.predict(holed), model.predict(filled), atol=1e-6)
+
+
+def test_identical_windows_with_missing_values_are_still_one():
+    X, y = windows(40)
+    X[::3, 2, 0] = np.nan
+    weighted = GRURegressor(max_epochs=2).fit(X, y, sample_weight=np.full(40, 2))
+    repeated = GRURegressor(max_epochs=2).fit(np.concatenate([X, X]), np.concatenate([y, y]))
+    assert np.allclose(weighted.predict(X), repeated.predict(X), rtol=1e-6, atol=1e-6)
+
+
 # ------------------------------------------------------------------ scikit-learn around it
-def test_it_works_in_a_pipeline_and_a_grid_search():
+@pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+def test_init_only_stores_its_arguments_and_clone_copies_them(kind):
+    names = list(inspect.signature(kind).parameters)
+    assert len(names) <= 16
+    marks = {setting: object() for setting in names}
+    model = kind(**marks)
+    assert vars(model) == marks
+    assert model.get_params(deep=False) == marks
+    assert clone(kind(hidden_size=5, training=Training(patience=2))).training.patience == 2
+
+
+@every
+def test_pickle_and_joblib_bring_back_the_same_bits(kind, tmp_path):
+    X, y = windows()
+    model = kind(max_epochs=1).fit(X, y)
+    joblib.dump(model, tmp_path / "model")
+    for again in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model")):
+        assert np.array_equal(again.predict_quantiles(X), model.predict_quantiles(X))
+
+
+@every
+def test_fit_starts_afresh(kind):
+    X, y = windows()
+    model = kind(max_epochs=1).fit(X[:, :4, :1], y[:, 0])
+    assert model.fit(X, y) is model
+    assert np.array_equal(model.predict(X), kind(max_epochs=1).fit(X, y).predict(X))
+
+
+@every
+def test_it_works_in_a_pipeline_and_in_searches(kind):
     X, y = windows(60, n_features=1)
-    pipeline = make_pipeline(StandardScaler(), GRURegressor(max_epochs=2))
-    search = GridSearchCV(pipeline, {"gruregressor__hidden_size": [2, 4]}, cv=2, n_jobs=1, error_score="raise")
-    assert search.fit(X[:, :, 0], y).best_estimator_.predict(X[:, :, 0]).shape == (60, 3)
+    pipeline = make_pipeline(StandardScaler(), kind(max_epochs=2))
+    name = pipeline.steps[-1][0]
+    shared = {"cv": 2, "n_jobs": 1, "error_score": "raise"}
+    for search in (
+        GridSearchCV(pipeline, {f"{name}__hidden_size": [2, 4]}, **shared),
+        RandomizedSearchCV(pipeline, {f"{name}__hidden_size": [2, 4, 8]}, n_iter=2, random_state=0, **shared),
+    ):
+        assert search.fit(X[:, :, 0], y).best_estimator_.predict(X[:, :, 0]).shape == (60, 3)
+
+
+@every
+def test_weights_reach_it_through_a_pipeline_and_a_search_when_asked_for(kind):
+    X, y = windows(60, n_features=1)
+    weight = np.repeat([1.0, 0.0], 30)
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = kind(max_epochs=1).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        plain = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(plain, asking)
+        found = pipeline.fit(X[:, :, 0], y, sample_weight=weight).predict(X[:, :, 0])
+        search = GridSearchCV(asking, {"hidden_size": [2]}, cv=[(np.arange(60), np.arange(30, 60))], n_jobs=1)
+        search.fit(X, y, sample_weight=weight + 0.5)
+    by_hand = kind(max_epochs=1).fit(StandardScaler().fit_transform(X[:, :, 0]), y, sample_weight=weight)
+    assert np.array_equal(found, by_hand.predict(StandardScaler().fit_transform(X[:, :, 0])))
+    alone = clone(search.best_estimator_).fit(X, y, sample_weight=weight + 0.5)
+    assert np.array_equal(search.best_estimator_.predict(X), alone.predict(X))
+
+
+@every
+def test_one_batch_can_be_overfitted(kind):
+    X, y = windows(16)
+    model = kind(max_epochs=150, learning_rate=2e-2).fit(X, y)
+    assert model.learning_curve_["train_loss"][-1] < 0.3 * model.learning_curve_["train_loss"][0]
+
+
+def test_a_window_read_from_both_ends_remembers_its_beginning():
+    X, _ = windows(300, lookback=60)
+    model = RNNRegressor(max_epochs=30, bidirectional=True).fit(X, X[:, 0, 0])
+    assert model.score(X, X[:, 0, 0]) > 0.8
 
 
 # ------------------------------------------------------------------ errors
@@ -209,6 +315,10 @@ def test_it_works_in_a_pipeline_and_a_grid_search():
         ({"hidden_size": 0}, "hidden_size must be at least 1"),
         ({"learning_rate": "fast"}, "learning_rate must be a number"),
         ({"device": "gpu"}, "device must be"),
+        ({"kernel_size": 0}, "kernel_size must be at least 1"),
+        ({"bidirectional": "yes"}, "bidirectional must be True or False"),
+        ({"training": {"patience": 3}}, "training must be a Training or None"),
+        ({"training": Training(half_life=10)}, r"training.half_life must be None for a regressor.* got 10"),
     ],
 )
 def test_impossible_settings_are_refused_in_fit(settings, message):
