@@ -1,0 +1,108 @@
+"""Training throughput of every cell beside torch's own modules, and what our loop costs over a bare one.
+
+CPU seconds of this process, one thread, the least of several repeats by turns; trust ratios.
+
+    python -m benchmarks.cells [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from forecasting.cells import CELLS
+from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.training import Batch, batch_loss, isolated, train_network
+
+B, T, D, F, H, Q, STEPS = 256, 128, 64, 8, 5, 19, 2
+LEVELS = torch.linspace(0.05, 0.95, Q)
+
+
+def least_cpu_seconds(works: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """The least CPU seconds of each, measured by turns, after one turn to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            if turn:
+                seconds[name].append(time.process_time() - start)
+    return {name: min(spent) for name, spent in seconds.items()}
+
+
+def cell_step(cell: nn.Module, x_BTF: torch.Tensor, last_only: bool) -> Callable[[], None]:
+    """Forward and backward through a cell, with a loss at the last position or at every one."""
+
+    def step() -> None:
+        h_BTD, _ = cell(x_BTF)
+        (h_BTD[:, -1] if last_only else h_BTD).square().mean().backward()
+
+    return step
+
+
+def bare_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
+    """What anyone would write: AdamW over the same network, loss and batches, nothing else."""
+
+    def train() -> None:
+        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        for batch in batches:
+            loss, weight = batch_loss(network, layer, LEVELS, batch)
+            optimiser.zero_grad()
+            (loss / weight).backward()
+            optimiser.step()
+
+    return train
+
+
+def our_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
+    """`train_network` on the same."""
+
+    def train() -> None:
+        train_network(
+            network, layer, LEVELS, lambda _: batches, len(batches), max_epochs=1, learning_rate=1e-3, patience=3,
+            shuffle=np.random.default_rng(0),
+        )  # fmt: skip
+
+    return train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    with isolated(0):
+        x_BTF = torch.randn(B, T, F)
+        steps = {
+            f"{name}, {'last' if last else 'every'} position": cell_step(
+                make(F, D, 1, batch_first=True, dropout=0.0, bidirectional=False), x_BTF, last
+            )
+            for name, make in CELLS.items()
+            for last in (True, False)
+        }
+        found = least_cpu_seconds(steps, repeats)
+        gru = found["gru, every position"]
+        print(f"one training step of the cell alone, B={B} T={T} F={F} D={D}; rnn, lstm, gru are torch.nn's")
+        for name, seconds in found.items():
+            print(f"  {name:24} {1e3 * seconds:7.0f} ms {B / seconds:8.0f} windows/s {gru / seconds:6.2f} × nn.GRU")
+
+        batch = Batch(x_BTF, torch.randn(B, T, H), torch.ones(B, T, H))
+        layer = QuantileLayer(torch.linspace(-1, 1, Q).expand(H, Q).clone(), torch.ones(H), Q // 2)
+        loops: dict[str, Callable[[], None]] = {}
+        for name in CELLS:
+            network = RecurrentNetwork(name, F, D, 1, 0.0, H, Q)
+            loops[f"{name} bare"] = bare_loop(network, layer, [batch] * STEPS)
+            loops[f"{name} ours"] = our_loop(network, layer, [batch] * STEPS)
+        found = least_cpu_seconds(loops, repeats)
+        print("whole training, loss at every position: windows per CPU second")
+        for name in CELLS:
+            bare, ours = (STEPS * B / found[f"{name} {loop}"] for loop in ("bare", "ours"))
+            print(f"  {name:8} bare {bare:7.0f}   ours {ours:7.0f}   ratio {ours / bare:5.2f}")
+
+
+if __name__ == "__main__":
+    main()
