@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import polars as pl
 
+from features.panel import Frame, PanelSchema, check_panel, check_rows, series_starts, to_polars
+from features.price_stream import PriceStream
+from features.tail import Stream, tail_of
 from features.transformer import PanelTransformer
-from features.volatility import DECAY, EWMA_ROWS
+from features.volatility import DECAY, EWMA_ROWS, with_stretches
 
 RETURN_STEPS = (1, 5, 21)
 VOLATILITY_WINDOWS = (5, 21, 63, 252)
@@ -95,6 +101,59 @@ class PriceFeatures(PanelTransformer):
         columns[f"downside_share_{k}"] = (mean(down, k) / mean(square, k)).clip(0, 1)
         return rows.with_columns(**{name: pl.when(pl.col("_moves")).then(value) for name, value in columns.items()})
 
+    # ------------------------------------------------------------- streams
+    def stream(self, panel: Frame) -> Stream:
+        """As of every transformer, but in NumPy and constant time a row."""
+        frame = to_polars(panel).select("series_id", "time", self.target)
+        rows = check_panel(tail_of(frame, self.target, self.min_history), PanelSchema(self.positive), self.target)
+        rows = _with_changes(
+            with_stretches(rows, self.target), pl.col(self.target).log() if self.positive else pl.col(self.target)
+        )
+        stretch, ends = rows["_stretch"].to_numpy(), np.append(series_starts(rows)[1:], len(rows)) - 1
+        end_of = np.repeat(ends, np.diff(ends, prepend=-1))
+        width, row = max(VOLATILITY_WINDOWS), np.arange(len(rows))
+        recent = (end_of - row < width) & (stretch == stretch[end_of]) & (rows["_position"].to_numpy() > 0)
+        changes = np.zeros((len(ends), width))
+        series = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
+        place = (rows["_position"].to_numpy() - 1) % width
+        changes[series[recent], place[recent]] = rows["_change"].to_numpy()[recent]
+        last = rows[ends]
+        count = last["_position"].to_numpy().astype(np.int64)
+        weights = (1 - DECAY ** np.maximum(count, 1)) / (1 - DECAY)
+        state = {
+            "last": last.select("series_id", "time"), "changes": changes, "level": last["_level"].to_numpy(),
+            "count": count, "weighted": last["_sigma"].fill_null(0.0).to_numpy() ** 2 * weights,
+            "still": last["_still"].to_numpy().astype(np.int64),
+        }  # fmt: skip
+        return PriceStream(self, state)
+
+    def resume(self, state: dict[str, Any]) -> Stream:
+        """The stream whose ``state()`` this is."""
+        return PriceStream(self, state)
+
+    def check_prices(self, rows: pl.DataFrame) -> None:
+        """Raise ValueError where the column `price` has what a panel's target may not have."""
+        check_rows(rows, PanelSchema(self.positive), "price")
+
+    def from_changes(self, changes: np.ndarray, at: np.ndarray, count: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        """The added columns, shape (M, n_added), from the rings of changes of the series `at`, M of them."""
+        width, k = changes.shape[1], SHAPE_WINDOW
+        newest = changes[at[:, None], (count[:, None] - 1 - np.arange(k)) % width]  # newest first
+        square = newest**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns = [newest[:, :k].sum(1) / (sigma * np.sqrt(np.clip(count, 1, k))) for k in RETURN_STEPS]
+            columns.append(np.abs(newest[:, 0]) / sigma)
+            for k in VOLATILITY_WINDOWS:
+                whole = square[:, :k].sum(1) if k <= SHAPE_WINDOW else np.einsum("ij,ij->i", changes, changes)[at]
+                columns.append(_log_ratio(np.sqrt(whole / np.clip(count, 1, k)), sigma))
+            columns.append(_log_ratio(np.abs(newest).max(1), sigma))
+            columns.append(np.where(newest < 0, square, 0.0).sum(1) / square.sum(1))
+        return np.column_stack(columns)
+
+
+def _log_ratio(value: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    return np.clip(np.log(value / sigma), -WIDEST_RATIO, WIDEST_RATIO)
+
 
 def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
     """Sorted rows with the level, its changes, their volatility and the position in the stretch.
@@ -110,5 +169,5 @@ def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
     sigma = pl.col("_square").ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
     still = row - pl.when((pl.col("_change") != 0) | (position == 0)).then(row).forward_fill()
     return rows.with_columns(
-        _sigma=sigma, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
+        _sigma=sigma, _still=still, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
     )

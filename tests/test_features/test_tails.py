@@ -130,3 +130,13 @@ def test_a_stream_refuses_what_is_not_newer(transformer, panel):
     old = panel.filter(pl.col("time") == panel["time"].max())
     with pytest.raises(ValueError, match=r"must be newer than its series' last, found 6 .*'A'.* first 2016"):
         stream.push(old)
+
+
+def test_the_fast_stream_of_prices_goes_round_its_ring(random_walks):
+    panel = random_walks(n_series=3, n_rows=700)
+    jump = (pl.col("series_id") == "B") & (pl.col("time") == panel["time"][400])
+    panel = panel.with_columns(close=pl.when(jump).then(pl.col("close") * 100).otherwise("close"))
+    since = panel["time"].unique().sort()[300]
+    rows, values = pushed(PriceFeatures().stream(panel.filter(pl.col("time") < since)), panel, since)
+    expected = rows.join(PriceFeatures().fit_transform(panel), on=["series_id", "time"], maintain_order="left")
+    np.testing.assert_allclose(values, expected.select(PriceFeatures().added_).to_numpy(), rtol=1e-9, atol=1e-9)
