@@ -72,6 +72,8 @@ class Ingested:
         row of that table which is there already is brought up to date.
     messages : tuple of str
         What a person should be told.
+    left : int
+        Rows left for a later run: of later sessions, or known to the source only after `as_of`.
     """
 
     as_of: date
@@ -86,6 +88,7 @@ class Ingested:
     rules: dict[str, int]
     run_counts: dict[str, Any]
     messages: tuple[str, ...]
+    left: int = 0
 
     @property
     def doubts(self) -> dict[str, int]:
@@ -135,7 +138,9 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max))).fill_null(False)
     not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
     told = (*told, *_left_for_later(rows.filter(not_known_yet).height, as_of))
+    left = rows.height
     rows = rows.filter(~(later_on | not_known_yet))
+    left -= rows.height
     around = known_around(rows, warehouse, as_of)
     checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
@@ -163,7 +168,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         "rows_quarantined": bad.height,
         "rules": json.dumps(checked.counts),
     }
-    _keep_up(warehouse, as_of, run_counts)
+    keep_up(warehouse, as_of, run_counts)
 
     counts = dict(good["status"].value_counts().iter_rows())
     calendar, newest_in_source = delivery.calendar, delivery.sessions[1]
@@ -178,6 +183,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         rules=checked.counts,
         run_counts=run_counts,
         messages=(*delivery.messages, *told, *_wrong_calendar(bad, rows.height, calendar)),
+        left=left,
     )
 
 
@@ -360,7 +366,7 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
     ]
 
 
-def _keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
+def keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
     """Let the session's row of `runs`, if there is one, tell what was stored since it was written."""
     for row in warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts():
         if any(row[name] != counts[name] for name in ("rows_stored", "rows_corrected")):

@@ -7,6 +7,7 @@ import polars as pl
 
 from features.panel import breaks
 from features.volatility import with_volatility
+from flows.deliveries import is_drop_folder, take_deliveries
 from flows.errors import TidecastError
 from flows.ingest import Ingested, ingest
 from flows.memory import OF_PRICES, differences, remember, remembered
@@ -27,7 +28,8 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     new = not place.home.panel_file.exists()
     remember(place.home, place.settings)
     try:
-        found = ingest(place.warehouse, place.settings, as_of, today)
+        take = take_deliveries if is_drop_folder(place.settings) else ingest
+        found = take(place.warehouse, place.settings, as_of, today)
     except Exception:
         if new and place.warehouse.newest_session() is None:
             place.home.panel_file.unlink()

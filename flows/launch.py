@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
+from flows.deliveries import is_drop_folder, waiting
 from flows.home import Home, hold
 from flows.intake import take_in_prices
 from flows.parsing import dates
@@ -29,7 +30,11 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
     """
     place = Place(home, settings)
     today = latest_day_anywhere(datetime.now(UTC))
-    newest = _newest_in(settings, place.warehouse.newest_session(), today)
+    newest = place.warehouse.newest_session()
+    if not is_drop_folder(settings):
+        newest = _newest_in(settings, newest, today)
+    elif waiting(place.warehouse, settings):
+        newest = None
     session = min(filter(None, (as_of, newest)), default=None)
     with hold(home, "tidecast run"):
         if not reissue and (day := _settled(place, session, today)):

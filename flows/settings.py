@@ -34,6 +34,9 @@ BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
 CALENDARS = {**BUNDLED, "ecb-web": "TARGET"}
 """The sources that go by a name, and the calendar of each."""
 
+DROP = "drop:"
+"""Before the path of a folder whose files are each taken once."""
+
 ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json"}
 """Where a value came from, where the name alone does not say it."""
 
@@ -265,9 +268,11 @@ def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     refuse_password(text, name, origin)
     if file := re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)(.+)", text):
         return file[1] + os.path.normpath(cwd.absolute() / file[2])
-    if (name == "source" and text in CALENDARS) or "://" in text or text.startswith("${") or not text:
+    before = DROP if text.startswith(DROP) else ""
+    path = text.removeprefix(before)
+    if (name == "source" and text in CALENDARS) or "://" in path or path.startswith("${") or not path:
         return text
-    return os.path.normpath(cwd.absolute() / Path(text).expanduser())
+    return before + os.path.normpath(cwd.absolute() / Path(path).expanduser())
 
 
 def _decided(given: Sequence[Given], memory: Mapping[str, Any], cwd: Path) -> tuple[Settings, dict[str, str]]:

@@ -7,6 +7,7 @@ table          unique on                                       what a row is
 `quarantine`   rule, original, occurrence                      a row that broke a rule, its original values as JSON
 `repairs`      rule, original, occurrence                      who made a price of a row in quarantine, and which price
 `flags`        series_id, time, rule                           a row that was stored though a rule has doubts
+`deliveries`   file                                            a file that a drop folder had, and what came of it
 `forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
 `scores`       as_of, series_id, step                          a published forecast against what came true
 `runs`         as_of                                           what the run of that session read, did and published
@@ -72,8 +73,13 @@ RUNS: Columns = {
     "champion": TEXT, "champion_version": TEXT, "trained_through": DAY, "training": TEXT, "table_versions": TEXT,
     "settings_digest": TEXT, "run_id": TEXT, "started": CLOCK, "finished": CLOCK, "rules": TEXT, **YEAR,
 }  # fmt: skip
+DELIVERIES: Columns = {
+    "file": TEXT, "bytes": COUNT, "rows_in": COUNT, "rows_stored": COUNT, "rows_corrected": COUNT,
+    "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
+}  # fmt: skip
 TABLES: Mapping[str, Columns] = {
     "prices": PRICES, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
+    "deliveries": DELIVERIES,
     "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
 }  # fmt: skip
 

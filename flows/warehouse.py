@@ -119,6 +119,10 @@ class Warehouse(DeltaTables):
         """Stored rows, series and feeds that a rule has doubts about, by the as_of that first met them."""
         return self._read(self._scan("flags", version), "flags", version).sort("as_of", "series_id", "time", "rule")
 
+    def deliveries(self) -> pl.DataFrame:
+        """The files of a drop folder that were taken, in order of name."""
+        return self._read(self._scan("deliveries"), "deliveries").sort("file")
+
     def forecasts(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Published forecasts, of one `as_of` or of all, sorted by as_of, series_id and step."""
         return self._of("forecasts", as_of, version).sort("as_of", "series_id", "step")
@@ -229,6 +233,10 @@ class Warehouse(DeltaTables):
     def store_scores(self, rows: pl.DataFrame) -> int:
         """Store scores not there yet, in one commit; returns how many there were. A score never changes."""
         return self._merge("scores", shape("scores", rows, FORECAST_KEY), FORECAST_KEY, day="as_of")
+
+    def store_delivery(self, row: Mapping[str, Any]) -> int:
+        """Store that a file of a drop folder was taken, in one commit; one that is there stays as it is."""
+        return self._merge("deliveries", shape("deliveries", pl.DataFrame([dict(row)])), ("file",))
 
     def put_run(self, row: Mapping[str, Any]) -> None:
         """Write the one row of a run's `as_of`, replacing what is there, in one commit; nothing when nothing differs.

@@ -6,7 +6,7 @@ from datetime import date
 
 from flows.errors import SourceError
 from flows.secrets import expand
-from flows.settings import Settings
+from flows.settings import DROP, Settings
 from flows.sources.formats import table_of
 from flows.sources.frames import stacked
 from flows.sources.layout import to_long
@@ -44,7 +44,7 @@ class FileSource:
             layout.
         """
         try:
-            files = files_at(expand(self.name, self.environ), self.environ)
+            files = files_at(expand(self.name.removeprefix(DROP), self.environ), self.environ)
             return together([fetched_from(file, self.settings) for file in files])
         except OSError as error:
             why = error.strerror or " ".join(str(error).split()) or type(error).__name__

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flows.errors import SettingsError, SourceError
 from flows.secrets import expand
-from flows.settings import BUNDLED, CALENDARS, Settings
+from flows.settings import BUNDLED, CALENDARS, DROP, Settings
 from flows.sources.bundled import BundledSource
 from flows.sources.databases import is_database
 from flows.sources.files import FileSource
@@ -39,7 +39,7 @@ def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> 
         _refuse_column_names(settings)
         is_bundled = settings.source in BUNDLED
         return BundledSource(settings.source) if is_bundled else WebSource(ecb_settings(settings), environ)
-    address = settings.source
+    address = settings.source.removeprefix(DROP)
     found = re.match(_SCHEME, expand(address, environ) if address.startswith("${") else address)
     scheme = found[1].lower() if found else ""
     if scheme in ("", *OBJECT_STORES):

@@ -22,6 +22,14 @@ class File(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
     def read(self) -> bytes:
         """All of it; OSError when it cannot be."""
         ...
@@ -37,6 +45,14 @@ class LocalFile:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def address(self) -> str:
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
     def read(self) -> bytes:
         with self.path.open("rb") as file:
             return file.read()
@@ -46,6 +62,7 @@ class LocalFile:
 class StoredFile:
     """A file in an object store."""
 
+    scheme: str
     store: Any
     path: str
 
@@ -53,12 +70,20 @@ class StoredFile:
     def name(self) -> str:
         return PurePosixPath(self.path).name
 
+    @property
+    def address(self) -> str:
+        return f"{self.scheme}://{self.path}"
+
+    @property
+    def size(self) -> int:
+        return int(self.store.get_file_info(self.path).size)
+
     def read(self) -> bytes:
         with self.store.open_input_file(self.path) as file:
             return bytes(file.read())
 
 
-def files_at(address: str, environ: Mapping[str, str] = os.environ) -> list[File]:
+def files_at(address: str, environ: Mapping[str, str] = os.environ, may_be_empty: bool = False) -> list[File]:
     """The file of this path; of a folder, its CSV and Parquet files; else those that the pattern (``*?[]``) matches.
 
     Raises
@@ -69,7 +94,7 @@ def files_at(address: str, environ: Mapping[str, str] = os.environ) -> list[File
         The place cannot be looked at.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", address)
-    found = _in_store(address, scheme[1], environ) if scheme else _on_disk(Path(address))
+    found = _in_store(address, scheme[1], environ, may_be_empty) if scheme else _on_disk(Path(address), may_be_empty)
     for file in found:
         if not file.name.lower().endswith(SUFFIXES):
             raise SourceError(
@@ -79,10 +104,10 @@ def files_at(address: str, environ: Mapping[str, str] = os.environ) -> list[File
     return found
 
 
-def _on_disk(path: Path) -> list[File]:
+def _on_disk(path: Path, may_be_empty: bool) -> list[File]:
     if path.is_dir():
         there = sorted(file for file in path.iterdir() if file.is_file())
-        return _tables([LocalFile(file) for file in there], str(path))
+        return _tables([LocalFile(file) for file in there], str(path), may_be_empty)
     if path.exists():
         return [LocalFile(path)]
     if matches := sorted(glob.glob(str(path), recursive=True)):
@@ -95,13 +120,13 @@ def _on_disk(path: Path) -> list[File]:
     raise SourceError(f"A source must exist, but there is no file {path}. {hint}")
 
 
-def _in_store(address: str, scheme: str, environ: Mapping[str, str]) -> list[File]:
+def _in_store(address: str, scheme: str, environ: Mapping[str, str], may_be_empty: bool) -> list[File]:
     from pyarrow.fs import FileSelector, FileType
 
     store, path = _store(address, scheme, environ)
     kind = store.get_file_info(path).type
     if kind == FileType.File:
-        return [StoredFile(store, path)]
+        return [StoredFile(scheme, store, path)]
     fixed = re.split(r"[*?\[]", path)[0]
     folder = path if kind == FileType.Directory else fixed.rpartition("/")[0]
     deep = path.removeprefix(folder).strip("/").count("/") > 0
@@ -109,7 +134,7 @@ def _in_store(address: str, scheme: str, environ: Mapping[str, str]) -> list[Fil
     found = sorted(info.path for info in there if info.type == FileType.File)
     if kind != FileType.Directory:
         found = [other for other in found if _matches(other, path)]
-    return _tables([StoredFile(store, other) for other in found], address)
+    return _tables([StoredFile(scheme, store, other) for other in found], address, may_be_empty)
 
 
 def _store(address: str, scheme: str, environ: Mapping[str, str]) -> tuple[Any, str]:
@@ -133,9 +158,9 @@ def _matches(path: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
-def _tables(files: list[Any], where: str) -> list[File]:
+def _tables(files: list[Any], where: str, may_be_empty: bool = False) -> list[File]:
     tables = [file for file in files if file.name.lower().endswith(SUFFIXES)]
-    if not tables:
+    if not tables and not may_be_empty:
         raise SourceError(
             f"A source must be CSV ({', '.join(CSV)}) or Parquet ({', '.join(PARQUET)}), but {where} has no such file. "
             "Check the path."

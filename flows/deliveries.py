@@ -1,0 +1,112 @@
+"""A drop folder: each of its files is one delivery, taken once, in order of name; the files are not touched.
+
+What was taken is in the table `deliveries`, written after a file's rows are stored. Killed in between, the file is
+taken again, and its rows are known already: nothing is lost, nothing doubled.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+
+from features.panel import shorten
+from flows.errors import SourceError
+from flows.ingest import Ingested, ingest, keep_up
+from flows.secrets import expand
+from flows.settings import DROP, Settings
+from flows.sources.stores import File, files_at
+from flows.warehouse import Warehouse
+
+COUNTS = ("rows_in", "rows_stored", "rows_corrected", "rows_unchanged", "rows_quarantined")
+
+
+def is_drop_folder(settings: Settings) -> bool:
+    """Whether the source is a folder whose files are taken once."""
+    return settings.source.startswith(DROP)
+
+
+def waiting(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str] = os.environ) -> list[File]:
+    """The files that were not taken yet, in order of name.
+
+    Raises
+    ------
+    SourceError
+        The folder cannot be looked at, or a file was changed after it was taken.
+    """
+    folder = expand(settings.source.removeprefix(DROP), environ)
+    try:
+        files = files_at(folder, environ, may_be_empty=True)
+    except OSError as error:
+        raise SourceError(f"{settings.source} must be readable, found: {error}. Check its permissions.") from error
+    taken = dict(warehouse.deliveries().select("file", "bytes").iter_rows())
+    if changed := [file.name for file in files if taken.get(file.name, file.size) != file.size]:
+        raise SourceError(
+            f"A file must not change once it was taken, but {shorten(changed)} did. Corrections come in a file with a "
+            "new name, later in the order of names."
+        )
+    return [file for file in files if file.name not in taken]
+
+
+def take_deliveries(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
+    """Ingest what is waiting, file by file, as if each had come on a day of its own.
+
+    A file with rows after `as_of` is taken up to there and stays waiting, and so do those after it: a correction must
+    not come before what it corrects.
+
+    Raises
+    ------
+    SourceError
+        As of `flows.ingest.ingest` and `waiting`, or nothing was ever delivered.
+    """
+    found: list[Ingested] = []
+    names: list[str] = []
+    for file in waiting(warehouse, settings):
+        one = ingest(warehouse, settings.model_copy(update={"source": file.address}), as_of, today)
+        settings = one.settings.model_copy(update={"source": settings.source})
+        found.append(one)
+        if one.newest_in_source > one.as_of:
+            break
+        if one.left:  # what the source knew only later waits for its day; its order is told by known_at, not by files
+            continue
+        names.append(file.name)
+        warehouse.store_delivery({"file": file.name, "bytes": file.size, "as_of": one.newest} | one.run_counts)
+    newest = warehouse.newest_session()
+    if newest is None or settings.calendar is None:
+        raise SourceError(
+            f"A drop folder must hold a file to begin with, but {settings.source} has none. Put one there."
+        )
+    session = settings.sessions.at_or_before(min(newest, as_of or newest))
+    counts = _counts_of_run(warehouse, session, [one for one in found if one.left])
+    keep_up(warehouse, session, counts)
+    told = f"Taken from the drop folder: {shorten(names)}." if names else "Nothing new in the drop folder."
+    return Ingested(
+        as_of=session,
+        **{name: sum(getattr(one, name) for one in found) for name in ("rows_in", "stored", "corrected", "unchanged")},
+        quarantined=_added([one.quarantined for one in found]),
+        newest_in_source=newest,
+        newest=max(newest, session),
+        settings=settings,
+        rules=_added([one.rules for one in found]),
+        run_counts=counts,
+        messages=(*(message for one in found for message in one.messages), told),
+    )
+
+
+def _counts_of_run(warehouse: Warehouse, session: date, unfinished: list[Ingested]) -> dict[str, object]:
+    """What all deliveries since the run before came to, from the table alone, and files taken in part."""
+    runs = warehouse.runs()["as_of"]
+    before = runs.filter(runs < session).max() or date.min
+    rows = warehouse.deliveries().filter(pl.col("as_of") > before, pl.col("as_of") <= session).to_dicts()
+    rows += [one.run_counts for one in unfinished]
+    rules = _added([json.loads(row["rules"]) for row in rows])
+    return {**{name: sum(row[name] for row in rows) for name in COUNTS}, "rules": json.dumps(rules)}
+
+
+def _added(counts: list[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(total)
