@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from features.calendar import Calendar, PanelCalendar
+from flows.corporate_actions import NO_ACTION, in_words, new_actions
 from flows.errors import SourceError
 from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.quarantine import finish_repairs, take_decided
@@ -159,6 +160,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     good = compare(good, known)
     values = [name for name in STORED if name in good.columns]
     changes = good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
+    told = (*told, *_store_actions(good, warehouse, as_of))
     warehouse.store_prices(changes)
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
@@ -317,7 +319,7 @@ def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]
     )
     if "calendar" in raw.columns:
         rows = rows.with_columns(names(raw["calendar"]).alias("calendar"))
-    for name in VALUES[1:]:
+    for name in (*VALUES[1:], *NO_ACTION):
         if name in raw.columns:
             value = numbers(raw[name])[0]
             rows = rows.with_columns(value.set(~value.is_finite(), None).alias(name))
@@ -364,6 +366,15 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
         f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine, for their days are no sessions of "
         f"{calendar.name}. {_ADVICE['not_a_session']}"
     ]
+
+
+def _store_actions(good: pl.DataFrame, warehouse: Warehouse, as_of: date) -> list[str]:
+    """Store the delivery's splits and dividends, and tell what is new."""
+    if not set(NO_ACTION) & set(good.columns):
+        return []
+    actions = new_actions(good, warehouse.actions_of(good.select(KEY)))
+    warehouse.store_actions(actions.with_columns(as_of=pl.lit(as_of)))
+    return in_words(actions)
 
 
 def keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What of a delivery is new: its rows, dated by when they became known, beside the revisions that are stored."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
@@ -31,7 +32,7 @@ def dated(rows: pl.DataFrame, newest_seen: date, seen: date | None) -> pl.DataFr
     return rows.with_columns(pl.coalesce("known_at", first_seen).alias("known_at"))
 
 
-def compare(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+def compare(rows: pl.DataFrame, known: pl.DataFrame, columns: Sequence[str] = STORED) -> pl.DataFrame:
     """The rows with a status: "stored" (new), "corrected" (says something else) or "unchanged".
 
     Each is compared with what is known on the day it became known, from the table or from an earlier row of the same
@@ -43,13 +44,15 @@ def compare(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         series_id, time, known_at and values; unique on these three.
     known : polars.DataFrame
         Every stored revision of these series and sessions.
+    columns : sequence of str
+        Names of the values.
 
     Returns
     -------
     polars.DataFrame
         Sorted by series_id, time and known_at; values of the table that the source does not have are added.
     """
-    values = [name for name in STORED if name in rows.columns]
+    values = [name for name in columns if name in rows.columns]
     stored = [name for name in values_in(known) if name != "close"]
     missing = [pl.lit(None, rows.schema[name]).alias(name) for name in values if name not in known.columns]
     there = known.with_columns(missing).select(

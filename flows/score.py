@@ -4,10 +4,12 @@ from datetime import date
 
 import polars as pl
 
+from features.actions import action_factors
 from features.panel import PanelSchema
 from features.volatility import with_volatility
+from flows.knowledge import Knowledge
 from flows.settings import Settings
-from flows.tables import FORECAST_KEY, SCORES, as_known, quantile_columns
+from flows.tables import FORECAST_KEY, SCORES, quantile_columns
 from flows.warehouse import Warehouse
 from forecasting.baselines import RandomWalk
 from forecasting.metrics import evaluate
@@ -23,7 +25,8 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     what was known at the model's `trained_through`, forecasting from what was known at the forecast's `as_of`. Where it
     was published itself, both losses are the same. A series that is pegged at the origin has no score. Scale and peg,
     too, are what was known at the forecast's `as_of`; only the truth is what is known now, so that all steps of a
-    forecast are measured alike, whenever they are.
+    forecast are measured alike, whenever they are. After a split or a dividend the truth is what the share that was
+    forecast is worth with all that came of it: two halves, or the price and the dividend.
 
     Parameters
     ----------
@@ -45,43 +48,66 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
     if pending.is_empty():
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    revisions = warehouse.revisions(as_of)
-    prices = as_known(revisions, as_of).join(pending, on="series_id", how="semi")
-    pending = pending.join(prices.select("series_id", "time", truth="close"), on=["series_id", "time"])
-    parts = _measurable(pending, revisions, prices, settings)
+    known = warehouse.knowledge(as_of)
+    prices = known.panel(as_of).join(pending, on="series_id", how="semi")
+    pending = pending.join(prices, on=["series_id", "time"], how="semi")
+    parts = [(_with_truth(rows, panel, settings), panel) for rows, panel in _parts(pending, known, prices, as_of)]
     if all(rows.is_empty() for rows, _ in parts):
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    walks = _random_walks(pl.concat(rows for rows, _ in parts), revisions, settings)
+    walks = _random_walks(pl.concat(rows for rows, _ in parts), known, settings)
     # a series without a row for a session has the same origin on the next: such forecasts are measured in turn
     turn = pl.int_range(pl.len()).over(ROW).alias("turn")
     turns = ((rows, panel) for part, panel in parts for rows in part.with_columns(turn).partition_by("turn"))
     return pl.concat(_losses(rows, walks, panel, settings) for rows, panel in turns).sort(FORECAST_KEY)
 
 
-def _measurable(
-    pending: pl.DataFrame, revisions: pl.DataFrame, prices: pl.DataFrame, settings: Settings
+def _parts(
+    pending: pl.DataFrame, known: Knowledge, prices: pl.DataFrame, as_of: date
 ) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
-    """The forecasts that are not pegged at their origin, each with the prices to measure it by.
+    """The forecasts in parts, each with the prices to measure it by.
 
-    These are `prices`, as known now; where a row up to the origin was corrected or added since the forecast's `as_of`,
-    they are what was known then up to the origin, and what is known now after it.
+    These are `prices`, as known now; where what they say of the rows up to the origin changed since the forecast's
+    `as_of`, they are what was known then up to the origin, and what is known now after it.
     """
-    since = (
-        revisions.filter(pl.col("known_at") > pl.col("time"))
-        .select("series_id", "known_at", revised="time")
-        .join(pending.select("as_of", "series_id", "origin").unique(), on="series_id")
-        .filter(pl.col("revised") <= pl.col("origin"), pl.col("known_at") > pl.col("as_of"))
-    )
+    changed = _changed_since(pending, known, as_of)
     key = ["as_of", "series_id"]
-    parts = [(pending.join(since, on=key, how="anti"), prices)]
-    for rows in pending.join(since, on=key, how="semi").partition_by("as_of"):
-        origins = rows.select("series_id", "origin").unique()
-        then = as_known(revisions, rows["as_of"][0]).join(origins, on="series_id")
-        now = prices.join(origins, on="series_id")
+    parts = [(pending.join(changed, on=key, how="anti"), prices)]
+    factors = action_factors(quotes := known.quotes(as_of), known.actions_at(as_of))
+    basis = quotes.select("series_id", origin="time", factor=factors["price_factor"])
+    for rows in pending.join(changed, on=key, how="semi").partition_by("as_of"):
+        origins = rows.select("series_id", "origin").unique().join(basis, on=["series_id", "origin"], how="left")
+        then = known.panel(rows["as_of"][0]).join(origins, on="series_id")
+        now = prices.join(origins, on="series_id").with_columns(pl.col("close") / pl.col("factor").fill_null(1.0))
         past, future = then.filter(pl.col("time") <= pl.col("origin")), now.filter(pl.col("time") > pl.col("origin"))
         columns = ["series_id", "time", "close"]
         parts.append((rows, pl.concat([past.select(columns), future.select(columns)]).sort("series_id", "time")))
-    return [(rows.join(_pegged(panel, settings), on=ROW[:2], how="anti"), panel) for rows, panel in parts]
+    return parts
+
+
+def _changed_since(pending: pl.DataFrame, known: Knowledge, as_of: date) -> pl.DataFrame:
+    """Forecasts, by as_of and series_id, whose rows up to the origin were corrected, added or put on another basis."""
+    origins = pending.select("as_of", "series_id", "origin").unique()
+    told_later = pl.col("known_at") > pl.col("as_of")
+    corrected = (
+        known.prices.filter(pl.col("known_at") > pl.col("time"))
+        .select("series_id", "known_at", at="time")
+        .join(origins, on="series_id")
+        .filter(pl.col("at") <= pl.col("origin"), told_later)
+    )
+    acted = (
+        known.actions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
+        .select("series_id", "known_at", at="time")
+        .join(origins, on="series_id")
+        .filter((pl.col("at") > pl.col("origin")) | told_later)
+    )
+    return pl.concat([corrected, acted]).select("as_of", "series_id").unique()
+
+
+def _with_truth(rows: pl.DataFrame, panel: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The forecasts that are not pegged at their origin, with what came true."""
+    truths = panel.select("series_id", "time", truth="close")
+    measurable = rows.join(_pegged(panel, settings), on=ROW[:2], how="anti")
+    return measurable.join(truths, on=["series_id", "time"])
 
 
 def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
@@ -90,7 +116,7 @@ def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return moved.filter("pegged").select("series_id", origin="time")
 
 
-def _random_walks(pending: pl.DataFrame, revisions: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def _random_walks(pending: pl.DataFrame, known: Knowledge, settings: Settings) -> pl.DataFrame:
     """What the random walk would have forecast in the place of these forecasts, with their `as_of`."""
     schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
     fitted: dict[object, RandomWalk] = {}
@@ -100,9 +126,9 @@ def _random_walks(pending: pl.DataFrame, revisions: pl.DataFrame, settings: Sett
         assert isinstance(through, date)
         if through not in fitted:
             walk = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
-            fitted[through] = walk.fit(as_known(revisions, through))
-        known = as_known(revisions, as_of).join(rows, on="series_id", how="semi")
-        tables.append(fitted[through].predict(known).with_columns(pl.lit(as_of).alias("as_of")))
+            fitted[through] = walk.fit(known.panel(through))
+        panel = known.panel(as_of).join(rows, on="series_id", how="semi")
+        tables.append(fitted[through].predict(panel).with_columns(pl.lit(as_of).alias("as_of")))
     return pl.concat(tables).cast({"step": pl.Int64})
 
 

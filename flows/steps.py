@@ -160,7 +160,7 @@ def publish(
         "champion_version": champion.version or None,
         "trained_through": champion.trained_through,
         "training": training or plan.NOT_ATTEMPTED,
-        "table_versions": json.dumps({"prices": versions["prices"]}),
+        "table_versions": json.dumps({name: versions[name] for name in ("prices", "actions") if name in versions}),
         "settings_digest": place.settings.digest,
         "run_id": run_id,
         "started": started,

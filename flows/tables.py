@@ -4,6 +4,7 @@
 table          unique on                                       what a row is
 =============  ==============================================  =========================================================
 `prices`       series_id, time, known_at                       a price, as known from `known_at` on; never deleted
+`actions`      series_id, time, known_at                       a split or dividend of an ex-date, as known from then on
 `quarantine`   rule, original, occurrence                      a row that broke a rule, its original values as JSON
 `repairs`      rule, original, occurrence                      who made a price of a row in quarantine, and which price
 `flags`        series_id, time, rule                           a row that was stored though a rule has doubts
@@ -53,6 +54,9 @@ QUARANTINE: Columns = {
     "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "as_of": DAY,
     **dict.fromkeys(VALUES, NUMBER), **YEAR,
 }  # fmt: skip
+ACTIONS: Columns = {
+    "series_id": TEXT, "time": DAY, "split_ratio": NUMBER, "dividend": NUMBER, "known_at": DAY, "as_of": DAY, **YEAR,
+}  # fmt: skip
 REPAIRS: Columns = {  # as_of: the newest the panel had seen, from which the price is known
     "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "action": TEXT,
     **dict.fromkeys(VALUES, NUMBER), "as_of": DAY, "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
@@ -78,7 +82,7 @@ DELIVERIES: Columns = {
     "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
 }  # fmt: skip
 TABLES: Mapping[str, Columns] = {
-    "prices": PRICES, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
+    "prices": PRICES, "actions": ACTIONS, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
     "deliveries": DELIVERIES,
     "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
 }  # fmt: skip
@@ -119,7 +123,7 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
     missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
     if missing:
         raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")
-    day = pl.col("time" if table in ("prices", "quarantine", "repairs", "flags") else "as_of")
+    day = pl.col("time" if "time" in columns and "step" not in columns else "as_of")
     try:
         shaped = (
             rows.with_columns(pl.lit(None).alias(name) for name in optional if name not in rows.columns)
@@ -157,12 +161,17 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
         series_id, time, close; open, high, low, volume and further columns where any is known. Sorted by series_id and
         time.
     """
+    panel = last_known(revisions, as_of)
+    unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
+    return panel.drop(unknown)
+
+
+def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
+    """Of sorted revisions up to `as_of` the last of each series and time, with what they say and nothing else."""
     if as_of is not None:
         revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
     superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
-    panel = revisions.filter(~superseded.fill_null(False)).drop("known_at", "as_of", "year", strict=False)
-    unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
-    return panel.drop(unknown)
+    return revisions.filter(~superseded.fill_null(False)).drop("known_at", "as_of", "year", strict=False)
 
 
 def values_in(rows: pl.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ import polars as pl
 
 from flows.delta import DeltaTables, Spans
 from flows.errors import WarehouseError
+from flows.knowledge import Knowledge
 from flows.tables import (
     FLAG_KEY,
     FORECAST_KEY,
@@ -48,6 +49,7 @@ class Warehouse(DeltaTables):
     def prices(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """The panel as it was known at `as_of` (None: as it is known now), sorted by series_id and time.
 
+        Each series on the basis of its last row: splits and dividends known by then are undone in what lies before.
         Rows with ``time <= as_of`` and ``known_at <= as_of``; of several revisions of a row, the last.
 
         Returns
@@ -55,7 +57,34 @@ class Warehouse(DeltaTables):
         polars.DataFrame
             series_id, time (Date), close; open, high, low, volume and further columns where any is known.
         """
+        return self.knowledge(as_of, version).panel(as_of)
+
+    def quotes(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
+        """As `prices`, each as it was quoted on its day: splits and dividends are still in them."""
         return as_known(self.revisions(as_of, version), as_of)
+
+    def actions(self, as_of: date | None = None) -> pl.DataFrame:
+        """Splits and dividends with an ex-date up to `as_of` and known by then (None: as known now), in order.
+
+        Returns
+        -------
+        polars.DataFrame
+            series_id, time (the ex-date), split_ratio (1: none) and dividend (0: none).
+        """
+        return self.knowledge(as_of).actions_at(as_of)
+
+    def knowledge(self, as_of: date | None = None, version: int | None = None) -> Knowledge:
+        """Every revision of prices and actions known by `as_of`; with `version`, of that version of `prices`."""
+        actions = self._scan("actions", spans=None if as_of is None else [(date.min, as_of)])
+        if as_of is not None:
+            actions = actions.filter(pl.col("known_at") <= as_of)
+        return Knowledge(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
+
+    def actions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Every revision of the actions with these series_id and time, sorted by series_id, time and known_at."""
+        spans = _by_year(keys["time"])
+        rows = self._scan("actions", spans=spans).join(keys.lazy(), on=["series_id", "time"], how="semi")
+        return self._read(rows, "actions").sort(PRICE_KEY)
 
     def revisions(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Every row `prices` has ever held on to, with `known_at` and the `as_of` of the run that stored it.
@@ -162,9 +191,20 @@ class Warehouse(DeltaTables):
         rows = shape("prices", rows, PRICE_KEY, optional=VALUES[1:])
         return self._merge("prices", rows, PRICE_KEY, replace=values_in(rows), day="known_at")
 
+    def store_actions(self, rows: pl.DataFrame) -> int:
+        """Store new and corrected splits and dividends, in one commit; returns how many there were.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            series_id, time (the ex-date), split_ratio (1: none), dividend (0: none), known_at, as_of.
+        """
+        rows = shape("actions", rows, PRICE_KEY)
+        return self._merge("actions", rows, PRICE_KEY, replace=("split_ratio", "dividend"), day="known_at")
+
     def clear_prices(self) -> None:
-        """Take out all prices and what is in quarantine, a commit each; earlier versions of the tables keep them."""
-        for name in ("flags", "repairs", "quarantine", "prices"):
+        """Take out all prices, actions and what is in quarantine, a commit each; earlier versions keep them."""
+        for name in ("flags", "repairs", "quarantine", "actions", "prices"):
             self._commit(name, partial(self._delete, name))
 
     def store_quarantine(self, rows: pl.DataFrame) -> int:

@@ -1,0 +1,134 @@
+"""Splits and dividends through the warehouse: told by the source, known from a day on, undone in the panel."""
+
+from datetime import date
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from features import PanelSchema
+from flows.corporate_actions import new_actions
+from flows.ingest import ingest
+from flows.score import score
+from flows.settings import Settings
+from flows.warehouse import Warehouse
+from forecasting import RandomWalk
+
+HEADER = "series_id,time,close,Dividends,Stock Splits"
+MON, TUE, WED, THU, FRI = (date(2024, 1, day) for day in (1, 2, 3, 4, 5))
+WEEK = [f"A,{MON},100,0,0", f"A,{TUE},102,0,0", f"A,{WED},51,0,2", f"A,{THU},49,1.5,"]
+
+
+class Desk:
+    """A price file with actions, and a warehouse."""
+
+    def __init__(self, folder):
+        self.file, self.warehouse = folder / "prices.csv", Warehouse(str(folder / "warehouse"))
+        self.settings = Settings(source=str(self.file), calendar="weekdays")
+
+    def ingest(self, *rows, as_of=None, header=HEADER):
+        self.file.write_text("\n".join([header, *rows, ""]))
+        return ingest(self.warehouse, self.settings, as_of)
+
+    def closes(self, as_of=None):
+        return self.warehouse.prices(as_of)["close"].to_list()
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
+
+
+def test_a_split_and_a_dividend_are_undone_in_the_panel_and_kept_in_the_quotes(desk):
+    desk.ingest(*WEEK)
+    earned = 1 + 1.5 / 49
+    assert desk.closes() == pytest.approx([50 / earned, 51 / earned, 51 / earned, 49], rel=1e-15)
+    assert desk.warehouse.quotes()["close"].to_list() == [100, 102, 51, 49]
+    assert desk.warehouse.actions().rows() == [("A", WED, 2.0, 0.0), ("A", THU, 1.0, 1.5)]
+
+
+def test_each_day_knows_the_actions_of_its_past_alone(desk):
+    desk.ingest(*WEEK)
+    assert desk.closes(TUE) == [100, 102]
+    assert desk.closes(WED) == [50, 51, 51]
+
+
+def test_day_by_day_and_at_once_give_the_same_tables(desk, tmp_path):
+    for number in range(1, 5):
+        desk.ingest(*WEEK[:number])
+    (tmp_path / "once").mkdir()
+    once = Desk(tmp_path / "once")
+    once.ingest(*WEEK)
+    assert_frame_equal(desk.warehouse.actions(), once.warehouse.actions())
+    assert_frame_equal(desk.warehouse.prices(), once.warehouse.prices())
+
+
+def test_the_same_delivery_again_stores_no_action_and_says_so_once(desk):
+    assert any("1 splits (A 2 on" in text.replace("'", "") for text in desk.ingest(*WEEK).messages)
+    version = desk.warehouse.versions()["actions"]
+    assert not any("New actions" in text for text in desk.ingest(*WEEK).messages)
+    assert desk.warehouse.versions()["actions"] == version
+
+
+def test_an_action_told_late_leaves_what_earlier_days_knew(desk):
+    desk.ingest(*[row.replace(",0,2", ",0,0") for row in WEEK[:3]])
+    before = desk.closes(WED)
+    desk.ingest(*WEEK)
+    assert desk.closes(WED) == before == [100, 102, 51]
+    assert desk.closes(THU)[:2] == pytest.approx([50 / (1 + 1.5 / 49), 51 / (1 + 1.5 / 49)])
+
+
+def test_an_action_that_is_taken_back_is_gone_from_then_on(desk):
+    desk.ingest(*WEEK[:3])
+    desk.ingest(WEEK[0], WEEK[1], f"A,{WED},51,0,0", WEEK[3].replace("1.5", "0"))
+    assert desk.closes() == [100, 102, 51, 49]
+    assert desk.closes(WED) == [50, 51, 51]
+
+
+def test_a_source_that_stops_telling_actions_takes_none_back(desk):
+    desk.ingest(*WEEK)
+    before = desk.closes()
+    desk.ingest(*(row.rsplit(",", 2)[0] for row in WEEK), header="series_id,time,close")
+    assert desk.closes() == before
+
+
+def test_a_row_in_quarantine_brings_no_action(desk):
+    desk.ingest(*WEEK[:2], f"A,{WED},,0,2")
+    assert desk.warehouse.actions().is_empty()
+
+
+def test_rows_without_columns_of_actions_have_none():
+    rows = pl.DataFrame({"series_id": ["A"], "time": [MON], "known_at": [MON], "close": [1.0]})
+    assert new_actions(rows, rows.clear()).is_empty()
+
+
+def scored(folder, panel, actions, days):
+    """Scores of random walks that were published from a few days, as of the last."""
+    warehouse, settings = Warehouse(str(folder)), Settings(calendar="weekdays", lookback=16, horizon=3)
+    last = days[-1]
+    warehouse.store_prices(panel.with_columns(known_at="time", as_of=pl.lit(last)))
+    warehouse.store_actions(actions.with_columns(known_at="time", as_of=pl.lit(last)))
+    for number in (100, 109, 110, 111, 120):
+        walk = RandomWalk(3, 16, settings.quantiles, schema=PanelSchema(calendar="weekdays"))
+        table = walk.fit(warehouse.prices(days[90])).predict(warehouse.prices(days[number]))
+        marks = {"model": "random_walk", "run_id": "r", "live": True}
+        table = table.with_columns(**{name: pl.lit(value) for name, value in marks.items()})
+        warehouse.publish(days[number], table.with_columns(trained_through=pl.lit(days[90])))
+    return score(warehouse, last, settings)
+
+
+def test_forecasts_issued_before_a_split_are_scored_as_if_there_had_been_none(tmp_path, random_walks):
+    panel = random_walks(n_series=2, n_rows=130)
+    days, first = panel["time"].unique().sort().to_list(), panel["series_id"][0]
+    split = pl.DataFrame({"series_id": [first], "time": [days[111]], "split_ratio": [4.0], "dividend": [0.0]})
+    before = (pl.col("series_id") == first) & (pl.col("time") < days[111])
+    quoted = panel.with_columns(pl.when(before).then(pl.col("close") * 4).otherwise("close").alias("close"))
+
+    plain = scored(tmp_path / "plain", panel, split.clear(), days)
+    found = scored(tmp_path / "split", quoted, split, days)
+    for name in ("crps", "ae", "crps_random_walk", "ae_random_walk", "covered"):
+        assert found[name].cast(pl.Float64).to_list() == pytest.approx(plain[name].cast(pl.Float64).to_list(), rel=1e-9)
+    unit = pl.when((pl.col("series_id") == first) & (pl.col("origin") < days[111])).then(4.0).otherwise(1.0)
+    expected = plain.select(truth=pl.col("truth") * unit, scale=pl.col("scale") * unit)
+    for name in ("truth", "scale"):  # in the shares that were forecast
+        assert found[name].to_list() == pytest.approx(expected[name].to_list(), rel=1e-9)
