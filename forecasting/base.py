@@ -18,8 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from features.calendar import get_calendar, infer_calendar
-from features.intraday import RegularCalendar
+from features.calendar import PanelCalendar
 from features.panel import PanelSchema, check_panel, is_pandas, like, to_polars
 from forecasting.cuts import Cuts, cut
 from forecasting.intervals import calibrate, outwards
@@ -29,14 +28,15 @@ from forecasting.networks import QuantileLayer
 from forecasting.origins import Origins, find_origins
 from forecasting.persistence import encode, load_forecaster, save_forecaster, under
 from forecasting.quantiles import MEDIAN, check_quantiles
-from forecasting.rows import PanelRows, panel_rows, root_steps
+from forecasting.rows import BLOCK, PanelRows, panel_rows, root_steps
 from forecasting.sampling import MOST_ORIGINS, Dependence, blocks, sample_table
 from forecasting.scaling import weighted_quantiles
 from forecasting.settings import check_whole, seed_from
 from forecasting.standing import Standing, standing
 
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
-MOST_RESIDUALS = 1_000_000  # per step, from which quantiles are estimated
+MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
+MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
 WEIGHT = "_sample_weight"
 
 
@@ -81,14 +81,13 @@ class PanelForecaster(BaseEstimator):
         self._kind = "pandas" if is_pandas(X) else "polars"
         self.quantiles_ = check_quantiles(self.quantiles)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
-        name = self._schema.calendar
-        self.calendar_ = get_calendar(name) if name else infer_calendar(panel["time"])
+        self.calendar_ = PanelCalendar.of(panel, self._schema.calendar)
         self.fit_end_ = cast("date | datetime", panel["time"].max())
         rows = self._rows(panel)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
 
-        cuts = cut(rows.session[rows.ready], self.horizon)
+        cuts = cut(rows.frame["time"].filter(pl.Series(rows.ready.numpy())), self.horizon)
         self._layer = self._quantile_layer(torch.from_numpy(self._base_quantiles(rows, cuts, weights)))
         self._offsets = np.zeros((self.horizon, len(self.quantiles_)))
         self._fit_network(rows, cuts, weights)
@@ -110,7 +109,7 @@ class PanelForecaster(BaseEstimator):
         base = np.zeros((self.horizon, len(levels)))
         if not rows.moving.any():  # pegged, all of them: there is no spread to learn, and none to forecast
             return base
-        at = _thin(rows.moving & (rows.session < cuts.train) & (weights > 0))
+        at = _thin(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_RESIDUALS)
         residuals = self._residuals(rows, at, until=cuts.train).numpy()
         weight = weights[at].numpy()
         for step in range(self.horizon):
@@ -129,7 +128,7 @@ class PanelForecaster(BaseEstimator):
 
     def _calibrate(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> np.ndarray:
         """Offsets of the quantiles, shape (H, Q), from the newest training rows."""
-        at = _thin(rows.moving & (rows.session >= cuts.validation) & (weights > 0))
+        at = _thin(rows.moving & ~rows.before(cuts.validation) & (weights > 0), MOST_CALIBRATED)
         quantiles = self._scaled_quantiles(self._origins(rows, at))
         residuals = self._residuals(rows, at, until=cuts.calibration).numpy()
         return calibrate(residuals, quantiles, np.array(self.quantiles_), weights[at].numpy())
@@ -140,11 +139,12 @@ class PanelForecaster(BaseEstimator):
         residuals = self._residuals(rows, at, until=cuts.calibration).numpy()
         return Dependence.measure(residuals, weights[at].numpy(), np.array(self.quantiles_))
 
-    def _residuals(self, rows: PanelRows, at: Tensor, until: int) -> Tensor:
-        """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past session `until`."""
+    def _residuals(self, rows: PanelRows, at: Tensor, until: date | datetime) -> Tensor:
+        """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past the time `until`."""
         scale = rows.volatility[at].unsqueeze(-1) * root_steps(self.horizon)
         scaled = (rows.changes(at, self.horizon) - self._centre(standing(rows, at, self._n_levels))) / scale
-        known = rows.session[at].unsqueeze(-1) + torch.arange(1, self.horizon + 1) <= until
+        known = rows.session[at].unsqueeze(-1) + torch.arange(1, self.horizon + 1)
+        known = known <= rows.sessions_at(until)[rows.sequence(at)].unsqueeze(-1)
         return torch.where(known & rows.moving[at].unsqueeze(-1), scaled, torch.nan)
 
     # -------------------------------------------------------------- predict
@@ -217,7 +217,7 @@ class PanelForecaster(BaseEstimator):
             ranks_NSH = self._dependence.draw(len(quantiles_NHQ[part]), n, generator)
             scaled_NSH[part] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[part], levels)
         values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
-        return self._given_back(sample_table(found, values_NSH, self.calendar_), X)
+        return self._given_back(sample_table(found, values_NSH), X)
 
     def _origins_of(self, X: Any, origins: str | Sequence[Any]) -> Origins:
         """The origins of a panel, or, without one, of what has been seen."""
@@ -267,8 +267,8 @@ class PanelForecaster(BaseEstimator):
         check_is_fitted(self, "fit_end_")
         seen = self._kept.standing.keys
         schema = self._schema
-        if isinstance(self.calendar_, RegularCalendar):  # where midnights are hours like any other
-            schema = replace(schema, calendar=self.calendar_.name)
+        if self.calendar_.default is not None and self.calendar_.intraday:  # where midnights are hours like any other
+            schema = replace(schema, calendar=self.calendar_.default.name)
         rows = newer_rows(X, schema, self.target, seen)
         if len(rows):
             self._kept = self._taken_in(rows)
@@ -307,7 +307,7 @@ class PanelForecaster(BaseEstimator):
     # ---------------------------------------------------- what has been seen
     def _keep(self, rows: PanelRows) -> Kept:
         """What is needed of the panel's series to go on from their last rows."""
-        return Kept(standing(rows, torch.nonzero(rows.newest)[:, 0], self._n_levels))
+        return Kept(standing(rows, rows.newest, self._n_levels))
 
     def _taken_in(self, rows: pl.DataFrame) -> Kept:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
@@ -316,7 +316,8 @@ class PanelForecaster(BaseEstimator):
         places = pl.DataFrame({"series_id": kept.standing.series_id}).with_row_index("place")
         place = rows.select("series_id").join(places, on="series_id", how="left", maintain_order="left")["place"]
         at_N = torch.from_numpy(place.to_numpy().astype(np.int64))
-        session_N = torch.from_numpy(self.calendar_.numbers(rows["time"]))
+        calendar = self.calendar_.joined(rows) if "calendar" in rows.columns else self.calendar_
+        session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
         price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
         level_N = torch.from_numpy(np.log(price_N.numpy())) if self._schema.positive else price_N
         ends = [*np.flatnonzero(np.diff(rows["time"].to_physical().to_numpy())) + 1, len(rows)]
@@ -324,6 +325,7 @@ class PanelForecaster(BaseEstimator):
             now, at_M = slice(start, end), at_N[start:end]
             here, begins_M = kept.standing.moved_on(at_M, rows["time"][now], session_N[now], price_N[now], level_N[now])
             kept = self._moved_on(replace(kept, standing=here), at_M, begins_M, rows[now])
+        self.calendar_ = calendar
         return kept
 
     def _with_room(self, series_id: pl.Series) -> Kept:
@@ -345,7 +347,7 @@ class PanelForecaster(BaseEstimator):
                 f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
             )
         at = torch.nonzero(ready)[:, 0]
-        return self._origins_at(here.take(at), self._kept_outputs(at))
+        return self._origins_at(here.take(at), self._kept_outputs(at), self.calendar_)
 
     def _kept_outputs(self, at: Tensor) -> Tensor:
         """As `_outputs`, of the series at these places."""
@@ -353,19 +355,18 @@ class PanelForecaster(BaseEstimator):
 
     def _rows(self, panel: pl.DataFrame) -> PanelRows:
         rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)
-        without = panel.filter((rows.newest & ~rows.ready).numpy())["series_id"]
-        self.skipped_ = tuple(without)
+        without = rows.newest[~rows.ready[rows.newest]]
+        self.skipped_ = tuple(panel["series_id"][without.numpy()])
         return rows
 
     def _find(self, rows: PanelRows, origins: str | Sequence[Any]) -> Tensor:
-        since = self.calendar_.numbers(pl.Series([self.fit_end_], dtype=rows.frame["time"].dtype))
-        return find_origins(rows, origins, int(since[0]), self.horizon)
+        return find_origins(rows, origins, self.fit_end_, self.horizon)
 
     def _origins(self, rows: PanelRows, at: Tensor) -> Origins:
-        return self._origins_at(standing(rows, at, self._n_levels), self._outputs(rows, at))
+        return self._origins_at(standing(rows, at, self._n_levels), self._outputs(rows, at), rows.calendar)
 
-    def _origins_at(self, here: Standing, outputs: Tensor) -> Origins:
-        return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs)
+    def _origins_at(self, here: Standing, outputs: Tensor, calendar: PanelCalendar) -> Origins:
+        return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs, calendar)
 
     def _centre(self, here: Standing) -> Tensor:
         """Expected change of the level for each step, shape (N, H)."""
@@ -389,7 +390,7 @@ class PanelForecaster(BaseEstimator):
     def _table(self, origins: Origins) -> pl.DataFrame:
         """The forecasts, in the unit of the target."""
         values_NHQ = self._in_prices(origins, self._scaled_quantiles(origins))
-        return origins.table(values_NHQ, self.quantiles_, self.calendar_)
+        return origins.table(values_NHQ, self.quantiles_)
 
     def _in_prices(self, origins: Origins, scaled: np.ndarray) -> np.ndarray:
         """Values in units of volatility · √step, shape (N, H, any), in the unit of the target."""
@@ -450,7 +451,7 @@ class PanelForecaster(BaseEstimator):
         self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))
 
     def _too_short(self, rows: PanelRows) -> str:
-        n_series, longest = rows.keys["series_id"].n_unique(), int((rows.last - rows.first).max()) + 1
+        n_series, longest = rows.keys["series_id"].n_unique(), int(rows.starts.diff().max())
         return (
             f"A series needs lookback + horizon = {self.lookback} + {self.horizon} rows; all {n_series} series of the "
             f"panel are shorter, the longest has {longest} rows. Give more history or lower lookback."
@@ -462,7 +463,7 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
     frame = to_polars(panel)
     if sample_weight is None:
         checked = check_panel(frame, schema, target)
-        return checked, torch.ones(len(checked), dtype=torch.float64)
+        return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # seen by all rows, kept once
     weight = np.asarray(sample_weight, dtype=float)
     if weight.shape != (len(frame),) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise ValueError(
@@ -473,7 +474,11 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
     return checked.drop(WEIGHT), torch.from_numpy(checked[WEIGHT].to_numpy().copy())
 
 
-def _thin(mask: Tensor, most: int = MOST_RESIDUALS) -> Tensor:
+def _thin(mask: Tensor, most: int) -> Tensor:
     """Where `mask` holds, every k-th place, so that estimates of quantiles need bounded memory."""
-    at = torch.nonzero(mask)[:, 0]
-    return at[:: max(1, -(-len(at) // most))]
+    every, seen, kept = max(1, -(-int(mask.sum()) // most)), 0, []
+    for begin in range(0, len(mask), BLOCK):
+        at = torch.nonzero(mask[begin : begin + BLOCK])[:, 0] + begin
+        kept.append(at[-seen % every :: every])
+        seen += len(at)
+    return torch.cat(kept)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime
 
-import torch
-from torch import Tensor
+import polars as pl
 
 VALIDATION_SHARE = 0.1
 CALIBRATION_SHARE = 0.1
@@ -14,25 +14,27 @@ FEWEST_HORIZONS = 4  # the training part must span this many horizons, or nothin
 
 @dataclass(frozen=True)
 class Cuts:
-    """The session that ends each part: the first origin of the next, so a part's targets do not pass its end.
+    """The time that ends each part: the first origin of the next, so a part's targets do not pass its end.
+
+    Times, not session numbers: those of different calendars cannot be compared.
 
     Attributes
     ----------
-    train, validation, calibration : int
-        Session numbers. All three are the last session where the history is too short to keep some of it back.
+    train, validation, calibration : date or datetime
+        All three are the last origin where the history is too short to keep some of it back.
     """
 
-    train: int
-    validation: int
-    calibration: int
+    train: date | datetime
+    validation: date | datetime
+    calibration: date | datetime
 
 
-def cut(sessions: Tensor, horizon: int) -> Cuts:
-    """Cut the sessions of all origins (in any order, repeated or not) into 80, 10 and 10 per cent."""
-    distinct = torch.unique(sessions)
+def cut(times: pl.Series, horizon: int) -> Cuts:
+    """Cut the times of all origins (in any order, repeated or not) into 80, 10 and 10 per cent."""
+    distinct = times.unique().sort()
     end = len(distinct) - 1
     validation = end - round(CALIBRATION_SHARE * len(distinct))
     train = validation - round(VALIDATION_SHARE * len(distinct))
     if train < FEWEST_HORIZONS * horizon:
         train = validation = end
-    return Cuts(int(distinct[train]), int(distinct[validation]), int(distinct[end]))
+    return Cuts(distinct[train], distinct[validation], distinct[end])

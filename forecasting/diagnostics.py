@@ -34,7 +34,7 @@ def memory_profile(
     check_whole("steps_back", steps_back, at_least=1)
     check_whole("n_origins", n_origins, at_least=1)
     rows = model._rows(check_panel(panel, model._schema, model.target))
-    long_enough = rows.moving & (torch.arange(len(rows)) - rows.first > steps_back)
+    long_enough = rows.moving & (torch.arange(len(rows)) - rows.first(torch.arange(len(rows))) > steps_back)
     at_N = torch.nonzero(long_enough)[:, 0]
     if not len(at_N):
         raise ValueError(
@@ -45,7 +45,7 @@ def memory_profile(
     chosen = generator.choice(len(at_N), size=min(n_origins, len(at_N)), replace=False)
     at_N = at_N[torch.from_numpy(np.sort(chosen))]
 
-    inputs_NF = model._inputs(rows)
+    inputs_NF = model._inputs(rows.frame)
     layer = copy.deepcopy(model._layer).float()
     with isolated(0):
         with torch.no_grad():

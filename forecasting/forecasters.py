@@ -6,14 +6,16 @@ Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -29,11 +31,11 @@ from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.rows import PanelRows
-from forecasting.scaling import InputScaler
+from forecasting.scaling import InputScaler, Moments
 from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
 from forecasting.streams import open_stream, resume_stream, stream_tensors
 from forecasting.stretches import Stretches, carried_states
-from forecasting.training import LEARNING_CURVE, Epoch, Training, isolated, learning_curve, recency, train_network
+from forecasting.training import LEARNING_CURVE, Epoch, Training, isolated, learning_curve, train_network
 
 PATIENCE = 3  # epochs without a better validation loss
 
@@ -154,25 +156,41 @@ class RecurrentForecaster(PanelForecaster):
     # ------------------------------------------------------------------ fit
     def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
         self._features = self._new_features().fit(rows.frame)
-        table = self._transformed(rows)
-        self.inputs_ = self._input_names(table, rows.frame.columns)
-        inputs_NF = _numbers(table, self.inputs_)
-        self._scaler = InputScaler.fit(inputs_NF[(rows.session <= cuts.train).numpy()])
-        scaled_NF = torch.from_numpy(self._scaler.transform(inputs_NF))
+        self._scaler = self._fit_scaler(rows, cuts)
+        scaled_NF = torch.empty(len(rows), self._scaler.width, dtype=torch.float16)  # of ±8: exact to 1/2000
+        for block in self._blocks(rows):
+            scaled_NF[block] = self._inputs(rows.frame[block])
         seed = seed_from(self.random_state)
         with isolated(seed):
             self._network = self._new_network()
             curve = self._train(rows, scaled_NF, cuts, weights, np.random.default_rng(seed))
         self.learning_curve_ = learning_curve(curve)
 
+    def _fit_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler:
+        """From the training rows; covariates are flagged that are missing where there is something to learn."""
+        moments: Moments | None = None
+        flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
+        train, learned_from = rows.before(cuts.train, included=True).numpy(), rows.moving.numpy()
+        for block in self._blocks(rows):
+            table = self._transformed(rows.frame[block])
+            if moments is None:
+                self.inputs_ = self._input_names(table, rows.frame.columns)
+            inputs_NF = _numbers(table, self.inputs_)
+            here = Moments.of(inputs_NF[train[block]])
+            moments = here if moments is None else moments + here
+            flagged = flagged | np.isnan(inputs_NF[(train & learned_from)[block]]).any(0)
+        return InputScaler.of(cast("Moments", moments), flagged & np.isin(self.inputs_, self._schema.covariates))
+
+    def _blocks(self, rows: PanelRows) -> Iterator[slice]:
+        """Blocks of series whose features can be computed alone: all series where they may look across them."""
+        return rows.blocks() if _per_series(self._features) else iter([slice(0, len(rows))])
+
     def _train(
         self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor, shuffle: np.random.Generator
     ) -> list[Epoch]:
         device, training = pick_device(self.device), self.training or Training()
-        if training.half_life:
-            weights = weights * recency(rows.session, cuts.train, training.half_life)
-        stretches = Stretches(rows, inputs_NF.to(device), weights, self.lookback, self.horizon)
-        held_out = list(stretches.held_out(cuts.train, cuts.validation))
+        stretches = Stretches(rows, inputs_NF.to(device), weights, self.lookback, self.horizon, training.half_life)
+        held_out = stretches.held_out(cuts.train, cuts.validation)
         curve = train_network(
             self._network.to(device),
             copy.deepcopy(self._layer).float().to(device),
@@ -192,8 +210,9 @@ class RecurrentForecaster(PanelForecaster):
 
     def _fingerprint(self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor) -> str:
         return fingerprint(
-            self.recipe(), inputs_NF, weights, rows.position, rows.level, rows.volatility, self._layer.base_HQ
-        )
+            self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
+            rows.volatility, self._layer.base_HQ,
+        )  # fmt: skip
 
     def _new_features(self) -> Any:
         if self.features is None:
@@ -202,7 +221,7 @@ class RecurrentForecaster(PanelForecaster):
 
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
-            self.cell, len(self.inputs_), self.hidden_size, self.num_layers, self.dropout, self.horizon,
+            self.cell, self._scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
             len(self.quantiles_), self.kernel_size,
         )  # fmt: skip
 
@@ -220,9 +239,8 @@ class RecurrentForecaster(PanelForecaster):
             raise ValueError(f"The network's inputs must be numbers, found {shorten(words)}. Encode them as numbers.")
         return names
 
-    def _transformed(self, rows: PanelRows) -> pl.DataFrame:
-        table = to_polars(self._features.transform(rows.frame))
-        keys = rows.keys
+    def _transformed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        table, keys = to_polars(self._features.transform(frame)), frame.select("series_id", "time")
         if not set(keys.columns) <= set(table.columns) or not table.select(keys.columns).cast(keys.schema).equals(keys):
             raise ValueError(
                 f"features must give back the rows they were given, in their order; {type(self._features).__name__} "
@@ -230,17 +248,38 @@ class RecurrentForecaster(PanelForecaster):
             )
         return table
 
+    def _inputs(self, frame: pl.DataFrame) -> Tensor:
+        """What the network sees of these rows, shape (N, F), float32."""
+        return self._scaled(_numbers(self._transformed(frame), self.inputs_))
+
     # -------------------------------------------------------------- predict
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
-        inputs_NF = self._inputs(rows)
+        if bool(torch.isin(at, rows.newest).all()):  # the common case, and the same to the bit as what is kept
+            with torch.inference_mode(), isolated(0):
+                return self._read_out(self._final_states(rows, at))
+        order = torch.argsort(at)
+        states = torch.empty(len(at), self._network.width)
         with torch.inference_mode(), isolated(0):
-            if rows.newest[at].all():  # the common case, and the same to the bit as what is kept
-                return self._read_out(final_states(self._network, inputs_NF, rows, at))
-            return self._network.read_out(carried_states(self._network, inputs_NF, rows, at)).double()
+            for block, here in self._with_inputs(rows, at[order]):
+                states[order[here]] = carried_states(
+                    self._network, self._inputs(rows.frame[block]), rows, at[order[here]], block.start
+                )
+            return self._network.read_out(states).double()
 
-    def _inputs(self, rows: PanelRows) -> Tensor:
-        """What the network sees of each row, scaled."""
-        return self._scaled(_numbers(self._transformed(rows), self.inputs_))
+    def _final_states(self, rows: PanelRows, at: Tensor) -> State:
+        """The states to carry on from after the rows `at`, in rising order."""
+        blocks = [
+            final_states(self._network, self._inputs(rows.frame[block]), rows, at[here], block.start)
+            for block, here in self._with_inputs(rows, at)
+        ]
+        return State.cat(blocks) if blocks else self._network.zero_state(0)
+
+    def _with_inputs(self, rows: PanelRows, at: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Blocks of rows with some of the rows `at`, in rising order, and the places of those."""
+        for block in self._blocks(rows):
+            begin, end = torch.searchsorted(at, torch.tensor([block.start, block.stop])).tolist()
+            if begin < end:
+                yield block, slice(begin, end)
 
     def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
         return torch.from_numpy(self._scaler.transform(inputs_NF))
@@ -250,10 +289,8 @@ class RecurrentForecaster(PanelForecaster):
 
     # ---------------------------------------------------- what has been seen
     def _keep(self, rows: PanelRows) -> Kept:
-        newest = torch.nonzero(rows.newest)[:, 0]
-        inputs_NF = self._inputs(rows)
         with torch.inference_mode(), isolated(0):
-            state = final_states(self._network, inputs_NF, rows, newest)
+            state = self._final_states(rows, rows.newest)
         return replace(super()._keep(rows), state=state, stream=open_stream(self._features, self._added, rows.frame))
 
     def _with_room(self, series_id: pl.Series) -> Kept:
@@ -336,19 +373,19 @@ class RecurrentForecaster(PanelForecaster):
 
     def _learned(self) -> dict[str, Tensor]:
         network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
-        mean, scale = torch.from_numpy(self._scaler.mean), torch.from_numpy(self._scaler.scale)
+        scaler = {f"input_{name}": torch.from_numpy(values) for name, values in vars(self._scaler).items()}
         assert self._kept.state is not None
         state = {f"state.{name}": value for name, value in self._kept.state.tensors().items()}
         stream = {} if self._kept.stream is None else stream_tensors(self._kept.stream)
         kept = state | {f"stream.{name}": value for name, value in stream.items()}
-        return super()._learned() | {"input_mean": mean, "input_scale": scale} | network | kept
+        return super()._learned() | scaler | network | kept
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
         self._features = self._new_features()
-        self._scaler = InputScaler(learned["input_mean"].numpy(), learned["input_scale"].numpy())
+        self._scaler = InputScaler(*(learned[f"input_{name}"].numpy() for name in ("mean", "scale", "flagged")))
         with isolated(0):
             self._network = self._new_network().eval()
         self._network.load_state_dict(under("network", learned))
@@ -363,6 +400,13 @@ class RecurrentForecaster(PanelForecaster):
 def _numbers(table: pl.DataFrame, names: list[str]) -> np.ndarray:
     """Columns as one array of shape (N, F), NaN for missing."""
     return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+
+
+def _per_series(features: Any) -> bool:
+    """Whether a transformer says that it looks at one series at a time; a Pipeline, if all its steps do."""
+    if isinstance(features, Pipeline):
+        return all(_per_series(step) for _, step in features.steps)
+    return features in (None, "passthrough") or bool(getattr(features, "per_series", False))
 
 
 class RNNForecaster(RecurrentForecaster):

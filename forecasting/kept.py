@@ -86,19 +86,19 @@ def top(state: State) -> Tensor:
     return state.hidden[0][-1]
 
 
-def final_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> State:
+def final_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor, begin: int = 0) -> State:
     """The states to carry on from after the rows `at`, each run up from the first row of its sequence.
 
-    A block's sequences run side by side, and each leaves where it ends.
+    A block's sequences run side by side, and each leaves where it ends. The first of the inputs is row `begin`.
     """
-    by_length = torch.argsort(at - rows.first[at], stable=True)
-    blocks = [_run_up(network, inputs_NF, rows, at[block]) for block in by_length.split(BLOCK)]
+    by_length = torch.argsort(at - rows.first(at), stable=True)
+    blocks = [_run_up(network, inputs_NF, rows, at[block], begin) for block in by_length.split(BLOCK)]
     return State.cat(blocks).take(torch.argsort(by_length))
 
 
-def _run_up(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> State:
+def _run_up(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor, begin: int) -> State:
     """As `final_states`, for sequences of rising length."""
-    first, lengths = rows.first[at], at - rows.first[at] + 1
+    first, lengths = rows.first(at) - begin, at - rows.first(at) + 1
     state, done, ended = network.zero_state(len(at)), 0, []
     for length in torch.unique(lengths).tolist():
         for offset_T in torch.arange(done, length).split(CHUNK):

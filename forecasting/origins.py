@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date, datetime
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features.calendar import Calendar
+from features.calendar import PanelCalendar
 from forecasting.quantiles import MEDIAN, quantile_columns
 from forecasting.rows import PanelRows
 
@@ -34,6 +35,7 @@ class Origins:
         Change of the level expected for each step; 0 for the random walk.
     outputs_NHQ : Tensor of shape (N, H, Q), float64
         What a network does to the base quantiles; 0 for the random walk.
+    calendar : PanelCalendar
     """
 
     keys: pl.DataFrame
@@ -42,11 +44,12 @@ class Origins:
     volatility: Tensor
     centre_NH: Tensor
     outputs_NHQ: Tensor
+    calendar: PanelCalendar
 
     def __len__(self) -> int:
         return len(self.session)
 
-    def table(self, values_NHQ: NDArray[np.float64], levels: Sequence[float], calendar: Calendar) -> pl.DataFrame:
+    def table(self, values_NHQ: NDArray[np.float64], levels: Sequence[float]) -> pl.DataFrame:
         """Forecast table with a row per origin and step.
 
         Parameters
@@ -67,38 +70,42 @@ class Origins:
             "series_id",
             origin="time",
             step=pl.Series(steps, dtype=pl.Int32),
-            time=calendar.times(sessions).cast(keys["time"].dtype),
+            time=self.calendar.times(keys["series_id"], sessions).cast(keys["time"].dtype),
             forecast=pl.Series(median),
         ).with_columns(pl.Series(name, values) for name, values in others)
 
 
-def find_origins(rows: PanelRows, origins: str | Sequence[Any], since: int, horizon: int) -> Tensor:
+def find_origins(rows: PanelRows, origins: str | Sequence[Any], since: date | datetime, horizon: int) -> Tensor:
     """Numbers of the rows to forecast from, in order.
 
     Parameters
     ----------
     origins : {"last", "new", "all"} or list of times
         As for `predict`.
-    since : int
-        Session from which origins are new.
+    since : date or datetime
+        From which origins are new.
 
     Raises
     ------
     ValueError, TypeError
         When `origins` is none of these.
     """
+    if isinstance(origins, str) and origins == "last":
+        return rows.newest[rows.ready[rows.newest]]
     if not isinstance(origins, str):
-        times = _as_times(origins).cast(rows.keys["time"].dtype)
-        wanted = torch.from_numpy(rows.keys["time"].is_in(times.implode()).to_numpy().copy())
-    elif origins == "last":
-        wanted = rows.newest
+        times = _as_times(origins).cast(rows.frame.schema["time"])
+        wanted = rows.ready & torch.from_numpy(rows.frame["time"].is_in(times.implode()).to_numpy().copy())
     elif origins == "new":
-        wanted = (rows.session >= since) & (rows.session + horizon <= rows.session.max())
+        wanted = rows.ready & ~rows.before(since)
     elif origins == "all":
         wanted = rows.ready
     else:
         raise ValueError(f'origins must be "last", "new", "all" or a list of times, got {origins!r}.')
-    return torch.nonzero(rows.ready & wanted)[:, 0]
+    at = torch.nonzero(wanted)[:, 0]
+    if isinstance(origins, str) and origins == "new":  # those whose whole horizon lies in the panel
+        newest_S = rows.sessions_at(cast("date | datetime", rows.frame["time"].max()))
+        at = at[rows.session[at] + horizon <= newest_S[rows.sequence(at)]]
+    return at
 
 
 def _as_times(origins: Any) -> pl.Series:

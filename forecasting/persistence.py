@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from features.calendar import get_calendar
+from features.calendar import PanelCalendar
 from features.panel import PanelSchema
 from forecasting.quantiles import check_quantiles
 from forecasting.training import Training
@@ -74,7 +74,7 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
         "format": FORMAT,
         "recipe": encode(model),
         "fit_end": model.fit_end_.isoformat(),
-        "calendar": model.calendar_.name,
+        "calendar": model.calendar_.describe(),
         "kind": model._kind,
         "series_id": keys["series_id"].to_list(),
         "series_id_type": str(keys.schema["series_id"]),
@@ -118,7 +118,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
         raise ValueError(f"{folder} must hold a forecaster, found a {type(model).__name__}.")
     model._schema = model.schema or PanelSchema()
     model.quantiles_ = check_quantiles(model.quantiles)
-    model.calendar_ = get_calendar(description["calendar"])
+    model.calendar_ = PanelCalendar.described(description["calendar"])
     model._kind = description["kind"]
     model.skipped_ = tuple(description["skipped"])
     daily = len(description["fit_end"]) == len("2026-01-01")

@@ -1,22 +1,29 @@
-"""A panel as flat tensors: one row after the other, series after series.
+"""A panel as flat arrays: one row after the other, series after series.
 
-Axes: N rows, F features, H horizon steps.
+Axes: N rows, S sequences, H horizon steps.
+
+Memory is what the arrays here cost a row: 4 bytes of session, 8 of volatility, 2 of flags. Prices stay where the panel
+has them, and whatever needs more room is computed for a block of series at a time, or for the rows asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from features.calendar import Calendar
-from features.panel import breaks
+from features.calendar import PanelCalendar
+from features.panel import MAX_PAUSE
 from features.volatility import with_volatility
 
-SESSIONS = 1 << 32  # more than any calendar has: sequence × SESSIONS + session is unique and sorted
+BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
 
 @dataclass(frozen=True)
@@ -27,36 +34,38 @@ class PanelRows:
     ----------
     frame : DataFrame
         The checked panel itself.
-    first, last : LongTensor of shape (N,)
-        The rows at which the row's own sequence begins and ends.
-    session : LongTensor of shape (N,)
-        Number of the row's session in the calendar.
-    price : Tensor of shape (N,), float64
-    level : Tensor of shape (N,), float64
-        Log price, or the price itself where prices need not be positive: what the forecasts' steps add up in.
+    starts : LongTensor of shape (S + 1,)
+        First row of each sequence, and the number of rows.
+    series : LongTensor of shape (n_series + 1,)
+        First row of each series, and the number of rows.
+    times : ndarray of shape (N,), int
+        The column ``time`` as it lies in memory: days or microseconds since 1970.
+    session : IntTensor of shape (N,)
+        Number of the row's session in its calendar.
+    prices : ndarray of shape (N,), float64
     volatility : Tensor of shape (N,), float64
         Of one step's change, as of the row; 0 where there is none yet.
     ready : BoolTensor of shape (N,)
         Rows with at least `lookback` rows of their sequence up to them: origins.
     moving : BoolTensor of shape (N,)
         Ready rows of series that are not pegged: what is learned from and scored.
-    newest : BoolTensor of shape (N,)
-        The last row of each series.
-    position : LongTensor of shape (N,)
-        Sequence and session in one sorted number, to find rows by.
+    positive : bool
+        Whether levels are log prices, or else the prices themselves.
+    calendar : PanelCalendar
+        That of each series.
     """
 
     frame: pl.DataFrame
-    first: Tensor
-    last: Tensor
+    starts: Tensor
+    series: Tensor
+    times: NDArray[np.integer]
     session: Tensor
-    price: Tensor
-    level: Tensor
+    prices: NDArray[np.float64]
     volatility: Tensor
     ready: Tensor
     moving: Tensor
-    newest: Tensor
-    position: Tensor
+    positive: bool
+    calendar: PanelCalendar
 
     def __len__(self) -> int:
         return len(self.session)
@@ -65,6 +74,50 @@ class PanelRows:
     def keys(self) -> pl.DataFrame:
         """``series_id`` and ``time`` of each row."""
         return self.frame.select("series_id", "time")
+
+    @property
+    def newest(self) -> Tensor:
+        """The last row of each series."""
+        return self.series[1:] - 1
+
+    def sequence(self, at: Tensor) -> Tensor:
+        """Numbers of the sequences that these rows belong to."""
+        return torch.searchsorted(self.starts, at.contiguous(), right=True) - 1
+
+    def first(self, at: Tensor) -> Tensor:
+        """The row at which the sequence of each of these rows begins."""
+        return self.starts[self.sequence(at)]
+
+    def last(self, at: Tensor) -> Tensor:
+        """The row at which the sequence of each of these rows ends."""
+        return self.starts[self.sequence(at) + 1] - 1
+
+    def price(self, at: Tensor) -> Tensor:
+        """Prices of these rows, float64."""
+        return torch.from_numpy(self.prices[at.numpy()])
+
+    def level(self, at: Tensor) -> Tensor:
+        """Log prices of these rows, or prices where they need not be positive: what the forecasts' steps add up in."""
+        price = self.prices[at.numpy()]
+        return torch.from_numpy(np.log(price) if self.positive else price)
+
+    def before(self, time: date | datetime, included: bool = False) -> Tensor:
+        """Whether each row lies before this time (or at it), bool of shape (N,)."""
+        limit = pl.Series([time]).cast(self.frame.schema["time"]).to_physical()[0]
+        return torch.from_numpy(self.times <= limit if included else self.times < limit)
+
+    def sessions_at(self, time: date | datetime) -> Tensor:
+        """The number of the last session at or before this time, in the calendar of each sequence; shape (S,)."""
+        return torch.from_numpy(self.calendar.through(self.frame["series_id"][self.starts[:-1].numpy()], time))
+
+    def lengths(self, until_S: Tensor) -> Tensor:
+        """How many rows of each sequence are sessions up to `until_S`, shape (S,)."""
+        low, high = self.starts[:-1], self.starts[1:]
+        for _ in range(int((high - low).max()).bit_length()):  # a binary search, in all sequences at once
+            middle = (low + high) // 2
+            before = (low < high) & (self.session[middle.clamp(max=len(self) - 1)] <= until_S)
+            low, high = torch.where(before, middle + 1, low), torch.where(before, high, middle)
+        return low - self.starts[:-1]
 
     def changes(self, at: Tensor, horizon: int) -> Tensor:
         """Changes of the level from each row to 1…`horizon` sessions later; NaN where that session has no row.
@@ -77,11 +130,14 @@ class PanelRows:
         -------
         Tensor of shape (..., horizon), float64
         """
-        sequence = self.first[at].unsqueeze(-1)
-        wanted = sequence * SESSIONS + self.session[at].unsqueeze(-1) + torch.arange(1, horizon + 1)
-        found = torch.searchsorted(self.position, wanted).clamp(max=len(self) - 1)
-        change = self.level[found] - self.level[at].unsqueeze(-1)
-        return torch.where(self.position[found] == wanted, change, torch.nan)
+        at = at.unsqueeze(-1)
+        later = at + torch.arange(1, horizon + 1)  # sessions rise by 1 or more a row: none lies further ahead
+        inside = later <= self.last(at)
+        later = torch.where(inside, later, at)
+        step = self.session[later] - self.session[at]
+        place = torch.where(inside & (step <= horizon), step - 1, horizon).long()  # the last place is thrown away
+        found = torch.full((*later.shape[:-1], horizon + 1), torch.nan, dtype=torch.float64)
+        return found.scatter_(-1, place, self.level(later) - self.level(at))[..., :horizon]
 
     def scaled_changes(self, at: Tensor, horizon: int) -> Tensor:
         """Changes ÷ (volatility at the row × √step): what networks learn; NaN where there is no truth or no scale."""
@@ -89,13 +145,28 @@ class PanelRows:
         scale = torch.where(self.moving[at].unsqueeze(-1), scale, torch.nan)
         return self.changes(at, horizon) / scale
 
+    def blocks(self) -> Iterator[slice]:
+        """Rows of whole series, some `BLOCK` of them at a time, in order."""
+        return blocks_of(self.series.numpy())
+
+
+def blocks_of(series: NDArray[np.int64]) -> Iterator[slice]:
+    """As `PanelRows.blocks`, from the first rows of the series and the number of rows."""
+    begin = 0
+    while begin < series[-1]:
+        end = int(series[np.searchsorted(series, begin + BLOCK, side="right") - 1])
+        if end <= begin:  # a series longer than a block
+            end = int(series[np.searchsorted(series, begin, side="right")])
+        yield slice(begin, end)
+        begin = end
+
 
 def root_steps(horizon: int) -> Tensor:
     """√1, √2, … √horizon, float64."""
     return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
 
 
-def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Calendar, lookback: int) -> PanelRows:
+def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int) -> PanelRows:
     """Lay out a panel that `check_panel` has checked and sorted.
 
     Raises
@@ -103,27 +174,40 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Calen
     ValueError
         When rows are no sessions of the calendar.
     """
-    measured = with_volatility(frame, target, positive)
-    sequence = frame.select(pl.struct("series_id", breaks().over("series_id")).rle_id()).to_series()
-    starts = np.flatnonzero((sequence != sequence.shift()).fill_null(True))
-    lengths = np.diff(starts, append=len(frame))
-    first = np.repeat(starts, lengths)
-    session = calendar.numbers(frame["time"])
-    price = frame[target].to_numpy()
-    volatility = measured["volatility"].fill_null(0.0).to_numpy()
-    ready = np.arange(len(frame)) - first >= lookback - 1
-    series = frame["series_id"]
-    tensor = torch.from_numpy
+    calendar = calendar.joined(frame) if "calendar" in frame.columns else calendar
+    n_rows, daily = len(frame), frame.schema["time"] == pl.Date
+    times = frame["time"].to_physical().to_numpy()
+    series = np.append(_changes(frame["series_id"]), n_rows)
+    unit = timedelta(days=1) if daily else timedelta(microseconds=1)
+    pauses = np.flatnonzero(times[1:] - times[:-1] > MAX_PAUSE // unit) + 1
+    starts = np.union1d(series, pauses)
+    session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
+    volatility, moving = np.empty(n_rows), np.empty(n_rows, dtype=bool)
+    for block in blocks_of(series):
+        part = frame[block].select("series_id", "time", target)
+        measured = with_volatility(part, target, positive)
+        session[block] = calendar.numbers(part.select("series_id", "time"))
+        volatility[block] = measured["volatility"].fill_null(0.0).to_numpy()
+        moving[block] = ~measured["pegged"].to_numpy()
+    ready = np.zeros(n_rows, dtype=bool)
+    for begin, end in pairwise(starts.tolist()):
+        ready[begin + lookback - 1 : end] = True
     return PanelRows(
         frame=frame,
-        first=tensor(first),
-        last=tensor(np.repeat(starts + lengths - 1, lengths)),
-        session=tensor(session),
-        price=tensor(price.copy()),
-        level=tensor(np.log(price) if positive else price.copy()),
-        volatility=tensor(volatility.copy()),
-        ready=tensor(ready),
-        moving=tensor(ready & ~measured["pegged"].to_numpy()),
-        newest=tensor((series != series.shift(-1)).fill_null(True).to_numpy().copy()),
-        position=tensor(first * SESSIONS + session),
+        starts=torch.from_numpy(starts),
+        series=torch.from_numpy(series),
+        times=times,
+        session=torch.from_numpy(session),
+        prices=frame[target].to_numpy(),
+        volatility=torch.from_numpy(volatility),
+        ready=torch.from_numpy(ready),
+        moving=torch.from_numpy(np.logical_and(moving, ready, out=moving)),
+        positive=positive,
+        calendar=calendar,
     )
+
+
+def _changes(values: pl.Series) -> NDArray[np.int64]:
+    """Places at which a value differs from the one before, the first among them."""
+    lengths = values.rle().struct.field("len").to_numpy()
+    return np.append(0, lengths.cumsum(dtype=np.int64)[:-1])

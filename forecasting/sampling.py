@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from features.calendar import Calendar
 from forecasting.intervals import FEWEST
 from forecasting.origins import Origins
 
@@ -101,11 +100,13 @@ def blocks(n_origins: int, n_samples: int, horizon: int) -> Iterator[slice]:
     yield from (slice(start, start + size) for start in range(0, n_origins, size))
 
 
-def sample_table(origins: Origins, values_NSH: Array, calendar: Calendar) -> pl.DataFrame:
+def sample_table(origins: Origins, values_NSH: Array) -> pl.DataFrame:
     """Long table of paths, sorted by series, origin, sample and step."""
     n_origins, n_samples, horizon = values_NSH.shape
     steps = np.arange(1, horizon + 1)
-    times = calendar.times((origins.session.numpy()[:, None] + steps).ravel()).cast(origins.keys["time"].dtype)
+    series = origins.keys["series_id"].gather(np.repeat(np.arange(len(origins)), len(steps)))
+    times = origins.calendar.times(series, (origins.session.numpy()[:, None] + steps).ravel())
+    times = times.cast(origins.keys["time"].dtype)
     one_path = np.repeat(np.arange(n_origins * horizon).reshape(n_origins, 1, horizon), n_samples, axis=1).ravel()
     keys = origins.keys[np.repeat(np.arange(n_origins), n_samples * horizon)]
     return keys.select(

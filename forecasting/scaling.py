@@ -36,29 +36,73 @@ def weighted_quantiles(values: Array, weights: Array, levels: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Sums of weights, means and sums of squared deviations of columns; those of two parts add up to those of both.
+
+    Chan, Golub and LeVeque (1983), The American Statistician 37(3), equations 1.5, doi:10.1080/00031305.1983.10483115.
+
+    Attributes
+    ----------
+    total, mean, squares : ndarray of shape (n_features,)
+    """
+
+    total: Array
+    mean: Array
+    squares: Array
+
+    @classmethod
+    def of(cls, inputs: Array, weights: Array | None = None) -> Moments:
+        """Those of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
+        share = np.isfinite(inputs) * (np.ones(len(inputs)) if weights is None else weights)[:, None]
+        total = share.sum(0)
+        filled = np.where(np.isfinite(inputs), inputs, 0.0)
+        mean = (share * filled).sum(0) / np.maximum(total, np.finfo(float).tiny)
+        return cls(total, mean, (share * (filled - mean) ** 2).sum(0))
+
+    def __add__(self, other: Moments) -> Moments:
+        total = self.total + other.total
+        share = other.total / np.maximum(total, np.finfo(float).tiny)
+        between = (other.mean - self.mean) ** 2 * self.total * share
+        mean = self.mean * (1 - share) + other.mean * share
+        return Moments(total, mean, self.squares + other.squares + between)
+
+
+@dataclass(frozen=True)
 class InputScaler:
-    """Mean and standard deviation of each input, from training rows.
+    """Mean and standard deviation of each input, from training rows, and which of them are missing now and then.
 
     Attributes
     ----------
     mean, scale : ndarray of shape (n_features,)
         An input that never varied has scale 1.
+    flagged : ndarray of shape (n_features,), bool
+        Inputs that come with a further one: 1 where they are missing, else 0.
     """
 
     mean: Array
     scale: Array
+    flagged: NDArray[np.bool_]
 
     @classmethod
     def fit(cls, inputs: Array, weights: Array | None = None) -> InputScaler:
-        """Weighted moments of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
-        share = np.isfinite(inputs) * (np.ones(len(inputs)) if weights is None else weights)[:, None]
-        total = np.maximum(share.sum(0), np.finfo(float).tiny)
-        filled = np.where(np.isfinite(inputs), inputs, 0.0)
-        mean = (share * filled).sum(0) / total
-        scale = np.sqrt((share * (filled - mean) ** 2).sum(0) / total)
-        return cls(mean, np.where(scale > 1e-10 * np.maximum(np.abs(mean), 1e-290), scale, 1.0))
+        """From weighted moments of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
+        return cls.of(Moments.of(inputs, weights))
+
+    @classmethod
+    def of(cls, moments: Moments, flagged: NDArray[np.bool_] | None = None) -> InputScaler:
+        """From moments that were added up."""
+        mean, total = moments.mean, np.maximum(moments.total, np.finfo(float).tiny)
+        scale = np.sqrt(moments.squares / total)
+        varies = scale > 1e-10 * np.maximum(np.abs(mean), 1e-290)
+        return cls(mean, np.where(varies, scale, 1.0), np.zeros(len(mean), bool) if flagged is None else flagged)
+
+    @property
+    def width(self) -> int:
+        """Inputs that come out."""
+        return len(self.mean) + int(self.flagged.sum())
 
     def transform(self, inputs: Array) -> NDArray[np.float32]:
-        """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0."""
+        """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0. Then the flags, 1 for missing."""
         scaled = np.clip((inputs - self.mean) / self.scale, -CLIP, CLIP)
-        return np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+        scaled = np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+        return np.hstack([scaled, np.isnan(inputs[:, self.flagged]).astype(np.float32)])

@@ -117,19 +117,19 @@ class Standing:
 
 def standing(rows: PanelRows, at_N: Tensor, n_levels: int = 1) -> Standing:
     """Where the rows `at_N` of a panel stand."""
-    first_N = rows.first[at_N]
+    first_N = rows.first(at_N)
     newest_NK = at_N[:, None] - torch.arange(n_levels - 1, -1, -1)
     keys = rows.keys[at_N.numpy()]
     return Standing(
         series_id=keys["series_id"],
         time=keys["time"],
-        session=rows.session[at_N],
+        session=rows.session[at_N].long(),
         rows=at_N - first_N + 1,
-        price=rows.price[at_N],
+        price=rows.price(at_N),
         volatility=rows.volatility[at_N],
-        first_session=rows.session[first_N],
-        first_level=rows.level[first_N],
-        levels_NK=rows.level[torch.maximum(newest_NK, first_N[:, None])],
+        first_session=rows.session[first_N].long(),
+        first_level=rows.level(first_N),
+        levels_NK=rows.level(torch.maximum(newest_NK, first_N[:, None])),
     )
 
 

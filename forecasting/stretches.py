@@ -1,24 +1,26 @@
 """A panel's history as sequences: cut into stretches to train on, run through whole to read states.
 
-Axes: B sequences, T rows of them, N rows of the panel, F features, D hidden units, H horizon steps.
+Axes: B sequences, T rows of them, N rows of the panel, S all sequences, F features, D hidden units, H horizon steps.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from forecasting.networks import RecurrentNetwork, State
-from forecasting.rows import SESSIONS, PanelRows
-from forecasting.training import Batch
+from forecasting.rows import PanelRows
+from forecasting.training import Batch, recency
 
 BLOCK = 256  # whole sequences run side by side
-CHUNK = 512  # rows of them run at once, the state carried on to the next
+CHUNK = 64  # rows of them run at once, the state carried on to the next
+HELD_OUT = 1 << 14  # rows in a batch of validation, about: as much memory as a few batches of training
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,15 @@ class Stretches:
     Attributes
     ----------
     rows : PanelRows
-    inputs_NF : Tensor of shape (N, F), float32
-        Where it lies, batches are made: on the network's device.
+    inputs_NF : Tensor of shape (N, F)
+        Where it lies, batches are made: on the network's device. Half precision will do, networks see float32.
     weights_N : Tensor of shape (N,)
         Of each row as an origin.
     length : int
         Rows in a stretch.
     horizon : int
+    half_life : float, optional
+        Sessions back from the end of training at which an origin counts half.
     """
 
     rows: PanelRows
@@ -42,25 +46,27 @@ class Stretches:
     weights_N: Tensor
     length: int
     horizon: int
+    half_life: float | None = None
 
-    def epoch(self, until: int, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
-        """Every row up to session `until`, once or more, in stretches cut anew and in random order."""
+    def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
+        """Every row up to the time `until`, once or more, in stretches cut anew and in random order."""
+        until_S = self.rows.sessions_at(until)
         firsts, _ = self._sequences(until)
         starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=len(firsts))))
         for i in range(0, len(starts), batch_size):
             rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(self.length)
-            yield self._batch(rows_BT, until)
+            yield self._batch(rows_BT, until_S)
 
-    def held_out(self, since: int, until: int) -> Iterator[Batch]:
-        """Every row of the sessions from `since` to `until`, after a stretch that fills the state."""
+    def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
+        """Every row from the time `since` to `until`, after a stretch that fills the state."""
         firsts, lengths = self._sequences(until)
-        ends, begins = firsts + lengths, np.maximum(firsts + self._lengths(firsts, since) - self.length, firsts)
-        for i in range(0, len(firsts), BLOCK):
-            begin, longest = begins[i : i + BLOCK], int((ends - begins)[i : i + BLOCK].max())
-            yield self._batch(torch.from_numpy(begin)[:, None] + torch.arange(longest), until, since)
+        ends = torch.from_numpy(firsts + lengths)
+        before = self.rows.lengths(self.rows.sessions_at(since))[self.rows.sequence(torch.from_numpy(firsts))]
+        begins = torch.from_numpy(np.maximum(firsts + before.numpy() - self.length, firsts))
+        return HeldOut(self, begins, ends, self.rows.sessions_at(since), self.rows.sessions_at(until))
 
-    def starts(self, until: int, shift: int | np.ndarray = 0) -> np.ndarray:
-        """First rows of stretches that cover all rows up to session `until`, laid `shift` rows to the left.
+    def starts(self, until: date | datetime, shift: int | np.ndarray = 0) -> np.ndarray:
+        """First rows of stretches that cover all rows up to the time `until`, laid `shift` rows to the left.
 
         How many there are does not depend on the shift. A stretch that would leave its sequence is moved inside.
         """
@@ -71,49 +77,99 @@ class Stretches:
         newest = np.maximum(firsts + lengths - self.length, firsts)
         return ((firsts - shift)[sequence] + nth * self.length).clip(firsts[sequence], newest[sequence])
 
-    def _sequences(self, until: int) -> tuple[np.ndarray, np.ndarray]:
-        """First rows of the sequences that have begun by session `until`, and their lengths by then."""
-        firsts = np.unique(self.rows.first.numpy())
-        lengths = self._lengths(firsts, until)
+    def _sequences(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray]:
+        """First rows of the sequences that have begun by the time `until`, and their lengths by then."""
+        firsts, lengths = self.rows.starts[:-1].numpy(), self.rows.lengths(self.rows.sessions_at(until)).numpy()
         return firsts[lengths > 0], lengths[lengths > 0]
 
-    def _lengths(self, firsts: np.ndarray, until: int) -> np.ndarray:
-        """How many rows of each sequence are sessions up to `until`."""
-        return np.searchsorted(self.rows.position.numpy(), firsts * SESSIONS + until, side="right") - firsts
-
-    def _batch(self, rows_BT: Tensor, until: int, since: float = -math.inf) -> Batch:
-        """Inputs and scaled targets of these rows; targets only of origins from `since` on, and not past `until`."""
+    def _batch(self, rows_BT: Tensor, until_S: Tensor, since_S: Tensor | None = None) -> Batch:
+        """Inputs and scaled targets of these rows; of origins from session `since_S` on, and not past `until_S`."""
         rows, device = self.rows, self.inputs_NF.device
-        newest = len(rows) - 1
-        inside_BT = rows_BT <= rows.last[rows_BT[:, :1]]
-        rows_BT = rows_BT.clamp(max=newest)
+        sequence_B = rows.sequence(rows_BT[:, 0])
+        until_B11 = until_S[sequence_B, None, None]
+        inside_BT = rows_BT < rows.starts[sequence_B + 1, None]
+        rows_BT = rows_BT.clamp(max=len(rows) - 1)
         y_BTH = rows.scaled_changes(rows_BT, self.horizon)
         session_BT1 = rows.session[rows_BT].unsqueeze(-1)
-        known_BTH = (session_BT1 + torch.arange(1, self.horizon + 1) <= until) & (session_BT1 >= since)
+        known_BTH = session_BT1 + torch.arange(1, self.horizon + 1) <= until_B11
         known_BTH = known_BTH & inside_BT.unsqueeze(-1) & y_BTH.isfinite()
+        if since_S is not None:
+            known_BTH = known_BTH & (session_BT1 >= since_S[sequence_B, None, None])
         weight_BTH = known_BTH * self.weights_N[rows_BT].unsqueeze(-1)
+        if self.half_life is not None and since_S is None:
+            weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
         return Batch(
-            self.inputs_NF[rows_BT.to(device)],
+            self.inputs_NF[rows_BT.to(device)].float(),
             y_BTH.nan_to_num(0.0).float().to(device),
             weight_BTH.float().to(device),
         )
 
 
-def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor) -> Tensor:
-    """States at the rows `at`, shape (len(at), D), each carried from the first row of its sequence."""
-    firsts, sequence = torch.unique(rows.first[at], return_inverse=True)
-    lengths = torch.zeros(len(firsts), dtype=torch.int64)
-    lengths.scatter_reduce_(0, sequence, at - rows.first[at] + 1, "amax")  # rows up to the last that is asked for
-    place_N = torch.full((len(rows),), -1)
-    place_N[at] = torch.arange(len(at))
+@dataclass(frozen=True)
+class HeldOut(Sequence[Batch]):
+    """Batches of rows that are only looked at, made when they are asked for.
+
+    Attributes
+    ----------
+    stretches : Stretches
+    begins, ends : LongTensor of shape (n_sequences,)
+        Rows of each sequence, the last not among them.
+    since_S, until_S : LongTensor of shape (S,)
+        Sessions of the first origin and of the last target.
+    """
+
+    stretches: Stretches
+    begins: Tensor
+    ends: Tensor
+    since_S: Tensor
+    until_S: Tensor
+
+    @property
+    def _size(self) -> int:
+        """Sequences in a batch."""
+        longest = int((self.ends - self.begins).max()) if len(self.ends) else 1
+        return min(BLOCK, max(1, HELD_OUT // longest))
+
+    def __len__(self) -> int:
+        return -(-len(self.begins) // self._size)
+
+    @overload
+    def __getitem__(self, number: int) -> Batch: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Batch]: ...
+    def __getitem__(self, number: int | slice) -> Batch | Sequence[Batch]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(f"There are {len(self)} batches, asked for number {number}.")
+        some = slice(number * self._size, (number + 1) * self._size)
+        longest = int((self.ends - self.begins)[some].max())
+        rows_BT = self.begins[some, None] + torch.arange(longest)
+        return self.stretches._batch(rows_BT, self.until_S, self.since_S)
+
+
+def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor, begin: int = 0) -> Tensor:
+    """States at the rows `at`, shape (len(at), D), each carried from the first row of its sequence.
+
+    The inputs may be those of a block of rows: the first of them is the panel's row `begin`.
+    """
+    if not len(at):
+        return torch.empty(0, network.width)
+    order = torch.argsort(at)
+    wanted = at[order]
+    sequences, counts = torch.unique_consecutive(rows.sequence(wanted), return_counts=True)
+    ends = counts.cumsum(0)
+    firsts = rows.starts[sequences]
+    lengths = wanted[ends - 1] - firsts + 1  # rows up to the last that is asked for
     states = torch.empty(len(at), network.width)
     by_length = torch.argsort(lengths, stable=True)
-    for i in range(0, len(firsts), BLOCK):
-        block = by_length[i : i + BLOCK]
+    for block in by_length.split(BLOCK):
         state: State | None = None
         for offset_T in torch.arange(int(lengths[block].max())).split(CHUNK):
-            rows_BT = (firsts[block, None] + offset_T).clamp(max=len(rows) - 1)
-            h_BTD, state = network.encode(inputs_NF[rows_BT], state)
-            wanted_BT = (offset_T < lengths[block, None]) & (place_N[rows_BT] >= 0)
-            states[place_N[rows_BT[wanted_BT]]] = h_BTD[wanted_BT]
+            rows_BT = firsts[block, None] + offset_T
+            h_BTD, state = network.encode(inputs_NF[(rows_BT - begin).clamp(max=len(inputs_NF) - 1)], state)
+            place_BT = torch.searchsorted(wanted, rows_BT)
+            found_BT = wanted[place_BT.clamp(max=len(wanted) - 1)] == rows_BT
+            found_BT = found_BT & (offset_T < lengths[block, None])
+            states[order[place_BT[found_BT]]] = h_BTD[found_BT]
     return states

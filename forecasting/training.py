@@ -354,6 +354,6 @@ def one_cycle(steps: int) -> Callable[[int], float]:
     return factor
 
 
-def recency(session_N: Tensor, newest: int, half_life: float) -> Tensor:
+def recency(session_N: Tensor, newest: int | Tensor, half_life: float) -> Tensor:
     """Weights of rows: halved with every `half_life` sessions before `newest`, 1 from there on."""
     return 0.5 ** ((newest - session_N).clamp(min=0) / half_life)

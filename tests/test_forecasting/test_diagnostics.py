@@ -36,7 +36,7 @@ def test_every_step_sees_the_newest_row_and_old_rows_fade(cell, fitted, breathin
 def test_an_influence_is_what_a_small_change_of_the_inputs_makes(cell, fitted, breathing):
     model = fitted[cell]
     rows = model._rows(breathing.sort("series_id", "time"))
-    inputs_NF = model._inputs(rows)
+    inputs_NF = model._inputs(rows.frame)
     at, k, small = 250, 3, 1e-2
 
     def quantiles(changed):

@@ -410,6 +410,16 @@ def test_a_network_takes_other_features_and_covariates(name, breathing):
     assert np.isfinite(values(model.predict())).all()
 
 
+def test_a_covariate_that_is_missing_now_and_then_is_its_mean_and_a_flag(breathing):
+    news = pl.when(pl.int_range(pl.len()) % 7 > 0).then(pl.int_range(pl.len()) % 5)
+    covered = breathing.with_columns(news=news, always=pl.lit(1.0))
+    schema = PanelSchema(covariates=("news", "always"))
+    model = model_of("GRUForecaster", schema=schema).fit(covered)
+    assert model._scaler.flagged.tolist() == [False] * (len(model.inputs_) - 2) + [True, False]
+    assert model._network.n_features == len(model.inputs_) + 1
+    assert np.isfinite(values(model.predict(covered.with_columns(news=pl.lit(None, pl.Float64))))).all()
+
+
 @every_network
 def test_a_network_never_sees_a_raw_price(name, breathing):
     model = model_of(name).fit(breathing)

@@ -1,5 +1,7 @@
 """Nothing that is fitted or forecast depends on what comes later."""
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from features import LogReturn, PanelSchema, assert_causal, get_calendar
+from features import LogReturn, PanelCalendar, PanelSchema, assert_causal, get_calendar
 from forecasting import (
     Drift,
     GRUForecaster,
@@ -32,10 +34,9 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 
 def cuts_of(panel, lookback=16, horizon=5):
     """The times at which the training part, the validation part and the panel end."""
-    calendar = get_calendar("weekdays")
-    rows = panel_rows(panel, True, "close", calendar, lookback)
-    cuts = cut(rows.session[rows.ready], horizon)
-    return calendar.times(np.array([cuts.train, cuts.validation, cuts.calibration])).to_list()
+    rows = panel_rows(panel, True, "close", PanelCalendar(get_calendar("weekdays")), lookback)
+    cuts = cut(panel["time"].filter(pl.Series(rows.ready.numpy())), horizon)
+    return [cuts.train, cuts.validation, cuts.calibration]
 
 
 def tripled_after(panel, time):
@@ -112,17 +113,22 @@ def test_predict_changes_nothing_that_was_fitted(name, breathing):
     assert model.predict().equals(table)
 
 
+def days_of(n_sessions):
+    return pl.date_range(date(2020, 1, 1), date(2025, 1, 1), eager=True)[:n_sessions]
+
+
 @pytest.mark.parametrize("n_sessions", [25, 40, 150, 1000])
 def test_the_parts_of_the_training_rows_are_80_10_and_10_per_cent_of_the_sessions(n_sessions):
-    cuts = cut(torch.arange(100, 100 + n_sessions), horizon=5)
-    assert 100 + 4 * 5 <= cuts.train < cuts.validation < cuts.calibration == 99 + n_sessions
-    share = np.diff([99, cuts.train, cuts.validation, cuts.calibration]) / n_sessions
-    assert np.allclose(share, [0.8, 0.1, 0.1], atol=1.5 / n_sessions)
+    days = days_of(n_sessions)
+    cuts = cut(days.append(days), horizon=5)
+    assert days[20] <= cuts.train < cuts.validation < cuts.calibration == days_of(n_sessions)[-1]
+    ends = [(day - date(2019, 12, 31)).days for day in (cuts.train, cuts.validation, cuts.calibration)]
+    assert np.allclose(np.diff([0, *ends]) / n_sessions, [0.8, 0.1, 0.1], atol=1.5 / n_sessions)
 
 
 def test_nothing_is_kept_back_of_fewer_sessions_than_four_horizons_need():
-    cuts = cut(torch.arange(100, 124), horizon=5)
-    assert cuts.train == cuts.validation == cuts.calibration == 123
+    cuts = cut(days_of(24), horizon=5)
+    assert cuts.train == cuts.validation == cuts.calibration == days_of(24)[-1]
 
 
 def test_a_short_history_is_trained_on_whole(breathing):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from features import check_panel, get_calendar, with_volatility
+from features import PanelCalendar, check_panel, get_calendar, with_volatility
 from forecasting.rows import panel_rows, root_steps
 
 nan = float("nan")
@@ -26,14 +26,15 @@ def three():
 
 
 def rows_of(panel, lookback=2, positive=True):
-    return panel_rows(check_panel(panel), positive, "close", get_calendar("weekdays"), lookback)
+    return panel_rows(check_panel(panel), positive, "close", PanelCalendar(get_calendar("weekdays")), lookback)
 
 
 def test_sequences_end_with_a_series_and_at_a_long_pause(three):
     rows = rows_of(three)
-    assert rows.first.tolist() == [0] * 5 + [5] * 2 + [7] * 3 + [10] * 2
-    assert rows.last.tolist() == [4] * 5 + [6] * 2 + [9] * 3 + [11] * 2
-    assert torch.nonzero(rows.newest)[:, 0].tolist() == [4, 9, 11]
+    every = torch.arange(len(rows))
+    assert rows.first(every).tolist() == [0] * 5 + [5] * 2 + [7] * 3 + [10] * 2
+    assert rows.last(every).tolist() == [4] * 5 + [6] * 2 + [9] * 3 + [11] * 2
+    assert rows.newest.tolist() == [4, 9, 11]
     assert len(rows) == 12
 
 
@@ -82,7 +83,7 @@ def test_scaled_changes_need_a_volatility_at_the_row(three):
 
 def test_changes_are_those_of_a_slow_search(untidy_panel):
     panel = check_panel(untidy_panel)
-    rows = panel_rows(panel, True, "close", get_calendar("24/7"), lookback=10)
+    rows = panel_rows(panel, True, "close", PanelCalendar(get_calendar("24/7")), lookback=10)
     known = {(series, time): close for series, time, close in panel.select("series_id", "time", "close").rows()}
     at = torch.arange(3, len(rows), 37)
     found = rows.changes(at, horizon=4).numpy()
@@ -95,7 +96,7 @@ def test_changes_are_those_of_a_slow_search(untidy_panel):
 
 def test_volatility_and_pegs_are_those_of_the_features(untidy_panel):
     panel = check_panel(untidy_panel)
-    rows = panel_rows(panel, True, "close", get_calendar("24/7"), lookback=10)
+    rows = panel_rows(panel, True, "close", PanelCalendar(get_calendar("24/7")), lookback=10)
     expected = with_volatility(panel)
     assert np.array_equal(rows.volatility, expected["volatility"].fill_null(0.0))
     assert np.array_equal(rows.moving, rows.ready.numpy() & ~expected["pegged"].to_numpy())

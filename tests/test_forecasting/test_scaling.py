@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forecasting.scaling import CLIP, InputScaler, weighted_quantiles
+from forecasting.scaling import CLIP, InputScaler, Moments, weighted_quantiles
 
 nan = float("nan")
 LEVELS = np.array([0.01, 0.25, 0.3, 0.5, 0.9, 0.99])
@@ -66,3 +66,18 @@ def test_weights_of_rows_are_repetition():
     found, expected = InputScaler.fit(inputs, weights.astype(float)), InputScaler.fit(np.repeat(inputs, weights, 0))
     assert found.mean == pytest.approx(expected.mean)
     assert found.scale == pytest.approx(expected.scale)
+
+
+def test_moments_of_two_parts_add_up_to_those_of_both():
+    inputs = np.random.default_rng(0).normal(5, 2, size=(40, 3))
+    inputs[3, 1] = inputs[30:, 2] = np.nan
+    whole, parts = Moments.of(inputs), Moments.of(inputs[:30]) + Moments.of(inputs[30:])
+    for name in ("total", "mean", "squares"):
+        assert np.allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12)
+
+
+def test_an_input_that_may_be_missing_comes_with_a_flag():
+    inputs = np.array([[1.0, 10.0], [3.0, np.nan], [5.0, 30.0]])
+    scaler = InputScaler.of(Moments.of(inputs), np.array([False, True]))
+    assert scaler.width == 3
+    assert scaler.transform(inputs)[:, 1:].tolist() == [[-1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]

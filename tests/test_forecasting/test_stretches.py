@@ -1,13 +1,14 @@
 """Training history in stretches, every target once or more and none beyond the cut; states carried through it."""
 
 import math
+from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from features import check_panel, infer_calendar
+from features import PanelCalendar, check_panel
 from forecasting.networks import RecurrentNetwork
 from forecasting.rows import panel_rows
 from forecasting.stretches import Stretches, carried_states
@@ -15,13 +16,18 @@ from forecasting.training import isolated
 
 
 def rows_of(panel, lookback=16):
-    return panel_rows(check_panel(panel), True, "close", infer_calendar(panel["time"]), lookback)
+    return panel_rows(check_panel(panel), True, "close", PanelCalendar.of(panel), lookback)
 
 
 def stretches_of(panel, length=16, horizon=3, lookback=16):
     rows = rows_of(panel, lookback)
     inputs_N1 = torch.arange(len(rows), dtype=torch.float32)[:, None]  # each row's input is its own number
     return rows, Stretches(rows, inputs_N1, torch.ones(len(rows)), length, horizon)
+
+
+def days(rows):
+    """The panel's sessions in order."""
+    return rows.frame["time"].unique().sort().to_list()
 
 
 def targets_in(batches):
@@ -33,13 +39,20 @@ def targets_in(batches):
     return found
 
 
+def session_at(rows, time):
+    """Number of the last session at or before a time; they all have one calendar here."""
+    return int(rows.sessions_at(time)[0])
+
+
 def all_targets(rows, since, until, horizon=3):
     """Every (row, step) with a known, scalable change between two sessions, by brute force."""
     session, found = rows.session.tolist(), set()
-    place = {(rows.first[n].item(), session[n]): n for n in range(len(rows))}
+    first = rows.first(torch.arange(len(rows))).tolist()
+    since, until = session_at(rows, since), session_at(rows, until)
+    place = {(first[n], session[n]): n for n in range(len(rows))}
     for row in range(len(rows)):
         for step in range(1, horizon + 1):
-            truth = (rows.first[row].item(), session[row] + step)
+            truth = (first[row], session[row] + step)
             if rows.moving[row] and truth in place and session[row] >= since and session[row] + step <= until:
                 found.add((row, step))
     return found
@@ -48,15 +61,15 @@ def all_targets(rows, since, until, horizon=3):
 @pytest.mark.parametrize("kind", ["breathing", "untidy_panel"])
 def test_an_epoch_meets_every_target_up_to_the_cut_and_none_beyond(kind, request):
     rows, stretches = stretches_of(request.getfixturevalue(kind))
-    until = int(rows.session.max()) - 60
+    until = days(rows)[-61]
     for seed in range(3):
         found = targets_in(stretches.epoch(until, batch_size=8, shuffle=np.random.default_rng(seed)))
-        assert set(found) == all_targets(rows, since=0, until=until)
+        assert set(found) == all_targets(rows, since=date(1900, 1, 1), until=until)
 
 
 def test_each_epoch_cuts_its_stretches_anew_but_takes_as_many_steps(breathing):
     rows, stretches = stretches_of(breathing)
-    until = int(rows.session.max())
+    until = days(rows)[-1]
     shuffle = np.random.default_rng(0)
     epochs = [[batch.x_BTF for batch in stretches.epoch(until, 8, shuffle)] for _ in range(3)]
     n_steps = -(-len(stretches.starts(until)) // 8)
@@ -68,22 +81,20 @@ def test_each_epoch_cuts_its_stretches_anew_but_takes_as_many_steps(breathing):
 @pytest.mark.parametrize("kind", ["breathing", "untidy_panel"])
 def test_validation_and_training_share_no_target(kind, request):
     rows, stretches = stretches_of(request.getfixturevalue(kind))
-    end = int(rows.session.max())
-    train_end, validation_end = end - 90, end - 40
+    train_end, validation_end = days(rows)[-91], days(rows)[-41]
     trained = targets_in(stretches.epoch(train_end, 8, np.random.default_rng(0)))
     validated = targets_in(stretches.held_out(train_end, validation_end))
     assert len(validated) == len(set(validated))
     assert set(validated) == all_targets(rows, train_end, validation_end)
     session = rows.session.tolist()
-    assert max(session[row] + step for row, step in trained) == train_end
-    assert min(session[row] for row, _ in validated) == train_end
-    assert max(session[row] + step for row, step in validated) == validation_end
+    assert max(session[row] + step for row, step in trained) == session_at(rows, train_end)
+    assert min(session[row] for row, _ in validated) == session_at(rows, train_end)
+    assert max(session[row] + step for row, step in validated) == session_at(rows, validation_end)
 
 
 def test_validation_warms_the_state_up_on_a_stretch(breathing):
     rows, stretches = stretches_of(breathing)
-    since = int(rows.session[250])
-    (batch,) = stretches.held_out(since, since + 20)
+    (batch,) = stretches.held_out(days(rows)[250], days(rows)[270])
     assert batch.x_BTF.shape == (4, 15 + 21, 1)
     assert batch.x_BTF[0, :, 0].tolist() == list(range(250 - 15, 250 + 21))
     assert (batch.weight_BTH[:, :15] == 0).all()
@@ -91,7 +102,7 @@ def test_validation_warms_the_state_up_on_a_stretch(breathing):
 
 def test_targets_are_changes_over_volatility_and_root_step(breathing):
     rows, stretches = stretches_of(breathing)
-    (batch,) = stretches.held_out(int(rows.session[250]), int(rows.session[270]))
+    (batch,) = stretches.held_out(days(rows)[250], days(rows)[270])
     log_price = breathing["close"].log().to_numpy()
     expected = [(log_price[255 + k] - log_price[255]) / rows.volatility[255].item() / math.sqrt(k) for k in (1, 2, 3)]
     assert batch.y_BTH[0, 20].tolist() == pytest.approx(expected, rel=1e-6)
@@ -105,12 +116,14 @@ def test_rows_past_the_end_of_a_sequence_have_no_target():
     long = pl.DataFrame({"series_id": "b", "time": days, "close": walk})
     short = pl.DataFrame({"series_id": "a", "time": days[:9], "close": walk[:9]})
     rows, stretches = stretches_of(pl.concat([short, long]), lookback=4)
-    until = int(rows.session.max())
+    until = days[-1]
     for batch in stretches.epoch(until, 1, np.random.default_rng(0)):
         if batch.x_BTF[0, 0, 0] == 0:
             assert batch.weight_BTH[0, 9:].sum() == 0
             assert batch.weight_BTH[0, 3:8].sum() > 0
-    assert set(targets_in(stretches.epoch(until, 4, np.random.default_rng(1)))) == all_targets(rows, 0, until)
+    assert set(targets_in(stretches.epoch(until, 4, np.random.default_rng(1)))) == all_targets(
+        rows, date(1900, 1, 1), until
+    )
 
 
 # ------------------------------------------------------------------ states
@@ -131,7 +144,7 @@ def test_states_of_a_panel_are_those_of_each_sequence_run_alone(cell, block, chu
     with torch.inference_mode():
         states = carried_states(network, inputs_NF, rows, at)
         for row, state in zip(at[::40].tolist(), states[::40], strict=True):
-            alone, _ = network.encode(inputs_NF[None, rows.first[row] : row + 1])
+            alone, _ = network.encode(inputs_NF[None, int(rows.first(torch.tensor(row))) : row + 1])
             assert torch.allclose(state, alone[0, -1], atol=1e-6)
 
 
