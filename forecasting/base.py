@@ -37,6 +37,7 @@ from forecasting.standing import Standing, standing
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
 MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
 MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
+QUANTILES = 1 << 7  # origins whose quantiles are put together at a time: they stay in the cache
 WEIGHT = "_sample_weight"
 
 
@@ -383,9 +384,13 @@ class PanelForecaster(BaseEstimator):
 
     def _scaled_quantiles(self, origins: Origins) -> np.ndarray:
         """Calibrated quantiles in units of volatility · √step, shape (N, H, Q), never crossing."""
+        quantiles = np.empty(tuple(origins.outputs_NHQ.shape))
         with torch.inference_mode():
-            quantiles = self._layer(origins.outputs_NHQ).numpy()
-        return outwards(quantiles + self._offsets, self._median)
+            for begin in range(0, len(origins), QUANTILES):  # what lies between is several times as large
+                block = slice(begin, begin + QUANTILES)
+                scaled = self._layer(origins.outputs_NHQ[block]).numpy() + self._offsets
+                quantiles[block] = outwards(scaled, self._median)
+        return quantiles
 
     def _table(self, origins: Origins) -> pl.DataFrame:
         """The forecasts, in the unit of the target."""
