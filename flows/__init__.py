@@ -4,13 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flows.daily import daily_forecast
+    from flows.feature_table import build_features
     from flows.maintenance import maintain_warehouse
 
-__all__ = ["daily_forecast", "maintain_warehouse"]
+__all__ = ["build_features", "daily_forecast", "maintain_warehouse"]
 
 
 def __getattr__(name: str) -> Any:
     """Prefect takes a second to import, and is imported only when a flow is asked for."""
+    if name == "build_features":
+        from flows.feature_table import build_features
+
+        return build_features
     if name == "daily_forecast":
         from flows.daily import daily_forecast
 

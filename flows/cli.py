@@ -372,6 +372,30 @@ def maintain(home: str | None, debug: bool) -> None:
 
 
 @tidecast.command()
+@click.option("--as-of", type=Day(), metavar="DATE", help="As known on this session.  [default: the newest]")
+@everywhere
+def features(home: str | None, debug: bool, as_of: date | None) -> None:
+    """Bring the table `features` up to date, a copy of the networks' default inputs to look at.
+
+    \b
+    Example:
+      tidecast features
+    """
+    with one_line_errors(debug):
+        place = existing_home(home)
+        out = console()
+        enter(place.prefect, os.environ, debug)
+        settings = settings_of(place, {}, out)
+        from flows.feature_table import build
+        from flows.home import hold
+        from flows.place import Place
+
+        with hold(place, "building features"):
+            built = build(Place(place, settings).warehouse, as_of, settings.positive)
+        facts(out, [("Features", f"{built.written:,} rows new or changed, as known on {built.as_of}")])
+
+
+@tidecast.command()
 @everywhere
 def doctor(home: str | None, debug: bool) -> None:
     """Print every setting and where it came from, versions, tables and the lock, and name problems.

@@ -9,6 +9,7 @@ table          unique on                                       what a row is
 `repairs`      rule, original, occurrence                      who made a price of a row in quarantine, and which price
 `flags`        series_id, time, rule                           a row that was stored though a rule has doubts
 `deliveries`   file                                            a file that a drop folder had, and what came of it
+`features`     series_id, time                                 default inputs, for people; no model reads them
 `forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
 `scores`       as_of, series_id, step                          a published forecast against what came true
 `runs`         as_of                                           what the run of that session read, did and published
@@ -27,6 +28,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from features.price_features import PriceFeatures
 from flows.errors import WarehouseError
 from forecasting.quantiles import level_of, levels_in
 from forecasting.quantiles import quantile_columns as columns_of_levels
@@ -81,9 +83,12 @@ DELIVERIES: Columns = {
     "file": TEXT, "bytes": COUNT, "rows_in": COUNT, "rows_stored": COUNT, "rows_corrected": COUNT,
     "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
 }  # fmt: skip
+FEATURES: Columns = {  # as_of: the session on which the row was known to be so
+    "series_id": TEXT, "time": DAY, **dict.fromkeys(PriceFeatures().added_, NUMBER), "as_of": DAY, **YEAR,
+}  # fmt: skip
 TABLES: Mapping[str, Columns] = {
     "prices": PRICES, "actions": ACTIONS, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
-    "deliveries": DELIVERIES,
+    "deliveries": DELIVERIES, "features": FEATURES,
     "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
 }  # fmt: skip
 
@@ -92,6 +97,7 @@ OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")
 
 PRICE_KEY = ("series_id", "time", "known_at")
 QUARANTINE_KEY = ("rule", "original", "occurrence")
+FEATURE_KEY = ("series_id", "time")
 FLAG_KEY = ("series_id", "time", "rule")
 FORECAST_KEY = ("as_of", "series_id", "step")
 
@@ -99,10 +105,10 @@ FORECAST_KEY = ("as_of", "series_id", "step")
 def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:
     """The rows with the table's columns, types and order, `year` added, sorted by `key` and unique on it.
 
-    Further columns of prices are kept, after the others, numbers as Float64. Rows of prices are sorted by time, so that
-    a few days are read without the rest of their year. Quantile columns of forecasts are kept, between `forecast` and
-    `model`. Scores of other than the default quantiles
-    have pinball in the place of crps, since they cannot be compared with it.
+    Further columns of prices are kept, after the others, numbers as Float64. Rows of prices and features are sorted by
+    time, so that a few days are read without the rest of their year. Quantile columns of forecasts are kept, between
+    `forecast` and `model`. Scores of other than the default quantiles have pinball in the place of crps, since they
+    cannot be compared with it.
 
     Raises
     ------
@@ -136,7 +142,7 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
         twice = shaped.filter(shaped.select(key).is_duplicated())
         if not twice.is_empty():
             raise WarehouseError(f"Rows of {table} must be unique on {list(key)}; twice: {twice.row(0, named=True)}.")
-        shaped = shaped.sort(("time", *key) if table == "prices" else key, nulls_last=True)
+        shaped = shaped.sort(("time", *key) if table in ("prices", "features") else key, nulls_last=True)
     return shaped
 
 

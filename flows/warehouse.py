@@ -11,6 +11,7 @@ from flows.delta import DeltaTables, Spans
 from flows.errors import WarehouseError
 from flows.knowledge import Knowledge
 from flows.tables import (
+    FEATURE_KEY,
     FLAG_KEY,
     FORECAST_KEY,
     PRICE_KEY,
@@ -79,6 +80,31 @@ class Warehouse(DeltaTables):
         if as_of is not None:
             actions = actions.filter(pl.col("known_at") <= as_of)
         return Knowledge(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
+
+    def knowledge_since(self, first: date, as_of: date) -> Knowledge:
+        """Every revision known by `as_of` of the prices and actions from `first` to `as_of`."""
+        known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
+        prices, actions = (
+            self._read(self._scan(name, spans=spans).filter(known), name).sort(PRICE_KEY)
+            for name in ("prices", "actions")
+        )
+        return Knowledge(prices, actions)
+
+    def oldest_news(self, since: date, as_of: date) -> date | None:
+        """The oldest session of prices and actions that became known, or were stored, after the run of `since` or late
+        in it, and are known by `as_of`; None without any."""
+        is_news = (pl.col("time") > since) | (pl.col("as_of") > since) | (pl.col("known_at") >= since)
+        oldest: list[date | None] = []
+        for name in ("prices", "actions"):
+            news = self._scan(name, spans=[(date.min, as_of)]).filter(is_news, pl.col("known_at") <= as_of)
+            oldest.append(self._read(news.select(pl.col("time").min()), name).item())
+        return min((day for day in oldest if day), default=None)
+
+    def has_older(self, first: date, series_id: pl.Series) -> bool:
+        """Whether any of these series has a price before `first`."""
+        rows = self._scan("prices", spans=[(date.min, first - timedelta(days=1))])
+        rows = rows.filter(pl.col("series_id").is_in(series_id.implode())).select("series_id").head(1)
+        return not self._read(rows, "prices").is_empty()
 
     def actions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Every revision of the actions with these series_id and time, sorted by series_id, time and known_at."""
@@ -152,6 +178,33 @@ class Warehouse(DeltaTables):
         """The files of a drop folder that were taken, in order of name."""
         return self._read(self._scan("deliveries"), "deliveries").sort("file")
 
+    def features(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
+        """The default features of every session up to `as_of`, sorted by series_id and time; a copy for people.
+
+        Raises
+        ------
+        WarehouseError
+            The table was built on a session after `as_of`, and may hold corrections that were not known by then.
+        """
+        rows = self._read(self._scan("features", version), "features", version).sort(FEATURE_KEY)
+        built = rows["as_of"].max()
+        if as_of is not None and isinstance(built, date) and built > as_of:
+            raise WarehouseError(
+                f"Features must be asked for {built}, on which they were built last, or a later session, got {as_of}: "
+                "they follow corrections made since. Compute those of that day: "
+                "PriceFeatures().fit_transform(warehouse.prices(as_of))."
+            )
+        return rows
+
+    def features_built(self) -> date | None:
+        """The last session on which a row of `features` was written; None before the first."""
+        built: date | None = self._extreme("features", "as_of")
+        return built
+
+    def features_from(self, first: date) -> pl.DataFrame:
+        """The rows of `features` from `first` on, in no order."""
+        return self._read(self._scan("features", spans=[(first, date.max)]), "features")
+
     def forecasts(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Published forecasts, of one `as_of` or of all, sorted by as_of, series_id and step."""
         return self._of("forecasts", as_of, version).sort("as_of", "series_id", "step")
@@ -203,8 +256,8 @@ class Warehouse(DeltaTables):
         return self._merge("actions", rows, PRICE_KEY, replace=("split_ratio", "dividend"), day="known_at")
 
     def clear_prices(self) -> None:
-        """Take out all prices, actions and what is in quarantine, a commit each; earlier versions keep them."""
-        for name in ("flags", "repairs", "quarantine", "actions", "prices"):
+        """Take out prices, actions, features and what is in quarantine, a commit each; earlier versions keep them."""
+        for name in ("flags", "repairs", "quarantine", "features", "actions", "prices"):
             self._commit(name, partial(self._delete, name))
 
     def store_quarantine(self, rows: pl.DataFrame) -> int:
@@ -221,6 +274,12 @@ class Warehouse(DeltaTables):
     def store_repairs(self, rows: pl.DataFrame) -> int:
         """Store decisions on rows in quarantine, in one commit; returns how many were not there yet. None changes."""
         return self._merge("repairs", shape("repairs", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+
+    def store_features(self, rows: pl.DataFrame) -> int:
+        """Store new rows of features, and changed ones in the place of those there, in one commit; returns how many."""
+        rows = shape("features", rows, FEATURE_KEY)
+        values = [name for name in rows.columns if name not in ("series_id", "time", "year")]
+        return self._merge("features", rows, FEATURE_KEY, replace=values, day="time")
 
     def store_flags(self, rows: pl.DataFrame) -> int:
         """Store flags, in one commit; returns how many were not there yet.
