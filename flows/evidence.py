@@ -161,7 +161,8 @@ def _units(table: pl.DataFrame) -> pl.DataFrame:
     runs = (
         table.filter(pl.col("series_id").is_in(stepping.implode()))
         .with_columns(unit=pl.col("step").cum_sum().over("series_id"))
-        .with_columns(run=(pl.col("first") | (pl.col("step") != 0)).cum_sum())
+        # across a pause, or a gap in what was read, nothing tells that the unit is the same
+        .with_columns(run=(pl.col("change").is_null() | (pl.col("step") != 0)).cum_sum())
     )
     units = _off_level(runs)
     return table.join(units, on=KEY, how="left", maintain_order="left").with_columns(pl.col("units").fill_null(0))

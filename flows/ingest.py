@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 from features.calendar import Calendar, PanelCalendar
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
 from flows.errors import SourceError
+from flows.known import known_around
 from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
@@ -32,17 +33,6 @@ _ADVICE = {
 
 MANY = 0.05
 """With more than this share of its rows on days without a session, a source probably has another calendar."""
-
-
-HISTORY = 99
-"""Days before an incoming row of which the rules are shown what is known: 63 sessions of weekdays, at least."""
-
-SHORTEST = 5
-"""The same, where old rows are many: enough for the session before."""
-
-MOST_HISTORY = 1_000_000
-MOST_KEYS = 4_000_000
-"""Days of series that are looked up one by one; beyond that, the table is read whole, as the delivery was."""
 
 
 @dataclass(frozen=True)
@@ -241,44 +231,6 @@ def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
     undated = pl.col("known_at").is_null() & (pl.col("known_at").count().over(KEY) > 0)
     conflict = pl.when(undated).then(pl.lit("conflicting_duplicate"))
     return rows.with_columns(pl.coalesce("rule", conflict).alias("rule"))
-
-
-def known_around(rows: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
-    """What is known of the incoming rows' sessions, and of those before them: every revision.
-
-    Of the newest sessions, or of all if the rows are many, that is what is known of all series. Before each older row,
-    or stretch of rows that lie close together, it is `HISTORY` of the series; less where such stretches are many.
-    """
-    back = timedelta(days=HISTORY)
-    wanted = rows.select(KEY).drop_nulls().filter(pl.col("time") <= as_of).unique().sort(KEY)
-    first: date = wanted.select(pl.col("time").min()).item() or as_of
-    since = max(date.min + back, first if first >= as_of - 2 * back else as_of) - back
-    older = wanted.filter(pl.col("time") < since + back)
-    stretches = _stretches(older, HISTORY)
-    if stretches["days"].sum() > MOST_KEYS:
-        return warehouse.revisions_between(date.min, as_of)
-    recent = warehouse.revisions_between(since, as_of)
-    if older.is_empty() or warehouse.newest_session() is None:
-        return recent
-    days = min(HISTORY, max(SHORTEST, MOST_HISTORY // stretches.height))
-    stretches = _stretches(older, days)
-    keys = stretches.select("series_id", time=pl.date_ranges("since", "until")).explode("time")
-    return pl.concat([warehouse.revisions_of(keys.filter(pl.col("time") < since)), recent]).sort(PRICE_KEY)
-
-
-def _stretches(keys: pl.DataFrame, days: int) -> pl.DataFrame:
-    """Rows of a series that lie at most so many days apart: series_id, since (so many days before), until, days."""
-    apart = (pl.col("time").diff().dt.total_days() > days) | (pl.col("series_id") != pl.col("series_id").shift())
-    return (
-        keys.with_columns(stretch=apart.fill_null(True).cum_sum())
-        .group_by("stretch")
-        .agg(
-            pl.col("series_id").first(),
-            since=pl.col("time").min().dt.offset_by(f"-{days}d"),
-            until=pl.col("time").max(),
-        )
-        .with_columns(days=(pl.col("until") - pl.col("since")).dt.total_days())
-    )
 
 
 def _sessions_before(calendar: Calendar, day: date, count: int) -> date:

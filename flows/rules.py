@@ -30,8 +30,8 @@ JUMP = 12.0
 
 ONCE_IN_A_MILLION = math.log(1e-6)
 ROUNDING = 1e-6
-BLOCK = 2_000_000
-"""Rows that are checked at once: whole series, so that memory does not grow with the history."""
+BLOCK = 500_000
+"""Rows, history included, that are checked at once: whole series, so that memory does not grow with the history."""
 
 ALL_DAYS_GUESSED = ("weekdays", "24/7")
 """Calendars that know no holidays: there, a session that no series has is taken for one."""
@@ -294,9 +294,13 @@ def check_rows(
     names = rule_names(schema)
     actions = actions_in_force(settings, tuple(name for name in names if name not in DEFAULT_ACTIONS))
     whole, cleaned = _whole(rows, schema, calendar, settings.positive, today)
-    blocks = [_with_evidence(block, history, calendar, settings.positive) for block in _blocks(whole)]
     asked = [name for name in names if actions[name] != OFF]
-    broken = pl.concat([_broken(block, schema, asked) for block in blocks])
+    days = _days(whole, history) if calendar.name in ALL_DAYS_GUESSED else None
+    evident = (
+        _with_evidence(block, history, calendar, settings.positive, days)
+        for block in _blocks(whole, whole.height + history.height)
+    )
+    broken = pl.concat([_broken(block, schema, asked) for block in evident])
 
     stops = [name for name in asked if actions[name] in (QUARANTINE, FAIL)]
     notes = [name for name in asked if actions[name] == FLAG]
@@ -383,22 +387,26 @@ def _repetitions(whole: pl.DataFrame) -> pl.DataFrame:
     return whole.with_columns(usable=unique)
 
 
-def _blocks(whole: pl.DataFrame) -> Sequence[pl.DataFrame]:
-    """The rows in parts of whole series."""
-    parts = -(-whole.height // BLOCK)
+def _days(whole: pl.DataFrame, history: pl.DataFrame) -> pl.Series:
+    """The days on which the panel has any price, rising."""
+    parts = [whole.filter("usable")["time"], *([] if history.is_empty() else [history["time"]])]
+    return pl.concat([part.unique() for part in parts]).unique().sort()
+
+
+def _blocks(whole: pl.DataFrame, rows: int) -> Sequence[pl.DataFrame]:
+    """The rows in parts of whole series; as many parts as so many rows need."""
+    parts = -(-rows // BLOCK)
     if parts <= 1:
         return [whole]
     part = pl.col("series_id").hash(0) % parts
     return whole.with_columns(part=part.fill_null(0)).partition_by("part", include_key=False)
 
 
-def _with_evidence(block: pl.DataFrame, history: pl.DataFrame, calendar: PanelCalendar, positive: bool) -> pl.DataFrame:
+def _with_evidence(
+    block: pl.DataFrame, history: pl.DataFrame, calendar: PanelCalendar, positive: bool, days: pl.Series | None
+) -> pl.DataFrame:
     """The rows with what their series did before; of several revisions of a row, the last known is the series."""
     judged = block.filter("usable").sort("known_at").unique(KEY, keep="last")
-    days = None
-    if calendar.name in ALL_DAYS_GUESSED:
-        parts = [block.filter("usable")["time"], *([] if history.is_empty() else [history["time"]])]
-        days = pl.concat(parts).unique().sort()
     found = gather(judged, history, positive, days, calendar)
     usable = block.filter("usable")
     usable = usable.drop([name for name in found.columns if name in usable.columns and name not in KEY])
