@@ -147,15 +147,14 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
     )
     if not is_sorted(frame):
         frame = frame.sort("series_id", "time")
-        same = (pl.col("series_id") == pl.col("series_id").shift()) & (pl.col("time") == pl.col("time").shift())
-        _refuse(frame.filter(same), "series_id and time must be unique, found twice", "Keep one row of each.")
+        time = frame["time"].to_numpy()
+        twice = np.append(False, _same_series(frame) & (time[1:] == time[:-1]))
+        _refuse(frame, pl.Series(twice), "series_id and time must be unique, found twice", "Keep one row of each.")
     for column in (target, *schema.covariates):
-        if frame[column].is_infinite().any():
-            infinite = frame.filter(pl.col(column).is_infinite())
-            _refuse(infinite, f"{column!r} must be finite, found infinite", "Drop the rows.")
-    if schema.positive and (frame[target] <= 0).any():
+        _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
+    if schema.positive:
         advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
-        _refuse(frame.filter(pl.col(target) <= 0), f"{target!r} must be above 0, found 0 or less", advice)
+        _refuse(frame, frame[target] <= 0, f"{target!r} must be above 0, found 0 or less", advice)
     return frame
 
 
@@ -175,16 +174,39 @@ def is_sorted(panel: pl.DataFrame) -> bool:
     names = panel["series_id"].gather(starts)
     if not (names.is_sorted() and names.is_unique().all()):
         return False
-    times = panel["time"].to_physical().to_numpy()
+    times = panel["time"].to_numpy()
     rises = times[1:] > times[:-1]
     rises[starts[1:] - 1] = True  # from one series to the next
     return bool(rises.all())
 
 
+def _same_series(panel: pl.DataFrame) -> np.ndarray:
+    """Whether each row but the first is of the same series as the row before."""
+    name = panel["series_id"]
+    same = name[1:] == name[:-1]
+    return (same.fill_null(False) if same.null_count() else same).to_numpy()
+
+
 def series_starts(panel: pl.DataFrame) -> np.ndarray:
     """Positions at which the series of a sorted panel begin, int64."""
-    name = panel["series_id"]
-    return np.flatnonzero((name != name.shift()).fill_null(True).to_numpy())
+    return np.flatnonzero(np.append(True, ~_same_series(panel))) if len(panel) else np.zeros(0, dtype=np.int64)
+
+
+def places_of(series_id: pl.Series, known: pl.Series) -> np.ndarray:
+    """Where each of `series_id` stands in `known`, whose values are distinct; int64, −1 for those that do not."""
+    if series_id.equals(known):  # a whole day of all series, the usual case, needs no join
+        return np.arange(len(known))
+    places = pl.DataFrame({"series_id": known}).with_row_index("place")
+    asked = pl.DataFrame({"series_id": series_id}).join(places, on="series_id", how="left", maintain_order="left")
+    return asked["place"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)
+
+
+def at_places(values: pl.Series, places: np.ndarray) -> pl.Series:
+    """The values at these places, null at −1."""
+    missing = places < 0
+    if not missing.any():
+        return values.gather(places)
+    return values.extend_constant(None, 1).gather(np.where(missing, len(values), places))
 
 
 def breaks() -> pl.Expr:
@@ -195,9 +217,11 @@ def breaks() -> pl.Expr:
     return (pl.col("time").diff() > MAX_PAUSE).fill_null(False).cast(pl.Int32).cum_sum()
 
 
-def _refuse(rows: pl.DataFrame, what: str, advice: str) -> None:
-    if rows.is_empty():
+def _refuse(panel: pl.DataFrame, broken: pl.Series, what: str, advice: str) -> None:
+    """Raise ValueError where a row is `broken`; that none is, is cheap to see."""
+    if not broken.any():
         return
+    rows = panel.filter(broken)
     series = rows["series_id"].unique(maintain_order=True).to_list()
     first = f"first {rows['series_id'][0]!r} at {rows['time'][0]}"
     raise ValueError(f"{what}: {rows.height} rows of {len(series)} series ({shorten(series)}), {first}. {advice}")

@@ -110,21 +110,31 @@ class PriceFeatures(PanelTransformer):
             with_stretches(rows, self.target), pl.col(self.target).log() if self.positive else pl.col(self.target)
         )
         stretch, ends = rows["_stretch"].to_numpy(), np.append(series_starts(rows)[1:], len(rows)) - 1
-        end_of = np.repeat(ends, np.diff(ends, prepend=-1))
-        width, row = max(VOLATILITY_WINDOWS), np.arange(len(rows))
-        recent = (end_of - row < width) & (stretch == stretch[end_of]) & (rows["_position"].to_numpy() > 0)
-        changes = np.zeros((len(ends), width))
-        series = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
-        place = (rows["_position"].to_numpy() - 1) % width
-        changes[series[recent], place[recent]] = rows["_change"].to_numpy()[recent]
+        sizes = np.diff(ends, prepend=-1)
+        end_of, series = np.repeat(ends, sizes), np.repeat(np.arange(len(ends)), sizes)
+        position, age = rows["_position"].to_numpy().astype(np.int64), end_of - np.arange(len(rows))
+
+        def ring(k: int, number: np.ndarray, values: np.ndarray, empty: Any = 0.0) -> np.ndarray:
+            """Of each series the last k values of its last stretch, number c at place c % k."""
+            last = (age < k) & (stretch == stretch[end_of]) & (number >= 0)
+            kept = np.empty((len(ends), k))
+            kept[:] = empty
+            kept[series[last], number[last] % k] = values[last]
+            return kept
+
+        change, level = rows["_change"].fill_null(0.0).to_numpy(), rows["_level"].to_numpy()
         last = rows[ends]
-        count = last["_position"].to_numpy().astype(np.int64)
+        count = position[ends]
         weights = (1 - DECAY ** np.maximum(count, 1)) / (1 - DECAY)
         state = {
-            "last": last.select("series_id", "time"), "changes": changes, "level": last["_level"].to_numpy(),
-            "count": count, "weighted": last["_sigma"].fill_null(0.0).to_numpy() ** 2 * weights,
+            "last": last.select("series_id", "time"),
+            "changes": ring(SHAPE_WINDOW, position - 1, change),
+            **{f"squares_{k}": ring(k, position - 1, change**2) for k in VOLATILITY_WINDOWS if k != SHAPE_WINDOW},
+            "levels": ring(max(RETURN_STEPS) + 1, position, level, last["_first"].to_numpy()[:, None]),
+            "count": count,
+            "weighted": last["_sigma"].fill_null(0.0).to_numpy() ** 2 * weights,
             "still": last["_still"].to_numpy().astype(np.int64),
-        }  # fmt: skip
+        }
         return PriceStream(self, state)
 
     def resume(self, state: dict[str, Any]) -> Stream:
@@ -135,20 +145,28 @@ class PriceFeatures(PanelTransformer):
         """Raise ValueError where the column `price` has what a panel's target may not have."""
         check_rows(rows, PanelSchema(self.positive), "price")
 
-    def from_changes(self, changes: np.ndarray, at: np.ndarray, count: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-        """The added columns, shape (M, n_added), from the rings of changes of the series `at`, M of them."""
-        width, k = changes.shape[1], SHAPE_WINDOW
-        newest = changes[at[:, None], (count[:, None] - 1 - np.arange(k)) % width]  # newest first
-        square = newest**2
+    def from_rings(
+        self, rings: dict[str, np.ndarray], count: np.ndarray, still: np.ndarray, sigma: np.ndarray
+    ) -> np.ndarray:
+        """The added columns, shape (M, n_added), of M series; arguments as in `PriceStream`, but of these series."""
+        changes, levels = rings["changes"], rings["levels"]
+        square = changes**2
+        row, total = np.arange(len(count)), square.sum(1)
+        level, newest = (levels[row, (count - back) % levels.shape[1]] for back in (0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
-            columns = [newest[:, :k].sum(1) / (sigma * np.sqrt(np.clip(count, 1, k))) for k in RETURN_STEPS]
-            columns.append(np.abs(newest[:, 0]) / sigma)
+            columns = []
+            for k in RETURN_STEPS:
+                before = levels[row, (count - k) % levels.shape[1]]
+                columns.append((level - before) / (sigma * np.sqrt(np.clip(count, 1, k))))
+            columns.append(np.abs(level - newest) / sigma)
             for k in VOLATILITY_WINDOWS:
-                whole = square[:, :k].sum(1) if k <= SHAPE_WINDOW else np.einsum("ij,ij->i", changes, changes)[at]
+                whole = total if k == SHAPE_WINDOW else rings[f"squares_{k}"].sum(1)
                 columns.append(_log_ratio(np.sqrt(whole / np.clip(count, 1, k)), sigma))
-            columns.append(_log_ratio(np.abs(newest).max(1), sigma))
-            columns.append(np.where(newest < 0, square, 0.0).sum(1) / square.sum(1))
-        return np.column_stack(columns)
+            columns.append(_log_ratio(np.maximum(changes.max(1), -changes.min(1)), sigma))
+            columns.append(np.where(changes < 0, square, 0.0).sum(1) / total)
+        values = np.column_stack(columns)
+        values[(count == 0) | (still >= np.minimum(count, max(VOLATILITY_WINDOWS)))] = np.nan
+        return values
 
 
 def _log_ratio(value: np.ndarray, sigma: np.ndarray) -> np.ndarray:

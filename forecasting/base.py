@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.calendar import PanelCalendar
-from features.panel import PanelSchema, check_panel, is_pandas, like, to_polars
+from features.panel import PanelSchema, check_panel, is_pandas, like, places_of, to_polars
 from forecasting.cuts import Cuts, cut
 from forecasting.intervals import calibrate, outwards
 from forecasting.kept import Kept, newer_rows
@@ -33,6 +33,7 @@ from forecasting.sampling import MOST_ORIGINS, Dependence, blocks, sample_table
 from forecasting.scaling import weighted_quantiles
 from forecasting.settings import check_whole, seed_from
 from forecasting.standing import Standing, standing
+from forecasting.training import isolated
 
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
 MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
@@ -272,7 +273,8 @@ class PanelForecaster(BaseEstimator):
             schema = replace(schema, calendar=self.calendar_.default.name)
         rows = newer_rows(X, schema, self.target, seen)
         if len(rows):
-            self._kept = self._taken_in(rows)
+            with isolated(0):  # on one thread: more of them wait for each other longer than the work takes
+                self._kept = self._taken_in(rows)
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -312,11 +314,9 @@ class PanelForecaster(BaseEstimator):
 
     def _taken_in(self, rows: pl.DataFrame) -> Kept:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
-        new = rows.filter(~pl.col("series_id").is_in(self._kept.standing.series_id.implode()))["series_id"]
+        new = rows["series_id"].filter(pl.Series(places_of(rows["series_id"], self._kept.standing.series_id) < 0))
         kept = self._with_room(new.unique())
-        places = pl.DataFrame({"series_id": kept.standing.series_id}).with_row_index("place")
-        place = rows.select("series_id").join(places, on="series_id", how="left", maintain_order="left")["place"]
-        at_N = torch.from_numpy(place.to_numpy().astype(np.int64))
+        at_N = torch.from_numpy(places_of(rows["series_id"], kept.standing.series_id))
         calendar = self.calendar_.joined(rows) if "calendar" in rows.columns else self.calendar_
         session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
         price_N = torch.from_numpy(rows[self.target].to_numpy().copy())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from features.messages import shorten
-from features.panel import PanelSchema, check_rows
+from features.panel import PanelSchema, at_places, check_rows, places_of
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import PanelRows
 from forecasting.standing import Standing
@@ -63,14 +63,16 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
     TypeError, ValueError
         As `check_panel`, and for rows at or before what was seen.
     """
-    rows = check_rows(panel, schema, target).filter(pl.col(target).is_not_null())
+    rows = check_rows(panel, schema, target).drop_nulls(target)
     for name, kind in seen.schema.items():
         if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
             raise ValueError(f"{name!r} must hold {kind} as in fit, got {rows.schema[name]}. Cast it.")
     rows = rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
-    known = rows.select("series_id", "time").join(seen.rename({"time": "newest"}), on="series_id", how="left")
-    late = known.filter(pl.col("time") <= pl.col("newest"))
-    if len(late):
+    newest = at_places(seen["time"], places_of(rows["series_id"], seen["series_id"])).alias("newest")
+    known = rows.select("series_id", "time").with_columns(newest)
+    not_newer = known["time"] <= known["newest"]
+    if not_newer.any():
+        late = known.filter(not_newer)
         names = late["series_id"].unique(maintain_order=True).to_list()
         first, time, newest = late.row(0)
         raise ValueError(
