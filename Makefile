@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 drill: $(VENV)/.installed-dev   ## kill the daily run at every write and at random moments, run again, compare tables
 	$(BIN)/python -m tests.drill

@@ -74,7 +74,7 @@ def test_one_batch_can_be_overfitted(cell):
     network, layer = make_network(cell, num_layers=3 if cell == "mingru" else 1)  # one layer forgets too simply
     batch = make_batch(n=4)
     before = mean_loss(network, layer, LEVELS, [batch])
-    curve = train(network, layer, [batch] * 20, epochs=10, learning_rate=3e-2)
+    curve = train(network, layer, [batch] * 30, epochs=10, learning_rate=3e-2)
     assert mean_loss(network, layer, LEVELS, [batch]) < 0.2 * before
     assert [epoch.epoch for epoch in curve] == list(range(1, 11))
     assert all(epoch.validation_loss is None for epoch in curve)
@@ -178,7 +178,8 @@ def test_a_short_half_life_learns_from_the_newest_rows(breathing):
     recent = GRUForecaster(**settings, training=Training(half_life=20.0)).fit(breathing)
     endless = GRUForecaster(**settings, training=Training(half_life=1e12)).fit(breathing)
     assert not recent.predict().equals(plain.predict())
-    assert torch.allclose(endless._learned()["outputs"], plain._learned()["outputs"], atol=1e-5)
+    spread = plain.predict()["q0.95"].to_numpy() - plain.predict()["q0.05"].to_numpy()
+    assert (abs(endless.predict()["q0.95"] - plain.predict()["q0.95"]).to_numpy() < 1e-3 * spread).all()
 
 
 def test_early_stopping_looks_at_the_newest_training_rows(breathing):
