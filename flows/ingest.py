@@ -271,7 +271,7 @@ def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]
     )
     if "calendar" in raw.columns:
         rows = rows.with_columns(names(raw["calendar"]).alias("calendar"))
-    for name in (*VALUES[1:], *NO_ACTION):
+    for name in (*VALUES[1:], *NO_ACTION, "adj_close"):
         if name in raw.columns:
             value = numbers(raw[name])[0]
             rows = rows.with_columns(value.set(~value.is_finite(), None).alias(name))

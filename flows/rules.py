@@ -375,7 +375,7 @@ def _whole(
 def _repetitions(whole: pl.DataFrame) -> pl.DataFrame:
     """With `copy`, the place among equal rows, and `versions`, how many different rows claim the same key."""
     key = [*KEY, "known_at"]
-    same = [*key, *VALUES]
+    same = [*key, *(name for name in VALUES if name != "adj_close")]  # it is not stored
     usable = whole.filter("usable")
     repeated = usable.filter(usable.select(key).is_duplicated()).select("row", *same)
     counted = repeated.with_columns(copy=pl.int_range(pl.len(), dtype=pl.Int64).over(same))

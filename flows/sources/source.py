@@ -11,10 +11,13 @@ import polars as pl
 from flows.errors import SourceError
 
 NEEDED = ("series_id", "time", "close")
-OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio")
-"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions."""
+OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close")
+"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions.
+`adj_close` is evidence for the rules and is never stored."""
 
-_OTHER_SPELLINGS = {"dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio"}
+_OTHER_SPELLINGS = {
+    "dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio", "adj close": "adj_close",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -326,6 +326,50 @@ def test_the_source_is_asked_from_the_look_back_on_and_a_repeated_run_asks_for_t
     assert desk.warehouse.prices().height == 6
 
 
+# what is evidence only
+
+
+def evident(desk, dividend="", split="", adjusted="", repeated=False):
+    """Sixty quiet sessions, with these words on the fifty-first."""
+    days = pl.date_range(MON, date(2024, 3, 22), eager=True)
+    days = days.filter(days.dt.weekday() <= 5)
+    halved = [2 if split and number >= 53 else 1 for number in range(days.len())]  # three days after the split's
+    close = [(100 + number % 2) / halved[number] for number in range(days.len())]
+    rows = [f"A,{day},{price},,,{price}" for day, price in zip(days, close, strict=True)]
+    rows[50] = f"A,{days[50]},100,{dividend},{split},{adjusted or 100}"
+    rows += [rows[50] + "9"] if repeated else []
+    text = "\n".join(["series_id,time,close,dividend,split_ratio,Adj Close", *rows, ""])
+    desk.file.write_text(text)
+    return ingest(desk.warehouse, desk.settings)
+
+
+def test_dividends_and_splits_of_a_source_reach_the_rules(desk, tmp_path):
+    assert evident(desk, dividend="30").rules["dividend_unit"] == 1
+    other = Desk(tmp_path, calendar="weekdays")
+    other.warehouse = Warehouse(str(tmp_path / "other"))
+    assert evident(other, split="2").rules["split_not_applied"] > 0
+
+
+def test_an_adjusted_close_is_evidence_and_is_neither_stored_nor_a_reason_for_a_conflict(desk):
+    found = evident(desk, adjusted="70", repeated=True)
+    assert found.rules["adjusted_close"] > 0
+    assert found.quarantined == {"duplicate": 1}
+    assert "adj_close" not in desk.warehouse.revisions().columns
+
+
+def test_a_series_of_which_no_row_comes_any_more_is_flagged_and_one_that_ended_long_ago_is_not(desk):
+    days = pl.date_range(MON, date(2024, 9, 30), eager=True)
+    days = days.filter(days.dt.weekday() <= 5)
+    rows = [f"{name},{day},{100 + number % 2}" for number, day in enumerate(days) for name in "ABC"]
+    desk.ingest(*(row for row in rows[: 3 * 70] if row[0] != "C" or row < f"C,{days[30]}"), as_of=None)
+    flagged = {}
+    for number in (75, 120, 150):  # a feed of A alone, from a few sessions before on
+        found = desk.ingest(*(row for row in rows[3 * (number - 50) : 3 * number] if row[0] == "A"))
+        flagged[number] = found.rules["stale_series"]
+    assert flagged == {75: 2, 120: 1, 150: 0}
+    assert sorted(desk.warehouse.flags().filter(rule="stale_series")["series_id"]) == ["B", "C"]
+
+
 # as_of
 
 
