@@ -5,6 +5,7 @@ Axes: N origins, H horizon steps, Q quantiles.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from features.calendar import PanelCalendar
 from features.panel import PanelSchema, check_panel, is_pandas, like, places_of, to_polars
 from forecasting.cuts import Cuts, cut
 from forecasting.intervals import calibrate, outwards
-from forecasting.kept import Kept, newer_rows
+from forecasting.kept import Kept, as_seen, check_goes_on, newer_rows
 from forecasting.metrics import evaluate
 from forecasting.networks import QuantileLayer
 from forecasting.origins import Origins, find_origins
@@ -98,6 +99,49 @@ class PanelForecaster(BaseEstimator):
         self._kept = self._keep(rows)
         return self
 
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
+        """Go on training from the present weights, on what is newer than ``fit_end_``.
+
+        Between two fits, where markets have changed and a `fit` takes too long; the daily rows are `update`'s, which
+        learns nothing, and costs nothing. Only targets after ``fit_end_`` are learned, at a tenth of the learning rate,
+        with a fresh optimiser and none held back to stop on; scalers, base quantiles and calibration stay as they are,
+        so `fit` now and then. What has been seen is then this panel up to its end, the new ``fit_end_``. Baselines
+        take in the rows and learn nothing. A forecaster that is not fitted yet is, as by `fit`.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The newer rows, those that `update` took in among them, after their history: all of it, or at least
+            `lookback` rows up to ``fit_end_`` of each series (states then start at the first of them).
+        y : ignored
+        sample_weight : array-like of shape (n_rows,), optional
+            Weight of each row as an origin to learn from, in the order of `X`.
+        epochs : int, default=1
+            Passes over the newer rows. They are appended to a network's ``learning_curve_``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fit`, and for a panel without newer rows or their history; the forecaster then stays as it was.
+        """
+        check_whole("epochs", epochs, at_least=1)
+        if not hasattr(self, "fit_end_"):
+            return self.fit(X, y, sample_weight)
+        self._check_settings()
+        panel, weights = _weighted(X, sample_weight, self._schema, self.target)
+        further = copy.copy(self)  # what is learned replaces what was known once all has gone well
+        rows = further._rows(as_seen(panel, self._kept.standing.keys))
+        check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
+        further._go_on(rows, weights, epochs)
+        further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
+        further._kept = further._keep(rows)
+        self.__dict__.update(vars(further))
+        return self
+
     def _check_settings(self) -> None:
         """Refuse impossible settings; subclasses add theirs."""
         for name in ("horizon", "lookback"):
@@ -127,6 +171,9 @@ class PanelForecaster(BaseEstimator):
 
     def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
         """Train what `_outputs` needs; nothing for the baselines."""
+
+    def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
+        """Train further what `_fit_network` trained, in place of it and leaving it as it was."""
 
     def _calibrate(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> np.ndarray:
         """Offsets of the quantiles, shape (H, Q), from the newest training rows."""

@@ -159,12 +159,13 @@ def _learning(curve: pl.DataFrame) -> str:
         return "none: untrained, the random walk"
     if not len(held_out):
         return f"{run} epochs, none held back to choose from"
+    further = run - int(held_out["epoch"].max())  # type: ignore[arg-type]  # by partial_fit
     best = held_out.row(0, named=True)
     untrained = held_out.filter(epoch=0)["validation_loss"][0]
     gain = 100 * (1 - best["validation_loss"] / untrained)
     return (
-        f"{run} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
-        f"{untrained:.4f} untrained ({gain:.1f} % less)"
+        f"{run - further} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
+        f"{untrained:.4f} untrained ({gain:.1f} % less)" + (f"; {further} more on newer rows" if further else "")
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date, datetime
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -35,9 +36,10 @@ from forecasting.scaling import InputScaler, Moments
 from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
 from forecasting.streams import open_stream, resume_stream, stream_tensors
 from forecasting.stretches import Stretches, carried_states
-from forecasting.training import LEARNING_CURVE, Epoch, Training, isolated, learning_curve, train_network
+from forecasting.training import LEARNING_CURVE, Batch, Epoch, Training, isolated, learning_curve, train_network
 
 PATIENCE = 3  # epochs without a better validation loss
+SLOWER = 0.1  # share of the learning rate with which `partial_fit` goes on: few rows should not undo what many taught
 
 
 class RecurrentForecaster(PanelForecaster):
@@ -157,14 +159,53 @@ class RecurrentForecaster(PanelForecaster):
     def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
         self._features = self._new_features().fit(rows.frame)
         self._scaler = self._fit_scaler(rows, cuts)
-        scaled_NF = torch.empty(len(rows), self._scaler.width, dtype=torch.float16)  # of ±8: exact to 1/2000
-        for block in self._blocks(rows):
-            scaled_NF[block] = self._inputs(rows.frame[block])
+        stretches, training = self._stretches(rows, weights), self.training or Training()
+        held_out = stretches.held_out(cuts.train, cuts.validation)
         seed = seed_from(self.random_state)
         with isolated(seed):
             self._network = self._new_network()
-            curve = self._train(rows, scaled_NF, cuts, weights, np.random.default_rng(seed))
+            curve = self._train(
+                stretches,
+                cuts.train,
+                np.random.default_rng(seed),
+                training,
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
+                fingerprint=self._fingerprint(rows, stretches.inputs_NF.cpu(), weights) if training.checkpoint else "",
+            )
         self.learning_curve_ = learning_curve(curve)
+
+    def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
+        stretches = self._stretches(rows, weights, learned=self.fit_end_)
+        training = replace(self.training or Training(), average=False, checkpoint=None)
+        seed, done = seed_from(self.random_state), len(self.learning_curve_)
+        with isolated(seed):
+            self._network = copy.deepcopy(self._network)
+            curve = self._train(
+                stretches,
+                cast("date | datetime", rows.frame["time"].max()),
+                np.random.default_rng([seed, done]),  # cut otherwise than before
+                training,
+                max_epochs=epochs,
+                learning_rate=SLOWER * self.learning_rate,
+            )
+        if any(np.isnan(epoch.train_loss) for epoch in curve):
+            raise ValueError(
+                f"To learn on, an origin must have a target newer than fit_end_ = {self.fit_end_}, a weight above "
+                f"0 and lookback={self.lookback} rows up to it, in a series that moves; found none. Give newer rows."
+            )
+        before = self.learning_curve_["epoch"].max() or 0
+        further = learning_curve(curve).with_columns(pl.col("epoch") + before)
+        self.learning_curve_ = pl.concat([self.learning_curve_, further])
+
+    def _stretches(self, rows: PanelRows, weights: Tensor, learned: date | datetime | None = None) -> Stretches:
+        scaled_NF = torch.empty(len(rows), self._scaler.width, dtype=torch.float16)  # of ±8: exact to 1/2000
+        for block in self._blocks(rows):
+            scaled_NF[block] = self._inputs(rows.frame[block])
+        half_life = self.training.half_life if self.training else None
+        device = pick_device(self.device)
+        return Stretches(rows, scaled_NF.to(device), weights, self.lookback, self.horizon, half_life, learned)
 
     def _fit_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler:
         """From the training rows; covariates are flagged that are missing where there is something to learn."""
@@ -186,24 +227,32 @@ class RecurrentForecaster(PanelForecaster):
         return rows.blocks() if _per_series(self._features) else iter([slice(0, len(rows))])
 
     def _train(
-        self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor, shuffle: np.random.Generator
+        self,
+        stretches: Stretches,
+        until: date | datetime,
+        shuffle: np.random.Generator,
+        training: Training,
+        *,
+        max_epochs: int,
+        learning_rate: float,
+        validation: Sequence[Batch] = (),
+        fingerprint: str = "",
     ) -> list[Epoch]:
-        device, training = pick_device(self.device), self.training or Training()
-        stretches = Stretches(rows, inputs_NF.to(device), weights, self.lookback, self.horizon, training.half_life)
-        held_out = stretches.held_out(cuts.train, cuts.validation)
+        """Train the network, from the weights it has, on stretches up to the time `until`."""
+        device = stretches.inputs_NF.device
         curve = train_network(
             self._network.to(device),
             copy.deepcopy(self._layer).float().to(device),
             torch.tensor(self.quantiles_, device=device),
-            lambda generator: stretches.epoch(cuts.train, self.batch_size, generator),
-            steps_per_epoch=-(-len(stretches.starts(cuts.train)) // self.batch_size),
-            validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
-            max_epochs=self.max_epochs,
-            learning_rate=self.learning_rate,
+            lambda generator: stretches.epoch(until, self.batch_size, generator),
+            steps_per_epoch=-(-len(stretches.starts(until)) // self.batch_size),
+            validation=validation,
+            max_epochs=max_epochs,
+            learning_rate=learning_rate,
             patience=PATIENCE,
             shuffle=shuffle,
             training=training,
-            fingerprint=self._fingerprint(rows, inputs_NF, weights) if training.checkpoint else "",
+            fingerprint=fingerprint,
         )
         self._network.to("cpu")
         return curve

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from datetime import date, datetime
+from typing import Any, cast
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -63,11 +65,7 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
     TypeError, ValueError
         As `check_panel`, and for rows at or before what was seen.
     """
-    rows = check_rows(panel, schema, target).drop_nulls(target)
-    for name, kind in seen.schema.items():
-        if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
-            raise ValueError(f"{name!r} must hold {kind} as in fit, got {rows.schema[name]}. Cast it.")
-    rows = rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
+    rows = as_seen(check_rows(panel, schema, target).drop_nulls(target), seen)
     newest = at_places(seen["time"], places_of(rows["series_id"], seen["series_id"])).alias("newest")
     known = rows.select("series_id", "time").with_columns(newest)
     not_newer = known["time"] <= known["newest"]
@@ -81,6 +79,50 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
             "Give newer rows only; for corrections, give the whole history to predict or fit."
         )
     return rows.sort("time", "series_id")
+
+
+def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
+    """These rows, with the types of series and times that have been `seen`; others of them are refused."""
+    for name, kind in seen.schema.items():
+        if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
+            raise ValueError(f"{name!r} must hold {kind} as in fit, got {rows.schema[name]}. Cast it.")
+    return rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
+
+
+def check_goes_on(rows: PanelRows, end: date | datetime, seen: Standing, lookback: int) -> None:
+    """Refuse a panel that does not go on from what has been learned up to `end` and `seen` of its series.
+
+    Raises
+    ------
+    ValueError
+        When no row is newer, when the panel ends before what was seen, or when a known series lacks history.
+    """
+    newest: Any = rows.frame["time"].max()
+    known_up_to = max(end, cast("date | datetime", seen.time.max()))
+    if newest <= end or newest < known_up_to:
+        raise ValueError(
+            f"To learn on, a panel must have rows newer than fit_end_ = {end} and reach what has been seen, up to "
+            f"{known_up_to}; found rows up to {newest}. Give the newest rows with their history."
+        )
+    first = rows.series[:-1]
+    given = pl.DataFrame(
+        {
+            "series_id": rows.frame["series_id"][first.numpy()],
+            "first": rows.session[first].numpy(),
+            "newer": ~rows.before(end, included=True).numpy()[rows.newest.numpy()],
+            "before": np.add.reduceat(rows.before(end, included=True).numpy().astype(np.int64), first.numpy()),
+        }
+    )
+    kept = pl.DataFrame({"series_id": seen.series_id, "begins": seen.first_session.numpy()})
+    bare = given.join(kept, on="series_id", maintain_order="left").filter(
+        pl.col("newer") & (pl.col("before") < lookback) & (pl.col("first") > pl.col("begins"))
+    )
+    if len(bare):
+        raise ValueError(
+            f"To learn on, known series need at least lookback = {lookback} rows up to fit_end_ = {end} before "
+            f"their newer ones; {len(bare)} of {len(given)} have fewer: {shorten(bare['series_id'].to_list())}. Give "
+            "more of their history."
+        )
 
 
 def top(state: State) -> Tensor:

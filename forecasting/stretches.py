@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -39,6 +40,8 @@ class Stretches:
     horizon : int
     half_life : float, optional
         Sessions back from the end of training at which an origin counts half.
+    learned : date or datetime, optional
+        Targets up to this time have been learned: they count no more, and only stretches with newer ones are cut.
     """
 
     rows: PanelRows
@@ -47,40 +50,50 @@ class Stretches:
     length: int
     horizon: int
     half_life: float | None = None
+    learned: date | datetime | None = None
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
         """Every row up to the time `until`, once or more, in stretches cut anew and in random order."""
         until_S = self.rows.sessions_at(until)
-        firsts, _ = self._sequences(until)
-        starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=len(firsts))))
+        n_sequences = len(self._sequences(until)[0])
+        starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_sequences)))
         for i in range(0, len(starts), batch_size):
             rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(self.length)
             yield self._batch(rows_BT, until_S)
 
     def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
         """Every row from the time `since` to `until`, after a stretch that fills the state."""
-        firsts, lengths = self._sequences(until)
-        ends = torch.from_numpy(firsts + lengths)
+        firsts, _, ends_ = self._sequences(until)
+        ends = torch.from_numpy(ends_)
         before = self.rows.lengths(self.rows.sessions_at(since))[self.rows.sequence(torch.from_numpy(firsts))]
         begins = torch.from_numpy(np.maximum(firsts + before.numpy() - self.length, firsts))
         return HeldOut(self, begins, ends, self.rows.sessions_at(since), self.rows.sessions_at(until))
 
     def starts(self, until: date | datetime, shift: int | np.ndarray = 0) -> np.ndarray:
-        """First rows of stretches that cover all rows up to the time `until`, laid `shift` rows to the left.
+        """First rows of stretches that cover all rows to learn from up to `until`, laid `shift` rows to the left.
 
         How many there are does not depend on the shift. A stretch that would leave its sequence is moved inside.
         """
-        firsts, lengths = self._sequences(until)
-        count = -(-lengths // self.length) + 1
+        firsts, begins, ends = self._sequences(until)
+        count = -(-(ends - begins) // self.length) + 1
         sequence = np.repeat(np.arange(len(firsts)), count)
         nth = np.arange(len(sequence)) - (count.cumsum() - count)[sequence]
-        newest = np.maximum(firsts + lengths - self.length, firsts)
-        return ((firsts - shift)[sequence] + nth * self.length).clip(firsts[sequence], newest[sequence])
+        newest = np.maximum(ends - self.length, firsts)
+        return ((begins - shift)[sequence] + nth * self.length).clip(firsts[sequence], newest[sequence])
 
-    def _sequences(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray]:
-        """First rows of the sequences that have begun by the time `until`, and their lengths by then."""
-        firsts, lengths = self.rows.starts[:-1].numpy(), self.rows.lengths(self.rows.sessions_at(until)).numpy()
-        return firsts[lengths > 0], lengths[lengths > 0]
+    def _sequences(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of sequences with rows to learn from up to `until`: the first row, the first of those, one past the last."""
+        firsts = self.rows.starts[:-1]
+        ends = firsts + self.rows.lengths(self.rows.sessions_at(until))
+        begins = firsts
+        if self._learned_S is not None:  # the first origin with a target that is new
+            begins = firsts + self.rows.lengths(self._learned_S - self.horizon)
+        some = (begins < ends).numpy()
+        return firsts.numpy()[some], begins.numpy()[some], ends.numpy()[some]
+
+    @cached_property
+    def _learned_S(self) -> Tensor | None:
+        return None if self.learned is None else self.rows.sessions_at(self.learned)
 
     def _batch(self, rows_BT: Tensor, until_S: Tensor, since_S: Tensor | None = None) -> Batch:
         """Inputs and scaled targets of these rows; of origins from session `since_S` on, and not past `until_S`."""
@@ -91,8 +104,10 @@ class Stretches:
         rows_BT = rows_BT.clamp(max=len(rows) - 1)
         y_BTH = rows.scaled_changes(rows_BT, self.horizon)
         session_BT1 = rows.session[rows_BT].unsqueeze(-1)
-        known_BTH = session_BT1 + torch.arange(1, self.horizon + 1) <= until_B11
-        known_BTH = known_BTH & inside_BT.unsqueeze(-1) & y_BTH.isfinite()
+        target_BTH = session_BT1 + torch.arange(1, self.horizon + 1)
+        known_BTH = (target_BTH <= until_B11) & inside_BT.unsqueeze(-1) & y_BTH.isfinite()
+        if self._learned_S is not None:
+            known_BTH = known_BTH & (target_BTH > self._learned_S[sequence_B, None, None])
         if since_S is not None:
             known_BTH = known_BTH & (session_BT1 >= since_S[sequence_B, None, None])
         weight_BTH = known_BTH * self.weights_N[rows_BT].unsqueeze(-1)
