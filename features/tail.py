@@ -99,9 +99,9 @@ class TailStream:
 
 def refuse_old(rows: pl.DataFrame) -> None:
     """Raise ValueError for rows whose ``time`` is not after ``last``, the series' last one."""
-    old = rows["time"] <= rows["last"]
-    if old.any():
-        old = rows.filter(old)
+    not_newer = rows["time"] <= rows["last"]
+    if not_newer.any():
+        old = rows.filter(not_newer)
         raise ValueError(
             f"A pushed row must be newer than its series' last, found {len(old)} that are not "
             f"({shorten(old['series_id'].to_list())}), first {old['time'][0]} after {old['last'][0]}. "
