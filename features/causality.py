@@ -10,7 +10,7 @@ from polars import selectors
 from sklearn.base import clone
 
 from features.calendar import PanelCalendar
-from features.panel import Frame, check_columns, like, to_polars
+from features.panel import Frame, PanelSchema, check_columns, like, to_polars
 
 TRANSFORMED = 1e-9
 """Relative difference below which two values of a transformer are equal."""
@@ -30,7 +30,8 @@ def assert_causal(subject: Any, panel: Frame) -> None:
 
     A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut and forecasts later origins, with
     everything after each origin altered, removed, set missing, or joined by a new series. Its `fit_end_` must be the
-    last training time, and it must forecast the same after having been fitted to the whole panel before.
+    last training time, and it must forecast the same after having been fitted to the whole panel before. What its
+    schema says to be known ahead (`future`) or never to change (`static`) stays as it is; all else is checked.
 
     Parameters
     ----------
@@ -117,7 +118,10 @@ def _check_closes(transformed: Any, panel: pl.DataFrame, cut: Any) -> None:
 def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
     keys = ["series_id", "origin", "step"]
     times = panel["time"].unique().sort()
-    cut, *later = times[len(times) * 2 // 3], times[len(times) * 5 // 6], times[-2]
+    last = model[-1] if hasattr(model, "steps") else model  # of a Pipeline
+    declared = _declared(last)
+    ahead = min(last.horizon, len(times) // 8) if declared else 1  # rows that tell what is known ahead of an origin
+    cut, *later = times[len(times) * 2 // 3], times[len(times) * 5 // 6], times[-1 - ahead]
 
     def forecasts(fitted: Any, rows: pl.DataFrame, origins: list[Any]) -> pl.DataFrame:
         table = to_polars(fitted.predict(like(rows, kind), origins=origins))
@@ -129,7 +133,7 @@ def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
     model = clone(model).set_params(**unseeded)  # two fits to the same rows must agree
     training = like(panel.filter(pl.col("time") <= cut), kind)
     fitted = clone(model).fit(training)
-    last = fitted[-1] if hasattr(fitted, "steps") else fitted  # of a Pipeline
+    last = fitted[-1] if hasattr(fitted, "steps") else fitted
     if pl.Series([last.fit_end_]).cast(times.dtype)[0] != cut:
         raise AssertionError(f"fit_end_ must be the last training time {cut}, got {last.fit_end_}.")
     expected = forecasts(fitted, panel, [cut, *later])
@@ -140,9 +144,19 @@ def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
     _compare(expected, found, keys, _spread(expected, keys), "it was fitted to the whole panel before")
     for origin in (cut, *later):
         here = expected.filter(pl.col("origin") == origin)
-        for what, future in [*_futures(panel, origin), ("removed", panel.filter(pl.col("time") <= origin))]:
+        removed = panel.filter(pl.col("time") <= origin)
+        if declared:
+            known_ahead = panel.filter(pl.col("time") > origin).select("series_id", "time", *declared)
+            removed = pl.concat([removed, known_ahead], how="diagonal")
+        for what, future in [*_futures(panel, origin, declared), ("removed", removed)]:
             found = forecasts(fitted, future, [origin])
             _compare(here, found, keys, _spread(here, keys), f"the rows after {origin} are {what}")
+
+
+def _declared(model: Any) -> tuple[str, ...]:
+    """Columns that a model's schema says to be known ahead, or to be the same at all times."""
+    schema = getattr(model, "schema", None)
+    return (*schema.future, *schema.static) if isinstance(schema, PanelSchema) else ()
 
 
 def _cuts(panel: pl.DataFrame) -> list[Any]:
@@ -154,18 +168,20 @@ def _cuts(panel: pl.DataFrame) -> list[Any]:
     return sorted(cuts | ({before[-1]} if len(before) > 1 else set()))
 
 
-def _futures(panel: pl.DataFrame, cut: Any) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The panel with what comes after `cut` as it is, and changed in three ways."""
+def _futures(panel: pl.DataFrame, cut: Any, declared: Sequence[str] = ()) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The panel with what comes after `cut` as it is, and changed in three ways; `declared` columns stay."""
+    keys = ("series_id", *declared)
     later = pl.col("time") > cut
     yield "known", panel
     by_turns = pl.when(pl.int_range(pl.len()) % 2 == 0).then(3.0).otherwise(0.5)
     yield (
         "altered",
         panel.with_columns(
-            pl.when(later).then(pl.col(name) * by_turns).otherwise(pl.col(name)).alias(name) for name in _numbers(panel)
+            pl.when(later).then(pl.col(name) * by_turns).otherwise(pl.col(name)).alias(name)
+            for name in _numbers(panel, keys)
         ),
     )
-    yield "missing", _missing(panel, later)
+    yield "missing", _missing(panel, later, keys)
     first: Any = panel["series_id"][0]
     name = f" {first}" if isinstance(first, str) else first - 1  # listed before all others
     newcomer = panel.filter(later)
@@ -176,9 +192,9 @@ def _futures(panel: pl.DataFrame, cut: Any) -> Iterator[tuple[str, pl.DataFrame]
     yield "joined by a new series", pl.concat([newcomer.with_columns(named), panel])
 
 
-def _missing(panel: pl.DataFrame, where: pl.Expr) -> pl.DataFrame:
+def _missing(panel: pl.DataFrame, where: pl.Expr, keys: Sequence[str] = ("series_id",)) -> pl.DataFrame:
     """The panel without its numbers in some rows."""
-    return panel.with_columns(pl.when(~where).then(pl.col(name)).alias(name) for name in _numbers(panel))
+    return panel.with_columns(pl.when(~where).then(pl.col(name)).alias(name) for name in _numbers(panel, keys))
 
 
 def _numbers(frame: pl.DataFrame, keys: Sequence[str] = ("series_id",)) -> list[str]:

@@ -37,6 +37,12 @@ class PanelSchema:
         panel names those of single series, and wins.
     covariates : tuple of str, default=()
         Past covariates: further columns handed to the network as they are.
+    future : tuple of str, default=()
+        Future covariates: numbers known ahead, such as holidays or planned output. A forecast sees those of the
+        sessions it is for, and no others; it is asked for with them (rows of the panel without a target, or ``future=``
+        of `predict`). For what is known up to the origin alone, use `covariates`.
+    static : tuple of str, default=()
+        Static covariates, constant in each series: numbers, or text as one input for each category of training.
 
     Examples
     --------
@@ -47,13 +53,22 @@ class PanelSchema:
     positive: bool = True
     calendar: str | None = None
     covariates: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.covariates, str):
-            raise TypeError(
-                f"covariates must be a tuple of names, got {self.covariates!r}. Write ({self.covariates!r},)."
-            )
-        object.__setattr__(self, "covariates", tuple(self.covariates))
+        group_of: dict[str, str] = {}
+        for group in ("covariates", "future", "static"):
+            names = getattr(self, group)
+            if isinstance(names, str):
+                raise TypeError(f"{group} must be a tuple of names, got {names!r}. Write ({names!r},).")
+            object.__setattr__(self, group, tuple(names))
+            for name in dict.fromkeys(names):
+                if (before := group_of.setdefault(name, group)) != group:
+                    raise ValueError(
+                        f"A column must be in one group of covariates, {name!r} is in {before} and in {group}. "
+                        "Take it out of one."
+                    )
 
 
 def to_polars(panel: Frame) -> pl.DataFrame:
@@ -105,13 +120,14 @@ def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "
     Returns
     -------
     polars.DataFrame
-        Sorted by `series_id` and `time`, with the target and the covariates as Float64.
+        Sorted by `series_id` and `time`, with the target and the covariates as Float64; static text as String.
 
     Raises
     ------
     ValueError
         Naming the column or series, for a missing column, a wrong type, an empty panel, rows that occur twice,
-        infinite values, and prices at or below zero when the schema says that they are positive.
+        infinite values, static covariates that change within a series, and prices at or below zero when the schema
+        says that they are positive.
     TypeError
         When `panel` is not an eager frame.
 
@@ -134,7 +150,8 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
     """As `check_panel`, but rows without a target stay."""
     schema = schema or PanelSchema()
     frame = to_polars(panel)
-    check_columns(frame, ["series_id", "time", target, *schema.covariates])
+    numbers = [target, *schema.covariates, *schema.future]
+    check_columns(frame, ["series_id", "time", *numbers, *schema.static])
     if frame.is_empty():
         raise ValueError("A panel must have at least one row, got none.")
     for column in ("series_id", "time"):
@@ -143,19 +160,45 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
     frame = frame.with_columns(_names(frame["series_id"]))
     frame = frame.with_columns(
         _sessions(frame, PanelCalendar.named(frame, schema.calendar)),
-        *(_numbers(frame[column]) for column in (target, *schema.covariates)),
+        *(_numbers(frame[column]) for column in numbers),
+        *(_static(frame[column]) for column in schema.static),
     )
     if not is_sorted(frame):
         frame = frame.sort("series_id", "time")
         time = frame["time"].to_numpy()
         twice = np.append(False, _same_series(frame) & (time[1:] == time[:-1]))
         _refuse(frame, pl.Series(twice), "series_id and time must be unique, found twice", "Keep one row of each.")
-    for column in (target, *schema.covariates):
-        _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
+    for column in (*numbers, *schema.static):
+        if frame.schema[column] == pl.Float64:
+            _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
+    for column in schema.static:
+        varies = pl.col(column).min() != pl.col(column).max()
+        changing = frame.group_by("series_id").agg(varies.fill_null(False)).filter(column)["series_id"]
+        if len(changing):
+            _refuse(
+                frame,
+                frame["series_id"].is_in(changing.implode()),
+                f"{column!r} must be constant within each series, as a static covariate, found several values",
+                "Correct it, or name it among the schema's covariates.",
+            )
     if schema.positive:
         advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
         _refuse(frame, frame[target] <= 0, f"{target!r} must be above 0, found 0 or less", advice)
     return frame
+
+
+def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the columns that they share with `seen` in its types.
+
+    Raises
+    ------
+    ValueError
+        When a column cannot be.
+    """
+    for name, kind in seen.schema.items():
+        if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
+            raise ValueError(f"{name!r} must hold {kind} as in fit, got {rows.schema[name]}. Cast it.")
+    return rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
 
 
 def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
@@ -240,6 +283,12 @@ def _numbers(values: pl.Series) -> pl.Series:
         raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with .cast(pl.Float64).")
     values = values.cast(pl.Float64)
     return values.fill_nan(None) if values.is_nan().any() else values  # a copy only where it makes a difference
+
+
+def _static(values: pl.Series) -> pl.Series:
+    if values.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return values.cast(pl.String)
+    return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values)
 
 
 def _sessions(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:

@@ -407,7 +407,8 @@ def _package(training: Training, folder: Path, model: Model) -> None:
     from mlflow.pyfunc import save_model  # not at the top: it warns on import
 
     forecaster = training.model
-    columns = ["series_id", "time", forecaster.target, *(forecaster.schema.covariates if forecaster.schema else ())]
+    schema = forecaster.schema
+    columns = ["series_id", "time", forecaster.target, *((*schema.covariates, *schema.static) if schema else ())]
     (folder / "forecaster").mkdir()
     forecaster.save(folder / "forecaster")
     names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()

@@ -20,10 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.calendar import PanelCalendar
-from features.panel import PanelSchema, check_panel, is_pandas, like, places_of, to_polars
+from features.panel import PanelSchema, as_seen, check_panel, check_rows, is_pandas, like, places_of, to_polars
+from forecasting.covariates import Ahead, check_future
 from forecasting.cuts import Cuts, cut
 from forecasting.intervals import calibrate, outwards
-from forecasting.kept import Kept, as_seen, check_goes_on, newer_rows
+from forecasting.kept import Kept, check_goes_on, newer_rows
 from forecasting.metrics import evaluate
 from forecasting.networks import QuantileLayer
 from forecasting.origins import Origins, find_origins
@@ -86,7 +87,7 @@ class PanelForecaster(BaseEstimator):
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         self.calendar_ = PanelCalendar.of(panel, self._schema.calendar)
         self.fit_end_ = cast("date | datetime", panel["time"].max())
-        rows = self._rows(panel)
+        rows = self._with_ahead(self._rows(panel), X)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
 
@@ -134,7 +135,7 @@ class PanelForecaster(BaseEstimator):
         self._check_settings()
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
-        rows = further._rows(as_seen(panel, self._kept.standing.keys))
+        rows = further._with_ahead(further._rows(as_seen(panel, self._kept.standing.keys)), X)
         check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
@@ -148,6 +149,10 @@ class PanelForecaster(BaseEstimator):
             check_whole(name, getattr(self, name), at_least=1)
         if self.schema is not None and not isinstance(self.schema, PanelSchema):
             raise TypeError(f"schema must be a PanelSchema or None, got {type(self.schema).__name__}.")
+        if self.schema is not None and self.target in (*self.schema.future, *self.schema.static):
+            raise ValueError(
+                f"The target cannot be known ahead, {self.target!r} is among the schema's covariates. Take it out."
+            )
 
     def _base_quantiles(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> np.ndarray:
         """Quantiles of standardised training changes, shape (H, Q), the median put to exactly 0."""
@@ -197,8 +202,8 @@ class PanelForecaster(BaseEstimator):
         return torch.where(known & rows.moving[at].unsqueeze(-1), scaled, torch.nan)
 
     # -------------------------------------------------------------- predict
-    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last") -> Any:
-        """Forecast table, each origin using rows at or before it only.
+    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any:
+        """Forecast table, each origin using rows at or before it, and future covariates of the sessions ahead.
 
         Parameters
         ----------
@@ -207,6 +212,9 @@ class PanelForecaster(BaseEstimator):
         origins : {"last", "new", "all"} or list of times
             Each series' last row; every row from ``fit_end_`` on whose whole horizon lies in the panel; every row with
             `lookback` rows up to it; rows at these times.
+        future : polars or pandas DataFrame, optional
+            The schema's future covariates: ``series_id``, ``time`` and their columns, one row for each session ahead of
+            the panel. Where the panel has such a row itself (it needs no target), this one counts.
 
         Returns
         -------
@@ -218,12 +226,19 @@ class PanelForecaster(BaseEstimator):
         Raises
         ------
         ValueError
-            When no origin is left.
+            When no origin is left, or a future covariate is not known after the newest row of the panel.
         """
         check_is_fitted(self, "fit_end_")
-        return self._given_back(self._table(self._origins_of(X, origins)), X)
+        return self._given_back(self._table(self._origins_of(X, origins, future)), X)
 
-    def sample(self, n: int, X: Any = None, origins: str | Sequence[Any] = "last", random_state: Any = None) -> Any:
+    def sample(
+        self,
+        n: int,
+        X: Any = None,
+        origins: str | Sequence[Any] = "last",
+        random_state: Any = None,
+        future: Any = None,
+    ) -> Any:
         """Joint paths over the horizon, whose distribution at each step is that of the quantiles.
 
         For whatever depends on several steps at once: the lowest price of the week, the mean, the chance to touch a
@@ -239,6 +254,8 @@ class PanelForecaster(BaseEstimator):
             As for `predict`.
         random_state : int, RandomState or None, default=None
             The same seed gives the same paths; None gives others each time.
+        future
+            As for `predict`.
 
         Returns
         -------
@@ -258,7 +275,7 @@ class PanelForecaster(BaseEstimator):
             raise ValueError(
                 f"To sample, quantiles must have a level below 0.5 and one above, got {self.quantiles_}. Add some."
             )
-        found = self._origins_of(X, origins)
+        found = self._origins_of(X, origins, future)
         quantiles_NHQ = self._scaled_quantiles(found)
         generator = np.random.default_rng(None if random_state is None else seed_from(random_state))
         scaled_NSH = np.empty((len(found), n, self.horizon))
@@ -268,13 +285,18 @@ class PanelForecaster(BaseEstimator):
         values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
         return self._given_back(sample_table(found, values_NSH), X)
 
-    def _origins_of(self, X: Any, origins: str | Sequence[Any]) -> Origins:
+    def _origins_of(self, X: Any, origins: str | Sequence[Any], future: Any) -> Origins:
         """The origins of a panel, or, without one, of what has been seen."""
+        if future is not None and not self._schema.future:
+            raise ValueError(
+                "future= needs future covariates, the schema names none. Leave it out, or say "
+                "PanelSchema(future=(…,)) and fit again."
+            )
         if X is None:
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
-            return self._kept_origins()
-        rows = self._rows(check_panel(X, self._schema, self.target))
+            return self._kept_origins(future)
+        rows = self._with_ahead(self._rows(check_panel(X, self._schema, self.target)), X, future)
         at = self._find(rows, origins)
         if not len(at):
             times: Any = rows.frame["time"]
@@ -283,6 +305,8 @@ class PanelForecaster(BaseEstimator):
                 f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. "
                 "Give a longer panel or other origins."
             )
+        if rows.ahead is not None:
+            rows.ahead.check(rows.series_of(at).numpy(), rows.session[at].numpy(), self.horizon)
         return self._origins(rows, at)
 
     def _given_back(self, table: pl.DataFrame, X: Any) -> Any:
@@ -314,11 +338,7 @@ class PanelForecaster(BaseEstimator):
             For rows at or before what was seen of their series, and as `fit` for an impossible panel.
         """
         check_is_fitted(self, "fit_end_")
-        seen = self._kept.standing.keys
-        schema = self._schema
-        if self.calendar_.default is not None and self.calendar_.intraday:  # where midnights are hours like any other
-            schema = replace(schema, calendar=self.calendar_.default.name)
-        rows = newer_rows(X, schema, self.target, seen)
+        rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
         if len(rows):
             with isolated(0):  # on one thread: more of them wait for each other longer than the work takes
                 self._kept = self._taken_in(rows)
@@ -343,7 +363,8 @@ class PanelForecaster(BaseEstimator):
         """
         check_is_fitted(self, "fit_end_")
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
-        losses = evaluate(self.predict(panel, origins="new"), panel, self.target, self._schema.positive).losses
+        table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
+        losses = evaluate(table, panel, self.target, self._schema.positive).losses
         of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))
         weighted = losses.join(of_origin, on=["series_id", "origin"], how="left").sort("series_id", "origin", "step")
         if not weighted["weight"].sum() > 0:
@@ -384,7 +405,7 @@ class PanelForecaster(BaseEstimator):
         """What a network remembers, moved on by a row of each series at the places `at_M`."""
         return kept
 
-    def _kept_origins(self) -> Origins:
+    def _kept_origins(self, future: Any) -> Origins:
         """The newest row of each series that has `lookback` of them."""
         here = self._kept.standing
         ready = here.rows >= self.lookback
@@ -395,11 +416,52 @@ class PanelForecaster(BaseEstimator):
                 f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
             )
         at = torch.nonzero(ready)[:, 0]
-        return self._origins_at(here.take(at), self._kept_outputs(at), self.calendar_)
+        ahead = self._kept_ahead(future)
+        if ahead is not None:
+            ahead.check(at.numpy(), here.session[at].numpy(), self.horizon)
+        return self._origins_at(here.take(at), self._kept_outputs(at, ahead), self.calendar_)
 
-    def _kept_outputs(self, at: Tensor) -> Tensor:
+    def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
         """As `_outputs`, of the series at these places."""
         return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+
+    # ------------------------------------------------------ future covariates
+    @property
+    def _ahead_names(self) -> tuple[str, ...]:
+        """The future covariates that forecasts depend on."""
+        return ()
+
+    def _with_ahead(self, rows: PanelRows, X: Any, future: Any = None) -> PanelRows:
+        """The rows of the panel `X` with its future covariates, those of rows without a target, too."""
+        names = self._ahead_names
+        if not names:
+            return rows
+        series_id = rows.frame["series_id"][rows.series[:-1].numpy()]
+        known = check_rows(X, self._schema, self.target).filter(pl.col("series_id").is_in(series_id.implode()))
+        newest: Any = known["time"].max()
+        known = known.select("series_id", "time", *names)
+        sessions = rows.calendar.is_session(known.select("series_id", "time"))
+        known = known.filter(pl.Series(sessions))  # rows without a target may lie on any day
+        if future is not None:
+            known = pl.concat([known, check_future(future, self._schema_of_rows, known.select("series_id", "time"))])
+        until_S = rows.calendar.through(series_id, newest)
+        return replace(rows, ahead=Ahead.of(known, names, series_id, rows.calendar, until_S))
+
+    def _kept_ahead(self, future: Any) -> Ahead | None:
+        """As `_with_ahead`, of the series that have been seen."""
+        names, here = self._ahead_names, self._kept.standing
+        if not names:
+            return None
+        kinds: Any = {**here.keys.schema, **dict.fromkeys(names, pl.Float64)}
+        known = pl.DataFrame(schema=kinds) if future is None else check_future(future, self._schema_of_rows, here.keys)
+        return Ahead.of(known, names, here.series_id, self.calendar_, here.session.numpy())
+
+    @property
+    def _schema_of_rows(self) -> PanelSchema:
+        """The schema, with the calendar where that is of bars within the day: midnights are hours like any other."""
+        if self.calendar_.default is not None and self.calendar_.intraday:
+            return replace(self._schema, calendar=self.calendar_.default.name)
+        return self._schema
 
     def _rows(self, panel: pl.DataFrame) -> PanelRows:
         rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)

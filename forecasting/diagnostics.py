@@ -33,7 +33,7 @@ def memory_profile(
     """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`."""
     check_whole("steps_back", steps_back, at_least=1)
     check_whole("n_origins", n_origins, at_least=1)
-    rows = model._rows(check_panel(panel, model._schema, model.target))
+    rows = model._with_ahead(model._rows(check_panel(panel, model._schema, model.target)), panel)
     long_enough = rows.moving & (torch.arange(len(rows)) - rows.first(torch.arange(len(rows))) > steps_back)
     at_N = torch.nonzero(long_enough)[:, 0]
     if not len(at_N):
@@ -52,7 +52,7 @@ def memory_profile(
             state = final_states(model._network, inputs_NF, rows, at_N - steps_back - 1)
         x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
         h_NKD, _ = model._network.encode(x_NKF, state)
-        q_NHQ = layer(model._network.read_out(h_NKD[:, -1]))
+        q_NHQ = layer(model._network.read_out(h_NKD[:, -1], model._ahead(rows, at_N)))
         n_quantiles = q_NHQ.shape[-1]
         tables = []
         for step in range(model.horizon):

@@ -1,6 +1,6 @@
 """Recurrent forecasters: a panel in, a forecast table out, features and all.
 
-Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles.
+Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles, Z future covariates.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from features.panel import PanelSchema, to_polars
 from features.price_features import PriceFeatures
 from forecasting.base import PanelForecaster
 from forecasting.checkpoints import fingerprint
+from forecasting.covariates import Ahead, StaticInputs
 from forecasting.cuts import Cuts
 from forecasting.diagnostics import memory_profile, summary
 from forecasting.kept import Kept, final_states, top
@@ -45,9 +47,11 @@ SLOWER = 0.1  # share of the learning rate with which `partial_fit` goes on: few
 class RecurrentForecaster(PanelForecaster):
     """A recurrent network on top of the random walk; use the class of the cell you want.
 
-    The network sees the columns its `features` add and the schema's covariates, never a raw price, and is trained on
-    every origin of a stretch of history at once. Its outputs start at zero: untrained, it is the `RandomWalk`. The
-    newest tenth of the training sessions calibrates the quantiles, the tenth before stops the training.
+    The network sees the columns its `features` add and the schema's past and static covariates, never a raw price, and
+    is trained on every origin of a stretch of history at once. Future covariates, of the sessions that a forecast is
+    for, join its state just before the outputs: what it remembers does not depend on them. Its outputs start at zero:
+    untrained, it is the `RandomWalk`. The newest tenth of the training sessions calibrates the quantiles, the tenth
+    before stops the training.
 
     Parameters
     ----------
@@ -158,6 +162,8 @@ class RecurrentForecaster(PanelForecaster):
     # ------------------------------------------------------------------ fit
     def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
         self._features = self._new_features().fit(rows.frame)
+        self._static = StaticInputs.fit(rows.frame, self._schema.static)
+        self._ahead_scaler = self._fit_ahead_scaler(rows, cuts)
         self._scaler = self._fit_scaler(rows, cuts)
         stretches, training = self._stretches(rows, weights), self.training or Training()
         held_out = stretches.held_out(cuts.train, cuts.validation)
@@ -205,7 +211,10 @@ class RecurrentForecaster(PanelForecaster):
             scaled_NF[block] = self._inputs(rows.frame[block])
         half_life = self.training.half_life if self.training else None
         device = pick_device(self.device)
-        return Stretches(rows, scaled_NF.to(device), weights, self.lookback, self.horizon, half_life, learned)
+        return Stretches(
+            rows, scaled_NF.to(device), weights, self.lookback, self.horizon, half_life, learned,
+            partial(self._ahead, rows),
+        )  # fmt: skip
 
     def _fit_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler:
         """From the training rows; covariates are flagged that are missing where there is something to learn."""
@@ -216,11 +225,17 @@ class RecurrentForecaster(PanelForecaster):
             table = self._transformed(rows.frame[block])
             if moments is None:
                 self.inputs_ = self._input_names(table, rows.frame.columns)
-            inputs_NF = _numbers(table, self.inputs_)
+            inputs_NF = self._numbers(table)
             here = Moments.of(inputs_NF[train[block]])
             moments = here if moments is None else moments + here
             flagged = flagged | np.isnan(inputs_NF[(train & learned_from)[block]]).any(0)
-        return InputScaler.of(cast("Moments", moments), flagged & np.isin(self.inputs_, self._schema.covariates))
+        return InputScaler.of(cast("Moments", moments), flagged & np.isin(self.inputs_, self._given))
+
+    def _fit_ahead_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler | None:
+        """From the future covariates of training sessions."""
+        if rows.ahead is None:
+            return None
+        return InputScaler.fit(rows.ahead.up_to(rows.calendar.through(rows.ahead.series_id, cuts.train)))
 
     def _blocks(self, rows: PanelRows) -> Iterator[slice]:
         """Blocks of series whose features can be computed alone: all series where they may look across them."""
@@ -258,9 +273,10 @@ class RecurrentForecaster(PanelForecaster):
         return curve
 
     def _fingerprint(self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor) -> str:
+        ahead = () if rows.ahead is None else (rows.ahead.keys_M, rows.ahead.values_MZ)
         return fingerprint(
             self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
-            rows.volatility, self._layer.base_HQ,
+            rows.volatility, self._layer.base_HQ, *ahead,
         )  # fmt: skip
 
     def _new_features(self) -> Any:
@@ -271,17 +287,18 @@ class RecurrentForecaster(PanelForecaster):
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
             self.cell, self._scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
-            len(self.quantiles_), self.kernel_size,
+            len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names),
         )  # fmt: skip
 
     def _input_names(self, table: pl.DataFrame, given: list[str]) -> list[str]:
-        """The columns that the features added to the `given` ones, and the covariates."""
+        """The columns that the features added to the `given` ones, and the past and static covariates."""
         added = getattr(self._features, "added_", None) or [name for name in table.columns if name not in given]
-        names = [*added, *self._schema.covariates]
+        names = [*added, *self._given]
+        table = self._static.added_to(table)
         if not names:
             raise ValueError(
                 f"The network needs at least one input: {type(self._features).__name__} added no column and the schema "
-                "names no covariates. Give features that add columns."
+                "names no past or static covariates. Give features that add columns."
             )
         words = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
         if words:
@@ -299,13 +316,30 @@ class RecurrentForecaster(PanelForecaster):
 
     def _inputs(self, frame: pl.DataFrame) -> Tensor:
         """What the network sees of these rows, shape (N, F), float32."""
-        return self._scaled(_numbers(self._transformed(frame), self.inputs_))
+        return self._scaled(self._numbers(self._transformed(frame)))
+
+    def _numbers(self, table: pl.DataFrame) -> np.ndarray:
+        """The network's inputs as one array of shape (N, F), NaN for missing."""
+        return _numbers(self._static.added_to(table), self.inputs_)
+
+    @property
+    def _ahead_names(self) -> tuple[str, ...]:
+        return self._schema.future
+
+    def _ahead(self, rows: PanelRows, at: Tensor) -> Tensor | None:
+        """Scaled future covariates of the sessions after these rows, shape (..., H, Z); None without any."""
+        return self._ahead_of(rows.ahead, rows.series_of(at), rows.session[at])
+
+    def _ahead_of(self, ahead: Ahead | None, series_N: Tensor, session_N: Tensor) -> Tensor | None:
+        if ahead is None or self._ahead_scaler is None:
+            return None
+        return torch.from_numpy(ahead.scaled(self._ahead_scaler, series_N.numpy(), session_N.numpy(), self.horizon))
 
     # -------------------------------------------------------------- predict
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
         if bool(torch.isin(at, rows.newest).all()):  # the common case, and the same to the bit as what is kept
             with torch.inference_mode(), isolated(0):
-                return self._read_out(self._final_states(rows, at))
+                return self._read_out(self._final_states(rows, at), self._ahead(rows, at))
         order = torch.argsort(at)
         states = torch.empty(len(at), self._network.width)
         with torch.inference_mode(), isolated(0):
@@ -313,7 +347,7 @@ class RecurrentForecaster(PanelForecaster):
                 states[order[here]] = carried_states(
                     self._network, self._inputs(rows.frame[block]), rows, at[order[here]], block.start
                 )
-            return self._network.read_out(states).double()
+            return self._network.read_out(states, self._ahead(rows, at)).double()
 
     def _final_states(self, rows: PanelRows, at: Tensor) -> State:
         """The states to carry on from after the rows `at`, in rising order."""
@@ -333,8 +367,8 @@ class RecurrentForecaster(PanelForecaster):
     def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
         return torch.from_numpy(self._scaler.transform(inputs_NF))
 
-    def _read_out(self, state: State) -> Tensor:
-        return self._network.read_out(top(state)).double()
+    def _read_out(self, state: State, z_NHZ: Tensor | None) -> Tensor:
+        return self._network.read_out(top(state), z_NHZ).double()
 
     # ---------------------------------------------------- what has been seen
     def _keep(self, rows: PanelRows) -> Kept:
@@ -355,7 +389,8 @@ class RecurrentForecaster(PanelForecaster):
         assert kept.state is not None  # a network keeps both
         assert kept.stream is not None
         added = kept.stream.push(rows)
-        covariates = [_numbers(rows, [name]) for name in self._schema.covariates]
+        rows = self._static.added_to(rows)
+        covariates = [_numbers(rows, [name]) for name in self._given]
         inputs_MF = self._scaled(np.column_stack([added, *covariates]))
         with torch.inference_mode(), isolated(0):
             state_M = kept.state.take(at_M)
@@ -364,15 +399,21 @@ class RecurrentForecaster(PanelForecaster):
             kept.state.put(at_M, state_M)
         return kept
 
-    def _kept_outputs(self, at: Tensor) -> Tensor:
+    def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
         assert self._kept.state is not None
+        z_NHZ = self._ahead_of(ahead, at, self._kept.standing.session[at])
         with torch.inference_mode(), isolated(0):
-            return self._read_out(self._kept.state.take(at))
+            return self._read_out(self._kept.state.take(at), z_NHZ)
 
     @property
     def _added(self) -> list[str]:
         """The inputs that come from the features; the covariates follow them."""
-        return self.inputs_[: len(self.inputs_) - len(self._schema.covariates)]
+        return self.inputs_[: len(self.inputs_) - len(self._given)]
+
+    @property
+    def _given(self) -> list[str]:
+        """The inputs that are past or static covariates."""
+        return [*self._schema.covariates, *self._static.names]
 
     # ----------------------------------------------------------- diagnostics
     def memory_profile(self, X: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0) -> pl.DataFrame:
@@ -418,11 +459,20 @@ class RecurrentForecaster(PanelForecaster):
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:
-        return {"inputs": self.inputs_, "learning_curve": self.learning_curve_.to_dicts()}
+        return {
+            "inputs": self.inputs_,
+            "learning_curve": self.learning_curve_.to_dicts(),
+            "static": self._static.categories,
+        }
 
     def _learned(self) -> dict[str, Tensor]:
         network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
-        scaler = {f"input_{name}": torch.from_numpy(values) for name, values in vars(self._scaler).items()}
+        scalers = {"input": self._scaler} | ({"ahead": self._ahead_scaler} if self._ahead_scaler else {})
+        scaler = {
+            f"{group}_{name}": torch.from_numpy(values)
+            for group, fitted in scalers.items()
+            for name, values in vars(fitted).items()
+        }
         assert self._kept.state is not None
         state = {f"state.{name}": value for name, value in self._kept.state.tensors().items()}
         stream = {} if self._kept.stream is None else stream_tensors(self._kept.stream)
@@ -434,7 +484,14 @@ class RecurrentForecaster(PanelForecaster):
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
         self._features = self._new_features()
-        self._scaler = InputScaler(*(learned[f"input_{name}"].numpy() for name in ("mean", "scale", "flagged")))
+        static = description.get("static", {})  # which a model has that was saved before there were any
+        self._static = StaticInputs({name: values and tuple(values) for name, values in static.items()})
+        scalers = {
+            group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))
+            for group in ("input", "ahead")
+            if f"{group}_mean" in learned
+        }
+        self._scaler, self._ahead_scaler = scalers["input"], scalers.get("ahead")
         with isolated(0):
             self._network = self._new_network().eval()
         self._network.load_state_dict(under("network", learned))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from features.messages import shorten
-from features.panel import PanelSchema, at_places, check_rows, places_of
+from features.panel import PanelSchema, as_seen, at_places, check_rows, places_of
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import PanelRows
 from forecasting.standing import Standing
@@ -79,14 +79,6 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
             "Give newer rows only; for corrections, give the whole history to predict or fit."
         )
     return rows.sort("time", "series_id")
-
-
-def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
-    """These rows, with the types of series and times that have been `seen`; others of them are refused."""
-    for name, kind in seen.schema.items():
-        if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
-            raise ValueError(f"{name!r} must hold {kind} as in fit, got {rows.schema[name]}. Cast it.")
-    return rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
 
 
 def check_goes_on(rows: PanelRows, end: date | datetime, seen: Standing, lookback: int) -> None:

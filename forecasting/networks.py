@@ -1,7 +1,7 @@
 """One recurrent network with a choice of cell, and the quantiles its outputs stand for.
 
 Axes: B sequences, T rows, F features, K rows a convolution sees, D hidden units, L layers, H horizon steps,
-Q quantiles, N sequences picked.
+Q quantiles, Z future covariates, N sequences picked.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ class State:
     def cat(states: Sequence[State]) -> State:
         """The sequences of all these states, one after the other."""
         parts = zip(*(state.hidden for state in states), strict=True)
-        return State(
-            tuple(torch.cat(part, dim=1) for part in parts), torch.cat([state.inputs_BKF for state in states])
-        )
+        return State(tuple(torch.cat(part, dim=1) for part in parts), torch.cat([state.inputs_BKF for state in states]))
 
     def to(self, device: torch.device | str) -> State:
         """The state on that device."""
@@ -83,11 +81,15 @@ class RecurrentNetwork(nn.Module):
     bidirectional : bool, default=False
         Every layer reads the rows from both ends. It knows nothing before it has read them all, so it gives one
         state for a whole sequence instead of one for every row.
+    n_future : int, default=0
+        Future covariates, that enter beside the state just before the head, those of all steps at once:
+        ``h ← tanh(W [h, z])`` (the global part of the decoder of MQ-RNN, Wen et al. 2017, arXiv:1711.11053, section
+        3.2). The state knows nothing of them.
     """
 
     def __init__(
         self, cell: str, n_features: int, hidden_size: int, num_layers: int, dropout: float, horizon: int,
-        n_quantiles: int, kernel_size: int = 1, bidirectional: bool = False,
+        n_quantiles: int, kernel_size: int = 1, bidirectional: bool = False, n_future: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_features, self.horizon, self.n_quantiles = n_features, horizon, n_quantiles
@@ -104,6 +106,9 @@ class RecurrentNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
         if cell == "lstm":
             self._open_forget_gates(hidden_size)
+        self.n_future = n_future
+        if n_future:
+            self.join = nn.Linear(self.width + horizon * n_future, self.width)
 
     def _open_forget_gates(self, D: int) -> None:
         """Start with a forget-gate bias of 1, so that cells remember (Jozefowicz et al. 2015, section 2.2)."""
@@ -137,8 +142,10 @@ class RecurrentNetwork(nn.Module):
             h_BTD = torch.cat([ahead_BTD[:, -1:], back_BTD[:, :1]], dim=-1)
         return h_BTD, State(carried if isinstance(carried, tuple) else (carried,), newest_BKF)
 
-    def read_out(self, h: Tensor) -> Tensor:
-        """Outputs of shape (..., H, Q) from states of shape (..., D)."""
+    def read_out(self, h: Tensor, z: Tensor | None = None) -> Tensor:
+        """Outputs of shape (..., H, Q) from states of shape (..., D), and future covariates of shape (..., H, Z)."""
+        if z is not None:
+            h = torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1)))
         return self.head(h).unflatten(-1, (self.horizon, self.n_quantiles))
 
     def forward(self, x_BTF: Tensor) -> Tensor:

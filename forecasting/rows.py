@@ -22,6 +22,7 @@ from torch import Tensor
 from features.calendar import PanelCalendar
 from features.panel import MAX_PAUSE
 from features.volatility import with_volatility
+from forecasting.covariates import Ahead
 
 BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
@@ -53,6 +54,8 @@ class PanelRows:
         Whether levels are log prices, or else the prices themselves.
     calendar : PanelCalendar
         That of each series.
+    ahead : Ahead, optional
+        Future covariates, for networks that see some.
     """
 
     frame: pl.DataFrame
@@ -66,6 +69,7 @@ class PanelRows:
     moving: Tensor
     positive: bool
     calendar: PanelCalendar
+    ahead: Ahead | None = None
 
     def __len__(self) -> int:
         return len(self.session)
@@ -83,6 +87,10 @@ class PanelRows:
     def sequence(self, at: Tensor) -> Tensor:
         """Numbers of the sequences that these rows belong to."""
         return torch.searchsorted(self.starts, at.contiguous(), right=True) - 1
+
+    def series_of(self, at: Tensor) -> Tensor:
+        """Numbers of the series that these rows belong to."""
+        return torch.searchsorted(self.series, at.contiguous(), right=True) - 1
 
     def first(self, at: Tensor) -> Tensor:
         """The row at which the sequence of each of these rows begins."""

@@ -5,7 +5,7 @@ Axes: B sequences, T rows of them, N rows of the panel, S all sequences, F featu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -42,6 +42,8 @@ class Stretches:
         Sessions back from the end of training at which an origin counts half.
     learned : date or datetime, optional
         Targets up to this time have been learned: they count no more, and only stretches with newer ones are cut.
+    ahead : callable, optional
+        Future covariates of the sessions after rows of shape (B, T): a Tensor of shape (B, T, H, Z); None without.
     """
 
     rows: PanelRows
@@ -51,6 +53,7 @@ class Stretches:
     horizon: int
     half_life: float | None = None
     learned: date | datetime | None = None
+    ahead: Callable[[Tensor], Tensor | None] | None = None
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
         """Every row up to the time `until`, once or more, in stretches cut anew and in random order."""
@@ -113,10 +116,12 @@ class Stretches:
         weight_BTH = known_BTH * self.weights_N[rows_BT].unsqueeze(-1)
         if self.half_life is not None and since_S is None:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
+        z_BTHZ = None if self.ahead is None else self.ahead(rows_BT)
         return Batch(
             self.inputs_NF[rows_BT.to(device)].float(),
             y_BTH.nan_to_num(0.0).float().to(device),
             weight_BTH.float().to(device),
+            None if z_BTHZ is None else z_BTHZ.to(device),
         )
 
 

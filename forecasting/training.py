@@ -1,6 +1,6 @@
 """The training loop, once, for every network.
 
-Axes: B sequences, T rows, F features, H horizon steps, Q quantiles.
+Axes: B sequences, T rows, F features, H horizon steps, Q quantiles, Z future covariates.
 """
 
 from __future__ import annotations
@@ -90,11 +90,14 @@ class Batch:
     x_BTF : Tensor of shape (B, T, F)
     y_BTH, weight_BTH : Tensor of shape (B, T, H)
         With T = 1 while x has more rows, the targets belong to the last row.
+    z_BTHZ : Tensor of shape (B, T, H, Z), optional
+        Future covariates of the targets' sessions.
     """
 
     x_BTF: Tensor
     y_BTH: Tensor
     weight_BTH: Tensor
+    z_BTHZ: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum of the pinball losses at every position that has a target, and the sum of the weights."""
     h_BTD, _ = network.encode(batch.x_BTF)
-    q_BTHQ = layer(network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :]))
+    q_BTHQ = layer(network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ))
     loss_BTH = pinball(q_BTHQ, batch.y_BTH, levels_Q)
     return (loss_BTH * batch.weight_BTH).sum(), batch.weight_BTH.sum()
 

@@ -1,0 +1,197 @@
+"""Covariates beside the past: what is known ahead, and what never changes.
+
+Axes: S series, M rows with future covariates, N origins, H horizon steps, Z future covariates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.calendar import PanelCalendar
+from features.messages import shorten
+from features.panel import PanelSchema, as_seen, check_rows
+from forecasting.scaling import InputScaler
+
+SPAN = 1 << 40  # sessions that a key has room for: more than any calendar numbers
+FIRST = -(1 << 39)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Future covariates, to be looked up by series and session.
+
+    Attributes
+    ----------
+    names : tuple of str
+    series_id : Series of shape (S,)
+    calendar : PanelCalendar
+    until_S : ndarray of shape (S,), int64
+        The session up to which a missing row counts as missing values; after it, every row must be there.
+    keys_M : ndarray of shape (M,), int64
+        Number of the series and session in one, rising.
+    values_MZ : ndarray of shape (M, Z), float64
+        As they come; NaN for missing.
+    """
+
+    names: tuple[str, ...]
+    series_id: pl.Series
+    calendar: PanelCalendar
+    until_S: NDArray[np.int64]
+    keys_M: NDArray[np.int64]
+    values_MZ: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        table: pl.DataFrame,
+        names: Sequence[str],
+        series_id: pl.Series,
+        calendar: PanelCalendar,
+        until_S: NDArray[np.int64],
+    ) -> Ahead:
+        """From the rows of a table: ``series_id``, ``time`` and the covariates; where one comes twice, the last counts.
+
+        Raises
+        ------
+        ValueError
+            When rows are no sessions of the calendar.
+        """
+        numbered = pl.DataFrame({"series_id": series_id}).with_row_index("number")
+        known = table.join(numbered, on="series_id", how="inner", maintain_order="left")
+        known = known.unique(["series_id", "time"], keep="last", maintain_order=True)
+        session = calendar.numbers(known.select("series_id", "time"))
+        keys = _keys(known["number"].to_numpy().astype(np.int64), session)
+        order = np.argsort(keys)
+        values = known.select(pl.col(list(names)).fill_null(float("nan"))).to_numpy()
+        return cls(tuple(names), series_id, calendar, until_S, keys[order], values[order])
+
+    def values(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
+        """Covariates of the `horizon` sessions after these, shape (N, H, Z) for any N; NaN where they are missing."""
+        place, found = self._places(series_N, session_N, horizon)
+        values = np.full((*found.shape, len(self.names)), np.nan)
+        values[found] = self.values_MZ[place[found]]
+        return values
+
+    def scaled(
+        self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
+    ) -> NDArray[np.float32]:
+        """As `values`, standardised; 0 where they are missing."""
+        values = self.values(series_N, session_N, horizon)
+        return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
+
+    def up_to(self, session_S: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Covariates of all rows up to a session of each series, shape (any, Z)."""
+        last_S = _keys(np.arange(len(session_S)), session_S)
+        return self.values_MZ[self.keys_M <= last_S[self.keys_M // SPAN]]
+
+    def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
+        """Refuse origins with a session ahead of them that should have a row and has none.
+
+        Raises
+        ------
+        ValueError
+            Naming the first of them.
+        """
+        _, found_NH = self._places(series_N, session_N, horizon)
+        session_NH = session_N[:, None] + np.arange(1, horizon + 1)
+        lacking_NH = ~found_NH & (session_NH > self.until_S[series_N][:, None])
+        if not lacking_NH.any():
+            return
+        n, h = np.argwhere(lacking_NH)[0]
+        who = self.series_id[int(series_N[n])]
+        time = self.calendar.times(self.series_id[[int(series_N[n])]], session_NH[n, h : h + 1])[0]
+        n_series = len(np.unique(series_N[lacking_NH.any(1)]))
+        raise ValueError(
+            f"The future covariates {shorten(self.names)} must be given for each of the {horizon} sessions after an "
+            f"origin, found no row for series {who!r} at {time} (and rows lacking in {n_series} series). Give "
+            "future=, a frame with series_id, time and these columns."
+        )
+
+    def _places(
+        self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Rows of the `horizon` sessions after these, shape (N, H), and whether there is such a row."""
+        keys = _keys(series_N, session_N)[..., None] + np.arange(1, horizon + 1)
+        place = np.searchsorted(self.keys_M, keys)
+        inside = place < len(self.keys_M)
+        place = np.where(inside, place, 0)
+        found = inside & (self.keys_M[place] == keys) if len(self.keys_M) else inside
+        return place, found
+
+
+def _keys(series: NDArray[np.int64], session: NDArray[np.int64]) -> NDArray[np.int64]:
+    return series * SPAN + (session.astype(np.int64) - FIRST)
+
+
+def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.DataFrame:
+    """What `predict` was given as `future`: ``series_id`` and ``time`` of the types of `kinds`, and the covariates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_panel`, for a frame without a target.
+    """
+    first, *others = schema.future
+    own = replace(schema, positive=False, covariates=(), static=(), future=tuple(others))
+    try:
+        rows = as_seen(check_rows(future, own, first), kinds)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"future: {error}") from error
+    return rows.select("series_id", "time", *schema.future)
+
+
+@dataclass(frozen=True)
+class StaticInputs:
+    """Static covariates as the network sees them: numbers as they are, a 0 or 1 for each category of a text.
+
+    Attributes
+    ----------
+    categories : dict of str to tuple of str, or None
+        By column, those of training in their order; None for numbers. Another category is 0 in all of them.
+    """
+
+    categories: dict[str, tuple[str, ...] | None]
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame, columns: Sequence[str]) -> StaticInputs:
+        """From the checked rows of training."""
+        return cls(
+            {
+                name: tuple(frame[name].drop_nulls().unique().sort()) if frame.schema[name] == pl.String else None
+                for name in columns
+            }
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The inputs, in order."""
+        return [
+            name if category is None else f"{name}={category}"
+            for name, categories in self.categories.items()
+            for category in ([None] if categories is None else categories)
+        ]
+
+    def added_to(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The table with a column for each category.
+
+        Raises
+        ------
+        ValueError
+            For numbers where training had text, or text where it had numbers.
+        """
+        for name, categories in self.categories.items():
+            kind = table.schema[name]
+            if kind != pl.Null and (kind == pl.String) != (categories is not None) and table[name].count():
+                had = "numbers" if categories is None else "text"
+                raise ValueError(f"{name!r} must hold {had} as in fit, got {kind}. Cast it.")
+        return table.with_columns(
+            (pl.col(name).cast(pl.String) == category).fill_null(False).cast(pl.Float64).alias(f"{name}={category}")
+            for name, categories in self.categories.items()
+            for category in categories or ()
+        )
