@@ -1,0 +1,123 @@
+"""Scale: CPU time and peak memory of a fit against series × rows, each size in a process of its own.
+
+One epoch of a GRU with default settings, on random walks. Memory is the peak of the process over what it held once the
+panel was loaded (VmHWM, Linux), beside the panel's own bytes; a small fit before it has loaded all code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+SIZES = [(250, 250), (500, 500), (1000, 1000), (2500, 2500), (5000, 5000)]
+MIB = 1 << 20
+
+
+def prices(n_series: int, n_rows: int) -> pl.DataFrame:
+    """A sorted panel of random walks on weekdays from the year 2000 on, made in place."""
+    days = pl.date_range(pl.date(2000, 1, 3), pl.date(2030, 1, 1), eager=True)
+    days = days.filter(days.dt.weekday() <= 5).head(n_rows)
+    walks = np.random.default_rng(0).standard_normal((n_series, n_rows))
+    walks *= 0.01
+    np.exp(np.cumsum(walks, axis=1, out=walks), out=walks)
+    return pl.DataFrame(
+        {
+            "series_id": np.repeat([f"S{number:05d}" for number in range(n_series)], n_rows),
+            "time": pl.Series(np.tile(days.to_numpy(), n_series)).cast(pl.Date),
+            "close": walks.ravel(),
+        }
+    ).rechunk()
+
+
+def memory(name: str) -> int:
+    """A line of /proc/self/status in bytes: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def measure(n_series: int, n_rows: int) -> dict[str, float]:
+    """CPU seconds and peak bytes of one fit, in this process."""
+    from features import PanelSchema
+    from forecasting import GRUForecaster
+
+    model = GRUForecaster(max_epochs=1, schema=PanelSchema(calendar="weekdays"))
+    model.fit(prices(3, 400)).predict()
+    panel = prices(n_series, n_rows)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    loaded, started = memory("VmRSS"), time.process_time()
+    model.fit(panel)
+    seconds = time.process_time() - started
+    return {
+        "series": n_series,
+        "rows": n_rows,
+        "seconds": seconds,
+        "panel": panel.estimated_size(),
+        "peak": memory("VmHWM") - loaded,
+    }
+
+
+def in_a_process(n_series: int, n_rows: int) -> dict[str, float]:
+    """As `measure`, in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--one", str(n_series), str(n_rows)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def draw(results: pl.DataFrame, path: str) -> None:
+    """Both lines on logarithmic scales, time with the straight line through its largest size."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    n_rows = (results["series"] * results["rows"]).to_numpy()
+    left.loglog(n_rows, results["seconds"], "o-", label="fit, one epoch")
+    left.loglog(n_rows, results["seconds"][-1] * n_rows / n_rows[-1], ":", color="grey", label="linear")
+    left.set_ylabel("CPU time (s)")
+    right.loglog(n_rows, results["peak"] / MIB, "o-", label="peak of fit over the loaded panel")
+    right.loglog(n_rows, results["panel"] / MIB, ":", color="grey", label="the panel")
+    right.set_ylabel("memory (MiB)")
+    for axes in (left, right):
+        axes.set_xlabel("rows of the panel (series × sessions)")
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--most", type=int, default=25_000_000, metavar="ROWS", help="leave out larger panels")
+    parser.add_argument("--png", default="", metavar="FILE", help="draw the lines there")
+    parser.add_argument("--one", type=int, nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(*arguments.one)))
+        return
+    results = []
+    print("series × rows    CPU s  µs a row  panel MiB  peak MiB  peak ÷ panel")
+    for n_series, n_rows in SIZES:
+        if n_series * n_rows > arguments.most:
+            continue
+        found = in_a_process(n_series, n_rows)
+        results.append(found)
+        per_row = 1e6 * found["seconds"] / (n_series * n_rows)
+        print(
+            f"{n_series:>6,} × {n_rows:<5,} {found['seconds']:>7.1f} {per_row:>9.1f} "
+            f"{found['panel'] / MIB:>10.1f} {found['peak'] / MIB:>9.1f} {found['peak'] / found['panel']:>13.1f}",
+            flush=True,
+        )
+    if not results:
+        parser.error(f"--most must be at least {SIZES[0][0] * SIZES[0][1]:,} rows, got {arguments.most:,}")
+    if arguments.png:
+        draw(pl.DataFrame(results), arguments.png)
+
+
+if __name__ == "__main__":
+    main()
