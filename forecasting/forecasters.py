@@ -547,7 +547,7 @@ class GRUForecaster(RecurrentForecaster):
 class MinGRUForecaster(RecurrentForecaster):
     """A minimal GRU on top of the random walk: ``h ← (1 − z) h + z n`` (Feng et al. 2024, arXiv:2410.01201).
 
-    The gate z and the candidate n see x alone: on a CPU it trains some three times as fast as a GRU, and a layer more
+    The gate z and the candidate n see x alone: on a CPU it trains more than twice as fast as a GRU, and a layer more
     or ``kernel_size=4`` gives back what its gates do not see. Parameters, attributes and methods are those of
     `RecurrentForecaster`.
     """
