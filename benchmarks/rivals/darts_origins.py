@@ -8,10 +8,10 @@ import warnings
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
-import numpy as np  # noqa: E402 – what is set above must come first
-import torch  # noqa: E402
-from darts import TimeSeries  # noqa: E402
-from darts.models import RNNModel  # noqa: E402
+import numpy as np
+import torch
+from darts import TimeSeries
+from darts.models import RNNModel
 
 HORIZON, LOOKBACK = 5, 64
 

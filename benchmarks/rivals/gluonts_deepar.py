@@ -6,12 +6,12 @@ import warnings
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
-import numpy as np  # noqa: E402 – what is set above must come first
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-from gluonts.dataset.common import ListDataset  # noqa: E402
-from gluonts.torch import DeepAREstimator  # noqa: E402
-from task import LEVELS, answer_with  # noqa: E402
+import numpy as np
+import pandas as pd
+import torch
+from gluonts.dataset.common import ListDataset
+from gluonts.torch import DeepAREstimator
+from task import LEVELS, answer_with
 
 
 def dataset(histories, freq):

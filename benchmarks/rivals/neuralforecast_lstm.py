@@ -8,12 +8,12 @@ os.environ["NIXTLA_ID_AS_COL"] = "1"
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
-import numpy as np  # noqa: E402 – what is set above must come first
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-from neuralforecast import NeuralForecast  # noqa: E402
-from neuralforecast.models import LSTM  # noqa: E402
-from task import answer_with  # noqa: E402
+import numpy as np
+import pandas as pd
+import torch
+from neuralforecast import NeuralForecast
+from neuralforecast.models import LSTM
+from task import answer_with
 
 
 def frame(histories, freq):
