@@ -32,7 +32,7 @@ def refused(*arguments, folder):
     """`tidecast …` in this process, for commands that end before anything is imported or set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("flows.cli.enter", lambda *arguments: None)
+        patch.setattr("flows.commands.options.enter", lambda *arguments: None)
         return CliRunner().invoke(tidecast, [*arguments])
 
 

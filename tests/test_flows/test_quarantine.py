@@ -140,7 +140,7 @@ def test_flagged_rows_are_stored_and_noted_once(desk):
 
 
 def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.cli.enter", lambda *arguments: None)
+    monkeypatch.setattr("flows.commands.options.enter", lambda *arguments: None)
     home = find_home(str(tmp_path / "home"), {}, tmp_path).make()
     remember(home, desk.settings)
     monkeypatch.setenv("TIDECAST_WAREHOUSE", desk.warehouse.uri)

@@ -1,0 +1,51 @@
+"""How a command fails: one line on standard error and an exit code.
+
+Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 75 another run holds the state folder.
+"""
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import NoReturn
+
+import click
+
+from flows.errors import Busy, SettingsError, TidecastError
+from flows.terminal import console
+
+FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
+
+
+@contextlib.contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Every failure as one line on standard error and an exit code; with `debug`, the traceback before it."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt:
+        stop("Stopped. Nothing is half-written; the same command again goes on from there.", INTERRUPTED)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        stop(one_line(error), exit_code(error))
+
+
+def one_line(error: Exception) -> str:
+    """What happened, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TidecastError | ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}. Run again with --debug to see where."
+
+
+def exit_code(error: Exception) -> int:
+    """75 when another run holds the folder, 2 for settings that cannot be, else 1."""
+    return BUSY if isinstance(error, Busy) else WRONG_USAGE if isinstance(error, SettingsError) else FAILED
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End with one line on standard error."""
+    console(stderr=True).print(f"tidecast: {message}")
+    sys.exit(code)

@@ -1,0 +1,99 @@
+"""Looking after a state folder: its pages, tables and health."""
+
+import os
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from flows.commands.failing import FAILED, one_line_errors
+from flows.commands.options import Day, enter_home, everywhere, existing_panel
+from flows.home import find_home
+from flows.terminal import console, facts
+
+
+@click.command()
+@click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
+@everywhere
+def ui(home: str | None, debug: bool, browse: bool) -> None:
+    """Serve MLflow's pages for this state folder, until stopped with Ctrl-C.
+
+    \b
+    Example:
+      tidecast ui --open
+    """
+    with one_line_errors(debug):
+        place, _ = existing_panel(home, debug)
+        out = console()
+        from flows.ui import serve_ui
+
+        serve_ui(out, place, browse)
+
+
+@click.command()
+@everywhere
+def maintain(home: str | None, debug: bool) -> None:
+    """Join the small files of the tables, and remove those out of use for a week that no published forecast read.
+
+    \b
+    Example:
+      tidecast maintain
+    """
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug, out)
+        from flows.home import hold
+        from flows.maintenance import maintain as maintain_tables
+        from flows.place import Place
+
+        with hold(place, "the maintenance of the warehouse"):
+            done = maintain_tables(Place(place, settings).warehouse)
+        facts(
+            out,
+            [
+                (name, f"{joined} files joined, {removed} not needed any more")
+                for name, (joined, removed) in done.items()
+            ],
+        )
+
+
+@click.command()
+@click.option("--as-of", type=Day(), metavar="DATE", help="As known on this session.  [default: the newest]")
+@everywhere
+def features(home: str | None, debug: bool, as_of: date | None) -> None:
+    """Bring the table `features` up to date, a copy of the networks' default inputs to look at.
+
+    \b
+    Example:
+      tidecast features
+    """
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug, out)
+        from flows.feature_table import build
+        from flows.home import hold
+        from flows.place import Place
+
+        with hold(place, "building features"):
+            built = build(Place(place, settings).warehouse, as_of, settings.positive)
+        facts(out, [("Features", f"{built.written:,} rows new or changed, as known on {built.as_of}")])
+
+
+@click.command()
+@everywhere
+def doctor(home: str | None, debug: bool) -> None:
+    """Print every setting and where it came from, versions, tables and the lock, and name problems.
+
+    \b
+    Example:
+      tidecast doctor
+    """
+    with one_line_errors(debug):
+        place = find_home(home, os.environ, Path.cwd())
+        out = console()
+        enter_home(place, debug)
+        from flows.doctor import examine
+
+        if examine(out, place):
+            sys.exit(FAILED)
