@@ -166,7 +166,8 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
     if not is_sorted(frame):
         frame = frame.sort("series_id", "time")
         time = frame["time"].to_numpy()
-        twice = np.append(False, _same_series(frame) & (time[1:] == time[:-1]))
+        twice = np.append(False, time[1:] == time[:-1])
+        twice[series_starts(frame)] = False
         _refuse(frame, pl.Series(twice), "series_id and time must be unique, found twice", "Keep one row of each.")
     for column in (*numbers, *schema.static):
         if frame.schema[column] == pl.Float64:
@@ -211,9 +212,12 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
         raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
 
 
-def is_sorted(panel: pl.DataFrame) -> bool:
-    """Whether rows are sorted by ``series_id`` and ``time``, none twice: far cheaper to ask than to sort again."""
-    starts = series_starts(panel)
+def is_sorted(panel: pl.DataFrame, starts: np.ndarray | None = None) -> bool:
+    """Whether rows are sorted by ``series_id`` and ``time``, none twice: far cheaper to ask than to sort again.
+
+    `starts` is what `series_starts` gives, where that is known already.
+    """
+    starts = series_starts(panel) if starts is None else starts
     names = panel["series_id"].gather(starts)
     if not (names.is_sorted() and names.is_unique().all()):
         return False
@@ -223,16 +227,22 @@ def is_sorted(panel: pl.DataFrame) -> bool:
     return bool(rises.all())
 
 
-def _same_series(panel: pl.DataFrame) -> np.ndarray:
-    """Whether each row but the first is of the same series as the row before."""
-    name = panel["series_id"]
-    same = name[1:] == name[:-1]
-    return (same.fill_null(False) if same.null_count() else same).to_numpy()
-
-
 def series_starts(panel: pl.DataFrame) -> np.ndarray:
     """Positions at which the series of a sorted panel begin, int64."""
-    return np.flatnonzero(np.append(True, ~_same_series(panel))) if len(panel) else np.zeros(0, dtype=np.int64)
+    lengths = panel["series_id"].rle().struct.field("len").to_numpy()
+    return np.append(0, lengths.cumsum(dtype=np.int64))[:-1]
+
+
+def ranges(begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """begin, …, end − 1 of each pair, one after the other, int64."""
+    sizes = ends - begins
+    return np.arange(sizes.sum()) + np.repeat(begins - (sizes.cumsum() - sizes), sizes)
+
+
+def is_missing(values: pl.Series) -> pl.Series:
+    """Whether each value is null or NaN."""
+    missing = values.is_null()
+    return missing | values.is_nan().fill_null(True) if values.dtype.is_float() else missing
 
 
 def places_of(series_id: pl.Series, known: pl.Series) -> np.ndarray:

@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import copy
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 import polars as pl
+from sklearn.pipeline import Pipeline
 
 from features.messages import shorten
-from features.panel import is_sorted, series_starts
-
-if TYPE_CHECKING:
-    from features.transformer import PanelTransformer
+from features.panel import is_missing, is_sorted, ranges, series_starts, to_polars
 
 
-def tail_of(panel: pl.DataFrame, target: str, rows: int, since: Any = None) -> pl.DataFrame:
+def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = None) -> pl.DataFrame:
     """Rows from `since` on, and per series the last `rows` with a target before it; in the order they had.
 
     Parameters
     ----------
     panel : polars.DataFrame
         ``series_id``, ``time``, the target; in any order.
-    target : str
-        Column whose missing values do not count.
+    target : str, optional
+        Column whose missing values do not count. None: every row counts.
     rows : int
         Rows with a target that are kept of each series before `since`.
     since : date or datetime, optional
         The first time that is new. None: no row is.
     """
-    keys = ["series_id", "time"]
     new = pl.lit(False) if since is None else pl.col("time") >= since
-    marks = panel.select(*keys, new=new, old=~new & pl.col(target).is_not_null())
-    order = None
-    if not is_sorted(marks):
-        marks = marks.with_row_index("_row").sort(keys)
-        order = marks["_row"].to_numpy()
-    starts = series_starts(marks)
-    so_far = marks["old"].cum_sum().to_numpy().astype(np.int64)
-    ends = np.append(starts[1:], len(marks)) - 1
-    left = np.repeat(so_far[ends], ends - starts + 1) - so_far
-    keep = marks["new"].to_numpy() | (marks["old"].to_numpy() & (left < rows))
-    if order is not None:
-        in_order = np.empty_like(keep)
-        in_order[order] = keep
-        keep = in_order
-    return panel.filter(pl.Series(keep))
+    if target is not None and (missing := is_missing(panel[target])).any():
+        panel = panel.filter(new | ~missing)
+    keys, order = panel.select("series_id", "time"), None
+    starts = series_starts(keys)
+    if not is_sorted(keys, starts):
+        keys = keys.with_row_index("_row").sort("series_id", "time")
+        order, starts = keys["_row"].to_numpy(), series_starts(keys)
+    n_new: int | np.ndarray = 0
+    if since is not None:
+        places = np.append(starts, len(keys))
+        n_new = np.diff(np.searchsorted(np.flatnonzero(keys.select(new).to_series().to_numpy()), places))
+    ends = np.append(starts[1:], len(keys))
+    kept = ranges(np.maximum(starts, ends - n_new - rows), ends)
+    if len(kept) == len(panel):
+        return panel
+    return panel[kept if order is None else np.sort(order[kept])]
 
 
 class Stream(Protocol):
@@ -72,29 +72,63 @@ class Stream(Protocol):
 
 
 class TailStream:
-    """The stream of any transformer: keeps the last `min_history` rows of each series and computes from them."""
+    """The stream of any transformer with a `min_history`: keeps that many rows of each series to transform them anew.
 
-    def __init__(self, transformer: PanelTransformer, tail: pl.DataFrame) -> None:
-        self._transformer, self._tail = transformer, tail
+    Parameters
+    ----------
+    transformer : transformer
+        Fitted, or a Pipeline of such.
+    added : sequence of str
+        The columns wanted of it.
+    panel : polars.DataFrame
+        What it goes on from: the history, or what `state` gave.
+    target : str, optional
+        Column that must be known for a row to count. None: every row counts.
+    """
+
+    def __init__(self, transformer: Any, added: Sequence[str], panel: pl.DataFrame, target: str | None = None) -> None:
+        self._transformer, self._added, self._target = transformer, list(added), target
+        self._tail = self._newest(panel)
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
         """See `Stream`."""
-        transformer, target = self._transformer, self._transformer.target
-        given = rows.select(pl.col(name).cast(kind) for name, kind in self._tail.schema.items())
+        kinds = self._tail.schema
+        given = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)
         last = self._tail.group_by("series_id").agg(last=pl.col("time").max())
         refuse_old(given.join(last, on="series_id", how="left", maintain_order="left"))
-        tail, rest = self._tail, self._tail.clear()
-        if transformer.per_series:
-            pushed = pl.col("series_id").is_in(given["series_id"].implode())
+        tail, rest, pushed = self._tail, self._tail.clear(), pl.col("series_id").is_in(given["series_id"].implode())
+        if per_series(self._transformer):
             tail, rest = tail.filter(pushed), tail.filter(~pushed)
-        whole = pl.concat([tail, given])
-        computed = transformer.compute(whole).tail(len(given))
-        self._tail = pl.concat([rest, tail_of(whole, target, transformer.min_history)])
-        return computed.select(pl.all().fill_null(float("nan"))).to_numpy()
+        whole = pl.concat([tail, given], how="diagonal").sort("series_id", "time")
+        newest = to_polars(self._transformer.transform(whole)).group_by("series_id", maintain_order=True).last()
+        self._tail = pl.concat([rest, self._newest(whole)])
+        values = newest.filter(pushed).select(pl.col(self._added).cast(pl.Float64).fill_null(float("nan")))
+        return values.to_numpy()
 
     def state(self) -> dict[str, Any]:
         """See `Stream`."""
         return {"tail": self._tail}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TailStream:
+        return copy.copy(self)  # frames are never changed in place
+
+    def _newest(self, panel: pl.DataFrame) -> pl.DataFrame:
+        return tail_of(panel, self._target, cast("int", history_of(self._transformer)))
+
+
+def history_of(transformer: Any) -> int | None:
+    """Rows that the newest values depend on, the newest among them, also of a Pipeline; None where it does not say."""
+    if isinstance(transformer, Pipeline):
+        steps = [history_of(step) for _, step in transformer.steps if step not in (None, "passthrough")]
+        return None if None in steps else 1 + sum(history - 1 for history in cast("list[int]", steps))
+    return getattr(transformer, "min_history", None)
+
+
+def per_series(transformer: Any) -> bool:
+    """Whether a transformer says that it looks at one series at a time; a Pipeline, if all its steps do."""
+    if isinstance(transformer, Pipeline):
+        return all(per_series(step) for _, step in transformer.steps)
+    return transformer in (None, "passthrough") or bool(getattr(transformer, "per_series", False))
 
 
 def refuse_old(rows: pl.DataFrame) -> None:

@@ -182,11 +182,11 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             The history; ``stream(panel).push(rows)`` are the last values of ``transform`` of both together.
         """
         fitted, frame = self._ready(panel), to_polars(panel)
-        return TailStream(fitted, tail_of(frame.select(fitted._reads(frame)), self.target, fitted.min_history))
+        return TailStream(fitted, fitted.added_, frame.select(fitted._reads(frame)), self.target)
 
     def resume(self, state: dict[str, Any]) -> Stream:
         """The stream whose ``state()`` this is."""
-        return TailStream(self, state["tail"])
+        return TailStream(self, self.added_, state["tail"], self.target)
 
     # ----------------------------------------------------- names and output
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

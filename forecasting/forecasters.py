@@ -17,13 +17,13 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.messages import shorten
 from features.panel import PanelSchema, to_polars
 from features.price_features import PriceFeatures
+from features.tail import per_series
 from forecasting.base import PanelForecaster
 from forecasting.checkpoints import fingerprint
 from forecasting.covariates import Ahead, StaticInputs
@@ -239,7 +239,7 @@ class RecurrentForecaster(PanelForecaster):
 
     def _blocks(self, rows: PanelRows) -> Iterator[slice]:
         """Blocks of series whose features can be computed alone: all series where they may look across them."""
-        return rows.blocks() if _per_series(self._features) else iter([slice(0, len(rows))])
+        return rows.blocks() if per_series(self._features) else iter([slice(0, len(rows))])
 
     def _train(
         self,
@@ -506,13 +506,6 @@ class RecurrentForecaster(PanelForecaster):
 def _numbers(table: pl.DataFrame, names: list[str]) -> np.ndarray:
     """Columns as one array of shape (N, F), NaN for missing."""
     return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
-
-
-def _per_series(features: Any) -> bool:
-    """Whether a transformer says that it looks at one series at a time; a Pipeline, if all its steps do."""
-    if isinstance(features, Pipeline):
-        return all(_per_series(step) for _, step in features.steps)
-    return features in (None, "passthrough") or bool(getattr(features, "per_series", False))
 
 
 class RNNForecaster(RecurrentForecaster):

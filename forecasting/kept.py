@@ -17,10 +17,10 @@ from torch import Tensor
 
 from features.messages import shorten
 from features.panel import PanelSchema, as_seen, at_places, check_rows, places_of
+from features.tail import Stream
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import PanelRows
 from forecasting.standing import Standing
-from forecasting.streams import Stream
 from forecasting.stretches import BLOCK, CHUNK
 
 
