@@ -17,8 +17,8 @@ from flows.ingest import Ingested
 from flows.place import Day, Incomplete, Place
 from flows.plan import latest_day_anywhere, scheduled_day
 from flows.prefect_home import LOGGER
+from flows.registry import Champion
 from flows.settings import Settings, load_settings
-from flows.tracking import Champion
 
 log = logging.getLogger(LOGGER)
 

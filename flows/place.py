@@ -16,8 +16,10 @@ from flows.settings import Settings
 from flows.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from flows.mlflow_store import MlflowStore
     from flows.predict import Forecasts
-    from flows.tracking import Champion, Tracking
+    from flows.registry import Champion, Registry
+    from flows.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,24 @@ class Place:
         return row is not None and row["status"] == "done"
 
     def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":
-        """MLflow, by the mlflow.yml of the working directory; importing it takes a second or two."""
-        from flows.mlflow_config import load_mlflow_config
+        """What trainings leave in MLflow."""
         from flows.tracking import Tracking
 
+        return Tracking(self._mlflow(say))
+
+    def registry(self, say: Callable[[str], None] = lambda text: None) -> "Registry":
+        """The registered versions, and which of them is champion."""
+        from flows.registry import Registry
+
+        return Registry(self._mlflow(say))
+
+    def _mlflow(self, say: Callable[[str], None]) -> "MlflowStore":
+        """MLflow, by the mlflow.yml of the working directory; importing it takes a second or two."""
+        from flows.mlflow_config import load_mlflow_config
+        from flows.mlflow_store import MlflowStore
+
         config, _ = load_mlflow_config(Path.cwd(), os.environ)
-        return Tracking(self.home, config, os.environ, say)
+        return MlflowStore(self.home, config, os.environ, say)
 
 
 @dataclass(frozen=True)

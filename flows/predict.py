@@ -14,7 +14,7 @@ from flows.errors import TidecastError
 from flows.settings import Settings
 
 if TYPE_CHECKING:
-    from flows.tracking import Champion
+    from flows.registry import Champion
 
 LATE = 5
 """Sessions a series may be behind and still be forecast; one that is further behind has ended, or pauses."""

@@ -210,7 +210,7 @@ def champion_words(row: dict[str, Any]) -> str:
 
 def verdict_of(place: Place, row: dict[str, Any]) -> str:
     """Why that model is champion, as its training run says."""
-    champion = place.tracking().champion(row["as_of"])
+    champion = place.registry().champion(row["as_of"])
     if champion is None or champion.version != row["champion_version"]:
         return ""
     return verdict_words(champion.decision)

@@ -23,11 +23,11 @@ from flows.place import Place
 from flows.predict import Forecasts, predict
 from flows.prefect_home import LOGGER
 from flows.publish_out import publish_out
+from flows.registry import Champion
 from flows.report import ReportData, write_report
 from flows.run_record import fingerprint
 from flows.score import score
 from flows.sessions import is_live
-from flows.tracking import Champion
 from flows.train import RANDOM_WALK, train
 from forecasting.baselines import RandomWalk
 from forecasting.persistence import decode
@@ -89,18 +89,18 @@ def train_and_promote(place: Place, as_of: date) -> str:
 
     Done before for this session (by a run that was killed later on), it is not done again.
     """
-    tracking = place.tracking(log.info)
-    champion = tracking.champion()
+    registry = place.registry(log.info)
+    champion = registry.champion()
     if champion is not None and champion.trained_through >= as_of:
-        tracking.promote(champion.version)  # the last write of that training may be missing
+        registry.promote(champion.version)  # the last write of that training may be missing
         return str(champion.decision["outcome"]) if champion.gate_as_of in (None, as_of) else "refreshed"
     versions = place.warehouse.versions()
     panel = place.warehouse.prices(as_of, versions["prices"])
     gate = plan.gate_due(champion.gate_as_of if champion else None, as_of, place.settings)
     training = train(panel, as_of, place.settings, champion, gate, log.info, {"prices": versions["prices"]})
     key = plan.training_key(as_of, fingerprint(panel), place.settings)
-    run_id = tracking.log_training(training, key)
-    tracking.promote(tracking.register(run_id, key))
+    run_id = place.tracking(log.info).log_training(training, key)
+    registry.promote(registry.register(run_id, key))
     log.info(f"Trained, {training.outcome}: {training.reason}")
     return training.outcome
 
@@ -111,11 +111,11 @@ def champion_of(place: Place, as_of: date) -> Champion:
     When every champion has seen later rows, that is the newest one's recipe, refit on the rows known at `as_of`; when
     there is none, the random walk.
     """
-    tracking = place.tracking(log.info)
-    champion = tracking.champion(as_of)
+    registry = place.registry(log.info)
+    champion = registry.champion(as_of)
     if champion is not None:
         return champion
-    later = tracking.champion()
+    later = registry.champion()
     if later is None or later.name == RANDOM_WALK:
         return random_walk_of(place, as_of, "No model was ever trained on rows up to this session alone.")
     log.info(f"No champion was trained on rows up to {as_of} alone: refitting the recipe of the {later.name} …")

@@ -28,7 +28,7 @@ from forecasting.persistence import decode
 from forecasting.splits import RollingOrigin
 
 if TYPE_CHECKING:
-    from flows.tracking import Champion
+    from flows.registry import Champion
 
 RANDOM_WALK, DRIFT = "random_walk", "drift"
 CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster, "MINGRU": MinGRUForecaster}

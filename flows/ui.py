@@ -15,6 +15,7 @@ from rich.console import Console
 from flows.errors import TidecastError
 from flows.home import Home
 from flows.mlflow_config import load_mlflow_config
+from flows.mlflow_store import MlflowStore
 from flows.prefect_server import free_port
 from flows.terminal import facts
 from flows.tracking import Tracking
@@ -31,11 +32,11 @@ def serve_ui(out: Console, home: Home, browse: bool = False) -> None:
         Nothing was logged yet, or the server ends.
     """
     config, _ = load_mlflow_config(Path.cwd(), os.environ)
-    tracking = Tracking(home, config, os.environ)
-    where = tracking.where
+    store = MlflowStore(home, config, os.environ)
+    where = store.where
     if where.is_local and not home.mlflow_db.exists():
         raise TidecastError(f"There must be a training to look at, found none in {home.path}. Start with: tidecast run")
-    page = tracking.page()
+    page = Tracking(store).page()
     command = where.ui_command
     if command is None:
         facts(out, [("MLflow", page)])

@@ -16,7 +16,7 @@ OUTSIDE_OF = {
     "flows": {"optuna"},
 }
 HOMES = {
-    "mlflow": {"flows/tracking.py", "flows/served_model.py"},
+    "mlflow": {"flows/mlflow_store.py", "flows/tracking.py", "flows/registry.py", "flows/served_model.py"},
     "deltalake": {"flows/delta.py"},
 }
 

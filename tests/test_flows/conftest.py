@@ -78,6 +78,40 @@ def sandbox(tmp_path, random_walks, empty_mlflow_db) -> Sandbox:
     return made
 
 
+@pytest.fixture
+def store(tmp_path, empty_mlflow_db):
+    """MLflow of a state folder in which nothing was logged yet."""
+    from flows.home import Home
+    from flows.mlflow_config import MlflowConfig
+    from flows.mlflow_store import MlflowStore
+
+    home = Home(tmp_path / "home").make()
+    shutil.copyfile(empty_mlflow_db, home.mlflow_db)
+    return MlflowStore(home, MlflowConfig(), {})
+
+
+@pytest.fixture(scope="session")
+def judged(random_walks):
+    """A training with a gate; see `trainings`."""
+    from tests.test_flows.trainings import judged_on
+
+    return judged_on(random_walks(n_series=3, n_rows=400))
+
+
+@pytest.fixture(scope="session")
+def refreshed(judged):
+    """A training without a gate; see `trainings`."""
+    from tests.test_flows.trainings import refreshed_before
+
+    return refreshed_before(judged)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Trainings are logged without their pictures, which take most of the time."""
+    monkeypatch.setattr("flows.run_record._pictures", lambda training, summary: [])
+
+
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory) -> Iterator[str]:
     """The address of a Prefect server that lives as long as the tests, and keeps its things in a temporary folder."""
