@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from forecasting.checkpoints import Checkpoint, Saved
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.optimiser import AdamW, one_cycle
 from forecasting.settings import check_whole
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_DECAY = 1e-4
 SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
-WARM_UP = 0.15  # share of the steps until the learning rate peaks
 
 
 @dataclass(frozen=True)
@@ -198,9 +197,8 @@ def train_network(
     """
     training = training or Training()
     patience = training.patience or patience
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, one_cycle(max_epochs * steps_per_epoch))
-    progress = Progress(network, optimiser, schedule, shuffle, keep=patience + 1 if training.average else 0)
+    optimiser = AdamW(network, learning_rate, one_cycle(max_epochs * steps_per_epoch))
+    progress = Progress(network, optimiser, shuffle, keep=patience + 1 if training.average else 0)
     checkpoint = Checkpoint(training.checkpoint, fingerprint) if training.checkpoint and max_epochs else None
     if checkpoint and (saved := checkpoint.read()):
         progress.restore(saved)
@@ -213,11 +211,10 @@ def train_network(
         sums = []
         for batch in epoch_batches(shuffle):
             loss, weight = batch_loss(network, layer, levels_Q, batch)
-            optimiser.zero_grad()
+            network.zero_grad()
             (loss / weight.clamp(min=SMALLEST)).backward()
             nn.utils.clip_grad_norm_(network.parameters(), training.gradient_norm)
             optimiser.step()
-            schedule.step()
             sums.append(torch.stack([loss.detach(), weight]))
         held_out = mean_loss(network, layer, levels_Q, validation) if validation else None
         progress.record(Epoch(progress.epoch + 1, _mean(sums), held_out))
@@ -241,7 +238,7 @@ class Progress:
 
     Parameters
     ----------
-    network, optimiser, schedule, shuffle
+    network, optimiser, shuffle
         What the training loop moves on.
     keep : int
         So many of the newest weights are kept to be averaged.
@@ -250,14 +247,11 @@ class Progress:
     def __init__(
         self,
         network: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
+        optimiser: AdamW,
         shuffle: np.random.Generator,
         keep: int,
     ) -> None:
-        self.network, self.optimiser, self.schedule, self.shuffle, self.keep = (
-            network, optimiser, schedule, shuffle, keep,
-        )  # fmt: skip
+        self.network, self.optimiser, self.shuffle, self.keep = network, optimiser, shuffle, keep
         self.curve: list[Epoch] = []
         self.best_loss, self.best_epoch, self.best = math.inf, 0, self._weights()
         self.recent: list[Weights] = []
@@ -291,17 +285,15 @@ class Progress:
 
     def saved(self) -> Saved:
         """All of it, random states included, as tensors by name and what JSON can hold."""
-        optimiser = self.optimiser.state_dict()
         groups = {"network": self._weights(), "best": self.best, "random": _random_states(self.network)}
+        groups |= {"optimiser": self.optimiser.tensors()}
         groups |= {f"recent-{k}": weights for k, weights in enumerate(self.recent)}
-        groups |= {f"optimiser-{k}": state for k, state in optimiser["state"].items()}
         tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
         return tensors, {
             "curve": [vars(epoch) for epoch in self.curve],
             "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
-            "groups": optimiser["param_groups"],
-            "schedule": self.schedule.state_dict(),
+            "steps": self.optimiser.steps,
             "shuffle": self.shuffle.bit_generator.state,
         }
 
@@ -318,11 +310,7 @@ class Progress:
         on_device = {name: {k: t.to(device) for k, t in part.items()} for name, part in groups.items()}
         self.best = on_device["best"]
         self.recent = [on_device[f"recent-{k}"] for k in range(self.keep) if f"recent-{k}" in on_device]
-        moments: dict[int, Any] = {
-            int(group.removeprefix("optimiser-")): part for group, part in groups.items() if group.startswith("optim")
-        }
-        self.optimiser.load_state_dict({"state": moments, "param_groups": state["groups"]})
-        self.schedule.load_state_dict(state["schedule"])
+        self.optimiser.restore(groups["optimiser"], state["steps"])
         self.shuffle.bit_generator.state = state["shuffle"]
         self.curve = [Epoch(**epoch) for epoch in state["curve"]]
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
@@ -343,18 +331,6 @@ def _set_random_states(network: nn.Module, states: Weights) -> None:
 
 def _average(weights: list[Weights]) -> Weights:
     return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
-
-
-def one_cycle(steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate: a linear rise, then half a cosine down to zero (Smith 2018, arXiv:1803.09820)."""
-    rise = max(1, round(WARM_UP * steps))
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
-
-    return factor
 
 
 def recency(session_N: Tensor, newest: int | Tensor, half_life: float) -> Tensor:

@@ -104,6 +104,9 @@ assert set(forecasting.__all__) <= set(dir(forecasting))
 assert all(getattr(forecasting, name) is not None for name in forecasting.__all__)
 from forecasting import GRUForecaster
 assert "torch" in sys.modules
+import numpy as np
+forecasting.GRURegressor(max_epochs=1).fit(np.eye(8)[:, :, None], np.arange(8.0))
+assert "torch._dynamo" not in sys.modules, "the compiler, 2 seconds and 67 MB that no training needs"
 try:
     forecasting.GRUForcaster
 except AttributeError as error:

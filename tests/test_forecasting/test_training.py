@@ -12,7 +12,8 @@ from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNFore
 from forecasting.cells import CELLS
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.training import Batch, Progress, batch_loss, isolated, mean_loss, one_cycle, recency, train_network
+from forecasting.optimiser import WEIGHT_DECAY, AdamW, one_cycle
+from forecasting.training import Batch, Progress, batch_loss, isolated, mean_loss, recency, train_network
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 
@@ -128,6 +129,24 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert one_cycle(0)(0) == 1.0
 
 
+def test_the_optimiser_is_torchs_to_the_bit():
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    optimiser = AdamW(ours, 0.01, one_cycle(20))
+    reference = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.LambdaLR(reference, one_cycle(20))
+    for _ in range(20):
+        x = torch.randn(5, 3)
+        for network in (ours, theirs):
+            network.zero_grad()
+            network(x).square().sum().backward()
+        optimiser.step()
+        reference.step()
+        schedule.step()
+        assert all(torch.equal(one, other) for one, other in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
 # ------------------------------------------------------------------ how it is trained
 def test_the_mean_of_the_last_epochs_weights_stays_when_asked_for(monkeypatch):
     seen = []
@@ -157,10 +176,9 @@ def test_gradients_are_cut_to_the_length_that_is_given(monkeypatch):
     lengths = []
 
     def step(self):
-        gradients = [weight.grad.norm() for group in self.param_groups for weight in group["params"]]
-        lengths.append(torch.stack(gradients).norm().item())
+        lengths.append(torch.stack([weight.grad.norm() for weight in self.weights]).norm().item())
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(AdamW, "step", step)
     network, layer = make_network()
     train(network, layer, [make_batch()], epochs=1, training=Training(gradient_norm=0.01))
     train(network, layer, [make_batch()], epochs=1, training=Training(gradient_norm=1e6))
