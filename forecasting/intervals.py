@@ -40,11 +40,11 @@ def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array)
         n = int(known.sum())
         if n < FEWEST:
             continue
+        errors = residuals[known, step] - quantiles[known, step].T
         for j, level in enumerate(levels):
             side = np.sign(level - 0.5)  # -1 below the median, where everything is mirrored; 0 at it, which stays
             outer = min(max(level, 1 - level) * (n + 1) / n, 1.0)
-            error = side * (residuals[known, step] - quantiles[known, step, j])
-            offsets[step, j] = side * weighted_quantiles(error, weights[known], np.array([outer]))[0]
+            offsets[step, j] = side * weighted_quantiles(side * errors[j], weights[known], np.array([outer]))[0]
     return offsets
 
 
