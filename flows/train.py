@@ -56,8 +56,9 @@ class Training:
         None when no gate was held: a refresh, or too little history.
     reason : str
         Why the winner is the winner, in words.
-    outcome : {"promoted", "kept", "refreshed", "first"}
-        A new recipe won; the champion's recipe stays after a gate; it was refit without one; there was none before.
+    outcome : {"promoted", "kept", "demoted", "refreshed", "first"}
+        At a gate a new recipe won, the champion's stayed, or it gave way to the random walk; the champion's recipe was
+        refit without a gate; there was no champion before, and the random walk is the first.
     trained_through : date
     evaluation : Evaluation or None
         The gate's folds: candidate, champion's recipe, random walk and drift.
@@ -142,9 +143,6 @@ def train(
         why = f"too little history for a gate, which needs {needed} origins after training and selection"
         return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
     candidate, selection = _select(work, plan)
-    if champion is not None and champion.recipe == work.recipes[candidate].recipe():
-        reason = f"The selection chose the champion's own recipe, {_words(champion.name)}: refit, nothing to test."
-        return _refresh(work, champion, reason, selection)
     return _gate(work, plan, champion, candidate, selection)
 
 
@@ -211,24 +209,33 @@ def _select(work: Work, plan: Plan) -> tuple[str, pl.DataFrame]:
 
 
 def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame) -> Training:
-    """Test one candidate, once, against the random walk and the champion's recipe; refit what wins."""
-    work.say(f"Testing {candidate} against the random walk on the newest {plan.gate} origins …")
-    models = {candidate: work.recipes[candidate], DRIFT: work.drift}
-    present = RANDOM_WALK
+    """Test one candidate, once, against the random walk and the champion's recipe; refit what wins.
+
+    Where the selection chose the champion's own recipe, that has to stand the test again.
+    """
+    present, models = RANDOM_WALK, {candidate: work.recipes[candidate], DRIFT: work.drift}
     if champion is not None and champion.name != RANDOM_WALK:
-        present = champion.name if champion.name != candidate else f"{champion.name} (champion)"
-        models[present] = decode(champion.recipe)
+        if champion.recipe == work.recipes[candidate].recipe():
+            models[champion.name] = models.pop(candidate)
+            candidate = present = champion.name
+        else:
+            present = champion.name if champion.name != candidate else f"{champion.name} (champion)"
+            models[present] = decode(champion.recipe)
+    rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {present}"
+    work.say(f"Testing {candidate} against {rivals} on the newest {plan.gate} origins …")
     with work.clock("gate"):
         forecasts = work.backtest(models, work.panel, plan.gate)
         evaluation = work.evaluate(forecasts)
         decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
-    if champion is None:
-        recipes, winner = work.recipes, candidate if decision.promoted else RANDOM_WALK
-    elif decision.promoted:
-        recipes, winner = {candidate: work.recipes[candidate]}, candidate
+    if decision.promoted:
+        winner, outcome = candidate, "promoted"
+        recipes = work.recipes if champion is None else {candidate: work.recipes[candidate]}
+    elif champion is None:
+        winner, outcome, recipes = RANDOM_WALK, "first", work.recipes
+    elif decision.demoted:
+        winner, outcome, recipes = RANDOM_WALK, "demoted", {}
     else:
-        recipes, winner = _recipe_of(champion), champion.name
-    outcome = "promoted" if decision.promoted else ("kept" if champion else "first")
+        winner, outcome, recipes = champion.name, "kept", _recipe_of(champion)
     return _finish(
         work, winner, recipes, outcome, decision.reason, selection,
         decision=decision, evaluation=evaluation, gate_forecasts=forecasts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,6 +39,9 @@ class GatePolicy:
         The 10th percentile over series of CRPS skill must be above this: not a few good series at the others' cost.
     every : int, default=63
         Sessions between two gates.
+    stay_level : float, default=0.1
+        A champion stays as long as its own p-value against the random walk is below this. It is looser than `level`:
+        a network that is truly better by three standard errors fails 0.01 at one gate in four, 0.1 at one in twenty.
     """
 
     level: float = 0.01
@@ -46,6 +50,7 @@ class GatePolicy:
     centre_limit: float = 1.002
     worst_decile: float = -0.02
     every: int = 63
+    stay_level: float = 0.1
 
     def __post_init__(self) -> None:
         for name, least in (("max_origins", 1), ("min_origins", FEWEST_ORIGINS), ("every", 1)):
@@ -54,6 +59,10 @@ class GatePolicy:
             raise ValueError(f"max_origins must be at least min_origins = {self.min_origins}, got {self.max_origins}.")
         if not 0 < self.level <= 0.5:
             raise ValueError(f"level must be above 0 and at most 0.5, got {self.level!r}.")
+        if not self.level <= self.stay_level <= 0.5:
+            raise ValueError(
+                f"stay_level must be at least level = {self.level} and at most 0.5, got {self.stay_level!r}."
+            )
         if not 1 <= self.centre_limit < 2:
             raise ValueError(f"centre_limit must be at least 1 (as good) and below 2, got {self.centre_limit!r}.")
         if not -1 < self.worst_decile <= 0:
@@ -70,8 +79,10 @@ def decide(
     """Whether the candidate's recipe replaces the champion's; a pure function of a table of losses.
 
     The candidate is promoted when, on the newest origins, it forecast all that the random walk did, its CRPS is
-    smaller with evidence (than the random walk's, and than the champion's recipe's where that is another), the MAE of
-    its median is no worse, and no tenth of the series pays for it. A pinball loss over other levels serves as well.
+    smaller with evidence, the MAE of its median is no worse, no tenth of the series pays for it, and its CRPS is
+    smaller than the champion's, too, with evidence. The champion has to stand the same test, at its own level: one that
+    no longer beats the random walk is in nobody's way, and gives way to the random walk where the candidate fails.
+    A pinball loss over other levels serves as well.
 
     Parameters
     ----------
@@ -80,7 +91,8 @@ def decide(
     policy : GatePolicy, optional
         Defaults to ``GatePolicy()``.
     candidate : str, optional
-        Model on trial; may be left out where only one stands besides the random walk and the champion.
+        Model on trial; may be left out where only one stands besides the random walk and the champion. The champion
+        itself: nothing new is tested, only whether it stays.
     champion : str, default="random_walk"
         Model that is published now.
 
@@ -110,42 +122,46 @@ def decide(
     candidate = _candidate(table["model"].unique().sort().to_list(), candidate, champion)
     origins = table.filter(pl.col("model") == RANDOM_WALK)["origin"].unique().sort().tail(policy.max_origins)
     newest = table.filter(pl.col("origin") >= origins[0])
-    models = {"walk": RANDOM_WALK, "candidate": candidate}
+    models = {"walk": RANDOM_WALK} | ({} if candidate == champion else {"candidate": candidate})
     if champion != RANDOM_WALK:
         models["champion"] = champion
     rows = _side_by_side(newest, loss, models)
     if not rows.select(_finite("walk", "walk_ae").all()).item():
         raise ValueError("Losses of the random walk must be finite, some are not: nothing can be measured against it.")
 
-    n_missing = rows.select((~_finite("candidate", "candidate_ae")).sum()).item()
-    spread = _skill(rows, "candidate", "walk")
-    centre = _skill(rows, "candidate_ae", "walk_ae")
-    worst = None if n_missing else _worst_decile(rows)
-    checks = [
-        _history(len(origins), policy),
-        Check("complete", not n_missing, f"{n_missing} of {len(rows)} forecasts are missing or not finite"),
-        _better("spread", "the random walk", spread, policy),
-    ]
-    if "champion" in models:
-        checks.append(_against_champion(rows, champion, policy))
-    checks += [_harmless(centre, policy), _for_all(worst, policy)]
-    promoted = all(check.passed for check in checks)
+    history = _history(len(origins), policy)
+    standing = None
+    if "champion" in models:  # a recipe may need more history than the random walk: it is judged on what it forecast
+        standing = _try(rows.filter(pl.col("champion").is_not_null()), "champion", policy.stay_level, policy)
+    if candidate == champion:
+        assert standing is not None
+        tried, checks = standing, [history, *standing.checks]
+        promoted = False
+    else:
+        tried = _try(rows, "candidate", policy.level, policy)
+        checks = [history, *tried.checks]
+        if standing is not None and standing.passed:
+            checks.append(_against_champion(rows, champion, policy))
+        promoted = all(check.passed for check in checks)
+    demoted = not promoted and history.passed and standing is not None and not standing.passed
     return Decision(
-        winner=candidate if promoted else champion,
+        winner=candidate if promoted else RANDOM_WALK if demoted else champion,
         promoted=promoted,
+        demoted=demoted,
         candidate=candidate,
         champion=champion,
         n_origins=len(origins),
         first_origin=origins[0],
         last_origin=origins[-1],
-        spread_skill=spread.skill,
-        spread_se=spread.se,
-        spread_p=spread.p,
-        centre_skill=centre.skill,
-        centre_se=centre.se,
-        worst_decile=worst,
-        reason=_reason(candidate, champion, checks),
+        spread_skill=tried.spread.skill,
+        spread_se=tried.spread.se,
+        spread_p=tried.spread.p,
+        centre_skill=tried.centre.skill,
+        centre_se=tried.centre.se,
+        worst_decile=tried.worst,
+        reason=_reason(candidate, champion, promoted, demoted, checks, standing),
         checks=tuple(checks),
+        champion_checks=() if standing is None else standing.checks,
     )
 
 
@@ -167,8 +183,8 @@ def _candidate(models: list[str], candidate: str | None, champion: str) -> str:
         if len(others) != 1:
             raise ValueError(f"One candidate is tested, found {shorten(others) or 'none'}. Name it: candidate=….")
         return others[0]
-    if candidate not in others:
-        raise ValueError(f"The candidate must be neither the random walk nor the champion, got {candidate!r}.")
+    if candidate == RANDOM_WALK:
+        raise ValueError("The candidate must not be the random walk, which everything is measured against.")
     return candidate
 
 
@@ -208,36 +224,61 @@ def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
     return compare(means[loss].to_numpy(), means[reference].to_numpy(), horizon)
 
 
-def _worst_decile(rows: pl.DataFrame) -> float:
+def _worst_decile(rows: pl.DataFrame, loss: str) -> float:
     """10th percentile over series of CRPS skill against the random walk."""
-    means = rows.group_by("series_id").agg(pl.col("candidate", "walk").mean())
-    skills = (1 - means["candidate"] / means["walk"]).fill_nan(0.0)
+    means = rows.group_by("series_id").agg(pl.col(loss, "walk").mean())
+    skills = (1 - means[loss] / means["walk"]).fill_nan(0.0)
     return float(np.quantile(skills.to_numpy(), 0.1))
 
 
 # ---------------------------------------------------------------- the checks
+@dataclass(frozen=True)
+class _Trial:
+    """How a model did against the random walk: the numbers, and whether they suffice."""
+
+    spread: Skill
+    centre: Skill
+    worst: float | None
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+def _try(rows: pl.DataFrame, column: str, level: float, policy: GatePolicy) -> _Trial:
+    """The test that everything published has to stand, of the model in a column of `rows`."""
+    bad = rows.select((~_finite(column, f"{column}_ae")).sum()).item()
+    spread, centre = _skill(rows, column, "walk"), _skill(rows, f"{column}_ae", "walk_ae")
+    worst = None if bad or rows.is_empty() else _worst_decile(rows, column)
+    checks = (
+        Check("complete", not bad, f"{bad} of {len(rows)} forecasts are missing or not finite"),
+        _better("spread", "the random walk", spread, level),
+        _harmless(centre, policy),
+        _for_all(worst, policy),
+    )
+    return _Trial(spread, centre, worst, checks)
+
+
 def _history(n_origins: int, policy: GatePolicy) -> Check:
     text = f"{n_origins} origins, at least {policy.min_origins} are needed"
     return Check("history", n_origins >= policy.min_origins, text)
 
 
-def _better(name: str, reference: str, skill: Skill, policy: GatePolicy) -> Check:
+def _better(name: str, reference: str, skill: Skill, level: float) -> Check:
     if skill.skill is None:
         found = "not known"
     else:
         p = "too little history for a p-value" if skill.p is None else p_value(skill.p)
         found = f"{percent(skill.skill, skill.se)}, {p}"
-    text = f"CRPS skill against {reference} is {found}; p must be below {policy.level:g}"
-    return Check(name, skill.p is not None and skill.p < policy.level, text)
+    text = f"CRPS skill against {reference} is {found}; p must be below {level:g}"
+    return Check(name, skill.p is not None and skill.p < level, text)
 
 
 def _against_champion(rows: pl.DataFrame, champion: str, policy: GatePolicy) -> Check:
-    """Better than the champion's recipe, where that forecast; one that is not finite has lost."""
+    """Better than the champion's recipe, where that forecast."""
     shared = rows.filter(pl.col("champion").is_not_null())
-    broken = shared.select((~_finite("champion", "champion_ae")).sum()).item()
-    if broken:
-        return Check("champion", True, f"{broken} forecasts of {champion} are not finite, so it cannot stay")
-    return _better("champion", champion, _skill(shared, "candidate", "champion"), policy)
+    return _better("champion", champion, _skill(shared, "candidate", "champion"), policy.level)
 
 
 def _harmless(centre: Skill, policy: GatePolicy) -> Check:
@@ -257,10 +298,25 @@ def _for_all(worst: float | None, policy: GatePolicy) -> Check:
 
 
 # ---------------------------------------------------------------- the words
-def _reason(candidate: str, champion: str, checks: list[Check]) -> str:
-    failed = [check.text for check in checks if not check.passed]
-    if not failed:
-        beaten = "the random walk" if champion == RANDOM_WALK else f"the random walk and {champion}"
-        return f"{candidate} is published: its spread is better than that of {beaten}, and its centre does no harm."
-    stays = "No network earned it: the random walk is published." if champion == RANDOM_WALK else f"{champion} stays."
-    return f"{stays} {candidate} failed: {'; '.join(failed)}."
+def _reason(
+    candidate: str, champion: str, promoted: bool, demoted: bool, checks: list[Check], standing: _Trial | None
+) -> str:
+    gone = standing is not None and not standing.passed
+    fell = f" {champion} no longer beats the random walk: {_failed(standing.checks)}." if standing and gone else ""
+    if promoted:
+        beaten = "the random walk" if gone or standing is None else f"the random walk and {champion}"
+        return (
+            f"{candidate} is published: its spread is better than that of {beaten}, and its centre does no harm.{fell}"
+        )
+    if candidate == champion and standing is not None and not demoted:
+        return f"{champion} was put to the test again and stays: {standing.checks[1].text}."
+    failed = "" if candidate == champion else f" {candidate} failed: {_failed(checks)}."
+    if demoted:
+        return f"The random walk is published.{fell}{failed}"
+    if champion == RANDOM_WALK:
+        return f"No network earned it: the random walk is published.{failed}"
+    return f"{champion} stays.{failed}"
+
+
+def _failed(checks: Sequence[Check]) -> str:
+    return "; ".join(check.text for check in checks if not check.passed)

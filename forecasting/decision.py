@@ -25,8 +25,8 @@ class Decision:
     Attributes
     ----------
     winner : str
-        The candidate when `promoted`, else the champion.
-    promoted : bool
+        The candidate when `promoted`, the random walk when the champion was `demoted`, else the champion.
+    promoted, demoted : bool
     candidate, champion : str
     n_origins : int
         Origins looked at.
@@ -42,10 +42,13 @@ class Decision:
         In words for everybody.
     checks : tuple of Check
         Every condition that was looked at.
+    champion_checks : tuple of Check
+        Whether the champion still beats the random walk; empty where that is champion.
     """
 
     winner: str
     promoted: bool
+    demoted: bool
     candidate: str
     champion: str
     n_origins: int
@@ -59,6 +62,7 @@ class Decision:
     worst_decile: float | None
     reason: str
     checks: tuple[Check, ...]
+    champion_checks: tuple[Check, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -81,7 +85,8 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, and the verdict, as JSON holds it."""
-        fields = asdict(self) | {"checks": [check._asdict() for check in self.checks], "verdict": self.verdict}
+        fields = asdict(self) | {"verdict": self.verdict}
+        fields |= {name: [check._asdict() for check in fields[name]] for name in ("checks", "champion_checks")}
         return fields | {name: fields[name].isoformat() for name in ("first_origin", "last_origin")}
 
 

@@ -133,8 +133,9 @@ def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_withou
     assert refreshed.model.predict().equals(training.model.predict())  # same recipe, same rows
 
     again = trained(panel, settings, champion)
-    assert again.outcome == "refreshed"
-    assert "own recipe" in again.reason
+    assert (again.winner, again.outcome) == ("GRU", "kept")
+    assert "GRU was put to the test again and stays" in again.reason
+    assert again.decision.spread_skill == pytest.approx(training.decision.spread_skill)  # same folds, same network
 
 
 def test_a_champion_stays_where_the_candidate_is_no_better(walks, first):
@@ -147,5 +148,27 @@ def test_a_network_champion_is_compared_by_its_recipe(walks):
     lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)
     training = trained(walks, champion=Published("LSTM", lstm.recipe()))
     assert "LSTM" in set(training.gate_forecasts["model"])
-    assert (training.winner, training.outcome) == ("LSTM", "kept")
-    assert training.model.hidden_size == 4
+    assert (training.winner, training.outcome) == ("random_walk", "demoted")
+    assert "LSTM no longer beats the random walk" in training.reason
+
+    refreshed = trained(walks, champion=Published("LSTM", lstm.recipe()), gate_due=False)
+    assert (refreshed.winner, refreshed.outcome) == ("LSTM", "refreshed")
+    assert refreshed.model.hidden_size == 4
+
+
+@pytest.mark.parametrize(
+    ("predict", "words"),
+    [
+        (lambda table: table.with_columns(forecast=pl.lit(float("nan"))), "must forecast finite prices"),
+        (lambda table: table.with_columns(forecast=pl.col("forecast") * rng()), "fit twice on the same rows"),
+    ],
+)
+def test_a_refresh_that_is_not_finite_or_not_reproducible_is_no_refresh(walks, monkeypatch, predict, words):
+    genuine = LSTMForecaster.predict
+    monkeypatch.setattr(LSTMForecaster, "predict", lambda self, *a, **k: predict(genuine(self, *a, **k)))
+    lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)
+    with pytest.raises(ArithmeticError, match=words):
+        trained(walks, champion=Published("LSTM", lstm.recipe()), gate_due=False)
+
+
+rng = np.random.default_rng(0).uniform

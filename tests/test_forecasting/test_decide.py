@@ -108,7 +108,41 @@ def test_a_candidate_must_beat_the_champions_recipe_too():
 
 def test_a_candidate_that_beats_a_poor_champion_but_not_the_random_walk_is_not_published():
     models = {"GRU": (1.0, 1.0), "LSTM": (1.03, 1.0), "random_walk": (1.0, 1.0)}
-    assert failed(decide(losses(models), champion="LSTM")) == ["spread"]
+    decision = decide(losses(models), champion="LSTM")
+    assert failed(decision) == ["spread"]
+    assert (decision.winner, decision.promoted, decision.demoted) == ("random_walk", False, True)
+    assert decision.reason.startswith("The random walk is published. LSTM no longer beats the random walk: CRPS ")
+    assert "GRU failed: CRPS skill" in decision.reason
+
+
+def test_a_champion_that_no_longer_beats_the_random_walk_is_in_nobodys_way():
+    models = {"GRU": (0.98, 1.0), "LSTM": (0.981, 1.01), "random_walk": (1.0, 1.0)}  # GRU is hardly better than LSTM
+    decision = decide(losses(models), champion="LSTM")
+    assert (decision.winner, decision.demoted) == ("GRU", False)
+    assert [check.name for check in decision.champion_checks if not check.passed] == ["centre"]
+    assert "LSTM no longer beats the random walk: MAE of the median is 1.0" in decision.reason
+
+
+def test_a_champion_on_trial_alone_stays_or_makes_way():
+    good = decide(losses({"LSTM": (0.98, 1.0), "random_walk": (1.0, 1.0)}), candidate="LSTM", champion="LSTM")
+    assert (good.winner, good.promoted, good.demoted) == ("LSTM", False, False)
+    assert good.reason.startswith("LSTM was put to the test again and stays: CRPS skill against the random walk is +2.")
+    bad = decide(losses({"LSTM": (1.0, 1.0), "random_walk": (1.0, 1.0)}), candidate="LSTM", champion="LSTM")
+    assert (bad.winner, bad.demoted) == ("random_walk", True)
+
+
+def test_a_champion_needs_less_evidence_to_stay_than_a_candidate_to_come():
+    table = losses({"LSTM": (0.999, 1.0), "random_walk": (1.0, 1.0)}, seed=1)
+    (p,) = {decide(table, GatePolicy(level=level)).spread_p for level in (0.01, 0.001)}
+    assert 0.01 < p < 0.1
+    assert decide(table).winner == "random_walk"
+    assert decide(table, candidate="LSTM", champion="LSTM").winner == "LSTM"
+    assert decide(table, GatePolicy(stay_level=0.01), candidate="LSTM", champion="LSTM").winner == "random_walk"
+
+
+def test_too_short_a_history_demotes_nobody():
+    table = losses({"LSTM": (1.03, 1.0), "random_walk": (1.0, 1.0)}, n_origins=251)
+    assert decide(table, candidate="LSTM", champion="LSTM").winner == "LSTM"
 
 
 def test_a_champion_that_is_not_finite_cannot_stay():
@@ -117,6 +151,7 @@ def test_a_champion_that_is_not_finite_cannot_stay():
     spoiled = table.with_columns(crps=pl.when(broken).then(math.nan).otherwise("crps"))
     assert decide(spoiled, champion="LSTM").winner == "GRU"
     assert decide(table, champion="LSTM").winner == "LSTM"
+    assert decide(spoiled, candidate="LSTM", champion="LSTM").winner == "random_walk"
 
 
 # ---------------------------------------------------------- what is refused
@@ -168,8 +203,8 @@ def test_unclear_candidates_are_refused():
         decide(table.filter(model="random_walk"))
     with pytest.raises(ValueError, match="must hold the model 'RNN', found 'GRU', 'LSTM', 'random_walk'"):
         decide(table, candidate="RNN")
-    with pytest.raises(ValueError, match="neither the random walk nor the champion, got 'GRU'"):
-        decide(table, candidate="GRU", champion="GRU")
+    with pytest.raises(ValueError, match="must not be the random walk"):
+        decide(table, candidate="random_walk", champion="GRU")
     with pytest.raises(ValueError, match="must hold the model 'random_walk'"):
         decide(table.filter(pl.col("model") != "random_walk"), candidate="GRU")
 
@@ -194,6 +229,7 @@ def test_bad_tables_are_refused():
         ({"max_origins": 200}, "max_origins must be at least min_origins = 252, got 200"),
         ({"centre_limit": 0.99}, "centre_limit must be at least 1"),
         ({"worst_decile": 0.1}, "worst_decile must be above -1 and at most 0, got 0.1"),
+        ({"stay_level": 0.001}, "stay_level must be at least level = 0.01 and at most 0.5, got 0.001"),
         ({"every": 0}, "every must be at least 1, got 0"),
     ],
 )
