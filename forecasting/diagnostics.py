@@ -5,7 +5,6 @@ Axes: N origins, K rows looked back at, F features, H horizon steps, Q quantiles
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +44,8 @@ def memory_profile(
     chosen = generator.choice(len(at_N), size=min(n_origins, len(at_N)), replace=False)
     at_N = at_N[torch.from_numpy(np.sort(chosen))]
 
-    inputs_NF = model._inputs(rows.frame)
-    layer = copy.deepcopy(model._layer).float()
+    inputs_NF = model._inputs.of(rows.frame)
+    layer = model._spread.layer.float()
     with isolated(0):
         with torch.no_grad():
             state = final_states(model._network, inputs_NF, rows, at_N - steps_back - 1)
@@ -69,7 +68,7 @@ def memory_profile(
                         "step": pl.Series([step + 1] * (steps_back + 1), dtype=pl.Int32),
                         "k": pl.Series(range(steps_back, -1, -1), dtype=pl.Int32),
                         "influence": squares_QNK.mean(0).sqrt().mean(0).double().numpy(),
-                        "median": squares_QNK[model._median].sqrt().mean(0).double().numpy(),
+                        "median": squares_QNK[model._spread.median].sqrt().mean(0).double().numpy(),
                     }
                 )
             )
@@ -140,7 +139,7 @@ def summary(model: RecurrentForecaster, panel: Any = None) -> str:
         "Trained": f"up to {model.fit_end_}, on stretches of {model.lookback} rows",
         "Seen": f"{len(here)} series, up to {here.time.sort()[-1]}",
         "Learning": _learning(model.learning_curve_),
-        "Calibration": _calibration(model._offsets),
+        "Calibration": _calibration(model._spread.offsets_HQ),
     }
     if panel is not None:
         rows_back = remembered(profile := memory_profile(model, panel))

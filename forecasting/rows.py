@@ -22,7 +22,7 @@ from torch import Tensor
 from features.calendar import PanelCalendar
 from features.panel import MAX_PAUSE
 from features.volatility import with_volatility
-from forecasting.covariates import Ahead
+from forecasting.ahead import Ahead
 
 BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
@@ -219,3 +219,13 @@ def _changes(values: pl.Series) -> NDArray[np.int64]:
     """Places at which a value differs from the one before, the first among them."""
     lengths = values.rle().struct.field("len").to_numpy()
     return np.append(0, lengths.cumsum(dtype=np.int64)[:-1])
+
+
+def thinned(mask: Tensor, most: int) -> Tensor:
+    """Where `mask` holds, every k-th place, so that estimates of quantiles need bounded memory."""
+    every, seen, kept = max(1, -(-int(mask.sum()) // most)), 0, []
+    for begin in range(0, len(mask), BLOCK):
+        at = torch.nonzero(mask[begin : begin + BLOCK])[:, 0] + begin
+        kept.append(at[-seen % every :: every])
+        seen += len(at)
+    return torch.cat(kept)

@@ -5,6 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import clone
+
+from forecasting.base import PanelForecaster
+from tests.test_forecasting.models import FORECASTERS, cut_of
 
 
 def make_breathing(n_series: int = 4, n_rows: int = 320, seed: int = 0) -> pl.DataFrame:
@@ -37,3 +41,10 @@ def breathing() -> pl.DataFrame:
 def make_breathing_panel() -> Callable[..., pl.DataFrame]:
     """The function `make_breathing(n_series=4, n_rows=320, seed=0)`."""
     return make_breathing
+
+
+@pytest.fixture(scope="session")
+def fitted(breathing: pl.DataFrame) -> dict[str, PanelForecaster]:
+    """Every small forecaster, fitted to all but the newest 60 sessions of the breathing panel; left as they are."""
+    past = breathing.filter(pl.col("time") <= cut_of(breathing))
+    return {name: clone(model).fit(past) for name, model in FORECASTERS.items()}

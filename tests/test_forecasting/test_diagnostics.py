@@ -36,13 +36,13 @@ def test_every_step_sees_the_newest_row_and_old_rows_fade(cell, fitted, breathin
 def test_an_influence_is_what_a_small_change_of_the_inputs_makes(cell, fitted, breathing):
     model = fitted[cell]
     rows = model._rows(breathing.sort("series_id", "time"))
-    inputs_NF = model._inputs(rows.frame)
+    inputs_NF = model._inputs.of(rows.frame)
     at, k, small = 250, 3, 1e-2
 
     def quantiles(changed):
         with torch.inference_mode():
             h_BTD, _ = model._network.encode(changed[None, : at + 1])
-            return model._layer(model._network.read_out(h_BTD[0, -1]).double()).numpy()
+            return model._spread.layer(model._network.read_out(h_BTD[0, -1]).double()).numpy()
 
     squares = 0.0
     for feature in range(inputs_NF.shape[1]):

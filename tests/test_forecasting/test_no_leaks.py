@@ -10,26 +10,10 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from features import LogReturn, PanelCalendar, PanelSchema, assert_causal, get_calendar
-from forecasting import (
-    Drift,
-    GRUForecaster,
-    LSTMForecaster,
-    MinGRUForecaster,
-    RandomWalk,
-    RNNForecaster,
-    RollingOrigin,
-    SeasonalNaive,
-    backtest,
-)
+from forecasting import GRUForecaster, RandomWalk, RollingOrigin, backtest
 from forecasting.cuts import cut
 from forecasting.rows import panel_rows
-
-NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)}
-FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)} | NETWORKS
-
-every = pytest.mark.parametrize("name", FORECASTERS)
-every_network = pytest.mark.parametrize("name", NETWORKS)
+from tests.test_forecasting.models import FORECASTERS, NETWORK, NETWORKS, every, every_network
 
 
 def cuts_of(panel, lookback=16, horizon=5):

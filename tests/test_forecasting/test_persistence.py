@@ -14,21 +14,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from features import LogReturn, PanelSchema, PriceFeatures, RollingVolatility
-from forecasting import (
-    Drift,
-    GRUForecaster,
-    LSTMForecaster,
-    MinGRUForecaster,
-    RandomWalk,
-    RNNForecaster,
-    SeasonalNaive,
-    load_forecaster,
-)
+from forecasting import Drift, GRUForecaster, RandomWalk, SeasonalNaive, load_forecaster
+from tests.test_forecasting import models
+from tests.test_forecasting.models import NETWORK
 
-NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)}
-CELLS = (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)
-FORECASTERS |= {kind.__name__: kind(**NETWORK) for kind in CELLS}
+FORECASTERS = dict(models.FORECASTERS)
 FORECASTERS["two layers, other features"] = GRUForecaster(
     **NETWORK,
     num_layers=2,

@@ -9,21 +9,12 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 
 from features import LogReturn
-from forecasting import (
-    Drift,
-    GRUForecaster,
-    LSTMForecaster,
-    MinGRUForecaster,
-    RandomWalk,
-    RNNForecaster,
-    RollingOrigin,
-    SeasonalNaive,
-)
+from forecasting import RollingOrigin
+from tests.test_forecasting import models
 
 TINY = {"lookback": 8, "horizon": 2, "quantiles": (0.1, 0.9)}
-FORECASTERS = {kind.__name__: kind(**TINY) for kind in (RandomWalk, Drift, SeasonalNaive)} | {
-    kind.__name__: kind(**TINY, hidden_size=4, max_epochs=1)
-    for kind in (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)
+FORECASTERS = {name: clone(model).set_params(**TINY) for name, model in models.BASELINES.items()} | {
+    kind.__name__: kind(**TINY, hidden_size=4, max_epochs=1) for kind in models.CELLS
 }
 FOLDS = RollingOrigin(n_splits=2, horizon=2, stride=10)
 

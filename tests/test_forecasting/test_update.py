@@ -10,21 +10,12 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
 
 from features import LogReturn, PanelSchema, RollingVolatility
-from forecasting import (
-    Drift,
-    GRUForecaster,
-    LSTMForecaster,
-    MinGRUForecaster,
-    RandomWalk,
-    RNNForecaster,
-    SeasonalNaive,
-    load_forecaster,
-)
+from forecasting import LSTMForecaster, MinGRUForecaster, RandomWalk, SeasonalNaive, load_forecaster
+from tests.test_forecasting import models
 
-NETWORK = {"lookback": 16, "hidden_size": 4, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-FORECASTERS = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift)}
+NETWORK = {**models.NETWORK, "hidden_size": 4}
+FORECASTERS = models.BASELINES | {kind.__name__: kind(**NETWORK) for kind in models.CELLS}
 FORECASTERS["SeasonalNaive"] = SeasonalNaive(lookback=16, season=12)
-FORECASTERS |= {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
 FORECASTERS["MinGRUForecaster"] = MinGRUForecaster(**NETWORK, kernel_size=3)
 FORECASTERS["two layers, other features"] = LSTMForecaster(
     **NETWORK,

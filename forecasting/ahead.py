@@ -1,4 +1,4 @@
-"""Covariates beside the past: what is known ahead, and what never changes.
+"""Future covariates: what is known ahead, of the panel and of the sessions after it.
 
 Axes: S series, M rows with future covariates, N origins, H horizon steps, Z future covariates.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,9 @@ from features.calendar import PanelCalendar
 from features.messages import shorten
 from features.panel import PanelSchema, as_seen, check_rows
 from forecasting.scaling import InputScaler
+
+if TYPE_CHECKING:
+    from forecasting.rows import PanelRows
 
 SPAN = 1 << 40  # sessions that a key has room for: more than any calendar numbers
 FIRST = -(1 << 39)
@@ -146,52 +149,36 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
     return rows.select("series_id", "time", *schema.future)
 
 
-@dataclass(frozen=True)
-class StaticInputs:
-    """Static covariates as the network sees them: numbers as they are, a 0 or 1 for each category of a text.
+def known_ahead(
+    rows: PanelRows, panel: Any, future: Any, schema: PanelSchema, schema_of_rows: PanelSchema, target: str
+) -> Ahead:
+    """Future covariates of a panel's series: from its rows, those without a target too, and from `future`, if given.
 
-    Attributes
+    Parameters
     ----------
-    categories : dict of str to tuple of str, or None
-        By column, those of training in their order; None for numbers. Another category is 0 in all of them.
+    rows : PanelRows
+        Of the checked panel.
+    panel, future : polars or pandas DataFrame
+        As they were given.
+    schema, schema_of_rows : PanelSchema
+        That of the panel; the same with the calendar where `future` needs one to be read.
     """
+    names = schema.future
+    series_id = rows.frame["series_id"][rows.series[:-1].numpy()]
+    known = check_rows(panel, schema, target).filter(pl.col("series_id").is_in(series_id.implode()))
+    newest: Any = known["time"].max()
+    known = known.select("series_id", "time", *names)
+    sessions = rows.calendar.is_session(known.select("series_id", "time"))
+    known = known.filter(pl.Series(sessions))  # rows without a target may lie on any day
+    if future is not None:
+        known = pl.concat([known, check_future(future, schema_of_rows, known.select("series_id", "time"))])
+    return Ahead.of(known, names, series_id, rows.calendar, rows.calendar.through(series_id, newest))
 
-    categories: dict[str, tuple[str, ...] | None]
 
-    @classmethod
-    def fit(cls, frame: pl.DataFrame, columns: Sequence[str]) -> StaticInputs:
-        """From the checked rows of training."""
-        return cls(
-            {
-                name: tuple(frame[name].drop_nulls().unique().sort()) if frame.schema[name] == pl.String else None
-                for name in columns
-            }
-        )
-
-    @property
-    def names(self) -> list[str]:
-        """The inputs, in order."""
-        return [
-            name if category is None else f"{name}={category}"
-            for name, categories in self.categories.items()
-            for category in ([None] if categories is None else categories)
-        ]
-
-    def added_to(self, table: pl.DataFrame) -> pl.DataFrame:
-        """The table with a column for each category.
-
-        Raises
-        ------
-        ValueError
-            For numbers where training had text, or text where it had numbers.
-        """
-        for name, categories in self.categories.items():
-            kind = table.schema[name]
-            if kind != pl.Null and (kind == pl.String) != (categories is not None) and table[name].count():
-                had = "numbers" if categories is None else "text"
-                raise ValueError(f"{name!r} must hold {had} as in fit, got {kind}. Cast it.")
-        return table.with_columns(
-            (pl.col(name).cast(pl.String) == category).fill_null(False).cast(pl.Float64).alias(f"{name}={category}")
-            for name, categories in self.categories.items()
-            for category in categories or ()
-        )
+def given_ahead(
+    future: Any, seen: pl.DataFrame, session_S: NDArray[np.int64], calendar: PanelCalendar, schema: PanelSchema
+) -> Ahead:
+    """Future covariates from `future` alone, for series `seen` up to their sessions; none without it."""
+    kinds: Any = {**seen.schema, **dict.fromkeys(schema.future, pl.Float64)}
+    known = pl.DataFrame(schema=kinds) if future is None else check_future(future, schema, seen)
+    return Ahead.of(known, schema.future, seen["series_id"], calendar, session_S)

@@ -1,0 +1,202 @@
+"""What a network sees of a panel: columns of its features and covariates, as standardised numbers.
+
+Axes: N rows, M pushed rows, F inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from features.messages import shorten
+from features.panel import PanelSchema, to_polars
+from features.tail import Stream, per_series
+from forecasting.rows import PanelRows
+from forecasting.scaling import InputScaler, Moments
+from forecasting.streams import open_stream, resume_stream
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """From rows of a panel to numbers, as training rows have settled it.
+
+    Attributes
+    ----------
+    features : transformer
+        Fitted; adds columns to a panel.
+    covariates : tuple of str
+        The schema's past covariates.
+    static : StaticInputs
+    names : list of str
+        The columns that are seen, in order: what the features add, then the covariates.
+    scaler : InputScaler
+    """
+
+    features: Any
+    covariates: tuple[str, ...]
+    static: StaticInputs
+    names: list[str]
+    scaler: InputScaler
+
+    @classmethod
+    def fit(cls, features: Any, schema: PanelSchema, rows: PanelRows, train: NDArray[np.bool_]) -> NetworkInputs:
+        """From a panel and its rows to `train` on; covariates are flagged that are missing where there is one to learn.
+
+        Raises
+        ------
+        ValueError
+            When the features give back other rows, words, or nothing.
+        """
+        features = features.fit(rows.frame)
+        static = StaticInputs.fit(rows.frame, schema.static)
+        given = [*schema.covariates, *static.names]
+        names: list[str] = []
+        moments: Moments | None = None
+        flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
+        learned_from = rows.moving.numpy()
+        for block in blocks_for(features, rows):
+            table = static.added_to(_transformed(features, rows.frame[block]))
+            names = names or _input_names(features, table, rows.frame.columns, given)
+            inputs_NF = _numbers(table, names)
+            here = Moments.of(inputs_NF[train[block]])
+            moments = here if moments is None else moments + here
+            flagged = flagged | np.isnan(inputs_NF[(train & learned_from)[block]]).any(0)
+        scaler = InputScaler.of(cast("Moments", moments), flagged & np.isin(names, given))
+        return cls(features, schema.covariates, static, names, scaler)
+
+    @property
+    def added(self) -> list[str]:
+        """The inputs that come from the features; the covariates follow them."""
+        return self.names[: len(self.names) - len(self._given)]
+
+    @property
+    def _given(self) -> list[str]:
+        """The inputs that are past or static covariates."""
+        return [*self.covariates, *self.static.names]
+
+    def of(self, frame: pl.DataFrame) -> Tensor:
+        """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`."""
+        return self._scaled(_numbers(self.static.added_to(_transformed(self.features, frame)), self.names))
+
+    def blocks(self, rows: PanelRows) -> Iterator[slice]:
+        """Blocks of series whose features can be computed alone: all series where they may look across them."""
+        return blocks_for(self.features, rows)
+
+    def blocks_with(self, rows: PanelRows, at: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Blocks of rows with some of the rows `at`, in rising order, and the places of those."""
+        for block in self.blocks(rows):
+            begin, end = torch.searchsorted(at, torch.tensor([block.start, block.stop])).tolist()
+            if begin < end:
+                yield block, slice(begin, end)
+
+    def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.scaler.transform(inputs_NF))
+
+    # -------------------------------------------------------------- streams
+    def stream(self, panel: pl.DataFrame) -> Stream | None:
+        """The features, ready for the rows that follow a panel; None where they do not say what they look back at."""
+        return open_stream(self.features, self.added, panel)
+
+    def resumed(self, tensors: dict[str, Tensor]) -> Stream:
+        """The stream whose `stream_tensors` these are."""
+        return resume_stream(self.features, self.added, tensors)
+
+    def pushed(self, stream: Stream, rows: pl.DataFrame) -> Tensor:
+        """What the network sees of rows that move a stream on, one a series, shape (M, F), float32."""
+        added_MA = stream.push(rows)
+        rows = self.static.added_to(rows)
+        covariates = [_numbers(rows, [name]) for name in self._given]
+        return self._scaled(np.column_stack([added_MA, *covariates]))
+
+
+@dataclass(frozen=True)
+class StaticInputs:
+    """Static covariates as the network sees them: numbers as they are, a 0 or 1 for each category of a text.
+
+    Attributes
+    ----------
+    categories : dict of str to tuple of str, or None
+        By column, those of training in their order; None for numbers. Another category is 0 in all of them.
+    """
+
+    categories: dict[str, tuple[str, ...] | None]
+
+    @classmethod
+    def fit(cls, frame: pl.DataFrame, columns: Sequence[str]) -> StaticInputs:
+        """From the checked rows of training."""
+        return cls(
+            {
+                name: tuple(frame[name].drop_nulls().unique().sort()) if frame.schema[name] == pl.String else None
+                for name in columns
+            }
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The inputs, in order."""
+        return [
+            name if category is None else f"{name}={category}"
+            for name, categories in self.categories.items()
+            for category in ([None] if categories is None else categories)
+        ]
+
+    def added_to(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The table with a column for each category.
+
+        Raises
+        ------
+        ValueError
+            For numbers where training had text, or text where it had numbers.
+        """
+        for name, categories in self.categories.items():
+            kind = table.schema[name]
+            if kind != pl.Null and (kind == pl.String) != (categories is not None) and table[name].count():
+                had = "numbers" if categories is None else "text"
+                raise ValueError(f"{name!r} must hold {had} as in fit, got {kind}. Cast it.")
+        return table.with_columns(
+            (pl.col(name).cast(pl.String) == category).fill_null(False).cast(pl.Float64).alias(f"{name}={category}")
+            for name, categories in self.categories.items()
+            for category in categories or ()
+        )
+
+
+def _input_names(features: Any, table: pl.DataFrame, before: list[str], given: list[str]) -> list[str]:
+    """The columns that the features added to those there were `before`, and the covariates `given`."""
+    added = getattr(features, "added_", None) or [name for name in table.columns if name not in (*before, *given)]
+    names = [*added, *given]
+    if not names:
+        raise ValueError(
+            f"The network needs at least one input: {type(features).__name__} added no column and the schema names no "
+            "past or static covariates. Give features that add columns."
+        )
+    words = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
+    if words:
+        raise ValueError(f"The network's inputs must be numbers, found {shorten(words)}. Encode them as numbers.")
+    return names
+
+
+def _transformed(features: Any, frame: pl.DataFrame) -> pl.DataFrame:
+    table, keys = to_polars(features.transform(frame)), frame.select("series_id", "time")
+    if not set(keys.columns) <= set(table.columns) or not table.select(keys.columns).cast(keys.schema).equals(keys):
+        raise ValueError(
+            f"features must give back the rows they were given, in their order; {type(features).__name__} did not. "
+            "Let transform add columns, and do nothing else."
+        )
+    return table
+
+
+def _numbers(table: pl.DataFrame, names: list[str]) -> NDArray[np.float64]:
+    """Columns as one array of shape (N, F), NaN for missing."""
+    return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+
+
+def blocks_for(features: Any, rows: PanelRows) -> Iterator[slice]:
+    """See `NetworkInputs.blocks`."""
+    return rows.blocks() if per_series(features) else iter([slice(0, len(rows))])

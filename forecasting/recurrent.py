@@ -1,0 +1,288 @@
+"""A recurrent network on top of the random walk: trained on a panel, run over one, moved on with new rows.
+
+Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles, Z future covariates.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from functools import partial
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import polars as pl
+import torch
+from sklearn.base import clone
+from torch import Tensor
+
+from features.price_features import PriceFeatures
+from forecasting.ahead import Ahead
+from forecasting.base import PanelForecaster
+from forecasting.checkpoints import fingerprint
+from forecasting.cuts import Cuts
+from forecasting.inputs import NetworkInputs, StaticInputs
+from forecasting.kept import Kept, final_states, top
+from forecasting.networks import RecurrentNetwork, State
+from forecasting.persistence import under
+from forecasting.rows import PanelRows
+from forecasting.scaling import InputScaler
+from forecasting.settings import pick_device, seed_from
+from forecasting.streams import stream_tensors
+from forecasting.stretches import Stretches, carried_states
+from forecasting.training import LEARNING_CURVE, Batch, Epoch, Training, isolated, learning_curve, train_network
+
+PATIENCE = 3  # epochs without a better validation loss
+SLOWER = 0.1  # share of the learning rate with which `partial_fit` goes on: few rows should not undo what many taught
+
+
+class NetworkForecaster(PanelForecaster):
+    """What `RecurrentForecaster` does with its settings."""
+
+    features: Any
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    device: str
+    random_state: int | np.random.RandomState | None
+    kernel_size: int
+    training: Training | None
+    cell: ClassVar[str]
+
+    # ------------------------------------------------------------------ fit
+    def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
+        train = rows.before(cuts.train, included=True).numpy()
+        self._inputs = NetworkInputs.fit(self._new_features(), self._schema, rows, train)
+        self.inputs_ = self._inputs.names
+        self._ahead_scaler = self._fit_ahead_scaler(rows, cuts)
+        stretches, training = self._stretches(rows, weights), self.training or Training()
+        held_out = stretches.held_out(cuts.train, cuts.validation)
+        seed = seed_from(self.random_state)
+        with isolated(seed):
+            self._network = self._new_network()
+            curve = self._train(
+                stretches,
+                cuts.train,
+                np.random.default_rng(seed),
+                training,
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
+                fingerprint=self._fingerprint(rows, stretches.inputs_NF.cpu(), weights) if training.checkpoint else "",
+            )
+        self.learning_curve_ = learning_curve(curve)
+
+    def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
+        stretches = self._stretches(rows, weights, learned=self.fit_end_)
+        training = replace(self.training or Training(), average=False, checkpoint=None)
+        seed, done = seed_from(self.random_state), len(self.learning_curve_)
+        with isolated(seed):
+            self._network = copy.deepcopy(self._network)
+            curve = self._train(
+                stretches,
+                cast("date | datetime", rows.frame["time"].max()),
+                np.random.default_rng([seed, done]),  # cut otherwise than before
+                training,
+                max_epochs=epochs,
+                learning_rate=SLOWER * self.learning_rate,
+            )
+        if any(np.isnan(epoch.train_loss) for epoch in curve):
+            raise ValueError(
+                f"To learn on, an origin must have a target newer than fit_end_ = {self.fit_end_}, a weight above "
+                f"0 and lookback={self.lookback} rows up to it, in a series that moves; found none. Give newer rows."
+            )
+        before = self.learning_curve_["epoch"].max() or 0
+        further = learning_curve(curve).with_columns(pl.col("epoch") + before)
+        self.learning_curve_ = pl.concat([self.learning_curve_, further])
+
+    def _stretches(self, rows: PanelRows, weights: Tensor, learned: date | datetime | None = None) -> Stretches:
+        scaled_NF = torch.empty(len(rows), self._inputs.scaler.width, dtype=torch.float16)  # of ±8: exact to 1/2000
+        for block in self._inputs.blocks(rows):
+            scaled_NF[block] = self._inputs.of(rows.frame[block])
+        half_life = self.training.half_life if self.training else None
+        device = pick_device(self.device)
+        return Stretches(
+            rows, scaled_NF.to(device), weights, self.lookback, self.horizon, half_life, learned,
+            partial(self._ahead, rows),
+        )  # fmt: skip
+
+    def _fit_ahead_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler | None:
+        """From the future covariates of training sessions."""
+        if rows.ahead is None:
+            return None
+        return InputScaler.fit(rows.ahead.up_to(rows.calendar.through(rows.ahead.series_id, cuts.train)))
+
+    def _train(
+        self,
+        stretches: Stretches,
+        until: date | datetime,
+        shuffle: np.random.Generator,
+        training: Training,
+        *,
+        max_epochs: int,
+        learning_rate: float,
+        validation: Sequence[Batch] = (),
+        fingerprint: str = "",
+    ) -> list[Epoch]:
+        """Train the network, from the weights it has, on stretches up to the time `until`."""
+        device = stretches.inputs_NF.device
+        curve = train_network(
+            self._network.to(device),
+            self._spread.layer.float().to(device),
+            torch.tensor(self.quantiles_, device=device),
+            lambda generator: stretches.epoch(until, self.batch_size, generator),
+            steps_per_epoch=-(-len(stretches.starts(until)) // self.batch_size),
+            validation=validation,
+            max_epochs=max_epochs,
+            learning_rate=learning_rate,
+            patience=PATIENCE,
+            shuffle=shuffle,
+            training=training,
+            fingerprint=fingerprint,
+        )
+        self._network.to("cpu")
+        return curve
+
+    def _fingerprint(self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor) -> str:
+        ahead = () if rows.ahead is None else (rows.ahead.keys_M, rows.ahead.values_MZ)
+        return fingerprint(
+            self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
+            rows.volatility, self._spread.base_HQ, *ahead,
+        )  # fmt: skip
+
+    def _new_features(self) -> Any:
+        if self.features is None:
+            return PriceFeatures(target=self.target, positive=self._schema.positive)
+        return clone(self.features)
+
+    def _new_network(self) -> RecurrentNetwork:
+        return RecurrentNetwork(
+            self.cell, self._inputs.scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
+            len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names),
+        )  # fmt: skip
+
+    # -------------------------------------------------------------- predict
+    @property
+    def _ahead_names(self) -> tuple[str, ...]:
+        return self._schema.future
+
+    def _ahead(self, rows: PanelRows, at: Tensor) -> Tensor | None:
+        """Scaled future covariates of the sessions after these rows, shape (..., H, Z); None without any."""
+        return self._ahead_of(rows.ahead, rows.series_of(at), rows.session[at])
+
+    def _ahead_of(self, ahead: Ahead | None, series_N: Tensor, session_N: Tensor) -> Tensor | None:
+        if ahead is None or self._ahead_scaler is None:
+            return None
+        return torch.from_numpy(ahead.scaled(self._ahead_scaler, series_N.numpy(), session_N.numpy(), self.horizon))
+
+    def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
+        if bool(torch.isin(at, rows.newest).all()):  # the common case, and the same to the bit as what is kept
+            with torch.inference_mode(), isolated(0):
+                return self._read_out(self._final_states(rows, at), self._ahead(rows, at))
+        order = torch.argsort(at)
+        states = torch.empty(len(at), self._network.width)
+        with torch.inference_mode(), isolated(0):
+            for block, here in self._inputs.blocks_with(rows, at[order]):
+                states[order[here]] = carried_states(
+                    self._network, self._inputs.of(rows.frame[block]), rows, at[order[here]], block.start
+                )
+            return self._network.read_out(states, self._ahead(rows, at)).double()
+
+    def _final_states(self, rows: PanelRows, at: Tensor) -> State:
+        """The states to carry on from after the rows `at`, in rising order."""
+        blocks = [
+            final_states(self._network, self._inputs.of(rows.frame[block]), rows, at[here], block.start)
+            for block, here in self._inputs.blocks_with(rows, at)
+        ]
+        return State.cat(blocks) if blocks else self._network.zero_state(0)
+
+    def _read_out(self, state: State, z_NHZ: Tensor | None) -> Tensor:
+        return self._network.read_out(top(state), z_NHZ).double()
+
+    # ---------------------------------------------------- what has been seen
+    def _keep(self, rows: PanelRows) -> Kept:
+        with torch.inference_mode(), isolated(0):
+            state = self._final_states(rows, rows.newest)
+        return replace(super()._keep(rows), state=state, stream=self._inputs.stream(rows.frame))
+
+    def _with_room(self, series_id: pl.Series) -> Kept:
+        if self._kept.stream is None:
+            raise TypeError(
+                "To be updated row by row, features must say their min_history; "
+                f"{type(self._inputs.features).__name__} does not. Give it that attribute, or give the whole history "
+                "to predict."
+            )
+        with torch.inference_mode(), isolated(0):
+            return self._kept.with_room(series_id, self._network)
+
+    def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
+        assert kept.state is not None  # a network keeps both
+        assert kept.stream is not None
+        inputs_MF = self._inputs.pushed(kept.stream, rows)
+        with torch.inference_mode(), isolated(0):
+            state_M = kept.state.take(at_M)
+            state_M.put(torch.nonzero(begins_M)[:, 0], self._network.zero_state(int(begins_M.sum())))
+            _, state_M = self._network.encode(inputs_MF[:, None], state_M)
+            kept.state.put(at_M, state_M)
+        return kept
+
+    def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
+        assert self._kept.state is not None
+        z_NHZ = self._ahead_of(ahead, at, self._kept.standing.session[at])
+        with torch.inference_mode(), isolated(0):
+            return self._read_out(self._kept.state.take(at), z_NHZ)
+
+    # -------------------------------------------------------- save and load
+    def _described(self) -> dict[str, Any]:
+        return {
+            "inputs": self.inputs_,
+            "learning_curve": self.learning_curve_.to_dicts(),
+            "static": self._inputs.static.categories,
+        }
+
+    def _learned(self) -> dict[str, Tensor]:
+        network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
+        scalers = {"input": self._inputs.scaler} | ({"ahead": self._ahead_scaler} if self._ahead_scaler else {})
+        scaler = {
+            f"{group}_{name}": torch.from_numpy(values)
+            for group, fitted in scalers.items()
+            for name, values in vars(fitted).items()
+        }
+        assert self._kept.state is not None
+        state = {f"state.{name}": value for name, value in self._kept.state.tensors().items()}
+        stream = {} if self._kept.stream is None else stream_tensors(self._kept.stream)
+        kept = state | {f"stream.{name}": value for name, value in stream.items()}
+        return super()._learned() | scaler | network | kept
+
+    def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
+        super()._restore(description, learned, keys)
+        self.inputs_ = description["inputs"]
+        self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        static = description.get("static", {})  # which a model has that was saved before there were any
+        scalers = {
+            group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))
+            for group in ("input", "ahead")
+            if f"{group}_mean" in learned
+        }
+        self._ahead_scaler = scalers.get("ahead")
+        self._inputs = NetworkInputs(
+            self._new_features(),
+            self._schema.covariates,
+            StaticInputs({name: values and tuple(values) for name, values in static.items()}),
+            self.inputs_,
+            scalers["input"],
+        )
+        with isolated(0):
+            self._network = self._new_network().eval()
+        self._network.load_state_dict(under("network", learned))
+        stream = under("stream", learned)
+        self._kept = Kept(
+            self._kept.standing,
+            State.from_tensors(under("state", learned)),
+            self._inputs.resumed(stream) if stream else None,
+        )

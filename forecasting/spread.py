@@ -1,0 +1,85 @@
+"""The spread of forecasts: quantiles around a centre, in units of volatility · √step.
+
+Axes: N origins, H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from forecasting.intervals import calibrate, outwards
+from forecasting.networks import QuantileLayer
+from forecasting.quantiles import MEDIAN
+from forecasting.scaling import weighted_quantiles
+
+Array = NDArray[np.float64]
+
+CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
+AT_A_TIME = 1 << 7  # origins whose quantiles are put together: they stay in the cache
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Quantiles of standardised changes, shaped by a network's outputs and calibrated.
+
+    Attributes
+    ----------
+    levels : tuple of float
+        In rising order, 0.5 among them.
+    base_HQ : Tensor of shape (H, Q), float64
+        What outputs of 0 stand for; the median is exactly 0.
+    offsets_HQ : ndarray of shape (H, Q)
+        Added by the calibration.
+    """
+
+    levels: tuple[float, ...]
+    base_HQ: Tensor
+    offsets_HQ: Array
+
+    @classmethod
+    def none(cls, horizon: int, levels: Sequence[float]) -> Spread:
+        """That of pegged series: there is none."""
+        zeros = np.zeros((horizon, len(levels)))
+        return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros)
+
+    @classmethod
+    def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> Spread:
+        """Weighted quantiles of standardised residuals, NaN where there is no truth; not calibrated yet."""
+        base_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
+        for step, residuals_N in enumerate(residuals_NH.T):
+            known = np.isfinite(residuals_N)
+            base_HQ[step] = weighted_quantiles(residuals_N[known], weights_N[known], np.array(levels))
+        median = levels.index(MEDIAN)
+        base_HQ[:, median] = 0.0
+        return cls(tuple(levels), torch.from_numpy(outwards(base_HQ, median)), np.zeros_like(base_HQ))
+
+    def calibrated(self, residuals_NH: Array, outputs_NHQ: Tensor, weights_N: Array) -> Spread:
+        """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
+        offsets = calibrate(residuals_NH, self.quantiles(outputs_NHQ), np.array(self.levels), weights_N)
+        return replace(self, offsets_HQ=offsets)
+
+    @property
+    def median(self) -> int:
+        """Place of the median among the levels."""
+        return self.levels.index(MEDIAN)
+
+    @property
+    def layer(self) -> QuantileLayer:
+        """From a network's outputs to quantiles, before calibration: what it is trained with."""
+        scale_H = torch.full((len(self.base_HQ),), CENTRE_SCALE, dtype=torch.float64)
+        return QuantileLayer(self.base_HQ, scale_H, self.median)
+
+    def quantiles(self, outputs_NHQ: Tensor) -> Array:
+        """Calibrated quantiles of shape (N, H, Q), never crossing."""
+        quantiles, layer = np.empty(tuple(outputs_NHQ.shape)), self.layer
+        with torch.inference_mode():
+            for begin in range(0, len(outputs_NHQ), AT_A_TIME):  # what lies between is several times as large
+                block = slice(begin, begin + AT_A_TIME)
+                quantiles[block] = outwards(layer(outputs_NHQ[block]).numpy() + self.offsets_HQ, self.median)
+        return quantiles

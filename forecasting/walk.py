@@ -1,0 +1,275 @@
+"""Under every forecaster: from a panel's rows to quantiles in prices, around the random walk.
+
+Axes: N origins, H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from features.calendar import PanelCalendar
+from features.panel import PanelSchema, check_panel, like, places_of
+from forecasting.ahead import Ahead, given_ahead, known_ahead
+from forecasting.cuts import Cuts
+from forecasting.kept import Kept
+from forecasting.origins import Origins, find_origins
+from forecasting.persistence import under
+from forecasting.rows import PanelRows, panel_rows, root_steps, thinned
+from forecasting.sampling import MOST_ORIGINS, Dependence
+from forecasting.settings import check_whole
+from forecasting.spread import Spread
+from forecasting.standing import Standing, standing
+
+MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
+MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
+
+
+class Walk(BaseEstimator):
+    """The random walk, and the places where a subclass adds a centre or a network's outputs to it.
+
+    A forecast is ``last price · exp(centre + volatility · √step · quantile)``: volatility is the EWMA at the origin,
+    the quantiles are those of standardised training changes with their median put to 0, calibrated on the newest
+    training rows. Where the schema says ``positive=False`` changes are differences and are added instead.
+    """
+
+    horizon: int
+    lookback: int
+    quantiles: Sequence[float]
+    target: str
+    schema: PanelSchema | None
+    calendar_: PanelCalendar
+    fit_end_: date | datetime
+    quantiles_: tuple[float, ...]
+    skipped_: tuple[Any, ...]
+    _schema: PanelSchema
+    _kind: str
+    _spread: Spread
+    _dependence: Dependence
+    _kept: Kept
+
+    def _check_settings(self) -> None:
+        """Refuse impossible settings; subclasses add theirs."""
+        for name in ("horizon", "lookback"):
+            check_whole(name, getattr(self, name), at_least=1)
+        if self.schema is not None and not isinstance(self.schema, PanelSchema):
+            raise TypeError(f"schema must be a PanelSchema or None, got {type(self.schema).__name__}.")
+        if self.schema is not None and self.target in (*self.schema.future, *self.schema.static):
+            raise ValueError(
+                f"The target cannot be known ahead, {self.target!r} is among the schema's covariates. Take it out."
+            )
+
+    # ------------------------------------------------------- panel to rows
+    def _rows(self, panel: pl.DataFrame) -> PanelRows:
+        rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)
+        without = rows.newest[~rows.ready[rows.newest]]
+        self.skipped_ = tuple(panel["series_id"][without.numpy()])
+        return rows
+
+    def _too_short(self, rows: PanelRows) -> str:
+        n_series, longest = rows.keys["series_id"].n_unique(), int(rows.starts.diff().max())
+        return (
+            f"A series needs lookback + horizon = {self.lookback} + {self.horizon} rows; all {n_series} series of the "
+            f"panel are shorter, the longest has {longest} rows. Give more history or lower lookback."
+        )
+
+    def _find(self, rows: PanelRows, origins: str | Sequence[Any]) -> Tensor:
+        return find_origins(rows, origins, self.fit_end_, self.horizon)
+
+    def _origins_of(self, X: Any, origins: str | Sequence[Any], future: Any) -> Origins:
+        """The origins of a panel, or, without one, of what has been seen."""
+        if future is not None and not self._schema.future:
+            raise ValueError(
+                "future= needs future covariates, the schema names none. Leave it out, or say "
+                "PanelSchema(future=(…,)) and fit again."
+            )
+        if X is None:
+            if not isinstance(origins, str) or origins != "last":
+                raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
+            return self._kept_origins(future)
+        rows = self._with_ahead(self._rows(check_panel(X, self._schema, self.target)), X, future)
+        at = self._find(rows, origins)
+        if not len(at):
+            times: Any = rows.frame["time"]
+            raise ValueError(
+                f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
+                f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. "
+                "Give a longer panel or other origins."
+            )
+        if rows.ahead is not None:
+            rows.ahead.check(rows.series_of(at).numpy(), rows.session[at].numpy(), self.horizon)
+        return self._origins(rows, at)
+
+    def _given_back(self, table: pl.DataFrame, X: Any) -> Any:
+        """A table in the kind of `X`, or of the panel that was fitted."""
+        return like(table, X) if X is not None or self._kind == "polars" else table.to_pandas()
+
+    def _with_ahead(self, rows: PanelRows, X: Any, future: Any = None) -> PanelRows:
+        """The rows of the panel `X` with its future covariates."""
+        if not self._ahead_names:
+            return rows
+        return replace(rows, ahead=known_ahead(rows, X, future, self._schema, self._schema_of_rows, self.target))
+
+    def _kept_ahead(self, future: Any) -> Ahead | None:
+        """As `_with_ahead`, of the series that have been seen."""
+        if not self._ahead_names:
+            return None
+        here = self._kept.standing
+        return given_ahead(future, here.keys, here.session.numpy(), self.calendar_, self._schema_of_rows)
+
+    @property
+    def _schema_of_rows(self) -> PanelSchema:
+        """The schema, with the calendar where that is of bars within the day: midnights are hours like any other."""
+        if self.calendar_.default is not None and self.calendar_.intraday:
+            return replace(self._schema, calendar=self.calendar_.default.name)
+        return self._schema
+
+    # -------------------------------------------------- what `fit` estimates
+    def _learned_spread(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Spread:
+        """Of standardised training changes, not calibrated yet."""
+        if not rows.moving.any():  # pegged, all of them: there is no spread to learn, and none to forecast
+            return Spread.none(self.horizon, self.quantiles_)
+        at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_RESIDUALS)
+        residuals = self._residuals(rows, at, until=cuts.train)
+        unknown = ~np.isfinite(residuals).any(axis=0)
+        if unknown.any():
+            raise ValueError(
+                f"Step {unknown.argmax() + 1} needs at least one series with lookback + horizon = {self.lookback} + "
+                f"{self.horizon} rows that moves; found none. Give a longer panel, or lower lookback or horizon."
+            )
+        return Spread.of(residuals, weights[at].numpy(), self.quantiles_)
+
+    def _calibrated(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Spread:
+        """The spread, calibrated on the newest training rows."""
+        at = thinned(rows.moving & ~rows.before(cuts.validation) & (weights > 0), MOST_CALIBRATED)
+        residuals = self._residuals(rows, at, until=cuts.calibration)
+        return self._spread.calibrated(residuals, self._outputs(rows, at), weights[at].numpy())
+
+    def _measure_dependence(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Dependence:
+        """How the steps move together, on all training rows: a correlation is hardly overfitted, but needs many."""
+        at = thinned(rows.moving & (weights > 0), MOST_ORIGINS)
+        residuals = self._residuals(rows, at, until=cuts.calibration)
+        return Dependence.measure(residuals, weights[at].numpy(), np.array(self.quantiles_))
+
+    def _residuals(self, rows: PanelRows, at: Tensor, until: date | datetime) -> NDArray[np.float64]:
+        """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past the time `until`."""
+        scale = rows.volatility[at].unsqueeze(-1) * root_steps(self.horizon)
+        scaled = (rows.changes(at, self.horizon) - self._centre(standing(rows, at, self._n_levels))) / scale
+        known = rows.session[at].unsqueeze(-1) + torch.arange(1, self.horizon + 1)
+        known = known <= rows.sessions_at(until)[rows.sequence(at)].unsqueeze(-1)
+        return torch.where(known & rows.moving[at].unsqueeze(-1), scaled, torch.nan).numpy()
+
+    # ---------------------------------------------- rows to quantiles in prices
+    def _origins(self, rows: PanelRows, at: Tensor) -> Origins:
+        return self._origins_at(standing(rows, at, self._n_levels), self._outputs(rows, at), rows.calendar)
+
+    def _origins_at(self, here: Standing, outputs: Tensor, calendar: PanelCalendar) -> Origins:
+        return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs, calendar)
+
+    def _in_prices(self, origins: Origins, scaled: np.ndarray) -> np.ndarray:
+        """Values in units of volatility · √step, shape (N, H, any), in the unit of the target."""
+        scale_NH1 = (origins.volatility.unsqueeze(-1) * root_steps(self.horizon)).numpy()[..., None]
+        change = origins.centre_NH.numpy()[..., None] + scale_NH1 * scaled
+        price_N11 = origins.price.numpy()[:, None, None]
+        return price_N11 * np.exp(change) if self._schema.positive else price_N11 + change
+
+    # ------------------------------------------------------- what has been seen
+    def _keep(self, rows: PanelRows) -> Kept:
+        """What is needed of the panel's series to go on from their last rows."""
+        return Kept(standing(rows, rows.newest, self._n_levels))
+
+    def _taken_in(self, rows: pl.DataFrame) -> Kept:
+        """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
+        new = rows["series_id"].filter(pl.Series(places_of(rows["series_id"], self._kept.standing.series_id) < 0))
+        kept = self._with_room(new.unique())
+        at_N = torch.from_numpy(places_of(rows["series_id"], kept.standing.series_id))
+        calendar = self.calendar_.joined(rows) if "calendar" in rows.columns else self.calendar_
+        session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
+        price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
+        level_N = torch.from_numpy(np.log(price_N.numpy())) if self._schema.positive else price_N
+        ends = [*np.flatnonzero(np.diff(rows["time"].to_physical().to_numpy())) + 1, len(rows)]
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            now, at_M = slice(start, end), at_N[start:end]
+            here, begins_M = kept.standing.moved_on(at_M, rows["time"][now], session_N[now], price_N[now], level_N[now])
+            kept = self._moved_on(replace(kept, standing=here), at_M, begins_M, rows[now])
+        self.calendar_ = calendar
+        return kept
+
+    def _with_room(self, series_id: pl.Series) -> Kept:
+        """A copy of what is kept, with room for these series, too."""
+        return Kept(self._kept.standing.with_room(series_id)[0])
+
+    def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
+        """What a network remembers, moved on by a row of each series at the places `at_M`."""
+        return kept
+
+    def _kept_origins(self, future: Any) -> Origins:
+        """The newest row of each series that has `lookback` of them."""
+        here = self._kept.standing
+        ready = here.rows >= self.lookback
+        self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
+        if not ready.any():
+            raise ValueError(
+                f"No origin to forecast from: none of the {len(here)} series has lookback="
+                f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
+            )
+        at = torch.nonzero(ready)[:, 0]
+        ahead = self._kept_ahead(future)
+        if ahead is not None:
+            ahead.check(at.numpy(), here.session[at].numpy(), self.horizon)
+        return self._origins_at(here.take(at), self._kept_outputs(at, ahead), self.calendar_)
+
+    def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
+        """As `_outputs`, of the series at these places."""
+        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+
+    # -------------------------------------------------- what subclasses add
+    def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
+        """Train what `_outputs` needs; nothing for the baselines."""
+
+    def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
+        """Train further what `_fit_network` trained, in place of it and leaving it as it was."""
+
+    def _centre(self, here: Standing) -> Tensor:
+        """Expected change of the level for each step, shape (N, H)."""
+        return torch.zeros(len(here), self.horizon, dtype=torch.float64)
+
+    @property
+    def _n_levels(self) -> int:
+        """Newest levels of a series that `_centre` looks at."""
+        return 1
+
+    def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
+        """Outputs that shape the base quantiles, shape (N, H, Q), float64."""
+        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+
+    @property
+    def _ahead_names(self) -> tuple[str, ...]:
+        """The future covariates that forecasts depend on."""
+        return ()
+
+    # -------------------------------------------------------- save and load
+    def _described(self) -> dict[str, Any]:
+        """What a subclass learned that is no tensor, as JSON holds it."""
+        return {}
+
+    def _learned(self) -> dict[str, Tensor]:
+        """Every tensor that `fit` learned, by name."""
+        kept = {f"standing.{name}": values for name, values in self._kept.standing.tensors().items()}
+        paths = {f"paths.{name}": torch.from_numpy(value) for name, value in vars(self._dependence).items()}
+        return {"base": self._spread.base_HQ, "offsets": torch.from_numpy(self._spread.offsets_HQ)} | paths | kept
+
+    def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
+        """The inverse of `_described` and `_learned`; `keys` say up to when each series has been seen."""
+        self._spread = Spread(self.quantiles_, learned["base"], learned["offsets"].numpy())
+        self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
+        self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))
