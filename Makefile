@@ -23,8 +23,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-drill: $(VENV)/.installed-dev   ## kill the daily run at every write and at random moments, run again, compare tables
+drill: $(VENV)/.installed-dev   ## kill the daily run at every write and racing writers at random moments, compare tables
 	$(BIN)/python -m tests.drill
+	$(BIN)/python -m tests.races
 
 clean:
 	rm -rf $(VENV) .tidecast-demo build *.egg-info

@@ -1,6 +1,7 @@
 """Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -10,7 +11,8 @@ import polars as pl
 
 from features.calendar import Calendar, PanelCalendar
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
-from flows.errors import SourceError
+from flows.delta import MovedOn
+from flows.errors import SourceError, WarehouseError
 from flows.known import known_around
 from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.quarantine import finish_repairs, take_decided
@@ -30,6 +32,9 @@ _ADVICE = {
     "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
 }
 
+
+RACES = 20
+"""How often an ingest is done again because another one stored prices meanwhile."""
 
 MANY = 0.05
 """With more than this share of its rows on days without a session, a source probably has another calendar."""
@@ -100,6 +105,9 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     stored, so that a run that was killed and its repetition ask for the same. Of the table only rows of the same series
     and sessions are read, and the last ones before them.
 
+    Of several ingests at once, one stores what it has found; the others begin again, source and all, with what is known
+    then. So the table is as if they had come one after the other.
+
     Parameters
     ----------
     warehouse : Warehouse
@@ -115,9 +123,22 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     ------
     SourceError
         The source cannot be opened or understood, has no usable row, is intraday, or begins after `as_of`.
+    WarehouseError
+        The tables cannot be read or written, or others never stop writing to them.
     """
-    source = open_source(settings)
     finish_repairs(warehouse)
+    for _ in range(RACES):
+        with suppress(MovedOn):
+            return _ingest(warehouse, settings, as_of, today)
+    raise WarehouseError(
+        f"Prices must stand still while new ones are compared with them, but others stored some {RACES} times "
+        f"meanwhile in {warehouse.uri}. Let fewer ingest at once, and run again."
+    )
+
+
+def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
+    at = {name: warehouse.version(name) for name in ("prices", "actions")}
+    source = open_source(settings)
     since = _since(warehouse, settings, as_of)
     delivery = _deliver(source, since, warehouse, settings, as_of, today)
     resolved, told = _resolve(delivery, warehouse, as_of)
@@ -150,8 +171,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     good = compare(good, known)
     values = [name for name in STORED if name in good.columns]
     changes = good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
-    told = (*told, *_store_actions(good, warehouse, as_of))
-    warehouse.store_prices(changes)
+    told = (*told, *_store_actions(good, warehouse, as_of, at["actions"]))
+    warehouse.store_prices(changes, at["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
     run_counts = {
@@ -320,12 +341,12 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
     ]
 
 
-def _store_actions(good: pl.DataFrame, warehouse: Warehouse, as_of: date) -> list[str]:
+def _store_actions(good: pl.DataFrame, warehouse: Warehouse, as_of: date, version: int) -> list[str]:
     """Store the delivery's splits and dividends, and tell what is new."""
     if not set(NO_ACTION) & set(good.columns):
         return []
     actions = new_actions(good, warehouse.actions_of(good.select(KEY)))
-    warehouse.store_actions(actions.with_columns(as_of=pl.lit(as_of)))
+    warehouse.store_actions(actions.with_columns(as_of=pl.lit(as_of)), version)
     return in_words(actions)
 
 

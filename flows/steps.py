@@ -149,7 +149,9 @@ def publish(
     forecasts = predict(
         warehouse.prices(as_of, versions["prices"]), champion, place.settings, as_of, champion.run_id, live
     )
-    warehouse.publish(as_of, forecasts.table, reissue)
+    read = {name: versions[name] for name in ("prices", "actions") if name in versions}
+    if not warehouse.publish(as_of, forecasts.table, reissue, read):
+        read = warehouse.read_by(as_of)[0]  # a killed run issued them, before prices that are there now
     row = {
         "as_of": as_of,
         "status": "published",
@@ -160,7 +162,7 @@ def publish(
         "champion_version": champion.version or None,
         "trained_through": champion.trained_through,
         "training": training or plan.NOT_ATTEMPTED,
-        "table_versions": json.dumps({name: versions[name] for name in ("prices", "actions") if name in versions}),
+        "table_versions": json.dumps(read),
         "settings_digest": place.settings.digest,
         "run_id": run_id,
         "started": started,

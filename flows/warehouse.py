@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from flows.delta import DeltaTables, Spans
+from flows.delta import DeltaTables
+from flows.delta_reading import Spans
 from flows.errors import WarehouseError
 from flows.knowledge import Knowledge
 from flows.tables import (
@@ -24,6 +25,9 @@ from flows.tables import (
     shape,
     values_in,
 )
+
+READ = "read"
+"""What a commit of forecasts says about itself: their as_of, and the versions of the tables they were made from."""
 
 
 class Warehouse(DeltaTables):
@@ -231,7 +235,7 @@ class Warehouse(DeltaTables):
 
     # writing
 
-    def store_prices(self, rows: pl.DataFrame) -> int:
+    def store_prices(self, rows: pl.DataFrame, version: int | None = None) -> int:
         """Store new rows and revisions, in one commit; returns how many there were. Rows already there are skipped.
 
         A second correction of a row that lands on the same (series_id, time, known_at) takes the place of the first,
@@ -243,25 +247,31 @@ class Warehouse(DeltaTables):
         rows : polars.DataFrame
             series_id, time, close, known_at, as_of; optional open, high, low, volume. Further columns are kept, and
             added to the table if it does not have them: older rows then read as null.
+        version : int, optional
+            That of the table from which the rows were worked out: with any other, nothing is stored.
 
         Raises
         ------
         WarehouseError
             Two rows have the same key, or a column is of another type than in the table.
+        MovedOn
+            The table is not at `version` any more.
         """
         rows = shape("prices", rows, PRICE_KEY, optional=VALUES[1:])
-        return self._merge("prices", rows, PRICE_KEY, replace=values_in(rows), day="known_at")
+        return self._merge("prices", rows, PRICE_KEY, values_in(rows), "known_at", version)
 
-    def store_actions(self, rows: pl.DataFrame) -> int:
+    def store_actions(self, rows: pl.DataFrame, version: int | None = None) -> int:
         """Store new and corrected splits and dividends, in one commit; returns how many there were.
 
         Parameters
         ----------
         rows : polars.DataFrame
             series_id, time (the ex-date), split_ratio (1: none), dividend (0: none), known_at, as_of.
+        version : int, optional
+            As of `store_prices`.
         """
         rows = shape("actions", rows, PRICE_KEY)
-        return self._merge("actions", rows, PRICE_KEY, replace=("split_ratio", "dividend"), day="known_at")
+        return self._merge("actions", rows, PRICE_KEY, ("split_ratio", "dividend"), "known_at", version)
 
     def clear_prices(self) -> None:
         """Take out prices, actions, features and what is in quarantine, a commit each; earlier versions keep them."""
@@ -299,7 +309,9 @@ class Warehouse(DeltaTables):
         """
         return self._merge("flags", shape("flags", rows, FLAG_KEY), FLAG_KEY)
 
-    def publish(self, as_of: date, forecasts: pl.DataFrame, reissue: bool = False) -> bool:
+    def publish(
+        self, as_of: date, forecasts: pl.DataFrame, reissue: bool = False, read: Mapping[str, int] | None = None
+    ) -> bool:
         """Publish all forecasts of one `as_of`, in one commit; returns whether anything was written.
 
         An issued `as_of` never changes: when it is there, nothing is done. With `reissue` it is replaced, and its
@@ -313,6 +325,8 @@ class Warehouse(DeltaTables):
             series_id, step, origin, time, forecast, quantile columns, model, run_id, live, trained_through; dates.
         reissue : bool, default=False
             Replace what was issued.
+        read : mapping of str to int, optional
+            The versions of the tables that they were made from; kept with the commit, see `read_by`.
 
         Raises
         ------
@@ -323,19 +337,18 @@ class Warehouse(DeltaTables):
         rows = shape("forecasts", forecasts.with_columns(as_of=pl.lit(as_of)), FORECAST_KEY, optional=("run_id",))
         check_forecasts(as_of, rows)
 
-        def done() -> bool:
-            issued = self.forecasts(as_of)
-            return not issued.is_empty() and (not reissue or issued.equals(rows))
+        def done(issued: pl.DataFrame) -> bool:
+            return not issued.is_empty() and (not reissue or issued.sort(FORECAST_KEY).equals(rows))
 
-        def replace() -> bool:
-            if done():
-                return False
-            self._overwrite("forecasts", rows, as_of)
-            return True
-
-        if reissue and not done() and not self.scores(as_of).is_empty():
+        if reissue and not done(self.forecasts(as_of)) and not self.scores(as_of).is_empty():
             self._commit("scores", lambda: self._delete("scores", as_of))
-        return self._commit("forecasts", replace)
+        notes = {READ: {"as_of": as_of.isoformat(), "versions": dict(read or {})}}
+        return self._replace("forecasts", rows, as_of, done, notes=notes)
+
+    def read_by(self, as_of: date | None = None) -> list[dict[str, int]]:
+        """The versions of the tables that the forecasts of an `as_of`, or of any, were made from; the newest first."""
+        notes = self._notes("forecasts", READ)
+        return [note["versions"] for note in notes if as_of is None or note["as_of"] == as_of.isoformat()]
 
     def store_scores(self, rows: pl.DataFrame) -> int:
         """Store scores not there yet, in one commit; returns how many there were. A score never changes."""
@@ -367,12 +380,8 @@ class Warehouse(DeltaTables):
         new = pl.DataFrame([[row.get(name)] for name in names], schema={name: RUNS[name] for name in names})
         new = shape("runs", new)
 
-        def replace() -> None:
-            clock = ("run_id", "started", "finished")
-            if not self._of("runs", row["as_of"]).drop(clock).equals(new.drop(clock)):
-                self._overwrite("runs", new, row["as_of"])
-
-        self._commit(f"runs {row['status']}", replace)
+        clock = ("run_id", "started", "finished")
+        self._replace("runs", new, row["as_of"], lambda there: there.drop(clock).equals(new.drop(clock)), row["status"])
 
     def _of(self, name: str, as_of: date | None, version: int | None = None) -> pl.DataFrame:
         spans = None if as_of is None else [(as_of, as_of)]

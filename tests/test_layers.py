@@ -17,7 +17,7 @@ OUTSIDE_OF = {
 }
 HOMES = {
     "mlflow": {"flows/mlflow_store.py", "flows/tracking.py", "flows/registry.py", "flows/served_model.py"},
-    "deltalake": {"flows/delta.py"},
+    "deltalake": {"flows/delta.py", "flows/delta_reading.py"},
 }
 
 

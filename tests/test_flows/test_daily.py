@@ -1,8 +1,9 @@
 """The daily flow: from a source to published forecasts, day after day."""
 
+import json
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,9 @@ from flows import steps
 from flows.errors import Busy, TidecastError
 from flows.home import hold
 from flows.ingest import ingest
+from flows.intake import take_in_prices
 from flows.place import Incomplete
+from flows.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 TODAY = date(2030, 1, 1)
@@ -121,6 +124,26 @@ def test_a_panel_of_which_no_series_is_long_enough_is_refused_with_the_longest_n
     ingest(place.warehouse, place.settings)
     with pytest.raises(TidecastError, match=r"must have lookback = 500 rows .* has 130"):
         check_panel(place, sandbox.sessions[-1])
+
+
+def test_forecasts_that_a_killed_run_issued_keep_the_prices_they_were_made_from(sandbox, monkeypatch):
+    """Once, the repetition wrote down the prices that it found itself."""
+
+    def publish():
+        place, found = take_in_prices(sandbox.place, None, TODAY)
+        champion = steps.random_walk_of(place, found.as_of, "a test")
+        return steps.publish(place, found, champion, datetime(2030, 1, 1, tzinfo=UTC)).row
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Warehouse, "put_run", lambda *row: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish()
+    warehouse = sandbox.place.warehouse
+    read = warehouse.versions()["prices"]
+    sandbox.write(B=1.0)
+    row = publish()
+    assert warehouse.versions()["prices"] > read
+    assert json.loads(row["table_versions"]) == {"prices": read}
 
 
 def test_missed_sessions_are_made_up_for_oldest_first(sandbox):

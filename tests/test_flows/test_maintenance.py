@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from flows.cli import tidecast
 from flows.errors import WarehouseError
-from flows.maintenance import maintain, versions_read
+from flows.home import Home, hold
+from flows.maintenance import maintain, maintain_warehouse, versions_read
+from flows.settings import Settings
 from flows.warehouse import Warehouse
 
 DAYS = [date(2024, 1, day) for day in (1, 2, 3, 4, 5)]
@@ -66,6 +71,43 @@ def test_what_went_out_of_use_just_now_stays_for_readers_at_work(warehouse):
     maintain(warehouse)
     assert before <= {file.name for file in files(warehouse)}
     assert warehouse.prices(version=1).height == 2
+
+
+def test_what_a_forecast_read_is_kept_though_its_run_was_killed_before_it_could_say_so(warehouse):
+    version = warehouse.versions()["prices"]
+    rows = warehouse.revisions()
+    day = DAYS[-1]
+    issued = pl.DataFrame({
+        "series_id": ["A"], "step": [1], "origin": [day], "time": [date(2024, 1, 8)], "forecast": [1.0],
+        "model": ["m"], "live": [True], "trained_through": [day],
+    })  # fmt: skip
+    assert warehouse.publish(day, issued, read={"prices": version})
+    assert not warehouse.publish(day, issued, read={"prices": version + 1})
+    warehouse.store_prices(prices(date(2024, 1, 8)))
+    maintain(warehouse, AT_ONCE)
+    assert warehouse.read_by(day) == [{"prices": version}]
+    assert warehouse.read_by(DAYS[0]) == []
+    assert warehouse.revisions(version=version).equals(rows)
+
+
+def test_the_flow_and_the_command_tidy_up_and_wait_for_no_run(warehouse, tmp_path, prefect_api, monkeypatch):
+    home = Home(tmp_path)  # its tables are those of the fixture
+    now = warehouse.revisions()
+    done = maintain_warehouse(home=str(tmp_path), settings=Settings(), unused_for=AT_ONCE)
+    assert done["prices"][0] == 5
+    assert done["prices"][1] > 0
+    assert done["runs"][0] == 2
+    monkeypatch.setattr("flows.commands.options.enter", lambda *arguments: None)
+    told = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])
+    assert told.exit_code == 0, told.output
+    assert re.search(r"^prices +0 files joined, \d+ not needed any more$", told.stdout, re.MULTILINE)
+    assert warehouse.revisions().equals(now)
+    with hold(home, "the daily flow"):
+        busy = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])
+    assert busy.exit_code == 75
+    assert "the daily flow" in busy.stderr
+    none = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path / "none")])
+    assert (none.exit_code, "Start with: tidecast run" in none.stderr) == (1, True)
 
 
 def test_a_version_is_read_as_it_was_and_one_that_never_was_is_refused(warehouse):
