@@ -149,7 +149,7 @@ def publish(
     forecasts = predict(
         warehouse.prices(as_of, versions["prices"]), champion, place.settings, as_of, champion.run_id, live
     )
-    read = {name: versions[name] for name in ("prices", "actions") if name in versions}
+    read = {name: version for name, version in versions.items() if name in ("prices", "actions")}
     if not warehouse.publish(as_of, forecasts.table, reissue, read):
         read = warehouse.read_by(as_of)[0]  # a killed run issued them, before prices that are there now
     row = {
