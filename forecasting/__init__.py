@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from forecasting.persistence import load_forecaster
     from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
     from forecasting.training import Training
+    from forecasting.tuned import Tuned
+    from forecasting.tuning import tune
 
 __all__ = [
     "DEFAULT_QUANTILES",
@@ -34,10 +36,12 @@ __all__ = [
     "RollingOrigin",
     "SeasonalNaive",
     "Training",
+    "Tuned",
     "backtest",
     "decide",
     "evaluate",
     "load_forecaster",
+    "tune",
 ]
 
 _WITH_TORCH = {
@@ -46,6 +50,8 @@ _WITH_TORCH = {
     "persistence": ("load_forecaster",),
     "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
     "training": ("Training",),
+    "tuned": ("Tuned",),
+    "tuning": ("tune",),
 }
 
 

@@ -74,8 +74,8 @@ def backtest(
     >>> table.group_by("model", "fold").len().sort("model", "fold")["len"].to_list()
     [20, 20, 20, 20, 20, 20]
     """
-    named = _named(models)
-    _check_agreement(named, cv)
+    named = with_random_walk(models)
+    check_agreement(named, cv)
     if isinstance(refit, bool):
         refit = 1 if refit else cv.n_splits
     check_whole("refit", refit, at_least=1)
@@ -88,7 +88,7 @@ def backtest(
     tables = []
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
-        for name, block in parallel(delayed(_forecast_block)(*item, panel) for item in work):
+        for name, block in parallel(delayed(forecast_block)(*item, panel) for item in work):
             for number, table in block:
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
@@ -96,14 +96,14 @@ def backtest(
     return like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
 
 
-def _forecast_block(
+def forecast_block(
     name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame
 ) -> tuple[str, list[tuple[int, pl.DataFrame]]]:
     """Fit on the first fold of a block, forecast from the origins of each."""
     frame = to_polars(panel)
     time, first = pl.col("time"), block[0][1]
     tables = []
-    with _one_thread():
+    with one_thread():
         fitted = clone(model).fit(like(frame.filter(time.is_between(first.train_start, first.train_end)), panel))
         for number, fold in block:
             known = frame.filter(time <= fold.end)
@@ -114,28 +114,28 @@ def _forecast_block(
     return name, tables
 
 
-def _named(models: Any) -> dict[str, Any]:
+def with_random_walk(models: Any) -> dict[str, Any]:
     """The models by name, and the random walk."""
     from forecasting.baselines import RandomWalk
 
-    named = dict(models) if isinstance(models, Mapping) else {type(_forecaster(models)).__name__: models}
+    named = dict(models) if isinstance(models, Mapping) else {type(forecaster_of(models)).__name__: models}
     if not named:
         raise ValueError("models must hold at least one forecaster, got none.")
     for name, model in named.items():
-        if not hasattr(_forecaster(model), "horizon") or not hasattr(model, "predict"):
+        if not hasattr(forecaster_of(model), "horizon") or not hasattr(model, "predict"):
             raise TypeError(f"models must be forecasters, or Pipelines that end in one; {name!r} is {model!r}.")
     if not isinstance(named.get(RANDOM_WALK, RandomWalk()), RandomWalk):
         raise ValueError(f"The name {RANDOM_WALK!r} is the random walk's own. Give {named[RANDOM_WALK]!r} another.")
-    first = _forecaster(next(iter(named.values())))
+    first = forecaster_of(next(iter(named.values())))
     shared = {setting: getattr(first, setting) for setting in SHARED if hasattr(first, setting)}
     return {RANDOM_WALK: RandomWalk(**shared), **named}
 
 
-def _check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
+def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
     """Refuse models whose forecasts could not be compared, and folds that are too short for them."""
     walk = named[RANDOM_WALK]
     for name, model in named.items():
-        forecaster = _forecaster(model)
+        forecaster = forecaster_of(model)
         for setting in ("horizon", "quantiles", "target"):
             ours, theirs = getattr(walk, setting), getattr(forecaster, setting, None)
             if setting == "quantiles" and theirs is not None:
@@ -149,12 +149,13 @@ def _check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
         )
 
 
-def _forecaster(model: Any) -> Any:
+def forecaster_of(model: Any) -> Any:
+    """The forecaster itself, or the one that a Pipeline ends in."""
     return model[-1] if isinstance(model, Pipeline) else model
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread for torch and for the linear algebra, so that sums are taken in the same order everywhere."""
     import torch  # takes seconds, and is needed only where a model is
 

@@ -263,6 +263,10 @@ class PanelForecaster(Walk):
         return -float(np.average(loss.to_numpy(), weights=weighted["weight"].to_numpy()))
 
     # -------------------------------------------------- recipe, save and load
+    def search_space(self) -> dict[str, Any]:
+        """What `tune` tries by default: Optuna's distributions, or lists of choices, by the name of a setting."""
+        return {}
+
     def recipe(self) -> dict[str, Any]:
         """Class, settings and features, as JSON holds them; equal recipes are equal dictionaries."""
         return cast(dict[str, Any], json.loads(json.dumps(encode(self))))

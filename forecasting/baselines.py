@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,6 +108,10 @@ class SeasonalNaive(RandomWalk):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_whole("season", self.season, at_least=1)
+
+    def search_space(self) -> dict[str, Any]:
+        """The seasons of daily prices: a week, a month and a quarter, of working days or all."""
+        return {"season": [5, 7, 21, 30, 63]}
 
     @property
     def _n_levels(self) -> int:

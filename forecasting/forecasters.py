@@ -130,6 +130,20 @@ class RecurrentForecaster(NetworkForecaster):
         if self.features is not None and (isinstance(self.features, type) or not hasattr(self.features, "transform")):
             raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
 
+    def search_space(self) -> dict[str, Any]:
+        """What `tune` tries by default; further features, as the panel has them, join it where `features` is None."""
+        from optuna.distributions import FloatDistribution as Between  # takes a second, and is seldom needed
+
+        return {
+            "cell": ["rnn", "lstm", "gru", "mingru"],
+            "hidden_size": [8, 16, 32, 64],
+            "num_layers": [1, 2],
+            "dropout": Between(0.0, 0.3),
+            "lookback": [32, 64, 128],
+            "learning_rate": Between(1e-3, 2e-2, log=True),
+            "kernel_size": [1, 4],
+        }
+
     def memory_profile(self, X: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0) -> pl.DataFrame:
         """Influence of the inputs k rows before the origin on the forecast of each step.
 

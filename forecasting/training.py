@@ -49,6 +49,9 @@ class Training:
         A folder: after every epoch the training's whole state is written there, and a `fit` with the same settings
         and data that finds it goes on from it and ends with the same bits. Deleted when training is done. Not part
         of a recipe.
+    on_epoch : callable, optional
+        Told each `Epoch` as it ends, the untrained network's (0) first where there is something to validate on. What
+        it raises ends the `fit`. Not part of a recipe.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class Training:
     half_life: float | None = None
     gradient_norm: float = 1.0
     checkpoint: str | None = field(default=None, metadata={"recipe": False})
+    on_epoch: Callable[[Epoch], None] | None = field(default=None, metadata={"recipe": False})
 
     def __post_init__(self) -> None:
         if self.patience is not None:
@@ -77,6 +81,12 @@ class Training:
                 raise ValueError(f"{name} must be above 0, got {value!r}.")
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise TypeError(f"checkpoint must be a folder's path as text, got {self.checkpoint!r}.")
+        if self.on_epoch is not None and not callable(self.on_epoch):
+            raise TypeError(f"on_epoch must be a function of an Epoch, got {self.on_epoch!r}.")
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Training:
+        """Itself: it never changes, and a cloned forecaster tells whom the forecaster told, not a copy of him."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -198,12 +208,14 @@ def train_network(
     patience = training.patience or patience
     optimiser = AdamW(network, learning_rate, one_cycle(max_epochs * steps_per_epoch))
     progress = Progress(network, optimiser, shuffle, keep=patience + 1 if training.average else 0)
+    tell = training.on_epoch or (lambda epoch: None)
     checkpoint = Checkpoint(training.checkpoint, fingerprint) if training.checkpoint and max_epochs else None
     if checkpoint and (saved := checkpoint.read()):
         progress.restore(saved)
         logger.info("Training goes on after epoch %d of %d, from %s.", progress.epoch, max_epochs, checkpoint.path)
     elif validation:
         progress.record(Epoch(0, math.nan, mean_loss(network, layer, levels_Q, validation)))
+        tell(progress.curve[-1])
 
     while progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
         network.train()
@@ -219,6 +231,7 @@ def train_network(
         progress.record(Epoch(progress.epoch + 1, _mean(sums), held_out))
         if checkpoint:
             checkpoint.write(*progress.saved())
+        tell(progress.curve[-1])
 
     if training.average and progress.recent:
         network.load_state_dict(_average(progress.recent))

@@ -1,0 +1,136 @@
+"""How good a trial is: its loss on each fold, as a share of the random walk's on the same rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import polars as pl
+from sklearn.base import clone
+
+from features.panel import Frame, PanelSchema, to_polars
+from forecasting.backtest import RANDOM_WALK, forecast_block, forecaster_of, one_thread, with_random_walk
+from forecasting.metrics import evaluate
+from forecasting.splits import RollingOrigin
+from forecasting.training import Epoch, Training
+
+METRICS = {"crps": ("crps", "pinball"), "mae": ("mae",)}
+"""What can be minimised, and what `evaluate` calls it."""
+
+CANDIDATE = "candidate"
+
+
+class Yardstick:
+    """The folds, and the random walk's forecasts there: what all trials are measured by.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+    panel : polars or pandas DataFrame
+    cv : RollingOrigin
+    lookback : int
+        The largest of any trial: all are judged on the origins that have so many rows.
+    metric : {"crps", "mae"}
+
+    Attributes
+    ----------
+    loss : float
+        The random walk's, pooled over all folds.
+    metric : str
+        What `evaluate` calls it.
+    """
+
+    def __init__(self, model: Any, panel: Frame, cv: RollingOrigin, lookback: int, metric: str) -> None:
+        self.panel, self.frame = panel, to_polars(panel)
+        self.folds = list(enumerate(cv.folds(self.frame), start=1))
+        self._forecaster = forecaster_of(model)
+        walk = with_random_walk(model)[RANDOM_WALK]
+        demanding = clone(walk).set_params(lookback=lookback)
+        self._walks = []
+        for k in range(len(self.folds)):
+            shared = self.forecast(demanding, k).select("series_id", "origin", "step")
+            self._walks.append(self.forecast(walk, k).join(shared, on=shared.columns, how="semi"))
+        pooled = [self._pooled(k, table) for k, table in enumerate(self._walks)]
+        self.metric = next(name for name in METRICS[metric] if name in pooled[0][RANDOM_WALK])
+        sums = [self._sum(found[RANDOM_WALK]) for found in pooled]
+        self.loss = sum(sums) / sum(found[RANDOM_WALK]["n_origins"] for found in pooled)
+
+    def forecast(self, model: Any, k: int) -> pl.DataFrame:
+        """The forecasts of a model from the origins of fold k, fitted on the rows before them."""
+        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel)[1][0][1]
+
+    def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
+        """Losses of forecasts on fold k, summed up over origins: theirs, and the random walk's on the same rows."""
+        found = self._pooled(k, self._walks[k], table)
+        return self._sum(found[CANDIDATE]), self._sum(found[RANDOM_WALK])
+
+    def words(self) -> dict[str, Any]:
+        """What is measured, as JSON holds it: equal where losses can be compared."""
+        return {
+            "metric": self.metric,
+            "folds": [f"{fold.train_start} … {fold.first_origin} … {fold.last_origin}" for _, fold in self.folds],
+            "loss of the random walk": f"{self.loss:.9g}",
+        }
+
+    def _pooled(self, k: int, walk: pl.DataFrame, table: pl.DataFrame | None = None) -> dict[str, dict[str, Any]]:
+        """Pooled numbers of fold k, by model, on the rows that both have."""
+        tables = [walk.with_columns(model=pl.lit(RANDOM_WALK))]
+        if table is not None:
+            tables.append(table.with_columns(model=pl.lit(CANDIDATE)))
+        known = self.frame.filter(pl.col("time") <= self.folds[k][1].end)
+        positive = (self._forecaster.schema or PanelSchema()).positive
+        summary = evaluate(pl.concat(tables), known, self._forecaster.target, positive).summary
+        return {row["model"]: row for row in summary.filter(pl.col("group") == "pooled").to_dicts()}
+
+    def _sum(self, pooled: dict[str, Any]) -> float:
+        value = pooled[self.metric]
+        if value is None:
+            raise ArithmeticError("A trial must forecast finite prices; it did not.")
+        return float(value * pooled["n_origins"])
+
+
+def judge(
+    model: Any, by: Yardstick, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, float], None]
+) -> float:
+    """Loss of a model on all folds, as a share of the random walk's.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+        Unfitted.
+    by : Yardstick
+    on_epoch : callable
+        Told the fold's place, from 0, and the epoch that has ended; what it raises ends the trial.
+    on_fold : callable
+        Told the fold's place, the share so far, and the seconds that a fit on the whole panel would take.
+    """
+    ours = walks = 0.0
+    n_rows = len(by.frame)
+    for k, (_, fold) in enumerate(by.folds):
+        begun = time.perf_counter()
+        table = by.forecast(_telling(model, partial(on_epoch, k)), k)
+        seconds = time.perf_counter() - begun
+        loss, of_walk = by.losses(k, table)
+        ours, walks = ours + loss, walks + of_walk
+        n_train = by.frame.filter(pl.col("time").is_between(fold.train_start, fold.train_end)).height
+        on_fold(k, ours / walks, seconds * n_rows / n_train)
+    return ours / walks
+
+
+def refit(model: Any, panel: Frame) -> Any:
+    """The model, fitted on a whole panel as a trial is."""
+    with one_thread():
+        return model.fit(panel)
+
+
+def _telling(model: Any, on_epoch: Callable[[Epoch], None]) -> Any:
+    """A copy of the model whose training tells of its epochs; the model itself where nothing is trained."""
+    if not hasattr(forecaster_of(model), "training"):
+        return model
+    telling = clone(model)
+    forecaster = forecaster_of(telling)
+    forecaster.set_params(training=replace(forecaster.training or Training(), on_epoch=on_epoch))
+    return telling
