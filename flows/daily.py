@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from flows import intake, steps
+from flows import intake, promote, steps
 from flows.home import find_home, hold
 from flows.ingest import Ingested
 from flows.place import Day, Incomplete, Place
@@ -119,9 +119,10 @@ def check_panel(place: Place, as_of: date) -> None:
 
 @task(cache_policy=NO_CACHE)
 def recover(place: Place) -> None:
-    """End what a killed run left behind in MLflow."""
+    """End what a killed run left behind in MLflow, and carry out what it had decided."""
     for ended in place.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
+    promote.settle(place)
 
 
 @task(cache_policy=NO_CACHE)
@@ -133,7 +134,7 @@ def catch_up(place: Place, ingested: Ingested, today: date, now: datetime) -> li
 @task(cache_policy=NO_CACHE)
 def train(place: Place, as_of: date) -> str:
     """Select → gate → refit → MLflow → champion."""
-    return steps.train_and_promote(place, as_of)
+    return str(promote.train_and_promote(place, as_of, by="the daily flow")["outcome"])
 
 
 @task(cache_policy=NO_CACHE)

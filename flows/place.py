@@ -60,7 +60,7 @@ class Place:
         """The registered versions, and which of them is champion."""
         from flows.registry import Registry
 
-        return Registry(self._mlflow(say))
+        return Registry(self._mlflow(say), self.warehouse.decisions)
 
     def _mlflow(self, say: Callable[[str], None]) -> "MlflowStore":
         """MLflow, by the mlflow.yml of the working directory; importing it takes a second or two."""

@@ -1,6 +1,5 @@
 """What a day has to do, decided from what the tables say. Pure functions; nothing here asks what time it is."""
 
-import hashlib
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -54,17 +53,18 @@ def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: i
     return between.tail(limit).to_list()
 
 
-def training_due(runs: pl.DataFrame, as_of: date, settings: Settings) -> bool:
+def training_due(runs: pl.DataFrame, decided: date | None, as_of: date, settings: Settings) -> bool:
     """Whether to train at the end of this session's run. Sessions are those of the panel: days on which any series is
     quoted.
 
-    Every `retrain_every` sessions from the last attempt, on the newest session only: a backfill trains nothing.
+    Every `retrain_every` sessions from the last attempt, on the newest session only: a backfill trains nothing. A
+    training by hand, whose decision is of `decided`, is an attempt as well.
     """
     if (runs["as_of"] > as_of).any():
         return False
     attempts = runs.filter(pl.col("as_of") < as_of, pl.col("training").fill_null(NOT_ATTEMPTED) != NOT_ATTEMPTED)
-    last = attempts["as_of"].max()
-    return not isinstance(last, date) or sessions_between(last, as_of, settings.sessions) >= settings.retrain_every
+    last = max((day for day in (attempts["as_of"].max(), decided) if isinstance(day, date)), default=None)
+    return last is None or sessions_between(last, as_of, settings.sessions) >= settings.retrain_every
 
 
 def gate_due(last_gate: date | None, as_of: date, settings: Settings) -> bool:
@@ -75,8 +75,3 @@ def gate_due(last_gate: date | None, as_of: date, settings: Settings) -> bool:
 def sessions_between(first: date, last: date, calendar: Calendar) -> int:
     """How many sessions after `first` is `last`."""
     return calendar.number_at(last) - calendar.number_at(first)
-
-
-def training_key(as_of: date, panel_digest: str, settings: Settings) -> str:
-    """What a training is known by: the same session, rows and settings give the same key, and are trained once."""
-    return hashlib.sha256(f"{as_of}|{panel_digest}|{settings.digest}".encode()).hexdigest()[:32]

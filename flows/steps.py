@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import polars as pl
 
 from features.panel import PanelSchema
 from flows import plan
+from flows.decisions import newest, trainings
 from flows.ingest import Ingested
 from flows.intake import take_in_prices
 from flows.place import Place
@@ -25,10 +26,9 @@ from flows.prefect_home import LOGGER
 from flows.publish_out import publish_out
 from flows.registry import Champion
 from flows.report import ReportData, write_report
-from flows.run_record import fingerprint
 from flows.score import score
 from flows.sessions import is_live
-from flows.train import RANDOM_WALK, train
+from flows.train import RANDOM_WALK
 from forecasting.baselines import RandomWalk
 from forecasting.persistence import decode
 
@@ -81,28 +81,9 @@ def is_first(place: Place, as_of: date) -> bool:
 
 def training_is_due(place: Place, as_of: date) -> bool:
     """Whether to train at the end of this session's run."""
-    return plan.training_due(place.warehouse.runs(), as_of, place.settings)
-
-
-def train_and_promote(place: Place, as_of: date) -> str:
-    """Train on the rows known at `as_of`, log, register and promote the winner; returns the outcome.
-
-    Done before for this session (by a run that was killed later on), it is not done again.
-    """
-    registry = place.registry(log.info)
-    champion = registry.champion()
-    if champion is not None and champion.trained_through >= as_of:
-        registry.promote(champion.version)  # the last write of that training may be missing
-        return str(champion.decision["outcome"]) if champion.gate_as_of in (None, as_of) else "refreshed"
-    versions = place.warehouse.versions()
-    panel = place.warehouse.prices(as_of, versions["prices"])
-    gate = plan.gate_due(champion.gate_as_of if champion else None, as_of, place.settings)
-    training = train(panel, as_of, place.settings, champion, gate, log.info, {"prices": versions["prices"]})
-    key = plan.training_key(as_of, fingerprint(panel), place.settings)
-    run_id = place.tracking(log.info).log_training(training, key)
-    registry.promote(registry.register(run_id, key))
-    log.info(f"Trained, {training.outcome}: {training.reason}")
-    return training.outcome
+    warehouse = place.warehouse
+    decided = newest(trainings(warehouse.decisions()), as_of - timedelta(days=1))
+    return plan.training_due(warehouse.runs(), decided, as_of, place.settings)
 
 
 def champion_of(place: Place, as_of: date) -> Champion:

@@ -13,6 +13,7 @@ table          unique on                                       what a row is
 `forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
 `scores`       as_of, series_id, step                          a published forecast against what came true
 `runs`         as_of                                           what the run of that session read, did and published
+`decisions`    decision                                        who became champion, on what evidence, or by whom and why
 =============  ==============================================  =========================================================
 
 Further columns of `prices` are added when a source first has them; older rows read as null. For another table, a line
@@ -86,10 +87,18 @@ DELIVERIES: Columns = {
 FEATURES: Columns = {  # as_of: the session on which the row was known to be so
     "series_id": TEXT, "time": DAY, **dict.fromkeys(PriceFeatures().added_, NUMBER), "as_of": DAY, **YEAR,
 }  # fmt: skip
+DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are JSON; n_origins is null without a gate
+    "decision": TEXT, "as_of": DAY, "outcome": TEXT, "winner": TEXT, "version": TEXT, "run_id": TEXT,
+    "candidate": TEXT, "champion": TEXT, "champion_version": TEXT, "n_origins": COUNT, "first_origin": DAY,
+    "last_origin": DAY, "spread_skill": NUMBER, "spread_se": NUMBER, "spread_p": NUMBER, "centre_skill": NUMBER,
+    "centre_se": NUMBER, "worst_decile": NUMBER, "reason": TEXT, "verdict": TEXT, "checks": TEXT, "compared": TEXT,
+    "policy": TEXT, "prices_version": COUNT, "panel_digest": TEXT, "settings_digest": TEXT, "gates_before": COUNT,
+    "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
+}  # fmt: skip
 TABLES: Mapping[str, Columns] = {
     "prices": PRICES, "actions": ACTIONS, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
     "deliveries": DELIVERIES, "features": FEATURES,
-    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS,
+    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS, "decisions": DECISIONS,
 }  # fmt: skip
 
 OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")
@@ -100,6 +109,7 @@ QUARANTINE_KEY = ("rule", "original", "occurrence")
 FEATURE_KEY = ("series_id", "time")
 FLAG_KEY = ("series_id", "time", "rule")
 FORECAST_KEY = ("as_of", "series_id", "step")
+DECISION_KEY = ("decision",)
 
 
 def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:

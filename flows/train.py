@@ -76,6 +76,8 @@ class Training:
     settings : Settings
     table_versions : dict of int
         Versions of the warehouse's tables that were read.
+    compared : dict of dict
+        ``model.recipe()`` of each model that the gate compared.
     """
 
     as_of: date
@@ -94,6 +96,7 @@ class Training:
     panel: pl.DataFrame
     settings: Settings
     table_versions: Mapping[str, int] = field(default_factory=dict)
+    compared: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,7 @@ def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, sel
     return _finish(
         work, winner, recipes, outcome, decision.reason, selection,
         decision=decision, evaluation=evaluation, gate_forecasts=forecasts,
+        compared={name: model.recipe() for name, model in (models | {RANDOM_WALK: work.random_walk}).items()},
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from flows.delta_reading import Spans
 from flows.errors import WarehouseError
 from flows.knowledge import Knowledge
 from flows.tables import (
+    DECISION_KEY,
+    DECISIONS,
     FEATURE_KEY,
     FLAG_KEY,
     FORECAST_KEY,
@@ -229,6 +231,10 @@ class Warehouse(DeltaTables):
         """One row per `as_of`, oldest first."""
         return self._of("runs", None, version).sort("as_of")
 
+    def decisions(self, version: int | None = None) -> pl.DataFrame:
+        """Who became champion and why, in the order it was decided."""
+        return self._of("decisions", None, version).sort("at", "decision")
+
     def has_published(self) -> bool:
         """Whether a forecast was ever published here: from then on a panel stays what it is."""
         return any(self._extreme(name, "as_of") is not None for name in ("forecasts", "runs"))
@@ -357,6 +363,12 @@ class Warehouse(DeltaTables):
     def store_delivery(self, row: Mapping[str, Any]) -> int:
         """Store that a file of a drop folder was taken, in one commit; one that is there stays as it is."""
         return self._merge("deliveries", shape("deliveries", pl.DataFrame([dict(row)])), ("file",))
+
+    def store_decision(self, row: Mapping[str, Any]) -> int:
+        """Store one decision, in one commit; one that is there stays as it is. What is not known of it is null."""
+        names = [name for name in DECISIONS if name != "year"]
+        new = pl.DataFrame([[row.get(name)] for name in names], schema={name: DECISIONS[name] for name in names})
+        return self._merge("decisions", shape("decisions", new, DECISION_KEY), DECISION_KEY)
 
     def put_run(self, row: Mapping[str, Any]) -> None:
         """Write the one row of a run's `as_of`, replacing what is there, in one commit; nothing when nothing differs.

@@ -28,13 +28,14 @@ import numpy as np
 import polars as pl
 
 ROOT = Path(__file__).resolve().parents[1]
-CLOCK = {"runs": ["run_id", "started", "finished"], "forecasts": ["run_id"]}
+CLOCK = {"runs": ["run_id", "started", "finished"], "forecasts": ["run_id"], "decisions": ["run_id", "at"]}
 """Columns in which a repeated run may differ."""
 
 MLFLOW_WRITES = (
     "create_experiment", "create_run", "log_batch", "log_inputs", "log_artifacts", "set_tag", "create_logged_model",
     "log_model_artifacts", "finalize_logged_model", "log_outputs", "set_terminated", "create_registered_model",
     "create_model_version", "set_registered_model_alias", "set_model_version_tag", "delete_registered_model_alias",
+    "delete_model_version_tag",
 )  # fmt: skip
 
 TINY = {  # a network that wins on a panel with memory, in seconds; trained at the end of every day
@@ -163,7 +164,7 @@ def writes_in(trace: Path) -> list[tuple[str, float]]:
 
 
 def tables(home: Path) -> dict[str, pl.DataFrame]:
-    """All tables, without clock times and ids."""
+    """All tables, without clock times and ids, and what was measured but for the rounding of sums over threads."""
     from flows.warehouse import Warehouse
 
     warehouse = Warehouse(str(home / "warehouse"))
@@ -173,6 +174,7 @@ def tables(home: Path) -> dict[str, pl.DataFrame]:
         "forecasts": warehouse.forecasts(),
         "scores": warehouse.scores(),
         "runs": warehouse.runs(),
+        "decisions": warehouse.decisions().drop("compared").with_columns(pl.selectors.float().round_sig_figs(9)),
     }
     return {name: table.drop(CLOCK.get(name, [])) for name, table in found.items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows import steps
+from flows import promote, steps
 from flows.errors import Busy, TidecastError
 from flows.home import hold
 from flows.ingest import ingest
@@ -185,7 +185,7 @@ def _plain_run(place, as_of, train=False):
     from flows.intake import take_in_prices
 
     place, found = take_in_prices(place, as_of, TODAY)
-    outcome = steps.train_and_promote(place, found.as_of) if train else None
+    outcome = promote.train_and_promote(place, found.as_of, "test")["outcome"] if train else None
     now = datetime.now(UTC)
     published = steps.publish(place, found, steps.champion_of(place, found.as_of), now, training=outcome)
     steps.score_what_came_true(place, found.as_of)

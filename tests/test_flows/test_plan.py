@@ -23,17 +23,23 @@ def runs(*rows: tuple[date, str, str]) -> pl.DataFrame:
 )
 def test_training_is_due_so_many_sessions_after_the_last_attempt_also_a_failed_one(as_of, due):
     known = runs((date(2024, 1, 1), "failed", "failed"), (date(2024, 1, 4), "done", "none"))
-    assert plan.training_due(known, as_of, SETTINGS) is due
+    assert plan.training_due(known, None, as_of, SETTINGS) is due
+
+
+def test_a_training_by_hand_is_an_attempt():
+    known = runs((date(2024, 1, 1), "done", "first"))
+    assert not plan.training_due(known, date(2024, 1, 5), date(2024, 1, 8), SETTINGS)
+    assert plan.training_due(known, date(2024, 1, 5), date(2024, 1, 12), SETTINGS)
 
 
 def test_a_backfill_trains_nothing():
     known = runs((date(2024, 6, 3), "done", "none"))
-    assert not plan.training_due(known, date(2024, 1, 8), SETTINGS)
+    assert not plan.training_due(known, None, date(2024, 1, 8), SETTINGS)
 
 
 def test_what_was_trained_in_the_session_itself_does_not_count_as_an_attempt_before_it():
     known = runs((date(2024, 1, 1), "done", "first"), (date(2024, 1, 8), "published", "refreshed"))
-    assert plan.training_due(known, date(2024, 1, 8), SETTINGS)
+    assert plan.training_due(known, None, date(2024, 1, 8), SETTINGS)
 
 
 def test_a_gate_is_due_once_a_quarter_and_when_there_was_none():
@@ -63,14 +69,3 @@ def test_where_there_is_no_market_the_schedule_has_the_zone():
 
 def test_no_price_of_today_anywhere_on_earth_lies_in_the_future():
     assert plan.latest_day_anywhere(datetime(2024, 1, 1, 11, 0, tzinfo=UTC)) == date(2024, 1, 2)
-
-
-def test_the_training_key_changes_with_session_rows_and_settings():
-    keys = {
-        plan.training_key(date(2024, 1, 1), "a", SETTINGS),
-        plan.training_key(date(2024, 1, 2), "a", SETTINGS),
-        plan.training_key(date(2024, 1, 1), "b", SETTINGS),
-        plan.training_key(date(2024, 1, 1), "a", Settings(calendar="weekdays")),
-    }
-    assert len(keys) == 4
-    assert plan.training_key(date(2024, 1, 1), "a", SETTINGS) in keys

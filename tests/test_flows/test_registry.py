@@ -1,14 +1,17 @@
 """Who is champion: that any step on the way may be killed and taken again, and that nobody else's is taken."""
 
+import shutil
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
+import polars as pl
 import pytest
 
+from flows.decisions import Trained, of_training
 from flows.home import Home
 from flows.mlflow_config import MlflowConfig, Server
 from flows.mlflow_store import MlflowStore, TrackingError
-from flows.registry import Registry
+from flows.registry import FLAG, ChampionChanged, Registry
 from flows.tracking import Tracking
 from tests.test_flows.trainings import crowned
 
@@ -33,7 +36,7 @@ def test_steps_taken_again_find_what_is_there(store, judged):
     later = Registry(again)
     assert Tracking(again).log_training(judged, "key") == run_id
     assert later.register(run_id, "key") == "1"
-    later.promote("1")
+    later.promote("1", None)
     champion = later.champion()
     assert (champion.version, champion.run_id, champion.name) == ("1", run_id, "random_walk")
     assert len(later._versions(store.client)) == 1
@@ -101,4 +104,104 @@ def test_two_panels_on_one_store_do_not_take_each_others_champion(store, tmp_pat
     with pytest.raises(TrackingError, match="must belong to this panel"):
         other.champion()
     with pytest.raises(TrackingError, match=r"registry\.model_name"):
-        other.promote("1")
+        other.promote("1", None)
+
+
+def versions_made(store, training, n: int) -> list[str]:
+    """Versions that were registered one after the other, and wait."""
+    registry = Registry(store)
+    return [registry.register(Tracking(store).log_training(training, key), key) for key in "abcd"[:n]]
+
+
+def test_of_two_trainings_that_finish_at_once_only_one_becomes_champion(store, registry, judged, refreshed):
+    crowned(store, refreshed, "first")
+    one, other = versions_made(store, judged, 2)
+    registry.promote(one, "1")
+    with pytest.raises(
+        ChampionChanged, match="Version 3 was compared with version 1, but by now version 2 is champion"
+    ):
+        registry.promote(other, "1")
+    assert registry.aliases() == {"champion": "2", "previous": "1", "challenger": "3"}
+
+
+def test_whoever_promotes_at_the_same_moment_is_seen(store, registry, judged, monkeypatch):
+    one, other = versions_made(store, judged, 2)
+    rival = Registry(MlflowStore(store.home, MlflowConfig(), {}))
+    genuine = rival._versions
+
+    def in_between(client):  # the other one's flag comes up after this one's, and before it looks
+        if not in_between.done:
+            in_between.done = True
+            with pytest.raises(TrackingError, match=f"somebody promotes version {other} at this moment"):
+                registry.promote(one, None)
+        return genuine(client)
+
+    in_between.done = True
+    monkeypatch.setattr(rival, "_versions", in_between)
+    flagged = rival._flagged
+
+    def flag_then_wait(client, version, replacing):
+        in_between.done = False
+        return flagged(client, version, replacing)
+
+    monkeypatch.setattr(rival, "_flagged", flag_then_wait)
+    rival.promote(other, None)
+    assert registry.aliases()["champion"] == other
+
+
+def test_a_flag_that_a_killed_process_left_up_holds_for_ten_minutes(store, registry, judged):
+    one, other = versions_made(store, judged, 2)
+    flag = datetime.now(UTC) - timedelta(minutes=1)
+    store.client.set_model_version_tag("tidecast", other, FLAG, flag.isoformat())
+    with pytest.raises(TrackingError, match="Wait 10 minutes"):
+        registry.promote(one, None)
+    assert "champion" not in registry.aliases()
+    store.client.set_model_version_tag("tidecast", other, FLAG, (flag - timedelta(minutes=10)).isoformat())
+    registry.promote(one, None)
+    assert registry.aliases()["champion"] == one
+
+
+def test_an_alias_that_somebody_moves_right_after_is_seen(store, registry, judged, monkeypatch):
+    one, other = versions_made(store, judged, 2)
+    genuine = store.client.delete_model_version_tag
+
+    def meddle(*arguments):
+        genuine(*arguments)
+        store.client.set_registered_model_alias("tidecast", "champion", other)
+
+    monkeypatch.setattr(store.client, "delete_model_version_tag", meddle)
+    with pytest.raises(ChampionChanged, match=f"Version {one} was made champion, but version {other} is"):
+        registry.promote(one, None)
+
+
+def test_a_version_that_lost_files_is_not_promoted(store, registry, judged):
+    (version,) = versions_made(store, judged, 1)
+    next((store.home.mlartifacts / "models").rglob("model.json")).unlink()
+    with pytest.raises(TrackingError, match=r"version 1 must be whole, but has no model\.json"):
+        registry.promote(version, None)
+    assert "champion" not in registry.aliases()
+    with pytest.raises(TrackingError, match="There must be a version 7 of this panel to promote; there are: 1"):
+        registry.promote("7", None)
+
+
+def test_a_champion_whose_gate_was_deleted_from_mlflow_for_good_still_forecasts(store, judged):
+    run_id = crowned(store, judged, "key")
+    shutil.rmtree(store.home.mlartifacts / run_id)
+    delete_for_good(store, run_id)
+    alone = Registry(store).champion()
+    assert alone.model.predict().equals(judged.model.predict())
+    assert "was deleted from MLflow" in alone.decision["reason"]
+    row = of_training(judged, Trained(judged.as_of, "a", "b"), None, "1", run_id, 0, "me", datetime.now(UTC))
+    table = pl.DataFrame([row | {"why": None}])
+    champion = Registry(store, lambda: table).champion()
+    assert champion.decision["verdict"] == judged.decision.verdict
+    assert champion.decision["decision"]["spread_skill"] == judged.decision.spread_skill
+    assert (champion.gate_as_of, champion.evidence) == (judged.as_of, None)
+
+
+def delete_for_good(store, run_id):
+    """As `mlflow gc` does."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store.client.delete_run(run_id)
+    SqlAlchemyStore(store.where.tracking_uri, store.home.mlartifacts.as_uri())._hard_delete_run(run_id)

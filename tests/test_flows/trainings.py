@@ -53,5 +53,5 @@ def crowned(store: MlflowStore, training: Training, key: str) -> str:
     """Id of the run of a training that was logged, registered and made champion."""
     registry = Registry(store)
     run_id = Tracking(store).log_training(training, key)
-    registry.promote(registry.register(run_id, key))
+    registry.promote(registry.register(run_id, key), registry.aliases().get("champion"))
     return run_id

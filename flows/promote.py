@@ -1,0 +1,181 @@
+"""Who is champion: by a training and the rules of the gate, or by hand. What is decided is stored, then carried out.
+
+Call these while holding the state folder. Each can be killed and called again.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flows import decisions, plan
+from flows.decisions import Row, Trained
+from flows.errors import TidecastError
+from flows.place import Place
+from flows.prefect_home import LOGGER
+from flows.registry import Champion, ChampionChanged
+from flows.run_record import fingerprint
+from flows.settings import Settings
+from flows.train import train
+from forecasting.quantiles import check_quantiles
+
+log = logging.getLogger(LOGGER)
+
+
+def train_and_promote(place: Place, as_of: date, by: str) -> Row:
+    """Train on the rows known at `as_of`, log, register, and make the winner champion; returns the decision.
+
+    Done before on the same rows with the same settings, it is not done again.
+
+    Raises
+    ------
+    ChampionChanged
+        Somebody else has made another version champion meanwhile.
+    TidecastError
+        The champion has seen later rows.
+    """
+    settle(place)
+    warehouse, registry = place.warehouse, place.registry(log.info)
+    version = warehouse.versions()["prices"]
+    panel = warehouse.prices(as_of, version)
+    known, trained = warehouse.decisions(), Trained(as_of, fingerprint(panel), place.settings.digest)
+    if before := decisions.decided(known, trained):
+        return before
+    champion = present_champion(place)
+    if champion is not None and champion.trained_through > as_of:
+        raise TidecastError(
+            f"A training must see all that the champion has: rows up to {champion.trained_through}, got as_of {as_of}. "
+            "Leave --as-of out."
+        )
+    is_due = plan.gate_due(decisions.newest(decisions.gates(known), as_of), as_of, place.settings)
+    training = train(panel, as_of, place.settings, champion, is_due, log.info, {"prices": version})
+    key = trained.key(champion.version if champion else "")
+    run_id = place.tracking(log.info).log_training(training, key)
+    made = registry.register(run_id, key)
+    if not registry.load(made).model.predict().equals(training.model.predict()):
+        raise TidecastError(f"Version {made} must forecast as the model that was logged; it does not. Not promoted.")
+    gates_before = decisions.gates(known).height
+    row = decisions.of_training(
+        training, trained, champion, made, run_id, gates_before, by, datetime.now(UTC)
+    )  # fmt: skip
+    return _carry_out(place, row)
+
+
+def promote_by_hand(place: Place, version: str | None, by: str, why: str) -> Row:
+    """Make a version champion; None: the one that waits as challenger.
+
+    Raises
+    ------
+    TidecastError
+        There is none, it is champion already, incomplete, of another panel, or cannot forecast this panel.
+    """
+    settle(place)
+    waiting = place.registry().aliases()
+    version = version or waiting.get("challenger")
+    if version is None:
+        raise TidecastError("There must be a challenger to promote, found none. Name a version: tidecast promote 3")
+    return _choose(place, version, "promoted by hand", by, why)
+
+
+def rollback(place: Place, by: str, why: str) -> Row:
+    """Make the champion before this one champion again."""
+    settle(place)
+    previous = place.registry().aliases().get("previous")
+    if previous is None:
+        raise TidecastError("There must be a champion before this one to go back to, found none.")
+    return _choose(place, previous, "rolled back", by, why)
+
+
+def settle(place: Place) -> None:
+    """Carry out the last decision, when a run was killed before it could."""
+    last = decisions.last_of(place.warehouse.decisions())
+    if last is None:
+        return
+    champion = place.registry().aliases().get("champion")
+    if champion != last["version"] and champion == last["champion_version"]:
+        log.info(f"Carrying out what was decided before: version {last['version']} becomes champion.")
+        _carry_out(place, last)
+
+
+def present_champion(place: Place) -> Champion | None:
+    """The champion; None before the first.
+
+    Raises
+    ------
+    TidecastError
+        The registry has none, though one was decided on: a fault must not look like a new panel.
+    """
+    champion = place.registry(log.info).champion()
+    last = decisions.last_of(place.warehouse.decisions())
+    if champion is None and last is not None:
+        raise TidecastError(
+            f"Version {last['version']} must be champion, as decided for {last['as_of']}, but the registry names none. "
+            f'Name one: tidecast promote {last["version"]} --why "the alias was lost"'
+        )
+    return champion
+
+
+def _choose(place: Place, version: str, outcome: str, by: str, why: str) -> Row:
+    """A person's choice, checked, stored and carried out."""
+    registry, warehouse = place.registry(log.info), place.warehouse
+    standing = registry.aliases().get("champion")
+    if version == standing:
+        raise TidecastError(f"Another version must be chosen: version {version} is champion already.")
+    as_of = warehouse.newest_session()
+    if as_of is None:
+        raise TidecastError("The panel must have prices before a champion can be chosen. Start with: tidecast run")
+    chosen = registry.load(version)
+    refuse_misfit(chosen, place.settings, warehouse.prices(as_of), as_of)
+    champion = None if standing is None else registry.load(standing)
+    row = decisions.by_hand(
+        outcome, as_of, chosen, champion, by, why, warehouse.decisions(), datetime.now(UTC)
+    )  # fmt: skip
+    return _carry_out(place, row)
+
+
+def refuse_misfit(chosen: Champion, settings: Settings, panel: pl.DataFrame, as_of: date) -> None:
+    """Refuse a version that cannot forecast this panel as it is published.
+
+    Raises
+    ------
+    TidecastError
+        Other horizon or quantiles, columns that the panel does not have, rows later than the panel's, or prices that
+        are not finite.
+    """
+    model = chosen.model
+    wanted = {"horizon": settings.horizon, "quantiles": check_quantiles(settings.quantiles)}
+    has = {"horizon": model.horizon, "quantiles": check_quantiles(model.quantiles)}
+    if other := [name for name in wanted if wanted[name] != has[name]]:
+        differs = "; ".join(f"{name} is {_short(has[name])}, not {_short(wanted[name])}" for name in other)
+        raise TidecastError(f"Version {chosen.version} must forecast what this panel publishes, but its {differs}.")
+    schema = model.schema
+    needed = [model.target, *((*schema.covariates, *schema.static) if schema else ())]
+    if missing := sorted(set(needed) - set(panel.columns)):
+        raise TidecastError(f"Version {chosen.version} must find its columns in the panel; {missing} are not there.")
+    if chosen.trained_through > as_of:
+        raise TidecastError(
+            f"Version {chosen.version} must not have seen more than the panel has: it was trained through "
+            f"{chosen.trained_through}, the newest prices are of {as_of}."
+        )
+    if not np.isfinite(model.predict(panel).select(pl.selectors.float()).to_numpy()).all():
+        raise TidecastError(f"Version {chosen.version} must forecast finite prices from {as_of}; it does not.")
+
+
+def _carry_out(place: Place, row: Row) -> Row:
+    """Store a decision, then move the alias; where that is refused, store so."""
+    place.warehouse.store_decision(row)
+    try:
+        place.registry().promote(row["version"], row["champion_version"])
+    except ChampionChanged as error:
+        place.warehouse.store_decision(decisions.refused(row, str(error), datetime.now(UTC)))
+        raise
+    log.info(f"Version {row['version']} is champion, {row['outcome']}: {row['reason']}")
+    return row
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, int) else ", ".join(f"{level:g}" for level in value)
