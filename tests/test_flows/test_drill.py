@@ -8,7 +8,7 @@ import pytest
 
 from tests import drill
 
-KILLS = ("table prices", "mlflow create_model_version", "table forecasts")
+KILLS = ("table prices", "table decisions", "table forecasts")
 CHEAP = {"TIDECAST_GATE_MIN_ORIGINS": "252", "TIDECAST_GATE_MAX_ORIGINS": "504"}  # too little history: no network
 
 
