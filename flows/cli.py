@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from flows.commands.day import run, schedule, show
+from flows.commands.models import backtest, decisions, promote, rollback, train
 from flows.commands.quarantine import quarantine
 from flows.commands.upkeep import doctor, features, maintain, ui
 
@@ -22,7 +23,9 @@ def tidecast() -> None:
     """
 
 
-for command in (run, schedule, show, ui, quarantine, maintain, features, doctor):
+for command in (
+    run, schedule, show, train, backtest, promote, rollback, decisions, ui, quarantine, maintain, features, doctor,
+):  # fmt: skip
     tidecast.add_command(command)
 
 

@@ -58,6 +58,11 @@ def last_of(decisions: pl.DataFrame) -> Row | None:
     return _last(carried_out(decisions))
 
 
+def made_champion(decisions: pl.DataFrame, version: str | None) -> Row | None:
+    """The last decision by which a version became champion."""
+    return _last(carried_out(decisions).filter(pl.col("version") == (version or "")))
+
+
 def carried_out(decisions: pl.DataFrame) -> pl.DataFrame:
     """The decisions without those that were refused, and the refusals."""
     refusals = decisions.filter(pl.col("outcome") == REFUSED)["decision"].str.strip_suffix(f" {REFUSED}")
@@ -174,6 +179,14 @@ def evidence_of(row: Mapping[str, Any]) -> Row:
     numbers |= json.loads(row["checks"] or "{}")
     said = {name: row[name] for name in ("winner", "outcome", "reason", "verdict")}
     return {"as_of": str(row["as_of"]), **said, "decision": numbers if row["n_origins"] else None}
+
+
+def decided_words(row: Mapping[str, Any] | None) -> str:
+    """When, how and by whom the champion was made."""
+    if row is None:
+        return "no decision is kept for it"
+    why = f": {row['why']}" if row["why"] else ""
+    return f"{row['as_of']}, {row['outcome']}, by {row['by']}{why}"
 
 
 def _compared(training: Training) -> list[Row]:

@@ -65,6 +65,23 @@ def train_and_promote(place: Place, as_of: date, by: str) -> Row:
     return _carry_out(place, row)
 
 
+def training_session(place: Place, as_of: date | None) -> date:
+    """The session a training by hand stands on: `as_of`, or the one before it; None: that of the newest prices.
+
+    Raises
+    ------
+    TidecastError
+        There are no prices up to then.
+    """
+    newest = place.warehouse.newest_session()
+    if newest is None or place.settings.calendar is None:
+        raise TidecastError("There must be prices to train on, found none. Start with: tidecast run")
+    oldest = place.warehouse.oldest_session()
+    if as_of is not None and oldest is not None and as_of < oldest:
+        raise TidecastError(f"--as-of must not lie before the oldest price, {oldest}, got {as_of}.")
+    return place.settings.sessions.at_or_before(min(as_of or newest, newest))
+
+
 def promote_by_hand(place: Place, version: str | None, by: str, why: str) -> Row:
     """Make a version champion; None: the one that waits as challenger.
 

@@ -72,6 +72,8 @@ class ReportData:
         Whether prices move by log returns.
     live : bool
         Whether the forecasts were issued in time, and so count in the track record.
+    decided : str
+        When, how and by whom the champion was made; empty for a stand-in.
     """
 
     as_of: date
@@ -95,6 +97,7 @@ class ReportData:
     positive: bool = True
     live: bool = True
     flagged: Mapping[str, int] = field(default_factory=dict)
+    decided: str = ""
 
 
 def write_report(path: Path, data: ReportData) -> Path:

@@ -9,6 +9,7 @@ import polars as pl
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from flows.decisions import decided_words, made_champion
 from flows.errors import TidecastError
 from flows.home import Home, hold
 from flows.ingest import Ingested
@@ -86,6 +87,7 @@ def show(out: Console, home: Home, settings: Settings, as_of: date | None, serie
     facts(out, [
         ("Session", str(row["as_of"])),
         ("Champion", f"{champion_words(row)}\n{verdict_of(place, row)}".strip()),
+        ("Decided", decided_words(made_champion(place.warehouse.decisions(), row["champion_version"]))),
         ("Record", record_words(place.warehouse.scores())),
         ("Report", str(home.reports / f"{row['as_of']}.html")),
     ])  # fmt: skip
@@ -233,14 +235,13 @@ def record_words(scores: pl.DataFrame) -> str:
     )
 
 
-def write_table(day: Day, path: Path) -> None:
-    """The session's forecasts as CSV or Parquet, by the file's suffix."""
-    forecasts = day.place.warehouse.forecasts(day.as_of).drop("year")
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV or Parquet, by the file's suffix."""
     try:
         if path.suffix.lower() == ".csv":
-            forecasts.write_csv(path)
+            table.write_csv(path)
         else:
-            forecasts.write_parquet(path)
+            table.write_parquet(path)
     except OSError as error:
         raise TidecastError(f"The output file must be writable, writing {path} failed: {error}") from error
 

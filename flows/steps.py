@@ -17,7 +17,7 @@ import polars as pl
 
 from features.panel import PanelSchema
 from flows import plan
-from flows.decisions import newest, trainings
+from flows.decisions import decided_words, made_champion, newest, trainings
 from flows.ingest import Ingested
 from flows.intake import take_in_prices
 from flows.place import Place
@@ -195,6 +195,7 @@ def write_report_page(place: Place, found: Ingested, published: Published) -> Pa
         versions={name: metadata.version(name) for name in ("torch", "mlflow", "prefect")},
         positive=settings.positive,
         live=bool(issued["live"].all()),
+        decided=decided_words(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
     )
     return write_report(place.home.reports / f"{as_of}.html", data)
 

@@ -164,6 +164,12 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     return Plan(possible, gate // FOLDS * FOLDS, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
 
 
+def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.DataFrame:
+    """The rows up to the first of the gate's origins: not one target in them is one of the gate's."""
+    sessions = panel["time"].unique().sort()
+    return panel.filter(pl.col("time") <= sessions[-plan.gate - settings.horizon])
+
+
 class Work:
     """A panel with the recipes that may forecast it."""
 
@@ -181,13 +187,13 @@ class Work:
         self.recipes: dict[str, Any] = {name: CELLS[name](**shared, **epochs) for name in settings.models}
         self.random_walk, self.drift = RandomWalk(**shared), Drift(**shared)
 
-    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int) -> pl.DataFrame:
+    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> pl.DataFrame:
         """Forecasts of refit models from the panel's newest origins."""
-        cv = RollingOrigin(n_splits=FOLDS, horizon=self.settings.horizon, stride=origins // FOLDS)
+        cv = RollingOrigin(n_splits=folds, horizon=self.settings.horizon, stride=origins // folds)
 
         def tell(name: str, fold: int) -> None:
             if name not in (RANDOM_WALK, DRIFT):  # those take no time
-                self.say(f"  {name}, fold {fold} of {FOLDS}")
+                self.say(f"  {name}, fold {fold} of {folds}")
 
         return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=tell)
 
@@ -199,9 +205,7 @@ class Work:
 def _select(work: Work, plan: Plan) -> tuple[str, pl.DataFrame]:
     """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
     work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
-    sessions = work.panel["time"].unique().sort()
-    gate_begins = sessions[-plan.gate - work.settings.horizon]
-    older = work.panel.filter(pl.col("time") <= gate_begins)  # not one target is shared
+    older = before_the_gate(work.panel, plan, work.settings)
     with work.clock("selection"):
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
     loss = "crps" if "crps" in summary.columns else "pinball"

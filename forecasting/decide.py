@@ -40,7 +40,7 @@ class GatePolicy:
     every : int, default=63
         Sessions between two gates.
     stay_level : float, default=0.1
-        A champion stays as long as its own p-value against the random walk is below this. It is looser than `level`:
+        A champion stays as long as its own p-value against the random walk is below this, or below a larger `level`:
         a network that is truly better by three standard errors fails 0.01 at one gate in four, 0.1 at one in twenty.
     """
 
@@ -59,10 +59,8 @@ class GatePolicy:
             raise ValueError(f"max_origins must be at least min_origins = {self.min_origins}, got {self.max_origins}.")
         if not 0 < self.level <= 0.5:
             raise ValueError(f"level must be above 0 and at most 0.5, got {self.level!r}.")
-        if not self.level <= self.stay_level <= 0.5:
-            raise ValueError(
-                f"stay_level must be at least level = {self.level} and at most 0.5, got {self.stay_level!r}."
-            )
+        if not 0 < self.stay_level <= 0.5:
+            raise ValueError(f"stay_level must be above 0 and at most 0.5, got {self.stay_level!r}.")
         if not 1 <= self.centre_limit < 2:
             raise ValueError(f"centre_limit must be at least 1 (as good) and below 2, got {self.centre_limit!r}.")
         if not -1 < self.worst_decile <= 0:
@@ -132,7 +130,9 @@ def decide(
     history = _history(len(origins), policy)
     standing = None
     if "champion" in models:  # a recipe may need more history than the random walk: it is judged on what it forecast
-        standing = _try(rows.filter(pl.col("champion").is_not_null()), "champion", policy.stay_level, policy)
+        standing = _try(
+            rows.filter(pl.col("champion").is_not_null()), "champion", max(policy.level, policy.stay_level), policy
+        )
     if candidate == champion:
         assert standing is not None
         tried, checks = standing, [history, *standing.checks]

@@ -8,11 +8,17 @@ from typing import Any
 import click
 
 from flows.commands.failing import one_line_errors
-from flows.commands.options import Day, Levels, enter_home, everywhere, existing_panel, settings_of
+from flows.commands.options import (
+    Day,
+    Levels,
+    enter_home,
+    everywhere,
+    existing_panel,
+    settings_of,
+    writable_table,
+)
 from flows.home import find_home
 from flows.terminal import console, facts, progress
-
-TABLE_SUFFIXES = (".csv", ".parquet")
 
 
 @click.command()
@@ -72,7 +78,7 @@ def run(
 
         summary(out, day)
         if target is not None:
-            write_table(day, target)
+            write_table(day.place.warehouse.forecasts(day.as_of).drop("year"), target)
             facts(out, [("Output", str(target))])
         if incomplete is not None:
             raise incomplete
@@ -124,17 +130,3 @@ def show(home: str | None, debug: bool, as_of: date | None, series: tuple[str, .
         from flows.show import show as show_forecasts
 
         show_forecasts(out, place, settings, as_of, series)
-
-
-def writable_table(output: str | None) -> Path | None:
-    """The path to write the forecast table to, refused before any work when it cannot be."""
-    if output is None:
-        return None
-    path = Path(output).expanduser()
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise click.BadParameter(
-            f"the file must end in {' or '.join(TABLE_SUFFIXES)}, got {output!r}.", param_hint="--output"
-        )
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise click.BadParameter(f"the file must lie in an existing folder, got {output!r}.", param_hint="--output")
-    return path

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from flows.settings import Settings
 
+TABLE_SUFFIXES = (".csv", ".parquet")
+
 
 class Day(click.ParamType):
     """A calendar day, written 2026-11-20."""
@@ -54,6 +56,14 @@ def everywhere(command: Callable[..., None]) -> Callable[..., None]:
     return where(debug(command))
 
 
+def decided_by(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say who decided, and why."""
+    by = click.option("--by", metavar="NAME", help="Who decides.  [default: your user name]")
+    return by(
+        click.option("--why", required=True, metavar="TEXT", help="The reason; it is kept with your name.")(command)
+    )
+
+
 def settings_of(place: Home, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
     """The settings in force; on `out`, the line that says which source is used."""
     from flows.settings import BUNDLED, load_settings
@@ -81,3 +91,17 @@ def existing_panel(given: str | None, debug: bool, out: "Console | None" = None)
         )
     enter_home(place, debug)
     return place, settings_of(place, {}, out)
+
+
+def writable_table(output: str | None) -> Path | None:
+    """The path to write a table to, refused before any work when it cannot be."""
+    if output is None:
+        return None
+    path = Path(output).expanduser()
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise click.BadParameter(
+            f"the file must end in {' or '.join(TABLE_SUFFIXES)}, got {output!r}.", param_hint="--output"
+        )
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise click.BadParameter(f"the file must lie in an existing folder, got {output!r}.", param_hint="--output")
+    return path

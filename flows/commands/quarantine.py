@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flows.commands.failing import one_line_errors
-from flows.commands.options import Day, everywhere, existing_panel
+from flows.commands.options import Day, decided_by, everywhere, existing_panel
 from flows.terminal import console
 
 
@@ -24,14 +24,6 @@ def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def decided_by(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say who decided, and why."""
-    by = click.option("--by", metavar="NAME", help="Who decides.  [default: your user name]")
-    return by(
-        click.option("--why", required=True, metavar="TEXT", help="The reason; it is kept with your name.")(command)
-    )
 
 
 @click.group(invoke_without_command=True)

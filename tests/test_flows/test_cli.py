@@ -112,7 +112,21 @@ def test_wrong_input_is_one_clear_line_and_an_exit_code(sandbox, arguments, code
     assert not (sandbox.folder / "elsewhere" / "warehouse").exists()
 
 
-@pytest.mark.parametrize("name", ["run", "schedule", "show", "ui", "doctor"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run",
+        "schedule",
+        "show",
+        "train",
+        "backtest",
+        "promote",
+        "rollback",
+        "decisions",
+        "ui",
+        "doctor",
+    ],
+)
 def test_every_help_has_an_example_that_can_be_typed(name):
     result = CliRunner().invoke(tidecast, [name, "--help"])
     assert result.exit_code == 0

@@ -229,7 +229,7 @@ def test_bad_tables_are_refused():
         ({"max_origins": 200}, "max_origins must be at least min_origins = 252, got 200"),
         ({"centre_limit": 0.99}, "centre_limit must be at least 1"),
         ({"worst_decile": 0.1}, "worst_decile must be above -1 and at most 0, got 0.1"),
-        ({"stay_level": 0.001}, "stay_level must be at least level = 0.01 and at most 0.5, got 0.001"),
+        ({"stay_level": 0.0}, "stay_level must be above 0 and at most 0.5, got 0.0"),
         ({"every": 0}, "every must be at least 1, got 0"),
     ],
 )

@@ -1,0 +1,166 @@
+"""The models from the command line: train, backtest, and choose the champion by hand."""
+
+import getpass
+from collections.abc import Callable
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.commands.failing import one_line_errors
+from flows.commands.options import Day, decided_by, everywhere, existing_panel, writable_table
+from flows.terminal import console, facts, progress
+
+if TYPE_CHECKING:
+    from flows.place import Place
+
+MODELS = ("RNN", "LSTM", "GRU", "MINGRU", "drift")
+
+
+@click.command()
+@click.option("--as-of", type=Day(), metavar="DATE", help="See no later row.  [default: the newest session]")
+@everywhere
+def train(home: str | None, debug: bool, as_of: date | None) -> None:
+    """Train on the stored prices, and let the rules of the gate decide who is champion.
+
+    A new recipe is tested when the last test is far enough back (gate.every sessions); otherwise the champion's recipe
+    is refit on all rows.
+
+    \b
+    Example:
+      tidecast train
+      tidecast train --as-of 2026-05-29
+    """
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug, out)
+        with progress(out):
+            from flows.home import hold
+            from flows.place import Place
+            from flows.promote import train_and_promote, training_session
+
+            with hold(place, "tidecast train"):
+                panel = Place(place, settings)
+                row = train_and_promote(panel, training_session(panel, as_of), getpass.getuser())
+        say_decided(row)
+
+
+@click.command()
+@click.option("--model", "models", multiple=True, type=click.Choice(MODELS, case_sensitive=False),
+              help="May be given again.  [default: those of the setting models, and drift]")  # fmt: skip
+@click.option("--folds", type=click.IntRange(1, 50), default=2, show_default=True, help="Refits of each model.")
+@click.option("--include-gate", is_flag=True, help="Look at the newest origins too, which the gate is to judge on.")
+@click.option("--output", metavar="FILE", help="Write the scores there too, as .csv or .parquet.")
+@everywhere
+def backtest(
+    home: str | None, debug: bool, models: tuple[str, ...], folds: int, include_gate: bool, output: str | None
+) -> None:
+    """Score models on the stored prices against the random walk, out of sample; nothing is decided on it.
+
+    The newest origins, which the gate judges on, are left out: who has looked at them cannot be judged on them.
+
+    \b
+    Example:
+      tidecast backtest
+      tidecast backtest --model GRU --model drift --folds 4 --output scores.csv
+    """
+    with one_line_errors(debug):
+        target = writable_table(output)
+        out = console()
+        place, settings = existing_panel(home, debug, out)
+        with progress(out):
+            from flows.backtests import backtest_panel
+            from flows.place import Place
+
+            warehouse = Place(place, settings).warehouse
+            found = backtest_panel(warehouse, settings, models, folds, include_gate)
+        from flows.show import write_table
+        from flows.show_models import backtest_table
+
+        out.print()
+        out.print(backtest_table(found))
+        facts(out, [("Judged", found.judged)])
+        if target is not None:
+            write_table(found.summary, target)
+            facts(out, [("Output", str(target))])
+
+
+@click.command()
+@click.argument("version", required=False)
+@click.option("--challenger", is_flag=True, help="The version that waits to become champion.")
+@decided_by
+@everywhere
+def promote(home: str | None, debug: bool, by: str | None, why: str, version: str | None, challenger: bool) -> None:
+    """Make a version champion by hand, whatever the gate says; it is kept who did so and why.
+
+    \b
+    Example:
+      tidecast promote 3 --why "version 4 was trained on a wrong price"
+      tidecast promote --challenger --why "its training was stopped before it was promoted"
+    """
+    if challenger == (version is not None):
+        raise click.UsageError("Name a version, or --challenger. See what there is: tidecast decisions")
+
+    def choose(place: "Place", by: str) -> dict[str, Any]:
+        from flows.promote import promote_by_hand
+
+        return promote_by_hand(place, version, by, why)
+
+    by_hand(home, debug, by, "tidecast promote", choose)
+
+
+@click.command()
+@decided_by
+@everywhere
+def rollback(home: str | None, debug: bool, by: str | None, why: str) -> None:
+    """Make the champion before this one champion again; it is kept who did so and why.
+
+    \b
+    Example:
+      tidecast rollback --why "the spread of version 4 is too wide"
+    """
+
+    def choose(place: "Place", by: str) -> dict[str, Any]:
+        from flows.promote import rollback
+
+        return rollback(place, by, why)
+
+    by_hand(home, debug, by, "tidecast rollback", choose)
+
+
+@click.command()
+@everywhere
+def decisions(home: str | None, debug: bool) -> None:
+    """List every decision on who is champion, the newest last, and why the last one was taken.
+
+    \b
+    Example:
+      tidecast decisions
+    """
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug)
+        from flows.place import Place
+        from flows.show_models import show_decisions
+
+        show_decisions(out, Place(place, settings).warehouse.decisions())
+
+
+def by_hand(
+    home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Place", str], dict[str, Any]]
+) -> None:
+    """Let a person choose the champion, while no run goes on."""
+    with one_line_errors(debug):
+        place, settings = existing_panel(home, debug)
+        from flows.home import hold
+        from flows.place import Place
+
+        with hold(place, what):
+            row = choose(Place(place, settings), by or getpass.getuser())
+        say_decided(row)
+
+
+def say_decided(row: dict[str, Any]) -> None:
+    """What was decided, in two lines."""
+    name = str(row["winner"]).replace("_", " ")
+    facts(console(), [("Decided", str(row["reason"])), ("Champion", f"{name}, version {row['version']}")])
