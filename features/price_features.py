@@ -143,15 +143,17 @@ class PriceFeatures(PanelTransformer):
 
     def check_prices(self, rows: pl.DataFrame) -> None:
         """Raise ValueError where the column `price` has what a panel's target may not have."""
-        check_rows(rows, PanelSchema(self.positive), "price")
+        price = rows["price"].to_numpy()
+        if np.isinf(price).any() or (self.positive and (price <= 0).any()):
+            check_rows(rows, PanelSchema(self.positive), "price")  # which says where
 
     def from_rings(
         self, rings: dict[str, np.ndarray], count: np.ndarray, still: np.ndarray, sigma: np.ndarray
     ) -> np.ndarray:
         """The added columns, shape (M, n_added), of M series; arguments as in `PriceStream`, but of these series."""
         changes, levels = rings["changes"], rings["levels"]
-        square = changes**2
-        row, total = np.arange(len(count)), square.sum(1)
+        down = np.minimum(changes, 0.0)
+        row, total = np.arange(len(count)), np.einsum("nk,nk->n", changes, changes)
         level, newest = (levels[row, (count - back) % levels.shape[1]] for back in (0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = []
@@ -163,7 +165,7 @@ class PriceFeatures(PanelTransformer):
                 whole = total if k == SHAPE_WINDOW else rings[f"squares_{k}"].sum(1)
                 columns.append(_log_ratio(np.sqrt(whole / np.clip(count, 1, k)), sigma))
             columns.append(_log_ratio(np.maximum(changes.max(1), -changes.min(1)), sigma))
-            columns.append(np.where(changes < 0, square, 0.0).sum(1) / total)
+            columns.append(np.einsum("nk,nk->n", down, down) / total)
         values = np.column_stack(columns)
         values[(count == 0) | (still >= np.minimum(count, max(VOLATILITY_WINDOWS)))] = np.nan
         return values

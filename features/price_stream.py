@@ -5,6 +5,8 @@ Axes: N series, M of them pushed, k rows of a window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +40,30 @@ class PriceStream:
     def __init__(self, features: PriceFeatures, state: dict[str, Any]) -> None:
         self._features, self._last = features, state["last"]
         self._arrays = {name: np.array(values) for name, values in state.items() if name != "last"}
+        self._undo: list[tuple[np.ndarray, Any, np.ndarray]] | None = None  # what was written over: where, and what
 
     def state(self) -> dict[str, Any]:
         """See `Stream`."""
         return {"last": self._last, **self._arrays}
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """See `Stream`; to note what is written over is a tenth of the work of a copy."""
+        last, arrays, self._undo = self._last, self._arrays, []
+        try:
+            yield
+        except BaseException:
+            for array, at, before in reversed(self._undo):
+                array[at] = before
+            self._last, self._arrays = last, arrays
+            raise
+        finally:
+            self._undo = None
+
+    def _write(self, array: np.ndarray, at: Any, values: Any) -> None:
+        if self._undo is not None:
+            self._undo.append((array, at, array[at]))
+        array[at] = values
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
         """See `Stream`."""
@@ -76,10 +98,11 @@ class PriceStream:
             if ring.ndim == 1:
                 continue
             new = level if name == "levels" else change if name == "changes" else change**2
-            ring[at[fresh]] = level[fresh, None] if name == "levels" else 0.0
-            ring[at, (count if name == "levels" else count - 1) % ring.shape[1]] = new
+            if fresh.any():
+                self._write(ring, at[fresh], level[fresh, None] if name == "levels" else 0.0)
+            self._write(ring, (at, (count if name == "levels" else count - 1) % ring.shape[1]), new)
         for name, value in (("count", count), ("weighted", weighted), ("still", still)):
-            arrays[name][at] = value
+            self._write(arrays[name], at, value)
         weights = (1 - DECAY ** np.maximum(count, 1)) / (1 - DECAY)
         here: Any = slice(None) if len(at) == len(self._last) and (at[1:] > at[:-1]).all() else at
         rings = {name: ring[here] for name, ring in arrays.items() if ring.ndim == 2}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -62,8 +62,12 @@ class Stream(Protocol):
         Raises
         ------
         ValueError
-            When a row is not newer than the series' last.
+            When a row is not newer than the series' last, or a series has several.
         """
+        ...
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """On an error inside, the stream is as it was before."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -109,8 +113,15 @@ class TailStream:
         """See `Stream`."""
         return {"tail": self._tail}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> TailStream:
-        return copy.copy(self)  # frames are never changed in place
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """See `Stream`."""
+        tail = self._tail
+        try:
+            yield
+        except BaseException:
+            self._tail = tail
+            raise
 
     def _newest(self, panel: pl.DataFrame) -> pl.DataFrame:
         return tail_of(panel, self._target, cast("int", history_of(self._transformer)))
@@ -132,7 +143,13 @@ def per_series(transformer: Any) -> bool:
 
 
 def refuse_old(rows: pl.DataFrame) -> None:
-    """Raise ValueError for rows whose ``time`` is not after ``last``, the series' last one."""
+    """Raise ValueError for rows whose ``time`` is not after ``last``, the series' last one, or that share a series."""
+    if rows["series_id"].n_unique() < len(rows):
+        twice = rows.filter(~rows["series_id"].is_first_distinct())["series_id"].unique(maintain_order=True)
+        raise ValueError(
+            f"At most one row of each series may be pushed at a time, found more of {shorten(twice.to_list())}. "
+            "Push one time after the other."
+        )
     not_newer = rows["time"] <= rows["last"]
     if not_newer.any():
         old = rows.filter(not_newer)

@@ -23,7 +23,7 @@ from forecasting.persistence import encode, load_forecaster, save_forecaster
 from forecasting.quantiles import check_quantiles
 from forecasting.sampling import blocks, sample_table
 from forecasting.settings import check_whole, seed_from
-from forecasting.training import isolated
+from forecasting.training import one_thread
 from forecasting.walk import Walk
 
 WEIGHT = "_sample_weight"
@@ -33,6 +33,7 @@ class PanelForecaster(Walk):
     """Base of all forecasters: what can be asked of them; how it is answered is the part of `Walk`."""
 
     # ------------------------------------------------------------------ fit
+    @one_thread()
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit on a panel, afresh.
 
@@ -72,6 +73,7 @@ class PanelForecaster(Walk):
         self._kept = self._keep(rows)
         return self
 
+    @one_thread()
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
         """Go on training from the present weights, on what is newer than ``fit_end_``.
 
@@ -115,6 +117,7 @@ class PanelForecaster(Walk):
         return self
 
     # -------------------------------------------------------------- predict
+    @one_thread()
     def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any:
         """Forecast table, each origin using rows at or before it, and future covariates of the sessions ahead.
 
@@ -146,6 +149,7 @@ class PanelForecaster(Walk):
         values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
         return self._given_back(found.table(values_NHQ, self.quantiles_), X)
 
+    @one_thread()
     def sample(
         self,
         n: int,
@@ -200,6 +204,7 @@ class PanelForecaster(Walk):
         values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
         return self._given_back(sample_table(found, values_NSH), X)
 
+    @one_thread()
     def update(self, X: Any) -> Self:
         """Take in new rows; `predict` without a panel then forecasts from them.
 
@@ -227,7 +232,7 @@ class PanelForecaster(Walk):
         check_is_fitted(self, "fit_end_")
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
         if len(rows):
-            with isolated(0):  # on one thread: more of them wait for each other longer than the work takes
+            with self._kept.atomic():
                 self._kept = self._taken_in(rows)
         return self
 

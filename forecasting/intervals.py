@@ -50,6 +50,9 @@ def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array)
 
 def outwards(quantiles: Array, median: int) -> Array:
     """Quantiles in order along the last axis: none closer to the median than its inner neighbour."""
-    below = np.minimum.accumulate(quantiles[..., median::-1], axis=-1)[..., ::-1]
-    above = np.maximum.accumulate(quantiles[..., median:], axis=-1)
-    return np.concatenate([below[..., :-1], above], axis=-1)
+    ordered = quantiles.copy()
+    for j in range(median - 1, -1, -1):
+        np.minimum(ordered[..., j], ordered[..., j + 1], out=ordered[..., j])
+    for j in range(median + 1, ordered.shape[-1]):
+        np.maximum(ordered[..., j], ordered[..., j - 1], out=ordered[..., j])
+    return ordered

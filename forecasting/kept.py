@@ -5,7 +5,7 @@ Axes: N series, M rows of one time, F features.
 
 from __future__ import annotations
 
-import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, cast
@@ -41,13 +41,17 @@ class Kept:
     state: State | None = None
     stream: Stream | None = None
 
+    def atomic(self) -> AbstractContextManager[None]:
+        """On an error inside, the stream is as it was before; the other parts are never changed in place."""
+        return nullcontext() if self.stream is None else self.stream.atomic()
+
     def with_room(self, series_id: pl.Series, network: RecurrentNetwork | None) -> Kept:
-        """A copy with further series, of which nothing is known yet."""
+        """A copy with further series, of which nothing is known yet; the stream alone is the same one, see `atomic`."""
         standing, order = self.standing.with_room(series_id)
         state = self.state
         if state is not None and network is not None:
             state = State.cat([state, network.zero_state(len(series_id))]).take(order)
-        return Kept(standing, state, copy.deepcopy(self.stream))
+        return Kept(standing, state, self.stream)
 
 
 def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame) -> pl.DataFrame:
@@ -78,7 +82,7 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
             f"{len(names)} series ({shorten(names)}) that are not, first {first!r} at {time}, seen up to {newest}. "
             "Give newer rows only; for corrections, give the whole history to predict or fit."
         )
-    return rows.sort("time", "series_id")
+    return rows.sort("time", maintain_order=True)  # of one time, they come sorted by series
 
 
 def check_goes_on(rows: PanelRows, end: date | datetime, seen: Standing, lookback: int) -> None:

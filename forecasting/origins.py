@@ -33,7 +33,7 @@ class Origins:
     price, volatility : Tensor of shape (N,), float64
     centre_NH : Tensor of shape (N, H), float64
         Change of the level expected for each step; 0 for the random walk.
-    outputs_NHQ : Tensor of shape (N, H, Q), float64
+    outputs_NHQ : Tensor of shape (N, H, Q)
         What a network does to the base quantiles; 0 for the random walk.
     calendar : PanelCalendar
     """

@@ -182,16 +182,16 @@ class NetworkForecaster(PanelForecaster):
 
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
         if bool(torch.isin(at, rows.newest).all()):  # the common case, and the same to the bit as what is kept
-            with torch.inference_mode(), isolated(0):
+            with torch.inference_mode():
                 return self._read_out(self._final_states(rows, at), self._ahead(rows, at))
         order = torch.argsort(at)
         states = torch.empty(len(at), self._network.width)
-        with torch.inference_mode(), isolated(0):
+        with torch.inference_mode():
             for block, here in self._inputs.blocks_with(rows, at[order]):
                 states[order[here]] = carried_states(
                     self._network, self._inputs.of(rows.frame[block]), rows, at[order[here]], block.start
                 )
-            return self._network.read_out(states, self._ahead(rows, at)).double()
+            return self._network.read_out(states, self._ahead(rows, at))
 
     def _final_states(self, rows: PanelRows, at: Tensor) -> State:
         """The states to carry on from after the rows `at`, in rising order."""
@@ -202,11 +202,11 @@ class NetworkForecaster(PanelForecaster):
         return State.cat(blocks) if blocks else self._network.zero_state(0)
 
     def _read_out(self, state: State, z_NHZ: Tensor | None) -> Tensor:
-        return self._network.read_out(top(state), z_NHZ).double()
+        return self._network.read_out(top(state), z_NHZ)
 
     # ---------------------------------------------------- what has been seen
     def _keep(self, rows: PanelRows) -> Kept:
-        with torch.inference_mode(), isolated(0):
+        with torch.inference_mode():
             state = self._final_states(rows, rows.newest)
         return replace(super()._keep(rows), state=state, stream=self._inputs.stream(rows.frame))
 
@@ -217,14 +217,14 @@ class NetworkForecaster(PanelForecaster):
                 f"{type(self._inputs.features).__name__} does not. Give it that attribute, or give the whole history "
                 "to predict."
             )
-        with torch.inference_mode(), isolated(0):
+        with torch.inference_mode():
             return self._kept.with_room(series_id, self._network)
 
     def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
         assert kept.state is not None  # a network keeps both
         assert kept.stream is not None
         inputs_MF = self._inputs.pushed(kept.stream, rows)
-        with torch.inference_mode(), isolated(0):
+        with torch.inference_mode():
             state_M = kept.state.take(at_M)
             state_M.put(torch.nonzero(begins_M)[:, 0], self._network.zero_state(int(begins_M.sum())))
             _, state_M = self._network.encode(inputs_MF[:, None], state_M)
@@ -234,7 +234,7 @@ class NetworkForecaster(PanelForecaster):
     def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
         assert self._kept.state is not None
         z_NHZ = self._ahead_of(ahead, at, self._kept.standing.session[at])
-        with torch.inference_mode(), isolated(0):
+        with torch.inference_mode():
             return self._read_out(self._kept.state.take(at), z_NHZ)
 
     # -------------------------------------------------------- save and load

@@ -21,7 +21,7 @@ from forecasting.scaling import weighted_quantiles
 Array = NDArray[np.float64]
 
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
-AT_A_TIME = 1 << 7  # origins whose quantiles are put together: they stay in the cache
+AT_A_TIME = 1 << 9  # origins whose quantiles are put together: they stay in the cache
 
 
 @dataclass(frozen=True)

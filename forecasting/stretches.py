@@ -20,7 +20,7 @@ from forecasting.rows import PanelRows
 from forecasting.training import Batch, recency
 
 BLOCK = 256  # whole sequences run side by side
-CHUNK = 64  # rows of them run at once, the state carried on to the next
+CHUNK = 64  # rows of them run at once, the state carried on to the next; more where fewer run side by side
 HELD_OUT = 1 << 14  # rows in a batch of validation, about: as much memory as a few batches of training
 
 
@@ -185,7 +185,7 @@ def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows
     by_length = torch.argsort(lengths, stable=True)
     for block in by_length.split(BLOCK):
         state: State | None = None
-        for offset_T in torch.arange(int(lengths[block].max())).split(CHUNK):
+        for offset_T in torch.arange(int(lengths[block].max())).split(CHUNK * BLOCK // len(block)):
             rows_BT = firsts[block, None] + offset_T
             h_BTD, state = network.encode(inputs_NF[(rows_BT - begin).clamp(max=len(inputs_NF) - 1)], state)
             place_BT = torch.searchsorted(wanted, rows_BT)

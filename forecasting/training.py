@@ -126,20 +126,26 @@ def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
 
 
 @contextmanager
-def isolated(random_state: int) -> Iterator[None]:
-    """Seeded, on one thread, leaving the global random state and thread count as they were.
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, leaving the thread count as it was; also a decorator.
 
-    One thread per process: more threads spend their time at a barrier in every step of a recurrent network, and would
-    make results depend on the machine's load.
+    More threads spend their time at a barrier in every step of a recurrent network, and would make results depend on
+    the machine's load.
     """
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def isolated(random_state: int) -> Iterator[None]:
+    """Seeded, on one thread, leaving the global random state and thread count as they were."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
         torch.manual_seed(random_state)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        yield
 
 
 def batch_loss(

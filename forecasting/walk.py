@@ -176,11 +176,11 @@ class Walk(BaseEstimator):
         return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs, calendar)
 
     def _in_prices(self, origins: Origins, scaled: np.ndarray) -> np.ndarray:
-        """Values in units of volatility · √step, shape (N, H, any), in the unit of the target."""
-        scale_NH1 = (origins.volatility.unsqueeze(-1) * root_steps(self.horizon)).numpy()[..., None]
-        change = origins.centre_NH.numpy()[..., None] + scale_NH1 * scaled
-        price_N11 = origins.price.numpy()[:, None, None]
-        return price_N11 * np.exp(change) if self._schema.positive else price_N11 + change
+        """Values in units of volatility · √step, shape (N, H, any), in the unit of the target: put in their place."""
+        scale_NH1 = (origins.volatility[:, None] * root_steps(self.horizon))[..., None]
+        change = torch.from_numpy(scaled).mul_(scale_NH1).add_(origins.centre_NH[..., None])
+        price_N11 = origins.price[:, None, None]
+        return (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
 
     # ------------------------------------------------------- what has been seen
     def _keep(self, rows: PanelRows) -> Kept:
@@ -249,7 +249,7 @@ class Walk(BaseEstimator):
         return 1
 
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
-        """Outputs that shape the base quantiles, shape (N, H, Q), float64."""
+        """Outputs that shape the base quantiles, shape (N, H, Q), in the network's precision."""
         return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
 
     @property

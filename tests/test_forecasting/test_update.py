@@ -1,5 +1,6 @@
 """Taking in new rows: row by row, or many at once, as if the whole history had been given."""
 
+import itertools
 import pickle
 from datetime import date, datetime, timedelta
 
@@ -229,6 +230,25 @@ def test_features_that_fail_half_way_leave_nothing_half_taken(prices, cut):
     last = newer["time"].max()
     with pytest.raises(RuntimeError, match="no threes"):
         model.update(newer.with_columns(close=pl.when(time=last).then(3.0).otherwise("close")))
+    assert model.predict().equals(expected)
+    assert_close(model.update(newer).predict(), model.predict(prices))
+
+
+def test_a_network_that_fails_half_way_leaves_nothing_half_taken(fitted, prices, cut, monkeypatch):
+    model = pickle.loads(pickle.dumps(fitted["GRUForecaster"]))
+    expected = model.predict()
+    newer = prices.filter(pl.col("time") > cut)
+    encode, calls = model._network.encode, itertools.count()
+
+    def breaking(x_BTF, state=None):
+        if len(x_BTF) and next(calls) == 2:
+            raise RuntimeError("broken")
+        return encode(x_BTF, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._network, "encode", breaking)
+        with pytest.raises(RuntimeError, match="broken"):
+            model.update(newer)
     assert model.predict().equals(expected)
     assert_close(model.update(newer).predict(), model.predict(prices))
 
