@@ -7,15 +7,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.panel import Frame, PanelSchema, check_panel, check_rows, series_starts, to_polars
+from features.panel import Frame, PanelSchema, check_rows, to_polars
 from features.price_stream import PriceStream
 from features.tail import Stream, tail_of
-from features.transformer import PanelTransformer
-from features.volatility import DECAY, EWMA_ROWS, with_stretches
+from features.transformer import PanelTransformer, in_order
+from features.volatility import DECAY, EWMA_ROWS
 
 RETURN_STEPS = (1, 5, 21)
 VOLATILITY_WINDOWS = (5, 21, 63, 252)
 SHAPE_WINDOW = 63
+RINGS = {
+    "changes": SHAPE_WINDOW,
+    **{f"squares_{k}": k for k in VOLATILITY_WINDOWS if k != SHAPE_WINDOW},
+    "levels": max(RETURN_STEPS) + 1,
+}
+"""Rows of each window that a `PriceStream` keeps."""
+
+MOST_PUSHED = 63
+"""New sessions that are pushed one by one rather than computed with their tail; that pays up to some hundred."""
+
 WIDEST_RATIO = 3.0
 """Log ratios of volatilities are cut off here: five equal prices in a row have no volatility, whose log is -inf."""
 
@@ -82,7 +92,7 @@ class PriceFeatures(PanelTransformer):
         change, sigma, square, position = pl.col("_change"), pl.col("_sigma"), pl.col("_square"), pl.col("_position")
 
         def mean(values: pl.Expr, k: int) -> pl.Expr:
-            return values.rolling_mean(k, min_samples=1).over("_stretch")
+            return values.rolling_mean(k, min_samples=1).over("_stretch").clip(0)  # rounding can leave less than 0
 
         def log_ratio(value: pl.Expr) -> pl.Expr:
             return (value / sigma).log().clip(-WIDEST_RATIO, WIDEST_RATIO)
@@ -104,38 +114,23 @@ class PriceFeatures(PanelTransformer):
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:
         """As of every transformer, but in NumPy and constant time a row."""
-        frame = to_polars(panel).select("series_id", "time", self.target)
-        rows = check_panel(tail_of(frame, self.target, self.min_history), PanelSchema(self.positive), self.target)
-        rows = _with_changes(
-            with_stretches(rows, self.target), pl.col(self.target).log() if self.positive else pl.col(self.target)
+        frame = to_polars(panel)
+        tail = tail_of(frame.select(self._reads(frame)), self.target, self.min_history)
+        return PriceStream.after(self, self._checked(tail), RINGS)
+
+    def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
+        if tail["time"].filter(is_new).n_unique() > MOST_PUSHED:
+            return super()._compute_new(tail, is_new)
+        rows = self._checked(tail)
+        of_new = is_new.gather(rows["_row"])
+        stream = PriceStream.after(self, rows, RINGS, of_new)
+        days = rows.filter(of_new).sort("time", maintain_order=True)
+        pushed = [stream.push(day) for day in days.partition_by("time", maintain_order=True)]
+        values = np.concatenate([np.empty((0, len(self.added_))), *pushed])
+        number = is_new.cum_sum().gather(days["_row"]) - 1
+        return in_order(
+            pl.DataFrame(values, schema=self.added_).fill_nan(None).with_columns(_row=number), int(is_new.sum())
         )
-        stretch, ends = rows["_stretch"].to_numpy(), np.append(series_starts(rows)[1:], len(rows)) - 1
-        sizes = np.diff(ends, prepend=-1)
-        end_of, series = np.repeat(ends, sizes), np.repeat(np.arange(len(ends)), sizes)
-        position, age = rows["_position"].to_numpy().astype(np.int64), end_of - np.arange(len(rows))
-
-        def ring(k: int, number: np.ndarray, values: np.ndarray, empty: Any = 0.0) -> np.ndarray:
-            """Of each series the last k values of its last stretch, number c at place c % k."""
-            last = (age < k) & (stretch == stretch[end_of]) & (number >= 0)
-            kept = np.empty((len(ends), k))
-            kept[:] = empty
-            kept[series[last], number[last] % k] = values[last]
-            return kept
-
-        change, level = rows["_change"].fill_null(0.0).to_numpy(), rows["_level"].to_numpy()
-        last = rows[ends]
-        count = position[ends]
-        weights = (1 - DECAY ** np.maximum(count, 1)) / (1 - DECAY)
-        state = {
-            "last": last.select("series_id", "time"),
-            "changes": ring(SHAPE_WINDOW, position - 1, change),
-            **{f"squares_{k}": ring(k, position - 1, change**2) for k in VOLATILITY_WINDOWS if k != SHAPE_WINDOW},
-            "levels": ring(max(RETURN_STEPS) + 1, position, level, last["_first"].to_numpy()[:, None]),
-            "count": count,
-            "weighted": last["_sigma"].fill_null(0.0).to_numpy() ** 2 * weights,
-            "still": last["_still"].to_numpy().astype(np.int64),
-        }
-        return PriceStream(self, state)
 
     def resume(self, state: dict[str, Any]) -> Stream:
         """The stream whose ``state()`` this is."""

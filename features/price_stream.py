@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE, at_places, places_of
+from features.panel import MAX_PAUSE, at_places, places_of, series_starts
 from features.tail import refuse_old
 from features.volatility import DECAY
 
@@ -41,6 +41,63 @@ class PriceStream:
         self._features, self._last = features, state["last"]
         self._arrays = {name: np.array(values) for name, values in state.items() if name != "last"}
         self._undo: list[tuple[np.ndarray, Any, np.ndarray]] | None = None  # what was written over: where, and what
+
+    @classmethod
+    def after(
+        cls, features: PriceFeatures, rows: pl.DataFrame, rings: dict[str, int], left_out: pl.Series | None = None
+    ) -> PriceStream:
+        """The stream that goes on where `rows` end.
+
+        Parameters
+        ----------
+        features : PriceFeatures
+        rows : polars.DataFrame
+            Sorted, a target in each; the last `min_history` of each series are enough.
+        rings : dict
+            Size of each ring, by its name.
+        left_out : polars.Series, optional
+            Of each row whether it is yet to come; then all later ones of its series are. None: no row is.
+        """
+        starts = series_starts(rows)
+        newest = np.append(starts, len(rows))[1:] - 1
+        if left_out is not None:
+            newest -= np.diff(np.searchsorted(left_out.arg_true(), np.append(starts, len(rows))))
+            begun = newest >= starts
+            starts, newest = starts[begun], newest[begun]
+        pauses = np.append(0, (rows["time"].diff() > MAX_PAUSE).arg_true().to_numpy())
+        first = np.maximum(starts, pauses[np.searchsorted(pauses, newest, side="right") - 1])  # of the last stretch
+        count = newest - first
+        level = rows[features.target].to_numpy()
+        level = np.log(level) if features.positive else level
+        change = np.diff(level, prepend=np.nan)
+
+        def last(values: np.ndarray, k: int, n_there: np.ndarray, empty: Any) -> np.ndarray:
+            """The last k of `values` by age, the newest first; `empty` beyond the `n_there` of the last stretch."""
+            age = np.arange(k)
+            return np.where(age < n_there[:, None], values[np.maximum(newest[:, None] - age, 0)], empty)
+
+        def ring(by_age: np.ndarray, n_there: np.ndarray) -> np.ndarray:
+            """Number c of the `n_there` at place c % k."""
+            k = by_age.shape[1]
+            kept = np.empty_like(by_age)
+            np.put_along_axis(kept, (n_there[:, None] - 1 - np.arange(k)) % k, by_age, axis=1)
+            return kept
+
+        weight = DECAY ** np.arange(count.max(initial=0))[::-1]
+        square = change**2
+        state: dict[str, Any] = {"last": rows[newest].select("series_id", "time"), "count": count}
+        state["weighted"] = np.array(
+            [square[end - n + 1 : end + 1] @ weight[len(weight) - n :] for end, n in zip(newest, count, strict=True)]
+        )
+        recent = last(change, max(rings.values()), count, 0.0)
+        for name, k in rings.items():
+            if name == "levels":
+                state[name] = ring(last(level, k, count + 1, level[first, None]), count + 1)
+            else:
+                state[name] = ring(recent[:, :k] if name == "changes" else recent[:, :k] ** 2, count)
+        moved = np.column_stack([recent != 0, np.ones(len(count), dtype=bool)])
+        state["still"] = np.minimum(moved.argmax(1), count)
+        return cls(features, state)
 
     def state(self) -> dict[str, Any]:
         """See `Stream`."""

@@ -53,7 +53,7 @@ class ParkinsonVolatility(RangeVolatility):
     def expressions(self) -> dict[str, pl.Expr]:
         """The added column, by name."""
         square = self._log("high", pl.col("low")) ** 2 / (4 * math.log(2))
-        return {f"parkinson_{self.window}": square.rolling_mean(self.window).sqrt()}
+        return {f"parkinson_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
 
 class GarmanKlassVolatility(RangeVolatility):

@@ -67,7 +67,7 @@ class RollingVolatility(PanelTransformer):
     def expressions(self) -> dict[str, pl.Expr]:
         """The added column, by name."""
         square = pl.col(self.target).log().diff() ** 2
-        return {f"volatility_{self.window}": square.rolling_mean(self.window).sqrt()}
+        return {f"volatility_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
 
 class RollingRange(PanelTransformer):

@@ -11,7 +11,7 @@ import polars as pl
 from sklearn.pipeline import Pipeline
 
 from features.messages import shorten
-from features.panel import is_missing, is_sorted, ranges, series_starts, to_polars
+from features.panel import is_missing, is_sorted, series_starts, to_polars
 
 
 def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = None) -> pl.DataFrame:
@@ -36,15 +36,17 @@ def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = Non
     if not is_sorted(keys, starts):
         keys = keys.with_row_index("_row").sort("series_id", "time")
         order, starts = keys["_row"].to_numpy(), series_starts(keys)
+    ends = np.append(starts[1:], len(keys))
     n_new: int | np.ndarray = 0
     if since is not None:
-        places = np.append(starts, len(keys))
-        n_new = np.diff(np.searchsorted(np.flatnonzero(keys.select(new).to_series().to_numpy()), places))
-    ends = np.append(starts[1:], len(keys))
-    kept = ranges(np.maximum(starts, ends - n_new - rows), ends)
-    if len(kept) == len(panel):
-        return panel
-    return panel[kept if order is None else np.sort(order[kept])]
+        n_new = np.diff(np.searchsorted(keys.select(new).to_series().arg_true(), np.append(starts, len(keys))))
+    begins = np.maximum(starts, ends - n_new - rows)
+    kept = np.repeat(np.tile([False, True], len(starts)), np.column_stack([begins - starts, ends - begins]).ravel())
+    if order is not None:
+        in_order = np.empty_like(kept)
+        in_order[order] = kept
+        kept = in_order
+    return panel.filter(pl.Series(kept))
 
 
 class Stream(Protocol):

@@ -125,21 +125,29 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         new = pl.col("time") >= since
         if frame.filter(new).is_empty():
             return self._finish(frame.clear(), pl.DataFrame(schema=dict.fromkeys(fitted.added_, pl.Float64)))
-        tail = tail_of(frame, self.target, fitted.min_history, since)
-        computed = fitted.compute(tail).filter(tail.select(new).to_series())
+        tail = tail_of(frame.select(fitted._reads(frame)), self.target, fitted.min_history, since)
+        computed = fitted._compute_new(tail, tail.select(new).to_series())
         if is_pandas(X):
             return self._finish(cast("pd.DataFrame", X).loc[frame.select(new).to_series().to_numpy()], computed)
         return self._finish(frame.filter(new), computed)
 
     def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The added columns alone, Float64, a row for each of the frame's, in its order."""
+        rows = self._checked(frame)
+        parts = [self._finite(self._add(with_stretches(block, self.target))) for block in self._blocks(rows)]
+        return in_order(pl.concat(parts), frame.height)
+
+    def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
+        """The added columns of the new rows of a tail, in its order."""
+        return self.compute(tail).filter(is_new)
+
+    def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame's rows with a target, where one is needed, sorted; `_row` is the number in the frame."""
         numbers = tuple(name for name in self.inputs_ if frame.schema[name].is_numeric())
         schema = PanelSchema(positive=self.positive, covariates=numbers)
         rows = check_rows(frame.select(self._reads(frame)).with_row_index("_row"), schema, self.target)
         missing = self.needs_target and rows[self.target].null_count()
-        known = rows.filter(pl.col(self.target).is_not_null()) if missing else rows
-        parts = [self._finite(self._add(with_stretches(block, self.target))) for block in self._blocks(known)]
-        return _in_order(pl.concat(parts), frame.height)
+        return rows.filter(pl.col(self.target).is_not_null()) if missing else rows
 
     def _reads(self, frame: pl.DataFrame) -> list[str]:
         """Columns of the frame that are looked at."""
@@ -214,7 +222,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return tags
 
 
-def _in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
+def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
     """Without `_row`, a row for each number below `height`; those that are not there are null."""
     rows = computed["_row"].to_numpy()
     values = computed.drop("_row")

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
@@ -53,6 +53,7 @@ def assert_same(found, expected, columns):
 @every_transformer
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 45))
+@example(seed=26, cut=0)  # a running mean of squares that ends below 0
 def test_new_rows_from_the_tail_equal_those_from_the_whole(transformer, seed, cut):
     panel = ragged_panel(seed)
     since = date(2015, 1, 1) + timedelta(cut)
@@ -134,10 +135,10 @@ def test_a_stream_refuses_what_is_not_newer(transformer, panel):
 
 
 def test_the_fast_stream_of_prices_goes_round_its_ring(random_walks):
-    panel = random_walks(n_series=3, n_rows=700)
+    panel = random_walks(n_series=3, n_rows=660)
     jump = (pl.col("series_id") == "B") & (pl.col("time") == panel["time"][400])
     panel = panel.with_columns(close=pl.when(jump).then(pl.col("close") * 100).otherwise("close"))
-    since = panel["time"].unique().sort()[300]
+    since = panel["time"].unique().sort()[395]
     rows, values = pushed(PriceFeatures().stream(panel.filter(pl.col("time") < since)), panel, since)
     expected = rows.join(PriceFeatures().fit_transform(panel), on=["series_id", "time"], maintain_order="left")
     np.testing.assert_allclose(values, expected.select(PriceFeatures().added_).to_numpy(), rtol=1e-9, atol=1e-9)
