@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE
+from features.panel import MAX_PAUSE, series_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""
@@ -65,15 +65,15 @@ def with_stretches(panel: pl.DataFrame, target: str) -> pl.DataFrame:
     """Add `_stretch` to a sorted panel: a number per piece of a series between two breaks.
 
     Expressions over it never look across a series, a break, or onto rows without a target, which share number 0.
+    Without any such rows the numbers are marked as sorted: polars then takes stretches as slices, and needs no hashes.
     """
-    known = panel[target].is_not_null()
-    number = panel.filter(known).select(_starts().cum_sum()).to_series().to_numpy()
+    missing = panel[target].null_count()
+    rows = panel.filter(pl.col(target).is_not_null()) if missing else panel
+    pauses = rows.select((pl.col("time").diff() > MAX_PAUSE).arg_true()).to_series().to_numpy()
+    begins = np.union1d(series_starts(rows), pauses)
+    numbers = np.repeat(np.arange(1, len(begins) + 1, dtype=np.uint32), np.diff(begins, append=len(rows)))
+    if not missing:
+        return panel.with_columns(_stretch=pl.Series(numbers).set_sorted())
     stretch = np.zeros(len(panel), dtype=np.uint32)
-    stretch[known.to_numpy()] = number
+    stretch[panel[target].is_not_null().to_numpy()] = numbers
     return panel.with_columns(_stretch=pl.Series(stretch))
-
-
-def _starts() -> pl.Expr:
-    """Per row of a sorted panel: whether a series, or a piece of one between two breaks, begins here."""
-    name, time = pl.col("series_id"), pl.col("time")
-    return ((name != name.shift()) | (time.diff() > MAX_PAUSE)).fill_null(True)
