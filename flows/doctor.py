@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
+from flows.decisions import decided_words, last_of, made_champion
 from flows.errors import Busy, TidecastError
 from flows.home import Home, hold
 from flows.mlflow_config import load_mlflow_config
@@ -54,6 +55,8 @@ def examine(out: Console, home: Home) -> list[str]:
             with _noting(problems):
                 out.print()
                 _tables(out, Place(home, settings), problems)
+            with _noting(problems):
+                _champion(out, Place(home, settings), problems)
     if not home.created:
         with _noting(problems):
             lock = _lock(home)
@@ -74,6 +77,29 @@ def _tables(out: Console, place: Place, problems: list[str]) -> None:
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
         problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
+
+
+def _champion(out: Console, place: Place, problems: list[str]) -> None:
+    """Who is champion and by which decision; whether the two agree. A folder that was moved is mended on the way."""
+    from flows.promote import present_champion
+
+    champion = present_champion(place, lambda text: out.print(text))
+    if champion is None:
+        facts(out, [("Champion", "none yet: the first training chooses one")])
+        return
+    decisions = place.warehouse.decisions()
+    words = decided_words(made_champion(decisions, champion.version))
+    name = champion.name.replace("_", " ")
+    trained = f"{name}, version {champion.version}, trained through {champion.trained_through}"
+    facts(out, [("Champion", f"{trained}\n{words}")])
+    last = last_of(decisions)
+    if last is not None and last["version"] != champion.version:
+        waits = last["champion_version"] == champion.version
+        why = "the run that decided so was stopped, and the next one carries it out" if waits else (
+            "somebody moved the alias in MLflow. If that was wrong: "
+            f'tidecast promote {last["version"]} --why "it was decided"'
+        )  # fmt: skip
+        problems.append(f"Version {champion.version} is champion, but version {last['version']} was decided on: {why}.")
 
 
 def _lock(home: Home) -> str:

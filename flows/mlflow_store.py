@@ -1,6 +1,7 @@
 """The way to a state folder's MLflow: its store, made on first use, the experiment, and failures as one line.
 
-A new ``mlflow.db`` is made beside its place and moved there when it is whole.
+A new ``mlflow.db`` is made beside its place and moved there when it is whole; one that was moved with its folder is
+mended on the first call.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from flows.errors import TidecastError
 from flows.home import Home
 from flows.mlflow_config import MlflowConfig
 from flows.mlflow_home import MlflowHome, quietly
+from flows.moved import mend_if_moved
 
 EXPERIMENT_WORDS = (
     "Every training is a run; its description says in words what was decided, and why. "
@@ -70,6 +72,8 @@ class MlflowStore:
         if self.is_new:
             self.say("Making the MLflow store, once …")
             self.make()
+        elif self.where.is_local and (mended := mend_if_moved(self.home)):
+            self.say(mended)
         return MlflowClient(self.where.tracking_uri, self.where.registry_uri)
 
     @property

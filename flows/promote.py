@@ -6,6 +6,7 @@ Call these while holding the state folder. Each can be killed and called again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -118,7 +119,7 @@ def settle(place: Place) -> None:
         _carry_out(place, last)
 
 
-def present_champion(place: Place) -> Champion | None:
+def present_champion(place: Place, say: Callable[[str], None] = log.info) -> Champion | None:
     """The champion; None before the first.
 
     Raises
@@ -126,7 +127,7 @@ def present_champion(place: Place) -> Champion | None:
     TidecastError
         The registry has none, though one was decided on: a fault must not look like a new panel.
     """
-    champion = place.registry(log.info).champion()
+    champion = place.registry(say).champion()
     last = decisions.last_of(place.warehouse.decisions())
     if champion is None and last is not None:
         raise TidecastError(

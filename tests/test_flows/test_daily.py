@@ -70,7 +70,7 @@ def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_fai
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "train", fail)
+        patch.setattr(promote, "train", fail)
         with pytest.raises(Incomplete, match="training failed: no memory left") as failure:
             sandbox.run()
     warehouse = sandbox.place.warehouse
