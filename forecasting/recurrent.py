@@ -27,13 +27,15 @@ from forecasting.inputs import NetworkInputs, StaticInputs
 from forecasting.kept import Kept, final_states, top
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
-from forecasting.rows import PanelRows
+from forecasting.rows import PanelRows, thinned
 from forecasting.scaling import InputScaler
 from forecasting.settings import pick_device, seed_from
+from forecasting.spread import centre_scale
 from forecasting.streams import stream_tensors
 from forecasting.stretches import Stretches, carried_states
 from forecasting.training import LEARNING_CURVE, Batch, Epoch, Training, isolated, learning_curve, train_network
 
+MOST_REGRESSED = 1 << 15  # rows that a linear forecast is judged by, before training
 PATIENCE = 3  # epochs without a better validation loss
 SLOWER = 0.1  # share of the learning rate with which `partial_fit` goes on: few rows should not undo what many taught
 
@@ -61,6 +63,7 @@ class NetworkForecaster(PanelForecaster):
         self.inputs_ = self._inputs.names
         self._ahead_scaler = self._fit_ahead_scaler(rows, cuts)
         stretches, training = self._stretches(rows, weights), self.training or Training()
+        self._spread = replace(self._spread, scale_H=self._centre_scale(rows, stretches.inputs_NF, cuts, weights))
         held_out = stretches.held_out(cuts.train, cuts.validation)
         seed = seed_from(self.random_state)
         with isolated(seed):
@@ -110,6 +113,14 @@ class NetworkForecaster(PanelForecaster):
             rows, scaled_NF.to(device), weights, self.lookback, self.horizon, half_life, learned,
             partial(self._ahead, rows),
         )  # fmt: skip
+
+    def _centre_scale(self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor) -> Tensor:
+        """What one unit of output moves the median: measured on the newer half of the training rows."""
+        at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_REGRESSED)
+        inputs = inputs_NF[at.to(inputs_NF.device)].double().cpu().numpy()
+        residuals, times = self._residuals(rows, at, until=cuts.train), rows.times[at.numpy()]
+        newer = times > np.median(times) if len(times) else np.zeros(0, dtype=bool)
+        return centre_scale((inputs[~newer], residuals[~newer]), (inputs[newer], residuals[newer]))
 
     def _fit_ahead_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler | None:
         """From the future covariates of training sessions."""

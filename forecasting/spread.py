@@ -20,7 +20,8 @@ from forecasting.scaling import weighted_quantiles
 
 Array = NDArray[np.float64]
 
-CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median: prices hardly drift, so it learns slowly
+CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median at least: prices hardly drift
+RIDGE = 1e-3  # of the inputs' variance, added to it: columns that say the same do no harm
 AT_A_TIME = 1 << 9  # origins whose quantiles are put together: they stay in the cache
 
 
@@ -36,17 +37,21 @@ class Spread:
         What outputs of 0 stand for; the median is exactly 0.
     offsets_HQ : ndarray of shape (H, Q)
         Added by the calibration.
+    scale_H : Tensor of shape (H,), float64
+        Volatilities · √step that one unit of output moves the median: how fast a network learns it, see
+        `centre_scale`.
     """
 
     levels: tuple[float, ...]
     base_HQ: Tensor
     offsets_HQ: Array
+    scale_H: Tensor
 
     @classmethod
     def none(cls, horizon: int, levels: Sequence[float]) -> Spread:
         """That of pegged series: there is none."""
         zeros = np.zeros((horizon, len(levels)))
-        return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros)
+        return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros, slow(horizon))
 
     @classmethod
     def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> Spread:
@@ -57,7 +62,8 @@ class Spread:
             base_HQ[step] = weighted_quantiles(residuals_N[known], weights_N[known], np.array(levels))
         median = levels.index(MEDIAN)
         base_HQ[:, median] = 0.0
-        return cls(tuple(levels), torch.from_numpy(outwards(base_HQ, median)), np.zeros_like(base_HQ))
+        base = torch.from_numpy(outwards(base_HQ, median))
+        return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
 
     def calibrated(self, residuals_NH: Array, outputs_NHQ: Tensor, weights_N: Array) -> Spread:
         """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
@@ -72,8 +78,7 @@ class Spread:
     @property
     def layer(self) -> QuantileLayer:
         """From a network's outputs to quantiles, before calibration: what it is trained with."""
-        scale_H = torch.full((len(self.base_HQ),), CENTRE_SCALE, dtype=torch.float64)
-        return QuantileLayer(self.base_HQ, scale_H, self.median)
+        return QuantileLayer(self.base_HQ, self.scale_H, self.median)
 
     def quantiles(self, outputs_NHQ: Tensor) -> Array:
         """Calibrated quantiles of shape (N, H, Q), never crossing."""
@@ -83,3 +88,35 @@ class Spread:
                 block = slice(begin, begin + AT_A_TIME)
                 quantiles[block] = outwards(layer(outputs_NHQ[block]).numpy() + self.offsets_HQ, self.median)
         return quantiles
+
+
+def slow(horizon: int) -> Tensor:
+    """The scale of a centre that nothing foretells."""
+    return torch.full((horizon,), CENTRE_SCALE, dtype=torch.float64)
+
+
+def centre_scale(older: tuple[Array, Array], newer: tuple[Array, Array]) -> Tensor:
+    """What one unit of output moves the median, shape (H,): the correlation of changes with a linear forecast of them.
+
+    The forecast is a ridge regression on the older rows, its correlation √R² that on the newer ones. Of prices it
+    explains less than nothing there, and the median learns slowly; where values come back to a season's, it is soon
+    where they go.
+
+    Parameters
+    ----------
+    older, newer : tuple of ndarray, of shape (n, n_inputs) and (n, H)
+        Standardised inputs and residuals; NaN where there is no truth.
+    """
+    (x_NF, y_NH), (newer_NF, newer_NH) = (_whole(*rows) for rows in (older, newer))
+    scale_H = slow(y_NH.shape[1])
+    if min(len(x_NF), len(newer_NF)) <= x_NF.shape[1]:
+        return scale_H
+    weights_FH = np.linalg.solve(x_NF.T @ x_NF + RIDGE * len(x_NF) * np.eye(x_NF.shape[1]), x_NF.T @ y_NH)
+    error_H = ((newer_NH - newer_NF @ weights_FH) ** 2).sum(0)
+    explained_H = 1 - error_H / np.maximum((newer_NH**2).sum(0), np.finfo(float).tiny)
+    return scale_H.maximum(torch.from_numpy(np.sqrt(explained_H.clip(0))))
+
+
+def _whole(x_NF: Array, y_NH: Array) -> tuple[Array, Array]:
+    known = np.isfinite(y_NH).all(axis=1)
+    return x_NF[known], y_NH[known]

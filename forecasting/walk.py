@@ -27,7 +27,7 @@ from forecasting.persistence import under
 from forecasting.rows import PanelRows, panel_rows, root_steps, thinned
 from forecasting.sampling import MOST_ORIGINS, Dependence
 from forecasting.settings import check_whole
-from forecasting.spread import Spread
+from forecasting.spread import Spread, slow
 from forecasting.standing import Standing, standing
 
 MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
@@ -266,10 +266,12 @@ class Walk(BaseEstimator):
         """Every tensor that `fit` learned, by name."""
         kept = {f"standing.{name}": values for name, values in self._kept.standing.tensors().items()}
         paths = {f"paths.{name}": torch.from_numpy(value) for name, value in vars(self._dependence).items()}
-        return {"base": self._spread.base_HQ, "offsets": torch.from_numpy(self._spread.offsets_HQ)} | paths | kept
+        spread = {"base": self._spread.base_HQ, "scale": self._spread.scale_H}
+        return spread | {"offsets": torch.from_numpy(self._spread.offsets_HQ)} | paths | kept
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         """The inverse of `_described` and `_learned`; `keys` say up to when each series has been seen."""
-        self._spread = Spread(self.quantiles_, learned["base"], learned["offsets"].numpy())
+        scale_H = learned.get("scale", slow(self.horizon))  # which models lack that were saved before there was one
+        self._spread = Spread(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
         self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))
