@@ -7,7 +7,7 @@ quantiles or points for every origin, and the CPU seconds that its training took
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,10 @@ class Task:
         """The series as other libraries get them."""
         return [np.diff(np.log(values)) for values in self.series] if self.kind == "prices" else self.series
 
+    def earlier(self) -> "Task":
+        """The same task on the training rows alone, as many of their newest held out: to choose settings on."""
+        return replace(self, series=[values[: len(values) - self.held_out] for values in self.series])
+
     def training(self) -> list[np.ndarray]:
         """The rows to train on, as other libraries get them."""
         return [values[: len(values) - self.held_out] for values in self.plain]
@@ -76,7 +80,12 @@ class Task:
         return np.array([change[number] for number, _, _ in self.histories()])
 
     def loss(self, answer: np.ndarray, metric: str) -> float:
-        """Mean loss of an answer: "mae" or "rmse" of points (n, horizon), "crps" of quantiles (n, horizon, 19)."""
+        """Mean loss of an answer of points (n, horizon) or quantiles (n, horizon, 19): "mae", "rmse", "crps".
+
+        Of quantiles the median is the point for absolute errors, their mean that for squared ones.
+        """
+        if answer.ndim == 3 and metric != "crps":
+            answer = answer[..., len(LEVELS) // 2] if metric == "mae" else answer.mean(-1)
         error = self.truths()[..., None] - answer.reshape(len(answer), self.horizon, -1)
         error = error / self.scales()[:, None, None]
         if metric == "mae":
