@@ -7,7 +7,7 @@ has the session that a run of the delivery's day stands on as known_at. Both mus
 the panel as it was known on every session that was run, and each revision with the day from which it was known.
 
 On that day one rule differs: a source that does not say when it knew a row counts as having known it on its own
-session, if no run has seen that session before. A session without a delivery of its own, whose rows come a session later, is so
+session, if no run has seen that session before. So a session without a delivery, whose rows come a session later, is
 known in time in the replay, and a session later in the one load. The comparison allows for this and for nothing else.
 """
 

@@ -26,6 +26,11 @@ NORMAL = 1.4826
 NEAR_SPLIT = 10
 """Rows before and after a split within which a step of its size is laid to it."""
 
+LARGE_SPLIT = math.log(4)
+SPLIT_MISS = 0.3
+"""Share of a large split's log by which such a step may miss it: of 1/10 what lies between 1/5 and 1/20. Companies that
+merge their shares fall, and are diluted, in the same days; but no price moves so far by itself. It does by a half."""
+
 KEY = ["series_id", "time"]
 ACTIONS = ("dividend", "split_ratio", "adj_close")
 VALUES = ("close", "open", "high", "low", "volume", *ACTIONS)
@@ -213,12 +218,14 @@ def _splits(table: pl.DataFrame) -> pl.DataFrame:
     if table["split"].null_count() == table.height:
         return table.with_columns(off_split=pl.lit(False), split=pl.lit(0.0))
     change = pl.col("change")
+    size = pl.col("near").abs()
+    tolerance = pl.max_horizontal(_tolerance(), pl.when(size >= LARGE_SPLIT).then(SPLIT_MISS * size))
     expected = (change + pl.col("split")).abs() <= _tolerance()
-    large = (pl.col("near").abs() >= math.log(1.4)) & ~expected.fill_null(False)
+    large = (size >= math.log(1.4)) & ~expected.fill_null(False)
     side = (
-        pl.when(large & ((change - pl.col("near")).abs() <= _tolerance()))
+        pl.when(large & ((change - pl.col("near")).abs() <= tolerance))
         .then(1)
-        .when(large & ((change + pl.col("near")).abs() <= _tolerance()))
+        .when(large & ((change + pl.col("near")).abs() <= tolerance))
         .then(-1)
         .otherwise(0)
     )

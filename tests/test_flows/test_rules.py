@@ -196,6 +196,21 @@ def test_a_step_of_a_splits_size_on_another_day_is_flagged_and_one_on_its_day_is
     assert found == [[], [], list(range(60, 68)), [66]]
 
 
+def test_near_a_large_split_a_step_may_miss_its_size_by_what_fell_in_the_same_days():
+    """Ten shares into one, on the day of a rights issue: a real feed's step of 1/19 was once let pass."""
+    prices, place = walk(80), np.arange(80)
+
+    def found(ratio, step):
+        ratios = np.where(place == 70, ratio, 1.0)
+        return flagged(
+            check(series(np.where(place < 74, prices * step, prices), split_ratio=ratios)), "split_not_applied"
+        )
+
+    assert found(0.1, 19.0) == list(range(60, 74))
+    assert found(0.1, 40.0) == []
+    assert found(0.5, 2.9) == []  # a price may well fall to a third near a split of two
+
+
 def test_a_dividend_that_the_price_does_not_know_of_is_flagged():
     def with_dividend(amount, close):
         return flagged(after(close, dividend=[amount]), "dividend_unit")
