@@ -59,11 +59,14 @@ def daily_forecast(
     with hold(place.home, "the daily flow"):
         place, ingested = ingest_prices(place, as_of, today)
         as_of = ingested.as_of
+        problems = steps.Problems()
         if place.is_done(as_of) and not reissue:
-            done = Day(place, as_of, ingested, place.run_of(as_of) or {})
+            publish_elsewhere(place, problems)  # a copy may have failed that day
+            done = Day(place, as_of, ingested, place.run_of(as_of) or {}, problems=tuple(problems))
+            if problems:
+                raise Incomplete(done)
             return cast(Day, Completed(name="Skipped", message=f"{as_of} was done before.", data=done))
         check_panel(place, as_of)
-        problems = steps.Problems()
         with problems.noted("clearing up after a killed run"):
             recover(place)
         if is_scheduled:
@@ -81,9 +84,7 @@ def daily_forecast(
             published = publish(place, ingested, champion, reissue, trained, now)
         if published is None:
             published = publish(place, ingested, resolve_random_walk(place, as_of), reissue, trained, now)
-        if place.settings.publish_to is not None:
-            with problems.noted("copying the forecasts out"):
-                copy_out(place)
+        publish_elsewhere(place, problems)
         with problems.noted("scoring"):
             score(place, as_of)
         with problems.noted("the report"):
@@ -97,6 +98,13 @@ def daily_forecast(
     if problems:
         raise Incomplete(day)
     return day
+
+
+def publish_elsewhere(place: Place, problems: steps.Problems) -> None:
+    """Copy out what is not there yet, where the settings name a table for it."""
+    if place.settings.publish_to is not None:
+        with problems.noted("copying the forecasts out"):
+            copy_out(place)
 
 
 def open_place(home: str | None, settings: Settings | None) -> Place:

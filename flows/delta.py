@@ -63,11 +63,12 @@ class DeltaTables(DeltaReading):
         replace: Sequence[str] = (),
         day: str | None = None,
         version: int | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> int:
         """Add rows whose key is not there; a row whose key is there, with other `replace` values, takes its place.
 
         `day` is a column of days in the key: only files that hold a day between its first and last are looked at.
-        Columns that the table does not have are added to it.
+        Columns that the table does not have are added to it. `notes` are kept with the commit, see `_notes`.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class DeltaTables(DeltaReading):
                 return 0
             merge = table.merge(
                 new, matches, source_alias="s", target_alias="t", merge_schema=True, writer_properties=_writer(),
-                commit_properties=_as_looked_at(), post_commithook_properties=_KEEP_LOGS,
+                commit_properties=_as_looked_at(notes), post_commithook_properties=_KEEP_LOGS,
             )  # fmt: skip
             if replace:
                 merge = merge.when_matched_update_all()

@@ -84,19 +84,43 @@ class DeltaReading:
             low, high = _bound("min", column, files), _bound("max", column, files)
             touched = [(low <= last) & (high >= first) for first, last in spans]
             files = files.filter(reduce(or_, touched, pl.lit(False)).fill_null(True))
-        if files.is_empty():
+        rows = self._in_files(name, files["path"], schema)
+        return rows.filter(pl.col(column).is_between(*spans[0])) if spans and len(spans) == 1 else rows
+
+    def _added(self, name: str, version: int) -> pl.LazyFrame:
+        """The rows of a table that it did not have at that version, or had otherwise.
+
+        Only files that are of one of the two and not of both are read. Where some were removed by a vacuum since, all
+        rows of the others are given.
+        """
+        table = self._table(name)
+        if table is None:
+            return pl.LazyFrame(schema=self._columns[name])
+        schema = pl.Schema(table.schema())
+        now = _files(table)["path"]
+        before = _files(self._table(name, version) or table)["path"]
+        rows = self._in_files(name, now.filter(~now.is_in(before.implode())), schema)
+        gone = self._in_files(name, before.filter(~before.is_in(now.implode())), schema)
+        try:
+            there = self._read(gone, name, version)
+        except WarehouseError:
+            return rows
+        return rows.join(there.lazy(), on=list(schema), how="anti", nulls_equal=True)
+
+    def _in_files(self, name: str, paths: pl.Series, schema: pl.Schema) -> pl.LazyFrame:
+        """The rows of these files of a table; a column that a file does not have reads as null."""
+        if paths.is_empty():
             return pl.LazyFrame(schema=schema)
         # no paths that scan_delta makes: it looks for local files under their percent-encoded names
         address = self._address(name)
-        rows = pl.scan_parquet(
-            [f"{address}/{file}" for file in files["path"]],
+        return pl.scan_parquet(
+            [f"{address}/{file}" for file in paths],
             glob=False,
             schema=schema,
             hive_schema={"year": pl.Int32()},
             missing_columns="insert",
             storage_options=self._options(),
         )
-        return rows.filter(pl.col(column).is_between(*spans[0])) if spans and len(spans) == 1 else rows
 
     def _read(self, rows: pl.LazyFrame, name: str, version: int | None = None) -> pl.DataFrame:
         """What a scan gives, read in pieces."""

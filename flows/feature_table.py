@@ -100,6 +100,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
             f"Features must be built on {last}, as before, or a later session, got {as_of}. For those of an earlier "
             "day compute PriceFeatures().fit_transform(warehouse.prices(as_of))."
         )
+    read = {name: warehouse.version(name) for name in ("prices", "actions")}
     transformer = PriceFeatures(positive=positive)
     if last is None or whole:
         since, panel = date.min, warehouse.prices(as_of)
@@ -112,7 +113,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
     assert isinstance(rows, pl.DataFrame)
     rows = rows.select(*FEATURE_KEY, *transformer.added_)
     new = changed(rows, warehouse.features_from(since))
-    return Built(as_of, warehouse.store_features(new.with_columns(as_of=pl.lit(as_of))))
+    return Built(as_of, warehouse.store_features(new.with_columns(as_of=pl.lit(as_of)), read))
 
 
 def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int) -> pl.DataFrame:

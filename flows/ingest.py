@@ -6,32 +6,21 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from features.calendar import Calendar, PanelCalendar
+from features.calendar import PanelCalendar
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
+from flows.delivery import ADVICE, take_delivery
 from flows.delta import MovedOn
-from flows.errors import SourceError, WarehouseError
+from flows.errors import WarehouseError
 from flows.known import known_around
-from flows.parsing import dates, midnights_elsewhere, names, numbers
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
-from flows.rules import can_be_prices, check_rows
-from flows.sessions import choose_calendars, market_zone, resolve_as_of
+from flows.rules import check_rows
 from flows.settings import Settings
-from flows.sources import Fetched, Source, open_source
+from flows.sources import Fetched, open_source
 from flows.tables import PRICE_KEY, VALUES, as_known
 from flows.warehouse import Warehouse
-
-_ADVICE = {
-    "unreadable_time": "Times must be ISO dates like 2024-12-31; 31/12/2024 is not read: 10/12/2024 means two days.",
-    "unreadable_price": "Prices must be numbers with a decimal point and without thousands separators, like 1234.5.",
-    "not_positive": "Where prices may be zero or negative, set TIDECAST_POSITIVE=false.",
-    "not_a_session": "Give another calendar: --calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session.",
-    "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
-}
-
 
 RACES = 20
 """How often an ingest is done again because another one stored prices meanwhile."""
@@ -102,8 +91,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     changes, unless the source itself says that it knew.
 
     The source is asked for rows from `look_back` sessions before the newest one that runs of an earlier `as_of` have
-    stored, so that a run that was killed and its repetition ask for the same. Of the table only rows of the same series
-    and sessions are read, and the last ones before them.
+    stored, and for all of new series, so that a run that was killed and its repetition ask for the same. Of the table
+    only rows of the same series and sessions are read, and the last ones before them.
 
     Of several ingests at once, one stores what it has found; the others begin again, source and all, with what is known
     then. So the table is as if they had come one after the other.
@@ -139,13 +128,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
 def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
     at = {name: warehouse.version(name) for name in ("prices", "actions")}
     source = open_source(settings)
-    since = _since(warehouse, settings, as_of)
-    delivery = _deliver(source, since, warehouse, settings, as_of, today)
-    resolved, told = _resolve(delivery, warehouse, as_of)
-    if (earlier := _since(warehouse, settings, resolved)) != since:  # the run of this session was begun before
-        delivery = _deliver(source, earlier, warehouse, settings, as_of, today)
-        resolved, told = _resolve(delivery, warehouse, as_of)
-    as_of, rows, fetched = resolved, delivery.rows, delivery.fetched
+    delivery = take_delivery(source, warehouse, settings, as_of, today)
+    as_of, rows, fetched, told = delivery.as_of, delivery.rows, delivery.fetched, delivery.messages
 
     later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max))).fill_null(False)
     not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
@@ -168,8 +152,8 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     newest_seen = max(as_of, seen or as_of)
     good = dated(pl.concat([good, decided], how="vertical_relaxed"), newest_seen, seen)
     known = around.join(good, on=KEY, how="semi")
-    good = compare(good, known)
-    values = [name for name in STORED if name in good.columns]
+    values = [name for name in (*STORED, *settings.covariates) if name in good.columns]
+    good = compare(good, known, values)
     changes = good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
     told = (*told, *_store_actions(good, warehouse, as_of, at["actions"]))
     warehouse.store_prices(changes, at["prices"])
@@ -195,54 +179,9 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
         settings=delivery.settings.model_copy(update={"layout": fetched.layout}),
         rules=checked.counts,
         run_counts=run_counts,
-        messages=(*delivery.messages, *told, *_wrong_calendar(bad, rows.height, calendar)),
+        messages=(*told, *_wrong_calendar(bad, rows.height, calendar)),
         left=left,
     )
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """A delivery, read but not checked; `sessions` are the first and the last with a price that can be used."""
-
-    fetched: Fetched
-    rows: pl.DataFrame
-    calendar: PanelCalendar
-    settings: Settings
-    sessions: tuple[date, date]
-    messages: tuple[str, ...]
-
-
-def _since(warehouse: Warehouse, settings: Settings, as_of: date | None) -> date | None:
-    """The day from which on the source is asked for rows; None: for all it has.
-
-    `look_back` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
-    """
-    newest = warehouse.newest_session(before=as_of)
-    if newest is None or settings.calendar is None:
-        return None
-    return _sessions_before(settings.sessions, newest, settings.look_back)
-
-
-def _deliver(
-    source: Source, since: date | None, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None
-) -> _Delivery:
-    fetched = source.fetch(since)
-    rows, told = _read(fetched, settings)
-    if rows.is_empty():
-        raise SourceError(
-            f"A source must have a price that can be used; {source.name} has no rows from {since or 'any day'} on. See "
-            "whether it is still filled, and whether it is the source of this panel."
-        )
-    _refuse_intraday(rows, source.name)
-    by_then = rows.filter(pl.col("time") <= (as_of or date.max))
-    by_then = rows if by_then.is_empty() else by_then
-    calendar, settings, chosen = choose_calendars(settings, by_then, warehouse.calendars())
-    usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))
-    if usable.is_empty():
-        rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
-        raise SourceError(_why_useless(rows.with_columns(rule), fetched, source.name))
-    sessions: tuple[date, date] = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    return _Delivery(fetched, rows, calendar, settings, sessions, (*told, *chosen))
 
 
 def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
@@ -254,81 +193,10 @@ def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.coalesce("rule", conflict).alias("rule"))
 
 
-def _sessions_before(calendar: Calendar, day: date, count: int) -> date:
-    """The session that lies `count` sessions before the one at or before that day, or the calendar's first."""
-    number = calendar.numbers(pl.Series([calendar.at_or_before(day)]))[0]
-    session: date = calendar.times(np.array([max(number - count, 0)]))[0]
-    return session
-
-
-def _resolve(delivery: _Delivery, warehouse: Warehouse, as_of: date | None) -> tuple[date, tuple[str, ...]]:
-    """The session the run stands on, and what to tell about it."""
-    first, last = delivery.sessions
-    oldest, newest = warehouse.oldest_session() or first, warehouse.newest_session() or last
-    return resolve_as_of(as_of, delivery.settings.sessions, min(first, oldest), last, max(last, newest))
-
-
 def _left_for_later(count: int, as_of: date) -> list[str]:
     if not count:
         return []
     return [f"{count:,} rows became known to the source only after {as_of}, and are left for a later run."]
-
-
-def _read(fetched: Fetched, settings: Settings) -> tuple[pl.DataFrame, list[str]]:
-    """The rows as names, dates and numbers, null where they cannot be read, and what to tell about it.
-
-    `row` is the row's place in the source, `clock` the time of day, `present` whether there was anything for a price.
-    """
-    raw, zone = fetched.rows, market_zone(settings)
-    time, clock = dates(raw["time"], zone)
-    close, present = numbers(raw["close"])
-    known_at = dates(raw["known_at"], zone)[0] if "known_at" in raw.columns else pl.repeat(None, raw.height, eager=True)
-    rows = pl.DataFrame(
-        {"series_id": names(raw["series_id"]), "time": time, "clock": clock, "close": close, "present": present}
-    ).with_row_index("row")
-    # no price is known before its session
-    rows = rows.with_columns(known_at.cast(pl.Date).alias("known_at")).with_columns(
-        pl.when(pl.col("known_at").is_not_null()).then(pl.max_horizontal("known_at", "time")).alias("known_at")
-    )
-    if "calendar" in raw.columns:
-        rows = rows.with_columns(names(raw["calendar"]).alias("calendar"))
-    for name in (*VALUES[1:], *NO_ACTION, "adj_close"):
-        if name in raw.columns:
-            value = numbers(raw[name])[0]
-            rows = rows.with_columns(value.set(~value.is_finite(), None).alias(name))
-    told = list(fetched.messages)
-    if midnights_elsewhere(raw["time"], zone):
-        told.append(
-            "All times are midnights of a zone of their own, and are taken as the dates they are written with, not "
-            f"converted to the market's zone ({zone})."
-        )
-    return rows, told
-
-
-def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
-    several = (
-        rows.drop_nulls(["series_id", "time", "clock"])
-        .group_by("series_id", "time", maintain_order=True)
-        .agg(pl.col("clock").n_unique())
-        .filter(pl.col("clock") > 1)
-    )
-    if not several.is_empty():
-        series_id, day, times = several.row(0)
-        more = f" (and {several.height - 1} more like it)" if several.height > 1 else ""
-        raise SourceError(
-            f"A panel must have one price per series and session, but {source} is intraday: {series_id!r} has {times} "
-            f"times on {day}{more}. Keep one row a day, such as the close."
-        )
-
-
-def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
-    counts = rows["rule"].value_counts(sort=True)
-    broken = ", ".join(f"{count} {rule}" for rule, count in counts.iter_rows())
-    first = fetched.originals(rows.filter(pl.col("rule") == counts["rule"][0])["row"].head(1))[0]
-    return (
-        f"A source must have a price that can be used; in {source} every row breaks a rule: {broken}. "
-        f"The first is {first[:200]}. {_ADVICE.get(counts['rule'][0], '')}"
-    ).strip()
 
 
 def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> list[str]:
@@ -337,7 +205,7 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
         return []
     return [
         f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine, for their days are no sessions of "
-        f"{calendar.name}. {_ADVICE['not_a_session']}"
+        f"{calendar.name}. {ADVICE['not_a_session']}"
     ]
 
 

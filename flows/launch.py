@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 from flows.deliveries import is_drop_folder, waiting
+from flows.delivery import first_day_needed
 from flows.home import Home, hold
 from flows.intake import take_in_prices
 from flows.parsing import dates
@@ -17,7 +18,7 @@ from flows.prefect_server import ServerError, starting
 from flows.publish_out import publish_out
 from flows.sessions import market_zone
 from flows.settings import Settings
-from flows.sources import open_source
+from flows.sources.ahead import look_ahead
 
 log = logging.getLogger(LOGGER)
 
@@ -32,7 +33,7 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
     today = latest_day_anywhere(datetime.now(UTC))
     newest = place.warehouse.newest_session()
     if not is_drop_folder(settings):
-        newest = _newest_in(settings, newest, today)
+        newest = _newest_in(place, newest, today)
     elif waiting(place.warehouse, settings):
         newest = None
     session = min(filter(None, (as_of, newest)), default=None)
@@ -54,9 +55,14 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
             ) from error
 
 
-def _newest_in(settings: Settings, since: date | None, today: date) -> date | None:
-    """The newest day the source speaks of, those before `since` left aside; None when it has none that can be read."""
-    times, _ = dates(open_source(settings).fetch(since).rows["time"], market_zone(settings))
+def _newest_in(place: Place, stored: date | None, today: date) -> date | None:
+    """The newest day the source speaks of; None when it has none that can be read.
+
+    It is asked for what the run will need: that of a new session, or the rest of one that was begun.
+    """
+    begun = stored if stored and not place.is_done(stored) else None
+    rows = look_ahead(place.settings, first_day_needed(place.warehouse, place.settings, begun)).rows
+    times, _ = dates(rows["time"], market_zone(place.settings))
     newest = times.filter(times <= today).max()
     return newest if isinstance(newest, date) else None
 

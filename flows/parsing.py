@@ -38,6 +38,27 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     return moment.dt.date(), moment - moment.dt.truncate("1d")
 
 
+def dates_by_zone(values: pl.Series, zones: pl.Series) -> tuple[pl.Series, pl.Series, list[str]]:
+    """As `dates`, of values each of which has a zone of its own, by name, or null.
+
+    Returns
+    -------
+    day, clock : Series
+    as_written : list of str
+        The zones to which nothing was converted: see `midnights_elsewhere`.
+    """
+    if values.dtype == pl.Date:
+        return *dates(values, None), []
+    parts, as_written = [], []
+    for (zone,), rows in pl.DataFrame({"value": values, "zone": zones}).with_row_index("place").group_by("zone"):
+        assert zone is None or isinstance(zone, str)
+        day, clock = dates(rows["value"], zone)
+        as_written += [zone] if zone and midnights_elsewhere(rows["value"], zone) else []
+        parts.append(rows.select("place").with_columns(day=day, clock=clock))
+    read = pl.concat(parts).sort("place") if parts else pl.DataFrame(schema={"day": pl.Date, "clock": pl.Duration})
+    return read["day"], read["clock"], sorted(as_written)
+
+
 def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
     """Whether all times are midnights of their own zone, some of which fall on another day in this one.
 

@@ -1,6 +1,7 @@
 """Which sessions a panel has, on which of them a run stands, and whether it is in time."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date
 
 import polars as pl
@@ -22,6 +23,53 @@ def market_zone(settings: Settings) -> str | None:
     """The zone in which times that say their own are dated, None when the panel has no market's calendar."""
     name = settings.calendar or CALENDARS.get(settings.source)
     return get_calendar(name).time_zone if name and name not in NO_MARKET else None
+
+
+def market_zones(series_id: pl.Series, settings: Settings, own: Mapping[str, Calendar]) -> pl.Series:
+    """The zone of each series' market, by name; null where it has none in particular.
+
+    Parameters
+    ----------
+    series_id : Series of str
+    settings : Settings
+        The panel's calendar, for series without one of their own.
+    own : mapping of str to Calendar
+        See `own_calendars`.
+    """
+    usual = market_zone(settings)
+    zones = {name: None if calendar.name in NO_MARKET else calendar.time_zone for name, calendar in own.items()}
+    if not zones:
+        return pl.repeat(usual, len(series_id), dtype=pl.String, eager=True)
+    return series_id.replace_strict(zones, default=usual, return_dtype=pl.String)
+
+
+def own_calendars(rows: pl.DataFrame, stored: pl.DataFrame) -> Mapping[str, Calendar]:
+    """The calendar of each series whose rows name one, now or before.
+
+    Parameters
+    ----------
+    rows, stored : polars.DataFrame
+        As of `choose_calendars`.
+
+    Raises
+    ------
+    SourceError
+        A series names two calendars, or one that does not exist or is of bars within the day.
+    """
+    try:
+        own = PanelCalendar.named(_names(rows, stored)).own
+        intraday = [calendar.name for calendar in own.values() if calendar.intraday]
+    except ValueError as error:
+        raise SourceError(f"{error}") from None
+    if intraday:
+        raise SourceError(f"The daily flow needs calendars of days, {intraday[0]!r} is of bars within the day.")
+    return own
+
+
+def _names(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """What rows name as their series' calendar."""
+    named = [frame.select("series_id", "calendar") for frame in (stored, rows) if "calendar" in frame.columns]
+    return pl.concat(named).drop_nulls() if named else pl.DataFrame(schema={"series_id": pl.String})
 
 
 def choose_calendar(settings: Settings, times: pl.Series) -> tuple[Calendar, tuple[str, ...]]:
@@ -63,19 +111,11 @@ def choose_calendars(
     SourceError
         A series names two calendars, or one that does not exist or is of bars within the day.
     """
-    named = [frame.select("series_id", "calendar") for frame in (stored, rows) if "calendar" in frame.columns]
-    names = pl.concat(named).drop_nulls() if named else pl.DataFrame(schema={"series_id": pl.String})
-    try:
-        own = PanelCalendar.named(names).own
-        intraday = [calendar.name for calendar in own.values() if calendar.intraday]
-    except ValueError as error:
-        raise SourceError(f"{error}") from None
-    if intraday:
-        raise SourceError(f"The daily flow needs calendars of days, {intraday[0]!r} is of bars within the day.")
+    own = own_calendars(rows, stored)
     times = rows.filter(~pl.col("series_id").is_in(list(own)).fill_null(False))["time"].drop_nulls()
     usual, told = None, tuple[str, ...]()
     if settings.calendar is None and settings.source not in CALENDARS and own and times.is_empty():
-        usual = get_calendar(names["calendar"].mode().sort()[0])
+        usual = get_calendar(_names(rows, stored)["calendar"].mode().sort()[0])
     if usual is None:
         usual, told = choose_calendar(settings, times)
     calendar = PanelCalendar(usual, own)

@@ -24,6 +24,7 @@ from flows.home import Home
 from flows.memory import differences, remembered
 from flows.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS, actions_in_force
 from flows.secrets import refuse_password
+from flows.tables import ACTIONS, PRICES, VALUES
 from flows.warehouse import Warehouse
 from forecasting.decide import GatePolicy
 from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
@@ -48,7 +49,7 @@ KINDS = {
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
     "models": "a list of RNN, LSTM, GRU, MINGRU",
-    "calendars": "a list of names",
+    **dict.fromkeys(("calendars", "covariates"), "a list of names"),
 }
 """What the value of each setting is, in words."""
 
@@ -64,6 +65,9 @@ class Settings(BaseModel):
         Of a database: the table or view that holds the prices ("schema.table" too), or a SELECT that gives them.
     series_id, time, target : str
         What these columns are called in the source.
+    covariates : tuple of str
+        Further columns of a long source that are stored beside the prices and shown to the networks, as known up to the
+        origin: numbers, missing ones allowed.
     known_at : str or None
         The source's column that says when it knew a row's value. None: one called "known_at", if there is one.
     layout : {"auto", "long", "wide"}
@@ -114,6 +118,7 @@ class Settings(BaseModel):
     series_id: str = "series_id"
     time: str = "time"
     target: str = "close"
+    covariates: tuple[str, ...] = ()
     known_at: str | None = None
     layout: Literal["auto", "long", "wide"] = "auto"
     calendar: str | None = None
@@ -146,7 +151,7 @@ class Settings(BaseModel):
         """Fingerprint of all settings: equal digests, equal settings."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
-    @field_validator("quantiles", "models", "calendars", mode="before")
+    @field_validator("quantiles", "models", "calendars", "covariates", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -175,6 +180,16 @@ class Settings(BaseModel):
         if not value or not set(value) <= set(known):
             raise SettingsError(f"models must be one or more of {', '.join(known)}, got {', '.join(value) or 'none'}.")
         return value
+
+    @field_validator("covariates")
+    @classmethod
+    def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if taken := sorted({*PRICES, *ACTIONS, "calendar", "adj_close"}.intersection(value) - {*VALUES[1:]}):
+            raise SettingsError(
+                f"covariates must have names that tables do not use for something else, got {', '.join(taken)}. "
+                "Give the source's column another name, by a view or a query."
+            )
+        return tuple(dict.fromkeys(value))
 
     @field_validator("calendar", "calendars")
     @classmethod

@@ -178,7 +178,7 @@ class Work:
     ) -> None:
         self.panel, self.as_of, self.settings = panel, as_of, settings
         self.say, self.clock, self.table_versions = say, clock, versions
-        schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
+        schema = PanelSchema(covariates=settings.covariates, positive=settings.positive, calendar=settings.calendar)
         shared: dict[str, Any] = {
             "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
             "schema": schema,

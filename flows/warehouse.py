@@ -28,6 +28,9 @@ from flows.tables import (
     values_in,
 )
 
+LATELY = 99
+"""Days of which a series that is quoted has a price, nearly always."""
+
 READ = "read"
 """What a commit of forecasts says about itself: their as_of, and the versions of the tables they were made from."""
 
@@ -97,13 +100,16 @@ class Warehouse(DeltaTables):
         return Knowledge(prices, actions)
 
     def oldest_news(self, since: date, as_of: date) -> date | None:
-        """The oldest session of prices and actions that became known, or were stored, after the run of `since` or late
-        in it, and are known by `as_of`; None without any."""
-        is_news = (pl.col("time") > since) | (pl.col("as_of") > since) | (pl.col("known_at") >= since)
-        oldest: list[date | None] = []
+        """The oldest session of the prices and actions known by `as_of` of which features built on `since` cannot have
+        known; None without any. What was stored after that build counts, however early it says that it was known."""
+        read, oldest = self.features_read(), list[date | None]()
+        known = (pl.col("time") <= as_of) & (pl.col("known_at") <= as_of)
         for name in ("prices", "actions"):
-            news = self._scan(name, spans=[(date.min, as_of)]).filter(is_news, pl.col("known_at") <= as_of)
-            oldest.append(self._read(news.select(pl.col("time").min()), name).item())
+            later = self._scan(name, spans=[(date.min, as_of)]).filter(
+                (pl.col("time") > since) | (pl.col("known_at") > since), known
+            )
+            added = self._added(name, read.get(name, 0)).filter(known)
+            oldest += [self._read(rows.select(pl.col("time").min()), name).item() for rows in (later, added)]
         return min((day for day in oldest if day), default=None)
 
     def has_older(self, first: date, series_id: pl.Series) -> bool:
@@ -158,6 +164,21 @@ class Warehouse(DeltaTables):
             return pl.DataFrame(schema={"series_id": pl.String, "calendar": pl.String})
         recent = scan.filter(pl.col("year") >= newest.year - 1).select("series_id", "calendar").drop_nulls().unique()
         return self._read(recent, "prices").sort("series_id")
+
+    def newcomers(self, series_id: pl.Series, as_of: date) -> list[str]:
+        """Those of the series of which no run before `as_of` has stored a price, sorted.
+
+        Nearly all have a price of late: only for the others is the whole table looked at.
+        """
+        left = series_id.drop_nulls()
+        for spans in ([(as_of - timedelta(days=LATELY), as_of)], [(date.min, date.max)]):
+            rows = self._scan("prices", spans=spans)
+            rows = rows.filter(pl.col("as_of") < as_of, pl.col("series_id").is_in(left.implode()))
+            known = self._read(rows.select("series_id").unique(), "prices")["series_id"]
+            left = left.filter(~left.is_in(known.implode()))
+            if left.is_empty():
+                break
+        return left.sort().to_list()
 
     def newest_session(self, before: date | None = None) -> date | None:
         """Time of the newest price, None without any; with `before`, as runs of an earlier `as_of` stored them."""
@@ -214,6 +235,11 @@ class Warehouse(DeltaTables):
         """The last session on which a row of `features` was written; None before the first."""
         built: date | None = self._extreme("features", "as_of")
         return built
+
+    def features_read(self) -> dict[str, int]:
+        """The versions of the tables that `features` was computed from last; empty before the first build."""
+        notes = self._notes("features", READ)
+        return notes[0]["versions"] if notes else {}
 
     def features_from(self, first: date) -> pl.DataFrame:
         """The rows of `features` from `first` on, in no order."""
@@ -299,11 +325,15 @@ class Warehouse(DeltaTables):
         """Store decisions on rows in quarantine, in one commit; returns how many were not there yet. None changes."""
         return self._merge("repairs", shape("repairs", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
 
-    def store_features(self, rows: pl.DataFrame) -> int:
-        """Store new rows of features, and changed ones in the place of those there, in one commit; returns how many."""
+    def store_features(self, rows: pl.DataFrame, read: Mapping[str, int] | None = None) -> int:
+        """Store new rows of features, and changed ones in the place of those there, in one commit; returns how many.
+
+        `read` are the versions of the tables that they were computed from; kept with the commit, see `features_read`.
+        """
         rows = shape("features", rows, FEATURE_KEY)
         values = [name for name in rows.columns if name not in ("series_id", "time", "year")]
-        return self._merge("features", rows, FEATURE_KEY, replace=values, day="time")
+        notes = {READ: {"versions": dict(read or {})}}
+        return self._merge("features", rows, FEATURE_KEY, replace=values, day="time", notes=notes)
 
     def store_flags(self, rows: pl.DataFrame) -> int:
         """Store flags, in one commit; returns how many were not there yet.

@@ -31,6 +31,13 @@ from flows.terminal import console, facts, progress
 @click.option(
     "--known-at", metavar="COL", help="The source's column that says when a row was last changed, if it has one."
 )
+@click.option(
+    "--covariate",
+    "covariates",
+    multiple=True,
+    metavar="COL",
+    help="A further column of numbers to learn from, as known on the day; may be given again.",
+)
 @click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
 @click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
 @click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
@@ -65,6 +72,7 @@ def run(
         facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
         with progress(out):
             enter_home(place, debug)
+            flags["covariates"] = flags["covariates"] or None
             settings = settings_of(place, {**flags, "time": time_column}, out)
             from flows.launch import run_day
             from flows.place import Incomplete

@@ -1,7 +1,7 @@
 """Prices in CSV or Parquet files: one, those of a folder or of a pattern, on disk or in an object store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from flows.errors import SourceError
@@ -45,7 +45,7 @@ class FileSource:
         """
         try:
             files = files_at(expand(self.name.removeprefix(DROP), self.environ), self.environ)
-            return together([fetched_from(file, self.settings) for file in files])
+            return replace(together([fetched_from(file, self.settings) for file in files]), whole=True)
         except OSError as error:
             why = error.strerror or " ".join(str(error).split()) or type(error).__name__
             raise SourceError(

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
 
 import polars as pl
 
 from flows.errors import SourceError
+from flows.sources.frames import stacked
 
 NEEDED = ("series_id", "time", "close")
 OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close")
@@ -35,6 +36,8 @@ class Fetched:
         How the source was read.
     messages : tuple of str
         What a person should be told about how it was read.
+    whole : bool
+        Whether this is all the source has, whatever it was asked for.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Fetched:
     raw: pl.DataFrame | None = None
     layout: str = "long"
     messages: tuple[str, ...] = ()
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if missing := [name for name in NEEDED if name not in self.rows.columns]:
@@ -60,8 +64,19 @@ class Fetched:
             )
         found = optional_columns(name for name in self.rows.columns if name not in NEEDED)
         rows = self.rows.select(*NEEDED, *(pl.col(own).alias(name) for name, own in found.items()))
+        object.__setattr__(self, "raw", self.rows if self.raw is None else self.raw)
         object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "raw", rows if self.raw is None else self.raw)
+
+    def where(self, keep: pl.Series) -> "Fetched":
+        """The rows of which this is true."""
+        assert self.raw is not None
+        return replace(self, rows=self.rows.filter(keep), raw=self.raw.filter(keep))
+
+    def beside(self, other: "Fetched") -> "Fetched":
+        """These rows, and after them the other's."""
+        assert self.raw is not None
+        assert other.raw is not None
+        return replace(self, rows=stacked([self.rows, other.rows]), raw=stacked([self.raw, other.raw]))
 
     def originals(self, rows: Sequence[int] | pl.Series) -> list[str]:
         """These rows as JSON text, each value as the text it was, or null."""
@@ -84,7 +99,11 @@ def optional_columns(columns: Iterable[str]) -> dict[str, str]:
 
 
 class Source(Protocol):
-    """Something that has prices. A class of your own needs no more than this: see docs/sources.md."""
+    """Something that has prices. A class of your own needs no more than this: see docs/sources.md.
+
+    It may have a method ``history(series: Sequence[str]) -> Fetched``, which gives all rows of these series; without
+    it, `fetch(None)` is asked for those of a series that is new.
+    """
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """Prices in a database: a table, a view or a query, read in batches, from the sessions on that may have changed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BATCH = 50_000
 """Rows that Python holds at a time; the data frame they go into takes a tenth of their room."""
 
+MANY = 1_000
+"""Series that are asked for by name; of more, all rows are read."""
+
 
 @dataclass(frozen=True)
 class SqlSource:
@@ -56,6 +59,10 @@ class SqlSource:
     def _label(self) -> str:
         return self.settings.table or "the query"
 
+    def history(self, series: Sequence[str]) -> Fetched:
+        """All rows of these series; of a wide table, all rows. Raises as `fetch`."""
+        return self._fetch(None, series)
+
     def fetch(self, since: date | None = None) -> Fetched:
         """Its rows; a read that breaks off is begun again, whole.
 
@@ -64,6 +71,9 @@ class SqlSource:
         SourceError
             The database cannot be reached or read, the driver, the table or a column is missing, there are no rows.
         """
+        return self._fetch(since, None)
+
+    def _fetch(self, since: date | None, series: Sequence[str] | None) -> Fetched:
         from sqlalchemy.exc import SQLAlchemyError
 
         if self.settings.table and self.settings.query:
@@ -73,7 +83,7 @@ class SqlSource:
         engine = engine_of(self.settings.source, "source", self.environ)
         refuse_missing_file(engine, "source")
         try:
-            return retried(lambda: self._read(engine, since), self.settings.source, may_pass)
+            return retried(lambda: self._read(engine, since, series), self.settings.source, may_pass)
         except SQLAlchemyError as error:
             raise SourceError(
                 f"{self.settings.source} must be readable, but the database says: {in_words(error, engine)}"
@@ -81,13 +91,13 @@ class SqlSource:
         finally:
             engine.dispose()
 
-    def _read(self, engine: "Engine", since: date | None) -> Fetched:
+    def _read(self, engine: "Engine", since: date | None, series: Sequence[str] | None) -> Fetched:
         with engine.connect() as connection:
             rows, first = self._looked_at(connection)
             if first.is_empty() and since is None:
                 raise SourceError(f"{self.name} must have at least one row, got none.")
             to_long(first, self.settings, self._label)  # a wrong column is found before a million rows are read
-            query = rows.where(*self._changed_since(connection, rows, since))
+            query = rows.where(*self._changed_since(connection, rows, since), *self._of(first, series))
             frame = _in_batches(connection, query)
         return to_long(frame, self.settings, self._label)
 
@@ -125,8 +135,17 @@ class SqlSource:
         needed = [settings.series_id, settings.time, settings.target]
         if not set(needed) <= set(names):
             return names
-        others = [*optional_columns(names).values(), *filter(names.__contains__, [settings.known_at or ""])]
+        further = [settings.known_at or "", *settings.covariates]
+        others = [*optional_columns(names).values(), *filter(names.__contains__, further)]
         return list(dict.fromkeys([*needed, *others]))
+
+    def _of(self, first: pl.DataFrame, series: Sequence[str] | None) -> list["ColumnElement[bool]"]:
+        """The condition for rows of these series. None where they cannot be asked for, or are many."""
+        from sqlalchemy import String, cast, column
+
+        if series is None or len(series) > MANY or self.settings.series_id not in first.columns:
+            return []
+        return [cast(column(self.settings.series_id), String).in_(series)]
 
     def _changed_since(
         self, connection: "Connection", rows: "Select[Any]", since: date | None

@@ -9,7 +9,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import PurePosixPath
@@ -83,7 +83,7 @@ class WebSource:
         except (httpx.HTTPError, httpx.InvalidURL, _Passing) as error:
             why = " ".join(str(error).replace(address, self.name).split()) or type(error).__name__
             raise SourceError(f"{self.name} must answer with a table, got: {why}. Check the address.") from None
-        return to_long(frame, self.settings, self._label)
+        return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
 
     @property
     def _label(self) -> str:

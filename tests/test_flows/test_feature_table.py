@@ -83,6 +83,19 @@ def test_a_build_uses_what_its_session_knew_and_goes_forward_only(warehouse):
         build(warehouse, TUE)
 
 
+def test_a_correction_that_says_it_was_known_before_the_last_build_is_not_missed(warehouse):
+    """Once, it was: only what a later run had stored, or what was known since, counted as news."""
+    warehouse.store_prices(rows(week(100.0, 110.0)))
+    built = build(warehouse).as_of
+    late = week(100.0, 110.0).head(1).with_columns(close=pl.lit(105.0))
+    warehouse.store_prices(rows(late).with_columns(known_at=pl.col("time"), as_of=pl.col("time")))
+    assert build(warehouse).as_of == built
+    assert_whole(warehouse)
+    warehouse.compact("prices")
+    warehouse.vacuum("prices", [], timedelta(0))
+    assert build(warehouse) == Built(built, 0)  # what was read then is gone: all is computed, and nothing differs
+
+
 def test_without_prices_there_is_nothing_to_build(warehouse):
     with pytest.raises(WarehouseError, match=r"must be built of prices, there are none yet. Run tidecast run first"):
         build(warehouse)

@@ -59,7 +59,7 @@ def test_a_small_class_in_a_package_of_its_own_is_a_source(package):
     assert fetched.rows.columns == ["series_id", "time", "close", "dividend"]
     assert fetched.layout == "long"
     assert fetched.messages == ()
-    assert fetched.originals([0]) == ['{"series_id": "A", "time": "2024-01-02", "close": "1.0", "dividend": "0.5"}']
+    assert fetched.originals([0]) == ['{"series_id": "A", "time": "2024-01-02", "close": "1.0", "Dividends": "0.5"}']
 
 
 @pytest.mark.parametrize(

@@ -149,10 +149,12 @@ def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(san
     published = ours(sandbox.place.warehouse)
     assert not published.is_empty()
     folder.mkdir()
-    sandbox.run()
-    with sqlite3.connect(folder / "out.db") as connection:
-        assert connection.execute("SELECT count(*), min(as_of) FROM forecasts").fetchone() == (
-            published.height, str(published["as_of"][0]),
-        )  # fmt: skip
-    connection.close()
+    for _ in range(2):  # the second time the day is done, and a row that was lost over there comes again
+        sandbox.run()
+        with sqlite3.connect(folder / "out.db") as connection:
+            assert connection.execute("SELECT count(*), min(as_of) FROM forecasts").fetchone() == (
+                published.height, str(published["as_of"][0]),
+            )  # fmt: skip
+            connection.execute("DELETE FROM forecasts WHERE step = 1")
+        connection.close()
     assert ours(sandbox.place.warehouse).equals(published)

@@ -1,0 +1,25 @@
+"""What was read of a source before the run that needs it: handed over once, so that the source is not asked twice."""
+
+from datetime import date
+
+from flows.settings import Settings
+from flows.sources.opening import open_source
+from flows.sources.source import Fetched, Source
+
+_read: dict[str, tuple[date | None, Fetched]] = {}
+"""By the settings' digest: what was asked for, and what came."""
+
+
+def look_ahead(settings: Settings, since: date | None) -> Fetched:
+    """Read the source that the settings name, and keep what came for the run that follows in this process."""
+    fetched = open_source(settings).fetch(since)
+    _read[settings.digest] = since, fetched
+    return fetched
+
+
+def fetch(source: Source, settings: Settings, since: date | None) -> Fetched:
+    """What the source has from `since` on; what was read ahead, if it is that."""
+    asked, fetched = _read.pop(settings.digest, (None, None))
+    if fetched is not None and (asked == since or fetched.whole):
+        return fetched
+    return source.fetch(since)
