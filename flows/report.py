@@ -19,7 +19,9 @@ from markupsafe import Markup
 
 from features.volatility import with_volatility
 from flows import plots
-from flows.plots import Z_95, Picture
+from flows.calibration_plots import coverage_by_step
+from flows.picture import Picture
+from flows.plots import Z_95
 from forecasting.decision import percent
 from forecasting.quantiles import levels_in
 from forecasting.skill import compare
@@ -278,7 +280,7 @@ def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
         "surely_worse": surely["series_id"].to_list(),
         "pictures": [
             _inline(plots.skill_by_step(summary, others)),
-            _inline(plots.coverage_by_step(summary, models, max(levels) - min(levels))),
+            _inline(coverage_by_step(summary, models, max(levels) - min(levels))),
             _inline(plots.skill_by_series(summary, candidate)),
         ],
     }

@@ -13,6 +13,7 @@ import torch
 
 from features.panel import check_panel
 from forecasting.kept import final_states
+from forecasting.palette import INK, colour_of
 from forecasting.settings import check_whole
 from forecasting.training import isolated
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from forecasting.forecasters import RecurrentForecaster
 
-INK = "#6e7781"  # readable on white and on black
-COLOURS = {"rnn": "#a56cc1", "lstm": "#2a9d76", "gru": "#2f86c9", "mingru": "#d9822b"}  # for colour-blind readers too
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "mingru": "MinGRU"}
 
 
@@ -87,7 +86,7 @@ def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
     means = profiles.group_by("cell", "k").agg(pl.col("influence").mean()).sort("cell", "k")
     for (cell,), line in means.group_by("cell", maintain_order=True):
         known = line.filter(pl.col("influence") > 0)
-        axes.plot(known["k"], known["influence"], color=COLOURS.get(str(cell), INK), label=NAMES.get(str(cell), cell))
+        axes.plot(known["k"], known["influence"], color=colour_of(str(cell)), label=NAMES.get(str(cell), cell))
     axes.set_yscale("log")
     axes.set_xlabel("rows before the origin")
     axes.set_ylabel("influence on the quantiles\n(volatilities per input s.d.)")
@@ -106,7 +105,7 @@ def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator  # here, as forecasting loads no matplotlib until a picture is asked for
 
     for name, curve in curves.items():
-        colour = COLOURS.get(name.lower(), INK)
+        colour = colour_of(name)
         trained = curve.filter(pl.col("train_loss").is_not_nan())
         axes.plot(trained["epoch"], trained["train_loss"], color=colour, linestyle="--", linewidth=1, alpha=0.8)
         held_out = curve.drop_nulls("validation_loss")

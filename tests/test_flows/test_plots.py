@@ -2,14 +2,16 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from datetime import date
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
 import pytest
 
-from flows import plots
+from flows import calibration_plots, learning_plots, plots
 from forecasting.baselines import RandomWalk
+from forecasting.palette import INK
 
 ODD = [
     "<script>alert(1)</script>",
@@ -99,10 +101,11 @@ def test_skill_by_step_shows_per_cent_with_its_interval():
     np.testing.assert_allclose([low, high], [1 - 1.96 * 0.4, 1 + 1.96 * 0.4], atol=1e-3)
 
 
-def test_reliability_shows_the_difference_to_what_was_promised():
+def test_reliability_shows_the_difference_to_what_was_promised_and_where_truths_fell():
     shares = pl.DataFrame({"model": "GRU", "level": [0.1, 0.5, 0.9], "share": [0.12, 0.5, 0.85]})
-    (chart,) = plots.reliability(shares).figure.axes
-    np.testing.assert_allclose(chart.lines[0].get_ydata(), [2.0, 0.0, -5.0])
+    gaps, pit = calibration_plots.reliability(shares).figure.axes
+    np.testing.assert_allclose(gaps.lines[0].get_ydata(), [2.0, 0.0, -5.0])
+    np.testing.assert_allclose(pit.patches[0].get_data().values, [1.2, 0.95, 0.875, 1.5])
 
 
 def test_learning_curves_are_drawn_with_and_without_validation_rows():
@@ -111,9 +114,29 @@ def test_learning_curves_are_drawn_with_and_without_validation_rows():
         "RNN": pl.DataFrame({**epochs, "validation_loss": [0.4, 0.3, 0.35]}),
         "GRU": pl.DataFrame({**epochs, "validation_loss": pl.Series([None] * 3, dtype=pl.Float64)}),
     }
-    rnn, gru = plots.learning_curves(curves).figure.axes
-    assert list(rnn.lines[2].get_xdata()) == [2]  # the best epoch
-    assert len(gru.lines) == 2
+    held_back, training = learning_plots.learning_curves(curves).figure.axes
+    assert list(held_back.lines[1].get_xdata()) == [2]  # the best epoch of the RNN
+    assert len(held_back.lines) == 3  # the GRU has none
+    assert [list(line.get_ydata()) for line in training.lines] == [[0.3, 0.2, 0.1]] * 2
+
+
+def test_coverage_is_drawn_month_by_month_and_by_volatility():
+    months = [date(2024, 1, 1), date(2024, 2, 1)]
+    over_time = pl.DataFrame({"model": ["GRU"] * 2, "time": months, "coverage": [0.8, 1.0]})
+    by_volatility = pl.DataFrame({"model": ["GRU"] * 3, "third": [0, 1, 2], "coverage": [0.85, 0.9, 0.95]})
+    drawn = calibration_plots.coverage_over_time(over_time, by_volatility, 0.9)
+    left, right = drawn.figure.axes
+    assert list(left.lines[0].get_ydata()) == [80, 100]
+    assert list(right.lines[0].get_ydata()) == [85, 90, 95]
+    assert drawn.png().startswith(b"\x89PNG")
+
+
+def test_what_a_network_remembers_is_drawn_down_to_a_millionth():
+    profile = pl.DataFrame({"cell": ["gru"] * 3, "step": [1] * 3, "k": [0, 1, 2], "influence": [1.0, 1e-3, 1e-12]})
+    (chart,) = learning_plots.memory(profile).figure.axes
+    assert list(chart.lines[0].get_ydata()) == [1.0, 1e-3, 1e-12]
+    low, high = chart.get_ylim()
+    assert low == pytest.approx(high * 1e-6)
 
 
 def test_series_are_chosen_from_the_calmest_to_the_wildest():
@@ -138,9 +161,9 @@ def test_intervals_are_the_widest_and_the_one_nearest_to_a_half():
 
 
 def test_an_svg_takes_the_colour_of_the_text_around_it_and_asks_for_nothing():
-    picture = plots.coverage_by_step(summary_of(["A"]), ["GRU", "random_walk"], 0.9)
+    picture = calibration_plots.coverage_by_step(summary_of(["A"]), ["GRU", "random_walk"], 0.9)
     svg = picture.svg()
-    assert plots.INK not in svg
+    assert INK not in svg
     assert "currentColor" in svg
     addresses = set(re.findall(r"https?://[^\s\"'<]+", svg))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
