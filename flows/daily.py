@@ -127,9 +127,11 @@ def check_panel(place: Place, as_of: date) -> None:
 
 @task(cache_policy=NO_CACHE)
 def recover(place: Place) -> None:
-    """End what a killed run left behind in MLflow, and carry out what it had decided."""
+    """End what a killed run left behind in MLflow, log what could not be logged, carry out what was decided."""
     for ended in place.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
+    for row in promote.promote_kept(place):
+        log.info(f"Logged {row['run_id']}, a training that MLflow could not take before.")
     promote.settle(place)
 
 
@@ -142,7 +144,9 @@ def catch_up(place: Place, ingested: Ingested, today: date, now: datetime) -> li
 @task(cache_policy=NO_CACHE)
 def train(place: Place, as_of: date) -> str:
     """Select → gate → refit → MLflow → champion."""
-    return str(promote.train_and_promote(place, as_of, by="the daily flow")["outcome"])
+    links = {"id": flow_run.id, "url": flow_run.ui_url}
+    known = {key: str(value) for key, value in links.items() if value}
+    return str(promote.train_and_promote(place, as_of, "the daily flow", known)["outcome"])
 
 
 @task(cache_policy=NO_CACHE)

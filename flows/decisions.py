@@ -96,10 +96,9 @@ def _last(decisions: pl.DataFrame) -> Row | None:
 
 
 def of_training(
-    training: Training, trained: Trained, champion: Champion | None, version: str, run_id: str,
-    gates_before: int, by: str, at: datetime,
+    training: Training, trained: Trained, champion: Champion | None, gates_before: int, by: str, at: datetime
 ) -> Row:  # fmt: skip
-    """The record of a training that was logged and registered.
+    """The record of a training, but for the ``run_id`` and ``version`` that MLflow gives it.
 
     Parameters
     ----------
@@ -107,8 +106,6 @@ def of_training(
     trained : Trained
     champion : Champion or None
         What was published before.
-    version, run_id : str
-        What was registered, to become champion now.
     gates_before : int
         How many gates the panel had held before.
     by : str
@@ -125,8 +122,6 @@ def of_training(
         "decision": trained.key(champion_version),
         "outcome": training.outcome,
         "winner": training.winner,
-        "version": version,
-        "run_id": run_id,
         "champion": None if champion is None else champion.name,
         "champion_version": champion_version or None,
         "reason": training.reason,

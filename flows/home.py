@@ -49,6 +49,11 @@ class Home:
         return self.path / "prefect"
 
     @property
+    def unsent(self) -> Path:
+        """Trainings that wait to be logged."""
+        return self.path / "unsent"
+
+    @property
     def reports(self) -> Path:
         return self.path / "reports"
 

@@ -6,7 +6,7 @@ Call these while holding the state folder. Each can be killed and called again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -27,10 +27,19 @@ from forecasting.quantiles import check_quantiles
 log = logging.getLogger(LOGGER)
 
 
-def train_and_promote(place: Place, as_of: date, by: str) -> Row:
+def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, str] | None = None) -> Row:
     """Train on the rows known at `as_of`, log, register, and make the winner champion; returns the decision.
 
     Done before on the same rows with the same settings, it is not done again.
+
+    Parameters
+    ----------
+    place : Place
+    as_of : date
+    by : str
+        Who trains.
+    prefect : mapping, optional
+        ``id`` and, where it has one, ``url`` of the flow run.
 
     Raises
     ------
@@ -40,7 +49,7 @@ def train_and_promote(place: Place, as_of: date, by: str) -> Row:
         The champion has seen later rows.
     """
     settle(place)
-    warehouse, registry = place.warehouse, place.registry(log.info)
+    warehouse = place.warehouse
     version = warehouse.versions()["prices"]
     panel = warehouse.prices(as_of, version)
     known, trained = warehouse.decisions(), Trained(as_of, fingerprint(panel), place.settings.digest)
@@ -55,15 +64,34 @@ def train_and_promote(place: Place, as_of: date, by: str) -> Row:
     is_due = plan.gate_due(decisions.newest(decisions.gates(known), as_of), as_of, place.settings)
     training = train(panel, as_of, place.settings, champion, is_due, log.info, {"prices": version})
     key = trained.key(champion.version if champion else "")
-    run_id = place.tracking(log.info).log_training(training, key)
-    made = registry.register(run_id, key)
-    if not registry.load(made).model.predict().equals(training.model.predict()):
-        raise TidecastError(f"Version {made} must forecast as the model that was logged; it does not. Not promoted.")
     gates_before = decisions.gates(known).height
-    row = decisions.of_training(
-        training, trained, champion, made, run_id, gates_before, by, datetime.now(UTC)
-    )  # fmt: skip
-    return _carry_out(place, row)
+    row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC))
+    tracking = place.tracking(log.info)
+    run_id = tracking.log_training(training, key, row, prefect)
+    log.info(f"In MLflow: {tracking.url_of(run_id)}")
+    return _promote(place, key, run_id)
+
+
+def promote_kept(place: Place) -> list[Row]:
+    """Log, register and promote the trainings that MLflow could not take when they ended; the decisions."""
+    tracking = place.tracking(log.info)
+    return [_promote(place, key, tracking.send(key)) for key in tracking.kept()]
+
+
+def _promote(place: Place, key: str, run_id: str) -> Row:
+    """Register what a logged training left, see that it forecasts as it did, and make it champion."""
+    tracking, registry = place.tracking(log.info), place.registry(log.info)
+    version = registry.register(run_id, key)
+    if not registry.load(version).model.predict().equals(tracking.kept_forecasts(key)):
+        raise TidecastError(f"Version {version} must forecast as the model that was logged; it does not. Not promoted.")
+    row = tracking.kept_decision(key) | {"version": version, "run_id": run_id}
+    try:
+        carried_out = _carry_out(place, row)
+    except ChampionChanged:  # that is stored: it is not tried again
+        tracking.forget(key)
+        raise
+    tracking.forget(key)
+    return carried_out
 
 
 def training_session(place: Place, as_of: date | None) -> date:

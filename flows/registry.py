@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 
 from flows.decisions import evidence_of, of_run
 from flows.mlflow_store import MlflowStore, TrackingError
-from flows.run_record import DECISION, EVIDENCE
+from flows.run_files import DECISION, EVIDENCE
 from forecasting.persistence import load_forecaster
 
 if TYPE_CHECKING:

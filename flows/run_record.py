@@ -1,4 +1,4 @@
-"""What a training has to say, as plain values: parameters, numbers, words, tables and pictures. No MLflow here."""
+"""What a training has to say, as plain values that JSON can hold: parameters, numbers, words. No MLflow here."""
 
 from __future__ import annotations
 
@@ -6,87 +6,73 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date
-from functools import partial
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from flows import plots
-from flows.plots import Picture
-from forecasting.decision import p_value
-from forecasting.quantiles import level_of, levels_in, quantile_columns
+from flows.environment import commit, installed, peak_memory
+from flows.run_words import candidate_words, description, fate, spoken
 
 if TYPE_CHECKING:
     from flows.train import Training
 
 POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
+OUTCOMES = {"kept": "stays"}
+LOSSES = ("train_loss", "validation_loss")
 LONGEST_PARAMETER = 6000  # characters; MLflow refuses more
-EVIDENCE = "evaluation/summary.parquet"
-DECISION = "decision.json"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything one run shows.
+    """What one run shows, its files apart.
 
     Attributes
     ----------
-    name, winner : str
-        "GRU promoted 2026-11-20", and "GRU".
+    name : str
+        "GRU, promoted 2026-11-20"; inside one, "GRU, tested at the gate".
     params : dict of str
         Recipe, settings, versions, what was seen.
     metrics : dict of float
         Pooled numbers of the gate's folds, exactly those of `evaluate`; the winner's by their own names, those of
         other models after the model's name and a slash.
+    curves : list of (str, int, float)
+        Name, epoch and value of losses.
     tags : dict of str
         What runs and versions are found by, and the description (Markdown).
-    curves : dict of polars.DataFrame
-        Learning curve per candidate.
     dataset : dict of str
-        Name, source, digest and shape of the prices.
-    documents : dict
-        File name to what is written as JSON.
-    tables, frames : dict of polars.DataFrame
-        File name to a table, as JSON that MLflow shows or as Parquet that is exact.
-    pictures : dict of callables
-        File name to what draws it.
+        Name, source, digest and shape of the prices; empty inside a run.
+    seconds : float
+        How long it took until it was logged.
+    inside : list of RunRecord
+        A run for each candidate.
     """
 
     name: str
-    winner: str
     params: dict[str, str]
     metrics: dict[str, float]
+    curves: list[tuple[str, int, float]]
     tags: dict[str, str]
-    curves: dict[str, pl.DataFrame]
     dataset: dict[str, str]
-    documents: dict[str, Any]
-    tables: dict[str, pl.DataFrame]
-    frames: dict[str, pl.DataFrame]
-    pictures: dict[str, Callable[[], Picture]]
+    seconds: float
+    inside: list[RunRecord]
 
-    def write(self, folder: Path) -> None:
-        """Write documents, tables and pictures into `folder`."""
-        for name in (*self.documents, *self.tables, *self.frames, *self.pictures):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        for name, document in self.documents.items():
-            (folder / name).write_text(
-                json.dumps(document, indent=2, default=str, ensure_ascii=False), encoding="utf-8"
-            )
-        for name, table in self.tables.items():
-            content = {"columns": table.columns, "data": [[_plain(value) for value in row] for row in table.rows()]}
-            (folder / name).write_text(json.dumps(content, default=str, ensure_ascii=False), encoding="utf-8")
-        for name, frame in self.frames.items():
-            frame.write_parquet(folder / name)
-        for name, draw in self.pictures.items():
-            (folder / name).write_bytes(draw().png())
+    def to_json(self) -> str:
+        """The record as JSON, exactly."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRecord:
+        """The inverse of `to_json`."""
+        return cls._of(json.loads(text))
+
+    @classmethod
+    def _of(cls, tree: dict[str, Any]) -> RunRecord:
+        return cls(**tree | {"inside": [cls._of(inner) for inner in tree["inside"]]})
 
 
-def describe(training: Training, source: str) -> RunRecord:
+def describe(training: Training, source: str, prefect: Mapping[str, str] | None = None) -> RunRecord:
     """The record of a training.
 
     Parameters
@@ -94,32 +80,31 @@ def describe(training: Training, source: str) -> RunRecord:
     training : Training
     source : str
         Address of the prices table, secrets unexpanded.
+    prefect : mapping, optional
+        ``id`` and, where it has one, ``url`` of the flow run that trained.
     """
-    as_of, winner = training.as_of.isoformat(), training.winner
-    evaluation = training.evaluation
-    summary = None if evaluation is None else evaluation.summary
+    as_of, winner, prefect = training.as_of.isoformat(), training.winner, prefect or {}
     dataset = _dataset(training, source)
     tags = {
         "as_of": as_of,
         "winner": winner,
         "outcome": training.outcome,
         "trained_through": training.trained_through.isoformat(),
-        "mlflow.note.content": _words(training, summary, dataset),
+        "mlflow.note.content": description(training, dataset, prefect),
     }
+    tags |= {f"prefect.flow_run_{key}": value for key, value in prefect.items()}
+    if (checked_out := commit()) is not None:
+        tags["mlflow.source.git.commit"] = checked_out
+    candidates = training.learning_curves
     return RunRecord(
-        name=f"{winner.replace('_', ' ')} {training.outcome} {as_of}",
-        winner=winner,
+        name=f"{spoken(winner)}, {OUTCOMES.get(training.outcome, training.outcome)} {as_of}",
         params=_params(training),
-        metrics=_metrics(training, summary),
+        metrics=_metrics(training),
+        curves=_curve(candidates.get(winner)),
         tags=tags,
-        curves=dict(training.learning_curves),
         dataset=dataset,
-        documents={DECISION: _decision(training)},
-        tables=_tables(training, summary),
-        frames={}
-        if evaluation is None
-        else {EVIDENCE: evaluation.summary, "evaluation/losses.parquet": evaluation.losses},
-        pictures=dict(_pictures(training, summary)),
+        seconds=sum(training.seconds.values()),
+        inside=[_candidate(training, name, curve) for name, curve in candidates.items()],
     )
 
 
@@ -137,16 +122,21 @@ def fingerprint(panel: pl.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
-def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """Share of truths at or below each quantile: ``model``, ``level``, ``share``."""
-    columns = [*quantile_columns(levels_in(forecasts.columns)), "forecast"]
-    truths = prices.select("series_id", "time", truth="close")
-    known = forecasts.join(truths, on=["series_id", "time"], how="inner")
-    shares = known.group_by("model", maintain_order=True).agg((pl.col(columns) >= pl.col("truth")).mean())
-    long = shares.unpivot(index="model", variable_name="column", value_name="share")
-    return long.select(
-        "model", pl.col("column").map_elements(level_of, return_dtype=pl.Float64).alias("level"), "share"
-    )
+def _candidate(training: Training, name: str, curve: pl.DataFrame) -> RunRecord:
+    """The run of one candidate: how it did where it was chosen from, and its learning curve."""
+    rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
+    metrics = {f"selection/{key}": float(rows[0][key]) for key in POOLED if rows and rows[0].get(key) is not None}
+    words = {"mlflow.note.content": candidate_words(training, name)}
+    title = ", ".join(filter(None, [name, fate(training, name)]))
+    return RunRecord(title, {"model": name}, metrics, _curve(curve), words, {}, training.seconds.get("refit", 0.0), [])
+
+
+def _curve(curve: pl.DataFrame | None) -> list[tuple[str, int, float]]:
+    """Losses by epoch, those that are known."""
+    if curve is None:
+        return []
+    points = ((name, row["epoch"], row[name]) for row in curve.iter_rows(named=True) for name in LOSSES)
+    return [point for point in points if point[2] is not None and math.isfinite(point[2])]
 
 
 def _params(training: Training) -> dict[str, str]:
@@ -162,14 +152,6 @@ def _params(training: Training) -> dict[str, str]:
     return {key: value[:LONGEST_PARAMETER] for key, value in params.items()}
 
 
-def installed(package: str) -> str:
-    """Installed version without its local part: "2.6.0", not "2.6.0+cpu"; "0" when it is not."""
-    try:
-        return metadata.version(package).split("+")[0]
-    except metadata.PackageNotFoundError:
-        return "0"
-
-
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """Leaves of nested settings with dotted names; an object's own settings come under its name."""
     for key, value in tree.items():
@@ -182,8 +164,9 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
             yield name, value if isinstance(value, str) else json.dumps(value)
 
 
-def _metrics(training: Training, summary: pl.DataFrame | None) -> dict[str, float]:
-    """Pooled numbers, the winner's first and by their own name, then seconds."""
+def _metrics(training: Training) -> dict[str, float]:
+    """Pooled numbers, the winner's first and by their own name, then seconds and megabytes."""
+    summary = None if training.evaluation is None else training.evaluation.summary
     of_winner: dict[str, float] = {}
     of_others: dict[str, float] = {}
     if summary is not None and training.decision is not None:
@@ -194,65 +177,8 @@ def _metrics(training: Training, summary: pl.DataFrame | None) -> dict[str, floa
             else:
                 name = re.sub(r"[^\w\-. ]", "", row["model"])  # what MLflow allows: "GRU (champion)" has brackets
                 of_others |= {f"{name}/{key}": value for key, value in numbers.items()}
-    return of_winner | of_others | {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
-
-
-def _decision(training: Training) -> dict[str, Any]:
-    decision = training.decision
-    return {
-        "as_of": training.as_of.isoformat(),
-        "winner": training.winner,
-        "outcome": training.outcome,
-        "reason": training.reason,
-        "verdict": None if decision is None else decision.verdict,
-        "decision": None if decision is None else decision.to_dict(),
-    }
-
-
-def _words(training: Training, summary: pl.DataFrame | None, dataset: Mapping[str, str]) -> str:
-    """The description of the run, Markdown: the verdict, what it was compared with, the data it saw."""
-    decision, seen = training.decision, training.panel
-    parts = [training.reason]
-    if decision is not None:
-        parts += [f"**{_spoken(decision.candidate)} against the random walk**"]
-        parts += ["\n".join(f"- {line}" for line in decision.verdict.splitlines())]
-        parts += [
-            f"Judged on {decision.n_origins} origins, {decision.first_origin} to {decision.last_origin}, every recipe "
-            "refit on every fold. Losses are pooled over series, each in units of its own volatility."
-        ]
-    if summary is not None:
-        parts.append(_markdown(summary))
-    first, last = str(seen["time"].min()), str(seen["time"].max())
-    parts.append(
-        f"Data: {seen['series_id'].n_unique()} series, {seen.height:,} prices, {first} to {last}, from "
-        f"{dataset['name']} (digest {dataset['digest']})."
-    )
-    return "\n\n".join(parts)
-
-
-def _spoken(model: str) -> str:
-    return model.replace("_", " ")
-
-
-def _markdown(summary: pl.DataFrame) -> str:
-    """Pooled numbers of all models, the best first."""
-    loss = "crps" if "crps" in summary.columns else "pinball"
-    heads = ["model", loss.upper(), "skill, %", "evidence", "centre skill, %", "coverage, %"]
-    lines = [heads, ["---", *["--:"] * 5]]
-    for row in summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True).iter_rows(named=True):
-        skill = _percent(row["skill"], 2, sign="+") + (f" ± {_percent(row['skill_se'], 2)}" if row["skill_se"] else "")
-        p = "–" if row["p"] is None or row["model"] == "random_walk" else p_value(row["p"])
-        value = "–" if row[loss] is None else f"{row[loss]:.4f}"
-        centre, coverage = _percent(row["ae_skill"], 2, sign="+"), _percent(row["coverage"], 1)
-        lines.append([_spoken(row["model"]), value, skill, p, centre, coverage])
-    space = "\u00a0\u00a0"  # MLflow shows tables without any room between columns
-    return "\n".join(
-        "|" + "|".join(cell if "--" in cell else f"{space}{cell}{space}" for cell in line) + "|" for line in lines
-    )
-
-
-def _percent(share: float | None, digits: int, sign: str = "") -> str:
-    return "–" if share is None else f"{100 * share:{sign}.{digits}f}"
+    taken = {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
+    return of_winner | of_others | taken | {f"peak_memory_mb/{name}": value for name, value in peak_memory().items()}
 
 
 def _dataset(training: Training, source: str) -> dict[str, str]:
@@ -272,61 +198,3 @@ def _dataset(training: Training, source: str) -> dict[str, str]:
         "schema": json.dumps({"mlflow_colspec": columns}),
         "profile": json.dumps(profile),
     }
-
-
-def _tables(training: Training, summary: pl.DataFrame | None) -> dict[str, pl.DataFrame]:
-    """What MLflow shows as tables: the most telling columns first, the best rows first."""
-    tables = {}
-    if training.selection.height:
-        tables["tables/selection.json"] = training.selection
-    if summary is not None:
-        telling = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
-        order = [name for name in telling if name in summary.columns]
-        ordered = summary.select("group", *order, pl.exclude("group", *order))
-        for group, name, by in (
-            ("pooled", "models", []),
-            ("series", "series", ["model"]),
-            ("step", "steps", ["model", "step"]),
-        ):
-            rows = ordered.filter(pl.col("group") == group).drop("group")
-            rows = rows.sort(*by, -pl.col("skill"), nulls_last=True, maintain_order=True)
-            tables[f"tables/{name}.json"] = rows.select(
-                column.name for column in rows if column.null_count() < rows.height
-            )
-    return tables
-
-
-def _pictures(training: Training, summary: pl.DataFrame | None) -> Iterator[tuple[str, Callable[[], Picture]]]:
-    forecasts, prices = training.model.predict(), training.panel
-    newest = forecasts.filter(pl.col("origin") == forecasts["origin"].max())["series_id"].unique(maintain_order=True)
-    yield "pictures/forecasts.png", partial(plots.fans, prices, forecasts, plots.calm_to_wild(prices, newest.to_list()))
-    if summary is not None and training.decision is not None:
-        models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
-        candidate = training.decision.candidate
-        levels = levels_in(forecasts.columns)
-        yield (
-            "pictures/skill_by_step.png",
-            partial(plots.skill_by_step, summary, [m for m in models if m != "random_walk"]),
-        )
-        yield "pictures/skill_by_series.png", partial(plots.skill_by_series, summary, candidate)
-        yield (
-            "pictures/coverage_by_step.png",
-            partial(plots.coverage_by_step, summary, models, max(levels) - min(levels)),
-        )
-    if training.gate_forecasts is not None:
-        shares = quantile_shares(training.gate_forecasts, prices)
-        yield "pictures/reliability.png", partial(plots.reliability, shares)
-    curves = {name: curve for name, curve in training.learning_curves.items() if curve.height}
-    if curves:
-        yield "pictures/learning_curves.png", partial(plots.learning_curves, curves)
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON holds it: no NaN, no infinity."""
-    return (
-        None
-        if isinstance(value, float) and not math.isfinite(value)
-        else value.isoformat()
-        if isinstance(value, date)
-        else value
-    )

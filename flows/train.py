@@ -37,6 +37,8 @@ FOLDS = 2  # each for selection and for the gate: every recipe is refit in each 
 SELECTION_ORIGINS = 504
 GATE_SHARE = 1 / 3  # of the sessions that can be origins, at most; the rest is for selection and training
 
+MEMORY_ROWS, MEMORY_ORIGINS = 63, 32  # how far back a network's memory is looked at, and from how many origins
+
 Say = Callable[[str], None]
 
 
@@ -78,6 +80,8 @@ class Training:
         Versions of the warehouse's tables that were read.
     compared : dict of dict
         ``model.recipe()`` of each model that the gate compared.
+    memory : DataFrame
+        What each network remembers (`memory_profile`), those fit on all rows; empty without networks.
     """
 
     as_of: date
@@ -97,6 +101,7 @@ class Training:
     settings: Settings
     table_versions: Mapping[str, int] = field(default_factory=dict)
     compared: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    memory: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -294,12 +299,21 @@ def _finish(
         panel=work.panel,
         settings=work.settings,
         table_versions=work.table_versions,
+        memory=_memory(work, [models[name] for name in recipes]),
         **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
     )
 
 
 def _fit(model: Any, panel: pl.DataFrame) -> Any:
     return model.fit(panel)
+
+
+def _memory(work: Work, networks: list[Any]) -> pl.DataFrame:
+    """What each network remembers of the rows before an origin, at most `lookback` of them."""
+    back = min(work.settings.lookback - 1, MEMORY_ROWS)
+    with work.clock("memory"):
+        profiles = [network.memory_profile(work.panel, back, MEMORY_ORIGINS) for network in networks]
+    return pl.concat(profiles) if profiles else pl.DataFrame()
 
 
 def _words(name: str) -> str:

@@ -16,9 +16,12 @@ OUTSIDE_OF = {
     "flows": {"optuna"},
 }
 HOMES = {
-    "mlflow": {"flows/mlflow_store.py", "flows/tracking.py", "flows/registry.py", "flows/served_model.py"},
+    "mlflow": {
+        "flows/mlflow_store.py", "flows/tracking.py", "flows/registry.py", "flows/logged_model.py",
+        "flows/served_model.py",
+    },
     "deltalake": {"flows/delta.py", "flows/delta_reading.py"},
-}
+}  # fmt: skip
 
 
 def sources():

@@ -109,7 +109,7 @@ def refreshed(judged):
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Trainings are logged without their pictures, which take most of the time."""
-    monkeypatch.setattr("flows.run_record._pictures", lambda training, summary: [])
+    monkeypatch.setattr("flows.run_files._pictures", lambda training: [])
 
 
 @pytest.fixture(scope="session")

@@ -56,11 +56,12 @@ def test_the_numbers_of_a_run_are_those_of_evaluate(store, tracking, judged):
 
 
 def test_a_run_says_in_words_what_was_decided_and_what_it_saw(store, tracking, judged):
-    run = run_of(store, tracking.log_training(judged, "key"))
+    flow_run = {"id": "a-flow-run", "url": "http://prefect/a-flow-run"}
+    run = run_of(store, tracking.log_training(judged, "key", flow_run))
     words = run.data.tags["mlflow.note.content"]
-    for said in (judged.reason, *judged.decision.verdict.splitlines(), "130 origins", "3 series, 1,200 prices"):
+    for said in (judged.reason, *judged.decision.verdict.splitlines(), "130 origins", "3 series, 1,200 prices", "[a-flow-run](http://"):
         assert said in words
-    assert run.info.run_name == f"random walk first {judged.as_of}"
+    assert run.info.run_name == f"random walk, first {judged.as_of}"
     assert run.info.status == "FINISHED"
     assert run.data.params["lookback"] == "16"
     assert run.data.params["settings.horizon"] == "2"
@@ -68,6 +69,11 @@ def test_a_run_says_in_words_what_was_decided_and_what_it_saw(store, tracking, j
     assert data.dataset.name == "prices version 7"
     assert json.loads(data.dataset.source)["delta_table_version"] == 7
     assert json.loads(data.dataset.profile)["rows"] == 1200
+    assert run.data.tags["prefect.flow_run_id"] == "a-flow-run"
+    assert run.data.metrics["peak_memory_mb/process"] > 50
+    assert run.info.end_time - run.info.start_time == pytest.approx(1500, abs=50)  # as long as the training took
+    environment = json.loads(artifact(store, run.info.run_id, "environment.json").read_text(encoding="utf-8"))
+    assert environment["packages"]["mlflow"]
 
 
 def test_learning_curves_are_runs_inside_the_run(store, tracking, judged):
@@ -75,6 +81,7 @@ def test_learning_curves_are_runs_inside_the_run(store, tracking, judged):
     (child,) = tracking._runs(store.client, f"tags.`mlflow.parentRunId` = '{run_id}'")
     losses = store.client.get_metric_history(child.info.run_id, "train_loss")
     assert [(point.step, point.value) for point in losses] == [(1, 0.3), (2, 0.2)]
+    assert child.info.run_name == "GRU, not chosen for the gate"
     assert len(store.client.get_metric_history(child.info.run_id, "validation_loss")) == 1  # the other is unknown
 
 
@@ -84,10 +91,10 @@ def test_tables_and_pictures_are_there_to_be_looked_at(store, judged):
     assert series["columns"][:3] == ["model", "series_id", "skill"]
     assert len(series["data"]) == 6
     pictures = {path.name: path.read_bytes()[:4] for path in artifact(store, run_id, "pictures").iterdir()}
-    assert set(pictures) == {
-        "forecasts.png", "skill_by_step.png", "skill_by_series.png", "coverage_by_step.png", "reliability.png",
-        "learning_curves.png",
-    }  # fmt: skip
+    assert sorted(pictures) == [
+        "1_forecasts.png", "2_skill_by_step.png", "3_skill_by_series.png", "4_reliability.png",
+        "5_coverage_by_step.png", "6_coverage_over_time.png", "7_learning_curves.png", "8_memory.png",
+    ]  # fmt: skip
     assert set(pictures.values()) == {b"\x89PNG"}
 
 
@@ -110,13 +117,19 @@ def test_what_a_dead_process_left_running_is_ended_and_only_that(store, tracking
 
 
 def test_a_training_that_fails_on_the_way_is_failed_and_not_used_again(store, tracking, judged, monkeypatch):
-    monkeypatch.setattr("flows.tracking._package", lambda *_: 1 / 0)
+    monkeypatch.setattr("flows.tracking.adopt", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tracking.log_training(judged, "key")
     monkeypatch.undo()
     (failed,) = tracking._runs(store.client, "tags.training_key = 'key'")
     assert failed.info.status == "FAILED"
-    assert tracking.log_training(judged, "key") != failed.info.run_id
+    assert tracking.kept() == ["key"]
+    again = tracking.send("key")
+    assert again != failed.info.run_id
+    assert run_of(store, again).info.status == "FINISHED"
+    assert tracking.log_training(judged, "key") == again
+    tracking.forget("key")
+    assert tracking.kept() == list(store.home.unsent.iterdir()) == []
 
 
 def test_a_store_that_cannot_be_used_is_one_line(tmp_path):

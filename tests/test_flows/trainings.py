@@ -27,13 +27,14 @@ def judged_on(walks: pl.DataFrame) -> Training:
     evaluation = evaluate(forecasts, walks)
     decision = decide(evaluation.losses, GatePolicy(max_origins=130, min_origins=120), candidate="drift")
     walk = RandomWalk(**SHARED).fit(walks)
+    profile = pl.DataFrame({"cell": "gru", "step": 1, "k": [0, 1], "influence": [1.0, 0.1]})
     curve = pl.DataFrame({"epoch": [1, 2], "train_loss": [0.3, 0.2], "validation_loss": [0.35, None]})
     return Training(
         as_of=walks["time"].max(), winner="random_walk", model=walk, random_walk=walk, decision=decision,
         reason=decision.reason, outcome="first", trained_through=walks["time"].max(), evaluation=evaluation,
         gate_forecasts=forecasts, selection=pl.DataFrame({"model": ["drift"], "pinball": [0.5]}),
         learning_curves={"GRU": curve}, seconds={"gate": 1.5}, panel=walks, settings=SETTINGS,
-        table_versions={"prices": 7},
+        table_versions={"prices": 7}, memory=profile,
     )  # fmt: skip
 
 
@@ -53,5 +54,6 @@ def crowned(store: MlflowStore, training: Training, key: str) -> str:
     """Id of the run of a training that was logged, registered and made champion."""
     registry = Registry(store)
     run_id = Tracking(store).log_training(training, key)
+    Tracking(store).forget(key)
     registry.promote(registry.register(run_id, key), registry.aliases().get("champion"))
     return run_id
