@@ -1,0 +1,150 @@
+"""The logged model as MLflow's own: loaded, evaluated, and behind `mlflow models serve`, with good and bad JSON."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import mlflow
+import pandas as pd
+import polars as pl
+import pytest
+
+from flows.logged_model import package
+from flows.mlflow_home import QUIET, quietly
+from flows.prefect_server import free_port
+
+WITHOUT_PICKLE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+
+
+@pytest.fixture(scope="module")
+def packaged(refreshed, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("packaged") / "model"
+    with quietly({}):
+        package(refreshed, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(packaged, tmp_path_factory):
+    """The address of a real server of the model, started where no project is."""
+    port = free_port(5080)
+    scripts = str(Path(sys.executable).parent)
+    environment = {**os.environ, **QUIET, **WITHOUT_PICKLE, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packaged), "--env-manager", "local"]
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            yield _when_ready(f"http://127.0.0.1:{port}", process, folder / "log")
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait()
+
+
+def _when_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> str:
+    end = time.monotonic() + 300
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(f"{address}/ping", timeout=5).status_code == 200:
+                return address
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(log.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def prices(refreshed) -> pd.DataFrame:
+    """The newest rows of two series, as JSON holds them."""
+    rows = refreshed.panel.filter(pl.col("series_id").is_in(["A", "B"])).group_by("series_id", maintain_order=True)
+    return rows.tail(40).with_columns(pl.col("time").cast(pl.String)).to_pandas()
+
+
+def asked(server: str, content: object, kind: str = "dataframe_split") -> httpx.Response:
+    if isinstance(content, pd.DataFrame):
+        content = json.dumps({kind: content.to_dict(orient=kind.removeprefix("dataframe_"))})
+    headers = {"Content-Type": "application/json"}
+    return httpx.post(f"{server}/invocations", content=content, headers=headers, timeout=120)
+
+
+def same(served: pd.DataFrame, expected: pl.DataFrame) -> bool:
+    times = pl.col("origin", "time").cast(pl.Date)
+    found = pl.from_pandas(served).with_columns(times).select(expected.columns).cast(dict(expected.schema))
+    return found.equals(expected)
+
+
+def test_mlflow_loads_it_without_a_pickle_and_forecasts_a_pandas_panel(packaged, refreshed, monkeypatch):
+    names = {path.name for path in packaged.rglob("*") if path.is_file()}
+    assert {"MLmodel", "served_model.py", "model.json", "weights.safetensors", "input_example.json"} <= names
+    assert not {name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".joblib"))}
+    assert "tidecast==" in (packaged / "requirements.txt").read_text(encoding="utf-8")
+    monkeypatch.setenv(*next(iter(WITHOUT_PICKLE.items())))
+    with quietly({}):
+        model = mlflow.pyfunc.load_model(str(packaged))
+        panel = refreshed.panel.with_columns(volume=1.0)  # columns it does not know are no matter
+        assert same(model.predict(panel.to_pandas()), refreshed.model.predict(refreshed.panel))
+        assert set(model.predict(model.input_example)["series_id"]) == {"A", "B"}
+
+
+def test_a_server_forecasts_what_the_model_does(server, prices, refreshed):
+    answers = [asked(server, prices, kind) for kind in ("dataframe_split", "dataframe_records")]
+    panel = pl.from_pandas(prices).with_columns(pl.col("time").str.to_date())
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        table = pd.DataFrame(answer.json()["predictions"])
+        table = table.astype({"origin": "datetime64[us]", "time": "datetime64[us]"})
+        assert same(table, refreshed.model.predict(panel))
+
+
+BAD = {
+    "a column is missing": (lambda p: p.drop(columns="close"), "close"),
+    "a column has another name": (lambda p: p.rename(columns={"close": "Close"}), "close"),
+    "prices are words": (lambda p: p.assign(close="many"), "close"),
+    "times are no times": (lambda p: p.assign(time="yesterday"), "time"),
+    "a price is missing": (lambda p: p.assign(close=p["close"].where(p.index != 3)), "missing in 1"),
+    "a price is zero": (lambda p: p.assign(close=p["close"].where(p.index != 3, 0.0)), "above 0"),
+    "a row comes twice": (lambda p: pd.concat([p, p.tail(1)]).reset_index(drop=True), "unique"),
+    "one series is short": (lambda p: p.drop(index=p.index[p["series_id"] == "A"][16 - 1 :]), "1 of 2 have not: 'A'"),
+    "all series are short": (lambda p: p.groupby("series_id").tail(2).reset_index(drop=True), "longer panel"),
+    "there are no rows": (lambda p: p.head(0), "at least one row"),
+    "it is no JSON": (lambda p: "{close", "valid JSON"),
+    "it is a list": (lambda p: "[]", "dataframe_split"),
+    "it is an empty list": (lambda p: '{"dataframe_records": []}', "close"),
+    "it is nothing": (lambda p: "", "valid JSON"),
+    "the form is unknown": (lambda p: '{"panel": {}}', "dataframe_split"),
+    "columns are of different lengths": (
+        lambda p: '{"dataframe_split": {"columns": ["series_id", "time", "close"], "data": [[1], [1, 2, 3, 4]]}}', "",
+    ),
+    "rows are objects": (lambda p: '{"dataframe_split": {"columns": {"a": 1}, "data": {"b": [{}]}}}', ""),
+    "a price is an object": (
+        lambda p: '{"dataframe_records": [{"series_id": "A", "time": "2024-01-02", "close": {"a": 1}}]}', "close",
+    ),
+    "a price is beyond all numbers": (
+        lambda p: '{"dataframe_records": [{"series_id": "A", "time": "2024-01-02", "close": 1e999}]}', "finite",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_server_answers_bad_input_with_400_and_why(server, prices, what):
+    spoil, said = BAD[what]
+    answer = asked(server, spoil(prices))
+    assert answer.status_code == 400, answer.text
+    assert said in answer.json()["message"]
+    assert "Traceback" not in answer.json()["message"]
+
+
+def test_a_server_outlives_hostile_input(server, prices):
+    asked(server, "[" * 100_000)
+    asked(server, json.dumps({"dataframe_split": {"columns": ["close"] * 50_000, "data": []}}))
+    asked(server, b"\xff\xfe\x00")
+    many = pd.concat([prices[:40].assign(series_id=f"S{k}") for k in range(2_000)], ignore_index=True)  # 4 MB
+    answer = asked(server, many)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 2_000 * 2
+    assert asked(server, prices).status_code == 200
