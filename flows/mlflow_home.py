@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from flows.home import Home
 from flows.mlflow_config import MlflowConfig
 from flows.secrets import expand
+from flows.sources.databases import is_database, url_of
 
 QUIET = {  # while MLflow works: no bars, no calls home, no guesses about requirements
     "DO_NOT_TRACK": "true",
@@ -26,6 +28,9 @@ QUIET = {  # while MLflow works: no bars, no calls home, no guesses about requir
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",
 }
+
+
+_ALONE = threading.RLock()  # environment and log levels are everybody's: one thread at a time changes them
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,20 @@ class MlflowHome:
     @property
     def tracking_uri(self) -> str:
         """Where runs are, secrets included: for connecting only."""
-        return expand(self.shown, self.environ)
+        return self._connectable(self.shown, "server.mlflow_tracking_uri")
 
     @property
     def registry_uri(self) -> str:
         """Where models are registered, secrets included: for connecting only."""
-        return expand(self.config.server.mlflow_registry_uri or self.shown, self.environ)
+        return self._connectable(self.config.server.mlflow_registry_uri or self.shown, "server.mlflow_registry_uri")
+
+    def _connectable(self, address: str, setting: str) -> str:
+        """The address with its secrets; of a database, quoted as an address needs it, and with a driver we have."""
+        expanded = expand(address, self.environ)
+        scheme = expanded.partition(":")[0]
+        if scheme == "sqlite" or not is_database(scheme):
+            return expanded
+        return url_of(address, setting, self.environ).render_as_string(hide_password=False)
 
     @property
     def global_addresses(self) -> dict[str, str]:
@@ -126,22 +139,26 @@ class MlflowHome:
 
 @contextmanager
 def quietly(variables: Mapping[str, str]) -> Iterator[None]:
-    """MLflow with these variables set, and without log lines, warnings and bars; all is put back afterwards."""
-    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("mlflow", "alembic")}
+    """MLflow with these variables set, and without log lines, warnings and bars; all is put back afterwards.
+
+    Threads wait for each other: what is set here is the whole process's.
+    """
     variables = QUIET | dict(variables)
-    before = {name: os.environ.get(name) for name in variables}
-    try:
-        os.environ.update(variables)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in loggers.items():
-            logger.setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with _ALONE:
+        loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("mlflow", "alembic")}
+        before = {name: os.environ.get(name) for name in variables}
+        try:
+            os.environ.update(variables)
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for logger, level in loggers.items():
+                logger.setLevel(level)
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

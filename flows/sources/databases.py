@@ -54,9 +54,7 @@ def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.enviro
     from sqlalchemy.exc import ArgumentError
     from sqlalchemy.pool import NullPool
 
-    url = _filled_in(address, setting, environ)
-    if url.drivername in _DRIVERS:
-        url = url.set(drivername=_DRIVERS[url.drivername])
+    url = url_of(address, setting, environ)
     is_psycopg = url.drivername == "postgresql+psycopg"
     patience = {"connect_timeout": 10, "keepalives_idle": 60} if is_psycopg else {}
     try:
@@ -71,6 +69,20 @@ def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.enviro
         ) from None
     except ArgumentError as error:
         raise SourceError(f"{setting} must be a database's address, but {address}: {error}. Check it.") from None
+
+
+def url_of(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
+    """The address in parts, with its variables filled in and a driver that can be had.
+
+    Raises
+    ------
+    SourceError
+        The address is none.
+    SettingsError
+        A variable in it is not set.
+    """
+    url = _filled_in(address, setting, environ)
+    return url.set(drivername=_DRIVERS[url.drivername]) if url.drivername in _DRIVERS else url
 
 
 def _filled_in(address: str, setting: str, environ: Mapping[str, str]) -> "URL":

@@ -92,7 +92,9 @@ def test_a_secret_is_put_in_on_connecting_and_shown_nowhere(tmp_path):
     environ = {"PGPASSWORD": "hunter2"}
     config, origins = load_mlflow_config(written(tmp_path, text), environ)
     where = MlflowHome(Home(tmp_path), config, environ)
-    assert where.tracking_uri == "postgresql://me:hunter2@host/db"
+    assert where.tracking_uri == "postgresql+psycopg://me:hunter2@host/db"
+    odd = MlflowHome(Home(tmp_path), config, {"PGPASSWORD": "a/b@c"})
+    assert odd.tracking_uri == "postgresql+psycopg://me:a%2Fb%40c@host/db"
     assert where.ui_environ["MLFLOW_BACKEND_STORE_URI"] == where.tracking_uri
     shown = [repr(config), str(origins), where.shown, str(where.ui_command), where.ui_url]
     assert not any("hunter2" in text for text in shown)
@@ -117,7 +119,7 @@ def test_a_password_in_mlflows_own_variable_is_not_copied(tmp_path):
     environ = {"MLFLOW_TRACKING_URI": "postgresql://me:hunter2@host/db"}
     config, _ = load_mlflow_config(tmp_path, environ)
     where = MlflowHome(Home(tmp_path), config, environ)
-    assert where.tracking_uri == environ["MLFLOW_TRACKING_URI"]
+    assert where.tracking_uri == "postgresql+psycopg://me:hunter2@host/db"
     assert where.shown == "${MLFLOW_TRACKING_URI}"
     assert "hunter2" not in repr(where.config)
 
