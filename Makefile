@@ -13,7 +13,7 @@ create  = $(PYTHON) -m venv $(VENV)
 install = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 endif
 
-.PHONY: demo test drill clean
+.PHONY: demo test drill browse clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/tidecast run --home .tidecast-demo
@@ -26,6 +26,9 @@ test: $(VENV)/.installed-dev
 drill: $(VENV)/.installed-dev   ## kill the daily run at every write and racing writers at random moments, compare tables
 	$(BIN)/python -m tests.drill
 	$(BIN)/python -m tests.races
+
+browse: $(VENV)/.installed-dev   ## look at MLflow's pages in a headless Chromium (chromium, chromium-driver); pictures in build/pages
+	$(BIN)/python -m tests.browse build/pages
 
 clean:
 	rm -rf $(VENV) .tidecast-demo build *.egg-info

@@ -1,0 +1,104 @@
+"""Look at MLflow's pages as people do: a training is logged, `tidecast ui` serves it, a real browser reads the pages.
+
+``python -m tests.browse [FOLDER]`` leaves a picture of each page in FOLDER (build/pages) and fails, naming what is
+missing, when a page does not show what it should.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from flows.home import Home
+from flows.mlflow_config import MlflowConfig
+from flows.mlflow_store import MlflowStore
+from flows.prefect_server import free_port
+from flows.registry import Champion, Registry
+from flows.tracking import PAGES
+from tests.browser import Browser, Missing, browsing
+from tests.conftest import make_random_walks
+from tests.test_flows.trainings import crowned, judged_on
+
+SECONDS = 180.0
+
+
+def main(shots: Path) -> int:
+    shots.mkdir(parents=True, exist_ok=True)
+    with browsing() as browser, tempfile.TemporaryDirectory() as folder:  # first the browser: it may not be installed
+        print("Logging a training ...")
+        home = Home(Path(folder) / "home").make()
+        store = MlflowStore(home, MlflowConfig(), {})
+        training = judged_on(make_random_walks(n_series=3, n_rows=400))
+        run_id = crowned(store, training, "browsed")
+        port = free_port(5000)
+        (Path(folder) / "mlflow.yml").write_text(f"ui:\n  port: {port}\n", encoding="utf-8")
+        print("Starting tidecast ui ...")
+        command = [sys.executable, "-m", "tidecast", "ui", "--home", str(home.path)]
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        with (shots / "ui.log").open("w") as log:
+            ui = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
+            try:
+                begun = time.monotonic()
+                page = _address(ui, shots / "ui.log")
+                print(f"  it took {time.monotonic() - begun:.1f} s")
+                return _visit(browser, pages(page, run_id, Registry(store).champion()), shots)
+            finally:
+                ui.terminate()
+                ui.wait()
+
+
+def pages(listed: str, run_id: str, champion: Champion) -> dict[str, tuple[str, list[str]]]:
+    """Address of each page, and what it must show."""
+    root = listed.partition("/#/")[0]
+    run = f"{listed.partition('?')[0]}/{run_id}"
+    decision = champion.decision
+    centre, spread = decision["verdict"].splitlines()
+    name = f"random walk, {decision['outcome']}"
+    return {
+        "experiment": (listed, ["Runs", name, "Every training is a run"]),
+        "run": (f"{run}{PAGES}", [name, "GRU, not chosen for the gate", "prices version 7", "tidecast", "lookback"]),
+        "pictures": (f"{run}/artifacts/pictures/4_reliability.png{PAGES}", ["8_memory.png", "decision.json"]),
+        "table": (f"{run}/artifacts/tables/series.json{PAGES}", ["series_id", "skill_se"]),
+        "model": (f"{root}/#/models/tidecast{PAGES}", ["champion", "Version 1", centre[:10]]),
+        "version": (f"{root}/#/models/tidecast/versions/1{PAGES}", [centre, spread, "Compared:", "Data:"]),
+    }
+
+
+def _visit(browser: Browser, wanted: dict[str, tuple[str, list[str]]], shots: Path) -> int:
+    """Open each page, wait for its words, take its picture; the number of pages that lack some."""
+    lacking = 0
+    for number, (name, (address, texts)) in enumerate(wanted.items(), start=1):
+        browser.open("about:blank")  # else a change after the # does not load the page anew
+        browser.open(address)
+        try:
+            browser.wait_for(*texts)
+            print(f"  {name}: {', '.join(texts)}")
+        except Missing as error:
+            lacking += 1
+            print(f"  {name}: MISSING. {error}")
+        time.sleep(1)  # pictures come after the words
+        browser.shoot(shots / f"{number}_{name}.png")
+    print(f"{len(wanted) - lacking} of {len(wanted)} pages are as they should be; pictures in {shots}")
+    return int(lacking > 0)
+
+
+def _address(ui: subprocess.Popen[bytes], log: Path) -> str:
+    """Where `tidecast ui` says that its pages are, once they answer."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end and ui.poll() is None:
+        words = log.read_text(encoding="utf-8").split()
+        page = next((word for word in words if word.startswith("http")), None)
+        if page and httpx.get(page.partition("#")[0]).status_code == 200:
+            return page
+        time.sleep(0.2)
+    raise SystemExit(f"tidecast ui must come up within {SECONDS:.0f} s, it said: {log.read_text(encoding='utf-8')}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/pages")))
