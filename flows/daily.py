@@ -130,8 +130,6 @@ def recover(place: Place) -> None:
     """End what a killed run left behind in MLflow, log what could not be logged, carry out what was decided."""
     for ended in place.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
-    for row in promote.promote_kept(place):
-        log.info(f"Logged {row['run_id']}, a training that MLflow could not take before.")
     promote.settle(place)
 
 

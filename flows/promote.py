@@ -72,10 +72,15 @@ def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, 
     return _promote(place, key, run_id)
 
 
-def promote_kept(place: Place) -> list[Row]:
-    """Log, register and promote the trainings that MLflow could not take when they ended; the decisions."""
+def _promote_kept(place: Place) -> None:
+    """Log, register and promote the trainings that MLflow could not take when they ended."""
     tracking = place.tracking(log.info)
-    return [_promote(place, key, tracking.send(key)) for key in tracking.kept()]
+    for key in tracking.kept():
+        if (place.warehouse.decisions()["decision"] == key).any():  # the kill came later: it is the last decision
+            tracking.forget(key)
+            continue
+        log.info("A training could not be logged when it ended. Logging it …")
+        _promote(place, key, tracking.send(key))
 
 
 def _promote(place: Place, key: str, run_id: str) -> Row:
@@ -137,7 +142,8 @@ def rollback(place: Place, by: str, why: str) -> Row:
 
 
 def settle(place: Place) -> None:
-    """Carry out the last decision, when a run was killed before it could."""
+    """Log what MLflow could not take, and carry out the last decision, when a run was killed before it could."""
+    _promote_kept(place)
     last = decisions.last_of(place.warehouse.decisions())
     if last is None:
         return

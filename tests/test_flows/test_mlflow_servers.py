@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,8 @@ from flows.prefect_server import free_port
 from flows.registry import Registry
 from flows.tracking import Tracking
 from tests.test_flows.trainings import crowned
+
+JUDGED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -73,18 +76,17 @@ def test_a_server_that_dies_costs_no_training(tmp_path, empty_mlflow_db, judged,
         assert not store.home.mlartifacts.exists()
     later = replace(refreshed, trained_through=judged.trained_through)
     with pytest.raises(TrackingError, match=r"The training is kept in .*unsent.*; the next run logs it"):
-        tracking.log_training(later, "second")
+        tracking.log_training(later, "second", {"outcome": "refreshed", "at": JUDGED_AT})
     with pytest.raises(TrackingError, match="MLflow at http"):
-        tracking.send_kept()
+        tracking.send("second")
     with server:
-        ((key, second),) = tracking.send_kept().items()
-        registry.promote(registry.register(second, key))
-        champion = registry.champion()
-        assert (key, champion.run_id, champion.name) == ("second", second, "GRU")
-        assert champion.model.predict().equals(refreshed.model.predict())
-        assert tracking.send_kept() == {}
+        assert tracking.kept() == ["second"]
+        second = tracking.send("second")
         assert second != first
-        assert list(store.home.unsent.iterdir()) == []
+        loaded = registry.load(registry.register(second, "second"))
+        assert (loaded.run_id, loaded.name) == (second, "GRU")
+        assert loaded.model.predict().equals(tracking.kept_forecasts("second"))
+        assert tracking.kept_decision("second") == {"outcome": "refreshed", "at": JUDGED_AT}
 
 
 def test_postgresql_keeps_them_as_well(tmp_path, postgres, judged):

@@ -123,6 +123,45 @@ def test_killed_after_any_step_and_run_again_one_decision_one_version_one_champi
     assert place.warehouse.decisions().height == 1
 
 
+@pytest.mark.parametrize("killed_after", ["nothing", "log_training", "store_decision"])
+def test_a_training_that_mlflow_could_not_take_is_promoted_by_the_next_run(
+    place, trains, judged, monkeypatch, killed_after
+):
+    from flows.tracking import Tracking
+    from flows.warehouse import Warehouse
+
+    def away(*_):
+        raise TrackingError("MLflow is away.")
+
+    held = trains(judged)
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "send", away)
+        with pytest.raises(TrackingError, match=r"away\. The training is kept in .*; the next run logs it"):
+            promote.train_and_promote(place, judged.as_of, "me")
+    assert place.warehouse.decisions().is_empty()
+    owner, step = {"log_training": (Registry, "register"), "store_decision": (Warehouse, "store_decision")}.get(
+        killed_after, (None, "")
+    )
+    if owner is not None:
+        genuine = getattr(owner, step)
+
+        def killed(self, *arguments):
+            genuine(self, *arguments)
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, killed)
+            with pytest.raises(Killed):
+                promote.settle(place)
+    promote.settle(place)
+    assert place.registry().aliases() == {"champion": "1"}
+    assert place.warehouse.decisions()["version"].to_list() == ["1"]
+    assert place.tracking().kept() == []
+    assert len(held) == 1
+    promote.train_and_promote(place, judged.as_of, "me")
+    assert len(held) == 1
+
+
 def test_a_model_that_forecasts_otherwise_once_it_is_loaded_is_not_promoted(place, trains, judged, refreshed):
     trains(judged)
     genuine = Registry.load
