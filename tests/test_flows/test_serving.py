@@ -91,6 +91,41 @@ def test_mlflow_loads_it_without_a_pickle_and_forecasts_a_pandas_panel(packaged,
         assert set(model.predict(model.input_example)["series_id"]) == {"A", "B"}
 
 
+def test_a_model_that_was_logged_before_still_loads_and_forecasts_the_same():
+    folder = Path(__file__).with_name("data") / "logged_model"  # as written when model.json was of format 2
+    expected = pd.read_json(folder / "forecast.json", orient="records", precise_float=True)
+    with quietly({}):
+        model = mlflow.pyfunc.load_model(str(folder))
+        table = model.predict(model.input_example)
+    assert list(table["time"]) == list(pd.to_datetime(expected["time"]))
+    quantiles = ["forecast", "q0.1", "q0.9"]
+    pd.testing.assert_frame_equal(table[quantiles], expected[quantiles], rtol=1e-6)
+
+
+def test_mlflow_evaluates_its_forecasts_with_a_metric_of_ours(packaged, refreshed, judged, store, monkeypatch):
+    known = refreshed.panel["time"].unique().sort()[-10]  # the truth is known two sessions later
+    panel = refreshed.panel.to_pandas().astype({"time": "datetime64[us]"})
+
+    def pinball(predictions, targets, metrics, low):
+        error = targets - low
+        return float((error * (0.1 - (error < 0))).mean())
+
+    with quietly(store.where.global_addresses):
+        mlflow.set_tracking_uri(store.where.tracking_uri)
+        table = mlflow.pyfunc.load_model(str(packaged)).predict(panel[panel["time"] <= pd.Timestamp(known)])
+        truth = panel.rename(columns={"close": "truth"})
+        data = table.merge(truth, on=["series_id", "time"]).rename(columns={"q0.1": "low"})
+        with mlflow.start_run():
+            found = mlflow.models.evaluate(
+                data=data, targets="truth", predictions="forecast", model_type="regressor",
+                extra_metrics=[mlflow.models.make_metric(eval_fn=pinball, greater_is_better=False)],
+                evaluator_config={"log_explainer": False},
+            ).metrics  # fmt: skip
+    error = data["truth"] - data["low"]
+    assert found["mean_absolute_error"] == pytest.approx((data["truth"] - data["forecast"]).abs().mean())
+    assert found["pinball"] == pytest.approx((error * (0.1 - (error < 0))).mean())
+
+
 def test_a_server_forecasts_what_the_model_does(server, prices, refreshed):
     answers = [asked(server, prices, kind) for kind in ("dataframe_split", "dataframe_records")]
     panel = pl.from_pandas(prices).with_columns(pl.col("time").str.to_date())
