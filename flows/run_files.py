@@ -103,11 +103,7 @@ def _pictures(training: Training) -> Iterator[tuple[str, Picture]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON holds it: no NaN, no infinity."""
-    return (
-        None
-        if isinstance(value, float) and not math.isfinite(value)
-        else value.isoformat()
-        if isinstance(value, date)
-        else value
-    )
+    """A value as people read it in a table of JSON: five digits, no NaN, no infinity; the exact ones are in Parquet."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value.isoformat() if isinstance(value, date) else value
