@@ -6,8 +6,9 @@ if TYPE_CHECKING:
     from flows.daily import daily_forecast
     from flows.feature_table import build_features
     from flows.maintenance import maintain_warehouse
+    from flows.tune import tune_forecaster
 
-__all__ = ["build_features", "daily_forecast", "maintain_warehouse"]
+__all__ = ["build_features", "daily_forecast", "maintain_warehouse", "tune_forecaster"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +25,8 @@ def __getattr__(name: str) -> Any:
         from flows.maintenance import maintain_warehouse
 
         return maintain_warehouse
+    if name == "tune_forecaster":
+        from flows.tune import tune_forecaster
+
+        return tune_forecaster
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from flows.commands.day import run, schedule, show
-from flows.commands.models import backtest, decisions, promote, rollback, train
+from flows.commands.models import backtest, decisions, promote, rollback, train, tune
 from flows.commands.quarantine import quarantine
 from flows.commands.upkeep import doctor, features, maintain, ui
 
@@ -24,7 +24,8 @@ def tidecast() -> None:
 
 
 for command in (
-    run, schedule, show, train, backtest, promote, rollback, decisions, ui, quarantine, maintain, features, doctor,
+    run, schedule, show, train, tune, backtest, promote, rollback, decisions, ui, quarantine, maintain, features,
+    doctor,
 ):  # fmt: skip
     tidecast.add_command(command)
 

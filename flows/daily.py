@@ -130,6 +130,8 @@ def recover(place: Place) -> None:
     """End what a killed run left behind in MLflow, log what could not be logged, carry out what was decided."""
     for ended in place.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
+    if ended_runs := place.tuning_runs(log.info).recover():
+        log.info(f"Ended {ended_runs} runs, left behind by a search for settings that was killed.")
     promote.settle(place)
 
 

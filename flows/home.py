@@ -54,6 +54,11 @@ class Home:
         return self.path / "unsent"
 
     @property
+    def tuning(self) -> "Home":
+        """Where studies lie, with a lock of their own: the day goes on beside a search."""
+        return Home(self.path / "tuning")
+
+    @property
     def reports(self) -> Path:
         return self.path / "reports"
 

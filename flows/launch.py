@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 from flows.deliveries import is_drop_folder, waiting
 from flows.delivery import first_day_needed
@@ -19,6 +20,9 @@ from flows.publish_out import publish_out
 from flows.sessions import market_zone
 from flows.settings import Settings
 from flows.sources.ahead import look_ahead
+
+if TYPE_CHECKING:
+    from forecasting.tuned import Tuned
 
 log = logging.getLogger(LOGGER)
 
@@ -41,18 +45,19 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
         if not reissue and (day := _settled(place, session, today)):
             return day
     log.info("Starting Prefect, and loading the model libraries …")
-    with prefect_api(home) as api:
+    with prefect_api(home):
         from flows.daily import daily_forecast
 
-        try:
-            return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
-        except RuntimeError as error:
-            if "Failed to reach API" not in str(error):
-                raise
-            raise ServerError(
-                f"Prefect's server must answer at {api}, found silence. Start it, or unset PREFECT_API_URL (or leave "
-                "the profile that names it) to have one started here."
-            ) from error
+        return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
+
+
+def run_tuning(home: Home, settings: Settings, as_of: date | None, n_trials: int, timeout: float) -> "Tuned":
+    """Run the flow that searches for settings."""
+    log.info("Starting Prefect, and loading the model libraries …")
+    with prefect_api(home):
+        from flows.tune import tune_forecaster
+
+        return tune_forecaster(as_of, n_trials, timeout, home=str(home.path), settings=settings)
 
 
 def _newest_in(place: Place, stored: date | None, today: date) -> date | None:
@@ -102,7 +107,15 @@ def prefect_api(home: Home, port: int | None = None, schedules: bool = False) ->
             address = server.wait()
             stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
         stack.callback(hand_over_logs)
-        yield address
+        try:
+            yield address
+        except RuntimeError as error:
+            if "Failed to reach API" not in str(error):
+                raise
+            raise ServerError(
+                f"Prefect's server must answer at {address}, found silence. Start it, or unset PREFECT_API_URL (or "
+                "leave the profile that names it) to have one started here."
+            ) from error
 
 
 def hand_over_logs() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.predict import Forecasts
     from flows.registry import Champion, Registry
     from flows.tracking import Tracking
+    from flows.tuning_runs import TuningRuns
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Place:
         from flows.registry import Registry
 
         return Registry(self._mlflow(say), self.warehouse.decisions)
+
+    def tuning_runs(self, say: Callable[[str], None] = lambda text: None) -> "TuningRuns":
+        """What searches for settings leave in MLflow."""
+        from flows.tuning_runs import TuningRuns
+
+        return TuningRuns(self._mlflow(say))
 
     def _mlflow(self, say: Callable[[str], None]) -> "MlflowStore":
         """MLflow, by the mlflow.yml of the working directory; importing it takes a second or two."""

@@ -62,7 +62,8 @@ def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, 
             "Leave --as-of out."
         )
     is_due = plan.gate_due(decisions.newest(decisions.gates(known), as_of), as_of, place.settings)
-    training = train(panel, as_of, place.settings, champion, is_due, log.info, {"prices": version})
+    found = place.tuning_runs(log.info).newest(as_of) if is_due else None
+    training = train(panel, as_of, place.settings, champion, is_due, log.info, {"prices": version}, found)
     key = trained.key(champion.version if champion else "")
     gates_before = decisions.gates(known).height
     row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC))

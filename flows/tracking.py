@@ -48,13 +48,15 @@ class Tracking:
     def recover(self) -> list[str]:
         """End what a dead process left behind: its RUNNING runs become KILLED, its pending models FAILED; their ids.
 
-        Only this state folder's own are touched. Call it while holding the folder's lock.
+        Only this state folder's own are touched; searches for settings, which may be at work, are left to
+        `TuningRuns.recover`. Call it while holding the folder's lock.
         """
         if self.store.is_new:
             return []
         with self.store.connected() as client:
             ended = []
-            for run in self._runs(client, "attributes.status = 'RUNNING'"):
+            running = self._runs(client, "attributes.status = 'RUNNING'")
+            for run in (each for each in running if "tuning_key" not in each.data.tags):  # those may be at work
                 client.set_terminated(run.info.run_id, "KILLED")
                 ended.append(run.info.run_id)
             newest = client.search_logged_models([self.store.experiment], f"tags.panel = '{self.store.where.panel}'")

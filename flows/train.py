@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 RANDOM_WALK, DRIFT = "random_walk", "drift"
 CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster, "MINGRU": MinGRUForecaster}
 
+COMMON = ("horizon", "quantiles", "target", "schema")  # what recipes must share to be compared
+
 FOLDS = 2  # each for selection and for the gate: every recipe is refit in each of them
 SELECTION_ORIGINS = 504
 GATE_SHARE = 1 / 3  # of the sessions that can be origins, at most; the rest is for selection and training
@@ -51,7 +53,7 @@ class Training:
     as_of : date
         The session it stood on; `panel` has no later row.
     winner : str
-        "RNN", "LSTM", "GRU", "MINGRU" or "random_walk".
+        "RNN", "LSTM", "GRU", "MINGRU", one of them "tuned", or "random_walk".
     model, random_walk : forecaster
         The winner and the random walk, refit on all rows.
     decision : Decision or None
@@ -105,6 +107,28 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a search for settings has found.
+
+    Attributes
+    ----------
+    as_of : date
+        The session it stood on.
+    name : str
+        "tuned GRU".
+    recipe : dict
+        ``model.recipe()``.
+    looked_through : date
+        The last session whose prices it saw.
+    """
+
+    as_of: date
+    name: str
+    recipe: dict[str, Any]
+    looked_through: date
+
+
+@dataclass(frozen=True)
 class Plan:
     """Origins there are, and those for the gate and the selection before it; both 0 when there are too few."""
 
@@ -121,6 +145,7 @@ def train(
     gate_due: bool,
     say: Say,
     table_versions: Mapping[str, int] | None = None,
+    found: Found | None = None,
 ) -> Training:
     """Refresh the champion's recipe, or, when a gate is due, put a new one to the test first.
 
@@ -139,6 +164,8 @@ def train(
         Told what begins, a line each.
     table_versions : mapping, optional
         Kept with the result.
+    found : Found, optional
+        One more candidate for the selection.
     """
     clock = Stopwatch()
     work = Work(panel, as_of, settings, say, clock, dict(table_versions or {}))
@@ -150,7 +177,7 @@ def train(
         needed = settings.gate.min_origins
         why = f"too little history for a gate, which needs {needed} origins after training and selection"
         return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
-    candidate, selection = _select(work, plan)
+    candidate, selection = _select(work, plan, found)
     return _gate(work, plan, champion, candidate, selection)
 
 
@@ -175,6 +202,25 @@ def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.D
     return panel.filter(pl.col("time") <= sessions[-plan.gate - settings.horizon])
 
 
+def folds_of(origins: int, horizon: int, folds: int = FOLDS) -> RollingOrigin:
+    """The newest origins of a panel in folds, in each of which every recipe is refit."""
+    return RollingOrigin(n_splits=folds, horizon=horizon, stride=origins // folds)
+
+
+def recipes_of(settings: Settings) -> dict[str, Any]:
+    """The networks to choose from, unfitted, with their default settings."""
+    epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
+    return {name: CELLS[name](**_shared(settings), **epochs) for name in settings.models}
+
+
+def _shared(settings: Settings) -> dict[str, Any]:
+    """What all models of a panel have in common."""
+    return {
+        "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
+        "schema": PanelSchema(covariates=settings.covariates, positive=settings.positive, calendar=settings.calendar),
+    }  # fmt: skip
+
+
 class Work:
     """A panel with the recipes that may forecast it."""
 
@@ -183,18 +229,29 @@ class Work:
     ) -> None:
         self.panel, self.as_of, self.settings = panel, as_of, settings
         self.say, self.clock, self.table_versions = say, clock, versions
-        schema = PanelSchema(covariates=settings.covariates, positive=settings.positive, calendar=settings.calendar)
-        shared: dict[str, Any] = {
-            "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
-            "schema": schema,
-        }  # fmt: skip
-        epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
-        self.recipes: dict[str, Any] = {name: CELLS[name](**shared, **epochs) for name in settings.models}
-        self.random_walk, self.drift = RandomWalk(**shared), Drift(**shared)
+        self.recipes = recipes_of(settings)
+        self.random_walk, self.drift = RandomWalk(**_shared(settings)), Drift(**_shared(settings))
+
+    def consider(self, found: Found, seen: pl.DataFrame) -> None:
+        """Let what a search has found be a candidate, too, unless it cannot be one."""
+        own = next(iter(self.recipes.values())).recipe()["settings"]
+        others = [name for name in COMMON if found.recipe["settings"][name] != own[name]]
+        newest = seen["time"].max()
+        assert isinstance(newest, date)
+        if found.looked_through > newest:
+            why = f"the search saw prices up to {found.looked_through}, and the gate begins on {newest}"
+        elif others:
+            why = f"it has another {' and '.join(others)}"
+        elif any(found.recipe == recipe.recipe() for recipe in self.recipes.values()):
+            why = "it is one of the defaults"
+        else:
+            self.recipes[found.name] = decode(found.recipe)
+            return
+        self.say(f"The recipe that was tuned on {found.as_of} is no candidate: {why}.")
 
     def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> pl.DataFrame:
         """Forecasts of refit models from the panel's newest origins."""
-        cv = RollingOrigin(n_splits=folds, horizon=self.settings.horizon, stride=origins // folds)
+        cv = folds_of(origins, self.settings.horizon, folds)
 
         def tell(name: str, fold: int) -> None:
             if name not in (RANDOM_WALK, DRIFT):  # those take no time
@@ -207,10 +264,12 @@ class Work:
         return evaluate(forecasts, self.panel, positive=self.settings.positive)
 
 
-def _select(work: Work, plan: Plan) -> tuple[str, pl.DataFrame]:
+def _select(work: Work, plan: Plan, found: Found | None) -> tuple[str, pl.DataFrame]:
     """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
-    work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
     older = before_the_gate(work.panel, plan, work.settings)
+    if found is not None:
+        work.consider(found, older)
+    work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
     with work.clock("selection"):
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
     loss = "crps" if "crps" in summary.columns else "pinball"

@@ -18,7 +18,7 @@ OUTSIDE_OF = {
 HOMES = {
     "mlflow": {
         "flows/mlflow_store.py", "flows/tracking.py", "flows/registry.py", "flows/logged_model.py",
-        "flows/served_model.py",
+        "flows/served_model.py", "flows/tuning_runs.py",
     },
     "deltalake": {"flows/delta.py", "flows/delta_reading.py"},
 }  # fmt: skip

@@ -1,6 +1,7 @@
-"""The models from the command line: train, backtest, and choose the champion by hand."""
+"""The models from the command line: train, tune, backtest, and choose the champion by hand."""
 
 import getpass
+import shlex
 from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,40 @@ def train(home: str | None, debug: bool, as_of: date | None) -> None:
                 panel = Place(place, settings)
                 row = train_and_promote(panel, training_session(panel, as_of), getpass.getuser())
         say_decided(row)
+
+
+@click.command()
+@click.option("--trials", type=click.IntRange(min=1), default=50, metavar="N", help="Settings to try.  [default: 50]")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), default=60, metavar="N",
+    help="Stop after so many minutes.  [default: 60]",
+)  # fmt: skip
+@click.option("--as-of", type=Day(), metavar="DATE", help="Stand on this session.  [default: the newest]")
+@everywhere
+def tune(home: str | None, debug: bool, trials: int, minutes: float, as_of: date | None) -> None:
+    """Search for better settings of the networks, on prices that are older than those a gate tests on.
+
+    What it finds is one more candidate of the next selection, and has to pass the gate like any other. Each trial is a
+    run in MLflow while it runs. Stopped or killed, the same command goes on from there; the daily forecast may run
+    beside it. It works with n_jobs processes (TIDECAST_N_JOBS).
+
+    \b
+    Example:
+      tidecast tune
+      tidecast tune --trials 200 --minutes 600
+    """
+    with one_line_errors(debug):
+        out = console()
+        with progress(out):
+            place, settings = existing_panel(home, debug, out)
+            from flows.launch import run_tuning
+
+            tuned = run_tuning(place, settings, as_of, trials, 60 * minutes)
+        from flows.tuning_record import best_of, counts_of
+
+        out.print()
+        found = f"{counts_of(tuned)}\n{best_of(tuned)}\nThe best of many looks better than it is; the gate decides."
+        facts(out, [("Tuning", found), ("Models", f"tidecast ui --home {shlex.quote(str(place.path))}")])
 
 
 @click.command()

@@ -1,0 +1,109 @@
+"""The search for a better recipe, a table of contents. What it finds is one more candidate of the next selection."""
+
+import logging
+from contextlib import suppress
+from datetime import date
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import search
+from flows.daily import open_place
+from flows.home import hold
+from flows.mlflow_store import TrackingError
+from flows.place import Place
+from flows.prefect_home import LOGGER
+from flows.search import Ground
+from flows.settings import Settings
+from flows.tuning_runs import both
+from forecasting.tuned import Tuned
+
+log = logging.getLogger(LOGGER)
+
+TRIALS, HOUR = 50, 3600.0
+
+
+@flow(name="tune-forecaster")
+def tune_forecaster(
+    as_of: date | None = None,
+    n_trials: int = TRIALS,
+    timeout: float = HOUR,
+    home: str | None = None,
+    settings: Settings | None = None,
+) -> Tuned:
+    """Search for settings on rows that are older than any gate's on `as_of`, and keep the best recipe in MLflow.
+
+    The daily forecast may run beside it. Killed and run again, it goes on from its study.
+
+    Parameters
+    ----------
+    as_of : date, optional
+        The session to stand on. None: the newest that there are prices of.
+    n_trials : int
+        Trials in all, those before a kill included.
+    timeout : float
+        Seconds for the search.
+    home : str, optional
+        The state folder. None: found as the command finds it.
+    settings : Settings, optional
+        None: loaded from the state folder, the environment and pyproject.toml.
+
+    Raises
+    ------
+    Busy
+        Another search is at work.
+    TidecastError
+        There is too little history to test what it would find.
+    """
+    log.setLevel(logging.INFO)
+    place = open_place(home, settings)
+    with hold(place.home.tuning, "tidecast tune"):
+        recover(place)
+        ground = choose_ground(place, as_of)
+        run_id = begin(place, ground)
+        tuned = look(place, ground, run_id, n_trials, timeout)
+        finish(place, ground, run_id, tuned)
+    return tuned
+
+
+@task(cache_policy=NO_CACHE)
+def recover(place: Place) -> None:
+    """End what a killed search left RUNNING in MLflow."""
+    if ended := place.tuning_runs(log.info).end_running():
+        log.info(f"Ended {ended} runs, left behind by a search that was killed.")
+
+
+@task(cache_policy=NO_CACHE)
+def choose_ground(place: Place, as_of: date | None) -> Ground:
+    """The rows before the gate's, the folds, and the settings to try."""
+    ground = search.ground_of(place, as_of)
+    log.info(f"Searching on prices up to {ground.looked_through}; what is newer is the gate's.")
+    return ground
+
+
+@task(cache_policy=NO_CACHE)
+def begin(place: Place, ground: Ground) -> str:
+    """The search's run in MLflow."""
+    return place.tuning_runs(log.info).begin(ground)
+
+
+@task(cache_policy=NO_CACHE)
+def look(place: Place, ground: Ground, run_id: str, n_trials: int, timeout: float) -> Tuned:
+    """Trial after trial, each shown as it runs."""
+    runs = place.tuning_runs(log.warning)
+    shown = runs.trials_of(run_id, ground)
+    try:
+        tuned = search.search(place, ground, n_trials, timeout, both(search.Teller(n_trials, log.info), shown))
+    except BaseException:
+        with suppress(TrackingError):  # why it ended matters more
+            runs.end_running()
+        raise
+    if shown.failed is not None:
+        raise shown.failed
+    return tuned
+
+
+@task(cache_policy=NO_CACHE)
+def finish(place: Place, ground: Ground, run_id: str, tuned: Tuned) -> None:
+    """What was found, for people and for the next training."""
+    place.tuning_runs(log.info).finish(run_id, ground, tuned)
