@@ -1,99 +1,129 @@
-"""Features: the default ones over a large panel, one new day, and what pandas computes, too, side by side.
+"""Features: the default ones over a large panel, one new day, and what other libraries compute, too, side by side.
 
-Each in a process of its own, on one Parquet file of random walks: wall and CPU seconds without reading the file, and
-the process's peak memory (Linux), the file's rows among it.
+Each in a process of its own, on random walks of consecutive days: medians of wall and CPU seconds without reading, the
+process's peak memory (Linux), the panel among it. Each rival computes the columns that it has, in an environment of its
+own (README.md says how to make them), ours the same ones beside it; that the values agree is checked.
 """
 
 import argparse
-import resource
+import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from sklearn.pipeline import make_pipeline
 
+from benchmarks.rivals import shared_columns
+from benchmarks.rivals.shared_columns import ALL, COLUMNS, START, WINDOWS, measured
 from features import EwmaVolatility, LogReturn, PriceFeatures, RollingMean, RollingVolatility
 
-SHARED = (LogReturn((1,)), RollingMean(21), RollingMean(63), RollingVolatility(21), RollingVolatility(63),
-          EwmaVolatility())  # fmt: skip
-COLUMNS = [name for transformer in SHARED for name in transformer.added_]
+TOLERANCE = {"qlib": 2e-3}
+"""Relative difference up to which values agree; qlib keeps prices as float32, which a daily return feels."""
 
 
-def measured(work: Callable[[], Any]) -> Any:
-    """What `work` gives; prints how long it took, and what the process has needed at most."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{wall:.2f} s, {cpu:.2f} CPU seconds, peak {peak:.2f} GB", flush=True)
-    return result
+def panel_of(close: np.ndarray) -> pl.DataFrame:
+    """The panel of the prices that rivals read, sorted."""
+    n_series, n_rows = close.shape
+    days = pl.date_range(pl.lit(START).str.to_date(), pl.lit(START).str.to_date() + pl.duration(days=n_rows - 1))
+    names = pl.Series("series_id", [f"S{number:05d}" for number in range(n_series)])
+    time = pl.concat([pl.select(time=days).to_series()] * n_series, rechunk=True)
+    return pl.DataFrame([names.gather(np.repeat(np.arange(n_series), n_rows)), time, pl.Series("close", close.ravel())])
 
 
-def defaults(path: str) -> None:
+def defaults(panel: pl.DataFrame) -> Callable[[], Any]:
     """`PriceFeatures` of the whole panel."""
-    panel = pl.read_parquet(path)
-    measured(lambda: PriceFeatures().fit_transform(panel))
+    return lambda: PriceFeatures().fit_transform(panel)
 
 
-def day(path: str) -> None:
+def day(panel: pl.DataFrame) -> Callable[[], Any]:
     """`PriceFeatures` of the newest day alone."""
-    panel = pl.read_parquet(path)
-    measured(lambda: PriceFeatures().fit(panel).transform_tail(panel, panel["time"].max()))
+    fitted, newest = PriceFeatures().fit(panel), panel["time"].max()
+    return lambda: fitted.transform_tail(panel, newest)
 
 
-def ours(path: str) -> None:
-    """The shared columns."""
-    panel = pl.read_parquet(path)
-
-    def all_of_them() -> pl.DataFrame:
-        return pl.concat([one.fit(panel).compute(panel) for one in SHARED], how="horizontal")
-
-    np.save(f"{path}.ours.npy", measured(all_of_them).select(COLUMNS).to_numpy())
+def all_columns(panel: pl.DataFrame) -> Callable[[], Any]:
+    """The columns that pandas and qlib have."""
+    means, spreads = ([kind(k) for k in WINDOWS] for kind in (RollingMean, RollingVolatility))
+    pipeline = make_pipeline(LogReturn(), *means, *spreads, EwmaVolatility())
+    return lambda: pipeline.fit_transform(panel)
 
 
-def pandas(path: str) -> None:
-    """The same with pandas' grouped windows."""
-    panel = pl.read_parquet(path).to_pandas()
+def means(panel: pl.DataFrame) -> Callable[[], Any]:
+    """Those that mlforecast and functime have; the lag is a matter of naming."""
+    pipeline = make_pipeline(*(RollingMean(k) for k in WINDOWS))
+    return lambda: pipeline.fit_transform(panel)
 
-    def all_of_them() -> np.ndarray:
-        series, level = panel["series_id"], np.log(panel["close"])
-        change = level.groupby(series, sort=False).diff()
-        square, price = (change**2).groupby(series, sort=False), panel["close"].groupby(series, sort=False)
-        means = [price.rolling(k).mean().to_numpy() for k in (21, 63)]
-        spreads = [np.sqrt(square.rolling(k).mean().to_numpy()) for k in (21, 63)]
-        weighted = np.sqrt(square.ewm(alpha=1 - 0.94, ignore_na=True).mean().to_numpy())
-        return np.column_stack([change, *means, *spreads, weighted])
 
-    np.save(f"{path}.pandas.npy", measured(all_of_them))
+OURS = {kind.__name__: kind for kind in (defaults, day, all_columns, means)}
+
+
+def only(name: str, folder: Path, repeats: int) -> None:
+    """Measure one of ours, and print what it took; the shared columns are kept."""
+    table, cost = measured(OURS[name](panel_of(np.load(folder / "close.npy"))), repeats)
+    if name in ("all_columns", "means"):
+        np.save(folder / f"{name}.npy", table.drop("series_id", "time", "close").to_numpy())
+    print(json.dumps(cost))
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    """What a measured process prints last."""
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+def check(rival: str, folder: Path, shape: tuple[int, int]) -> None:
+    """Raise AssertionError where a rival's values are not ours."""
+    lagged = COLUMNS[rival] is not ALL
+    ours = np.load(folder / f"{'means' if lagged else 'all_columns'}.npy").reshape(*shape, -1)
+    theirs = np.load(folder / f"{rival}.npy")
+    ours, theirs = (ours[:, :-1], theirs[:, 1:]) if lagged else (ours, theirs)
+    full = max(WINDOWS) + 1  # qlib starts its windows short, functime ends its table early: rows that all have
+    ours, theirs = ours[:, full:], theirs[:, full:]
+    there = ~np.isnan(theirs)
+    if there.mean() < 0.9:
+        raise AssertionError(f"{rival} has values in {there.mean():.1%} of the places only.")
+    np.testing.assert_allclose(theirs[there], ours[there], rtol=TOLERANCE.get(rival, 1e-7), atol=2e-6, err_msg=rival)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=1000, help="of each series")
-    parser.add_argument("--only", nargs=2, metavar=("WORK", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rival", nargs=2, action="append", default=[], metavar=("LIBRARY", "INTERPRETER"),
+                        help=f"one of {', '.join(COLUMNS)}, and its environment's python; again for more")  # fmt: skip
+    parser.add_argument("--only", nargs=2, metavar=("WORK", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    work = {kind.__name__: kind for kind in (defaults, day, ours, pandas)}
     if arguments.only:
-        work[arguments.only[0]](arguments.only[1])
+        only(arguments.only[0], Path(arguments.only[1]), arguments.repeats)
         return
-    from benchmarks.serving import prices  # with torch, which the measured processes need not have in memory
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "panel.parquet")
-        prices(arguments.series, arguments.rows).write_parquet(path)
-        print(f"{arguments.series:,} series × {arguments.rows:,} rows, polars {pl.__version__}")
-        for name in work:
-            print(f"{name}: ", end="", flush=True)
-            subprocess.run([sys.executable, "-m", "benchmarks.features", "--only", name, path], check=True)
-        found, expected = (np.load(f"{path}.{name}.npy") for name in ("ours", "pandas"))
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-        print("ours and pandas agree")
+    shape, repeats = (arguments.series, arguments.rows), str(arguments.repeats)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        steps = 0.01 * np.random.default_rng(0).normal(size=shape)
+        np.save(folder / "close.npy", np.exp(steps.cumsum(1)))
+        print(f"{shape[0]:,} series × {shape[1]:,} rows, polars {version('polars')}, medians of {repeats}")
+        costs = {}
+        for work in OURS if arguments.rival else ("defaults", "day"):
+            costs[work] = run([sys.executable, "-m", "benchmarks.features", "--only", work, name, "--repeats", repeats])
+            print(f"{work}: " + "{wall:.2f} s, {cpu:.2f} CPU s, peak {peak:.2f} GB".format(**costs[work]), flush=True)
+        for rival, interpreter in arguments.rival:
+            theirs = run([interpreter, str(shared_columns.__file__), rival, name, repeats])
+            ours = costs["all_columns" if COLUMNS[rival] is ALL else "means"]
+            print(
+                f"{rival} {theirs['version']}: "
+                + "{wall:.2f} s, {cpu:.2f} CPU s, peak {peak:.2f} GB; ".format(**theirs)
+                + f"{theirs['wall'] / ours['wall']:.1f} times ours, {theirs['cpu'] / ours['cpu']:.1f} times our CPU s",
+                flush=True,
+            )
+            check(rival, folder, shape)
 
 
 if __name__ == "__main__":
