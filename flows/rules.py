@@ -418,9 +418,10 @@ def _with_evidence(
         off = pl.when((revised - powers * math.log(100)).abs() <= 0.25).then(powers).otherwise(0).cast(pl.Int64)
         usable = usable.with_columns(units=pl.col("units") + off, step=pl.col("step") + off)
         change = (pl.col("close") / pl.col("previous")).log() - pl.col("step") * math.log(100)
-    usable = usable.with_columns(change=change).with_columns(
-        sigmas=pl.col("change") / (pl.col("sigma") * pl.col("sessions").clip(1).sqrt())
-    )
+    usual = pl.col("sigma") * pl.col("sessions").clip(1).sqrt()
+    without_split = pl.col("change") + pl.col("split")  # a price as quoted falls by its split, one that is restated not
+    move = pl.when(without_split.abs() < pl.col("change").abs()).then(without_split).otherwise("change")
+    usable = usable.with_columns(change=change).with_columns(sigmas=move / usual)
     rest = block.filter(~pl.col("usable"))
     return pl.concat([usable, rest], how="diagonal_relaxed")
 

@@ -196,6 +196,14 @@ def test_a_step_of_a_splits_size_on_another_day_is_flagged_and_one_on_its_day_is
     assert found == [[], [], list(range(60, 68)), [66]]
 
 
+def test_what_a_split_explains_is_no_jump():
+    """Once, every split of a feed that quotes as traded was flagged as one."""
+    assert flagged(after(LAST / 2, split_ratio=[2.0]), "jump") == []
+    assert flagged(after(LAST, split_ratio=[2.0]), "jump") == []  # restated
+    assert flagged(after(LAST / 2, split_ratio=[1.0]), "jump") == [0]
+    assert flagged(after(LAST / 2 * 0.7, split_ratio=[2.0]), "jump") == [0]
+
+
 def test_near_a_large_split_a_step_may_miss_its_size_by_what_fell_in_the_same_days():
     """Ten shares into one, on the day of a rights issue: a real feed's step of 1/19 was once let pass."""
     prices, place = walk(80), np.arange(80)
