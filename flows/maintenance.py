@@ -1,8 +1,8 @@
 """Upkeep of the warehouse: small files are joined, files that nobody needs are removed. No row changes.
 
-Every version of `prices` that a published forecast read stays readable: they are in ``runs.table_versions`` and in the
-commits of `forecasts`, for a run may be killed between the two, and the vacuum is told to keep them, and the one that
-`features` was built from. Of the other
+Every version of `prices` that a published forecast or a decision read stays readable: they are in
+``runs.table_versions``, in the commits of `forecasts`, for a run may be killed between the two, and in
+``decisions.prices_version``, and the vacuum is told to keep them, and the one that `features` was built from. Of the other
 tables only the newest version is kept for good, besides what went out of use less than `unused_for` ago, so that
 readers and writers at work are not disturbed.
 """
@@ -72,8 +72,8 @@ def maintain(warehouse: Warehouse, unused_for: timedelta = WEEK) -> dict[str, tu
 
 
 def versions_read(warehouse: Warehouse) -> dict[str, list[int]]:
-    """The versions of each table that published forecasts, or the newest features, read; rising."""
-    found: dict[str, set[int]] = {}
+    """The versions of each table that published forecasts, decisions, or the newest features read; rising."""
+    found = {"prices": set(warehouse.decisions()["prices_version"].drop_nulls())}
     in_runs = map(json.loads, warehouse.runs()["table_versions"].drop_nulls())
     for read in (*in_runs, *warehouse.read_by(), warehouse.features_read()):
         for name, version in read.items():

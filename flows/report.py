@@ -238,7 +238,8 @@ def _headline(data: ReportData) -> dict[str, Any]:
         f"{_capital(spoken(data.champion))} is published{': no network earned it' if is_walk and numbers else ''}"
     )
     reason = str(data.decision.get("reason", ""))
-    for said in (f"{data.champion} is published: ", "No network earned it: the random walk is published. "):
+    walk = "The random walk is published. "  # a network was demoted
+    for said in (f"{data.champion} is published: ", "No network earned it: the random walk is published. ", walk):
         reason = reason.removeprefix(said)  # the headline says it
     return {
         "published": published,

@@ -23,6 +23,7 @@ from flows.intake import take_in_prices
 from flows.place import Place
 from flows.predict import Forecasts, predict
 from flows.prefect_home import LOGGER
+from flows.promote import present_champion
 from flows.publish_out import publish_out
 from flows.registry import Champion
 from flows.report import ReportData, write_report
@@ -92,11 +93,10 @@ def champion_of(place: Place, as_of: date) -> Champion:
     When every champion has seen later rows, that is the newest one's recipe, refit on the rows known at `as_of`; when
     there is none, the random walk.
     """
-    registry = place.registry(log.info)
-    champion = registry.champion(as_of)
+    champion = place.registry(log.info).champion(as_of)
     if champion is not None:
         return champion
-    later = registry.champion()
+    later = present_champion(place)
     if later is None or later.name == RANDOM_WALK:
         return random_walk_of(place, as_of, "No model was ever trained on rows up to this session alone.")
     log.info(f"No champion was trained on rows up to {as_of} alone: refitting the recipe of the {later.name} …")

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -147,3 +147,11 @@ def test_a_new_column_is_added_older_rows_read_as_null_and_another_type_is_one_c
         warehouse.store_prices(prices(DAYS[3], calendar=2.5))
     assert warehouse.newest_session() == DAYS[2]
     assert warehouse.oldest_session() == DAYS[0]
+
+
+def test_the_rows_that_a_decision_was_taken_on_stay_readable(warehouse):
+    named = versions_read(warehouse)["prices"]
+    other = next(version for version in range(warehouse.versions()["prices"]) if version not in named)
+    at = datetime(2024, 1, 5, tzinfo=UTC)
+    warehouse.store_decision({"decision": "a", "as_of": DAYS[-1], "prices_version": other, "at": at})
+    assert versions_read(warehouse)["prices"] == sorted([*named, other])

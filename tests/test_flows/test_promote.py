@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from flows import promote
+from flows import promote, steps
 from flows.decisions import Trained, gates, last_of
 from flows.errors import TidecastError
 from flows.mlflow_store import TrackingError
@@ -205,6 +205,8 @@ def test_a_registry_that_lost_its_champion_is_no_new_panel(place, trains, judged
     with pytest.raises(TidecastError, match=r"Version 2 must be champion, .* tidecast promote 2"):
         promote.train_and_promote(place, judged.as_of, "me")
     assert len(held) == 2
+    with pytest.raises(TidecastError, match="Version 2 must be champion"):
+        steps.champion_of(place, judged.as_of)
     promote.promote_by_hand(place, "2", "me", "the alias was lost")
     assert place.registry().aliases()["champion"] == "2"
 
