@@ -191,7 +191,8 @@ def test_a_champion_whose_gate_was_deleted_from_mlflow_for_good_still_forecasts(
     alone = Registry(store).champion()
     assert alone.model.predict().equals(judged.model.predict())
     assert "was deleted from MLflow" in alone.decision["reason"]
-    row = of_training(judged, Trained(judged.as_of, "a", "b"), None, "1", run_id, 0, "me", datetime.now(UTC))
+    known = of_training(judged, Trained(judged.as_of, "a", "b"), None, 0, "me", datetime.now(UTC))
+    row = known | {"version": "1", "run_id": run_id}
     table = pl.DataFrame([row | {"why": None}])
     champion = Registry(store, lambda: table).champion()
     assert champion.decision["verdict"] == judged.decision.verdict
