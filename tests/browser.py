@@ -114,7 +114,7 @@ def browsing(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
             try:
                 yield Browser(session)
             finally:
-                session.delete("")
+                httpx.delete(f"{root}/session/{made['sessionId']}", timeout=SECONDS)  # ends Chromium, too
     finally:
         process.terminate()
         process.wait()
