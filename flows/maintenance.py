@@ -2,7 +2,7 @@
 
 Every version of `prices` that a published forecast or a decision read stays readable: they are in
 ``runs.table_versions``, in the commits of `forecasts`, for a run may be killed between the two, and in
-``decisions.prices_version``, and the vacuum is told to keep them, and the one that `features` was built from. Of the other
+``decisions.prices_version``. The vacuum is told to keep them, and the one `features` was built from. Of the other
 tables only the newest version is kept for good, besides what went out of use less than `unused_for` ago, so that
 readers and writers at work are not disturbed.
 """
