@@ -119,6 +119,7 @@ def test_wrong_input_is_one_clear_line_and_an_exit_code(sandbox, arguments, code
         "schedule",
         "show",
         "train",
+        "tune",
         "backtest",
         "promote",
         "rollback",
