@@ -3,8 +3,8 @@
     python -m benchmarks.inputs DATA_FOLDER                # the three panels below
     python -m benchmarks.inputs DATA_FOLDER --panel stocks --seeds 5 --series 88
 
-Every set is `PriceFeatures` and further columns, in a GRU with default settings, refit every other year. A gain is the
-CRPS skill against the same GRU with `PriceFeatures` alone, losses averaged over the seeds and paired origin by origin.
+Every set is `PriceFeatures(ranges=False)` and further columns, in a GRU with default settings, refit every other year.
+A gain is the CRPS skill against the same GRU without them, losses averaged over the seeds and paired origin by origin.
 Its error is over origins (`forecasting.skill.compare`); how far seeds differ is beside it, and no part of it.
 """
 
@@ -23,6 +23,7 @@ from features import (
     MarketReturn,
     PanelSchema,
     ParkinsonVolatility,
+    PriceFeatures,
     RelativeVolume,
     ReturnRank,
     VolumeZScore,
@@ -119,7 +120,9 @@ def measure(name: str, folder: Path, seeds: int, n_series: int) -> None:
     reference: np.ndarray | None = None
     for label, columns in sets.items():
         schema = PanelSchema(calendar=calendar, covariates=columns)
-        found = by_origin(GRUForecaster(horizon=HORIZON, schema=schema), panel, cv, seeds)
+        found = by_origin(
+            GRUForecaster(horizon=HORIZON, schema=schema, features=PriceFeatures(ranges=False)), panel, cv, seeds
+        )
         walk = found.pop("random_walk")
         loss = np.mean(list(found.values()), axis=0)
         skill = compare(loss, walk, HORIZON)

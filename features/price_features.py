@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
+from sklearn.base import clone
 
 from features.panel import Frame, PanelSchema, check_rows, to_polars
 from features.price_stream import PriceStream
@@ -16,12 +18,8 @@ from features.volatility import DECAY, EWMA_ROWS
 RETURN_STEPS = (1, 5, 21)
 VOLATILITY_WINDOWS = (5, 21, 63, 252)
 SHAPE_WINDOW = 63
-RINGS = {
-    "changes": SHAPE_WINDOW,
-    **{f"squares_{k}": k for k in VOLATILITY_WINDOWS if k != SHAPE_WINDOW},
-    "levels": max(RETURN_STEPS) + 1,
-}
-"""Rows of each window that a `PriceStream` keeps."""
+RANGE_WINDOWS = (2, 5)
+RANGE = ("high", "low")
 
 MOST_PUSHED = 63
 """New sessions that are pushed one by one rather than computed with their tail; that pays up to some hundred."""
@@ -41,7 +39,10 @@ class PriceFeatures(PanelTransformer):
     - `volatility_ratio_5`, `_21`, `_63`, `_252`: log(root mean square of the last k changes / σ), within ±3;
     - `largest_return_63`: largest |r| of the last 63 / σ, as a log, within ±3;
     - `downside_share_63`: share of the negative changes in the sum of squares of the last 63, in [0, 1], null when
-      those are all 0.
+      those are all 0;
+    - `range_ratio_2`, `_5`, where the panel has columns ``high`` and ``low``: log(Parkinson's volatility of the last k
+      sessions / σ), within ±3. A session without both, or with a low above its high, counts as missing; null where all
+      k are.
 
     Multiplying a series' prices by a number changes nothing. Windows start short: values appear with the second row
     and stand for the rows there are. All are null on a series' first row, after a break, where nothing moved in the
@@ -53,6 +54,12 @@ class PriceFeatures(PanelTransformer):
         Column of prices.
     positive : bool, default=True
         Whether prices move by log returns rather than differences.
+    ranges : bool, optional
+        Whether to add the range ratios. None: when the panel that is given to `fit` has ``high`` and ``low``.
+
+    References
+    ----------
+    `with_volatility` has the source of σ, `ParkinsonVolatility` that of the ranges.
 
     Examples
     --------
@@ -62,9 +69,15 @@ class PriceFeatures(PanelTransformer):
     [None, 1.0, 1.0]
     """
 
-    def __init__(self, target: str = "close", positive: bool = True) -> None:
+    def __init__(self, target: str = "close", positive: bool = True, ranges: bool | None = None) -> None:
         self.target = target
         self.positive = positive
+        self.ranges = ranges
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether the range ratios are added; before `fit`, whether they were asked for."""
+        return set(RANGE) <= set(getattr(self, "feature_names_in_", ())) if self.ranges is None else self.ranges
 
     @property
     def added_(self) -> list[str]:
@@ -75,6 +88,7 @@ class PriceFeatures(PanelTransformer):
             *(f"volatility_ratio_{k}" for k in VOLATILITY_WINDOWS),
             f"largest_return_{SHAPE_WINDOW}",
             f"downside_share_{SHAPE_WINDOW}",
+            *(f"range_ratio_{k}" for k in RANGE_WINDOWS if self.has_ranges),
         ]
 
     @property
@@ -86,7 +100,22 @@ class PriceFeatures(PanelTransformer):
     @property
     def inputs_(self) -> list[str]:
         """Columns that it reads beside the target."""
-        return []
+        return [*RANGE] if self.has_ranges else []
+
+    @property
+    def rings(self) -> dict[str, int]:
+        """Rows of each window that a `PriceStream` keeps."""
+        squares = {f"squares_{k}": k for k in VOLATILITY_WINDOWS if k != SHAPE_WINDOW}
+        ranges = {f"ranges_{k}": k for k in RANGE_WINDOWS if self.has_ranges}
+        return {"changes": SHAPE_WINDOW, **squares, "levels": max(RETURN_STEPS) + 1, **ranges}
+
+    def range_square(self) -> pl.Expr:
+        """Parkinson's estimate of one session's squared volatility; null where its range is not known."""
+        high, low = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in RANGE)
+        known = high >= low
+        if self.positive:
+            known, high, low = known & (low > 0), high.log(), low.log()
+        return pl.when(known).then((high - low) ** 2 / (4 * math.log(2)))
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
         change, sigma, square, position = pl.col("_change"), pl.col("_sigma"), pl.col("_square"), pl.col("_position")
@@ -109,21 +138,23 @@ class PriceFeatures(PanelTransformer):
         columns[f"largest_return_{k}"] = log_ratio(change.abs().rolling_max(k, min_samples=1).over("_stretch"))
         down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
         columns[f"downside_share_{k}"] = (mean(down, k) / mean(square, k)).clip(0, 1)
+        for k in RANGE_WINDOWS if self.has_ranges else ():
+            columns[f"range_ratio_{k}"] = log_ratio(mean(self.range_square(), k).sqrt())
         return rows.with_columns(**{name: pl.when(pl.col("_moves")).then(value) for name, value in columns.items()})
 
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:
         """As of every transformer, but in NumPy and constant time a row."""
-        frame = to_polars(panel)
-        tail = tail_of(frame.select(self._reads(frame)), self.target, self.min_history)
-        return PriceStream.after(self, self._checked(tail), RINGS)
+        fitted, frame = self._ready(panel), to_polars(panel)
+        tail = tail_of(frame.select(fitted._reads(frame)), self.target, self.min_history)
+        return PriceStream.after(fitted, fitted._checked(tail))
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
         if tail["time"].filter(is_new).n_unique() > MOST_PUSHED:
             return super()._compute_new(tail, is_new)
         rows = self._checked(tail)
         of_new = is_new.gather(rows["_row"])
-        stream = PriceStream.after(self, rows, RINGS, of_new)
+        stream = PriceStream.after(self, rows, of_new)
         days = rows.filter(of_new).sort("time", maintain_order=True)
         pushed = [stream.push(day) for day in days.partition_by("time", maintain_order=True)]
         values = np.concatenate([np.empty((0, len(self.added_))), *pushed])
@@ -134,7 +165,8 @@ class PriceFeatures(PanelTransformer):
 
     def resume(self, state: dict[str, Any]) -> Stream:
         """The stream whose ``state()`` this is."""
-        return PriceStream(self, state)
+        has_ranges = f"ranges_{RANGE_WINDOWS[0]}" in state
+        return PriceStream(clone(self).set_params(ranges=has_ranges), state)
 
     def check_prices(self, rows: pl.DataFrame) -> None:
         """Raise ValueError where the column `price` has what a panel's target may not have."""
@@ -161,6 +193,9 @@ class PriceFeatures(PanelTransformer):
                 columns.append(_log_ratio(np.sqrt(whole / np.clip(count, 1, k)), sigma))
             columns.append(_log_ratio(np.maximum(changes.max(1), -changes.min(1)), sigma))
             columns.append(np.einsum("nk,nk->n", down, down) / total)
+            for ranges in (rings[f"ranges_{k}"] for k in RANGE_WINDOWS if self.has_ranges):
+                n_known = (~np.isnan(ranges)).sum(1)
+                columns.append(_log_ratio(np.sqrt(np.nansum(ranges, axis=1) / n_known), sigma))
         values = np.column_stack(columns)
         values[(count == 0) | (still >= np.minimum(count, max(VOLATILITY_WINDOWS)))] = np.nan
         return values

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE, at_places, places_of, series_starts
+from features.panel import MAX_PAUSE, at_places, check_columns, places_of, series_starts
 from features.tail import refuse_old
 from features.volatility import DECAY
 
@@ -33,8 +33,8 @@ class PriceStream:
         ``last``: frame of ``series_id`` and ``time`` of each series' last row. Rings, where change number c of a
         stretch, from 0, lies at place c % k, and 0 where there is none yet: ``changes`` (N, k) and, of the other
         volatility windows, ``squares_k`` (N, k). ``levels`` (N, k): that of row number c at c % k, the stretch's first
-        where there is none yet. ``count`` (N,): changes of the stretch so far; ``weighted`` (N,): Σ λⁱ r²; ``still``
-        (N,): rows since the last change that was not 0.
+        where there is none yet; likewise ``ranges_k`` (N, k), squared, NaN where not known. ``count`` (N,): changes of
+        the stretch so far; ``weighted`` (N,): Σ λⁱ r²; ``still`` (N,): rows since the last change that was not 0.
     """
 
     def __init__(self, features: PriceFeatures, state: dict[str, Any]) -> None:
@@ -43,18 +43,15 @@ class PriceStream:
         self._undo: list[tuple[np.ndarray, Any, np.ndarray]] | None = None  # what was written over: where, and what
 
     @classmethod
-    def after(
-        cls, features: PriceFeatures, rows: pl.DataFrame, rings: dict[str, int], left_out: pl.Series | None = None
-    ) -> PriceStream:
+    def after(cls, features: PriceFeatures, rows: pl.DataFrame, left_out: pl.Series | None = None) -> PriceStream:
         """The stream that goes on where `rows` end.
 
         Parameters
         ----------
         features : PriceFeatures
+            Fitted.
         rows : polars.DataFrame
             Sorted, a target in each; the last `min_history` of each series are enough.
-        rings : dict
-            Size of each ring, by its name.
         left_out : polars.Series, optional
             Of each row whether it is yet to come; then all later ones of its series are. None: no row is.
         """
@@ -89,10 +86,13 @@ class PriceStream:
         state["weighted"] = np.array(
             [square[end - n + 1 : end + 1] @ weight[len(weight) - n :] for end, n in zip(newest, count, strict=True)]
         )
-        recent = last(change, max(rings.values()), count, 0.0)
-        for name, k in rings.items():
+        recent = last(change, max(features.rings.values()), count, 0.0)
+        ranges = rows.select(features.range_square()).to_series().to_numpy() if features.has_ranges else level
+        for name, k in features.rings.items():
             if name == "levels":
                 state[name] = ring(last(level, k, count + 1, level[first, None]), count + 1)
+            elif name.startswith("ranges"):
+                state[name] = ring(last(ranges, k, count + 1, np.nan), count + 1)
             else:
                 state[name] = ring(recent[:, :k] if name == "changes" else recent[:, :k] ** 2, count)
         moved = np.column_stack([recent != 0, np.ones(len(count), dtype=bool)])
@@ -124,19 +124,21 @@ class PriceStream:
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
         """See `Stream`."""
-        kinds = self._last.schema
-        given = pl.DataFrame(
-            [
-                rows["series_id"].cast(kinds["series_id"]),
-                rows["time"].cast(kinds["time"]),
-                rows[self._features.target].cast(pl.Float64).fill_nan(None).alias("price"),
-            ]
-        )
-        self._features.check_prices(given)
+        features, kinds = self._features, self._last.schema
+        check_columns(rows, ["series_id", "time", features.target, *features.inputs_])
+        columns = [
+            rows["series_id"].cast(kinds["series_id"]),
+            rows["time"].cast(kinds["time"]),
+            rows[features.target].cast(pl.Float64).fill_nan(None).alias("price"),
+        ]
+        if features.has_ranges:
+            columns.append(rows.select(range=features.range_square()).to_series())
+        given = pl.DataFrame(columns)
+        features.check_prices(given)
         known = given["price"].is_not_null()
         if known.all():
             return self._advance(given)
-        values = np.full((len(given), len(self._features.added_)), np.nan)
+        values = np.full((len(given), len(features.added_)), np.nan)
         if known.any():
             values[known.to_numpy()] = self._advance(given.filter(known))
         return values
@@ -154,10 +156,14 @@ class PriceStream:
         for name, ring in arrays.items():
             if ring.ndim == 1:
                 continue
-            new = level if name == "levels" else change if name == "changes" else change**2
+            number, new, empty = count - 1, change if name == "changes" else change**2, np.zeros(1)
+            if name == "levels":
+                number, new, empty = count, level, level[fresh, None]
+            elif name.startswith("ranges"):
+                number, new, empty = count, rows["range"].to_numpy(), np.full(1, np.nan)
             if fresh.any():
-                self._write(ring, at[fresh], level[fresh, None] if name == "levels" else 0.0)
-            self._write(ring, (at, (count if name == "levels" else count - 1) % ring.shape[1]), new)
+                self._write(ring, at[fresh], empty)
+            self._write(ring, (at, number % ring.shape[1]), new)
         for name, value in (("count", count), ("weighted", weighted), ("still", still)):
             self._write(arrays[name], at, value)
         weights = (1 - DECAY ** np.maximum(count, 1)) / (1 - DECAY)

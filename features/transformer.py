@@ -143,15 +143,18 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame's rows with a target, where one is needed, sorted; `_row` is the number in the frame."""
-        numbers = tuple(name for name in self.inputs_ if frame.schema[name].is_numeric())
-        schema = PanelSchema(positive=self.positive, covariates=numbers)
-        rows = check_rows(frame.select(self._reads(frame)).with_row_index("_row"), schema, self.target)
+        read = frame.select(self._reads(frame))
+        numbers = tuple(name for name in self.inputs_ if read.schema[name].is_numeric())
+        rows = check_rows(
+            read.with_row_index("_row"), PanelSchema(positive=self.positive, covariates=numbers), self.target
+        )
         missing = self.needs_target and rows[self.target].null_count()
         return rows.filter(pl.col(self.target).is_not_null()) if missing else rows
 
     def _reads(self, frame: pl.DataFrame) -> list[str]:
         """Columns of the frame that are looked at."""
         named = ["series_id", "time", self.target, *self.inputs_]
+        check_columns(frame, named)
         return [*named, "calendar"] if "calendar" in frame.columns and "calendar" not in named else named
 
     def _blocks(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:

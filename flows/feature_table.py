@@ -112,6 +112,11 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
     rows = transformer.fit(panel).transform_tail(panel, since)
     assert isinstance(rows, pl.DataFrame)
     rows = rows.select(*FEATURE_KEY, *transformer.added_)
+    rows = rows.with_columns(  # a panel without ranges has no ratios of them
+        pl.lit(None, pl.Float64).alias(name)
+        for name in PriceFeatures(ranges=True).added_
+        if name not in transformer.added_
+    )
     new = changed(rows, warehouse.features_from(since))
     return Built(as_of, warehouse.store_features(new.with_columns(as_of=pl.lit(as_of)), read))
 

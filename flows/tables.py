@@ -85,7 +85,7 @@ DELIVERIES: Columns = {
     "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
 }  # fmt: skip
 FEATURES: Columns = {  # as_of: the session on which the row was known to be so
-    "series_id": TEXT, "time": DAY, **dict.fromkeys(PriceFeatures().added_, NUMBER), "as_of": DAY, **YEAR,
+    "series_id": TEXT, "time": DAY, **dict.fromkeys(PriceFeatures(ranges=True).added_, NUMBER), "as_of": DAY, **YEAR,
 }  # fmt: skip
 DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are JSON; n_origins is null without a gate
     "decision": TEXT, "as_of": DAY, "outcome": TEXT, "winner": TEXT, "version": TEXT, "run_id": TEXT,

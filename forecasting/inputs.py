@@ -194,6 +194,11 @@ def _transformed(features: Any, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _numbers(table: pl.DataFrame, names: list[str]) -> NDArray[np.float64]:
     """Columns as one array of shape (N, F), NaN for missing."""
+    if missing := [name for name in names if name not in table.columns]:
+        raise ValueError(
+            f"The panel must give the inputs that it gave in fit, {shorten(missing)} not found. Give it the columns it "
+            "had then: range ratios need high and low."
+        )
     return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 

@@ -13,7 +13,7 @@ from optuna.trial import BaseTrial, FixedTrial
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from features import MarketReturn, PanelSchema, ParkinsonVolatility, PriceFeatures, RelativeVolume, VolumeZScore
+from features import MarketReturn, PanelSchema, PriceFeatures, RelativeVolume, VolumeZScore
 from forecasting import forecasters
 from forecasting.backtest import SHARED, forecaster_of
 
@@ -31,10 +31,9 @@ FORECASTERS = {
 }  # fmt: skip
 
 PRICES = "prices"
-MARKET, RANGE, VOLUME = (f"{PRICES}, {further}" for further in ("market", "range", "volume"))
+MARKET, VOLUME = (f"{PRICES}, {further}" for further in ("market", "volume"))
 FURTHER: dict[str, tuple[tuple[str, ...], Callable[[str, PanelSchema], list[BaseEstimator]]]] = {
     MARKET: ((), lambda target, schema: [MarketReturn(calendar=schema.calendar, target=target)]),
-    RANGE: (("high", "low"), lambda target, schema: [ParkinsonVolatility(target=target)]),
     VOLUME: (("volume",), lambda target, schema: [RelativeVolume(target=target), VolumeZScore(63, target=target)]),
 }
 """Features beside `PriceFeatures`, switched on by a word: the columns they need, and what makes them."""

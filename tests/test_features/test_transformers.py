@@ -277,6 +277,21 @@ def test_five_prices_by_hand():
     assert column_of(RollingZScore(3), [1.0, 2.0, 3.0, 3.0, 3.0]) == pytest.approx([None, None, 1.0, 3**-0.5, None])
 
 
+def test_range_ratios_by_hand():
+    log2 = np.log(2)
+    panel = series([1.0, 2.0, 4.0, 8.0, 16.0]).with_columns(
+        high=pl.Series([2.0, 4.0, None, 8.0, 8.0]), low=pl.Series([1.0, 2.0, 4.0, 8.0, 16.0])
+    )  # of the fifth the low is above the high
+    one = np.log(1 / (4 * log2) ** 0.5)  # a range of log 2, the volatility being log 2
+    found = added(PriceFeatures(), panel)
+    assert found["range_ratio_2"].to_list() == pytest.approx([None, one, one, -3.0, -3.0])
+    half = [np.log((share / (4 * log2)) ** 0.5) for share in (1, 2 / 3, 2 / 3)]
+    assert found["range_ratio_5"].to_list() == pytest.approx([None, one, *half])
+    assert "range_ratio_2" not in added(PriceFeatures(ranges=False), panel).columns
+    with pytest.raises(ValueError, match="high"):
+        PriceFeatures(ranges=True).fit_transform(panel.drop("high"))
+
+
 def test_any_column_can_be_averaged_also_one_with_zeros(panel):
     volume = panel.with_columns(volume=pl.int_range(pl.len()).over("series_id") % 3)
     found = RollingZScore(6, target="volume").fit_transform(volume)

@@ -161,7 +161,7 @@ def test_a_default_space_holds_the_models_own_settings_and_what_the_panel_has(sm
     assert default_space(make_pipeline(LogReturn(), model), small).keys() == {f"gruforecaster__{n}" for n in space}
 
 
-@pytest.mark.parametrize("word", ["prices", "prices, market", "prices, range", "prices, volume"])
+@pytest.mark.parametrize("word", ["prices", "prices, market", "prices, volume"])
 def test_features_by_their_word_train_update_and_belong_to_the_recipe(small, word):
     volume = pl.Series("volume", np.random.default_rng(0).uniform(1, 2, len(small)))
     panel = small.with_columns(volume, high=pl.col("close") * 1.01, low=pl.col("close") * 0.99)

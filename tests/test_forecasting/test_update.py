@@ -34,6 +34,8 @@ def prices(untidy_panel):
     """The untidy panel; near its end E pauses for half a year, F ends, and AA, a new series, begins."""
     day = pl.int_range(pl.len()).over("series_id")
     rows = untidy_panel.sort("series_id", "time").with_columns(news=pl.int_range(pl.len()) % 7)
+    reach = pl.col("close").abs() * (0.001 + 0.01 * (day % 5))
+    rows = rows.with_columns(high=pl.col("close") + reach, low=pl.when(day % 11 != 3).then(pl.col("close") - reach))
     paused = pl.when((pl.col("series_id") == "E") & (day >= 385)).then(pl.col("time").dt.offset_by("26w"))
     late = rows.filter(pl.col("series_id") == "F", day > 378).with_columns(series_id=pl.lit("AA"))
     ended = (pl.col("series_id") == "F") & (day > 395)
@@ -66,6 +68,17 @@ def assert_close(found, expected, rtol=2e-5):
 
 
 # ------------------------------------------------------------------ as the whole history
+def test_ranges_are_seen_where_there_are_any_and_then_needed(fitted, prices, cut):
+    model = fitted["GRUForecaster"]
+    assert model.inputs_[-2:] == ["range_ratio_2", "range_ratio_5"]
+    closes = prices.drop("high", "low")
+    assert "range_ratio_2" not in clone(model).fit(closes.filter(pl.col("time") <= cut)).inputs_
+    with pytest.raises(ValueError, match="high"):
+        model.predict(closes)
+    with pytest.raises(ValueError, match="high"):
+        model.update(closes.filter(pl.col("time") > cut))
+
+
 @every
 def test_row_by_row_is_the_whole_history(name, model, prices, cut):
     before = model.predict()
