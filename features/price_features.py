@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from sklearn.base import clone
 
-from features.panel import Frame, PanelSchema, check_rows, to_polars
+from features.panel import Frame, PanelSchema, check_rows, is_missing, is_sorted, to_polars
 from features.price_stream import PriceStream
 from features.tail import Stream, tail_of
 from features.transformer import PanelTransformer, in_order
@@ -20,6 +20,9 @@ VOLATILITY_WINDOWS = (5, 21, 63, 252)
 SHAPE_WINDOW = 63
 RANGE_WINDOWS = (2, 5)
 RANGE = ("high", "low")
+
+TAIL_BLOCK = 1 << 14
+"""Rows of a history that a stream is opened from at a time."""
 
 MOST_PUSHED = 63
 """New sessions that are pushed one by one rather than computed with their tail; that pays up to some hundred."""
@@ -146,8 +149,11 @@ class PriceFeatures(PanelTransformer):
     def stream(self, panel: Frame) -> Stream:
         """As of every transformer, but in NumPy and constant time a row."""
         fitted, frame = self._ready(panel), to_polars(panel)
-        tail = tail_of(frame.select(fitted._reads(frame)), self.target, self.min_history)
-        return PriceStream.after(fitted, fitted._checked(tail))
+        frame = frame.select(fitted._reads(frame))
+        if not is_sorted(frame) or is_missing(frame[self.target]).any():
+            frame = fitted._checked(frame).drop("_row")
+        tails = (tail_of(block, self.target, self.min_history) for block in self._blocks(frame, TAIL_BLOCK))
+        return PriceStream.joined([PriceStream.after(fitted, fitted._checked(tail)) for tail in tails])
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
         if tail["time"].filter(is_new).n_unique() > MOST_PUSHED:

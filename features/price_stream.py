@@ -5,7 +5,7 @@ Axes: N series, M of them pushed, k rows of a window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,13 @@ class PriceStream:
         moved = np.column_stack([recent != 0, np.ones(len(count), dtype=bool)])
         state["still"] = np.minimum(moved.argmax(1), count)
         return cls(features, state)
+
+    @classmethod
+    def joined(cls, streams: Sequence[PriceStream]) -> PriceStream:
+        """One stream of the series of several, in their order."""
+        states = [stream.state() for stream in streams]
+        rings = {name: np.concatenate([state[name] for state in states]) for name in states[0] if name != "last"}
+        return cls(streams[0]._features, {"last": pl.concat([state["last"] for state in states]), **rings})
 
     def state(self) -> dict[str, Any]:
         """See `Stream`."""

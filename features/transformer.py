@@ -157,13 +157,13 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         check_columns(frame, named)
         return [*named, "calendar"] if "calendar" in frame.columns and "calendar" not in named else named
 
-    def _blocks(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """The rows in parts of whole series."""
-        if not self.per_series or len(rows) <= BLOCK:
+    def _blocks(self, rows: pl.DataFrame, size: int = BLOCK) -> Iterator[pl.DataFrame]:
+        """The rows in parts of whole series, of some `size` rows."""
+        if not self.per_series or len(rows) <= size:
             yield rows
             return
         starts = series_starts(rows)
-        cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(rows), BLOCK), side="right") - 1])
+        cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(rows), size), side="right") - 1])
         for start, end in zip(cuts, np.append(cuts[1:], len(rows)), strict=True):
             yield rows.slice(start, end - start)
 

@@ -18,6 +18,7 @@ from features.calendar import PanelCalendar
 from features.panel import PanelSchema, as_seen, check_panel, is_pandas, to_polars
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
+from forecasting.memory import give_back_memory
 from forecasting.metrics import evaluate
 from forecasting.persistence import encode, load_forecaster, save_forecaster
 from forecasting.quantiles import check_quantiles
@@ -67,9 +68,12 @@ class PanelForecaster(Walk):
 
         cuts = cut(rows.frame["time"].filter(pl.Series(rows.ready.numpy())), self.horizon)
         self._spread = self._learned_spread(rows, cuts, weights)
+        give_back_memory()
         self._fit_network(rows, cuts, weights)
+        give_back_memory()
         self._spread = self._calibrated(rows, cuts, weights)
         self._dependence = self._measure_dependence(rows, cuts, weights)
+        give_back_memory()
         self._kept = self._keep(rows)
         return self
 

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features.messages import shorten
-from features.panel import PanelSchema, to_polars
+from features.panel import PanelSchema, series_starts, to_polars
 from features.tail import Stream, per_series
-from forecasting.rows import PanelRows
+from forecasting.rows import PanelRows, blocks_of
 from forecasting.scaling import InputScaler, Moments
 from forecasting.streams import open_stream, resume_stream
+
+PIECE = 1 << 14  # rows whose features are computed at a time: in float64, and with all that lies between
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,13 @@ class NetworkInputs:
         moments: Moments | None = None
         flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
         learned_from = rows.moving.numpy()
-        for block in blocks_for(features, rows):
-            table = static.added_to(_transformed(features, rows.frame[block]))
+        for piece in _pieces(features, rows.frame):
+            table = static.added_to(_transformed(features, rows.frame[piece]))
             names = names or _input_names(features, table, rows.frame.columns, given)
             inputs_NF = _numbers(table, names)
-            here = Moments.of(inputs_NF[train[block]])
+            here = Moments.of(inputs_NF[train[piece]])
             moments = here if moments is None else moments + here
-            flagged = flagged | np.isnan(inputs_NF[(train & learned_from)[block]]).any(0)
+            flagged = flagged | np.isnan(inputs_NF[train[piece] & learned_from[piece]]).any(0)
         scaler = InputScaler.of(cast("Moments", moments), flagged & np.isin(names, given))
         return cls(features, schema.covariates, static, names, scaler)
 
@@ -83,11 +85,15 @@ class NetworkInputs:
 
     def of(self, frame: pl.DataFrame) -> Tensor:
         """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`."""
-        return self._scaled(_numbers(self.static.added_to(_transformed(self.features, frame)), self.names))
+        inputs_NF = torch.empty(len(frame), self.scaler.width)
+        for piece in _pieces(self.features, frame):
+            table = self.static.added_to(_transformed(self.features, frame[piece]))
+            inputs_NF[piece] = self._scaled(_numbers(table, self.names))
+        return inputs_NF
 
     def blocks(self, rows: PanelRows) -> Iterator[slice]:
         """Blocks of series whose features can be computed alone: all series where they may look across them."""
-        return blocks_for(self.features, rows)
+        return rows.blocks() if per_series(self.features) else iter([slice(0, len(rows))])
 
     def blocks_with(self, rows: PanelRows, at: Tensor) -> Iterator[tuple[slice, slice]]:
         """Blocks of rows with some of the rows `at`, in rising order, and the places of those."""
@@ -202,6 +208,8 @@ def _numbers(table: pl.DataFrame, names: list[str]) -> NDArray[np.float64]:
     return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 
-def blocks_for(features: Any, rows: PanelRows) -> Iterator[slice]:
-    """See `NetworkInputs.blocks`."""
-    return rows.blocks() if per_series(features) else iter([slice(0, len(rows))])
+def _pieces(features: Any, frame: pl.DataFrame) -> Iterator[slice]:
+    """Rows of whole series whose features are computed at a time: all rows where they may look across series."""
+    if not per_series(features):
+        return iter([slice(0, len(frame))])
+    return blocks_of(np.append(series_starts(frame), len(frame)), PIECE)

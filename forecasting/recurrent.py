@@ -25,6 +25,7 @@ from forecasting.checkpoints import fingerprint
 from forecasting.cuts import Cuts
 from forecasting.inputs import NetworkInputs, StaticInputs
 from forecasting.kept import Kept, final_states, top
+from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
 from forecasting.rows import PanelRows, thinned
@@ -62,8 +63,10 @@ class NetworkForecaster(PanelForecaster):
         self._inputs = NetworkInputs.fit(self._new_features(), self._schema, rows, train)
         self.inputs_ = self._inputs.names
         self._ahead_scaler = self._fit_ahead_scaler(rows, cuts)
+        give_back_memory()
         stretches, training = self._stretches(rows, weights), self.training or Training()
         self._spread = replace(self._spread, scale_H=self._centre_scale(rows, stretches.inputs_NF, cuts, weights))
+        give_back_memory()
         held_out = stretches.held_out(cuts.train, cuts.validation)
         seed = seed_from(self.random_state)
         with isolated(seed):

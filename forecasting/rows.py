@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features.calendar import PanelCalendar
-from features.panel import MAX_PAUSE
+from features.panel import MAX_PAUSE, series_starts
 from features.volatility import with_volatility
 from forecasting.ahead import Ahead
 
@@ -158,11 +158,11 @@ class PanelRows:
         return blocks_of(self.series.numpy())
 
 
-def blocks_of(series: NDArray[np.int64]) -> Iterator[slice]:
-    """As `PanelRows.blocks`, from the first rows of the series and the number of rows."""
+def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
+    """Rows of whole series, some `size` of them at a time, from the series' first rows and the number of rows."""
     begin = 0
     while begin < series[-1]:
-        end = int(series[np.searchsorted(series, begin + BLOCK, side="right") - 1])
+        end = int(series[np.searchsorted(series, begin + size, side="right") - 1])
         if end <= begin:  # a series longer than a block
             end = int(series[np.searchsorted(series, begin, side="right")])
         yield slice(begin, end)
@@ -185,7 +185,7 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     calendar = calendar.joined(frame) if "calendar" in frame.columns else calendar
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
-    series = np.append(_changes(frame["series_id"]), n_rows)
+    series = np.append(series_starts(frame), n_rows)
     unit = timedelta(days=1) if daily else timedelta(microseconds=1)
     pauses = np.flatnonzero(times[1:] - times[:-1] > MAX_PAUSE // unit) + 1
     starts = np.union1d(series, pauses)
@@ -215,17 +215,11 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     )
 
 
-def _changes(values: pl.Series) -> NDArray[np.int64]:
-    """Places at which a value differs from the one before, the first among them."""
-    lengths = values.rle().struct.field("len").to_numpy()
-    return np.append(0, lengths.cumsum(dtype=np.int64)[:-1])
-
-
 def thinned(mask: Tensor, most: int) -> Tensor:
     """Where `mask` holds, every k-th place, so that estimates of quantiles need bounded memory."""
     every, seen, kept = max(1, -(-int(mask.sum()) // most)), 0, []
     for begin in range(0, len(mask), BLOCK):
         at = torch.nonzero(mask[begin : begin + BLOCK])[:, 0] + begin
-        kept.append(at[-seen % every :: every])
+        kept.append(at[-seen % every :: every].clone())  # a view would keep all of them
         seen += len(at)
     return torch.cat(kept)

@@ -67,8 +67,13 @@ class Spread:
 
     def calibrated(self, residuals_NH: Array, outputs_NHQ: Tensor, weights_N: Array) -> Spread:
         """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
-        offsets = calibrate(residuals_NH, self.quantiles(outputs_NHQ), np.array(self.levels), weights_N)
-        return replace(self, offsets_HQ=offsets)
+        offsets = []
+        for step in range(len(self.base_HQ)):  # one after the other: all their quantiles at once are large
+            here = slice(step, step + 1)
+            of_step = Spread(self.levels, self.base_HQ[here], self.offsets_HQ[here], self.scale_H[here])
+            quantiles_N1Q = of_step.quantiles(outputs_NHQ[:, here])
+            offsets.append(calibrate(residuals_NH[:, here], quantiles_N1Q, np.array(self.levels), weights_N))
+        return replace(self, offsets_HQ=np.concatenate(offsets))
 
     @property
     def median(self) -> int:

@@ -21,7 +21,7 @@ from forecasting.training import Batch, recency
 
 BLOCK = 256  # whole sequences run side by side
 CHUNK = 64  # rows of them run at once, the state carried on to the next; more where fewer run side by side
-HELD_OUT = 1 << 14  # rows in a batch of validation, about: as much memory as a few batches of training
+HELD_OUT = 1 << 12  # rows in a batch of validation, about: as much memory as a batch of training
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from forecasting.spread import Spread, slow
 from forecasting.standing import Standing, standing
 
 MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
+BLOCK = 1 << 14  # origins whose residuals are computed at a time
 MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
 
 
@@ -162,11 +163,14 @@ class Walk(BaseEstimator):
 
     def _residuals(self, rows: PanelRows, at: Tensor, until: date | datetime) -> NDArray[np.float64]:
         """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past the time `until`."""
-        scale = rows.volatility[at].unsqueeze(-1) * root_steps(self.horizon)
-        scaled = (rows.changes(at, self.horizon) - self._centre(standing(rows, at, self._n_levels))) / scale
-        known = rows.session[at].unsqueeze(-1) + torch.arange(1, self.horizon + 1)
-        known = known <= rows.sessions_at(until)[rows.sequence(at)].unsqueeze(-1)
-        return torch.where(known & rows.moving[at].unsqueeze(-1), scaled, torch.nan).numpy()
+        residuals, until_S = torch.empty(len(at), self.horizon, dtype=torch.float64), rows.sessions_at(until)
+        for some, here in zip(residuals.split(BLOCK), at.split(BLOCK), strict=True):
+            scale = rows.volatility[here].unsqueeze(-1) * root_steps(self.horizon)
+            scaled = (rows.changes(here, self.horizon) - self._centre(standing(rows, here, self._n_levels))) / scale
+            target = rows.session[here].unsqueeze(-1) + torch.arange(1, self.horizon + 1)
+            known = target <= until_S[rows.sequence(here)].unsqueeze(-1)
+            some[:] = torch.where(known & rows.moving[here].unsqueeze(-1), scaled, torch.nan)
+        return residuals.numpy()
 
     # ---------------------------------------------- rows to quantiles in prices
     def _origins(self, rows: PanelRows, at: Tensor) -> Origins:

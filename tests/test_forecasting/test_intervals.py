@@ -1,10 +1,14 @@
 """Calibration: coverage on known noise, order kept, clipped to what the residuals can give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from forecasting import DEFAULT_QUANTILES
 from forecasting.intervals import FEWEST, calibrate, outwards
+from forecasting.spread import Spread
 
 LEVELS = np.array(DEFAULT_QUANTILES)
 MEDIAN = 9
@@ -100,3 +104,12 @@ def test_outwards_lets_no_quantile_come_nearer_the_median_than_its_inner_neighbo
         assert (np.diff(found, axis=-1) >= 0).all()
     ordered = np.sort(generator.standard_normal((50, 6)), axis=-1)
     assert np.array_equal(outwards(ordered, 2), ordered)
+
+
+def test_a_spread_calibrated_step_by_step_is_as_calibrated_at_once():
+    generator = np.random.default_rng(0)
+    levels, residuals, weights = (0.1, 0.5, 0.9), generator.standard_normal((200, 3)), np.ones(200)
+    outputs = torch.from_numpy(generator.standard_normal((200, 3, 3)))
+    spread = replace(Spread.of(residuals, weights, levels), scale_H=torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64))
+    expected = calibrate(residuals, spread.quantiles(outputs), np.array(levels), weights)
+    assert np.array_equal(spread.calibrated(residuals, outputs, weights).offsets_HQ, expected)

@@ -1,0 +1,46 @@
+"""What networks see and residuals are worked out in pieces: how large these are changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from features import PriceFeatures
+from forecasting import inputs, walk
+from forecasting.rows import thinned
+from tests.test_forecasting.models import model_of
+
+
+def test_inputs_do_not_depend_on_the_pieces_they_are_computed_in(breathing, fitted, monkeypatch):
+    seen = fitted["GRUForecaster"]._inputs
+    whole = seen.of(breathing)
+    assert whole.dtype == torch.float32
+    monkeypatch.setattr(inputs, "PIECE", 400)  # a series has 320 rows
+    assert seen.of(breathing).equal(whole)
+    model = model_of("GRUForecaster", max_epochs=0)
+    scaler = model.fit(breathing)._inputs.scaler
+    monkeypatch.undo()
+    assert np.allclose(scaler.mean, model.fit(breathing)._inputs.scaler.mean, rtol=1e-12)
+    assert np.allclose(scaler.scale, model.fit(breathing)._inputs.scaler.scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["Drift", "SeasonalNaive"])
+def test_what_is_estimated_does_not_depend_on_how_many_residuals_are_computed_at_a_time(name, breathing, monkeypatch):
+    whole = model_of(name).fit(breathing)._learned()
+    monkeypatch.setattr(walk, "BLOCK", 37)
+    assert all(value.equal(whole[key]) for key, value in model_of(name).fit(breathing)._learned().items())
+
+
+def test_a_stream_is_the_same_opened_from_blocks_of_series(untidy_panel, monkeypatch):
+    whole = PriceFeatures().stream(untidy_panel).state()
+    monkeypatch.setattr("features.price_features.TAIL_BLOCK", 400)
+    for panel in (untidy_panel.sample(fraction=1, shuffle=True, seed=0), untidy_panel.drop_nulls("close")):
+        found = PriceFeatures().stream(panel.sort("series_id", "time")).state()
+        assert found["last"].equals(whole["last"])
+        assert all(np.array_equal(found[name], values) for name, values in whole.items() if name != "last")
+
+
+def test_thinning_keeps_every_kth_of_the_rows_that_hold():
+    mask = torch.rand(200_000, generator=torch.Generator().manual_seed(0)) < 0.7
+    every = -(-int(mask.sum()) // 1000)
+    assert thinned(mask, 1000).equal(torch.nonzero(mask)[::every, 0])
+    assert thinned(mask, 1 << 20).equal(torch.nonzero(mask)[:, 0])
