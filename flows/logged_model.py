@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+import yaml
 from mlflow.models import Model, infer_signature
 
 from flows.environment import installed
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from flows.train import Training
 
+MLMODEL = "MLmodel"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SERVED_BY = (
     "tidecast", "mlflow", "numpy", "pandas", "polars", "safetensors", "scikit-learn", "scipy", "torch",
@@ -35,7 +37,7 @@ def package(training: Training, folder: Path) -> None:
     save_model(
         folder,
         python_model=str(SERVED_MODEL),
-        artifacts={"forecaster": str(parts)},
+        artifacts={"forecaster": parts.as_uri()},  # MLflow reads %20 in a plain path as a blank
         signature=infer_signature(example, forecast),
         input_example=example,
         pip_requirements=[f"{name}=={installed(name)}" for name in SERVED_BY],
@@ -44,9 +46,9 @@ def package(training: Training, folder: Path) -> None:
 
 def adopt(folder: Path, run_id: str, model_id: str, location: str) -> None:
     """Write into a packaged model which run and which logged model it is."""
-    layout = Model.load(folder)
+    layout = Model.from_dict(yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8")))  # load() unquotes the path
     layout.run_id, layout.model_id, layout.artifact_path = run_id, model_id, location
-    layout.save(folder / "MLmodel")
+    layout.save(folder / MLMODEL)
 
 
 def _example(training: Training) -> pd.DataFrame:

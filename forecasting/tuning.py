@@ -112,6 +112,7 @@ def tune(
     Examples
     --------
     >>> import numpy as np
+    >>> import polars as pl
     >>> from forecasting.baselines import SeasonalNaive
     >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 6, 30), eager=True)
     >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(days))

@@ -40,7 +40,7 @@ def trains(monkeypatch):
     def find(*trainings):
         left = list(trainings)
 
-        def train(panel, as_of, settings, champion, gate_due, say, versions):
+        def train(panel, as_of, settings, champion, gate_due, say, versions, found=None):
             held.append((champion.version if champion else None, gate_due))
             return replace(left.pop(0), table_versions=versions)
 

@@ -117,7 +117,8 @@ def test_mlflow_evaluates_its_forecasts_with_a_metric_of_ours(packaged, refreshe
         data = table.merge(truth, on=["series_id", "time"]).rename(columns={"q0.1": "low"})
         with mlflow.start_run():
             found = mlflow.models.evaluate(
-                data=data, targets="truth", predictions="forecast", model_type="regressor",
+                data=data[["truth", "forecast", "low"]], targets="truth", predictions="forecast",
+                model_type="regressor",
                 extra_metrics=[mlflow.models.make_metric(eval_fn=pinball, greater_is_better=False)],
                 evaluator_config={"log_explainer": False},
             ).metrics  # fmt: skip

@@ -153,10 +153,7 @@ def test_a_default_space_holds_the_models_own_settings_and_what_the_panel_has(sm
     assert space["learning_rate"].high == 0.1
     assert space["features"] == ["prices", "prices, market"]
     wide = small.with_columns(open="close", high="close", low="close", volume=pl.lit(1.0))
-    assert default_space(model, wide)["features"] == [
-        "prices",
-        *(f"prices, {w}" for w in ("market", "range", "volume")),
-    ]
+    assert default_space(model, wide)["features"] == ["prices", "prices, market", "prices, volume"]
     assert "features" not in default_space(GRUForecaster(features=LogReturn()), small)
     assert default_space(make_pipeline(LogReturn(), model), small).keys() == {f"gruforecaster__{n}" for n in space}
 
