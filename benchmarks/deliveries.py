@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 
@@ -100,13 +101,8 @@ def offered(rows: pl.DataFrame) -> Iterator[None]:
         def fetch(self, since: date | None = None) -> Fetched:
             return Fetched(rows)
 
-    usual = flows.ingest.open_source
-    # a function of another name stands in for it, which types do not allow
-    flows.ingest.open_source = lambda settings: Offered()  # type: ignore[assignment, misc]
-    try:
+    with patch.object(flows.ingest, "open_source", lambda settings: Offered()):
         yield
-    finally:
-        flows.ingest.open_source = usual
 
 
 def compare(replayed: pl.DataFrame, loaded: pl.DataFrame, sessions: list[date]) -> None:

@@ -5,7 +5,7 @@ Axes: N origins, K rows looked back at, F features, H horizon steps, Q quantiles
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -151,7 +151,7 @@ def summary(model: RecurrentForecaster, panel: Any = None) -> str:
 
 
 def _learning(curve: pl.DataFrame) -> str:
-    run = int(curve["epoch"].max() or 0) if len(curve) else 0  # type: ignore[arg-type]
+    run = cast("int", curve["epoch"].max() or 0)  # an empty curve has no largest epoch
     held_out = curve.drop_nulls("validation_loss").sort("validation_loss")
     if not run:
         return "none: untrained, the random walk"

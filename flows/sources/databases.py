@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from features.panel import shorten
 from flows.errors import SourceError
@@ -99,12 +99,14 @@ def _filled_in(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
             example = "postgresql://USER:${VAR}@HOST:5432/DATABASE"
             raise SourceError(f"{setting} must be a database's address like {example}, got {address}.") from None
     names = ("username", "password", "host", "database")
-    parts = {name: expand(str(value), environ) for name in names if (value := getattr(url, name)) is not None}
+    parts: dict[str, Any] = {
+        name: expand(str(value), environ) for name in names if (value := getattr(url, name)) is not None
+    }
     query = {
         name: expand(value, environ) if isinstance(value, str) else tuple(expand(part, environ) for part in value)
         for name, value in url.query.items()
     }
-    return url.set(**parts, query=query)  # type: ignore[arg-type]
+    return url.set(**parts, query=query)
 
 
 def refuse_missing_file(engine: "Engine", setting: str) -> None:

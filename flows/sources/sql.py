@@ -26,7 +26,7 @@ from flows.sources.retrying import retried
 from flows.sources.source import Fetched, optional_columns
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select
+    from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, TextClause
 
 BATCH = 50_000
 """Rows that Python holds at a time; the data frame they go into takes a tenth of their room."""
@@ -109,11 +109,11 @@ class SqlSource:
         result = connection.execute(rows.limit(1))
         return rows, _frame(list(result.keys()), result.all())
 
-    def _from(self, connection: "Connection") -> "FromClause":
+    def _from(self, connection: "Connection") -> "FromClause | TextClause":
         from sqlalchemy import table, text
 
         if self.settings.query:
-            return text(f"({_literal(self.settings.query)}) AS the_query")  # type: ignore[return-value]
+            return text(f"({_literal(self.settings.query)}) AS the_query")
         schema, name = split_table(self.settings.table or "")
         return table(name, schema=schema)
 

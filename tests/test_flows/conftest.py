@@ -12,6 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.test_flows.desk import Desk
+
 
 @dataclass
 class Sandbox:
@@ -163,3 +165,9 @@ def postgres(postgres_server, monkeypatch):
     for name, value in postgres_server.environ.items():
         monkeypatch.setenv(name, value)
     return postgres_server
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """An empty file and an empty warehouse, of weekdays."""
+    return Desk(tmp_path, calendar="weekdays")
