@@ -17,7 +17,7 @@ from flows.rules import can_be_prices, check_rows
 from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of
 from flows.settings import Settings
 from flows.sources import Fetched, Source
-from flows.sources.ahead import fetch
+from flows.sources.ahead import fetch, reaches_back
 from flows.tables import VALUES
 from flows.warehouse import Warehouse
 
@@ -79,13 +79,13 @@ def take_delivery(
     def read(fetched: Fetched) -> Delivery:
         return _read(fetched, source.name, since, warehouse, settings, as_of, today)
 
-    since = first_day_needed(warehouse, settings, as_of)
-    delivery = read(fetch(source, settings, since))
-    earlier = first_day_needed(warehouse, settings, delivery.as_of)
-    if since is None or delivery.fetched.whole:
+    since, fetched = fetch(source, settings, first_day_needed(warehouse, settings, as_of))
+    delivery = read(fetched)
+    if since is None or fetched.whole:
         return delivery
-    if earlier != since:
-        since = earlier
+    needed = first_day_needed(warehouse, settings, delivery.as_of)
+    if not reaches_back(since, needed):
+        since = needed
         delivery = read(source.fetch(since))
     if since is None:
         return delivery

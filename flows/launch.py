@@ -37,7 +37,7 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
     today = latest_day_anywhere(datetime.now(UTC))
     newest = place.warehouse.newest_session()
     if not is_drop_folder(settings):
-        newest = _newest_in(place, newest, today)
+        newest = _newest_in(place, min(filter(None, (as_of, newest)), default=None), today)
     elif waiting(place.warehouse, settings):
         newest = None
     session = min(filter(None, (as_of, newest)), default=None)
@@ -60,14 +60,17 @@ def run_tuning(home: Home, settings: Settings, as_of: date | None, n_trials: int
         return tune_forecaster(as_of, n_trials, timeout, home=str(home.path), settings=settings)
 
 
-def _newest_in(place: Place, stored: date | None, today: date) -> date | None:
+def _newest_in(place: Place, session: date | None, today: date) -> date | None:
     """The newest day the source speaks of; None when it has none that can be read.
 
-    It is asked for what the run will need: that of a new session, or the rest of one that was begun.
+    It is asked for what a run of `session` needs, a stored one. So it need not be asked again when that was done before,
+    nor for the session that follows, which needs less.
     """
-    begun = stored if stored and not place.is_done(stored) else None
-    rows = look_ahead(place.settings, first_day_needed(place.warehouse, place.settings, begun)).rows
-    times, _ = dates(rows["time"], market_zone(place.settings))
+    settings = place.settings
+    if session is not None and settings.calendar is not None:
+        session = settings.sessions.at_or_before(session)
+    rows = look_ahead(settings, first_day_needed(place.warehouse, settings, session)).rows
+    times, _ = dates(rows["time"], market_zone(settings))
     newest = times.filter(times <= today).max()
     return newest if isinstance(newest, date) else None
 

@@ -7,7 +7,7 @@ from flows.sources.opening import open_source
 from flows.sources.source import Fetched, Source
 
 _read: dict[str, tuple[date | None, Fetched]] = {}
-"""By the settings' digest: what was asked for, and what came."""
+"""By the settings' digest: from which day on it was asked (None: for all it has), and what came."""
 
 
 def look_ahead(settings: Settings, since: date | None) -> Fetched:
@@ -17,9 +17,14 @@ def look_ahead(settings: Settings, since: date | None) -> Fetched:
     return fetched
 
 
-def fetch(source: Source, settings: Settings, since: date | None) -> Fetched:
-    """What the source has from `since` on; what was read ahead, if it is that."""
+def fetch(source: Source, settings: Settings, since: date | None) -> tuple[date | None, Fetched]:
+    """What the source has from `since` on, and from which day on it was asked: what was read ahead, if that is enough."""
     asked, fetched = _read.pop(settings.digest, (None, None))
-    if fetched is not None and (asked == since or fetched.whole):
-        return fetched
-    return source.fetch(since)
+    if fetched is not None and (fetched.whole or reaches_back(asked, since)):
+        return asked, fetched
+    return since, source.fetch(since)
+
+
+def reaches_back(asked: date | None, needed: date | None) -> bool:
+    """Whether what a source gives from the day `asked` on holds all that is `needed`."""
+    return asked is None or (needed is not None and asked <= needed)

@@ -7,8 +7,12 @@ import pytest
 
 from flows import steps
 from flows.errors import SettingsError, TidecastError, WarehouseError
+from flows.ingest import ingest
 from flows.intake import check_panel, take_in_prices
+from flows.launch import run_day
 from flows.memory import remembered
+from flows.sources import SqlSource
+from flows.sources.ahead import look_ahead
 from flows.warehouse import Warehouse
 
 TODAY = date(2030, 1, 1)
@@ -77,3 +81,28 @@ def test_a_panel_that_never_moves_has_no_spread_to_learn_and_is_let_through(sand
     place, found = take_in_prices(sandbox.place, None, TODAY)
     check_panel(place, found.as_of)
     assert steps.random_walk_of(place, found.as_of, "").model.predict().height == 3 * 5
+
+
+def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
+    asked = []
+
+    def fetch(source, since=None, read=SqlSource.fetch):
+        asked.append(since)
+        return read(source, since)
+
+    monkeypatch.setattr(SqlSource, "fetch", fetch)
+    database = f"sqlite:///{sandbox.folder / 'prices.db'}"
+    sandbox.rows.write_database("prices", database)
+    sandbox.settings |= {"source": database, "table": "prices", "look_back": 5}
+    sessions = sandbox.sessions
+    for day in sessions[-3:-1]:
+        place, found = take_in_prices(sandbox.place, day, TODAY)
+    place.warehouse.put_run({"as_of": found.as_of, "status": "done", **found.run_counts})
+    asked.clear()
+    day = run_day(place.home, place.settings, sessions[-2], reissue=False)
+    assert (day.settled, day.ingested.stored, day.as_of) == (True, 0, sessions[-2])
+    assert asked == [sessions[-8]]  # five before the newest that the run before it had stored
+    asked.clear()
+    look_ahead(place.settings, sessions[-8])  # as for that day; the next one needs less
+    assert ingest(place.warehouse, place.settings).stored == 3
+    assert asked == [sessions[-8]]

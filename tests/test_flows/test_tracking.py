@@ -59,7 +59,13 @@ def test_a_run_says_in_words_what_was_decided_and_what_it_saw(store, tracking, j
     flow_run = {"id": "a-flow-run", "url": "http://prefect/a-flow-run"}
     run = run_of(store, tracking.log_training(judged, "key", prefect=flow_run))
     words = run.data.tags["mlflow.note.content"]
-    for said in (judged.reason, *judged.decision.verdict.splitlines(), "130 origins", "3 series, 1,200 prices", "[a-flow-run](http://"):
+    for said in (
+        judged.reason,
+        *judged.decision.verdict.splitlines(),
+        "130 origins",
+        "3 series, 1,200 prices",
+        "[a-flow-run](http://",
+    ):
         assert said in words
     assert run.info.run_name == f"random walk, first {judged.as_of}"
     assert run.info.status == "FINISHED"
