@@ -58,7 +58,7 @@ def backtest_panel(
     as_of = warehouse.newest_session()
     if as_of is None:
         raise TidecastError("There must be prices to backtest on, found none. Start with: tidecast run")
-    panel = warehouse.prices(as_of)
+    panel = warehouse.prices(as_of, static=settings.static)
     names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
     cells = tuple(name for name in names if name != DRIFT)
     work = Work(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})

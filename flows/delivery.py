@@ -1,6 +1,6 @@
 """What a source gives for a session: how far back it is asked, and its rows read as names, dates and numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from features.calendar import Calendar, PanelCalendar
-from features.messages import near_match
 from features.panel import shorten
 from flows.corporate_actions import NO_ACTION
 from flows.errors import SourceError
-from flows.parsing import dates_by_zone, names, numbers
+from flows.further import further_columns
+from flows.parsing import dates_by_zone, finite, names, numbers
 from flows.rules import can_be_prices, check_rows
 from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of
 from flows.settings import Settings
@@ -134,7 +134,7 @@ def _read(
     today: date | None,
 ) -> Delivery:
     stored = warehouse.calendars()
-    rows, told = _rows(fetched, settings, stored, source)
+    rows, told = _rows(fetched, settings, stored, source, warehouse.kinds())
     if rows.is_empty():
         raise SourceError(
             f"A source must have a price that can be used; {source} has no rows from {since or 'any day'} on. See "
@@ -153,7 +153,9 @@ def _read(
     return Delivery(session, fetched, rows, calendar, settings, (first, last), (*told, *chosen, *where))
 
 
-def _rows(fetched: Fetched, settings: Settings, stored: pl.DataFrame, source: str) -> tuple[pl.DataFrame, list[str]]:
+def _rows(
+    fetched: Fetched, settings: Settings, stored: pl.DataFrame, source: str, kinds: Mapping[str, pl.DataType]
+) -> tuple[pl.DataFrame, list[str]]:
     """The rows as names, dates and numbers, each time in the zone of its series' market, and what to tell about it."""
     raw = fetched.rows
     rows = pl.DataFrame({"series_id": names(raw["series_id"])}).with_row_index("row")
@@ -169,8 +171,8 @@ def _rows(fetched: Fetched, settings: Settings, stored: pl.DataFrame, source: st
     )
     for name in (*VALUES[1:], *NO_ACTION, "adj_close"):
         if name in raw.columns:
-            rows = rows.with_columns(_finite(raw[name]).alias(name))
-    rows = rows.with_columns(_covariates(fetched, settings, source))
+            rows = rows.with_columns(finite(raw[name]).alias(name))
+    rows = rows.with_columns(further_columns(fetched, settings, source, kinds))
     told = list(fetched.messages)
     if as_written:
         told.append(
@@ -178,23 +180,6 @@ def _rows(fetched: Fetched, settings: Settings, stored: pl.DataFrame, source: st
             f"converted to the market's zone ({', '.join(as_written)})."
         )
     return rows, told
-
-
-def _finite(values: pl.Series) -> pl.Series:
-    number = numbers(values)[0]
-    return number.set(~number.is_finite(), None)
-
-
-def _covariates(fetched: Fetched, settings: Settings, source: str) -> list[pl.Series]:
-    """The source's columns that the settings name besides, as numbers, null where they are none."""
-    assert fetched.raw is not None
-    wanted = [name for name in settings.covariates if name not in VALUES]
-    for name in wanted:
-        if name not in fetched.raw.columns or fetched.layout == "wide":
-            near = near_match(name, fetched.raw.columns)
-            hint = f"Did you mean {near!r}?" if near else "Take it out of covariates, or give it to the source."
-            raise SourceError(f"{source} must have a column {name!r} (covariates), found none in a long table. {hint}")
-    return [_finite(fetched.raw[name]).alias(name) for name in wanted]
 
 
 def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:

@@ -152,7 +152,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     newest_seen = max(as_of, seen or as_of)
     good = dated(pl.concat([good, decided], how="vertical_relaxed"), newest_seen, seen)
     known = around.join(good, on=KEY, how="semi")
-    values = [name for name in (*STORED, *settings.covariates) if name in good.columns]
+    values = [name for name in (*STORED, *settings.covariates, *settings.static) if name in good.columns]
     good = compare(good, known, values)
     changes = good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
     told = (*told, *_store_actions(good, warehouse, as_of, at["actions"]))

@@ -67,7 +67,7 @@ def check_panel(place: Place, as_of: date) -> None:
         No series is quoted and has `lookback` rows since its start or its last long pause, or none that moves has
         `horizon` more, from which the spread of forecasts is learned.
     """
-    settings, panel = place.settings, place.warehouse.prices(as_of)
+    settings, panel = place.settings, place.prices(as_of)
     quoted = sessions_behind(panel, settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
     rows = _counted(panel, settings.positive)
     newest = rows.filter(pl.col("part") == pl.col("part").max().over("series_id"))

@@ -63,8 +63,8 @@ def run_tuning(home: Home, settings: Settings, as_of: date | None, n_trials: int
 def _newest_in(place: Place, session: date | None, today: date) -> date | None:
     """The newest day the source speaks of; None when it has none that can be read.
 
-    It is asked for what a run of `session` needs, a stored one. So it need not be asked again when that was done before,
-    nor for the session that follows, which needs less.
+    It is asked for what a run of `session` needs, a stored one. So it need not be asked again when that was done
+    before, nor for the session that follows, which needs less.
     """
     settings = place.settings
     if session is not None and settings.calendar is not None:

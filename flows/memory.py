@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from flows.settings import Settings
 
 OF_PRICES = (
-    "source", "table", "query", "series_id", "time", "target", "covariates", "known_at", "layout", "calendar",
+    "source", "table", "query", "series_id", "time", "target", "covariates", "static", "known_at", "layout", "calendar",
     "positive",
 )  # fmt: skip
 """Which prices are stored, and which of them go to quarantine."""

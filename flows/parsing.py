@@ -84,10 +84,18 @@ def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     return text.set(~present, None).cast(pl.Float64, strict=False).fill_nan(None), present
 
 
+def finite(values: pl.Series) -> pl.Series:
+    """Each value as Float64, null where it is no number or an infinite one."""
+    number = numbers(values)[0]
+    return number.set(~number.is_finite(), None)
+
+
 def names(values: pl.Series) -> pl.Series:
     """Each value as text, as it is: a series id is data. Whole numbers become "5", empty or blank text null."""
     if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
-        raise SourceError(f"Series ids must be text or whole numbers, got {values.dtype}. Give another --series-id.")
+        raise SourceError(
+            f"Names must be text or whole numbers, got {values.dtype}. Give another --series-id (or static column)."
+        )
     if values.dtype.is_float() and (values.fill_nan(None).drop_nulls() % 1 == 0).all():
         values = values.fill_nan(None).cast(pl.Int64, strict=False)
     text = values.cast(pl.String)

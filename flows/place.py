@@ -41,6 +41,10 @@ class Place:
         """The tables."""
         return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
 
+    def prices(self, as_of: date, version: int | None = None) -> pl.DataFrame:
+        """The panel as models see it; see `Warehouse.prices`."""
+        return self.warehouse.prices(as_of, version, self.settings.static)
+
     def run_of(self, as_of: date) -> dict[str, Any] | None:
         """The session's row of the table `runs`; None when there is none."""
         rows = self.warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts()

@@ -51,7 +51,7 @@ def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, 
     settle(place)
     warehouse = place.warehouse
     version = warehouse.versions()["prices"]
-    panel = warehouse.prices(as_of, version)
+    panel = place.prices(as_of, version)
     known, trained = warehouse.decisions(), Trained(as_of, fingerprint(panel), place.settings.digest)
     if before := decisions.decided(known, trained):
         return before
@@ -182,7 +182,7 @@ def _choose(place: Place, version: str, outcome: str, by: str, why: str) -> Row:
     if as_of is None:
         raise TidecastError("The panel must have prices before a champion can be chosen. Start with: tidecast run")
     chosen = registry.load(version)
-    refuse_misfit(chosen, place.settings, warehouse.prices(as_of), as_of)
+    refuse_misfit(chosen, place.settings, place.prices(as_of), as_of)
     champion = None if standing is None else registry.load(standing)
     row = decisions.by_hand(
         outcome, as_of, chosen, champion, by, why, warehouse.decisions(), datetime.now(UTC)

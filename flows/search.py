@@ -73,7 +73,7 @@ def ground_of(place: Place, as_of: date | None) -> Ground:
     if newest is None:
         raise TidecastError(f"There must be prices to search on, found none in {place.home.path}. Start: tidecast run")
     as_of = place.settings.sessions.at_or_before(min(as_of or newest, newest))
-    return ground_in(place.warehouse.prices(as_of), as_of, place.settings)
+    return ground_in(place.prices(as_of), as_of, place.settings)
 
 
 def ground_in(known: pl.DataFrame, as_of: date, settings: Settings) -> Ground:

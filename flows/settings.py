@@ -49,7 +49,7 @@ KINDS = {
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
     "models": "a list of RNN, LSTM, GRU, MINGRU",
-    **dict.fromkeys(("calendars", "covariates"), "a list of names"),
+    **dict.fromkeys(("calendars", "covariates", "static"), "a list of names"),
 }
 """What the value of each setting is, in words."""
 
@@ -68,6 +68,9 @@ class Settings(BaseModel):
     covariates : tuple of str
         Further columns of a long source that are stored beside the prices and shown to the networks, as known up to the
         origin: numbers, missing ones allowed.
+    static : tuple of str
+        The same for columns that say one thing of a series, such as its sector: numbers or text. Where that changes,
+        all of the series' history has what is known last.
     known_at : str or None
         The source's column that says when it knew a row's value. None: one called "known_at", if there is one.
     layout : {"auto", "long", "wide"}
@@ -119,6 +122,7 @@ class Settings(BaseModel):
     time: str = "time"
     target: str = "close"
     covariates: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
     known_at: str | None = None
     layout: Literal["auto", "long", "wide"] = "auto"
     calendar: str | None = None
@@ -151,7 +155,7 @@ class Settings(BaseModel):
         """Fingerprint of all settings: equal digests, equal settings."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
-    @field_validator("quantiles", "models", "calendars", "covariates", mode="before")
+    @field_validator("quantiles", "models", "calendars", "covariates", "static", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -181,15 +185,22 @@ class Settings(BaseModel):
             raise SettingsError(f"models must be one or more of {', '.join(known)}, got {', '.join(value) or 'none'}.")
         return value
 
-    @field_validator("covariates")
+    @field_validator("covariates", "static")
     @classmethod
-    def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if taken := sorted({*PRICES, *ACTIONS, "calendar", "adj_close"}.intersection(value) - {*VALUES[1:]}):
+    def _columns(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        allowed = {*VALUES[1:]} if info.field_name == "covariates" else set[str]()
+        if taken := sorted({*PRICES, *ACTIONS, "calendar", "adj_close"}.intersection(value) - allowed):
             raise SettingsError(
-                f"covariates must have names that tables do not use for something else, got {', '.join(taken)}. "
+                f"{info.field_name} must have names that tables do not use for something else, got {', '.join(taken)}. "
                 "Give the source's column another name, by a view or a query."
             )
         return tuple(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> "Settings":
+        if both := sorted({*self.covariates}.intersection(self.static)):
+            raise SettingsError(f"A column must be in covariates or in static, {both[0]!r} is in both. Choose one.")
+        return self
 
     @field_validator("calendar", "calendars")
     @classmethod

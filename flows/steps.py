@@ -100,7 +100,7 @@ def champion_of(place: Place, as_of: date) -> Champion:
     if later is None or later.name == RANDOM_WALK:
         return random_walk_of(place, as_of, "No model was ever trained on rows up to this session alone.")
     log.info(f"No champion was trained on rows up to {as_of} alone: refitting the recipe of the {later.name} …")
-    model = decode(later.recipe).fit(place.warehouse.prices(as_of))
+    model = decode(later.recipe).fit(place.prices(as_of))
     reason = f"The recipe of version {later.version}, which was chosen later, refit on rows up to {as_of}."
     return _stand_in(later.name, model, as_of, reason)
 
@@ -110,7 +110,7 @@ def random_walk_of(place: Place, as_of: date, reason: str) -> Champion:
     settings = place.settings
     schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
     model = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
-    return _stand_in(RANDOM_WALK, model.fit(place.warehouse.prices(as_of)), as_of, reason)
+    return _stand_in(RANDOM_WALK, model.fit(place.prices(as_of)), as_of, reason)
 
 
 def publish(
@@ -127,9 +127,7 @@ def publish(
         training = before["training"]
     versions = warehouse.versions()
     live = is_live(as_of, found.newest, place.settings.sessions)
-    forecasts = predict(
-        warehouse.prices(as_of, versions["prices"]), champion, place.settings, as_of, champion.run_id, live
-    )
+    forecasts = predict(place.prices(as_of, versions["prices"]), champion, place.settings, as_of, champion.run_id, live)
     read = {name: version for name, version in versions.items() if name in ("prices", "actions")}
     if not warehouse.publish(as_of, forecasts.table, reissue, read):
         read = warehouse.read_by(as_of)[0]  # a killed run issued them, before prices that are there now
@@ -183,7 +181,7 @@ def write_report_page(place: Place, found: Ingested, published: Published) -> Pa
         gate_as_of=champion.gate_as_of if is_its_own else None,
         evidence=champion.evidence if is_its_own else None,
         forecasts=issued,
-        prices=warehouse.prices(as_of),
+        prices=place.prices(as_of),
         scores=warehouse.scores().filter(pl.col("time") <= as_of),
         counts=found.run_counts,
         quarantined=found.quarantined,

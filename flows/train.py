@@ -217,7 +217,10 @@ def _shared(settings: Settings) -> dict[str, Any]:
     """What all models of a panel have in common."""
     return {
         "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
-        "schema": PanelSchema(covariates=settings.covariates, positive=settings.positive, calendar=settings.calendar),
+        "schema": PanelSchema(
+            covariates=settings.covariates, static=settings.static, positive=settings.positive,
+            calendar=settings.calendar,
+        ),
     }  # fmt: skip
 
 

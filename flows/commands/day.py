@@ -38,6 +38,12 @@ from flows.terminal import console, facts, progress
     metavar="COL",
     help="A further column of numbers to learn from, as known on the day; may be given again.",
 )
+@click.option(
+    "--static",
+    multiple=True,
+    metavar="COL",
+    help="The same, of numbers or words that say one thing of a series, like its sector.",
+)
 @click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
 @click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
 @click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
@@ -72,7 +78,7 @@ def run(
         facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
         with progress(out):
             enter_home(place, debug)
-            flags["covariates"] = flags["covariates"] or None
+            flags |= {name: flags[name] or None for name in ("covariates", "static")}
             settings = settings_of(place, {**flags, "time": time_column}, out)
             from flows.launch import run_day
             from flows.place import Incomplete

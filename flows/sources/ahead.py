@@ -18,7 +18,7 @@ def look_ahead(settings: Settings, since: date | None) -> Fetched:
 
 
 def fetch(source: Source, settings: Settings, since: date | None) -> tuple[date | None, Fetched]:
-    """What the source has from `since` on, and from which day on it was asked: what was read ahead, if that is enough."""
+    """From which day on the source was asked, and what it has: what was read ahead, if that is enough."""
     asked, fetched = _read.pop(settings.digest, (None, None))
     if fetched is not None and (fetched.whole or reaches_back(asked, since)):
         return asked, fetched

@@ -135,7 +135,7 @@ class SqlSource:
         needed = [settings.series_id, settings.time, settings.target]
         if not set(needed) <= set(names):
             return names
-        further = [settings.known_at or "", *settings.covariates]
+        further = [settings.known_at or "", *settings.covariates, *settings.static]
         others = [*optional_columns(names).values(), *filter(names.__contains__, further)]
         return list(dict.fromkeys([*needed, *others]))
 

@@ -10,6 +10,7 @@ import flows.ingest
 import flows.sources.ahead
 from flows.errors import SettingsError, SourceError
 from flows.ingest import ingest
+from flows.intake import take_in_prices
 from flows.memory import REMEMBERED
 from flows.settings import Settings
 from flows.sources import Fetched, open_source
@@ -142,6 +143,35 @@ def test_covariates_are_stored_as_numbers_corrected_like_prices_and_reach_the_ne
     work = Work(warehouse.prices(), found.as_of, settings, lambda text: None, None, {})
     assert work.recipes["GRU"].schema.covariates == ("mood",)
     assert "covariates" in REMEMBERED
+
+
+def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network(sandbox):
+    """A company that changes its sector has the new one in all of its history, from the day it is known."""
+    panel = sandbox.rows.with_columns(
+        sector=pl.col("series_id").replace_strict({"A": "bank", "B": "NA", "C": ""}), size=pl.lit("7")
+    )
+    sandbox.settings |= {"static": "sector, size"}
+    first, second = sandbox.sessions[-2:]
+    moved = panel.with_columns(sector=pl.when(series_id="A", time=second).then(pl.lit("shop")).otherwise("sector"))
+    for day in (first, second):
+        moved.filter(pl.col("time") <= day).write_csv(sandbox.source)
+        place, found = take_in_prices(sandbox.place, None, date(2030, 1, 1))
+    assert (found.stored, found.corrected) == (3, 0)
+    said = {
+        day: place.prices(day).group_by("series_id").agg(pl.col("sector", "size").unique()) for day in (first, second)
+    }
+    assert said[first].sort("series_id").rows() == [("A", ["bank"], [7.0]), ("B", ["NA"], [7.0]), ("C", [None], [7.0])]
+    assert said[second].sort("series_id").row(0) == ("A", ["shop"], [7.0])
+    assert place.warehouse.revisions().filter(series_id="A")["sector"].to_list() == ["bank"] * 129 + ["shop"]
+    work = Work(place.prices(second), second, place.settings, lambda text: None, None, {})
+    model = work.recipes["GRU"].set_params(max_epochs=0).fit(work.panel)
+    assert model.predict(work.panel)["series_id"].n_unique() == 3
+
+    panel.with_columns(size=pl.lit("XL")).write_csv(sandbox.source)
+    with pytest.raises(SourceError, match="must stay numbers or stay text; 'size' had numbers before, .* has 'XL'"):
+        take_in_prices(place, None, date(2030, 1, 1))
+    with pytest.raises(SettingsError, match="in covariates or in static, 'size' is in both"):
+        Settings(covariates=("size",), static=("size",))
 
 
 def test_covariates_that_are_not_there_or_take_a_name_of_ours_are_refused(tmp_path, warehouse):

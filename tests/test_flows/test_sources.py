@@ -254,5 +254,5 @@ def test_a_series_id_is_data_and_whole_numbers_become_text():
     assert names(pl.Series([7.0, None])).to_list() == ["7", None]
     assert names(pl.Series(["  ", " a "])).to_list() == [None, " a "]
     assert names(pl.Series(["", "a"], dtype=pl.Categorical)).to_list() == [None, "a"]
-    with pytest.raises(SourceError, match="Series ids must be text or whole numbers"):
+    with pytest.raises(SourceError, match="Names must be text or whole numbers"):
         names(pl.Series([[1], [2]]))
