@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -148,6 +149,13 @@ def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "
 
 def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
     """As `check_panel`, but rows without a target stay."""
+    return sorted_rows(panel, schema, target)[0]
+
+
+def sorted_rows(
+    panel: Frame, schema: PanelSchema | None = None, target: str = "close"
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """As `check_rows`, and what `series_starts` gives for it."""
     schema = schema or PanelSchema()
     frame = to_polars(panel)
     numbers = [target, *schema.covariates, *schema.future]
@@ -163,14 +171,15 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
         *(_numbers(frame[column]) for column in numbers),
         *(_static(frame[column]) for column in schema.static),
     )
-    if not is_sorted(frame):
+    starts = series_starts(frame)
+    if not is_sorted(frame, starts):
         frame = frame.sort("series_id", "time")
-        time = frame["time"].to_numpy()
+        starts, time = series_starts(frame), frame["time"].to_numpy()
         twice = np.append(False, time[1:] == time[:-1])
-        twice[series_starts(frame)] = False
+        twice[starts] = False
         _refuse(frame, pl.Series(twice), "series_id and time must be unique, found twice", "Keep one row of each.")
     for column in (*numbers, *schema.static):
-        if frame.schema[column] == pl.Float64:
+        if frame.schema[column] == pl.Float64 and not math.isfinite(frame[column].sum()):  # cheap to ask
             _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
     for column in schema.static:
         varies = pl.col(column).min() != pl.col(column).max()
@@ -185,7 +194,7 @@ def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "c
     if schema.positive:
         advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
         _refuse(frame, frame[target] <= 0, f"{target!r} must be above 0, found 0 or less", advice)
-    return frame
+    return frame, starts
 
 
 def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
@@ -229,8 +238,16 @@ def is_sorted(panel: pl.DataFrame, starts: np.ndarray | None = None) -> bool:
 
 def series_starts(panel: pl.DataFrame) -> np.ndarray:
     """Positions at which the series of a sorted panel begin, int64."""
-    lengths = panel["series_id"].rle().struct.field("len").to_numpy()
-    return np.append(0, lengths.cumsum(dtype=np.int64))[:-1]
+    names = panel["series_id"]
+    changes = names[1:].ne_missing(names[:-1]).arg_true().to_numpy()
+    return np.append(0, changes.astype(np.int64) + 1)[: len(names)]
+
+
+def pauses(panel: pl.DataFrame) -> np.ndarray:
+    """Positions of rows that come more than `MAX_PAUSE` after the row before, whichever series that is of."""
+    time = panel["time"]
+    gaps = time.to_physical().diff() > MAX_PAUSE.days if time.dtype == pl.Date else time.diff() > MAX_PAUSE
+    return gaps.arg_true().to_numpy()
 
 
 def is_missing(values: pl.Series) -> pl.Series:

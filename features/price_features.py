@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 from sklearn.base import clone
 
-from features.panel import Frame, PanelSchema, check_rows, is_missing, is_sorted, to_polars
+from features.panel import Frame, PanelSchema, check_rows, is_missing, is_sorted, series_starts, to_polars
 from features.price_stream import PriceStream
 from features.tail import Stream, tail_of
-from features.transformer import PanelTransformer, in_order
+from features.transformer import PanelTransformer, block_cuts, in_order
 from features.volatility import DECAY, EWMA_ROWS
 
 RETURN_STEPS = (1, 5, 21)
@@ -151,14 +152,16 @@ class PriceFeatures(PanelTransformer):
         fitted, frame = self._ready(panel), to_polars(panel)
         frame = frame.select(fitted._reads(frame))
         if not is_sorted(frame) or is_missing(frame[self.target]).any():
-            frame = fitted._checked(frame).drop("_row")
-        tails = (tail_of(block, self.target, self.min_history) for block in self._blocks(frame, TAIL_BLOCK))
-        return PriceStream.joined([PriceStream.after(fitted, fitted._checked(tail)) for tail in tails])
+            frame = fitted._checked(frame)[0].drop("_row")
+        cuts = block_cuts(series_starts(frame), len(frame), TAIL_BLOCK)
+        blocks = (frame.slice(start, end - start) for start, end in pairwise(cuts))
+        tails = (tail_of(block, self.target, self.min_history) for block in blocks)
+        return PriceStream.joined([PriceStream.after(fitted, fitted._checked(tail)[0]) for tail in tails])
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
         if tail["time"].filter(is_new).n_unique() > MOST_PUSHED:
             return super()._compute_new(tail, is_new)
-        rows = self._checked(tail)
+        rows, _ = self._checked(tail)
         of_new = is_new.gather(rows["_row"])
         stream = PriceStream.after(self, rows, of_new)
         days = rows.filter(of_new).sort("time", maintain_order=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE, at_places, check_columns, places_of, series_starts
+from features.panel import MAX_PAUSE, at_places, check_columns, pauses, places_of, series_starts
 from features.tail import refuse_old
 from features.volatility import DECAY
 
@@ -61,8 +61,8 @@ class PriceStream:
             newest -= np.diff(np.searchsorted(left_out.arg_true(), np.append(starts, len(rows))))
             begun = newest >= starts
             starts, newest = starts[begun], newest[begun]
-        pauses = np.append(0, (rows["time"].diff() > MAX_PAUSE).arg_true().to_numpy())
-        first = np.maximum(starts, pauses[np.searchsorted(pauses, newest, side="right") - 1])  # of the last stretch
+        breaks = np.append(0, pauses(rows))
+        first = np.maximum(starts, breaks[np.searchsorted(breaks, newest, side="right") - 1])  # of the last stretch
         count = newest - first
         level = rows[features.target].to_numpy()
         level = np.log(level) if features.positive else level

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -12,15 +13,15 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from features.panel import Frame, PanelSchema, check_columns, check_rows, is_pandas, series_starts, to_polars
+from features.panel import Frame, PanelSchema, check_columns, is_pandas, series_starts, sorted_rows, to_polars
 from features.tail import Stream, TailStream, tail_of
 from features.volatility import with_stretches
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK = 1_000_000
-"""Rows computed at a time, in whole series: bounds the memory beside the panel and its new columns."""
+BLOCK = 1 << 18
+"""Rows computed at a time and thread, in whole series: bounds the memory beside the panel and its new columns."""
 
 
 # scikit-learn has no types, so mypy does not know the keyword; it keeps set_output from wrapping what transform gives
@@ -133,43 +134,42 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The added columns alone, Float64, a row for each of the frame's, in its order."""
-        rows = self._checked(frame)
-        parts = [self._finite(self._add(with_stretches(block, self.target))) for block in self._blocks(rows)]
+        rows, starts = self._checked(frame)
+        rows = with_stretches(rows, self.target, starts)
+        cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
+        blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
+        with ThreadPoolExecutor(pl.thread_pool_size()) as threads:  # polars itself takes windows one after the other
+            parts = list(threads.map(self._computed, blocks))
         return in_order(pl.concat(parts), frame.height)
+
+    def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
+        """`_row` and the added columns of a block of whole series."""
+        values = [pl.col(name).cast(pl.Float64) for name in self.added_]
+        return self._add(block).select("_row", *(pl.when(value.is_finite()).then(value) for value in values))
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
         """The added columns of the new rows of a tail, in its order."""
         return self.compute(tail).filter(is_new)
 
-    def _checked(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame's rows with a target, where one is needed, sorted; `_row` is the number in the frame."""
+    def _checked(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
+        """The frame's rows with a target, where one is needed, sorted, and where each series begins.
+
+        `_row` is the number in the frame.
+        """
         read = frame.select(self._reads(frame))
         numbers = tuple(name for name in self.inputs_ if read.schema[name].is_numeric())
-        rows = check_rows(
-            read.with_row_index("_row"), PanelSchema(positive=self.positive, covariates=numbers), self.target
-        )
-        missing = self.needs_target and rows[self.target].null_count()
-        return rows.filter(pl.col(self.target).is_not_null()) if missing else rows
+        schema = PanelSchema(positive=self.positive, covariates=numbers)
+        rows, starts = sorted_rows(read.with_row_index("_row"), schema, self.target)
+        if self.needs_target and rows[self.target].null_count():
+            rows = rows.filter(pl.col(self.target).is_not_null())
+            starts = series_starts(rows)
+        return rows, starts
 
     def _reads(self, frame: pl.DataFrame) -> list[str]:
         """Columns of the frame that are looked at."""
         named = ["series_id", "time", self.target, *self.inputs_]
         check_columns(frame, named)
         return [*named, "calendar"] if "calendar" in frame.columns and "calendar" not in named else named
-
-    def _blocks(self, rows: pl.DataFrame, size: int = BLOCK) -> Iterator[pl.DataFrame]:
-        """The rows in parts of whole series, of some `size` rows."""
-        if not self.per_series or len(rows) <= size:
-            yield rows
-            return
-        starts = series_starts(rows)
-        cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(rows), size), side="right") - 1])
-        for start, end in zip(cuts, np.append(cuts[1:], len(rows)), strict=True):
-            yield rows.slice(start, end - start)
-
-    def _finite(self, rows: pl.DataFrame) -> pl.DataFrame:
-        values = [pl.col(name).cast(pl.Float64) for name in self.added_]
-        return rows.select("_row", *(pl.when(value.is_finite()).then(value) for value in values))
 
     def _ready(self, X: Frame) -> Self:
         """This transformer; where it is not fitted, a copy that is, to `X`."""
@@ -223,6 +223,12 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
+
+
+def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:
+    """Where to cut sorted rows into blocks of whole series, of some `size` rows: begins at 0, ends with `n_rows`."""
+    cuts = starts[np.searchsorted(starts, np.arange(0, n_rows, size), side="right") - 1]
+    return np.append(np.union1d(0, cuts), n_rows)
 
 
 def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:

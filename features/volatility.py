@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE, series_starts
+from features.panel import pauses, series_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""
@@ -61,16 +61,17 @@ def add_volatility(rows: pl.DataFrame, target: str, positive: bool) -> pl.DataFr
     )
 
 
-def with_stretches(panel: pl.DataFrame, target: str) -> pl.DataFrame:
+def with_stretches(panel: pl.DataFrame, target: str, starts: np.ndarray | None = None) -> pl.DataFrame:
     """Add `_stretch` to a sorted panel: a number per piece of a series between two breaks.
 
     Expressions over it never look across a series, a break, or onto rows without a target, which share number 0.
     Without any such rows the numbers are marked as sorted: polars then takes stretches as slices, and needs no hashes.
+    `starts` is what `series_starts` gives, where that is known already.
     """
     missing = panel[target].null_count()
     rows = panel.filter(pl.col(target).is_not_null()) if missing else panel
-    pauses = rows.select((pl.col("time").diff() > MAX_PAUSE).arg_true()).to_series().to_numpy()
-    begins = np.union1d(series_starts(rows), pauses)
+    starts = series_starts(rows) if starts is None or missing else starts
+    begins = np.union1d(starts, pauses(rows))
     numbers = np.repeat(np.arange(1, len(begins) + 1, dtype=np.uint32), np.diff(begins, append=len(rows)))
     if not missing:
         return panel.with_columns(_stretch=pl.Series(numbers).set_sorted())

@@ -121,6 +121,20 @@ def test_other_series_do_not_matter(transformer, untidy_panel):
 
 
 @every_transformer
+def test_a_neighbour_leaves_no_trace_wherever_blocks_are_cut(transformer, random_walks, monkeypatch):
+    name, day = pl.col("series_id"), pl.int_range(pl.len()).over("series_id")
+    price = pl.when(name.is_in(["B", "D"])).then(pl.col("close") * 1e9).otherwise("close")
+    missing = pl.when((name == "C") & (day % 9 == 0)).then(float("nan")).when((name != "F") | (day < 70)).then(price)
+    panel = random_walks(n_rows=80).with_columns(close=missing).filter((name != "E") | (day == 0))
+    together = clone(transformer).fit_transform(panel)
+    monkeypatch.setattr("features.transformer.BLOCK", 100)
+    assert clone(transformer).fit_transform(panel).equals(together)
+    for one in panel.partition_by("series_id"):
+        alone = together.filter(pl.col("series_id") == one["series_id"][0])
+        assert clone(transformer).fit_transform(one).equals(alone)
+
+
+@every_transformer
 def test_every_series_and_every_piece_between_breaks_stands_alone(transformer, untidy_panel):
     one = untidy_panel.filter(pl.col("series_id") == "D").sort("time")
     start = one.filter(pl.col("time").diff() > timedelta(100))["time"][0]
