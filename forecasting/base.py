@@ -71,10 +71,9 @@ class PanelForecaster(Walk):
         give_back_memory()
         self._fit_network(rows, cuts, weights)
         give_back_memory()
-        self._spread = self._calibrated(rows, cuts, weights)
-        self._dependence = self._measure_dependence(rows, cuts, weights)
+        self._kept, self._spread = self._calibrated(rows, cuts, weights)
         give_back_memory()
-        self._kept = self._keep(rows)
+        self._dependence = self._measure_dependence(rows, cuts, weights)
         return self
 
     @one_thread()
@@ -116,7 +115,7 @@ class PanelForecaster(Walk):
         check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
-        further._kept = further._keep(rows)
+        further._kept, _ = further._keep(rows, rows.newest[:0])
         self.__dict__.update(vars(further))
         return self
 

@@ -12,9 +12,9 @@ import polars as pl
 import torch
 
 from features.panel import check_panel
-from forecasting.kept import final_states
 from forecasting.palette import INK, colour_of
 from forecasting.settings import check_whole
+from forecasting.stretches import run_through
 from forecasting.training import isolated
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def memory_profile(
     layer = model._spread.layer.float()
     with isolated(0):
         with torch.no_grad():
-            state = final_states(model._network, inputs_NF, rows, at_N - steps_back - 1)
+            state, _ = run_through(model._network, inputs_NF, rows, at_N - steps_back - 1, at_N[:0])
         x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
         h_NKD, _ = model._network.encode(x_NKF, state)
         q_NHQ = layer(model._network.read_out(h_NKD[:, -1], model._ahead(rows, at_N)))

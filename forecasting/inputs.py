@@ -5,7 +5,7 @@ Axes: N rows, M pushed rows, F inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from forecasting.scaling import InputScaler, Moments
 from forecasting.streams import open_stream, resume_stream
 
 PIECE = 1 << 14  # rows whose features are computed at a time: in float64, and with all that lies between
+ROOM = 24 << 20  # bytes of them that a fit remembers until they are scaled, for what that does to them takes two passes
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ class NetworkInputs:
     scaler: InputScaler
 
     @classmethod
-    def fit(cls, features: Any, schema: PanelSchema, rows: PanelRows, train: NDArray[np.bool_]) -> NetworkInputs:
-        """From a panel and its rows to `train` on; covariates are flagged that are missing where there is one to learn.
+    def fit_transform(
+        cls, features: Any, schema: PanelSchema, rows: PanelRows, train: NDArray[np.bool_]
+    ) -> tuple[NetworkInputs, Tensor]:
+        """From a panel and its rows to `train` on, with what a network sees of them all, see `halves`.
+
+        Covariates are flagged that are missing where there is one to learn.
 
         Raises
         ------
@@ -63,15 +68,19 @@ class NetworkInputs:
         moments: Moments | None = None
         flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
         learned_from = rows.moving.numpy()
+        known: dict[int, NDArray[np.float64]] = {}
         for piece in _pieces(features, rows.frame):
             table = static.added_to(_transformed(features, rows.frame[piece]))
             names = names or _input_names(features, table, rows.frame.columns, given)
             inputs_NF = _numbers(table, names)
+            if sum(numbers.nbytes for numbers in known.values()) + inputs_NF.nbytes <= ROOM:
+                known[piece.start] = inputs_NF
             here = Moments.of(inputs_NF[train[piece]])
             moments = here if moments is None else moments + here
             flagged = flagged | np.isnan(inputs_NF[train[piece] & learned_from[piece]]).any(0)
         scaler = InputScaler.of(cast("Moments", moments), flagged & np.isin(names, given))
-        return cls(features, schema.covariates, static, names, scaler)
+        inputs = cls(features, schema.covariates, static, names, scaler)
+        return inputs, inputs.halves(rows.frame, known)
 
     @property
     def added(self) -> list[str]:
@@ -87,20 +96,27 @@ class NetworkInputs:
         """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`."""
         inputs_NF = torch.empty(len(frame), self.scaler.width)
         for piece in _pieces(self.features, frame):
-            table = self.static.added_to(_transformed(self.features, frame[piece]))
-            inputs_NF[piece] = self._scaled(_numbers(table, self.names))
+            inputs_NF[piece] = self._scaled(self._of_piece(frame[piece]))
         return inputs_NF
+
+    def halves(self, frame: pl.DataFrame, known: Mapping[int, NDArray[np.float64]] | None = None) -> Tensor:
+        """As `of`, in half precision, to train on: of ±8 that is exact to 1/2000.
+
+        What the features gave for some of the pieces may be `known`, by the first row of each.
+        """
+        known = known or {}
+        inputs_NF = torch.empty(len(frame), self.scaler.width, dtype=torch.float16)
+        for piece in _pieces(self.features, frame):
+            numbers_NF = known[piece.start] if piece.start in known else self._of_piece(frame[piece])
+            inputs_NF[piece] = self._scaled(numbers_NF)
+        return inputs_NF
+
+    def _of_piece(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+        return _numbers(self.static.added_to(_transformed(self.features, frame)), self.names)
 
     def blocks(self, rows: PanelRows) -> Iterator[slice]:
         """Blocks of series whose features can be computed alone: all series where they may look across them."""
         return rows.blocks() if per_series(self.features) else iter([slice(0, len(rows))])
-
-    def blocks_with(self, rows: PanelRows, at: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Blocks of rows with some of the rows `at`, in rising order, and the places of those."""
-        for block in self.blocks(rows):
-            begin, end = torch.searchsorted(at, torch.tensor([block.start, block.stop])).tolist()
-            if begin < end:
-                yield block, slice(begin, end)
 
     def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
         return torch.from_numpy(self.scaler.transform(inputs_NF))

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 from features.messages import shorten
@@ -21,7 +20,6 @@ from features.tail import Stream
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import PanelRows
 from forecasting.standing import Standing
-from forecasting.stretches import BLOCK, CHUNK
 
 
 @dataclass(frozen=True)
@@ -124,27 +122,3 @@ def check_goes_on(rows: PanelRows, end: date | datetime, seen: Standing, lookbac
 def top(state: State) -> Tensor:
     """What the head reads of a state: the last layer's hidden state, shape (N, D)."""
     return state.hidden[0][-1]
-
-
-def final_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor, begin: int = 0) -> State:
-    """The states to carry on from after the rows `at`, each run up from the first row of its sequence.
-
-    A block's sequences run side by side, and each leaves where it ends. The first of the inputs is row `begin`.
-    """
-    by_length = torch.argsort(at - rows.first(at), stable=True)
-    blocks = [_run_up(network, inputs_NF, rows, at[block], begin) for block in by_length.split(BLOCK)]
-    return State.cat(blocks).take(torch.argsort(by_length))
-
-
-def _run_up(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor, begin: int) -> State:
-    """As `final_states`, for sequences of rising length."""
-    first, lengths = rows.first(at) - begin, at - rows.first(at) + 1
-    state, done, ended = network.zero_state(len(at)), 0, []
-    for length in torch.unique(lengths).tolist():
-        for offset_T in torch.arange(done, length).split(CHUNK):
-            _, state = network.encode(inputs_NF[first[:, None] + offset_T], state)
-        ending = int((lengths == length).sum())
-        ended.append(state.take(torch.arange(ending)))
-        state = state.take(torch.arange(ending, len(first)))
-        first, lengths, done = first[ending:], lengths[ending:], length
-    return State.cat(ended) if ended else state

@@ -24,16 +24,17 @@ from forecasting.base import PanelForecaster
 from forecasting.checkpoints import fingerprint
 from forecasting.cuts import Cuts
 from forecasting.inputs import NetworkInputs, StaticInputs
-from forecasting.kept import Kept, final_states, top
+from forecasting.kept import Kept, top
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
-from forecasting.rows import PanelRows, thinned
+from forecasting.rows import PanelRows, thinned, within
 from forecasting.scaling import InputScaler
 from forecasting.settings import pick_device, seed_from
 from forecasting.spread import centre_scale
+from forecasting.standing import standing
 from forecasting.streams import stream_tensors
-from forecasting.stretches import Stretches, carried_states
+from forecasting.stretches import Stretches, run_through
 from forecasting.training import LEARNING_CURVE, Batch, Epoch, Training, isolated, learning_curve, train_network
 
 MOST_REGRESSED = 1 << 15  # rows that a linear forecast is judged by, before training
@@ -60,11 +61,11 @@ class NetworkForecaster(PanelForecaster):
     # ------------------------------------------------------------------ fit
     def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
         train = rows.before(cuts.train, included=True).numpy()
-        self._inputs = NetworkInputs.fit(self._new_features(), self._schema, rows, train)
+        self._inputs, inputs_NF = NetworkInputs.fit_transform(self._new_features(), self._schema, rows, train)
         self.inputs_ = self._inputs.names
         self._ahead_scaler = self._fit_ahead_scaler(rows, cuts)
         give_back_memory()
-        stretches, training = self._stretches(rows, weights), self.training or Training()
+        stretches, training = self._stretches(rows, inputs_NF, weights), self.training or Training()
         self._spread = replace(self._spread, scale_H=self._centre_scale(rows, stretches.inputs_NF, cuts, weights))
         give_back_memory()
         held_out = stretches.held_out(cuts.train, cuts.validation)
@@ -84,7 +85,7 @@ class NetworkForecaster(PanelForecaster):
         self.learning_curve_ = learning_curve(curve)
 
     def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
-        stretches = self._stretches(rows, weights, learned=self.fit_end_)
+        stretches = self._stretches(rows, self._inputs.halves(rows.frame), weights, learned=self.fit_end_)
         training = replace(self.training or Training(), average=False, checkpoint=None)
         seed, done = seed_from(self.random_state), len(self.learning_curve_)
         with isolated(seed):
@@ -106,14 +107,12 @@ class NetworkForecaster(PanelForecaster):
         further = learning_curve(curve).with_columns(pl.col("epoch") + before)
         self.learning_curve_ = pl.concat([self.learning_curve_, further])
 
-    def _stretches(self, rows: PanelRows, weights: Tensor, learned: date | datetime | None = None) -> Stretches:
-        scaled_NF = torch.empty(len(rows), self._inputs.scaler.width, dtype=torch.float16)  # of ±8: exact to 1/2000
-        for block in self._inputs.blocks(rows):
-            scaled_NF[block] = self._inputs.of(rows.frame[block])
+    def _stretches(
+        self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor, learned: date | datetime | None = None
+    ) -> Stretches:
         half_life = self.training.half_life if self.training else None
-        device = pick_device(self.device)
         return Stretches(
-            rows, scaled_NF.to(device), weights, self.lookback, self.horizon, half_life, learned,
+            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
             partial(self._ahead, rows),
         )  # fmt: skip
 
@@ -195,34 +194,33 @@ class NetworkForecaster(PanelForecaster):
         return torch.from_numpy(ahead.scaled(self._ahead_scaler, series_N.numpy(), session_N.numpy(), self.horizon))
 
     def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
-        if bool(torch.isin(at, rows.newest).all()):  # the common case, and the same to the bit as what is kept
-            with torch.inference_mode():
-                return self._read_out(self._final_states(rows, at), self._ahead(rows, at))
-        order = torch.argsort(at)
-        states = torch.empty(len(at), self._network.width)
+        at_N, order = torch.sort(at)
+        h_ND = torch.empty(len(at), self._network.width)
         with torch.inference_mode():
-            for block, here in self._inputs.blocks_with(rows, at[order]):
-                states[order[here]] = carried_states(
-                    self._network, self._inputs.of(rows.frame[block]), rows, at[order[here]], block.start
-                )
-            return self._network.read_out(states, self._ahead(rows, at))
+            _, h_ND[order] = self._run_through(rows, rows.ends(at_N), at_N)
+            return self._network.read_out(h_ND, self._ahead(rows, at))
 
-    def _final_states(self, rows: PanelRows, at: Tensor) -> State:
-        """The states to carry on from after the rows `at`, in rising order."""
-        blocks = [
-            final_states(self._network, self._inputs.of(rows.frame[block]), rows, at[here], block.start)
-            for block, here in self._inputs.blocks_with(rows, at)
-        ]
-        return State.cat(blocks) if blocks else self._network.zero_state(0)
-
-    def _read_out(self, state: State, z_NHZ: Tensor | None) -> Tensor:
-        return self._network.read_out(top(state), z_NHZ)
+    def _run_through(self, rows: PanelRows, ends: Tensor, at: Tensor) -> tuple[State, Tensor]:
+        """See `run_through`: over blocks of the panel, with `ends` in rising order, too."""
+        states, h_ND = [self._network.zero_state(0)], torch.empty(len(at), self._network.width)
+        for block in self._inputs.blocks(rows):
+            some, here = ends[within(block, ends)], within(block, at)
+            if len(some):
+                inputs_NF = self._inputs.of(rows.frame[block])
+                state, h_ND[here] = run_through(self._network, inputs_NF, rows, some, at[here], block.start)
+                states.append(state)
+        return State.cat(states), h_ND
 
     # ---------------------------------------------------- what has been seen
-    def _keep(self, rows: PanelRows) -> Kept:
+    def _keep(self, rows: PanelRows, at: Tensor) -> tuple[Kept, Tensor]:
+        paused = rows.last(at) != rows.newest[rows.series_of(at)]  # rows of sequences that are not gone on with
+        h_ND = torch.empty(len(at), self._network.width)
         with torch.inference_mode():
-            state = self._final_states(rows, rows.newest)
-        return replace(super()._keep(rows), state=state, stream=self._inputs.stream(rows.frame))
+            state, h_ND[~paused] = self._run_through(rows, rows.newest, at[~paused])
+            _, h_ND[paused] = self._run_through(rows, rows.ends(at[paused]), at[paused])
+            outputs_NHQ = self._network.read_out(h_ND, self._ahead(rows, at))
+        here = standing(rows, rows.newest, self._n_levels)
+        return Kept(here, state, self._inputs.stream(rows.frame)), outputs_NHQ
 
     def _with_room(self, series_id: pl.Series) -> Kept:
         if self._kept.stream is None:
@@ -249,7 +247,7 @@ class NetworkForecaster(PanelForecaster):
         assert self._kept.state is not None
         z_NHZ = self._ahead_of(ahead, at, self._kept.standing.session[at])
         with torch.inference_mode():
-            return self._read_out(self._kept.state.take(at), z_NHZ)
+            return self._network.read_out(top(self._kept.state.take(at)), z_NHZ)
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:

@@ -157,6 +157,11 @@ class PanelRows:
         """Rows of whole series, some `BLOCK` of them at a time, in order."""
         return blocks_of(self.series.numpy())
 
+    def ends(self, at: Tensor) -> Tensor:
+        """The last of the rows `at`, in rising order, in each sequence that has some."""
+        _, counts = torch.unique_consecutive(self.sequence(at), return_counts=True)
+        return at[counts.cumsum(0) - 1]
+
 
 def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
     """Rows of whole series, some `size` of them at a time, from the series' first rows and the number of rows."""
@@ -167,6 +172,11 @@ def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
             end = int(series[np.searchsorted(series, begin, side="right")])
         yield slice(begin, end)
         begin = end
+
+
+def within(block: slice, at: Tensor) -> slice:
+    """Places of the rows `at`, in rising order, that lie in a block."""
+    return slice(*torch.searchsorted(at, torch.tensor([block.start, block.stop])).tolist())
 
 
 def root_steps(horizon: int) -> Tensor:

@@ -168,28 +168,50 @@ class HeldOut(Sequence[Batch]):
         return self.stretches._batch(rows_BT, self.until_S, self.since_S)
 
 
-def carried_states(network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, at: Tensor, begin: int = 0) -> Tensor:
-    """States at the rows `at`, shape (len(at), D), each carried from the first row of its sequence.
+def run_through(
+    network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, ends: Tensor, at: Tensor, begin: int = 0
+) -> tuple[State, Tensor]:
+    """Run up to the rows `ends`, each from the first row of its sequence.
 
-    The inputs may be those of a block of rows: the first of them is the panel's row `begin`.
+    Sequences run side by side, and each leaves where it ends.
+
+    Parameters
+    ----------
+    inputs_NF : Tensor of shape (N, F)
+        Those of a block of rows, of which the first is the panel's row `begin`.
+    ends : LongTensor of shape (n_ends,)
+    at : LongTensor of shape (n,)
+        Rows passed by on the way, in rising order.
+
+    Returns
+    -------
+    state : State
+        To carry on from, after the rows `ends`.
+    h_ND : Tensor of shape (n, D)
+        The last layer's states at the rows `at`.
     """
-    if not len(at):
-        return torch.empty(0, network.width)
-    order = torch.argsort(at)
-    wanted = at[order]
-    sequences, counts = torch.unique_consecutive(rows.sequence(wanted), return_counts=True)
-    ends = counts.cumsum(0)
-    firsts = rows.starts[sequences]
-    lengths = wanted[ends - 1] - firsts + 1  # rows up to the last that is asked for
-    states = torch.empty(len(at), network.width)
-    by_length = torch.argsort(lengths, stable=True)
-    for block in by_length.split(BLOCK):
-        state: State | None = None
-        for offset_T in torch.arange(int(lengths[block].max())).split(CHUNK * BLOCK // len(block)):
-            rows_BT = firsts[block, None] + offset_T
-            h_BTD, state = network.encode(inputs_NF[(rows_BT - begin).clamp(max=len(inputs_NF) - 1)], state)
-            place_BT = torch.searchsorted(wanted, rows_BT)
-            found_BT = wanted[place_BT.clamp(max=len(wanted) - 1)] == rows_BT
-            found_BT = found_BT & (offset_T < lengths[block, None])
-            states[order[place_BT[found_BT]]] = h_BTD[found_BT]
-    return states
+    by_length = torch.argsort(ends - rows.first(ends), stable=True)
+    h_ND = torch.empty(len(at), network.width)
+    states = [_side_by_side(network, inputs_NF, rows, ends[block], at, begin, h_ND) for block in by_length.split(BLOCK)]
+    return State.cat(states).take(torch.argsort(by_length)), h_ND
+
+
+def _side_by_side(
+    network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, ends: Tensor, at: Tensor, begin: int, h_ND: Tensor
+) -> State:
+    """As `run_through`, for sequences of rising length; what it finds at the rows `at` goes into `h_ND`."""
+    first, lengths = rows.first(ends), ends - rows.first(ends) + 1
+    state, done, ended = network.zero_state(len(ends)), 0, []
+    for length in torch.unique(lengths).tolist():
+        for offset_T in torch.arange(done, length).split(CHUNK * BLOCK // len(first)):
+            rows_BT = first[:, None] + offset_T
+            h_BTD, state = network.encode(inputs_NF[rows_BT - begin], state)
+            if len(at):
+                place_BT = torch.searchsorted(at.contiguous(), rows_BT).clamp(max=len(at) - 1)
+                found_BT = at[place_BT] == rows_BT
+                h_ND[place_BT[found_BT]] = h_BTD[found_BT]
+        ending = int((lengths == length).sum())
+        ended.append(state.take(torch.arange(ending)))
+        state = state.take(torch.arange(ending, len(first)))
+        first, lengths, done = first[ending:], lengths[ending:], length
+    return State.cat(ended) if ended else state

@@ -149,11 +149,12 @@ class Walk(BaseEstimator):
             )
         return Spread.of(residuals, weights[at].numpy(), self.quantiles_)
 
-    def _calibrated(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Spread:
-        """The spread, calibrated on the newest training rows."""
+    def _calibrated(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> tuple[Kept, Spread]:
+        """What is kept, and the spread, calibrated on the newest training rows."""
         at = thinned(rows.moving & ~rows.before(cuts.validation) & (weights > 0), MOST_CALIBRATED)
+        kept, outputs_NHQ = self._keep(rows, at)
         residuals = self._residuals(rows, at, until=cuts.calibration)
-        return self._spread.calibrated(residuals, self._outputs(rows, at), weights[at].numpy())
+        return kept, self._spread.calibrated(residuals, outputs_NHQ, weights[at].numpy())
 
     def _measure_dependence(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Dependence:
         """How the steps move together, on all training rows: a correlation is hardly overfitted, but needs many."""
@@ -187,9 +188,9 @@ class Walk(BaseEstimator):
         return (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
 
     # ------------------------------------------------------- what has been seen
-    def _keep(self, rows: PanelRows) -> Kept:
-        """What is needed of the panel's series to go on from their last rows."""
-        return Kept(standing(rows, rows.newest, self._n_levels))
+    def _keep(self, rows: PanelRows, at: Tensor) -> tuple[Kept, Tensor]:
+        """What is needed of the panel's series to go on from their last rows, and on the way there `_outputs`."""
+        return Kept(standing(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
 
     def _taken_in(self, rows: pl.DataFrame) -> Kept:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from features import PriceFeatures
+from features import PriceFeatures, check_panel
 from forecasting import inputs, walk
+from forecasting.kept import top
 from forecasting.rows import thinned
 from tests.test_forecasting.models import model_of
 
@@ -21,6 +22,26 @@ def test_inputs_do_not_depend_on_the_pieces_they_are_computed_in(breathing, fitt
     monkeypatch.undo()
     assert np.allclose(scaler.mean, model.fit(breathing)._inputs.scaler.mean, rtol=1e-12)
     assert np.allclose(scaler.scale, model.fit(breathing)._inputs.scaler.scale, rtol=1e-12)
+
+
+def test_what_is_learned_does_not_depend_on_how_many_inputs_a_fit_can_remember(breathing, monkeypatch):
+    remembered = model_of("MinGRUForecaster").fit(breathing)._learned()
+    monkeypatch.setattr(inputs, "PIECE", 400)  # a series has 320 rows
+    monkeypatch.setattr(inputs, "ROOM", 320 * 10 * 8)  # of 10 inputs in double precision
+    learned = model_of("MinGRUForecaster").fit(breathing)._learned()
+    assert all(np.allclose(values, remembered[name], rtol=1e-5, atol=1e-6) for name, values in learned.items())
+
+
+def test_what_calibrates_is_seen_on_the_way_to_what_is_kept(untidy_panel):
+    """Also where a series paused after it: then nothing is carried on from there."""
+    model = model_of("GRUForecaster").fit(untidy_panel)
+    rows = model._rows(check_panel(untidy_panel))
+    at = torch.nonzero(rows.ready)[::3, 0]
+    assert (rows.last(at) != rows.newest[rows.series_of(at)]).any()
+    kept, outputs_NHQ = model._keep(rows, at)
+    assert torch.allclose(outputs_NHQ, model._outputs(rows, at), atol=1e-6)
+    with torch.inference_mode():
+        assert torch.equal(model._network.read_out(top(kept.state)), model._outputs(rows, rows.newest))
 
 
 @pytest.mark.parametrize("name", ["Drift", "SeasonalNaive"])

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from features import PanelCalendar, check_panel
+from forecasting.kept import top
 from forecasting.networks import RecurrentNetwork
 from forecasting.rows import panel_rows
-from forecasting.stretches import Stretches, carried_states
+from forecasting.stretches import Stretches, run_through
 from forecasting.training import isolated
 
 
@@ -142,18 +143,21 @@ def test_states_of_a_panel_are_those_of_each_sequence_run_alone(cell, block, chu
     inputs_NF = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(0))
     at = torch.nonzero(rows.ready)[::7, 0]
     with torch.inference_mode():
-        states = carried_states(network, inputs_NF, rows, at)
-        for row, state in zip(at[::40].tolist(), states[::40], strict=True):
+        ends = rows.ends(at)
+        state, h_ND = run_through(network, inputs_NF, rows, ends, at)
+        for row, h in [*zip(at[::40].tolist(), h_ND[::40], strict=True), *zip(ends.tolist(), top(state), strict=True)]:
             alone, _ = network.encode(inputs_NF[None, int(rows.first(torch.tensor(row))) : row + 1])
-            assert torch.allclose(state, alone[0, -1], atol=1e-6)
+            assert torch.allclose(h, alone[0, -1], atol=1e-6)
 
 
-def test_states_may_be_asked_for_in_any_order_or_not_at_all(breathing):
+def test_states_may_be_carried_to_any_rows_and_noted_at_none(breathing):
     rows = rows_of(breathing)
     network = network_of("gru")
     inputs_NF = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(0))
-    at = torch.tensor([900, 40, 1279, 41])
+    ends = torch.tensor([900, 40, 1279, 41])
     with torch.inference_mode():
-        states = carried_states(network, inputs_NF, rows, at)
-        assert torch.allclose(states.flip(0), carried_states(network, inputs_NF, rows, at.flip(0)), atol=1e-6)
-        assert carried_states(network, inputs_NF, rows, at[:0]).shape == (0, 6)
+        state, h_ND = run_through(network, inputs_NF, rows, ends, ends[:0])
+        reversed_, _ = run_through(network, inputs_NF, rows, ends.flip(0), ends[:0])
+    assert h_ND.shape == (0, 6)
+    assert torch.allclose(top(state), top(reversed_).flip(0), atol=1e-6)
+    assert rows.ends(torch.tensor([3, 40, 41, 900, 1279])).tolist() == [41, 900, 1279]
