@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 drill: $(VENV)/.installed-dev   ## kill the daily run at every write and racing writers at random moments, compare tables
 	$(BIN)/python -m tests.drill

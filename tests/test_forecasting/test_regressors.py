@@ -32,7 +32,7 @@ def array_api(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
 
 
-@parametrize_with_checks([*(kind() for kind in CLASSES.values()), RNNRegressor(**BOTH_ENDS)])
+@parametrize_with_checks([*(kind() for kind in CLASSES.values()), RNNRegressor(**BOTH_ENDS, max_epochs=20)])
 def test_scikit_learns_own_checks_pass(estimator, check, array_api):
     check(estimator)
 
