@@ -133,7 +133,8 @@ def summary(model: RecurrentForecaster, panel: Any = None) -> str:
     here = model._kept.standing
     lines = {
         "Network": f"{NAMES[model.cell]}, {layers}, {n_parameters:,} parameters",
-        "Inputs": f"{len(model.inputs_)}: {', '.join(model.inputs_)}",
+        "Inputs": f"{len(model.inputs_)}: {', '.join(model.inputs_)}"
+        + "; the head reads them, too" * model._network.shortcut,
         "Forecasts": f"{model.horizon} sessions of {model.calendar_.name}, {len(model.quantiles_)} quantiles",
         "Trained": f"up to {model.fit_end_}, on stretches of {model.lookback} rows",
         "Seen": f"{len(here)} series, up to {here.time.sort()[-1]}",

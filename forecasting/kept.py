@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from features.messages import shorten
 from features.panel import PanelSchema, as_seen, at_places, check_rows, places_of
@@ -117,8 +116,3 @@ def check_goes_on(rows: PanelRows, end: date | datetime, seen: Standing, lookbac
             f"their newer ones; {len(bare)} of {len(given)} have fewer: {shorten(bare['series_id'].to_list())}. Give "
             "more of their history."
         )
-
-
-def top(state: State) -> Tensor:
-    """What the head reads of a state: the last layer's hidden state, shape (N, D)."""
-    return state.hidden[0][-1]

@@ -25,7 +25,8 @@ class State:
     hidden : tuple of Tensor of shape (L, B, D)
         The cell's: one, or two for an LSTM.
     inputs_BKF : Tensor of shape (B, K − 1, F)
-        The newest inputs, that the convolution in front will see again; no rows without one.
+        The newest inputs, that the convolution in front will see again, or a shortcut to the head the last of; no rows
+        without either.
     """
 
     hidden: tuple[Tensor, ...]
@@ -85,16 +86,21 @@ class RecurrentNetwork(nn.Module):
         Future covariates, that enter beside the state just before the head, those of all steps at once:
         ``h ← tanh(W [h, z])`` (the global part of the decoder of MQ-RNN, Wen et al. 2017, arXiv:1711.11053, section
         3.2). The state knows nothing of them.
+    shortcut : bool, default=False
+        The head reads the row's inputs, too, beside the state: what is linear in them needs no cell (the autoregressive
+        part of LSTNet, Lai et al. 2018, arXiv:1703.07015, section 3.6).
     """
 
     def __init__(
         self, cell: str, n_features: int, hidden_size: int, num_layers: int, dropout: float, horizon: int,
-        n_quantiles: int, kernel_size: int = 1, bidirectional: bool = False, n_future: int = 0,
+        n_quantiles: int, kernel_size: int = 1, bidirectional: bool = False, n_future: int = 0, shortcut: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_features, self.horizon, self.n_quantiles = n_features, horizon, n_quantiles
-        self.kernel_size, self.bidirectional = kernel_size, bidirectional
-        self.width = hidden_size * (2 if bidirectional else 1)  # of what the head reads
+        self.kernel_size, self.bidirectional, self.shortcut = kernel_size, bidirectional, shortcut
+        self.n_hidden = hidden_size * (2 if bidirectional else 1)
+        self.width = self.n_hidden + (n_features if shortcut else 0)  # of what the head reads
+        self.n_kept = max(kernel_size - 1, int(shortcut))  # newest inputs in a state
         if kernel_size > 1:
             self.convolution = nn.Linear(n_features * kernel_size, hidden_size)
         self.encoder = CELLS[cell](
@@ -108,7 +114,7 @@ class RecurrentNetwork(nn.Module):
             self._open_forget_gates(hidden_size)
         self.n_future = n_future
         if n_future:
-            self.join = nn.Linear(self.width + horizon * n_future, self.width)
+            self.join = nn.Linear(self.n_hidden + horizon * n_future, self.n_hidden)
 
     def _open_forget_gates(self, D: int) -> None:
         """Start with a forget-gate bias of 1, so that cells remember (Jozefowicz et al. 2015, section 2.2)."""
@@ -119,33 +125,48 @@ class RecurrentNetwork(nn.Module):
                 nn.init.zeros_(bias[D : 2 * D])
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """States of the last layer at every row, and the state to carry on from; without a state, from zero.
+        """What the head reads at every row, and the state to carry on from; without a state, from zero.
 
         Returns
         -------
         h_BTD : Tensor of shape (B, T, D)
-            Bidirectional, of shape (B, 1, 2 D): the forward state at the last row joined with the backward state at
-            the first, each having read them all.
+            States of the last layer; with a shortcut, the inputs after them. Bidirectional, of shape (B, 1, 2 D): the
+            forward state at the last row joined with the backward state at the first, each having read them all.
         state : State
         """
         if self.bidirectional and state is not None:
             raise ValueError("A bidirectional network must read a sequence whole, got a state to carry on from.")
-        before_BKF = x_BTF.new_zeros(len(x_BTF), self.kernel_size - 1, self.n_features)
-        x_BTF = torch.cat([before_BKF if state is None else state.inputs_BKF, x_BTF], dim=1)
-        newest_BKF = x_BTF[:, x_BTF.shape[1] - self.kernel_size + 1 :].clone()
+        before_BKF = x_BTF.new_zeros(len(x_BTF), self.n_kept, self.n_features) if state is None else state.inputs_BKF
+        seen_BTF = torch.cat([before_BKF, x_BTF], dim=1)
+        newest_BKF = seen_BTF[:, seen_BTF.shape[1] - self.n_kept :].clone()
+        in_BTF = x_BTF
         if self.kernel_size > 1:
-            x_BTF = silu(self.convolution(x_BTF.unfold(1, self.kernel_size, 1).flatten(2)))
+            in_BTF = silu(self.convolution(seen_BTF.unfold(1, self.kernel_size, 1).flatten(2)))
 
-        h_BTD, carried = self.encoder(x_BTF, None if state is None else _for_cell(state.hidden))
+        h_BTD, carried = self.encoder(in_BTF, None if state is None else _for_cell(state.hidden))
         if self.bidirectional:
             ahead_BTD, back_BTD = h_BTD.chunk(2, dim=-1)
             h_BTD = torch.cat([ahead_BTD[:, -1:], back_BTD[:, :1]], dim=-1)
+        if self.shortcut:
+            h_BTD = torch.cat([h_BTD, x_BTF], dim=-1)
         return h_BTD, State(carried if isinstance(carried, tuple) else (carried,), newest_BKF)
+
+    def top(self, state: State) -> Tensor:
+        """What the head reads of a state, shape (N, D): as `encode` gives it at the last row."""
+        h_ND = state.hidden[0][-1]
+        return torch.cat([h_ND, state.inputs_BKF[:, -1]], dim=-1) if self.shortcut else h_ND
+
+    def begin_linear(self, weights_FH: Tensor, output: int) -> None:
+        """Let one output of each step begin as a linear function of the row's inputs; needs the shortcut."""
+        with torch.no_grad():
+            rows_HQD = self.head.weight.view(self.horizon, self.n_quantiles, self.width)
+            rows_HQD[:, output, self.n_hidden :] = weights_FH.T.to(rows_HQD)
 
     def read_out(self, h: Tensor, z: Tensor | None = None) -> Tensor:
         """Outputs of shape (..., H, Q) from states of shape (..., D), and future covariates of shape (..., H, Z)."""
         if z is not None:
-            h = torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1)))
+            h, x = h[..., : self.n_hidden], h[..., self.n_hidden :]
+            h = torch.cat([torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1))), x], dim=-1)
         return self.head(h).unflatten(-1, (self.horizon, self.n_quantiles))
 
     def forward(self, x_BTF: Tensor) -> Tensor:

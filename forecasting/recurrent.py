@@ -6,7 +6,7 @@ Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
@@ -24,14 +24,14 @@ from forecasting.base import PanelForecaster
 from forecasting.checkpoints import fingerprint
 from forecasting.cuts import Cuts
 from forecasting.inputs import NetworkInputs, StaticInputs
-from forecasting.kept import Kept, top
+from forecasting.kept import Kept
+from forecasting.linear import LinearForecast
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
 from forecasting.rows import PanelRows, thinned, within
 from forecasting.scaling import InputScaler
 from forecasting.settings import pick_device, seed_from
-from forecasting.spread import centre_scale
 from forecasting.standing import standing
 from forecasting.streams import stream_tensors
 from forecasting.stretches import Stretches, run_through
@@ -66,7 +66,8 @@ class NetworkForecaster(PanelForecaster):
         self._ahead_scaler = self._fit_ahead_scaler(rows, cuts)
         give_back_memory()
         stretches, training = self._stretches(rows, inputs_NF, weights), self.training or Training()
-        self._spread = replace(self._spread, scale_H=self._centre_scale(rows, stretches.inputs_NF, cuts, weights))
+        linear = self._linear(rows, stretches.inputs_NF, cuts, weights)
+        self._spread, self._shortcut = replace(self._spread, scale_H=linear.scale_H), linear.holds
         give_back_memory()
         held_out = stretches.held_out(cuts.train, cuts.validation)
         seed = seed_from(self.random_state)
@@ -81,6 +82,7 @@ class NetworkForecaster(PanelForecaster):
                 learning_rate=self.learning_rate,
                 validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
                 fingerprint=self._fingerprint(rows, stretches.inputs_NF.cpu(), weights) if training.checkpoint else "",
+                start=partial(self._begin_linear, linear) if linear.holds else None,
             )
         self.learning_curve_ = learning_curve(curve)
 
@@ -116,13 +118,17 @@ class NetworkForecaster(PanelForecaster):
             partial(self._ahead, rows),
         )  # fmt: skip
 
-    def _centre_scale(self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor) -> Tensor:
-        """What one unit of output moves the median: measured on the newer half of the training rows."""
+    def _linear(self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor) -> LinearForecast:
+        """A linear forecast from training rows, judged on their newer half."""
         at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_REGRESSED)
         inputs = inputs_NF[at.to(inputs_NF.device)].double().cpu().numpy()
         residuals, times = self._residuals(rows, at, until=cuts.train), rows.times[at.numpy()]
         newer = times > np.median(times) if len(times) else np.zeros(0, dtype=bool)
-        return centre_scale((inputs[~newer], residuals[~newer]), (inputs[newer], residuals[newer]))
+        return LinearForecast.measure((inputs[~newer], residuals[~newer]), (inputs[newer], residuals[newer]))
+
+    def _begin_linear(self, linear: LinearForecast) -> None:
+        """Give the median what a linear forecast knows; a network learns the rest."""
+        self._network.begin_linear(linear.weights_FH / linear.scale_H, self._spread.median)
 
     def _fit_ahead_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler | None:
         """From the future covariates of training sessions."""
@@ -141,6 +147,7 @@ class NetworkForecaster(PanelForecaster):
         learning_rate: float,
         validation: Sequence[Batch] = (),
         fingerprint: str = "",
+        start: Callable[[], None] | None = None,
     ) -> list[Epoch]:
         """Train the network, from the weights it has, on stretches up to the time `until`."""
         device = stretches.inputs_NF.device
@@ -157,6 +164,7 @@ class NetworkForecaster(PanelForecaster):
             shuffle=shuffle,
             training=training,
             fingerprint=fingerprint,
+            start=start,
         )
         self._network.to("cpu")
         return curve
@@ -176,7 +184,7 @@ class NetworkForecaster(PanelForecaster):
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
             self.cell, self._inputs.scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
-            len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names),
+            len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names), shortcut=self._shortcut,
         )  # fmt: skip
 
     # -------------------------------------------------------------- predict
@@ -247,7 +255,7 @@ class NetworkForecaster(PanelForecaster):
         assert self._kept.state is not None
         z_NHZ = self._ahead_of(ahead, at, self._kept.standing.session[at])
         with torch.inference_mode():
-            return self._network.read_out(top(self._kept.state.take(at)), z_NHZ)
+            return self._network.read_out(self._network.top(self._kept.state.take(at)), z_NHZ)
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:
@@ -255,6 +263,7 @@ class NetworkForecaster(PanelForecaster):
             "inputs": self.inputs_,
             "learning_curve": self.learning_curve_.to_dicts(),
             "static": self._inputs.static.categories,
+            "shortcut": self._shortcut,
         }
 
     def _learned(self) -> dict[str, Tensor]:
@@ -276,6 +285,7 @@ class NetworkForecaster(PanelForecaster):
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # which a model has that was saved before there were any
+        self._shortcut = description.get("shortcut", False)  # as well
         scalers = {
             group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))
             for group in ("input", "ahead")

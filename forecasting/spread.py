@@ -21,7 +21,6 @@ from forecasting.scaling import weighted_quantiles
 Array = NDArray[np.float64]
 
 CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median at least: prices hardly drift
-RIDGE = 1e-3  # of the inputs' variance, added to it: columns that say the same do no harm
 AT_A_TIME = 1 << 9  # origins whose quantiles are put together: they stay in the cache
 
 
@@ -39,7 +38,7 @@ class Spread:
         Added by the calibration.
     scale_H : Tensor of shape (H,), float64
         Volatilities · √step that one unit of output moves the median: how fast a network learns it, see
-        `centre_scale`.
+        `LinearForecast`.
     """
 
     levels: tuple[float, ...]
@@ -98,30 +97,3 @@ class Spread:
 def slow(horizon: int) -> Tensor:
     """The scale of a centre that nothing foretells."""
     return torch.full((horizon,), CENTRE_SCALE, dtype=torch.float64)
-
-
-def centre_scale(older: tuple[Array, Array], newer: tuple[Array, Array]) -> Tensor:
-    """What one unit of output moves the median, shape (H,): the correlation of changes with a linear forecast of them.
-
-    The forecast is a ridge regression on the older rows, its correlation √R² that on the newer ones. Of prices it
-    explains less than nothing there, and the median learns slowly; where values come back to a season's, it is soon
-    where they go.
-
-    Parameters
-    ----------
-    older, newer : tuple of ndarray, of shape (n, n_inputs) and (n, H)
-        Standardised inputs and residuals; NaN where there is no truth.
-    """
-    (x_NF, y_NH), (newer_NF, newer_NH) = (_whole(*rows) for rows in (older, newer))
-    scale_H = slow(y_NH.shape[1])
-    if min(len(x_NF), len(newer_NF)) <= x_NF.shape[1]:
-        return scale_H
-    weights_FH = np.linalg.solve(x_NF.T @ x_NF + RIDGE * len(x_NF) * np.eye(x_NF.shape[1]), x_NF.T @ y_NH)
-    error_H = ((newer_NH - newer_NF @ weights_FH) ** 2).sum(0)
-    explained_H = 1 - error_H / np.maximum((newer_NH**2).sum(0), np.finfo(float).tiny)
-    return scale_H.maximum(torch.from_numpy(np.sqrt(explained_H.clip(0))))
-
-
-def _whole(x_NF: Array, y_NH: Array) -> tuple[Array, Array]:
-    known = np.isfinite(y_NH).all(axis=1)
-    return x_NF[known], y_NH[known]

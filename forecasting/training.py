@@ -188,6 +188,7 @@ def train_network(
     shuffle: np.random.Generator,
     training: Training | None = None,
     fingerprint: str = "",
+    start: Callable[[], None] | None = None,
 ) -> list[Epoch]:
     """Train `network` in place by AdamW on a one-cycle schedule; the learning curve.
 
@@ -209,6 +210,8 @@ def train_network(
     training : Training, optional
     fingerprint : str
         Of settings and data; what a checkpoint is found by.
+    start : callable, optional
+        Puts weights in place that are known without training; called before the first epoch, after epoch 0 was judged.
     """
     training = training or Training()
     patience = training.patience or patience
@@ -222,6 +225,8 @@ def train_network(
     elif validation:
         progress.record(Epoch(0, math.nan, mean_loss(network, layer, levels_Q, validation)))
         tell(progress.curve[-1])
+    if start and max_epochs and not progress.epoch:
+        start()
 
     while progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
         network.train()

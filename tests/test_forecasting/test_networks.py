@@ -109,8 +109,9 @@ def test_an_lstm_reads_its_gates_in_the_order_that_the_biases_assume():
 # ------------------------------------------------------------------ states
 @every_cell
 @pytest.mark.parametrize("kernel_size", [1, 4])
-def test_states_carried_on_are_those_of_one_pass(cell, kernel_size):
-    network, x_BTF = network_of(cell, num_layers=2, kernel_size=kernel_size), rows_of()
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_states_carried_on_are_those_of_one_pass(cell, kernel_size, shortcut):
+    network, x_BTF = network_of(cell, num_layers=2, kernel_size=kernel_size, shortcut=shortcut), rows_of()
     whole, end = network.encode(x_BTF)
     state, rows = network.zero_state(3), []
     for length in (11, 1, 1, 1, 6):
@@ -119,6 +120,16 @@ def test_states_carried_on_are_those_of_one_pass(cell, kernel_size):
     assert torch.allclose(torch.cat(rows, dim=1), whole, atol=1e-6)
     for name, part in end.tensors().items():
         assert torch.allclose(state.tensors()[name], part, atol=1e-6)
+    assert torch.equal(network.top(end), whole[:, -1])
+
+
+def test_a_linear_start_moves_one_output_of_each_step_by_the_rows_inputs_alone():
+    network, x_BTF = network_of("gru", shortcut=True, n_future=2), rows_of()
+    weights_FH = torch.arange(12.0).view(3, 4)
+    network.begin_linear(weights_FH, output=2)
+    o_BTHQ = network.read_out(network.encode(x_BTF)[0], torch.ones(3, 20, 4, 2))
+    assert torch.allclose(o_BTHQ[..., 2], x_BTF @ weights_FH, atol=1e-6)
+    assert not o_BTHQ[..., [0, 1, 3, 4]].any()
 
 
 @every_cell
