@@ -327,6 +327,7 @@ def get_calendar(name: str) -> Calendar:
     name : str
         "weekdays", "24/7" (every day), "TARGET" (euro payments, the days of the ECB's rates) or a name that
         exchange_calendars knows ("XNYS", "XTKS", …); days that are a session of one of several: "XNYS | XTKS".
+        One day a week, month or quarter: "weekly FRI", "monthly first", "monthly last weekday", "quarterly last".
         Within the day, each named by the instant (UTC) at which it ends: equal steps around the clock ("every 1h",
         "every 30m + 15m"), or bars inside the sessions of an exchange ("XNYS 30m", "XTKS 1h").
 
@@ -344,28 +345,32 @@ def get_calendar(name: str) -> Calendar:
     >>> get_calendar("TARGET").at_or_before(date(2024, 4, 1))  # Easter Monday
     datetime.date(2024, 3, 28)
     """
-    from features import daily, intraday  # they import this file
+    from features import daily, intraday, periods  # they import this file
 
     if name.startswith("every "):
         return intraday.regular(name)
+    if name.startswith(("weekly", "monthly", "quarterly")):
+        return periods.periodic(name)
     return intraday.bars(name) if intraday.BARS.fullmatch(name) else daily.daily(name)
 
 
 def infer_calendar(times: pl.Series) -> Calendar:
     """The calendar that training times suggest.
 
-    Dates without weekends: weekdays. Dates with weekends: every day. Datetimes: equal steps, the most common one.
+    Dates that are all the same day of a week, month or quarter: that day. Other dates without weekends: weekdays; with
+    weekends: every day. Datetimes: equal steps, the most common one.
 
     Raises
     ------
     ValueError
         For no dates, or fewer than two distinct datetimes.
     """
-    from features import intraday
+    from features import intraday, periods
 
     distinct = times.drop_nulls().unique().sort()
     if distinct.dtype == pl.Date and len(distinct) > 0:
-        return get_calendar("24/7" if (distinct.dt.weekday() > 5).any() else "weekdays")
+        usual = "24/7" if (distinct.dt.weekday() > 5).any() else "weekdays"
+        return get_calendar(periods.suggested(distinct) or usual)
     if distinct.dtype == pl.Date or len(distinct) < 2:
         raise ValueError(f"A calendar can be inferred from two times or more, found {len(distinct)}. Name a calendar.")
     return intraday.most_common(distinct)

@@ -58,7 +58,10 @@ def exchange(name: str) -> DailyCalendar:
     if name not in known:
         near = near_match(name, known)
         hint = f" Did you mean {near!r}?" if near else ""
-        raise ValueError(f"calendar must be 'weekdays', '24/7', 'TARGET' or an exchange's code, got {name!r}.{hint}")
+        raise ValueError(
+            "calendar must be 'weekdays', '24/7', 'TARGET', an exchange's code or a period such as 'weekly FRI' or "
+            f"'monthly last', got {name!r}.{hint}"
+        )
     with _quirks(name):
         template = _build(name, "2024-01-01", "2024-12-31")  # any year: only the rules are read, they hold for all
         start, end = _bounds(template)

@@ -84,6 +84,14 @@ class PanelRows:
         """The last row of each series."""
         return self.series[1:] - 1
 
+    @property
+    def usual_distance(self) -> int:
+        """Sessions from a row to the next of its sequence, the median; 1 where nothing is missing, 0 for no pair."""
+        inside = torch.ones(len(self) - 1, dtype=torch.bool)
+        inside[self.starts[1:-1] - 1] = False
+        steps = self.session.diff()[inside]
+        return int(steps.median()) if len(steps) else 0
+
     def sequence(self, at: Tensor) -> Tensor:
         """Numbers of the sequences that these rows belong to."""
         return torch.searchsorted(self.starts, at.contiguous(), right=True) - 1

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from features.calendar import PanelCalendar
-from features.panel import PanelSchema, check_panel, like, places_of
+from features.panel import MAX_PAUSE, PanelSchema, check_panel, like, places_of
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept
@@ -80,7 +80,8 @@ class Walk(BaseEstimator):
         n_series, longest = rows.keys["series_id"].n_unique(), int(rows.starts.diff().max())
         return (
             f"A series needs lookback + horizon = {self.lookback} + {self.horizon} rows; all {n_series} series of the "
-            f"panel are shorter, the longest has {longest} rows. Give more history or lower lookback."
+            f"panel are shorter, the longest has {longest} rows without a pause of {MAX_PAUSE.days} days. Give more "
+            "history or lower lookback."
         )
 
     def _find(self, rows: PanelRows, origins: str | Sequence[Any]) -> Tensor:
@@ -143,9 +144,15 @@ class Walk(BaseEstimator):
         residuals = self._residuals(rows, at, until=cuts.train)
         unknown = ~np.isfinite(residuals).any(axis=0)
         if unknown.any():
+            advice = "Give a longer panel, or lower lookback or horizon."
+            if (apart := rows.usual_distance) > 1:
+                advice = (
+                    f"Its rows are mostly {apart} sessions of {rows.calendar.name!r} apart: name a calendar that has "
+                    'theirs, such as PanelSchema(calendar="weekly FRI").'
+                )
             raise ValueError(
                 f"Step {unknown.argmax() + 1} needs at least one series with lookback + horizon = {self.lookback} + "
-                f"{self.horizon} rows that moves; found none. Give a longer panel, or lower lookback or horizon."
+                f"{self.horizon} rows that moves; found none. {advice}"
             )
         return Spread.of(residuals, weights[at].numpy(), self.quantiles_)
 

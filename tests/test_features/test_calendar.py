@@ -95,6 +95,27 @@ def test_dates_without_weekends_suggest_weekdays_and_with_them_every_day():
     assert infer_calendar(week).name == "24/7"
 
 
+@pytest.mark.parametrize(
+    ("name", "sessions"),
+    [
+        ("weekly FRI", [(5, 24), (5, 31), (6, 7), (6, 14)]),
+        ("monthly first", [(5, 1), (6, 1), (7, 1), (8, 1)]),
+        ("monthly last", [(3, 31), (4, 30), (5, 31), (6, 30)]),
+        ("monthly last weekday", [(3, 29), (4, 30), (5, 31), (6, 28)]),
+        ("monthly first weekday", [(5, 1), (6, 3), (7, 1), (8, 1)]),
+        ("quarterly last", [(3, 31), (6, 30), (9, 30), (12, 31)]),
+        ("quarterly first", [(1, 1), (4, 1), (7, 1), (10, 1)]),
+    ],
+)
+def test_one_day_of_each_week_month_or_quarter(name, sessions):
+    calendar, found = get_calendar(name), pl.Series([date(2024, month, day) for month, day in sessions])
+    assert (np.diff(calendar.numbers(found)) == 1).all()
+    assert calendar.at_or_before(found[2] - timedelta(days=1)) == found[1]
+    assert infer_calendar(found).name == (name if name != "monthly first weekday" else "weekdays")
+    with pytest.raises(ValueError, match="spelled like 'weekly FRI'"):
+        get_calendar(f"{name} or so")
+
+
 def test_datetimes_suggest_their_most_common_step():
     hours = pl.datetime_range(datetime(2024, 1, 1, 0, 30), datetime(2024, 1, 9), "1h", eager=True)
     calendar = infer_calendar(hours.gather_every(1).filter(hours.dt.hour() != 5))

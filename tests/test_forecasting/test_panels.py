@@ -112,6 +112,16 @@ def test_an_intraday_panel_is_forecast_by_the_hour(name, breathing):
     assert table["time"].to_list()[:5] == [datetime(2024, 1, 14, 8 + k) for k in range(5)]
 
 
+def test_a_monthly_panel_is_forecast_by_the_month_and_one_between_calendars_named(breathing):
+    months = pl.date_range(date(1990, 1, 1), date(2016, 8, 1), "1mo", eager=True)
+    monthly = breathing.with_columns(time=pl.concat([months] * 4))
+    table = RandomWalk(lookback=16).fit(monthly).predict()
+    assert table["time"].to_list()[:3] == [date(2016, 9, 1), date(2016, 10, 1), date(2016, 11, 1)]
+    irregular = monthly.with_columns(pl.col("time").replace(date(2000, 1, 1), date(2000, 1, 2)))
+    with pytest.raises(ValueError, match=r"mostly 31 sessions of '24/7' apart: name a calendar"):
+        RandomWalk(lookback=16).fit(irregular)
+
+
 def target_days(until):
     days = pl.date_range(date(2018, 1, 2), until, eager=True)
     return days.filter(pl.Series(get_calendar("TARGET").is_session(days)))
