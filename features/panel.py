@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -79,14 +79,36 @@ def to_polars(panel: Frame) -> pl.DataFrame:
     ------
     TypeError
         For a LazyFrame and for anything that is neither a polars nor a pandas frame.
+    ValueError
+        For a pandas frame whose index holds what must be a column.
     """
     if isinstance(panel, pl.DataFrame):
         return panel
     if isinstance(panel, pl.LazyFrame):
         raise TypeError("A panel must be an eager frame, got a polars LazyFrame. Call .collect() on it first.")
     if is_pandas(panel):
-        return pl.from_pandas(panel)
+        return _from_pandas(panel)
     raise TypeError(f"A panel must be a polars or pandas DataFrame, got {type(panel).__name__}.")
+
+
+def _from_pandas(panel: pd.DataFrame) -> pl.DataFrame:
+    names = {"series_id", "time"} & set(panel.index.names)
+    names |= {"time"} if panel.index.dtype.kind == "M" else set()
+    if lost := sorted(names - set(panel.columns)):
+        raise ValueError(
+            f"{shorten(lost)} must be a column, found in the pandas index. Call .reset_index() on the frame first."
+        )
+    zones = {name: zone for name, kind in panel.dtypes.items() if (zone := _zone(getattr(kind, "tz", None)))}
+    if not zones:
+        return pl.from_pandas(panel)
+    in_utc = panel.assign(**{name: panel[name].dt.tz_convert(None) for name in zones})  # with zones, pandas 3.1 warns
+    utc = {name: pl.col(name).dt.replace_time_zone("UTC") for name in zones}
+    return pl.from_pandas(in_utc).with_columns(utc[name].dt.convert_time_zone(zone) for name, zone in zones.items())
+
+
+def _zone(zone: tzinfo | None) -> str | None:
+    """Its name; None where it has none, as a fixed offset."""
+    return "UTC" if zone is UTC else getattr(zone, "key", None)
 
 
 def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:
@@ -218,6 +240,8 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
             continue
         near = near_match(column, frame.columns)
         hint = f"Did you mean {near!r}? Rename it to {column!r}." if near else f"Rename one to {column!r}."
+        if column == "series_id" and not near:
+            hint = hint[:-1] + ", or .unpivot() a table that has a column for each series."
         raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
 
 

@@ -47,6 +47,20 @@ def test_a_pandas_index_plays_no_part():
     assert check_panel(given).equals(check_panel(small()))
 
 
+@pytest.mark.parametrize("index", ["time", ["series_id", "time"]])
+def test_columns_in_a_pandas_index_are_asked_back(index):
+    with pytest.raises(ValueError, match=r"'time' must be a column, found in the pandas index. Call .reset_index"):
+        check_panel(small().to_pandas().set_index(index))
+
+
+def test_an_unnamed_index_of_days_and_a_wide_table_are_told_apart():
+    wide = small().to_pandas().pivot(index="time", columns="series_id", values="close")
+    with pytest.raises(ValueError, match=r"'time' must be a column, found in the pandas index"):
+        check_panel(wide.rename_axis(index=None))
+    with pytest.raises(ValueError, match=r"a column 'series_id', found 'time', 'a'.*, or .unpivot\(\) a table"):
+        check_panel(wide.reset_index())
+
+
 def test_datetimes_at_midnight_are_days():
     midnights = [datetime(2024, 1, day) for day in (2, 3, 4)]
     assert check_panel(small(time=midnights))["time"].to_list() == DAYS
@@ -61,6 +75,9 @@ def test_datetimes_within_the_day_stay_datetimes():
 def test_times_with_a_zone_are_read_in_that_zone_and_not_in_utc():
     midnights = pl.Series([datetime(2024, 1, day) for day in (2, 3, 4)]).dt.replace_time_zone("Asia/Tokyo")
     assert check_panel(small(time=midnights))["time"].to_list() == DAYS
+    for kind in ("datetime64[us, Asia/Tokyo]", "datetime64[ns, UTC]"):
+        pandas = small(time=midnights).to_pandas().astype({"time": kind})
+        assert to_polars(pandas)["time"].equals(midnights.alias("time").dt.convert_time_zone(kind[15:-1]))
 
 
 def test_times_in_utc_are_read_in_the_zone_of_the_market():
