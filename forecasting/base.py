@@ -305,10 +305,12 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
         checked = check_panel(frame, schema, target)
         return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # seen by all rows, kept once
     weight = np.asarray(sample_weight, dtype=float)
-    if weight.shape != (len(frame),) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+    wrong = ~np.isfinite(weight) | (weight < 0)
+    if weight.shape != (len(frame),) or wrong.any() or not weight.any():
+        found = f"shape {weight.shape}" if weight.shape != (len(frame),) else f"{weight[wrong.argmax()]} for a row"
         raise ValueError(
-            f"sample_weight must be {len(frame)} finite numbers of at least 0, one a row and not all 0; "
-            f"got shape {weight.shape}."
+            f"sample_weight must be {len(frame)} finite numbers of at least 0, one a row and not all 0; got "
+            f"{found if weight.any() else 'zeros only'}. Give one weight for each row of the panel."
         )
     checked = check_panel(frame.with_columns(pl.Series(WEIGHT, weight)), schema, target)
     return checked.drop(WEIGHT), torch.from_numpy(checked[WEIGHT].to_numpy().copy())

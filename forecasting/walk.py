@@ -102,10 +102,14 @@ class Walk(BaseEstimator):
         at = self._find(rows, origins)
         if not len(at):
             times: Any = rows.frame["time"]
+            advice = "Give a longer panel or other origins."
+            if isinstance(origins, str) and origins == "new":
+                advice = (
+                    f"Give a panel that goes on for {self.horizon} sessions or more after fit_end_, {self.fit_end_}."
+                )
             raise ValueError(
                 f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
-                f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. "
-                "Give a longer panel or other origins."
+                f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. {advice}"
             )
         if rows.ahead is not None:
             rows.ahead.check(rows.series_of(at).numpy(), rows.session[at].numpy(), self.horizon)
