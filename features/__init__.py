@@ -1,12 +1,13 @@
 """Causal features: panels in, panels out."""
 
 from features.actions import action_factors, adjust
-from features.calendar import Calendar, PanelCalendar, get_calendar, infer_calendar
+from features.calendar import Calendar, get_calendar, infer_calendar
 from features.calendar_features import CalendarFeatures
 from features.causality import assert_causal
 from features.cross_section import MarketReturn, ReturnRank
 from features.liquidity import AmihudIlliquidity, RelativeVolume, VolumeZScore
 from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
+from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
 from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility, YangZhangVolatility
 from features.returns import LogReturn, Momentum

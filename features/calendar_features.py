@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.calendar import Calendar, PanelCalendar
+from features.calendar import Calendar
 from features.messages import check_whole
+from features.panel_calendar import PanelCalendar
 from features.transformer import PanelTransformer
 
 NAMES = ("weekday_sin", "weekday_cos", "month_end", "sessions_to_holiday", "days_to_next", "half_day")

@@ -9,8 +9,8 @@ import polars as pl
 from polars import selectors
 from sklearn.base import clone
 
-from features.calendar import PanelCalendar
 from features.panel import Frame, PanelSchema, check_columns, like, to_polars
+from features.panel_calendar import PanelCalendar
 
 TRANSFORMED = 1e-9
 """Relative difference below which two values of a transformer are equal."""

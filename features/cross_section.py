@@ -6,8 +6,8 @@ from abc import abstractmethod
 
 import polars as pl
 
-from features.calendar import PanelCalendar
 from features.messages import check_whole
+from features.panel_calendar import PanelCalendar
 from features.transformer import PanelTransformer
 
 OLDEST = "7d"

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import polars as pl
 
-from features.calendar import PanelCalendar
 from features.messages import near_match, shorten
+from features.panel_calendar import PanelCalendar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,12 +64,13 @@ class PanelSchema:
             if isinstance(names, str):
                 raise TypeError(f"{group} must be a tuple of names, got {names!r}. Write ({names!r},).")
             object.__setattr__(self, group, tuple(names))
-            for name in dict.fromkeys(names):
-                if (before := group_of.setdefault(name, group)) != group:
+            for name in self.__dict__[group]:
+                if name in group_of:
                     raise ValueError(
-                        f"A column must be in one group of covariates, {name!r} is in {before} and in {group}. "
-                        "Take it out of one."
+                        f"A column must be in one group of covariates, once; {name!r} is in {group_of[name]} and in "
+                        f"{group}. Take it out of one."
                     )
+                group_of[name] = group
 
 
 def to_polars(panel: Frame) -> pl.DataFrame:
@@ -98,7 +99,8 @@ def _from_pandas(panel: pd.DataFrame) -> pl.DataFrame:
         raise ValueError(
             f"{shorten(lost)} must be a column, found in the pandas index. Call .reset_index() on the frame first."
         )
-    zones = {name: zone for name, kind in panel.dtypes.items() if (zone := _zone(getattr(kind, "tz", None)))}
+    kinds = cast("dict[str, Any]", panel.dtypes.to_dict())
+    zones = {name: zone for name, kind in kinds.items() if (zone := _zone(getattr(kind, "tz", None)))}
     if not zones:
         return pl.from_pandas(panel)
     in_utc = panel.assign(**{name: panel[name].dt.tz_convert(None) for name in zones})  # with zones, pandas 3.1 warns

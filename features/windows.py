@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from features.calendar import PanelCalendar
 from features.messages import check_whole
 from features.panel import Frame, PanelSchema, check_panel, to_polars
+from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
 from features.volatility import with_stretches
 

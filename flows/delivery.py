@@ -7,8 +7,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from features.calendar import Calendar, PanelCalendar
+from features.calendar import Calendar
 from features.panel import shorten
+from features.panel_calendar import PanelCalendar
 from flows.corporate_actions import NO_ACTION
 from flows.errors import SourceError
 from flows.further import further_columns

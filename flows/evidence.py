@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from features.calendar import PanelCalendar
 from features.panel import MAX_PAUSE
+from features.panel_calendar import PanelCalendar
 
 WINDOW = 62
 """Changes that a row is compared with: those between the last 63 known prices."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from features.calendar import PanelCalendar
+from features.panel_calendar import PanelCalendar
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
 from flows.delivery import ADVICE, take_delivery
 from flows.delta import MovedOn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from features.calendar import PanelCalendar
+from features.panel_calendar import PanelCalendar
 from features.volatility import with_volatility
 from flows.errors import TidecastError
 from flows.settings import Settings

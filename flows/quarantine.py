@@ -9,8 +9,8 @@ from datetime import date, datetime
 
 import polars as pl
 
-from features.calendar import PanelCalendar
 from features.messages import shorten
+from features.panel_calendar import PanelCalendar
 from flows.errors import TidecastError
 from flows.settings import Settings
 from flows.tables import QUARANTINE_KEY, VALUES

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
-from features.calendar import Calendar, PanelCalendar
+from features.calendar import Calendar
+from features.panel_calendar import PanelCalendar
 from flows.errors import SettingsError, SourceError
 from flows.evidence import KEY, LASTING, VALUES, gather
 from flows.rule_actions import DEFAULT_ACTIONS, FAIL, FLAG, OFF, QUARANTINE, actions_in_force

@@ -6,7 +6,8 @@ from datetime import date
 
 import polars as pl
 
-from features.calendar import Calendar, PanelCalendar, get_calendar
+from features.calendar import Calendar, get_calendar
+from features.panel_calendar import PanelCalendar
 from flows.errors import SourceError
 from flows.settings import CALENDARS, Settings
 

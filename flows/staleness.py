@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 
-from features.calendar import PanelCalendar
+from features.panel_calendar import PanelCalendar
 from flows.evidence import KEY, LASTING, sessions_in
 
 STALE = 3

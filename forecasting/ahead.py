@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.calendar import PanelCalendar
 from features.messages import shorten
 from features.panel import PanelSchema, as_seen, check_rows
+from features.panel_calendar import PanelCalendar
 from forecasting.scaling import InputScaler
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ class RecurrentForecaster(NetworkForecaster):
     hidden_size : int, default=32
     num_layers : int, default=1
     dropout : float, default=0.0
-        Between layers; needs at least two of them.
+        Between layers; where there is one only, nothing is dropped.
     max_epochs : int, default=8
         A ceiling: training stops early. 0 leaves the random walk.
     batch_size : int, default=64

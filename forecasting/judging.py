@@ -14,8 +14,9 @@ from sklearn.base import clone
 from features.panel import Frame, PanelSchema, to_polars
 from forecasting.backtest import RANDOM_WALK, forecast_block, forecaster_of, one_thread, with_random_walk
 from forecasting.metrics import evaluate
+from forecasting.progress import Epoch
 from forecasting.splits import RollingOrigin
-from forecasting.training import Epoch, Training
+from forecasting.training import Training
 
 METRICS = {"crps": ("crps", "pinball"), "mae": ("mae",)}
 """What can be minimised, and what `evaluate` calls it."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features.calendar import PanelCalendar
+from features.panel_calendar import PanelCalendar
 from forecasting.quantiles import MEDIAN, quantile_columns
 from forecasting.rows import PanelRows
 

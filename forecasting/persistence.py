@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from features.calendar import PanelCalendar
 from features.panel import PanelSchema
+from features.panel_calendar import PanelCalendar
 from forecasting.quantiles import check_quantiles
 from forecasting.training import Training
 

@@ -29,13 +29,14 @@ from forecasting.linear import LinearForecast
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
+from forecasting.progress import LEARNING_CURVE, Epoch, learning_curve
 from forecasting.rows import PanelRows, thinned, within
 from forecasting.scaling import InputScaler
 from forecasting.settings import pick_device, seed_from
 from forecasting.standing import standing
 from forecasting.streams import stream_tensors
 from forecasting.stretches import Stretches, run_through
-from forecasting.training import LEARNING_CURVE, Batch, Epoch, Training, isolated, learning_curve, train_network
+from forecasting.training import Batch, Training, isolated, train_network
 
 MOST_REGRESSED = 1 << 15  # rows that a linear forecast is judged by, before training
 PATIENCE = 3  # epochs without a better validation loss

@@ -19,10 +19,11 @@ from torch import Tensor
 from forecasting.checkpoints import fingerprint
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.persistence import encode
+from forecasting.progress import learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
-from forecasting.training import Batch, Training, isolated, learning_curve, train_network
+from forecasting.training import Batch, Training, isolated, train_network
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -47,7 +48,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     hidden_size : int, default=32
     num_layers : int, default=1
     dropout : float, default=0.0
-        Between layers; needs at least two of them.
+        Between layers; where there is one only, nothing is dropped.
     max_epochs : int, default=100
         A ceiling where training stops early.
     batch_size : int, default=64

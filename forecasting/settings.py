@@ -55,11 +55,13 @@ def pick_device(device: str) -> torch.device:
     """The torch device by that name; "auto" is a GPU where there is one."""
     import torch  # takes seconds, and who checks a whole number need not wait for it
 
+    if not isinstance(device, str):
+        raise TypeError(f'device must be a name such as "auto", "cpu" or "cuda", got {device!r}.')
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f'device must be "auto", "cpu" or a torch device that this machine has, got {device!r}.'
         ) from error

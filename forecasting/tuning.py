@@ -21,10 +21,10 @@ from sklearn.base import clone
 from features.panel import Frame, to_polars
 from forecasting.backtest import check_agreement, one_thread, with_random_walk
 from forecasting.judging import METRICS, Yardstick, judge, refit
+from forecasting.progress import Epoch
 from forecasting.search_space import SearchSpace, Space
 from forecasting.settings import check_whole
 from forecasting.splits import RollingOrigin
-from forecasting.training import Epoch
 from forecasting.trials import (
     ERROR,
     FIRST_FOLD,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from features.calendar import PanelCalendar
 from features.panel import MAX_PAUSE, PanelSchema, check_panel, like, places_of
+from features.panel_calendar import PanelCalendar
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept
@@ -64,9 +64,13 @@ class Walk(BaseEstimator):
             check_whole(name, getattr(self, name), at_least=1)
         if self.schema is not None and not isinstance(self.schema, PanelSchema):
             raise TypeError(f"schema must be a PanelSchema or None, got {type(self.schema).__name__}.")
-        if self.schema is not None and self.target in (*self.schema.future, *self.schema.static):
+        if not isinstance(self.target, str):
+            raise TypeError(f"target must be the name of a column, got {self.target!r}.")
+        schema = self.schema or PanelSchema()
+        if self.target in (*schema.covariates, *schema.future, *schema.static):
             raise ValueError(
-                f"The target cannot be known ahead, {self.target!r} is among the schema's covariates. Take it out."
+                f"The target must be no covariate, {self.target!r} is among the schema's. Take it out: networks see it "
+                "through their features."
             )
 
     # ------------------------------------------------------- panel to rows

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from features.calendar import PanelCalendar, get_calendar
+from features.calendar import get_calendar
+from features.panel_calendar import PanelCalendar
 from flows.cli import tidecast
 from flows.errors import TidecastError
 from flows.home import find_home

@@ -261,8 +261,11 @@ def test_schemas_refuse_columns_in_two_groups():
         PanelSchema(future=("size",), static=("size",))
     with pytest.raises(TypeError, match="future must be a tuple"):
         PanelSchema(future="size")
-    with pytest.raises(ValueError, match="target cannot be known ahead"):
-        GRUForecaster(schema=PanelSchema(future=("close",))).fit(pl.DataFrame())
+    with pytest.raises(ValueError, match="'size' is in static and in static"):
+        PanelSchema(static=("size", "size"))
+    for group in ("covariates", "future", "static"):
+        with pytest.raises(ValueError, match="target must be no covariate, 'close' is among the schema's"):
+            GRUForecaster(schema=PanelSchema(**{group: ("close",)})).fit(pl.DataFrame())
 
 
 def test_without_future_covariates_the_network_is_as_before(past):

@@ -13,7 +13,8 @@ from forecasting.cells import CELLS
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.optimiser import WEIGHT_DECAY, AdamW, one_cycle
-from forecasting.training import Batch, Progress, batch_loss, isolated, mean_loss, recency, train_network
+from forecasting.progress import Progress
+from forecasting.training import Batch, batch_loss, isolated, mean_loss, recency, train_network
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 
