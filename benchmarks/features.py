@@ -17,23 +17,23 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.pipeline import make_pipeline
 
 from benchmarks.rivals import shared_columns
 from benchmarks.rivals.shared_columns import ALL, COLUMNS, START, WINDOWS, measured
-from features import EwmaVolatility, LogReturn, PriceFeatures, RollingMean, RollingVolatility
+from features import EwmaVolatility, LogReturn, PanelUnion, PriceFeatures, RollingMean, RollingVolatility
 
 TOLERANCE = {"qlib": 2e-3}
 """Relative difference up to which values agree; qlib keeps prices as float32, which a daily return feels."""
 
 
 def panel_of(close: np.ndarray) -> pl.DataFrame:
-    """The panel of the prices that rivals read, sorted."""
+    """The panel of the prices that rivals read, sorted, which polars knows as after any sort."""
     n_series, n_rows = close.shape
     days = pl.date_range(pl.lit(START).str.to_date(), pl.lit(START).str.to_date() + pl.duration(days=n_rows - 1))
     names = pl.Series("series_id", [f"S{number:05d}" for number in range(n_series)])
     time = pl.concat([pl.select(time=days).to_series()] * n_series, rechunk=True)
-    return pl.DataFrame([names.gather(np.repeat(np.arange(n_series), n_rows)), time, pl.Series("close", close.ravel())])
+    names = names.gather(np.repeat(np.arange(n_series), n_rows)).set_sorted()
+    return pl.DataFrame([names, time, pl.Series("close", close.ravel())])
 
 
 def defaults(panel: pl.DataFrame) -> Callable[[], Any]:
@@ -50,14 +50,14 @@ def day(panel: pl.DataFrame) -> Callable[[], Any]:
 def all_columns(panel: pl.DataFrame) -> Callable[[], Any]:
     """The columns that pandas and qlib have."""
     means, spreads = ([kind(k) for k in WINDOWS] for kind in (RollingMean, RollingVolatility))
-    pipeline = make_pipeline(LogReturn(), *means, *spreads, EwmaVolatility())
-    return lambda: pipeline.fit_transform(panel)
+    union = PanelUnion([LogReturn(), *means, *spreads, EwmaVolatility()])
+    return lambda: union.fit_transform(panel)
 
 
 def means(panel: pl.DataFrame) -> Callable[[], Any]:
     """Those that mlforecast and functime have; the lag is a matter of naming."""
-    pipeline = make_pipeline(*(RollingMean(k) for k in WINDOWS))
-    return lambda: pipeline.fit_transform(panel)
+    union = PanelUnion([RollingMean(k) for k in WINDOWS])
+    return lambda: union.fit_transform(panel)
 
 
 OURS = {kind.__name__: kind for kind in (defaults, day, all_columns, means)}

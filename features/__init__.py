@@ -14,6 +14,7 @@ from features.returns import LogReturn, Momentum
 from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
 from features.tail import Stream
 from features.transformer import PanelTransformer
+from features.union import PanelUnion
 from features.volatility import DECAY, with_volatility
 from features.windows import WindowArray, Windows, make_windows
 
@@ -32,6 +33,7 @@ __all__ = [
     "PanelCalendar",
     "PanelSchema",
     "PanelTransformer",
+    "PanelUnion",
     "ParkinsonVolatility",
     "PriceFeatures",
     "RelativeVolume",

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from features import PanelSchema, breaks, check_panel, like, to_polars
+from features.panel import is_sorted, pauses, series_starts
 
 DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)]
 
@@ -164,6 +165,22 @@ def test_a_long_list_of_series_is_shortened():
     many = pl.DataFrame({"series_id": [f"s{k}" for k in range(9)], "time": [DAYS[0]] * 9, "close": [0.0] * 9})
     with pytest.raises(ValueError, match=r"9 rows of 9 series .'s0', 's1', 's2', 's3', 's4' and 4 more."):
         check_panel(many)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "known to polars"])
+def test_where_series_begin_and_pause_matches_a_loop_over_rows(known):
+    generator = np.random.default_rng(0)
+    for _ in range(20):  # series of few rows, some of which begin after the one before has ended
+        names = np.sort(generator.integers(0, 8, generator.integers(0, 30)))
+        days = np.sort(generator.integers(0, 2000, len(names))) if generator.random() < 0.7 else 9 * names % 50
+        time = pl.Series([date(2010, 1, 1) + timedelta(int(day)) for day in days], dtype=pl.Date)
+        series = pl.Series([f"s{name}" for name in names], dtype=pl.String)
+        frame = pl.DataFrame({"series_id": series.set_sorted() if known else series, "time": time})
+        rows = range(len(names))
+        assert series_starts(frame).tolist() == [row for row in rows if row == 0 or names[row] != names[row - 1]]
+        assert pauses(frame).tolist() == [row for row in rows[1:] if days[row] - days[row - 1] > 100]
+        keys = list(zip(names, days, strict=True))
+        assert is_sorted(frame) == (keys == sorted(set(keys)))
 
 
 def test_a_pause_of_more_than_a_hundred_days_breaks_a_series():

@@ -24,6 +24,7 @@ from features import (
     MarketReturn,
     Momentum,
     PanelTransformer,
+    PanelUnion,
     ParkinsonVolatility,
     PriceFeatures,
     RelativeVolume,
@@ -59,6 +60,7 @@ TRANSFORMERS = [
     EwmaVolatility(0.5),
     Drawdown(5),
     Momentum(8, 3),
+    PanelUnion([LogReturn(), RollingVolatility(5)]),
 ]
 SCALE_FREE = [
     PriceFeatures(),
@@ -234,6 +236,13 @@ def test_transformers_live_in_a_pipeline(panel):
     assert isinstance(pipeline.set_output(transform="pandas").transform(panel), pd.DataFrame)
 
 
+def test_a_union_gives_what_a_pipeline_gives(untidy_panel):
+    parts = [LogReturn(2), PriceFeatures(), RollingMean(5), RollingZScore(5)]
+    found = PanelUnion(parts).fit_transform(untidy_panel)
+    assert found.equals(make_pipeline(*map(clone, parts)).fit_transform(untidy_panel))
+    assert not PanelUnion([RollingMean(5)]).fit(untidy_panel).positive
+
+
 @every_transformer
 def test_every_transformer_is_causal(transformer, untidy_panel):
     assert_causal(transformer, untidy_panel)
@@ -255,6 +264,11 @@ def test_multiplying_all_prices_changes_nothing(transformer, panel):
         (RollingRange(1), ValueError, "window must be at least 2"),
         (RollingZScore(True), TypeError, "window must be a whole number, got True"),
         (RollingZScore(target="volume"), ValueError, "must have a column 'volume'"),
+        (PanelUnion([]), ValueError, "at least one, got none"),
+        (PanelUnion([LogReturn(), MarketReturn()]), TypeError, r"got MarketReturn\(\)"),
+        (PanelUnion([LogReturn(0)]), ValueError, "steps must be at least 1"),
+        (PanelUnion([LogReturn(), RollingMean(5, "volume")]), ValueError, "must have the target 'close'"),
+        (PanelUnion([LogReturn((1, 2)), LogReturn(2)]), ValueError, "found 'log_return_2' twice"),
     ],
 )
 def test_impossible_parameters_are_refused_in_fit(transformer, error, match, panel):
