@@ -80,12 +80,13 @@ class Task:
         return np.array([change[number] for number, _, _ in self.histories()])
 
     def loss(self, answer: np.ndarray, metric: str) -> float:
-        """Mean loss of an answer of points (n, horizon) or quantiles (n, horizon, 19): "mae", "rmse", "crps".
+        """Mean loss ("mae", "rmse", "crps") of an answer: points (n, horizon), or quantiles (n, horizon, 19 or 1).
 
-        Of quantiles the median is the point for absolute errors, their mean that for squared ones.
+        Of quantiles the median is the point for absolute errors, their mean that for squared ones; the CRPS of a point
+        is its absolute error.
         """
         if answer.ndim == 3 and metric != "crps":
-            answer = answer[..., len(LEVELS) // 2] if metric == "mae" else answer.mean(-1)
+            answer = answer[..., answer.shape[-1] // 2] if metric == "mae" else answer.mean(-1)
         error = self.truths()[..., None] - answer.reshape(len(answer), self.horizon, -1)
         error = error / self.scales()[:, None, None]
         if metric == "mae":

@@ -30,12 +30,12 @@ def sessions(n):
 def fit(task, options):
     options = dict(options)
     model_class = getattr(forecasting, options.pop("class", "LSTMForecaster"))
-    features = options.pop("season", None)
+    season, week = options.pop("season", None), options.pop("week", True)
     torch.set_num_threads(1)
-    if features:
+    if season:
         from season import SeasonalInputs
 
-        options["features"] = SeasonalInputs(season=features)
+        options["features"] = SeasonalInputs(season, ahead=task.horizon if week else 0)
     schema = PanelSchema(positive=task.kind == "prices")
     model = model_class(horizon=task.horizon, lookback=task.lookback, schema=schema, **options)
     return model.fit(panel(task, [values[: len(values) - task.held_out] for values in task.series]))
