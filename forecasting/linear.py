@@ -17,6 +17,7 @@ from forecasting.spread import CENTRE_SCALE, slow
 
 Array = NDArray[np.float64]
 
+CERTAIN = 3.0  # standard errors of a correlation under which it may be chance
 RIDGE = 1e-3  # of the inputs' variance, added to it: columns that say the same do no harm
 
 
@@ -31,7 +32,7 @@ class LinearForecast:
         `CENTRE_SCALE` at least. Of prices the forecast explains less than nothing there, and the median learns slowly;
         where values come back to a season's, it is soon where they go.
     weights_FH : Tensor of shape (F, H), float64
-        From standardised inputs to standardised changes, where the scale is above `CENTRE_SCALE`; else 0.
+        From standardised inputs to standardised changes, where the scale is above `CENTRE_SCALE` and no chance; else 0.
     """
 
     scale_H: Tensor
@@ -59,9 +60,10 @@ class LinearForecast:
         error_H = ((newer_NH - newer_NF @ _ridge(x_NF, y_NH)) ** 2).sum(0)
         explained_H = 1 - error_H / np.maximum((newer_NH**2).sum(0), np.finfo(float).tiny)
         scale_H = none.scale_H.maximum(torch.from_numpy(np.sqrt(explained_H.clip(0))))
-        holds_H = scale_H > CENTRE_SCALE
+        error_of_scale_H = torch.from_numpy(np.sqrt(np.arange(1, horizon + 1) / len(newer_NF)))  # changes overlap
+        holds_H = (scale_H > CENTRE_SCALE) & (scale_H > CERTAIN * error_of_scale_H)
         if not holds_H.any():
-            return none
+            return cls(scale_H, none.weights_FH)
         weights_FH = torch.from_numpy(_ridge(np.vstack([x_NF, newer_NF]), np.vstack([y_NH, newer_NH])))
         return cls(scale_H, weights_FH * holds_H)
 

@@ -37,6 +37,12 @@ def test_noise_and_what_held_in_the_older_half_alone_say_nothing():
         assert not found.holds
 
 
+def test_what_may_be_chance_moves_the_scale_and_gives_no_weights():
+    found = LinearForecast.measure(*halves(0.09, n=80, seed=3))
+    assert found.scale_H.item() > CENTRE_SCALE
+    assert not found.holds
+
+
 def test_a_step_that_nothing_foretells_has_no_weights():
     (x, y), (newer_x, newer_y) = halves(0.81)
     noise = np.random.default_rng(2).standard_normal((2, len(y), 1))
