@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from features.calendar import get_calendar
+from flows.checking import Checked, check_rows
 from flows.rule_actions import UNUSABLE
-from flows.rules import Checked, check_rows
 from flows.settings import Settings
 
 KEY = ["issue", "series_id", "time"]

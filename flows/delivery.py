@@ -10,11 +10,11 @@ import polars as pl
 from features.calendar import Calendar
 from features.panel import shorten
 from features.panel_calendar import PanelCalendar
+from flows.checking import can_be_prices, check_rows
 from flows.corporate_actions import NO_ACTION
 from flows.errors import SourceError
 from flows.further import further_columns
 from flows.parsing import dates_by_zone, finite, names, numbers
-from flows.rules import can_be_prices, check_rows
 from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of
 from flows.settings import Settings
 from flows.sources import Fetched, Source

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from features.panel_calendar import PanelCalendar
+from flows.checking import check_rows
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
 from flows.delivery import ADVICE, take_delivery
 from flows.delta import MovedOn
@@ -16,7 +17,6 @@ from flows.errors import WarehouseError
 from flows.known import known_around
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
-from flows.rules import check_rows
 from flows.settings import Settings
 from flows.sources import Fetched, open_source
 from flows.tables import PRICE_KEY, VALUES, as_known
@@ -38,7 +38,8 @@ class Ingested:
     as_of : date
         The session the run stands on.
     rows_in : int
-        Rows of the source up to `as_of`, those dated after today, and those whose time cannot be read.
+        Rows of the source up to `as_of`, those dated after today, and those whose time cannot be read; with an `as_of`
+        that is the newest session of the source, all its rows.
     stored, corrected, unchanged : int
         Good rows that were new, known with other values, and known already, to this call.
     quarantined : dict of str to int
@@ -50,7 +51,7 @@ class Ingested:
     settings : Settings
         With what was left open decided (calendar, layout): to be remembered.
     rules : dict of str to int
-        Rows that break each rule which is not off, zero included; see `flows.rules.Checked.counts`.
+        Rows that break each rule which is not off, zero included; see `flows.checking.Checked.counts`.
     run_counts : dict
         rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined for the table of runs: what the run of
         this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one. A
@@ -131,7 +132,8 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     delivery = take_delivery(source, warehouse, settings, as_of, today)
     as_of, rows, fetched, told = delivery.as_of, delivery.rows, delivery.fetched, delivery.messages
 
-    later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max))).fill_null(False)
+    is_last = delivery.sessions[1] <= as_of  # what lies after it can be no price, and would never come again
+    later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max)) & (not is_last)).fill_null(False)
     not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
     told = (*told, *_left_for_later(rows.filter(not_known_yet).height, as_of))
     left = rows.height

@@ -133,3 +133,14 @@ def test_a_row_that_the_source_knew_only_later_waits_for_its_day_and_holds_up_no
     take_deliveries(warehouse, settings, date(2024, 1, 2), TODAY)
     assert warehouse.deliveries()["file"].to_list() == ["1.csv", "2.csv"]
     assert warehouse.prices()["close"].to_list() == [9.0, 2.0]
+
+
+@pytest.mark.parametrize(("row", "rule"), [("A,2024-01-06,3", "not_a_session"), ("A,2024-01-03,0", "not_positive")])
+def test_a_row_after_the_newest_price_of_a_file_is_not_lost(inbox, tmp_path, row, rule):
+    """Once it was left for a later run, which a file that was taken never sees."""
+    put(inbox, "2024-01-01.csv")
+    (inbox / "2024-01-02.csv").write_text(f"series_id,time,close\nA,2024-01-02,2\n{row}\n")
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    found = take_deliveries(warehouse, Settings(source=f"drop:{inbox}", calendar="weekdays"), None, TODAY)
+    assert (found.as_of, found.rows_in, found.stored, found.quarantined) == (date(2024, 1, 2), 4, 3, {rule: 1})
+    assert warehouse.quarantine()["time"].item() == date.fromisoformat(row.split(",")[1])

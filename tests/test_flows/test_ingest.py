@@ -39,7 +39,7 @@ def test_the_same_source_again_stores_nothing(desk):
     again = desk.ingest(*dirty)
     assert first.stored == again.unchanged == 6
     assert (again.stored, again.corrected) == (0, 0)
-    assert again.quarantined == first.quarantined == {"duplicate": 1, "no_series_id": 2}
+    assert again.quarantined == first.quarantined == {"duplicate": 1, "no_series_id": 2, "not_positive": 1}
     assert desk.warehouse.versions() == versions
     assert desk.warehouse.quarantine().equals(quarantine)
     assert again.run_counts == first.run_counts

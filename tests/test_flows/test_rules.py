@@ -12,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from features.calendar import get_calendar
+from flows.checking import check_rows
 from flows.errors import SettingsError, SourceError
 from flows.rule_actions import DEFAULT_ACTIONS
-from flows.rules import PriceRules, check_rows, rule_names
+from flows.rules import PriceRules, rule_names
 from flows.settings import Settings
 
 CALENDAR = get_calendar("weekdays")

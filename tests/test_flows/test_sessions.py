@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from features import PanelCalendar, get_calendar
+from flows.checking import check_rows
 from flows.errors import SourceError
-from flows.rules import check_rows
 from flows.sessions import choose_calendars, is_live, resolve_as_of
 from flows.settings import Settings
 
