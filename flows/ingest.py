@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from features.panel import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import check_rows
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
@@ -140,6 +141,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     rows = rows.filter(~(later_on | not_known_yet))
     left -= rows.height
     around = known_around(rows, warehouse, as_of)
+    told = (*told, *_look_alikes(rows["series_id"], around["series_id"]))
     checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
     rows = _undated_refused(checked.rows.with_columns(checked.rule))
@@ -193,6 +195,19 @@ def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
     undated = pl.col("known_at").is_null() & (pl.col("known_at").count().over(KEY) > 0)
     conflict = pl.when(undated).then(pl.lit("conflicting_duplicate"))
     return rows.with_columns(pl.coalesce("rule", conflict).alias("rule"))
+
+
+def _look_alikes(delivered: pl.Series, known: pl.Series) -> list[str]:
+    """Names that differ in nothing a person would see at once; a series id is data, and stays as it is."""
+    ids = pl.concat([delivered.unique(), known.unique()]).drop_nulls().unique().sort().to_frame("id")
+    plain = pl.col("id").str.replace_all(r"\s+", " ").str.strip_chars().str.to_lowercase()
+    alike = ids.filter(plain.is_duplicated()).sort(plain, "id")["id"].to_list()
+    if not alike:
+        return []
+    return [
+        f"Series whose names differ in blanks or capitals alone are series of their own: {shorten(alike)}. Mend the "
+        "source where they should be one."
+    ]
 
 
 def _left_for_later(count: int, as_of: date) -> list[str]:

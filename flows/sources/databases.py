@@ -159,23 +159,35 @@ def columns_of(connection: "Connection", table: str, address: str) -> dict[str, 
     schema, name = split_table(table)
     if found.has_table(name, schema):
         return {str(column["name"]): column["type"] for column in found.get_columns(name, schema)}
-    there = [*found.get_table_names(schema), *found.get_view_names(schema)]
-    names = [f"{schema}.{other}" if schema else other for other in there]
+    names = tables_of(connection, schema)
     near = get_close_matches(table.lower(), {other.lower(): other for other in names}, n=1, cutoff=0.5)
     match = next((other for other in names if near and other.lower() == near[0]), None)
     hint = f"Did you mean {match!r}?" if match else "One in another schema is written SCHEMA.TABLE."
-    raise SourceError(f"A table must be there, but {address} has no {table!r}, only {shorten(names) or 'none'}. {hint}")
+    there = f"only {shorten(names)}" if names else f"and nothing else in {'that schema' if schema else 'its own'}"
+    if not names and (schemas := [name for name in found.get_schema_names() if name != "information_schema"]):
+        hint = f"It has the schemas {shorten(schemas)}. Names with dots in them stand in double quotes."
+    raise SourceError(f"A table must be there, but {address} has no {table!r}, {there}. {hint}")
 
 
-def tables_of(connection: "Connection") -> list[str]:
-    """The tables and views that can be seen without naming a schema."""
+def tables_of(connection: "Connection", schema: str | None = None) -> list[str]:
+    """The tables and views of a schema, None: of the one that need not be named; as a user would write them."""
     from sqlalchemy import inspect
 
     found = inspect(connection)
-    return [*found.get_table_names(), *found.get_view_names()]
+    before = f"{_written(schema)}." if schema else ""
+    return [before + _written(name) for name in (*found.get_table_names(schema), *found.get_view_names(schema))]
 
 
 def split_table(table: str) -> tuple[str | None, str]:
-    """Schema, None if not given, and name."""
-    schema, _, name = table.rpartition(".")
-    return schema or None, name
+    """Schema, None if not given, and name. Either may stand in double quotes, in which a dot is a dot."""
+    quoted = re.fullmatch(r'(?:"((?:[^"]|"")+)"|([^".]+))\.(?:"((?:[^"]|"")+)"|([^".]+))|"((?:[^"]|"")+)"', table)
+    if quoted is None:
+        schema, _, name = table.rpartition(".")
+        return schema or None, name
+    parts = [part.replace('""', '"') for part in quoted.groups() if part is not None]
+    return (parts[0] if len(parts) > 1 else None), parts[-1]
+
+
+def _written(name: str) -> str:
+    """A name as it is written before or after a dot."""
+    return '"' + name.replace('"', '""') + '"' if re.search('[."]', name) else name

@@ -212,6 +212,13 @@ def test_any_text_is_a_series_id(desk):
     assert desk.warehouse.revisions().height == 5
 
 
+def test_names_that_look_alike_are_pointed_out_and_kept_apart(desk):
+    assert desk.ingest("A,2024-01-01,1", "b c,2024-01-01,1").messages[1:] == ()
+    found = desk.ingest("A ,2024-01-02,1", "B\u00a0C,2024-01-02,2")
+    assert found.stored == 2
+    assert "blanks or capitals alone are series of their own: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
+
+
 def test_a_series_of_one_row_and_a_paused_one_are_stored_like_any_other(desk):
     assert desk.ingest("A,2008-12-09,290", "A,2018-02-01,124.8", "B,2018-02-01,1").stored == 3
 

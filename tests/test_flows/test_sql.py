@@ -12,6 +12,7 @@ from flows.errors import SettingsError, SourceError
 from flows.parsing import dates
 from flows.settings import Settings, load_settings
 from flows.sources import open_source, retrying, sql
+from flows.sources.databases import split_table
 from tests.test_flows.postgres import PASSWORD
 
 COLUMNS = {"series_id": "symbol", "time": "day", "target": "price"}
@@ -35,6 +36,18 @@ def test_a_table_comes_with_its_types_and_only_with_the_columns_that_are_of_use(
         ("B", date(2024, 1, 3), 0.1, None),
     ]
     assert rows.schema == {"series_id": pl.String, "time": pl.Date, "close": pl.Float64, "volume": pl.Int64}
+
+
+@pytest.mark.parametrize(
+    ("table", "parts"),
+    [
+        ("quotes", (None, "quotes")), ("main.quotes", ("main", "quotes")), ("db.dbo.quotes", ("db.dbo", "quotes")),
+        ('"Eod.1"', (None, "Eod.1")), ('Markt Daten."Kurse.EOD"', ("Markt Daten", "Kurse.EOD")),
+        ('"a ""b""".c', ('a "b"', "c")),
+    ],
+)  # fmt: skip
+def test_a_table_is_a_name_in_a_schema_and_a_quoted_dot_is_a_dot(table, parts):
+    assert split_table(table) == parts
 
 
 def test_a_view_in_a_schema_of_its_own_and_a_query_with_colons_and_percents_are_read(postgres):
