@@ -25,8 +25,9 @@ def assert_causal(subject: Any, panel: Frame) -> None:
     A *transformer* (it has `transform`) is fitted to and applied to the rows up to several cuts, then to the whole,
     and to the whole with everything after the cut altered, set missing, or joined by a new series; every row up to the
     cut must stay as it is, also where the cut's own rows are missing. Where the column `calendar` names calendars, what
-    closes later on the day of the cut is altered, too. So no estimate of `fit` may reach a row before
-    its end: transformers are stateless.
+    closes later on the day of the cut is altered, too. Further cuts, at ends of months and years, in each session of a
+    week and across the panel, are compared with the whole alone; what looks ahead from rarer rows can be missed. So no
+    estimate of `fit` may reach a row before its end: transformers are stateless.
 
     A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut and forecasts later origins, with
     everything after each origin altered, removed, set missing, or joined by a new series. Its `fit_end_` must be the
@@ -90,6 +91,11 @@ def _check_transformer(transformer: Any, panel: pl.DataFrame, kind: Frame) -> No
                 found = transformed(future).filter(pl.col("time") <= cut)
                 _compare(alone, found, keys, slack, f"the rows after {cut} are {what}")
         _check_closes(transformed, panel, cut)
+    whole = transformed(panel)
+    for cut in _rare_cuts(panel):
+        alone = transformed(panel.filter(pl.col("time") <= cut))
+        slack = {name: _rounding(alone[name]) for name in _numbers(alone, keys)}
+        _compare(alone, whole.filter(pl.col("time") <= cut), keys, slack, f"the rows after {cut} are known")
 
 
 def _check_closes(transformed: Any, panel: pl.DataFrame, cut: Any) -> None:
@@ -166,6 +172,19 @@ def _cuts(panel: pl.DataFrame) -> list[Any]:
     newest = panel.group_by("series_id").agg(pl.col("time").min())["time"].max()
     before = times.filter(times < newest)
     return sorted(cuts | ({before[-1]} if len(before) > 1 else set()))
+
+
+def _rare_cuts(panel: pl.DataFrame) -> list[Any]:
+    """Times at which something may look ahead that else does not: each session of a week, ends of months and years, and
+    some more across the panel."""
+    times = panel["time"].unique().sort()
+    middle = len(times) // 2
+    cuts = {*times[middle : middle + 6], *times.gather_every(max(len(times) // 8, 1), 1)}
+    if times.dtype.is_temporal():
+        ends = times.filter((times.dt.month() != times.dt.month().shift(-1)).fill_null(False))
+        years = ends.filter(ends.dt.month() == 12).tail(2)
+        cuts |= {*years, *ends.gather_every(max(len(ends) // 8, 1))}
+    return sorted(cuts - {times[-1]})
 
 
 def _futures(panel: pl.DataFrame, cut: Any, declared: Sequence[str] = ()) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -105,6 +105,13 @@ def test_a_look_ahead_in_a_transformer_of_ones_own_is_found(name, panel):
         assert_causal(Own(OWN_LOOK_AHEADS[name]), panel)
 
 
+@pytest.mark.parametrize("at", [pl.col("time").dt.weekday() == 5, pl.col("time").dt.month_end() == pl.col("time")])
+def test_a_look_ahead_from_rare_rows_alone_is_found(at, panel):
+    """Once, four cuts were tried, and what a Friday knew of Monday was seen only where one of them was a Friday."""
+    with pytest.raises(AssertionError, match=r"'planted' of series .* when the rows after .* are known"):
+        assert_causal(Own(pl.when(at).then(CLOSE.shift(-1)).otherwise(CLOSE)), panel)
+
+
 def test_a_mean_over_other_series_that_close_later_is_found(panel):
     class SameDate(PanelTransformer):
         min_history = 1
