@@ -1,5 +1,7 @@
 """Small forecasters of every kind, for tests of what all of them must do, and how their tables are compared."""
 
+import inspect
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -29,6 +31,16 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 def model_of(name, **settings):
     """That forecaster, not fitted, with other settings."""
     return clone(FORECASTERS[name]).set_params(**settings)
+
+
+def assert_init_only_stores(kind):
+    """An estimator's class has 16 arguments at most, and keeps each as it is given, whatever it is."""
+    names = list(inspect.signature(kind).parameters)
+    assert len(names) <= 16
+    marks = {setting: object() for setting in names}
+    model = kind(**marks)
+    assert vars(model) == marks
+    assert model.get_params(deep=False) == marks
 
 
 def cut_of(panel, newest=60):

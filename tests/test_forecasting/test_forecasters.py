@@ -1,6 +1,5 @@
 """The contract of every forecaster: a panel in, a forecast table out."""
 
-import inspect
 from datetime import datetime
 
 import numpy as np
@@ -17,6 +16,7 @@ from tests.test_forecasting.models import (
     FORECASTERS,
     LEVELS,
     assert_close,
+    assert_init_only_stores,
     cut_of,
     every,
     every_network,
@@ -35,13 +35,7 @@ def test_the_networks_here_have_learned_something(name, fitted):
 # ------------------------------------------------------------------ scikit-learn
 @every
 def test_init_only_stores_its_arguments_and_clone_copies_them(name):
-    kind = type(FORECASTERS[name])
-    names = list(inspect.signature(kind).parameters)
-    assert len(names) <= 16
-    marks = {setting: object() for setting in names}
-    model = kind(**marks)
-    assert vars(model) == marks
-    assert model.get_params(deep=False) == marks
+    assert_init_only_stores(type(FORECASTERS[name]))
     other = clone(FORECASTERS[name])
     assert other.get_params().keys() == FORECASTERS[name].get_params().keys()
     assert other.set_params(horizon=3) is other

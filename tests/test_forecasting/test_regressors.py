@@ -1,6 +1,5 @@
 """Regressors are plain scikit-learn: every check of it, and what quantiles owe."""
 
-import inspect
 import pickle
 from functools import partial
 
@@ -17,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from forecasting import DEFAULT_QUANTILES, GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor, Training
 from forecasting.regressors import RecurrentRegressor
+from tests.test_forecasting.models import assert_init_only_stores
 
 CLASSES = {kind.__name__: kind for kind in (RNNRegressor, LSTMRegressor, GRURegressor, MinGRURegressor)}
 BOTH_ENDS = {"kernel_size": 3, "bidirectional": True}
@@ -237,12 +237,7 @@ def test_identical_windows_with_missing_values_are_still_one():
 # ------------------------------------------------------------------ scikit-learn around it
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
 def test_init_only_stores_its_arguments_and_clone_copies_them(kind):
-    names = list(inspect.signature(kind).parameters)
-    assert len(names) <= 16
-    marks = {setting: object() for setting in names}
-    model = kind(**marks)
-    assert vars(model) == marks
-    assert model.get_params(deep=False) == marks
+    assert_init_only_stores(kind)
     assert clone(kind(hidden_size=5, training=Training(patience=2))).training.patience == 2
 
 
