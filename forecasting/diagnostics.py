@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from features.panel import check_panel
 from forecasting.palette import INK, colour_of
@@ -51,27 +52,26 @@ def memory_profile(
         x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
         h_NKD, _ = model._network.encode(x_NKF, state)
         q_NHQ = layer(model._network.read_out(h_NKD[:, -1], model._ahead(rows, at_N)))
-        n_quantiles = q_NHQ.shape[-1]
-        tables = []
-        for step in range(model.horizon):
-            squares_QNK = torch.stack(
-                [
-                    torch.autograd.grad(q_NHQ[:, step, j].sum(), x_NKF, retain_graph=True)[0].pow(2).sum(-1)
-                    for j in range(n_quantiles)
-                ]
-            )
-            tables.append(
-                pl.DataFrame(
-                    {
-                        "cell": model.cell,
-                        "step": pl.Series([step + 1] * (steps_back + 1), dtype=pl.Int32),
-                        "k": pl.Series(range(steps_back, -1, -1), dtype=pl.Int32),
-                        "influence": squares_QNK.mean(0).sqrt().mean(0).double().numpy(),
-                        "median": squares_QNK[model._spread.median].sqrt().mean(0).double().numpy(),
-                    }
-                )
-            )
-    return pl.concat(tables).sort("cell", "step", "k")
+        influences = [_influence(q_NHQ[:, step], x_NKF, model._spread.median) for step in range(model.horizon)]
+    steps = np.arange(1, model.horizon + 1, dtype=np.int32)
+    table = {
+        "step": np.repeat(steps, steps_back + 1),
+        "k": np.tile(np.arange(steps_back, -1, -1, dtype=np.int32), model.horizon),
+        "influence": torch.cat([all_K for all_K, _ in influences]).numpy(),
+        "median": torch.cat([median_K for _, median_K in influences]).numpy(),
+    }
+    return pl.DataFrame(table).select(pl.lit(model.cell).alias("cell"), pl.all()).sort("cell", "step", "k")
+
+
+def _influence(q_NQ: Tensor, x_NKF: Tensor, median: int) -> tuple[Tensor, Tensor]:
+    """Norms of the gradient of quantiles with respect to each row of inputs, averaged over origins, shape (K,) each.
+
+    The first is the root mean square over the quantiles, the second that of the median alone.
+    """
+    squares_QNK = torch.stack(
+        [torch.autograd.grad(q_N.sum(), x_NKF, retain_graph=True)[0].pow(2).sum(-1) for q_N in q_NQ.unbind(1)]
+    )
+    return squares_QNK.mean(0).sqrt().mean(0).double(), squares_QNK[median].sqrt().mean(0).double()
 
 
 def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
