@@ -54,6 +54,14 @@ class Checked:
     counts: dict[str, int]
     failed: tuple[str, ...]
 
+    @property
+    def doubts(self) -> dict[str, int]:
+        """Rows that are stored and break each rule, of missing_sessions the sessions, and the values set to null."""
+        found = dict(self.flags["rule"].value_counts().sort("rule").iter_rows())
+        sessions = {"missing_sessions": self.counts["missing_sessions"]} if "missing_sessions" in found else {}
+        cleaned = self.counts["zero_open_high_low"]
+        return found | sessions | ({"zero_open_high_low": cleaned} if cleaned else {})
+
     def refuse_failed(self, source: str) -> None:
         """Stop when a rule that must never be broken was.
 

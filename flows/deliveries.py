@@ -90,6 +90,7 @@ def take_deliveries(warehouse: Warehouse, settings: Settings, as_of: date | None
         newest=max(newest, session),
         settings=settings,
         rules=_added([one.rules for one in found]),
+        doubts=_added([one.doubts for one in found]),
         run_counts=counts,
         messages=(*(message for one in found for message in one.messages), told),
     )

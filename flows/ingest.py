@@ -53,6 +53,8 @@ class Ingested:
         With what was left open decided (calendar, layout): to be remembered.
     rules : dict of str to int
         Rows that break each rule which is not off, zero included; see `flows.checking.Checked.counts`.
+    doubts : dict of str to int
+        What of that was stored all the same; see `flows.checking.Checked.doubts`.
     run_counts : dict
         rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined for the table of runs: what the run of
         this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one. A
@@ -73,14 +75,10 @@ class Ingested:
     newest: date
     settings: Settings
     rules: dict[str, int]
+    doubts: dict[str, int]
     run_counts: dict[str, Any]
     messages: tuple[str, ...]
     left: int = 0
-
-    @property
-    def doubts(self) -> dict[str, int]:
-        """Counts of the rules that were broken by what was stored all the same."""
-        return {rule: count for rule, count in self.rules.items() if count and rule not in self.quarantined}
 
 
 def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
@@ -182,6 +180,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
         newest=max(newest_in_source, newest_seen),
         settings=delivery.settings.model_copy(update={"layout": fetched.layout}),
         rules=checked.counts,
+        doubts=checked.doubts,
         run_counts=run_counts,
         messages=(*told, *_wrong_calendar(bad, rows.height, calendar)),
         left=left,

@@ -90,10 +90,14 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
 def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> None:
     if column in frame.columns:
         return
-    by_lower = {name.lower(): name for name in reversed(frame.columns)}
+    among = frame.columns
+    if setting == "time":  # what is called so may hold no dates, and what holds dates may be called anything
+        dated = [name for name in among if dates(frame[name].drop_nulls().head(5), None)[0].is_not_null().any()]
+        among = dated or among
+    by_lower = {name.lower(): name for name in reversed(among)}
     near = [by_lower[name] for name in get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)]
     if not near and setting == "time":
-        near = [name for name in frame.columns if dates(frame[name].drop_nulls().head(1), None)[0].is_not_null().any()]
+        near = dated
     option = f"--{setting.replace('_', '-')}"
     hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}." if near else f"Name it with {option}."
     found = shorten(frame.columns, 12)

@@ -212,6 +212,14 @@ def test_any_text_is_a_series_id(desk):
     assert desk.warehouse.revisions().height == 5
 
 
+def test_what_is_in_quarantine_is_not_said_to_be_stored_with_doubts(desk):
+    """Once, a second rule that a row in quarantine broke was counted there: the two rows below the header of yfinance's
+    files were "stored and flagged"."""
+    found = desk.ingest("Ticker,Ticker,AAPL", "A,Date,", *WEEK)
+    assert (found.quarantined, found.doubts) == ({"unreadable_time": 2}, {})
+    assert found.rules["missing_price"] == 1
+
+
 def test_names_that_look_alike_are_pointed_out_and_kept_apart(desk):
     assert desk.ingest("A,2024-01-01,1", "b c,2024-01-01,1").messages[1:] == ()
     found = desk.ingest("A ,2024-01-02,1", "B\u00a0C,2024-01-02,2")
