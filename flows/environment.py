@@ -37,14 +37,20 @@ def commit() -> str | None:
 
 def machine() -> dict[str, Any]:
     """Python, system, processors and every installed package with its version, as JSON holds it."""
-    packages = {found.name: found.version for found in metadata.distributions() if found.name}
     return {
         "python": sys.version.split()[0],
         "system": platform.platform(),
         "processor": platform.machine(),
         "processors": os.cpu_count(),
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "packages": dict(sorted(_packages().items(), key=lambda item: item[0].lower())),
     }
+
+
+def _packages() -> dict[str, str]:
+    """Version of each installed package, as the names of their ``.dist-info`` folders say: none is opened."""
+    folders = [folder for place in reversed(sys.path) for folder in Path(place or ".").glob("*.dist-info")]
+    named = [folder.stem.partition("-") for folder in folders]
+    return {name.replace("_", "-"): version for name, _, version in named}
 
 
 def peak_memory() -> dict[str, float]:
