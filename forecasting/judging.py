@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,8 +13,9 @@ from sklearn.base import clone
 
 from features.panel import Frame, PanelSchema, to_polars
 from forecasting.backtest import RANDOM_WALK, forecast_block, forecaster_of, one_thread, with_random_walk
+from forecasting.budget import Budget, Cost, FitClock
 from forecasting.metrics import evaluate
-from forecasting.progress import Epoch
+from forecasting.progress import Epoch, StopTraining
 from forecasting.splits import RollingOrigin
 from forecasting.training import Training
 
@@ -94,7 +95,7 @@ class Yardstick:
 
 
 def judge(
-    model: Any, by: Yardstick, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, float], None]
+    model: Any, by: Yardstick, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
 ) -> float:
     """Loss of a model on all folds, as a share of the random walk's.
 
@@ -106,32 +107,61 @@ def judge(
     on_epoch : callable
         Told the fold's place, from 0, and the epoch that has ended; what it raises ends the trial.
     on_fold : callable
-        Told the fold's place, the share so far, and the seconds that a fit on the whole panel would take.
+        Told the fold's place, the share so far, and what a fit on the whole panel would cost.
     """
     ours = walks = 0.0
     n_rows = len(by.frame)
     for k, (_, fold) in enumerate(by.folds):
-        begun = time.perf_counter()
-        table = by.forecast(_telling(model, partial(on_epoch, k)), k)
-        seconds = time.perf_counter() - begun
+        clock = FitClock()
+        table = by.forecast(_telling(model, clock.on_epoch, partial(on_epoch, k)), k)
+        n_train = by.frame.filter(pl.col("time").is_between(fold.train_start, fold.train_end)).height
+        cost = clock.cost(n_rows / n_train)
         loss, of_walk = by.losses(k, table)
         ours, walks = ours + loss, walks + of_walk
-        n_train = by.frame.filter(pl.col("time").is_between(fold.train_start, fold.train_end)).height
-        on_fold(k, ours / walks, seconds * n_rows / n_train)
+        on_fold(k, ours / walks, cost)
     return ours / walks
 
 
-def refit(model: Any, panel: Frame) -> Any:
-    """The model, fitted on a whole panel as a trial is."""
+def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
+    """The model, fitted on a whole panel as a trial is; its training ends when the time is over.
+
+    Warns
+    -----
+    UserWarning
+        When it did: the network has seen fewer epochs than it would have.
+    """
+    own = getattr(forecaster_of(model), "training", None)
+    keep, ended = budget.keeper(expected), []
+
+    def on_epoch(epoch: Epoch) -> None:
+        try:
+            keep(epoch)
+        except StopTraining:
+            ended.append(epoch.epoch)
+            raise
+
     with one_thread():
-        return model.fit(panel)
+        fitted = _telling(model, *([own.on_epoch] if own and own.on_epoch else []), on_epoch).fit(panel)
+    if hasattr(forecaster_of(model), "training"):
+        forecaster_of(fitted).set_params(training=own)
+    if ended and ended[0] < forecaster_of(model).max_epochs:
+        warnings.warn(
+            f"The last fit must end in time, it was ended after epoch {ended[0]} of at most "
+            f"{forecaster_of(model).max_epochs}. Fit the model of these settings again, or raise timeout.",
+            stacklevel=3,
+        )
+    return fitted
 
 
-def _telling(model: Any, on_epoch: Callable[[Epoch], None]) -> Any:
-    """A copy of the model whose training tells of its epochs; the model itself where nothing is trained."""
-    if not hasattr(forecaster_of(model), "training"):
-        return model
+def _telling(model: Any, *listeners: Callable[[Epoch], None]) -> Any:
+    """A copy of the model whose training tells all of them of its epochs; a mere copy where nothing is trained."""
     telling = clone(model)
     forecaster = forecaster_of(telling)
-    forecaster.set_params(training=replace(forecaster.training or Training(), on_epoch=on_epoch))
+    if hasattr(forecaster, "training"):
+
+        def on_epoch(epoch: Epoch) -> None:
+            for listener in listeners:
+                listener(epoch)
+
+        forecaster.set_params(training=replace(forecaster.training or Training(), on_epoch=on_epoch))
     return telling

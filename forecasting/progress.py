@@ -25,6 +25,10 @@ class Epoch:
     validation_loss: float | None
 
 
+class StopTraining(Exception):
+    """What `Training.on_epoch` raises to end a training whose weights are to be used."""
+
+
 LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64}
 
 

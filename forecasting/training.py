@@ -19,7 +19,7 @@ from forecasting.checkpoints import Checkpoint
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.optimiser import AdamW, one_cycle
-from forecasting.progress import Epoch, Progress, average
+from forecasting.progress import Epoch, Progress, StopTraining, average
 from forecasting.settings import check_whole
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ class Training:
         of a recipe.
     on_epoch : callable, optional
         Told each `Epoch` as it ends, the untrained network's (0) first where there is something to validate on. What
-        it raises ends the `fit`. Not part of a recipe.
+        it raises ends the `fit`; `StopTraining` ends the training alone, as if there were no more epochs. Not part of
+        a recipe.
 
     Examples
     --------
@@ -197,18 +198,18 @@ def train_network(
     patience = training.patience or patience
     optimiser = AdamW(network, learning_rate, one_cycle(max_epochs * steps_per_epoch))
     progress = Progress(network, optimiser, shuffle, keep=patience + 1 if training.average else 0)
-    tell = training.on_epoch or (lambda epoch: None)
+    is_over = False
     checkpoint = Checkpoint(training.checkpoint, fingerprint) if training.checkpoint and max_epochs else None
     if checkpoint and (saved := checkpoint.read()):
         progress.restore(saved)
         logger.info("Training goes on after epoch %d of %d, from %s.", progress.epoch, max_epochs, checkpoint.path)
     elif validation:
         progress.record(Epoch(0, math.nan, mean_loss(network, layer, levels_Q, validation)))
-        tell(progress.curve[-1])
+        is_over = _is_over(training, progress.curve[-1])
     if start and max_epochs and not progress.epoch:
         start()
 
-    while progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
+    while not is_over and progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
         network.train()
         sums = []
         for batch in epoch_batches(shuffle):
@@ -222,7 +223,7 @@ def train_network(
         progress.record(Epoch(progress.epoch + 1, _mean(sums), held_out))
         if checkpoint:
             checkpoint.write(*progress.saved())
-        tell(progress.curve[-1])
+        is_over = _is_over(training, progress.curve[-1])
 
     if training.average and progress.recent:
         network.load_state_dict(average(progress.recent))
@@ -234,6 +235,16 @@ def train_network(
     if checkpoint:
         checkpoint.remove()
     return progress.curve
+
+
+def _is_over(training: Training, epoch: Epoch) -> bool:
+    """Tell of an epoch; whether the one who hears of it wants no more."""
+    try:
+        if training.on_epoch is not None:
+            training.on_epoch(epoch)
+    except StopTraining:
+        return True
+    return False
 
 
 def recency(session_N: Tensor, newest: int | Tensor, half_life: float) -> Tensor:

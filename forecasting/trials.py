@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -26,10 +27,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from forecasting.search_space import SearchSpace
 
-WORKER, OWN, RETRIES, NONE, ERROR, REFIT = "worker", "own", "retries", "none", "error", "refit"
-"""What a trial carries beside its settings: whose it is, whether they are the model's own, the number of the dead one
-whose it tries again, that it is none (one too many, or settings drawn twice), why it failed, and the seconds that a fit
-on the whole panel would take."""
+WORKER, BEAT, OWN, RETRIES, NONE, ERROR, COST = "worker", "beat", "own", "retries", "none", "error", "cost"
+"""What a trial carries beside its settings: whose it is, when that one was last alive, whether they are the model's
+own, the number of the dead one whose it tries again, that it is none (one too many, or settings drawn twice), why it
+failed, and what a fit on the whole panel would cost."""
 
 FIRST_FOLD = 10_000
 """Reports below are of epochs, those from here on of folds."""
@@ -39,6 +40,9 @@ KEPT = 0.75
 """A trial is hopeless when it is worse than so many of at least `FEWEST_PEERS` whole ones at the same place."""
 
 MOST_DRAWS = 30
+BEATS_EVERY = 60.0  # seconds, at least, between two signs of life
+SILENT = 1800.0
+"""Seconds without a sign of life after which a worker on another host, whose lock cannot be seen, is taken for dead."""
 UNMARKED = timedelta(seconds=15)  # a trial is marked with its worker at once, or the worker has died
 GOING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -96,10 +100,13 @@ class Worker:
         _lock_of(self.name).unlink(missing_ok=True)
 
     @staticmethod
+    def is_here(name: str) -> bool:
+        """Whether the worker of that name is, or was, on this host."""
+        return name.startswith(f"{socket.gethostname()}:")
+
+    @staticmethod
     def is_dead(name: str) -> bool:
-        """Whether the worker of that name has ended, as far as can be told; one on another host never has."""
-        if not name.startswith(f"{socket.gethostname()}:"):
-            return False
+        """Whether the worker of that name, on this host, has ended."""
         path = _lock_of(name)
         if not path.exists():
             return True
@@ -161,16 +168,13 @@ class Queue:
     def is_waiting(self) -> bool:
         """Whether a trial of another process on this host is under way, and may have to be taken over."""
         self.take_over()
-        host = f"{socket.gethostname()}:"
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(trial.user_attrs.get(WORKER, "").startswith(host) for trial in running)
+        return any(Worker.is_here(trial.user_attrs.get(WORKER, "")) for trial in running)
 
     def take_over(self) -> None:
         """Let what dead workers have begun be tried again."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            worker = trial.user_attrs.get(WORKER)
-            begun = trial.datetime_start or datetime.now()
-            if Worker.is_dead(worker) if worker else datetime.now() - begun > UNMARKED:
+            if _is_left(trial):
                 self.give_back(trial.number)
 
     def give_back(self, number: int) -> None:
@@ -208,6 +212,16 @@ class Queue:
         ]  # fmt: skip
         was_given = bool(mine.system_attrs.get("fixed_params"))
         return any(other.number < mine.number or not was_given for other in others)
+
+
+def _is_left(trial: FrozenTrial) -> bool:
+    """Whether a running trial's worker is dead: by its lock, or where that cannot be seen by its silence."""
+    worker, begun = trial.user_attrs.get(WORKER), trial.datetime_start or datetime.now()
+    if worker is None:
+        return datetime.now() - begun > UNMARKED
+    if Worker.is_here(worker):
+        return Worker.is_dead(worker)
+    return bool(time.time() - trial.user_attrs.get(BEAT, begun.timestamp()) > SILENT)
 
 
 def given(trial: FrozenTrial) -> dict[str, Any]:

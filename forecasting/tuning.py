@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,19 @@ from sklearn.base import clone
 
 from features.panel import Frame, to_polars
 from forecasting.backtest import check_agreement, one_thread, with_random_walk
+from forecasting.budget import Budget, Cost
 from forecasting.judging import METRICS, Yardstick, judge, refit
 from forecasting.progress import Epoch
 from forecasting.search_space import SearchSpace, Space
 from forecasting.settings import check_whole
 from forecasting.splits import RollingOrigin
 from forecasting.trials import (
+    BEAT,
+    BEATS_EVERY,
+    COST,
     ERROR,
     FIRST_FOLD,
     OWN,
-    REFIT,
     Queue,
     Worker,
     is_hopeless,
@@ -84,7 +87,8 @@ def tune(
     n_trials : int or None, default=50
         Trials that the study has in the end, those of other processes and earlier calls included.
     timeout : float, optional
-        Seconds that all of it may take, the last fit included. A training is stopped between two epochs.
+        Seconds that all of it may take, the last fit included. A training is stopped between two epochs; the last one,
+        for which time is kept back as the trials took it, with a warning.
     metric : {"crps", "mae"}, default="crps"
         Loss, pooled as `evaluate` does; with other than the default quantiles the first is their mean pinball loss.
     storage : path or URL, optional
@@ -127,7 +131,7 @@ def tune(
     _check_folds(model, cv)
     space = SearchSpace(model, search_space, to_polars(panel))
     by = Yardstick(model, panel, cv, space.longest_lookback, metric)
-    search = Search(space, by, n_trials, random_state, None if timeout is None else begun + timeout)
+    search = Search(space, by, n_trials, random_state, Budget(begun, timeout))
     with quiet():
         with _place_of(storage, effective_n_jobs(n_jobs)) as place:
             study = optuna.create_study(storage=open_storage(place), study_name=study_name, load_if_exists=True)
@@ -152,15 +156,14 @@ class Search:
     by : Yardstick
     n_trials : int or None
     seed : int
-    deadline : float or None
-        Seconds, as `time.time` has them.
+    budget : Budget
     """
 
     space: SearchSpace
     by: Yardstick
     n_trials: int | None
     seed: int
-    deadline: float | None
+    budget: Budget
 
     def work(self, study: Study) -> None:
         """Take trials until there are no more, or no time."""
@@ -176,21 +179,21 @@ class Search:
                 else:
                     return
 
-    def time_left(self, study: Study, refit: float = 0.0) -> float:
-        """Seconds until the last fit has to begin; before there is a best trial, one that takes `refit` seconds."""
-        if self.deadline is None:
-            return math.inf
+    def time_left(self, study: Study, own: Cost | None = None) -> float:
+        """Seconds until the last fit has to begin; before there is a best trial, that of the trial under way."""
         best = _best(study)
-        return self.deadline - time.time() - (best.user_attrs[REFIT] if best else refit)
+        return self.budget.left(_cost_of(best) if best else own or Cost())
 
     def _try(self, queue: Queue, trial: Trial, settings: dict[str, Any]) -> None:
         """One trial, from its settings to its end."""
         study, listener = queue.study, _Listener(self, queue.study, trial)
         try:
             share = judge(self.space.configured(settings), self.by, listener.on_epoch, listener.on_fold)
-            study.tell(trial, share * self.by.loss)
+            study.tell(trial, share * self.by.loss, skip_if_finished=True)
         except optuna.TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        except optuna.exceptions.UpdateFinishedTrialError:  # taken for dead, and tried again elsewhere
+            return
         except REFUSED as error:
             trial.set_user_attr(ERROR, " ".join(str(error).split()) or type(error).__name__)
             study.tell(trial, state=TrialState.FAIL)
@@ -210,25 +213,29 @@ class _Listener:
 
     def __init__(self, search: Search, study: Study, trial: Trial) -> None:
         self.search, self.study, self.trial = search, study, trial
-        self.refit = 0.0
+        self.costs: list[Cost] = []
         self._last: float | None = None  # when the epoch before ended
         self._untrained = self._best = math.nan
+        self._beat = time.time()
 
     def on_epoch(self, k: int, epoch: Epoch) -> None:
-        now, loss = time.monotonic(), epoch.validation_loss
+        now, loss = time.time(), epoch.validation_loss
         if k == 0 and loss is not None:
             if epoch.epoch == 0:
                 self._untrained = self._best = loss
             elif math.isfinite(self._untrained):
                 self._best = min(self._best, loss)
                 self._report(epoch.epoch, self._best / self._untrained)
+        if now - self._beat > BEATS_EVERY:
+            self.trial.set_user_attr(BEAT, now)
+            self._beat = now
         took = 0.0 if self._last is None or epoch.epoch == 0 else now - self._last
         self._last = now
         self._check_time(took)
 
-    def on_fold(self, k: int, share: float, refit: float) -> None:
-        self.refit = refit
-        self.trial.set_user_attr(REFIT, refit)
+    def on_fold(self, k: int, share: float, cost: Cost) -> None:
+        self.costs.append(cost)
+        self.trial.set_user_attr(COST, asdict(Cost.most(self.costs)))
         self._report(FIRST_FOLD + k + 1, share)
         if k + 1 < len(self.search.by.folds):
             self._check_time(0.0)
@@ -241,7 +248,7 @@ class _Listener:
             raise optuna.TrialPruned
 
     def _check_time(self, needed: float) -> None:
-        if self.search.time_left(self.study, self.refit) < needed:
+        if self.search.time_left(self.study, Cost.most(self.costs)) < needed:
             raise _OutOfTime
 
 
@@ -257,6 +264,11 @@ def _best(study: Study) -> FrozenTrial | None:
     return min(whole, key=lambda trial: (trial.value, trial.number), default=None)
 
 
+def _cost_of(trial: FrozenTrial) -> Cost:
+    """What a fit on the whole panel costs with a trial's settings."""
+    return Cost(**trial.user_attrs.get(COST, {}))
+
+
 def _found(study: Study, search: Search) -> Tuned:
     """The best trial's model on the whole panel, and all trials."""
     best, by = _best(study), search.by
@@ -267,7 +279,7 @@ def _found(study: Study, search: Search) -> Tuned:
         )
     settings = {} if OWN in best.user_attrs else search.space(optuna.trial.FixedTrial(best.params))
     return Tuned(
-        model=refit(search.space.configured(settings), by.panel),
+        model=refit(search.space.configured(settings), by.panel, search.budget, _cost_of(best)),
         study=study,
         settings=dict(best.params),
         number=best.number,

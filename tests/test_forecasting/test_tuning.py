@@ -226,7 +226,7 @@ def test_time_is_kept_within_one_long_training_and_its_settings_are_not_lost(sma
     tune(model, small, CV, **kept, n_trials=1)
     begun = time.monotonic()
     found = tune(model, small, CV, **kept, n_trials=2, timeout=5)
-    assert time.monotonic() - begun == pytest.approx(5, rel=0.1)
+    assert 4 < time.monotonic() - begun < 5.5  # the last fit may take less than what was kept back for it
     assert [trial.state for trial in found.trials] == ["complete", "interrupted", "waiting"]
     assert found.trials[2].settings == {"max_epochs": 10**6}
     assert (found.looked_at, found.number) == (1, 0)
@@ -294,6 +294,24 @@ def test_processes_share_one_study_without_doubles_and_one_that_dies_is_replaced
     judged = [trial.settings["season"] for trial in seen if trial.state in ("complete", "pruned")]
     assert len(judged) == len(set(judged)) == 16
     assert {trial.state for trial in seen} <= {"complete", "pruned", "interrupted"}
+
+
+def test_a_worker_on_another_host_is_taken_for_dead_when_it_was_silent_for_long():
+    study, now = optuna.create_study(), time.time()
+    marks = {"silent": {trials.BEAT: now - 2 * trials.SILENT}, "alive": {trials.BEAT: now - 60}, "new": {}}
+    for name, beat in marks.items():
+        trial = study.ask({"season": IntDistribution(1, 60)})
+        trial.set_user_attr(trials.WORKER, f"another-host:{name}")
+        for key, value in beat.items():
+            trial.set_user_attr(key, value)
+    silent = study.get_trials()[0]
+    with trials.Worker() as worker:
+        trials.Queue(study, SearchSpace(NAIVE, SEASONS, None), 9, 0, worker).take_over()
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING, TrialState.WAITING]
+    assert trials.given(study.get_trials()[3]) == silent.params
+    study.tell(silent.number, 1.0, skip_if_finished=True)  # should it be alive nevertheless: nothing happens
+    assert study.get_trials()[0].state == TrialState.FAIL
 
 
 def test_jobs_are_processes_of_one_search_whose_study_stays(small):
