@@ -32,7 +32,7 @@ def write_files(training: Training, folder: Path) -> None:
         text = json.dumps(document, indent=2, default=str, ensure_ascii=False)
         (folder / name).write_text(text, encoding="utf-8")
     for name, table in _tables(training).items():
-        content = {"columns": table.columns, "data": [[_plain(value) for value in row] for row in table.rows()]}
+        content = {"columns": table.columns, "data": [[plain(value) for value in row] for row in table.rows()]}
         text = json.dumps(content, default=str, ensure_ascii=False)
         (folder / "tables" / name).write_text(text, encoding="utf-8")
     if training.evaluation is not None:
@@ -102,7 +102,7 @@ def _pictures(training: Training) -> Iterator[tuple[str, Picture]]:
         yield "8_memory", learning_plots.memory(training.memory)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as people read it in a table of JSON: five digits, no NaN, no infinity; the exact ones are in Parquet."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None

@@ -11,6 +11,7 @@ from forecasting.decision import p_value
 
 if TYPE_CHECKING:
     from flows.train import Training
+    from forecasting.decision import Decision
 
 RECIPE = ("hidden_size", "num_layers", "dropout", "learning_rate", "batch_size", "max_epochs", "random_state")
 SPACE = "\u00a0\u00a0"  # MLflow shows tables without any room between columns
@@ -33,11 +34,8 @@ def description(training: Training, dataset: Mapping[str, str], prefect: Mapping
         parts += ["  \n".join(decision.verdict.splitlines())]
     parts += [training.reason]
     if decision is not None:
-        rivals = ["the random walk"]
-        if decision.champion != "random_walk":
-            rivals.append(f"the champion's recipe, {spoken(decision.champion)}")
         parts += [
-            f"**Compared:** {spoken(decision.candidate)} with {' and '.join(rivals)}, each refit on every fold, on "
+            f"**Compared:** {_compared(training, decision)}, each refit on every fold, on "
             f"{decision.n_origins} origins, {decision.first_origin} to {decision.last_origin}. Losses are pooled over "
             "series, each in units of its own volatility; ± is one standard error."
         ]
@@ -48,6 +46,19 @@ def description(training: Training, dataset: Mapping[str, str], prefect: Mapping
         run = f"[{prefect['id']}]({prefect['url']})" if "url" in prefect else f"`{prefect['id']}`"
         parts.append(f"**Prefect run:** {run}")
     return "\n\n".join(parts)
+
+
+def _compared(training: Training, decision: Decision) -> str:
+    """Who stood at the gate; the champion's recipe with the version that it is champion as."""
+    candidate, walk, rivals = spoken(decision.candidate), "the random walk", ""
+    version = f", version {training.champion_version}" if training.champion_version else ""
+    if decision.champion == "random_walk":
+        walk += f" (the champion{version})" if version else ""
+    elif decision.champion == decision.candidate:
+        candidate += f" (the champion's recipe{version})"
+    else:
+        rivals = f" and the champion's recipe, {spoken(decision.champion).removesuffix(' (champion)')}{version}"
+    return f"{candidate} with {walk}{rivals}"
 
 
 def candidate_words(training: Training, name: str) -> str:
@@ -89,7 +100,7 @@ def percent(share: float | None, digits: int, sign: str = "") -> str:
     """A share as per cent without the sign for it; a dash when it is not known."""
     if share is None:
         return "–"
-    return format(100 * share, f"{sign}.{digits}f").replace("-", "−")
+    return format(round(100 * share, digits) + 0.0, f"{sign}.{digits}f").replace("-", "−")  # + 0.0: no minus nought
 
 
 def _data(training: Training, dataset: Mapping[str, str]) -> str:

@@ -84,6 +84,8 @@ class Training:
         ``model.recipe()`` of each model that the gate compared.
     memory : DataFrame
         What each network remembers (`memory_profile`), those fit on all rows; empty without networks.
+    champion_version : str
+        Registered version of the champion there was; empty without one.
     """
 
     as_of: date
@@ -104,6 +106,7 @@ class Training:
     table_versions: Mapping[str, int] = field(default_factory=dict)
     compared: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     memory: pl.DataFrame = field(default_factory=pl.DataFrame)
+    champion_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,12 @@ def train(
         One more candidate for the selection.
     """
     clock = Stopwatch()
-    work = Work(panel, as_of, settings, say, clock, dict(table_versions or {}))
+    version = champion.version if champion is not None else ""
+    work = Work(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
     if champion is not None and not gate_due:
-        return _refresh(work, champion, f"The recipe of {_words(champion.name)}, refit on rows up to {as_of}.")
+        return _refresh(
+            work, champion, f"The recipe of {_words(champion.name)}, version {version}, refit on rows up to {as_of}."
+        )
     plan = plan_origins(panel, settings)
     if not plan.gate:
         stays = _words(champion.name if champion else RANDOM_WALK)
@@ -228,10 +234,12 @@ class Work:
     """A panel with the recipes that may forecast it."""
 
     def __init__(
-        self, panel: pl.DataFrame, as_of: date, settings: Settings, say: Say, clock: Stopwatch, versions: dict[str, int]
-    ) -> None:
+        self, panel: pl.DataFrame, as_of: date, settings: Settings, say: Say, clock: Stopwatch,
+        versions: dict[str, int], champion_version: str = "",
+    ) -> None:  # fmt: skip
         self.panel, self.as_of, self.settings = panel, as_of, settings
         self.say, self.clock, self.table_versions = say, clock, versions
+        self.champion_version = champion_version
         self.recipes = recipes_of(settings)
         self.random_walk, self.drift = RandomWalk(**_shared(settings)), Drift(**_shared(settings))
 
@@ -362,6 +370,7 @@ def _finish(
         settings=work.settings,
         table_versions=work.table_versions,
         memory=_memory(work, [models[name] for name in recipes]),
+        champion_version=work.champion_version,
         **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
     )
 

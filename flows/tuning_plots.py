@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from flows.picture import Picture, new_figure, zero
 from forecasting.palette import BLUE, INK, ORANGE
@@ -23,19 +24,25 @@ def optimisation_history(trials: Sequence[TrialSeen]) -> Picture:
     whole = [(trial.number, 100 * trial.skill) for trial in trials if trial.skill is not None]
     numbers, skills = zip(*whole, strict=True)
     chart.plot(numbers, skills, "o", color=BLUE, markersize=4, alpha=0.6)
-    chart.step(numbers, np.maximum.accumulate(skills), where="post", color=BLUE, linewidth=1.6)
+    best = np.maximum.accumulate(skills)
+    last = max(trial.number for trial in trials)
+    chart.step([*numbers, last], [*best, best[-1]], where="post", color=BLUE, linewidth=1.6)
     chart.plot(numbers[:1], skills[:1], "o", color=ORANGE, markersize=6)
     low, high = np.quantile(skills, [0.1, 1.0])
     room = max(high - low, 0.05)
-    chart.set_ylim(min(low, 0.0) - 0.25 * room, max(high, 0.0) + 0.15 * room)
+    bottom = min(low, 0.0) - 0.25 * room
+    chart.set_ylim(bottom, max(high, 0.0) + 0.15 * room)
+    chart.xaxis.set_major_locator(MaxNLocator(integer=True))
     for number in (trial.number for trial in trials if trial.state == "pruned"):
         chart.plot([number], [0.02], "|", color=INK, markersize=6, transform=chart.get_xaxis_transform())
     zero(chart, "random walk")
     chart.set_xlabel("trial")
-    chart.set_ylabel("skill, %")
+    chart.set_ylabel("skill against the random walk, %")
+    worse = sum(skill < bottom for skill in skills)
+    below = f" {worse} very bad {'trials lie' if worse > 1 else 'trial lies'} below the picture." if worse else ""
     reading = (
         "Dots: whole trials; the line: the best so far; orange: the default settings; ticks below: trials given up. "
-        "The best of many looks better than it is. Very bad trials lie below the picture."
+        f"The best of many looks better than it is.{below}"
     )
     return Picture("How the search went on", reading, figure)
 

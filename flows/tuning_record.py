@@ -9,25 +9,47 @@ from pathlib import Path
 
 from flows import tuning_plots
 from flows.picture import Picture
+from flows.run_files import plain
+from flows.run_words import percent
 from flows.search import Ground
-from forecasting.tuned import Tuned
+from forecasting.tuned import TrialSeen, Tuned
 
 RECIPE = "recipe.json"
 TABLE = "tables/trials.json"
 
 
-def name_of(ground: Ground) -> str:
-    """What the run is called: "tuning 2026-10-30"."""
-    return f"tuning {ground.as_of}"
+def name_of(ground: Ground, tuned: Tuned | None = None) -> str:
+    """What the run is called: "tuning 2026-10-30"; with what was found, ", best +0.21 %" comes after it."""
+    return f"tuning {ground.as_of}" + (f", best {_percent(tuned.skill)}" if tuned else "")
+
+
+def name_of_trial(trial: TrialSeen) -> str:
+    """What a trial's run is called: "trial 0, the default settings", and at its end "trial 7, given up"."""
+    own = ", the default settings" if trial.number == 0 else ""
+    ends = {"pruned": ", given up", "failed": ", failed", "interrupted": ", stopped"}
+    end = f", {_percent(trial.skill)}" if trial.skill is not None else ends.get(trial.state, "")
+    return f"trial {trial.number}{own}{end}"
+
+
+def about(trial: TrialSeen) -> str:
+    """The description of the run of a trial that has ended."""
+    if trial.skill is not None:
+        return f"{_percent(trial.skill)} against the random walk, on all folds."
+    return {
+        "pruned": "Given up: worse than three quarters of the others at the same place.",
+        "failed": f"Failed: {trial.why}",
+        "interrupted": "Its process was stopped; another trial has the same settings.",
+    }[trial.state]
 
 
 def params_of(ground: Ground) -> dict[str, str]:
     """What was searched, and on what."""
     folds = ground.cv.folds(ground.panel)
+    days = f"{folds[0].first_origin} to {folds[-1].last_origin}"
     return {
         "as_of": ground.as_of.isoformat(),
         "looked_through": ground.looked_through.isoformat(),
-        "folds": f"{len(folds)} of {ground.cv.stride} origins, {folds[0].first_origin} to {folds[-1].last_origin}",
+        "folds": f"{len(folds)} folds of {ground.cv.stride} origins, {days}",
         "rows": str(ground.panel.height),
         "series": str(ground.panel["series_id"].n_unique()),
         **{f"space.{name}": str(each) for name, each in ground.space.items()},
@@ -66,10 +88,10 @@ def best_of(tuned: Tuned) -> str:
     own = _percent(tuned.trials[0].skill)
     if tuned.number == tuned.trials[0].number:
         return f"No trial was better than the default settings ({own} against the random walk)."
-    best = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in tuned.settings.items())
+    best = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in tuned.settings.items())
     return (
         f"Trial {tuned.number} is the best, {_percent(tuned.skill)} against the random walk; the default settings have "
-        f"{own}. Its settings: {best}."
+        f"{own}. Its settings: {best}." + (" It does not beat the random walk." if tuned.skill <= 0 else "")
     )
 
 
@@ -94,7 +116,7 @@ def write_files(tuned: Tuned, folder: Path) -> None:
         (folder / name).mkdir()
     (folder / RECIPE).write_text(json.dumps(tuned.model.recipe(), indent=2), encoding="utf-8")
     table = tuned.table().sort("skill", descending=True, nulls_last=True)
-    content = {"columns": table.columns, "data": table.rows()}
+    content = {"columns": table.columns, "data": [[plain(value) for value in row] for row in table.rows()]}
     (folder / TABLE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     for name, picture in _pictures(tuned):
         (folder / "pictures" / f"{name}.png").write_bytes(picture.png())
@@ -106,9 +128,9 @@ def _pictures(tuned: Tuned) -> Iterator[tuple[str, Picture]]:
         yield "2_importances", tuning_plots.importances(shares)
 
 
-def _plain(value: object) -> str:
+def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _percent(share: float | None) -> str:
-    return "no result" if share is None else f"{100 * share:+.2f} %"
+    return "no result" if share is None else f"{percent(share, 2, '+')} %"

@@ -21,7 +21,18 @@ from flows.errors import Busy
 from flows.home import hold
 from flows.mlflow_store import MlflowStore, TrackingError
 from flows.train import CELLS, Found
-from flows.tuning_record import RECIPE, TABLE, metrics_of, name_of, params_of, under_way, words_of, write_files
+from flows.tuning_record import (
+    RECIPE,
+    TABLE,
+    about,
+    metrics_of,
+    name_of,
+    name_of_trial,
+    params_of,
+    under_way,
+    words_of,
+    write_files,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
 
 KEY, COMPLETE, TRIAL, STATE, NOTE = "tuning_key", "complete", "trial", "state", "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
+SOURCE_TAGS = {"mlflow.source.name": "tidecast tune", "mlflow.source.type": "JOB"}
 ENDED = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -73,7 +85,7 @@ class TuningRuns:
                 client.update_run(run_id, status="RUNNING")
                 return run_id
             tags = {KEY: ground.key, "panel": self.store.where.panel, STATE: "search", NOTE: under_way(ground)}
-            run = client.create_run(self.store.experiment, run_name=name_of(ground), tags=tags)
+            run = client.create_run(self.store.experiment, run_name=name_of(ground), tags=tags | SOURCE_TAGS)
             client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(ground).items()])
             return str(run.info.run_id)
 
@@ -99,6 +111,7 @@ class TuningRuns:
             }
             metrics = [Metric(key, value, now, 0) for key, value in metrics_of(tuned).items()]
             client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+            client.update_run(run_id, name=name_of(ground, tuned))
             client.set_tag(run_id, COMPLETE, "yes")
             client.set_terminated(run_id, "FINISHED")
 
@@ -160,8 +173,7 @@ class TrialRuns:
         params = []
         if number not in self._ids:
             tags = {KEY: self.key, "panel": self.store.where.panel, PARENT: self.run_id, TRIAL: str(number)}
-            name = f"trial {number}" + (", the default settings" if number == 0 else "")
-            run = client.create_run(self.store.experiment, run_name=name, tags=tags)
+            run = client.create_run(self.store.experiment, run_name=name_of_trial(trial), tags=tags | SOURCE_TAGS)
             self._ids[number] = str(run.info.run_id)
             params = [Param(key, str(value)) for key, value in trial.settings.items()]
         points = [("validation_skill", step, value) for step, value in trial.epochs.items()]
@@ -170,13 +182,14 @@ class TrialRuns:
         metrics = [Metric(name, value, now, step) for name, step, value in new]
         ends = []
         if trial.state in ENDED:
-            ends = [RunTag(STATE, trial.state), RunTag(NOTE, _about(trial))]
+            ends = [RunTag(STATE, trial.state), RunTag(NOTE, about(trial))]
             numbers = {"skill": trial.skill, "loss": trial.value, "seconds": trial.seconds}
             metrics += [Metric(name, value, now, 0) for name, value in numbers.items() if value is not None]
         if metrics or params or ends:
             client.log_batch(self._ids[number], metrics=metrics, params=params, tags=ends)
         self._written[number] = len(points)
         if trial.state in ENDED:
+            client.update_run(self._ids[number], name=name_of_trial(trial))
             client.set_terminated(self._ids[number], ENDED[trial.state])
             self._done.add(number)
 
@@ -189,17 +202,6 @@ def both(*tellers: Callable[[list[TrialSeen]], None]) -> Callable[[list[TrialSee
             teller(trials)
 
     return tell
-
-
-def _about(trial: TrialSeen) -> str:
-    """The description of a trial's run."""
-    if trial.skill is not None:
-        return f"{100 * trial.skill:+.2f} % against the random walk, on all folds."
-    return {
-        "pruned": "Given up: worse than three quarters of the others at the same place.",
-        "failed": f"Failed: {trial.why}",
-        "interrupted": "Its process was stopped; another trial has the same settings.",
-    }[trial.state]
 
 
 def _cell(tuned: Tuned) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +14,12 @@ from flows.home import Home
 from flows.mlflow_config import MlflowConfig, Server
 from flows.mlflow_store import MlflowStore, TrackingError
 from flows.registry import Registry
+from flows.run_words import description
 from flows.tracking import Tracking
 from forecasting.metrics import evaluate
 from tests.test_flows.trainings import crowned
+
+DATA = {"name": "prices", "digest": "0"}
 
 
 @pytest.fixture
@@ -80,6 +84,15 @@ def test_a_run_says_in_words_what_was_decided_and_what_it_saw(store, tracking, j
     assert run.info.end_time - run.info.start_time == pytest.approx(1500, abs=50)  # as long as the training took
     environment = json.loads(artifact(store, run.info.run_id, "environment.json").read_text(encoding="utf-8"))
     assert environment["packages"]["mlflow"]
+
+
+def test_the_champion_at_a_gate_is_named_with_its_version(judged):
+    numbered = replace(judged, champion_version="3")
+    assert "drift with the random walk (the champion, version 3), each refit" in description(numbered, DATA, {})
+    own = replace(numbered, decision=replace(judged.decision, champion="drift"))
+    assert "drift (the champion's recipe, version 3) with the random walk, each" in description(own, DATA, {})
+    other = replace(numbered, decision=replace(judged.decision, champion="GRU (champion)"))
+    assert "the random walk and the champion's recipe, GRU, version 3, each" in description(other, DATA, {})
 
 
 def test_learning_curves_are_runs_inside_the_run(store, tracking, judged):

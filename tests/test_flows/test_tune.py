@@ -94,12 +94,15 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
     ended = {int(run.data.tags["trial"]): run for run in children(store, run_id)}
     assert [ended[k].info.status for k in range(4)] == ["FINISHED", "FINISHED", "FINISHED", "FAILED"]
     assert ended[1].data.metrics["skill"] == 0.01
+    names = [ended[k].info.run_name for k in range(4)]
+    assert names[:2] == ["trial 0, the default settings, +0.10 %", "trial 1, +1.00 %"]
+    assert names[2:] == ["trial 2, given up", "trial 3, failed"]
     assert "too short" in ended[3].data.tags["mlflow.note.content"]
     assert len(store.client.get_metric_history(ended[0].info.run_id, "skill")) == 1
 
     runs.finish(run_id, ground, tuned)
     run = store.client.get_run(run_id)
-    assert (run.info.status, run.info.run_name) == ("FINISHED", f"tuning {ground.as_of}")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", f"tuning {ground.as_of}, best +1.00 %")
     words = run.data.tags["mlflow.note.content"]
     assert "4 trials were looked at: 2 whole, 1 given up, 1 failed." in words
     assert "Trial 1 is the best, +1.00 % against the random walk; the default settings have +0.10 %" in words
