@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
@@ -39,6 +40,7 @@ class ServedForecaster(PythonModel):
             self._check_prices(model_input)
             table = self.forecaster.predict(model_input)
             self._check_all_forecast(model_input, table)
+            self._check_finite(table)
         except (TypeError, ValueError) as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         return table.astype(dict.fromkeys(("origin", "time"), "datetime64[us]"))
@@ -51,11 +53,22 @@ class ServedForecaster(PythonModel):
     def _check_all_forecast(self, panel: pd.DataFrame, table: pd.DataFrame) -> None:
         asked, answered = set(panel["series_id"]), set(table["series_id"])
         if short := sorted(asked - answered):
-            named = ", ".join(map(repr, short[:SHOWN])) + (f" and {len(short) - SHOWN} more" * (len(short) > SHOWN))
             raise ValueError(
                 f"Each series must have {self.forecaster.lookback} rows since its last pause to be forecast, "
-                f"{len(short)} of {len(asked)} have not: {named}. Send more history, or leave them out."
+                f"{len(short)} of {len(asked)} have not: {_named(short)}. Send more history, or leave them out."
             )
+
+    def _check_finite(self, table: pd.DataFrame) -> None:
+        finite = table.select_dtypes("floating").apply(np.isfinite).all(axis=1)
+        if wild := sorted(set(table["series_id"][~finite])):  # JSON has no infinity
+            raise ValueError(
+                f"Prices must move so little that their forecast is finite; those of {_named(wild)} jump by too many "
+                "orders of magnitude. Check them, or leave them out."
+            )
+
+
+def _named(series: list[str]) -> str:
+    return ", ".join(map(repr, series[:SHOWN])) + (f" and {len(series) - SHOWN} more" * (len(series) > SHOWN))
 
 
 set_model(ServedForecaster())
