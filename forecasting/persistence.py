@@ -24,7 +24,7 @@ from forecasting.training import Training
 if TYPE_CHECKING:
     from forecasting.base import PanelForecaster
 
-FORMAT = 2  # of model.json; a newer number means a newer Tidecast wrote it; 1 kept no state to update
+FORMAT = 2  # of model.json; a newer number means a newer Tidecast wrote it; no release wrote 1
 CODE = "class"
 
 

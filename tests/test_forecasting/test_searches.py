@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 
-from features import LogReturn
-from forecasting import RollingOrigin
+from features import LogReturn, PanelSchema, RollingMean
+from forecasting import GRUForecaster, RollingOrigin
 from tests.test_forecasting import models
 
 TINY = {"lookback": 8, "horizon": 2, "quantiles": (0.1, 0.9)}
@@ -40,6 +40,21 @@ def test_a_randomised_search_draws_settings_and_scores_them_on_rolling_origins(n
         by_hand.score(small.filter(pl.col("time") <= fold.end))
     )
     assert search.predict(small).equals(search.best_estimator_.predict())
+
+
+def test_a_randomised_search_over_a_pipeline_lets_its_transformer_see_the_history_of_each_fold(small):
+    """Its columns are the network's inputs: a fold whose rows lacked their history would score otherwise."""
+    model = GRUForecaster(**TINY, hidden_size=4, max_epochs=1, schema=PanelSchema(covariates=("rolling_mean_21",)))
+    pipeline = make_pipeline(RollingMean(window=21), model)
+    choices = {"gruforecaster__lookback": [4, 8, 12, 16], "gruforecaster__learning_rate": [1e-3, 1e-2]}
+    search = RandomizedSearchCV(pipeline, choices, n_iter=2, cv=FOLDS, random_state=0, error_score="raise")
+    search.fit(small)
+    fold = FOLDS.folds(small)[1]
+    by_hand = clone(pipeline).set_params(**search.cv_results_["params"][1])
+    by_hand.fit(small.filter(pl.col("time") <= fold.train_end))
+    scored = by_hand.score(small.filter(pl.col("time") <= fold.end))
+    assert search.cv_results_["split1_test_score"][1] == pytest.approx(scored)
+    assert search.predict(small).equals(search.best_estimator_.predict(small))
 
 
 @every
