@@ -1,4 +1,4 @@
-"""Look at MLflow's pages as people do: a training is logged, `tidecast ui` serves it, a real browser reads the pages.
+"""Look at MLflow's pages as people do: a training and a search are logged, `tidecast ui` serves them, a browser reads.
 
 ``python -m tests.browse [FOLDER]`` leaves a picture of each page in FOLDER (build/pages) and fails, naming what is
 missing, when a page does not show what it should.
@@ -15,17 +15,23 @@ from pathlib import Path
 
 import httpx
 
+from flows import search
 from flows.home import Home
 from flows.mlflow_config import MlflowConfig
 from flows.mlflow_store import MlflowStore
+from flows.place import Place
 from flows.prefect_server import free_port
 from flows.registry import Champion, Registry
+from flows.settings import Settings
 from flows.tracking import PAGES
+from flows.tuning_runs import TuningRuns
+from forecasting.decide import GatePolicy
 from tests.browser import Browser, Missing, browsing
 from tests.conftest import make_random_walks
 from tests.test_flows.trainings import crowned, judged_on
 
 SECONDS = 180.0
+TRIALS = 4
 
 
 def main(shots: Path) -> int:
@@ -36,6 +42,8 @@ def main(shots: Path) -> int:
         store = MlflowStore(home, MlflowConfig(), {})
         training = judged_on(make_random_walks(n_series=3, n_rows=400))
         run_id = crowned(store, training, "browsed")
+        print("Searching for settings ...")
+        search_id = searched(home, store)
         port = free_port(5000)
         (Path(folder) / "mlflow.yml").write_text(f"ui:\n  port: {port}\n", encoding="utf-8")
         print("Starting tidecast ui ...")
@@ -47,7 +55,8 @@ def main(shots: Path) -> int:
                 begun = time.monotonic()
                 page = _address(ui, shots / "ui.log")
                 print(f"  it took {time.monotonic() - begun:.1f} s")
-                return _visit(browser, pages(page, run_id, Registry(store).champion()), shots)
+                wanted = pages(page, run_id, Registry(store).champion()) | pages_of_search(page, store, search_id)
+                return _visit(browser, wanted, shots)
             finally:
                 ui.terminate()
                 ui.wait()
@@ -70,6 +79,35 @@ def pages(listed: str, run_id: str, champion: Champion) -> dict[str, tuple[str, 
     }
 
 
+def searched(home: Home, store: MlflowStore) -> str:
+    """Id of the run of a search among tiny networks on random walks."""
+    settings = Settings(
+        calendar="weekdays", horizon=2, lookback=16, quantiles=(0.1, 0.9), max_epochs=2, models=("RNN", "GRU"),
+        n_jobs=1, gate=GatePolicy(max_origins=130, min_origins=120),
+    )  # fmt: skip
+    walks = make_random_walks(n_series=2, n_rows=600)
+    ground, runs = search.ground_in(walks, walks["time"].max(), settings), TuningRuns(store)
+    run_id = runs.begin(ground)
+    tuned = search.search(Place(home, settings), ground, TRIALS, SECONDS, runs.trials_of(run_id, ground))
+    runs.finish(run_id, ground, tuned)
+    return run_id
+
+
+def pages_of_search(listed: str, store: MlflowStore, run_id: str) -> dict[str, tuple[str, list[str]]]:
+    """As `pages`, of a search and of its first trial."""
+    runs = listed.partition("?")[0]
+    inside = f"tags.`mlflow.parentRunId` = '{run_id}' and tags.trial = '0'"
+    (first,) = store.client.search_runs([store.experiment], inside)
+    files = f"{runs}/{run_id}/artifacts"
+    return {
+        "search": (f"{runs}/{run_id}{PAGES}", ["best", "trial 1", f"{TRIALS} trials were looked at", "tidecast tune"]),
+        "history": (f"{files}/pictures/1_history.png{PAGES}", ["2_importances.png", "recipe.json"]),
+        "importances": (f"{files}/pictures/2_importances.png{PAGES}", ["1_history.png"]),
+        "trials": (f"{files}/tables/trials.json{PAGES}", ["number", "state", "complete"]),
+        "trial": (f"{runs}/{first.info.run_id}{PAGES}", ["the default settings, ", "on all folds", "validation_skill"]),
+    }
+
+
 def _visit(browser: Browser, wanted: dict[str, tuple[str, list[str]]], shots: Path) -> int:
     """Open each page, wait for its words, take its picture; the number of pages that lack some."""
     lacking = 0
@@ -83,7 +121,7 @@ def _visit(browser: Browser, wanted: dict[str, tuple[str, list[str]]], shots: Pa
             lacking += 1
             print(f"  {name}: MISSING. {error}")
         time.sleep(1)  # pictures come after the words
-        browser.shoot(shots / f"{number}_{name}.png")
+        browser.shoot(shots / f"{number:02}_{name}.png")
     print(f"{len(wanted) - lacking} of {len(wanted)} pages are as they should be; pictures in {shots}")
     return int(lacking > 0)
 
