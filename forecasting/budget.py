@@ -78,14 +78,17 @@ class Budget:
         return float("inf") if self.timeout is None else self.begun + self.timeout - time.time() - last_fit.seconds
 
     def keeper(self, expected: Cost) -> Callable[[Epoch], None]:
-        """Listens to the last fit, and ends its training where one more epoch would take it too far over the time."""
+        """Listens to the last fit, and ends its training where one more epoch would take it too far over the time.
+
+        The first epoch is always trained: an untrained network is no result.
+        """
         last: list[float] = []
 
         def on_epoch(epoch: Epoch) -> None:
             now = time.time()
             took = now - last[-1] if last else expected.epoch
             last.append(now)
-            if self.timeout and now + took + expected.rest > self.begun + (1 + OVER) * self.timeout:
+            if self.timeout and epoch.epoch and now + took + expected.rest > self.begun + (1 + OVER) * self.timeout:
                 raise StopTraining
 
         return on_epoch

@@ -44,7 +44,7 @@ def test_a_randomised_search_draws_settings_and_scores_them_on_rolling_origins(n
 
 def test_a_randomised_search_over_a_pipeline_lets_its_transformer_see_the_history_of_each_fold(small):
     """Its columns are the network's inputs: a fold whose rows lacked their history would score otherwise."""
-    model = GRUForecaster(**TINY, hidden_size=4, max_epochs=1, schema=PanelSchema(covariates=("rolling_mean_21",)))
+    model = GRUForecaster(**TINY, hidden_size=4, max_epochs=1, schema=PanelSchema(covariates=("close_mean_21",)))
     pipeline = make_pipeline(RollingMean(window=21), model)
     choices = {"gruforecaster__lookback": [4, 8, 12, 16], "gruforecaster__learning_rate": [1e-3, 1e-2]}
     search = RandomizedSearchCV(pipeline, choices, n_iter=2, cv=FOLDS, random_state=0, error_score="raise")
