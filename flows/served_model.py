@@ -59,7 +59,7 @@ class ServedForecaster(PythonModel):
             )
 
     def _check_finite(self, table: pd.DataFrame) -> None:
-        finite = table.select_dtypes("floating").apply(np.isfinite).all(axis=1)
+        finite = table.select_dtypes("float64").apply(np.isfinite).all(axis=1)
         if wild := sorted(set(table["series_id"][~finite])):  # JSON has no infinity
             raise ValueError(
                 f"Prices must move so little that their forecast is finite; those of {_named(wild)} jump by too many "
