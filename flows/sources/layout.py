@@ -119,6 +119,11 @@ def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> N
     """Wide was not asked for: refuse what looks like anything else."""
     columns = [name for name in frame.columns if name != settings.time and name not in _INDEX]
     found = f"{source} has no column {settings.series_id!r} and none called {settings.target!r}"
+    if two_levels := [name for name in columns if name.startswith("('")]:
+        raise SourceError(
+            f"{found}, but names of two levels, as pandas writes them: {shorten(two_levels)}. Write a row per series "
+            "and day, frame.stack(level=1).reset_index(), or one level of it, frame['Close'].reset_index()."
+        )
     if text := _texts(frame, settings):
         others = [name for name in columns if name not in text]
         target = next((name for name in others if name.lower() in ("close", "price", "value")), (others or ["…"])[0])

@@ -125,6 +125,11 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
             r"'name' \(series_id\).*Did you mean 'Name'\? Then add --series-id 'Name'",
         ),
         (CSV, {}, r"must have a column 'time' \(time\).*Did you mean 'Date'\? Then add --time 'Date'"),
+        (
+            "time,\"('Close', 'A')\",\"('Volume', 'A')\"\n2024-01-02,1,9\n",
+            {},
+            "names of two levels, as pandas writes them",
+        ),
         ("<DATE>,<TIME>,<CLOSE>\n20240102,000000,1\n", {}, r"'time' \(time\).*Did you mean '<DATE>'\?"),
         (CSV, {"time": "Date"}, "text in 'Name', such as 'A'.*add --series-id 'Name' --target 'Close'"),
         (CSV, {"time": "Date", "target": "Close"}, "its times repeat, .* Then add --series-id 'Name'"),
