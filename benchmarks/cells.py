@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from forecasting.cells import CELLS
+from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.training import Batch, batch_loss, isolated, train_network
+from forecasting.training import Batch, isolated, train_network
 
 B, T, D, F, H, Q, STEPS = 256, 128, 64, 8, 5, 19, 2
 LEVELS = torch.linspace(0.05, 0.95, Q)
@@ -46,14 +47,14 @@ def cell_step(cell: nn.Module, x_BTF: torch.Tensor, last_only: bool) -> Callable
 
 
 def bare_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
-    """What anyone would write: AdamW over the same network, loss and batches, nothing else."""
+    """What anyone would write: AdamW over the same network, loss and batches, all gradients torch's."""
 
     def train() -> None:
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
         for batch in batches:
-            loss, weight = batch_loss(network, layer, LEVELS, batch)
+            loss_BTH = batch.weight_BTH * pinball(layer(network(batch.x_BTF)), batch.y_BTH, LEVELS)
             optimiser.zero_grad()
-            (loss / weight).backward()
+            (loss_BTH.sum() / batch.weight_BTH.sum()).backward()
             optimiser.step()
 
     return train

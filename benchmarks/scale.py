@@ -1,7 +1,8 @@
 """Scale: CPU time and peak memory of a fit against series × rows, each size in a process of its own.
 
 One epoch of a GRU with default settings, on random walks. Memory is the peak of the process over what it held once the
-panel was loaded (VmHWM, Linux), beside the panel's own bytes; a small fit before it has loaded all code.
+panel was loaded (VmHWM, Linux), beside the panel's own bytes; a small fit before it has loaded all code. What a batch
+needs, a training step alone, is measured in the same process and taken off the peak in the last column.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
+
+from features import PanelSchema
+from forecasting import GRUForecaster
+from forecasting.memory import give_back_memory
+from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.training import Batch, batch_loss, isolated
 
 SIZES = [(250, 250), (500, 500), (1000, 1000), (2500, 2500), (5000, 5000)]
 MIB = 1 << 20
@@ -42,24 +50,42 @@ def memory(name: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
 
 
+def reset_peak() -> None:
+    """Let VmHWM start again from what is held now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def one_batch(model: GRUForecaster, n_inputs: int) -> int:
+    """Peak bytes of one training step of a model's network, and of nothing else."""
+    B, T, H, Q = model.batch_size, model.lookback, model.horizon, len(model.quantiles_)
+    with isolated(0):
+        network = RecurrentNetwork(model.cell, n_inputs, model.hidden_size, model.num_layers, 0.0, H, Q)
+        layer = QuantileLayer(torch.linspace(-1, 1, Q).expand(H, Q).clone(), torch.ones(H), Q // 2)
+        give_back_memory()
+        reset_peak()
+        held = memory("VmRSS")
+        batch = Batch(torch.randn(B, T, n_inputs), torch.randn(B, T, H), torch.ones(B, T, H))
+        batch_loss(network, layer, torch.linspace(0.05, 0.95, Q), batch)[0].backward()
+    return memory("VmHWM") - held
+
+
 def measure(n_series: int, n_rows: int) -> dict[str, float]:
     """CPU seconds and peak bytes of one fit, in this process."""
-    from features import PanelSchema
-    from forecasting import GRUForecaster
-
     model = GRUForecaster(max_epochs=1, schema=PanelSchema(calendar="weekdays"))
     model.fit(prices(3, 400)).predict()
     panel = prices(n_series, n_rows)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    reset_peak()
     loaded, started = memory("VmRSS"), time.process_time()
     model.fit(panel)
     seconds = time.process_time() - started
+    peak = memory("VmHWM") - loaded
     return {
         "series": n_series,
         "rows": n_rows,
         "seconds": seconds,
         "panel": panel.estimated_size(),
-        "peak": memory("VmHWM") - loaded,
+        "peak": peak,
+        "batch": one_batch(model, len(model.inputs_)),
     }
 
 
@@ -101,7 +127,7 @@ def main() -> None:
         print(json.dumps(measure(*arguments.one)))
         return
     results = []
-    print("series × rows    CPU s  µs a row  panel MiB  peak MiB  peak ÷ panel")
+    print("series × rows    CPU s  µs a row  panel MiB  peak MiB  a batch  (peak − batch) ÷ panel")
     for n_series, n_rows in SIZES:
         if n_series * n_rows > arguments.most:
             continue
@@ -110,7 +136,8 @@ def main() -> None:
         per_row = 1e6 * found["seconds"] / (n_series * n_rows)
         print(
             f"{n_series:>6,} × {n_rows:<5,} {found['seconds']:>7.1f} {per_row:>9.1f} "
-            f"{found['panel'] / MIB:>10.1f} {found['peak'] / MIB:>9.1f} {found['peak'] / found['panel']:>13.1f}",
+            f"{found['panel'] / MIB:>10.1f} {found['peak'] / MIB:>9.1f} {found['batch'] / MIB:>8.1f} "
+            f"{(found['peak'] - found['batch']) / found['panel']:>23.2f}",
             flush=True,
         )
     if not results:

@@ -23,7 +23,7 @@ from forecasting.scaling import InputScaler, Moments
 from forecasting.streams import open_stream, resume_stream
 
 PIECE = 1 << 14  # rows whose features are computed at a time: in float64, and with all that lies between
-ROOM = 24 << 20  # bytes of them that a fit remembers until they are scaled, for what that does to them takes two passes
+ROOM = 16 << 20  # bytes of them that a fit remembers until they are scaled, for what that does to them takes two passes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class NetworkInputs:
             names = names or _input_names(features, table, rows.frame.columns, given)
             inputs_NF = _numbers(table, names)
             if sum(numbers.nbytes for numbers in known.values()) + inputs_NF.nbytes <= ROOM:
-                known[piece.start] = inputs_NF
+                known[piece.start] = inputs_NF.copy()  # polars would not give its memory back
             here = Moments.of(inputs_NF[train[piece]])
             moments = here if moments is None else moments + here
             flagged = flagged | np.isnan(inputs_NF[train[piece] & learned_from[piece]]).any(0)

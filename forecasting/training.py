@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from forecasting.checkpoints import Checkpoint
-from forecasting.losses import pinball
+from forecasting.losses import total_loss
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.optimiser import AdamW, one_cycle
 from forecasting.progress import Epoch, Progress, StopTraining, average
@@ -137,9 +137,8 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum of the pinball losses at every position that has a target, and the sum of the weights."""
     h_BTD, _ = network.encode(batch.x_BTF)
-    q_BTHQ = layer(network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ))
-    loss_BTH = pinball(q_BTHQ, batch.y_BTH, levels_Q)
-    return (loss_BTH * batch.weight_BTH).sum(), batch.weight_BTH.sum()
+    o_BTHQ = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
+    return total_loss(layer, o_BTHQ, batch.y_BTH, batch.weight_BTH, levels_Q), batch.weight_BTH.sum()
 
 
 def mean_loss(network: RecurrentNetwork, layer: QuantileLayer, levels_Q: Tensor, batches: Iterable[Batch]) -> float:

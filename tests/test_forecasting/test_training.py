@@ -10,7 +10,7 @@ import torch
 
 from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster, Training
 from forecasting.cells import CELLS
-from forecasting.losses import pinball
+from forecasting.losses import pinball, total_loss
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.optimiser import WEIGHT_DECAY, AdamW, one_cycle
 from forecasting.progress import Progress
@@ -68,6 +68,37 @@ def test_losses_count_where_there_is_a_target_and_by_their_weight():
     assert weights == 3.0
     assert total.item() == pytest.approx((by_hand[0] + 2 * by_hand[1]).item(), rel=1e-6)
     assert math.isnan(mean_loss(network, layer, LEVELS, [Batch(batch.x_BTF, batch.y_BTH, 0 * weight)]))
+
+
+@pytest.mark.parametrize("median", [0, 1, 3])
+def test_the_total_loss_and_its_gradient_are_those_of_the_plain_formulas(median):
+    generator = torch.Generator().manual_seed(median)
+    o_BHQ = (4 * torch.randn(6, 2, 4, generator=generator).double()).requires_grad_()
+    y_BH, weight_BH = torch.randn(2, 6, 2, generator=generator).double()
+    base_HQ = torch.randn(2, 4, generator=generator).double().sort().values
+    layer = QuantileLayer(base_HQ, torch.tensor([0.1, 2.0]).double(), median)
+    levels = torch.tensor([0.1, 0.5, 0.6, 0.9]).double()
+    plain = (weight_BH * pinball(layer(o_BHQ), y_BH, levels)).sum()
+    total = total_loss(layer, o_BHQ, y_BH, weight_BH, levels)
+    assert torch.allclose(total, plain, rtol=1e-12)
+    found, expected = (torch.autograd.grad(3 * loss, o_BHQ)[0] for loss in (total, plain))
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
+    assert torch.autograd.gradcheck(lambda o: total_loss(layer, o, y_BH, weight_BH, levels), o_BHQ)
+    with torch.inference_mode():
+        assert torch.equal(total_loss(layer, o_BHQ, y_BH, weight_BH, levels), total)
+
+
+def test_an_exact_hit_has_the_gradient_of_the_plain_formula():
+    o_Q, layer = (
+        torch.zeros(1, 3, requires_grad=True),
+        QuantileLayer(torch.tensor([[-1.0, 0.0, 1.0]]), torch.ones(1), 1),
+    )
+    losses = [
+        pinball(layer(o_Q), torch.zeros(1), LEVELS).sum(),
+        total_loss(layer, o_Q, torch.zeros(1), torch.ones(1), LEVELS),
+    ]
+    found, expected = (torch.autograd.grad(loss, o_Q)[0] for loss in losses)
+    assert torch.allclose(found, expected)
 
 
 # ------------------------------------------------------------------ the loop
