@@ -1,4 +1,4 @@
-"""Forecasters as JSON and safetensors: readable, exact, no pickle."""
+"""Forecasters and regressors as JSON and safetensors: readable, exact, no pickle."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import polars as pl
 from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from features.panel import PanelSchema
 from features.panel_calendar import PanelCalendar
@@ -71,8 +72,6 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
     check_is_fitted(model, "fit_end_")
     keys = model._kept.standing.keys
     description = {
-        "format": FORMAT,
-        "recipe": encode(model),
         "fit_end": model.fit_end_.isoformat(),
         "calendar": model.calendar_.describe(),
         "kind": model._kind,
@@ -82,10 +81,42 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
         "skipped": list(model.skipped_),
         **model._described(),
     }
+    write_model(path, model, description, model._learned())
+
+
+def write_model(
+    path: str | os.PathLike[str], model: BaseEstimator, described: dict[str, Any], learned: dict[str, Tensor]
+) -> None:
+    """Write a recipe, and what was learned by it, into the folder `path`, made where missing."""
     folder = Path(path)
+    description = {"format": FORMAT, "recipe": encode(model), **described}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in model._learned().items()}, folder / "weights.safetensors")
+    save_file({name: value.contiguous() for name, value in learned.items()}, folder / "weights.safetensors")
     (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], dict[str, Tensor]]:
+    """The model of that recipe, not fitted; what `write_model` was told of it, and its tensors.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_forecaster`.
+    """
+    folder = Path(path)
+    if not (folder / "model.json").is_file():
+        raise FileNotFoundError(f"{folder} must hold model.json and weights.safetensors; found no model.json there.")
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if description["format"] > FORMAT:
+        raise ValueError(
+            f"{folder} was written in format {description['format']}; this Tidecast reads up to {FORMAT}. Upgrade it."
+        )
+    if description["format"] < FORMAT:
+        raise ValueError(
+            f"{folder} was written in format {description['format']}, which holds no state to go on from; this "
+            f"Tidecast reads format {FORMAT}. Fit the forecaster again."
+        )
+    return decode(description["recipe"]), description, load_file(folder / "weights.safetensors")
 
 
 def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
@@ -100,22 +131,9 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
     """
     from forecasting.base import PanelForecaster  # which has save and load as methods
 
-    folder = Path(path)
-    if not (folder / "model.json").is_file():
-        raise FileNotFoundError(f"{folder} must hold model.json and weights.safetensors; found no model.json there.")
-    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    if description["format"] > FORMAT:
-        raise ValueError(
-            f"{folder} was written in format {description['format']}; this Tidecast reads up to {FORMAT}. Upgrade it."
-        )
-    if description["format"] < FORMAT:
-        raise ValueError(
-            f"{folder} was written in format {description['format']}, which holds no state to go on from; this "
-            f"Tidecast reads format {FORMAT}. Fit the forecaster again."
-        )
-    model = decode(description["recipe"])
+    model, description, learned = read_model(path)
     if not isinstance(model, PanelForecaster):
-        raise ValueError(f"{folder} must hold a forecaster, found a {type(model).__name__}.")
+        raise ValueError(f"{path} must hold a forecaster, found a {type(model).__name__}.")
     model._schema = model.schema or PanelSchema()
     model.quantiles_ = check_quantiles(model.quantiles)
     model.calendar_ = PanelCalendar.described(description["calendar"])
@@ -128,7 +146,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
     keys = pl.DataFrame(
         {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]}, schema=types
     )
-    model._restore(description, load_file(folder / "weights.safetensors"), keys)
+    model._restore(description, learned, keys)
     return model
 
 

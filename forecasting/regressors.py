@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from forecasting.checkpoints import fingerprint
 from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.persistence import encode
-from forecasting.progress import learning_curve
+from forecasting.persistence import encode, read_model, under, write_model
+from forecasting.progress import LEARNING_CURVE, learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
@@ -195,10 +196,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         layer = QuantileLayer(scaled_base, torch.ones(horizon), median).float().to(device)
         scaled_training = scaled(*training)
         with isolated(seed):
-            network = RecurrentNetwork(
-                self.cell, self._inputs(X_NTF[:1]).shape[2], self.hidden_size, self.num_layers, self.dropout, horizon,
-                len(levels), self.kernel_size or self.usual_kernel_size, self.bidirectional,
-            ).to(device)  # fmt: skip
+            network = self._new_network(horizon).to(device)
             curve = train_network(
                 network,
                 layer,
@@ -217,6 +215,13 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
         self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale), median)
+
+    def _new_network(self, horizon: int) -> RecurrentNetwork:
+        n_inputs = self._window_shape[1] + int(self._sparse.sum())
+        return RecurrentNetwork(
+            self.cell, n_inputs, self.hidden_size, self.num_layers, self.dropout, horizon, len(self.quantiles_),
+            self.kernel_size or self.usual_kernel_size, self.bidirectional,
+        )  # fmt: skip
 
     def _fingerprint(self, *windows: Windows) -> str:
         if not (self.training and self.training.checkpoint):
@@ -252,6 +257,49 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         """Medians of shape (n_windows,) or (n_windows, horizon), as y was in `fit`."""
         medians = self.predict_quantiles(X)[:, :, self.quantiles_.index(MEDIAN)]
         return medians[:, 0] if self._single else medians
+
+    def save(self, path: Any) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
+        check_is_fitted(self, "quantiles_")
+        description = {
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": list(getattr(self, "feature_names_in_", ())),
+            "window": list(self._window_shape),
+            "single": self._single,
+            "learning_curve": self.learning_curve_.to_dicts(),
+        }
+        arrays = {**vars(self._scaler), "sparse": self._sparse}
+        learned = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        for name, module in (("network", self._network), ("layer", self._layer)):
+            learned |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        write_model(path, self, description, learned)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        TypeError
+            When the folder holds something else than a regressor of this class.
+        """
+        model, description, learned = read_model(path)
+        if not isinstance(model, cls):
+            raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
+        model.quantiles_ = check_quantiles(model.quantiles)
+        model.n_features_in_ = description["n_features_in"]
+        if description["feature_names_in"]:
+            model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
+        model._window_shape, model._single = tuple(description["window"]), description["single"]
+        model.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        model._scaler = InputScaler(*(learned[name].numpy() for name in ("mean", "scale", "flagged")))
+        model._sparse = learned["sparse"].numpy()
+        layer = under("layer", learned)
+        model._layer = QuantileLayer(layer["base_HQ"], layer["scale_H"], model.quantiles_.index(MEDIAN))
+        with isolated(0):
+            model._network = model._new_network(len(layer["base_HQ"])).double().eval()
+        model._network.load_state_dict(under("network", learned))
+        return model
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

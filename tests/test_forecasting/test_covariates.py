@@ -155,6 +155,22 @@ def test_update_does_not_need_what_lies_ahead(name, fitted, prices, times):
     assert np.allclose(updated["forecast"], whole["forecast"], rtol=1e-6)
 
 
+def test_training_goes_on_with_what_is_known_ahead(past, prices, times):
+    """An output that has come to work the other way round is learned from newer rows."""
+    flipped = prices.with_columns(
+        output=pl.when(pl.col("time") > times[240]).then(-pl.col("output")).otherwise("output")
+    )
+    model = GRUForecaster(**NETWORK, schema=SCHEMA).fit(past)
+    stale = model.score(flipped)
+    before = model._ahead_scaler
+    model.partial_fit(flipped.filter(pl.col("time") <= times[300]), epochs=20)
+    assert model.fit_end_ == times[300]
+    assert model._ahead_scaler is before
+    newest = flipped.filter(pl.col("time") > times[300]).drop("close").group_by("series_id").head(3)
+    assert model.predict(future=newest)["time"].unique().sort().equals(times[301:304])
+    assert model.score(flipped) > stale
+
+
 @every
 def test_saved_loaded_and_pickled_they_forecast_the_same_bits(name, fitted, prices, ahead, tmp_path):
     model = fitted[name]

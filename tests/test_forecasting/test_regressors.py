@@ -5,16 +5,26 @@ from functools import partial
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from forecasting import DEFAULT_QUANTILES, GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor, Training
+from forecasting import (
+    DEFAULT_QUANTILES,
+    GRURegressor,
+    LSTMRegressor,
+    MinGRURegressor,
+    RNNRegressor,
+    Training,
+    load_forecaster,
+)
 from forecasting.regressors import RecurrentRegressor
 from tests.test_forecasting.models import assert_init_only_stores
 
@@ -242,12 +252,43 @@ def test_init_only_stores_its_arguments_and_clone_copies_them(kind):
 
 
 @every
-def test_pickle_and_joblib_bring_back_the_same_bits(kind, tmp_path):
+def test_pickle_joblib_and_a_folder_bring_back_the_same_bits(kind, tmp_path):
     X, y = windows()
+    X[::7, 2, 0] = np.nan
     model = kind(max_epochs=1).fit(X, y)
-    joblib.dump(model, tmp_path / "model")
-    for again in (pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model")):
+    joblib.dump(model, tmp_path / "file")
+    model.save(tmp_path / "folder")
+    for again in (
+        pickle.loads(pickle.dumps(model)),
+        joblib.load(tmp_path / "file"),
+        type(model).load(tmp_path / "folder"),
+    ):
         assert np.array_equal(again.predict_quantiles(X), model.predict_quantiles(X))
+        assert again.learning_curve_.equals(model.learning_curve_)
+        assert again.get_params() == model.get_params()
+
+
+def test_loaded_it_knows_its_columns_and_the_shape_of_y(tmp_path):
+    X, y = windows()
+    table = pd.DataFrame(X[..., 0]).rename(columns=str)
+    model = GRURegressor(max_epochs=0).fit(table, y[:, 0])
+    model.save(tmp_path)
+    again = GRURegressor.load(tmp_path)
+    assert again.predict(table).shape == (len(X),)
+    assert again.feature_names_in_.tolist() == model.feature_names_in_.tolist()
+    assert again.fit(X, y).predict(X).shape == y.shape
+
+
+def test_only_a_fitted_regressor_is_saved_and_a_class_loads_its_own_kind(tmp_path):
+    with pytest.raises(NotFittedError):
+        GRURegressor().save(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"found no model\.json"):
+        GRURegressor.load(tmp_path)
+    GRURegressor(max_epochs=0).fit(*windows()).save(tmp_path)
+    with pytest.raises(TypeError, match="must hold a LSTMRegressor, found a GRURegressor"):
+        LSTMRegressor.load(tmp_path)
+    with pytest.raises(ValueError, match="must hold a forecaster, found a GRURegressor"):
+        load_forecaster(tmp_path)
 
 
 @every
@@ -293,6 +334,17 @@ def test_one_batch_can_be_overfitted(kind):
     X, y = windows(16)
     model = kind(max_epochs=150, learning_rate=2e-2).fit(X, y)
     assert model.learning_curve_["train_loss"][-1] < 0.3 * model.learning_curve_["train_loss"][0]
+
+
+@pytest.mark.parametrize("kernel_size", [1, 4])
+def test_a_minimal_gru_remembers_what_it_was_told_to(kernel_size):
+    """Which row counts is marked, anywhere among ten; its gates see the mark, and hold the value from there on."""
+    generator = np.random.default_rng(0)
+    values, at = generator.standard_normal((600, 10)), generator.integers(10, size=600)
+    marks = np.arange(10) == at[:, None]
+    X, y = np.stack([values, marks], axis=2), values[marks]
+    model = MinGRURegressor(kernel_size=kernel_size, max_epochs=40, early_stopping=False).fit(X[:500], y[:500])
+    assert model.score(X[500:], y[500:]) > 0.8
 
 
 def test_a_window_read_from_both_ends_remembers_its_beginning():
