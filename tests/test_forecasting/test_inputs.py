@@ -6,7 +6,6 @@ import torch
 
 from features import PriceFeatures, check_panel
 from forecasting import inputs, walk
-from forecasting.kept import top
 from forecasting.rows import thinned
 from tests.test_forecasting.models import model_of
 
@@ -41,7 +40,7 @@ def test_what_calibrates_is_seen_on_the_way_to_what_is_kept(untidy_panel):
     kept, outputs_NHQ = model._keep(rows, at)
     assert torch.allclose(outputs_NHQ, model._outputs(rows, at), atol=1e-6)
     with torch.inference_mode():
-        assert torch.equal(model._network.read_out(top(kept.state)), model._outputs(rows, rows.newest))
+        assert torch.equal(model._network.read_out(model._network.top(kept.state)), model._outputs(rows, rows.newest))
 
 
 @pytest.mark.parametrize("name", ["Drift", "SeasonalNaive"])

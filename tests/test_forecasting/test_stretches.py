@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from features import PanelCalendar, check_panel
-from forecasting.kept import top
 from forecasting.networks import RecurrentNetwork
 from forecasting.rows import panel_rows
 from forecasting.stretches import Stretches, run_through
@@ -145,7 +144,10 @@ def test_states_of_a_panel_are_those_of_each_sequence_run_alone(cell, block, chu
     with torch.inference_mode():
         ends = rows.ends(at)
         state, h_ND = run_through(network, inputs_NF, rows, ends, at)
-        for row, h in [*zip(at[::40].tolist(), h_ND[::40], strict=True), *zip(ends.tolist(), top(state), strict=True)]:
+        for row, h in [
+            *zip(at[::40].tolist(), h_ND[::40], strict=True),
+            *zip(ends.tolist(), network.top(state), strict=True),
+        ]:
             alone, _ = network.encode(inputs_NF[None, int(rows.first(torch.tensor(row))) : row + 1])
             assert torch.allclose(h, alone[0, -1], atol=1e-6)
 
@@ -159,5 +161,5 @@ def test_states_may_be_carried_to_any_rows_and_noted_at_none(breathing):
         state, h_ND = run_through(network, inputs_NF, rows, ends, ends[:0])
         reversed_, _ = run_through(network, inputs_NF, rows, ends.flip(0), ends[:0])
     assert h_ND.shape == (0, 6)
-    assert torch.allclose(top(state), top(reversed_).flip(0), atol=1e-6)
+    assert torch.allclose(network.top(state), network.top(reversed_).flip(0), atol=1e-6)
     assert rows.ends(torch.tensor([3, 40, 41, 900, 1279])).tolist() == [41, 900, 1279]
