@@ -214,7 +214,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         self.learning_curve_ = learning_curve(curve)
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
-        self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale), median)
+        varies_H = np.ptp(y_NH, axis=0) > 0  # a target that does not is predicted exactly
+        self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale * varies_H), median)
 
     def _new_network(self, horizon: int) -> RecurrentNetwork:
         n_inputs = self._window_shape[1] + int(self._sparse.sum())
