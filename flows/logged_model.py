@@ -53,8 +53,8 @@ def adopt(folder: Path, run_id: str, model_id: str, location: str) -> None:
 
 def _example(training: Training) -> pd.DataFrame:
     """The newest rows of two series, as many as a forecast needs."""
-    forecaster, schema = training.model, training.model.schema
-    columns = ["series_id", "time", forecaster.target, *((*schema.covariates, *schema.static) if schema else ())]
+    forecaster = training.model
     names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()
     rows = training.panel.filter(pl.col("series_id").is_in(names)).sort("series_id", "time")
-    return rows.group_by("series_id", maintain_order=True).tail(forecaster.lookback + 1).select(columns).to_pandas()
+    newest = rows.group_by("series_id", maintain_order=True).tail(forecaster.lookback + 1)
+    return newest.select(forecaster.columns_).to_pandas()

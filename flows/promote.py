@@ -205,9 +205,7 @@ def refuse_misfit(chosen: Champion, settings: Settings, panel: pl.DataFrame, as_
     if other := [name for name in wanted if wanted[name] != has[name]]:
         differs = "; ".join(f"{name} is {_short(has[name])}, not {_short(wanted[name])}" for name in other)
         raise TidecastError(f"Version {chosen.version} must forecast what this panel publishes, but its {differs}.")
-    schema = model.schema
-    needed = [model.target, *((*schema.covariates, *schema.static) if schema else ())]
-    if missing := sorted(set(needed) - set(panel.columns)):
+    if missing := sorted(set(model.columns_) - set(panel.columns)):
         raise TidecastError(f"Version {chosen.version} must find its columns in the panel; {missing} are not there.")
     if chosen.trained_through > as_of:
         raise TidecastError(

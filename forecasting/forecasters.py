@@ -71,6 +71,8 @@ class RecurrentForecaster(NetworkForecaster):
     calendar_ : Calendar
     inputs_ : list of str
         The columns the network sees.
+    columns_ : list of str
+        The columns of a panel that forecasts need, covariates known ahead aside.
     skipped_ : tuple
         Series without a forecast from their last row.
 

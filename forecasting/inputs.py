@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from features.messages import shorten
@@ -91,6 +92,14 @@ class NetworkInputs:
     def _given(self) -> list[str]:
         """The inputs that are past or static covariates."""
         return [*self.covariates, *self.static.names]
+
+    @property
+    def read(self) -> list[str]:
+        """Columns of a panel that they are made from, beside ``series_id``, ``time`` and the target."""
+        steps = [step for _, step in self.features.steps] if isinstance(self.features, Pipeline) else [self.features]
+        made = {name for step in steps for name in getattr(step, "added_", ())}
+        needed = {name for step in steps for name in getattr(step, "inputs_", ())}
+        return [*sorted(needed - made), *self.covariates, *self.static.categories]
 
     def of(self, frame: pl.DataFrame) -> Tensor:
         """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`."""

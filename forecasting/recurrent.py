@@ -190,6 +190,10 @@ class NetworkForecaster(PanelForecaster):
 
     # -------------------------------------------------------------- predict
     @property
+    def columns_(self) -> list[str]:
+        return list(dict.fromkeys([*super().columns_, *self._inputs.read]))
+
+    @property
     def _ahead_names(self) -> tuple[str, ...]:
         return self._schema.future
 

@@ -273,6 +273,11 @@ class Walk(BaseEstimator):
         return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
 
     @property
+    def columns_(self) -> list[str]:
+        """The columns of a panel that forecasts depend on; those of `future` covariates aside."""
+        return ["series_id", "time", self.target]
+
+    @property
     def _ahead_names(self) -> tuple[str, ...]:
         """The future covariates that forecasts depend on."""
         return ()

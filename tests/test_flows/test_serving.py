@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,9 @@ import mlflow
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.base import clone
 
+from features import PanelSchema
 from flows.logged_model import package
 from flows.mlflow_home import QUIET, quietly
 from flows.prefect_server import free_port
@@ -89,6 +92,21 @@ def test_mlflow_loads_it_without_a_pickle_and_forecasts_a_pandas_panel(packaged,
         panel = refreshed.panel.with_columns(volume=1.0)  # columns it does not know are no matter
         assert same(model.predict(panel.to_pandas()), refreshed.model.predict(refreshed.panel))
         assert set(model.predict(model.input_example)["series_id"]) == {"A", "B"}
+
+
+def test_a_model_is_served_with_every_column_that_it_reads(refreshed, tmp_path):
+    panel = refreshed.panel.with_columns(
+        high=1.01 * pl.col("close"), low=0.99 * pl.col("close"), vix=pl.col("close") % 1.0,
+        sector=pl.col("series_id"), volume=1.0,
+    )  # fmt: skip
+    schema = PanelSchema(calendar="weekdays", covariates=("vix",), static=("sector",))
+    model = clone(refreshed.model).set_params(schema=schema, max_epochs=1).fit(panel)
+    with quietly({}):
+        package(replace(refreshed, panel=panel, model=model), tmp_path / "model")
+        served = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+        read = ["series_id", "time", "close", "high", "low", "vix", "sector"]
+        assert list(served.input_example.columns) == model.columns_ == read
+        assert same(served.predict(panel.to_pandas()), model.predict(panel))
 
 
 def test_a_model_that_was_logged_before_still_loads_and_forecasts_the_same():

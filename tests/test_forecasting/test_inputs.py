@@ -1,13 +1,24 @@
 """What networks see and residuals are worked out in pieces: how large these are changes nothing."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from sklearn.pipeline import make_pipeline
 
-from features import PriceFeatures, check_panel
+from features import PanelSchema, PanelTransformer, PriceFeatures, RelativeVolume, check_panel
 from forecasting import inputs, walk
 from forecasting.rows import thinned
 from tests.test_forecasting.models import model_of
+
+
+class Squared(PanelTransformer):
+    """Reads what the step before it added."""
+
+    min_history = 22
+
+    def expressions(self):
+        return {"squared": pl.col("relative_volume_21") ** 2}
 
 
 def test_inputs_do_not_depend_on_the_pieces_they_are_computed_in(breathing, fitted, monkeypatch):
@@ -21,6 +32,20 @@ def test_inputs_do_not_depend_on_the_pieces_they_are_computed_in(breathing, fitt
     monkeypatch.undo()
     assert np.allclose(scaler.mean, model.fit(breathing)._inputs.scaler.mean, rtol=1e-12)
     assert np.allclose(scaler.scale, model.fit(breathing)._inputs.scaler.scale, rtol=1e-12)
+
+
+def test_a_model_names_the_columns_that_its_forecasts_need(untidy_panel):
+    panel = untidy_panel.with_columns(volume=pl.lit(1.0), high=pl.col("close"), low=pl.col("close"), vix=pl.lit(0.5))
+    keys = ["series_id", "time", "close"]
+    assert model_of("RandomWalk").fit(panel).columns_ == keys
+    steps = make_pipeline(PriceFeatures(ranges=False), RelativeVolume(), Squared())
+    schema = PanelSchema(covariates=("vix",))
+    model = model_of("GRUForecaster", max_epochs=0, features=steps, schema=schema).fit(panel)
+    assert model.columns_ == [*keys, "volume", "vix"]
+    needed = panel.select(model.columns_)
+    assert model.predict(needed).equals(model.predict(panel))
+    with pytest.raises(ValueError, match="volume"):
+        model.predict(needed.drop("volume"))
 
 
 def test_what_is_learned_does_not_depend_on_how_many_inputs_a_fit_can_remember(breathing, monkeypatch):
