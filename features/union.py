@@ -77,7 +77,16 @@ class PanelUnion(PanelTransformer):
         if twice := [name for place, name in enumerate(self.added_) if name in self.added_[:place]]:
             raise ValueError(f"transformers must add different columns, found {shorten(twice)} twice. Take one out.")
 
+    def expressions(self) -> dict[str, pl.Expr]:
+        """Those of all that are made of expressions: polars then finds the series once for all of them."""
+        return {name: value for part in self.transformers if _plain(part) for name, value in part.expressions().items()}
+
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
         for part in self.transformers:
-            rows = part._add(rows)
-        return rows
+            if not _plain(part):
+                rows = part._add(rows)
+        return super()._add(rows)
+
+
+def _plain(part: PanelTransformer) -> bool:
+    return type(part)._add is PanelTransformer._add

@@ -198,7 +198,9 @@ def test_a_server_outlives_hostile_input(server, prices):
     asked(server, "[" * 100_000)
     asked(server, json.dumps({"dataframe_split": {"columns": ["close"] * 50_000, "data": []}}))
     asked(server, b"\xff\xfe\x00")
-    many = pd.concat([prices[:40].assign(series_id=f"S{k}") for k in range(2_000)], ignore_index=True)  # 4 MB
+    names = pd.Series([f"S{k}" for k in range(2_000)])
+    many = pd.concat([prices[:40]] * len(names), ignore_index=True)  # 4 MB
+    many["series_id"] = names.repeat(40).to_numpy()
     answer = asked(server, many)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["predictions"]) == 2_000 * 2

@@ -27,6 +27,7 @@ class Published:
 
     name: str
     recipe: dict[str, Any]
+    version: str = "4"
 
 
 def trained(panel, settings: Settings = SETTINGS, champion: Any = None, gate_due: bool = True) -> Training:
@@ -148,7 +149,7 @@ def test_a_network_champion_is_compared_by_its_recipe(walks):
     lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)
     training = trained(walks, champion=Published("LSTM", lstm.recipe()))
     assert "LSTM" in set(training.gate_forecasts["model"])
-    assert (training.winner, training.outcome) == ("random_walk", "demoted")
+    assert (training.winner, training.outcome, training.champion_version) == ("random_walk", "demoted", "4")
     assert "LSTM no longer beats the random walk" in training.reason
 
     refreshed = trained(walks, champion=Published("LSTM", lstm.recipe()), gate_due=False)
