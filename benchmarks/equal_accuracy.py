@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the data files")
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("library", choices=["neuralforecast", "gluonts", "darts", "none"])
-    parser.add_argument("--python", default=sys.executable, help="the library's interpreter")
+    parser.add_argument("--python", type=os.path.abspath, default=sys.executable, help="the library's interpreter")
     parser.add_argument("--options", default="{}", help="JSON, for the library")
     parser.add_argument("--ours", default="{}", help="JSON, settings of ours beside cell, width and layers")
     parser.add_argument("--epochs", default="1,2,4,8,16", help="our budgets")

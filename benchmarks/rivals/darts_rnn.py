@@ -24,8 +24,8 @@ def fit(task, options):
     torch.set_num_threads(1)
     trainer = {"accelerator": "cpu", "enable_progress_bar": False, "logger": False, "enable_model_summary": False}
     model = RNNModel(
-        input_chunk_length=task.lookback, model="LSTM", random_state=0, pl_trainer_kwargs=trainer,
-        **{"training_length": task.lookback + task.horizon, **options},
+        input_chunk_length=task.lookback, model="LSTM", pl_trainer_kwargs=trainer,
+        **{"random_state": 0, "training_length": task.lookback + task.horizon, **options},
     )  # fmt: skip
     scales = [(values.mean(), values.std()) for values in task.training()]  # as its users do with its Scaler
     model.fit([series((v - m) / s) for v, (m, s) in zip(task.training(), scales, strict=True)], verbose=False)
