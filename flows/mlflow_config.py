@@ -49,7 +49,7 @@ class CreateExperiment(_Section):
 
 
 class Experiment(_Section):
-    """The experiment that every training is a run of."""
+    """The experiment that every training is a run of; searches have one beside it."""
 
     name: str = Field(default="tidecast", min_length=1)
     create_experiment_kwargs: CreateExperiment = CreateExperiment()

@@ -24,6 +24,10 @@ EXPERIMENT_WORDS = (
     "Every training is a run; its description says in words what was decided, and why. "
     "The runs inside one are its candidates, with their learning curves."
 )
+SEARCHES_WORDS = (
+    "Every search for settings is a run; the runs inside one are its trials. Hundreds of them would push the trainings "
+    "off the first page of their experiment."
+)
 
 
 class TrackingError(TidecastError):
@@ -90,12 +94,19 @@ class MlflowStore:
 
     @cached_property
     def experiment(self) -> str:
-        """Id of the experiment, made when it does not exist."""
-        name = self.where.experiment
+        """Id of the experiment of trainings, made when it does not exist."""
+        return self._experiment(self.where.experiment, EXPERIMENT_WORDS)
+
+    @cached_property
+    def searches(self) -> str:
+        """Id of the experiment of searches for settings, made when it does not exist."""
+        return self._experiment(f"{self.where.experiment} tuning", SEARCHES_WORDS)
+
+    def _experiment(self, name: str, words: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            words = {"mlflow.note.content": EXPERIMENT_WORDS}
-            return str(self.client.create_experiment(name, self.where.artifact_location, tags=words))
+            tags = {"mlflow.note.content": words}
+            return str(self.client.create_experiment(name, self.where.artifact_location, tags=tags))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)

@@ -85,7 +85,7 @@ class TuningRuns:
                 client.update_run(run_id, status="RUNNING")
                 return run_id
             tags = {KEY: ground.key, "panel": self.store.where.panel, STATE: "search", NOTE: under_way(ground)}
-            run = client.create_run(self.store.experiment, run_name=name_of(ground), tags=tags | SOURCE_TAGS)
+            run = client.create_run(self.store.searches, run_name=name_of(ground), tags=tags | SOURCE_TAGS)
             client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(ground).items()])
             return str(run.info.run_id)
 
@@ -135,10 +135,10 @@ class TuningRuns:
     def _runs(self, client: MlflowClient, what: str) -> list[Run]:
         """The panel's own, the newest first."""
         own = f"tags.panel = '{self.store.where.panel}' and {what}"
-        page = client.search_runs([self.store.experiment], own, max_results=1000)
+        page = client.search_runs([self.store.searches], own, max_results=1000)
         found = list(page)
         while page.token:
-            page = client.search_runs([self.store.experiment], own, max_results=1000, page_token=page.token)
+            page = client.search_runs([self.store.searches], own, max_results=1000, page_token=page.token)
             found += page
         return found
 
@@ -173,7 +173,7 @@ class TrialRuns:
         params = []
         if number not in self._ids:
             tags = {KEY: self.key, "panel": self.store.where.panel, PARENT: self.run_id, TRIAL: str(number)}
-            run = client.create_run(self.store.experiment, run_name=name_of_trial(trial), tags=tags | SOURCE_TAGS)
+            run = client.create_run(self.store.searches, run_name=name_of_trial(trial), tags=tags | SOURCE_TAGS)
             self._ids[number] = str(run.info.run_id)
             params = [Param(key, str(value)) for key, value in trial.settings.items()]
         points = [("validation_skill", step, value) for step, value in trial.epochs.items()]

@@ -95,11 +95,12 @@ def searched(home: Home, store: MlflowStore) -> str:
 
 def pages_of_search(listed: str, store: MlflowStore, run_id: str) -> dict[str, tuple[str, list[str]]]:
     """As `pages`, of a search and of its first trial."""
-    runs = listed.partition("?")[0]
+    runs = f"{listed.partition('/#/')[0]}/#/experiments/{store.searches}/runs"
     inside = f"tags.`mlflow.parentRunId` = '{run_id}' and tags.trial = '0'"
-    (first,) = store.client.search_runs([store.experiment], inside)
+    (first,) = store.client.search_runs([store.searches], inside)
     files = f"{runs}/{run_id}/artifacts"
     return {
+        "searches": (f"{runs}{PAGES}", ["tuning 20", "Every search for settings is a run"]),
         "search": (f"{runs}/{run_id}{PAGES}", ["best", "trial 1", f"{TRIALS} trials were looked at", "tidecast tune"]),
         "history": (f"{files}/pictures/1_history.png{PAGES}", ["2_importances.png", "recipe.json"]),
         "importances": (f"{files}/pictures/2_importances.png{PAGES}", ["1_history.png"]),

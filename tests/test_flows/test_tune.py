@@ -111,11 +111,11 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
     table = json.loads((artifacts / "tables/trials.json").read_text())
     assert table["columns"][:4] == ["number", "state", "value", "skill"]
     assert (artifacts / "pictures/1_history.png").stat().st_size > 10_000
-    assert not list(store.client.search_runs([store.experiment], "attributes.status = 'RUNNING'"))
+    assert not list(store.client.search_runs([store.searches], "attributes.status = 'RUNNING'"))
 
 
 def children(store: MlflowStore, run_id: str):
-    return list(store.client.search_runs([store.experiment], f"tags.`mlflow.parentRunId` = '{run_id}'"))
+    return list(store.client.search_runs([store.searches], f"tags.`mlflow.parentRunId` = '{run_id}'"))
 
 
 def test_a_killed_search_is_ended_by_whoever_comes_next_and_goes_on_in_its_own_run(store, ground, tuned):
@@ -190,10 +190,10 @@ def test_the_flow_searches_logs_and_keeps_others_out(place, prefect_api):
         tuned = tune_forecaster(**arguments)
     assert tuned.looked_at == 3
     store = place.tuning_runs().store
-    runs = store.client.search_runs([store.experiment], "tags.complete = 'yes'")
+    runs = store.client.search_runs([store.searches], "tags.complete = 'yes'")
     assert [run.data.metrics["trials"] for run in runs] == [3]
     assert len(children(store, runs[0].info.run_id)) == 3
     again = tune_forecaster(**arguments)
     assert [t.settings for t in again.trials] == [t.settings for t in tuned.trials]
-    assert len(store.client.search_runs([store.experiment], "tags.complete = 'yes'")) == 1
+    assert len(store.client.search_runs([store.searches], "tags.complete = 'yes'")) == 1
     assert place.tuning_runs().newest(place.warehouse.newest_session()).recipe == tuned.model.recipe()
