@@ -158,7 +158,7 @@ def _learning(curve: pl.DataFrame) -> str:
         return "none: untrained, the random walk"
     if not len(held_out):
         return f"{run} epochs, none held back to choose from"
-    further = run - int(held_out["epoch"].max())  # type: ignore[arg-type]  # by partial_fit
+    further = run - cast("int", held_out["epoch"].max())  # by partial_fit
     best = held_out.row(0, named=True)
     untrained = held_out.filter(epoch=0)["validation_loss"][0]
     gain = 100 * (1 - best["validation_loss"] / untrained)
