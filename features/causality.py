@@ -27,7 +27,8 @@ def assert_causal(subject: Any, panel: Frame) -> None:
     cut must stay as it is, also where the cut's own rows are missing. Where the column `calendar` names calendars, what
     closes later on the day of the cut is altered, too. Further cuts, at ends of months and years, in each session of a
     week and across the panel, are compared with the whole alone; what looks ahead from rarer rows can be missed. So no
-    estimate of `fit` may reach a row before its end: transformers are stateless.
+    estimate of `fit` may reach a row before its end: transformers are stateless. Rows come in the order of `panel`: in
+    one that begins with the newest, the row above is tomorrow's.
 
     A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut and forecasts later origins, with
     everything after each origin altered, removed, set missing, or joined by a new series. Its `fit_end_` must be the
@@ -62,7 +63,6 @@ def assert_causal(subject: Any, panel: Frame) -> None:
     check_columns(frame, ["series_id", "time"])
     if not frame.schema["series_id"].is_integer():
         frame = frame.with_columns(pl.col("series_id").cast(pl.String))
-    frame = frame.sort("series_id", "time")
     if frame["time"].n_unique() < 10:
         raise ValueError(f"panel must have at least 10 distinct times, got {frame['time'].n_unique()}.")
     if hasattr(subject, "fit") and hasattr(subject, "predict"):
@@ -201,7 +201,7 @@ def _futures(panel: pl.DataFrame, cut: Any, declared: Sequence[str] = ()) -> Ite
         ),
     )
     yield "missing", _missing(panel, later, keys)
-    first: Any = panel["series_id"][0]
+    first: Any = panel["series_id"].min()
     name = f" {first}" if isinstance(first, str) else first - 1  # listed before all others
     newcomer = panel.filter(later)
     if "calendar" in panel.columns:  # a series has one calendar

@@ -132,6 +132,18 @@ def test_a_mean_over_other_series_that_close_later_is_found(panel):
     assert_causal(MarketReturn(), mixed)
 
 
+def test_a_transformer_that_takes_rows_as_they_come_is_found_where_the_newest_come_first(panel):
+    """Once, the panel was sorted before it was checked, and a pipeline on newest rows first then looked ahead."""
+
+    class RowAbove(Planted):
+        def transform(self, X):
+            return X.with_columns(planted=CLOSE.shift().over("series_id"))
+
+    assert_causal(RowAbove(None), panel.sort("series_id", "time"))
+    with pytest.raises(AssertionError, match="'planted' of series"):
+        assert_causal(RowAbove(None), panel.sort("time", descending=True))
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize("kind", ["panel", "untidy_panel"])
 def test_what_looks_back_only_passes(name, kind, request):
