@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.rivals.task import Task
+from benchmarks.rivals.task import LEVELS, Task
 
 HERE = Path(__file__).parent / "rivals"
 
@@ -47,10 +47,16 @@ def ecb(folder: Path) -> Task:
 
 
 TASKS = {"etth1": etth1, "m4": m4_hourly, "ecb": ecb}
+METRICS = ("mae", "rmse", "crps")
+UNTRAINED = {
+    "values": {"class": "SeasonalNaive", "baseline": {"season": 24}, "quantiles": LEVELS.tolist()},
+    "prices": {"class": "RandomWalk", "quantiles": LEVELS.tolist()},
+}
+"""Who trains nothing, by kind of task: the same hour of the day before, the last price."""
 
 
-def run(python: str, script: str, task: Path, options: dict) -> tuple[float, np.ndarray]:
-    """CPU seconds of one library's training, and its answer."""
+def run(python: str, script: str, task: Path, options: dict) -> dict[str, np.ndarray]:
+    """One library's "answer", the CPU "seconds" of its training, and its curve where it has one."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.npz"
         command = [python, str(HERE / script), str(task), str(answer), json.dumps(options)]
@@ -59,20 +65,35 @@ def run(python: str, script: str, task: Path, options: dict) -> tuple[float, np.
         if done.returncode:
             raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
         with np.load(answer) as found:
-            return float(found["seconds"]), found["answer"]
+            return dict(found)
 
 
-def kept(arguments: argparse.Namespace, script: str, task: Path) -> tuple[float, np.ndarray]:
+def kept(arguments: argparse.Namespace, script: str, task: Path) -> dict[str, np.ndarray]:
     """What the other library took and answered, run once."""
     answer = arguments.keep / f"{arguments.task}-{arguments.library}.npz" if arguments.keep else None
     if answer is None or not answer.exists():
-        seconds, found = run(arguments.python, script, task, json.loads(arguments.options))
+        found = run(arguments.python, script, task, json.loads(arguments.options))
         if answer is not None:
             answer.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(answer, seconds=seconds, answer=found)
-        return seconds, found
+            np.savez(answer, **found)
+        return found
     with np.load(answer) as before:
-        return float(before["seconds"]), before["answer"]
+        return dict(before)
+
+
+def points(task: Task, found: dict[str, np.ndarray], metric: str) -> list[dict[str, float]]:
+    """Epochs, CPU seconds and loss of another library on its way, where it tells, and at its end (no epochs)."""
+    way = zip(*(found.get(f"curve_{name}", ()) for name in ("epochs", "seconds", "answers")), strict=True)
+    curve = [
+        {"epochs": int(epochs), "seconds": float(seconds), metric: task.loss(answer, metric)}
+        for epochs, seconds, answer in way
+    ]
+    return [*curve, {"seconds": float(found["seconds"]), metric: task.loss(found["answer"], metric)}]
+
+
+def shown(losses: dict[str, float]) -> str:
+    """Losses as a line of words."""
+    return ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
 
 
 def _environment() -> dict[str, str]:
@@ -89,8 +110,9 @@ def main() -> None:
     parser.add_argument("--ours", default="{}", help="JSON, settings of ours beside cell, width and layers")
     parser.add_argument("--epochs", default="1,2,4,8,16", help="our budgets")
     parser.add_argument("--choose", action="store_true", help="on the training rows alone: to choose settings of ours")
-    parser.add_argument("--metric", choices=["mae", "rmse", "crps"], help="default: what the library trains on")
+    parser.add_argument("--metric", choices=METRICS, help="default: what the library trains on")
     parser.add_argument("--keep", type=Path, help="folder for the library's answer: once there, it is not run again")
+    parser.add_argument("--json", type=Path, help="file to append what was measured to, for benchmarks.curves")
     arguments = parser.parse_args()
     script, metric, shape = {
         "neuralforecast": ("neuralforecast_lstm.py", "mae", {"hidden_size": 128, "num_layers": 2}),
@@ -107,18 +129,30 @@ def main() -> None:
         task.save(path)
         rows = sum(len(values) for values in task.training())
         print(f"{task.name}: {len(task.series)} series, {rows:,} training rows, {len(task.histories())} forecasts")
-        target = np.inf
+        answer = run(sys.executable, "tidecast_rnn.py", path, UNTRAINED[task.kind])["answer"]
+        untrained = {name: task.loss(answer, name) for name in METRICS}
+        print(f"{UNTRAINED[task.kind]['class']}: {shown(untrained)}", flush=True)
+        theirs: list[dict[str, float]] = []
         if script:
-            seconds, answer = kept(arguments, script, path)
-            target = task.loss(answer, metric)
-            print(f"{arguments.library}: {metric} {target:.4f} after {seconds:.1f} CPU s", flush=True)
+            theirs = points(task, kept(arguments, script, path), metric)
+            for point in theirs:
+                epochs = f", {point['epochs']} epochs" if "epochs" in point else ""
+                found = f"{metric} {point[metric]:.4f} after {point['seconds']:.1f} CPU s"
+                print(f"{arguments.library}{epochs}: {found}", flush=True)
+        ours: list[dict[str, float]] = []
         for epochs in map(int, arguments.epochs.split(",")):
             options = {**shape, "max_epochs": epochs, **json.loads(arguments.ours)}
-            ours, answer = run(sys.executable, "tidecast_rnn.py", path, options)
-            losses = {name: task.loss(answer, name) for name in ("mae", "rmse", "crps")}
-            passed = f", passed in 1/{seconds / ours:.1f} of its time" if script and losses[metric] <= target else ""
-            found = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-            print(f"tidecast, {epochs} epochs: {found} after {ours:.1f} CPU s{passed}", flush=True)
+            fitted = run(sys.executable, "tidecast_rnn.py", path, options)
+            seconds, losses = float(fitted["seconds"]), {name: task.loss(fitted["answer"], name) for name in METRICS}
+            ours.append({"epochs": epochs, "seconds": seconds, **losses})
+            passed = theirs and losses[metric] <= theirs[-1][metric]
+            share = f", passed in 1/{theirs[-1]['seconds'] / seconds:.1f} of its time" if passed else ""
+            print(f"tidecast, {epochs} epochs: {shown(losses)} after {seconds:.1f} CPU s{share}", flush=True)
+    if arguments.json:
+        measured = {"task": task.name, "library": arguments.library, "metric": metric}
+        measured |= {"options": json.loads(arguments.options), "untrained": untrained, "theirs": theirs, "ours": ours}
+        with arguments.json.open("a") as file:
+            file.write(json.dumps(measured) + "\n")
 
 
 if __name__ == "__main__":

@@ -109,10 +109,17 @@ class Task:
             return cls(**json.loads(str(arrays["meta"])), series=series, origins=arrays["origins"])
 
 
-def answer_with(fit, forecast) -> None:
-    """Main of a library's script: ``script.py task.npz answer.npz options`` (JSON); only `fit` is timed."""
+def answer_with(fit, forecast, curve=None) -> None:
+    """Main of a library's script: ``script.py task.npz answer.npz options`` (JSON); only `fit` is timed.
+
+    `curve` yields epochs, CPU seconds and the answer from what the model was on the way, once the end's is taken.
+    """
     task, options = Task.load(Path(sys.argv[1])), json.loads(sys.argv[3])
     started = time.process_time()
     model = fit(task, options)
     seconds = time.process_time() - started
-    np.savez(sys.argv[2], answer=forecast(task, model, options), seconds=seconds)
+    found = {"answer": forecast(task, model, options), "seconds": seconds}
+    if curve:
+        epochs, after, answers = zip(*curve(task, model, options), strict=True)
+        found |= {"curve_epochs": epochs, "curve_seconds": after, "curve_answers": answers}
+    np.savez(sys.argv[2], **found)

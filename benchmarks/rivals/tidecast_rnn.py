@@ -31,6 +31,7 @@ def fit(task, options):
     options = dict(options)
     model_class = getattr(forecasting, options.pop("class", "LSTMForecaster"))
     season, week = options.pop("season", None), options.pop("week", True)
+    options |= options.pop("baseline", {})
     torch.set_num_threads(1)
     if season:
         from season import SeasonalInputs
