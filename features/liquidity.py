@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from features.messages import check_whole
+from features.returns import CHANGE, log_change
 from features.transformer import PanelTransformer
 
 
@@ -77,9 +78,13 @@ class AmihudIlliquidity(Liquidity):
         """Rows up to the first value, and what it depends on."""
         return self.window + 1
 
+    def shared(self) -> dict[str, pl.Expr]:
+        """The log return of a row."""
+        return log_change(self.target)
+
     def expressions(self) -> dict[str, pl.Expr]:
         """The added column, by name."""
         price, k = pl.col(self.target), self.window
         traded = pl.when(pl.col("volume") > 0).then(price * pl.col("volume"))
-        impact = (price.log().diff().abs() / traded).rolling_mean(k, min_samples=1)
+        impact = (pl.col(CHANGE).abs() / traded).rolling_mean(k, min_samples=1)
         return {f"amihud_{k}": pl.when(price.shift(k).is_not_null()).then(impact)}

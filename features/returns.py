@@ -7,6 +7,13 @@ import polars as pl
 from features.messages import check_whole
 from features.transformer import PanelTransformer
 
+CHANGE = "_log_change"
+
+
+def log_change(target: str) -> dict[str, pl.Expr]:
+    """The log return since the row before, as a decimal, by the name that transformers share it under."""
+    return {CHANGE: pl.col(target).log().diff()}
+
 
 class LogReturn(PanelTransformer):
     """Log returns over `steps` rows, as decimals: a column `log_return_{steps}` for each number of rows.
@@ -47,9 +54,14 @@ class LogReturn(PanelTransformer):
         for steps in self._lags:
             check_whole("steps", steps, 1)
 
+    def shared(self) -> dict[str, pl.Expr]:
+        """The log return of one row, where it is asked for."""
+        return log_change(self.target) if 1 in self._lags else {}
+
     def expressions(self) -> dict[str, pl.Expr]:
         """The added columns by name."""
-        return {f"log_return_{steps}": pl.col(self.target).log().diff(steps) for steps in self._lags}
+        level = pl.col(self.target).log()
+        return {f"log_return_{k}": pl.col(CHANGE) if k == 1 else level.diff(k) for k in self._lags}
 
 
 class Momentum(PanelTransformer):

@@ -7,6 +7,7 @@ import math
 import polars as pl
 
 from features.messages import check_whole
+from features.returns import CHANGE, log_change
 from features.transformer import PanelTransformer
 from features.volatility import DECAY
 
@@ -64,9 +65,13 @@ class RollingVolatility(PanelTransformer):
     def _check_parameters(self) -> None:
         check_whole("window", self.window, 1)
 
+    def shared(self) -> dict[str, pl.Expr]:
+        """The log return of a row."""
+        return log_change(self.target)
+
     def expressions(self) -> dict[str, pl.Expr]:
         """The added column, by name."""
-        square = pl.col(self.target).log().diff() ** 2
+        square = pl.col(CHANGE) ** 2
         return {f"volatility_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
 
@@ -166,9 +171,13 @@ class EwmaVolatility(PanelTransformer):
         if not 0 < self.decay < 1:
             raise ValueError(f"decay must lie between 0 and 1, got {self.decay}.")
 
+    def shared(self) -> dict[str, pl.Expr]:
+        """The log return of a row."""
+        return log_change(self.target)
+
     def expressions(self) -> dict[str, pl.Expr]:
         """The added column, by name."""
-        square = pl.col(self.target).log().diff() ** 2
+        square = pl.col(CHANGE) ** 2
         return {f"ewma_volatility_{self.decay}": square.ewm_mean(alpha=1 - self.decay, ignore_nulls=True).sqrt()}
 
 

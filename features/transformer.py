@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -69,6 +70,11 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         """The added columns by name, each computed from a series' rows at or before its own."""
         raise NotImplementedError(f"{type(self).__name__} must have expressions() that gives its columns by name.")
 
+    def shared(self) -> dict[str, pl.Expr]:
+        """Columns that `expressions` may start from, by names that begin with ``_``: computed once, also for a union
+        of several transformers that have the same, and not kept."""
+        return {}
+
     @property
     def added_(self) -> list[str]:
         """Names of the columns that `transform` adds."""
@@ -77,12 +83,16 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     @property
     def inputs_(self) -> list[str]:
         """Columns that it reads beside ``series_id``, ``time`` and the target."""
-        named = {name for value in self.expressions().values() for name in value.meta.root_names()}
-        return sorted(named - {"series_id", "time", self.target})
+        shared = self.shared()
+        values = [*shared.values(), *self.expressions().values()]
+        named = {name for value in values for name in value.meta.root_names()}
+        return sorted(named - {"series_id", "time", self.target} - shared.keys())
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Sorted rows with a target and `_stretch` in, with the columns of `added_` out."""
-        return rows.with_columns(**{name: value.over("_stretch") for name, value in self.expressions().items()})
+        for columns in (self.shared(), self.expressions()):
+            rows = rows.with_columns(**{name: value.over("_stretch") for name, value in columns.items()})
+        return rows
 
     def _check_parameters(self) -> None:
         """Raise ValueError for impossible parameters."""
@@ -144,8 +154,8 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
         """`_row` and the added columns of a block of whole series."""
-        values = [pl.col(name).cast(pl.Float64) for name in self.added_]
-        return self._add(block).select("_row", *(pl.when(value.is_finite()).then(value) for value in values))
+        rows = self._add(block).select("_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
+        return rows.with_columns(finite(rows[name]) for name in self.added_)
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
         """The added columns of the new rows of a tail, in its order."""
@@ -223,6 +233,11 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
+
+
+def finite(values: pl.Series) -> pl.Series:
+    """The values, null where one is not finite: a copy only where that makes a difference."""
+    return values if math.isfinite(values.sum()) else values.set(~values.is_finite(), None)
 
 
 def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:

@@ -76,6 +76,24 @@ class PanelUnion(PanelTransformer):
             part._check_parameters()
         if twice := [name for place, name in enumerate(self.added_) if name in self.added_[:place]]:
             raise ValueError(f"transformers must add different columns, found {shorten(twice)} twice. Take one out.")
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        shared = self.shared()
+        for part in filter(_plain, self.transformers):
+            own = part.shared()
+            if clash := [
+                name
+                for name, value in shared.items()
+                if name in part.inputs_ or not own.get(name, value).meta.eq(value)
+            ]:
+                raise ValueError(
+                    f"shared() of all must mean the same by a name, {part!r} differs in {shorten(clash)}. Rename its."
+                )
+
+    def shared(self) -> dict[str, pl.Expr]:
+        """Those of all that are made of expressions: what several start from is computed once."""
+        return {name: value for part in self.transformers if _plain(part) for name, value in part.shared().items()}
 
     def expressions(self) -> dict[str, pl.Expr]:
         """Those of all that are made of expressions: polars then finds the series once for all of them."""

@@ -237,10 +237,28 @@ def test_transformers_live_in_a_pipeline(panel):
 
 
 def test_a_union_gives_what_a_pipeline_gives(untidy_panel):
-    parts = [LogReturn(2), PriceFeatures(), RollingMean(5), RollingZScore(5)]
+    parts = [LogReturn((1, 2)), PriceFeatures(), RollingMean(5), RollingVolatility(5), EwmaVolatility()]
     found = PanelUnion(parts).fit_transform(untidy_panel)
     assert found.equals(make_pipeline(*map(clone, parts)).fit_transform(untidy_panel))
     assert not PanelUnion([RollingMean(5)]).fit(untidy_panel).positive
+
+
+class Doubled(PanelTransformer):
+    """Twice a column that it calls as another transformer calls one."""
+
+    min_history = 2
+
+    def shared(self):
+        return {"_log_change": 2 * pl.col("close")}
+
+    def expressions(self):
+        return {"doubled": pl.col("_log_change")}
+
+
+def test_a_union_takes_no_two_shared_columns_of_one_name(panel):
+    assert Doubled().fit_transform(panel)["doubled"].equals(2 * panel["close"])
+    with pytest.raises(ValueError, match=r"Doubled\(\) differs in '_log_change'"):
+        PanelUnion([Doubled(), LogReturn()]).fit(panel)
 
 
 @every_transformer
