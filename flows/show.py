@@ -135,7 +135,7 @@ def show_quarantine(out: Console, home: Home, settings: Settings, **rows: Any) -
     warehouse = Place(home, settings).warehouse
     found = waiting(warehouse, **rows)
     if found.is_empty():
-        out.print("No row in quarantine waits for a decision.")
+        out.print(f"No row {'like that ' if any(rows.values()) else ''}in quarantine waits for a decision.")
     else:
         shown = found.head(MOST_WAITING).select("series_id", "time", "rule", "close", "original", "as_of")
         lines = [[_clipped("" if value is None else str(value), 60) for value in row] for row in shown.rows()]

@@ -89,7 +89,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
 
 def facts(out: Console, pairs: list[tuple[str, str]]) -> None:
     """Names and what there is to say about them, aligned."""
-    width = max(8, *(len(name) for name, _ in pairs))
+    width = max([8, *(len(name) for name, _ in pairs)])
     for name, text in pairs:
         first, *rest = text.splitlines() or [""]
         out.print(Text(f"{name:<{width}}  ", style="bold"), Text(first), sep="")

@@ -1,6 +1,7 @@
 """Python values, from a database or JSON, as a data frame; no value is lost to a type that does not fit."""
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -37,10 +38,11 @@ def _agree(kinds: set[pl.DataType]) -> bool:
 
 
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
+    # before polars sees them: a decimal that is NaN or infinite makes it panic
+    values = [float(value) if isinstance(value, Decimal) else value for value in values]
     try:
-        series = pl.Series(name, values, strict=True)
+        return pl.Series(name, values, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):
         if all(value is None or type(value) in (int, float) for value in values):
             return pl.Series(name, [None if value is None else float(value) for value in values], dtype=pl.Float64)
         return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
-    return series.cast(pl.Float64) if series.dtype.is_decimal() else series

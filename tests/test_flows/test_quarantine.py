@@ -165,4 +165,7 @@ def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monke
     repaired = run("repair", "--series", "A", "--multiply", "100", "--why", "pence", "--by", "Ada")
     assert repaired.exit_code == 0, repaired.output
     assert desk.price() == [pytest.approx(101.8)]
-    assert "No row in quarantine waits" in run().output
+    none_left = run()
+    assert none_left.exit_code == 0, none_left.output
+    assert "No row in quarantine waits" in none_left.output
+    assert "No row like that in quarantine waits" in run("--series", "B").output

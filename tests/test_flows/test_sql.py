@@ -4,6 +4,7 @@ import sqlite3
 import sys
 import threading
 from datetime import date
+from math import inf, nan
 
 import polars as pl
 import pytest
@@ -36,6 +37,14 @@ def test_a_table_comes_with_its_types_and_only_with_the_columns_that_are_of_use(
         ("B", date(2024, 1, 3), 0.1, None),
     ]
     assert rows.schema == {"series_id": pl.String, "time": pl.Date, "close": pl.Float64, "volume": pl.Int64}
+
+
+def test_a_numeric_that_is_no_finite_number_comes_as_it_is_and_is_met_by_the_rules(postgres):
+    postgres.execute(
+        "CREATE TABLE quotes (symbol text, day date, price numeric)",
+        "INSERT INTO quotes VALUES ('A', '2024-01-02', 1.5), ('A', '2024-01-03', 'NaN'), ('A', '2024-01-04', 'Infinity')",
+    )
+    assert source_of(postgres).fetch().rows["close"].to_list() == pytest.approx([1.5, nan, inf], nan_ok=True)
 
 
 @pytest.mark.parametrize(
