@@ -102,7 +102,7 @@ def browsing(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
     if driver is None or chrome is None:
         found = ", ".join(filter(None, [driver, chrome])) or "neither"
         raise SystemExit(f"Chromium and chromedriver must be installed, found {found}. {INSTALL}")
-    port = free_port(9515)
+    port = free_port()
     process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     root = f"http://127.0.0.1:{port}"
     try:

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -164,11 +163,9 @@ def test_help_does_not_wait_for_heavy_imports(tmp_path):
         "except SystemExit as end: assert not end.code\n"
         "assert not {'torch', 'prefect', 'mlflow', 'polars'} & set(sys.modules)"
     )
-    begun = time.monotonic()
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True
     )
-    assert time.monotonic() - begun < 10
 
 
 def test_a_package_of_another_project_in_the_way_is_named(tmp_path):

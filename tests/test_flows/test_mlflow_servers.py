@@ -36,7 +36,7 @@ class TrackingServer:
 
     def __init__(self, folder: Path, database: Path) -> None:
         self._folder, self._database = folder, database
-        self._port = free_port(5070)
+        self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> "TrackingServer":

@@ -96,7 +96,7 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
 
 def ended_run(api, run_id):
     run = ask(f"{api}/flow_runs/{run_id}")
-    return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+    return run if run and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
 
 def ask(url, body=None):
@@ -104,7 +104,7 @@ def ask(url, body=None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE if body else 30) as answer:
             return json.load(answer)
     except (urllib.error.URLError, OSError):
         return None

@@ -34,7 +34,7 @@ def packaged(refreshed, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(packaged, tmp_path_factory):
     """The address of a real server of the model, started where no project is."""
-    port = free_port(5080)
+    port = free_port()
     scripts = str(Path(sys.executable).parent)
     environment = {**os.environ, **QUIET, **WITHOUT_PICKLE, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packaged), "--env-manager", "local"]
