@@ -10,9 +10,9 @@ import polars as pl
 
 from features.panel import shorten
 from features.panel_calendar import PanelCalendar
-from flows.checking import check_rows
+from flows.checking import Checked, check_rows
 from flows.corporate_actions import NO_ACTION, in_words, new_actions
-from flows.delivery import ADVICE, take_delivery
+from flows.delivery import ADVICE, Delivery, take_delivery
 from flows.delta import MovedOn
 from flows.errors import WarehouseError
 from flows.known import known_around
@@ -129,35 +129,17 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     at = {name: warehouse.version(name) for name in ("prices", "actions")}
     source = open_source(settings)
     delivery = take_delivery(source, warehouse, settings, as_of, today)
-    as_of, rows, fetched, told = delivery.as_of, delivery.rows, delivery.fetched, delivery.messages
-
-    is_last = delivery.sessions[1] <= as_of  # what lies after it can be no price, and would never come again
-    later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max)) & (not is_last)).fill_null(False)
-    not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
-    told = (*told, *_left_for_later(rows.filter(not_known_yet).height, as_of))
-    left = rows.height
-    rows = rows.filter(~(later_on | not_known_yet))
-    left -= rows.height
+    as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
+    rows, unknown_yet = _due(delivery, today)
     around = known_around(rows, warehouse, as_of)
-    told = (*told, *_look_alikes(rows["series_id"], around["series_id"]))
     checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
-    rows = _undated_refused(checked.rows.with_columns(checked.rule))
-    bad = _as_quarantined(rows.filter(pl.col("rule").is_not_null()), fetched, as_of)
-    bad, decided = take_decided(bad, warehouse.repairs())
-    good = rows.filter(pl.col("rule").is_null())
-    decided = decided.join(good, on=KEY, how="anti").select(
-        pl.col(name) if name in decided.columns else pl.lit(None, good.schema[name]).alias(name)
-        for name in good.columns
-    )
+    good, bad = _sorted_out(checked, delivery.fetched, as_of, warehouse)
     seen = warehouse.newest_seen()
     newest_seen = max(as_of, seen or as_of)
-    good = dated(pl.concat([good, decided], how="vertical_relaxed"), newest_seen, seen)
     known = around.join(good, on=KEY, how="semi")
-    values = [name for name in (*STORED, *settings.covariates, *settings.static) if name in good.columns]
-    good = compare(good, known, values)
-    changes = good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
-    told = (*told, *_store_actions(good, warehouse, as_of, at["actions"]))
+    good, changes = _changes(dated(good, newest_seen, seen), known, settings, as_of)
+    of_actions = _store_actions(good, warehouse, as_of, at["actions"])
     warehouse.store_prices(changes, at["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
@@ -168,23 +150,68 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
         "rules": json.dumps(checked.counts),
     }
     keep_up(warehouse, as_of, run_counts)
-
-    counts = dict(good["status"].value_counts().iter_rows())
-    calendar, newest_in_source = delivery.calendar, delivery.sessions[1]
     return Ingested(
         as_of=as_of,
         rows_in=rows.height,
-        **{status: counts.get(status, 0) for status in ("stored", "corrected", "unchanged")},
+        **_by_status(good),
         quarantined=dict(sorted(bad["rule"].value_counts().iter_rows())),
         newest_in_source=newest_in_source,
         newest=max(newest_in_source, newest_seen),
-        settings=delivery.settings.model_copy(update={"layout": fetched.layout}),
+        settings=delivery.settings.model_copy(update={"layout": delivery.fetched.layout}),
         rules=checked.counts,
         doubts=checked.doubts,
         run_counts=run_counts,
-        messages=(*told, *_wrong_calendar(bad, rows.height, calendar)),
-        left=left,
+        messages=(
+            *delivery.messages,
+            *_left_for_later(unknown_yet, as_of),
+            *_look_alikes(rows["series_id"], around["series_id"]),
+            *of_actions,
+            *_wrong_calendar(bad, rows.height, delivery.calendar),
+        ),
+        left=delivery.rows.height - rows.height,
     )
+
+
+def _due(delivery: Delivery, today: date | None) -> tuple[pl.DataFrame, int]:
+    """The rows that a run of the delivery's session takes in, and how many of it the source itself knew only later.
+
+    Rows of later sessions are left, too; but not where the delivery ends: what lies after it can be no price, and would
+    never come again.
+    """
+    rows, as_of = delivery.rows, delivery.as_of
+    is_last = delivery.sessions[1] <= as_of
+    later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max)) & (not is_last)).fill_null(False)
+    not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
+    return rows.filter(~(later_on | not_known_yet)), rows.filter(not_known_yet).height
+
+
+def _sorted_out(
+    checked: Checked, fetched: Fetched, as_of: date, warehouse: Warehouse
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that may be stored, with those that a decision let out of quarantine, and the ones that go there."""
+    rows = _undated_refused(checked.rows.with_columns(checked.rule))
+    bad = _as_quarantined(rows.filter(pl.col("rule").is_not_null()), fetched, as_of)
+    bad, decided = take_decided(bad, warehouse.repairs())
+    good = rows.filter(pl.col("rule").is_null())
+    decided = decided.join(good, on=KEY, how="anti").select(
+        pl.col(name) if name in decided.columns else pl.lit(None, good.schema[name]).alias(name)
+        for name in good.columns
+    )
+    return pl.concat([good, decided], how="vertical_relaxed"), bad
+
+
+def _changes(
+    good: pl.DataFrame, known: pl.DataFrame, settings: Settings, as_of: date
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows with their status beside what is known, and those of `prices` that they become."""
+    values = [name for name in (*STORED, *settings.covariates, *settings.static) if name in good.columns]
+    good = compare(good, known, values)
+    return good, good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
+
+
+def _by_status(good: pl.DataFrame) -> dict[str, int]:
+    counts = dict(good["status"].value_counts().iter_rows())
+    return {status: counts.get(status, 0) for status in ("stored", "corrected", "unchanged")}
 
 
 def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
