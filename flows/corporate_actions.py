@@ -10,13 +10,40 @@ NO_ACTION = {"split_ratio": 1.0, "dividend": 0.0}
 """What stands for no action."""
 
 
+def telling(good: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
+    """What a delivery says of actions, once for each series, session and known_at.
+
+    A row in quarantine has a word, too, where it says one: what is wrong is its price or its day, and without its split
+    the next return would be false. Rows in quarantine that disagree have none.
+
+    Parameters
+    ----------
+    good, bad : polars.DataFrame
+        Rows that may be stored, and those of a known series and a day that has come that may not: series_id, time,
+        known_at; split_ratio and dividend where the source has them.
+
+    Returns
+    -------
+    polars.DataFrame
+        The same columns. Of several rows the one that tells of an action, else the good one.
+    """
+    names = [name for name in NO_ACTION if name in good.columns]
+    acts = pl.any_horizontal(_told(name, good) != NO_ACTION[name] for name in names)
+    said = bad.filter(acts | pl.all_horizontal(pl.col(names).is_not_null()))
+    told = pl.concat([good.select(*PRICE_KEY, *names, rank=0), said.select(*PRICE_KEY, *names, rank=1)])
+    told = told.with_columns(acts=acts)
+    one_word = pl.struct(names).filter("acts").n_unique().over(PRICE_KEY) <= 1
+    told = told.filter((pl.col("rank") == 0) | one_word).sort("acts", "rank", descending=[True, False])
+    return told.unique(PRICE_KEY, keep="first", maintain_order=True).select(*PRICE_KEY, *names)
+
+
 def new_actions(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """Actions that are new or corrected; one that the source takes back comes as no action, known from then on.
 
     Parameters
     ----------
     rows : polars.DataFrame
-        Good rows of the delivery: series_id, time, known_at; split_ratio and dividend where the source has them.
+        As `telling` gives them: series_id, time, known_at; split_ratio and dividend where the source has them.
     known : polars.DataFrame
         Every stored revision of the actions of these series and sessions.
 

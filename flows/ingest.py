@@ -11,7 +11,7 @@ import polars as pl
 from features.panel import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import Checked, check_rows
-from flows.corporate_actions import NO_ACTION, in_words, new_actions
+from flows.corporate_actions import NO_ACTION, in_words, new_actions, telling
 from flows.delivery import ADVICE, Delivery, take_delivery
 from flows.delta import MovedOn
 from flows.errors import WarehouseError
@@ -139,7 +139,8 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     newest_seen = max(as_of, seen or as_of)
     known = around.join(good, on=KEY, how="semi")
     good, changes = _changes(dated(good, newest_seen, seen), known, settings, as_of)
-    of_actions = _store_actions(good, warehouse, as_of, at["actions"])
+    telling_bad = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
+    of_actions = _store_actions(good, dated(telling_bad, newest_seen, seen), warehouse, as_of, at["actions"])
     warehouse.store_prices(changes, at["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
@@ -252,11 +253,12 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
     ]
 
 
-def _store_actions(good: pl.DataFrame, warehouse: Warehouse, as_of: date, version: int) -> list[str]:
+def _store_actions(good: pl.DataFrame, bad: pl.DataFrame, warehouse: Warehouse, as_of: date, version: int) -> list[str]:
     """Store the delivery's splits and dividends, and tell what is new."""
     if not set(NO_ACTION) & set(good.columns):
         return []
-    actions = new_actions(good, warehouse.actions_of(good.select(KEY)))
+    told = telling(good, bad)
+    actions = new_actions(told, warehouse.actions_of(told.select(KEY)))
     warehouse.store_actions(actions.with_columns(as_of=pl.lit(as_of)), version)
     return in_words(actions)
 

@@ -92,9 +92,40 @@ def test_a_source_that_stops_telling_actions_takes_none_back(desk):
     assert desk.closes() == before
 
 
-def test_a_row_in_quarantine_brings_no_action(desk):
-    desk.ingest(*WEEK[:2], f"A,{WED},,0,2")
-    assert desk.warehouse.actions().is_empty()
+SAT, MON_AFTER = date(2024, 1, 6), date(2024, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [(f"A,{WED},,0,2", "missing_price"), (f"A,{WED},x,,2", "unreadable_price"), (f"A,{WED},0,0,2", "not_positive")],
+)
+def test_a_split_of_a_row_whose_price_is_in_quarantine_counts_all_the_same(desk, row, rule):
+    """Once, the next return was one of -50 %."""
+    found = desk.ingest(*WEEK[:2], row, f"A,{THU},49,0,0")
+    assert found.quarantined == {rule: 1}
+    assert desk.closes() == [50, 51, 49]
+    assert desk.closes(TUE) == [100, 102]
+
+
+def test_a_split_on_a_day_without_a_session_acts_on_the_next_row(desk):
+    desk.ingest(f"A,{THU},100,0,0", f"A,{FRI},102,0,0", f"A,{SAT},51,0,2", f"A,{MON_AFTER},50,0,0")
+    assert desk.closes() == [50, 51, 50]
+    assert desk.closes(FRI) == [100, 102]
+
+
+def test_a_price_and_its_split_may_come_in_two_rows(desk):
+    desk.ingest(*WEEK[:2], f"A,{WED},51,0,0", f"A,{WED},,,2")
+    assert desk.closes() == [50, 51, 51]
+
+
+def test_rows_in_quarantine_that_disagree_or_say_nothing_change_no_action(desk):
+    desk.ingest(*WEEK[:3])
+    before = desk.closes()
+    desk.ingest(*WEEK[:2], f"A,{WED},51,0,3", f"A,{WED},52,0,4")
+    desk.ingest(*WEEK[:2], f"A,{WED},,,")
+    assert desk.closes() == before
+    desk.ingest(*WEEK[:2], f"A,{WED},,0,1", f"A,{THU},49,0,0")
+    assert desk.closes() == [100, 102, 51, 49]
 
 
 def test_rows_without_columns_of_actions_have_none():
