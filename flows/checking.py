@@ -90,7 +90,8 @@ def check_rows(
     rows : polars.DataFrame
         series_id (String), time (Date), close (Float64), each null where it could not be read; present (Boolean):
         whether there was anything in the price's place. Optional: open, high, low, volume, known_at (rows that differ
-        in it may share a key), dividend, split_ratio, adj_close, and what a user's schema names.
+        in it may share a key), dividend, split_ratio, adj_close, undated and unread (as in a `Delivery`), and what a
+        user's schema names.
     history : polars.DataFrame
         series_id, time, close and what else is known of the same series before and between the rows, 63 sessions or
         more before the first of each; may be empty. Series of which no row came are looked at for staleness alone.
@@ -183,6 +184,7 @@ def _whole(
         pl.col("series_id").is_not_null(),
         (pl.col("time") <= (today or date.max)).fill_null(False),
         pl.col("session") & pl.col("present"),
+        ~pl.col("undated").fill_null(False),
         pl.col("close").is_finite().fill_null(False),
         (pl.col("close") > 0).fill_null(False) | ~pl.col("positive"),
     ]

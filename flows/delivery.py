@@ -14,7 +14,7 @@ from flows.checking import can_be_prices, check_rows
 from flows.corporate_actions import NO_ACTION
 from flows.errors import SourceError
 from flows.further import further_columns
-from flows.parsing import dates_by_zone, finite, names, numbers
+from flows.parsing import dates_by_zone, finite, given, names, numbers
 from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of
 from flows.settings import Settings
 from flows.sources import Fetched, Source
@@ -27,8 +27,13 @@ ADVICE = {
     "unreadable_price": "Prices must be numbers with a decimal point and without thousands separators, like 1234.5.",
     "not_positive": "Where prices may be zero or negative, set TIDECAST_POSITIVE=false.",
     "not_a_session": "Give another calendar: --calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session.",
+    "unreadable_known_at": "Days must be ISO dates like 2024-12-31, or it is not known who could have used the price.",
     "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
 }
+
+
+AT_LEAST_ZERO = ("volume", *NO_ACTION)
+"""Numbers that mean nothing below zero."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Delivery:
         As it came.
     rows : polars.DataFrame
         series_id, time, close and what else is read of it, null where it cannot be read. `row` is a row's place in the
-        source, `clock` the time of day, `present` whether there was anything for a price.
+        source, `clock` the time of day, `present` whether there was anything for a price; `undated` and `unread`,
+        whether a known_at, or a number beside the price, was given and cannot be used.
     calendar : PanelCalendar
     settings : Settings
         With the calendar decided.
@@ -167,13 +173,13 @@ def _rows(
     close, present = numbers(raw["close"])
     known_at = dates_by_zone(raw["known_at"], zones)[0] if "known_at" in raw.columns else pl.lit(None, pl.Date)
     rows = rows.with_columns(time=time, clock=clock, close=close, present=present, known_at=known_at)
+    if "known_at" in raw.columns:
+        rows = rows.with_columns(undated=given(raw["known_at"]) & rows["known_at"].is_null())
     rows = rows.with_columns(  # no price is known before its session
         known_at=pl.when(pl.col("known_at").is_not_null()).then(pl.max_horizontal("known_at", "time"))
     )
-    for name in (*VALUES[1:], *NO_ACTION, "adj_close"):
-        if name in raw.columns:
-            rows = rows.with_columns(finite(raw[name]).alias(name))
-    rows = rows.with_columns(further_columns(fetched, settings, source, kinds))
+    rows = rows.with_columns(_other_numbers(raw)).with_columns(further_columns(fetched, settings, source, kinds))
+    rows = rows.with_columns(unread=_unread(fetched, rows, settings.covariates))
     told = list(fetched.messages)
     if as_written:
         told.append(
@@ -181,6 +187,23 @@ def _rows(
             f"converted to the market's zone ({', '.join(as_written)})."
         )
     return rows, told
+
+
+def _other_numbers(raw: pl.DataFrame) -> list[pl.Series]:
+    """What is known of a session beside its close, null where that can be no such number."""
+    read = [finite(raw[name]) for name in (*VALUES[1:], *NO_ACTION, "adj_close") if name in raw.columns]
+    return [values.set(values < 0, None) if values.name in AT_LEAST_ZERO else values for values in read]
+
+
+def _unread(fetched: Fetched, rows: pl.DataFrame, covariates: Sequence[str]) -> pl.Series:
+    """Whether a number beside the close was given in a row, and is not in `rows`."""
+    beside = [fetched.rows[name] for name in (*VALUES[1:], *NO_ACTION, "adj_close") if name in fetched.rows.columns]
+    if fetched.raw is not None:
+        beside += [fetched.raw[name] for name in covariates if name not in VALUES]
+    unread = pl.Series([False]).new_from_index(0, rows.height)
+    for values in beside:
+        unread = unread | (given(values) & rows[values.name].is_null())
+    return unread
 
 
 def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:

@@ -227,13 +227,14 @@ def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
 def _look_alikes(delivered: pl.Series, known: pl.Series) -> list[str]:
     """Names that differ in nothing a person would see at once; a series id is data, and stays as it is."""
     ids = pl.concat([delivered.unique(), known.unique()]).drop_nulls().unique().sort().to_frame("id")
-    plain = pl.col("id").str.replace_all(r"\s+", " ").str.strip_chars().str.to_lowercase()
+    plain = pl.col("id").str.normalize("NFKC").str.replace_all(r"\p{Cf}", "").str.replace_all(r"\s+", " ")
+    plain = plain.str.strip_chars().str.to_lowercase()
     alike = ids.filter(plain.is_duplicated()).sort(plain, "id")["id"].to_list()
     if not alike:
         return []
     return [
-        f"Series whose names differ in blanks or capitals alone are series of their own: {shorten(alike)}. Mend the "
-        "source where they should be one."
+        "Series whose names differ in blanks, capitals or invisible marks alone are series of their own: "
+        f"{shorten(alike)}. Mend the source where they should be one."
     ]
 
 

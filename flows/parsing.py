@@ -79,9 +79,18 @@ def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     if values.dtype.is_numeric() or values.dtype == pl.Null:
         number = values.cast(pl.Float64).fill_nan(None)
         return number, number.is_not_null()
-    text = _text(values)
-    present = text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING).fill_null(True)
+    text, present = _text(values), given(values)
     return text.set(~present, None).cast(pl.Float64, strict=False).fill_nan(None), present
+
+
+def given(values: pl.Series) -> pl.Series:
+    """Whether there is anything in each value's place, readable or not: see `MISSING`."""
+    if values.dtype.is_float():
+        return values.fill_nan(None).is_not_null()
+    if values.dtype.is_numeric() or values.dtype.is_temporal():
+        return values.is_not_null()
+    text = _text(values)
+    return text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING).fill_null(True)
 
 
 def finite(values: pl.Series) -> pl.Series:

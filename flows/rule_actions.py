@@ -17,14 +17,15 @@ ACTIONS = (FAIL, QUARANTINE, FLAG, OFF)
 """Stop the run before anything is written; keep the row aside; store it and note it; do not look."""
 
 UNUSABLE = (
-    "no_series_id", "unreadable_time", "in_the_future", "not_a_session", "missing_price", "unreadable_price",
-    "not_finite", "not_positive", "conflicting_duplicate", "duplicate",
+    "no_series_id", "unreadable_time", "unreadable_known_at", "in_the_future", "not_a_session", "missing_price",
+    "unreadable_price", "not_finite", "not_positive", "conflicting_duplicate", "duplicate",
 )  # fmt: skip
 """Rows that cannot be a price of the panel, whatever one thinks of them: these rules cannot be flags, nor off."""
 
 DEFAULT_ACTIONS: Mapping[str, str] = {
     **dict.fromkeys(UNUSABLE, QUARANTINE),
     "unit_error": QUARANTINE,  # no price moves to a hundredth and keeps its digits; stored, it is a return of -99 %
+    "unreadable_value": FLAG,  # the close may well be right
     "ohlc_order": FLAG,  # the close, which is forecast, may well be right
     "ohlc_unit": FLAG,  # likewise
     "jump": FLAG,  # crashes are real, and the rows that matter most

@@ -55,6 +55,8 @@ class PriceRules(dy.Schema):
     split_ratio = _number()
     adj_close = _number()
     known_at = dy.Date(nullable=True)
+    undated = dy.Bool(nullable=True)  # a known_at was given, and cannot be read
+    unread = dy.Bool(nullable=True)  # a number other than the close was given, and cannot be used
 
     positive = dy.Bool(nullable=True)  # prices of this panel lie above zero
     today = dy.Date(nullable=True)
@@ -83,6 +85,11 @@ class PriceRules(dy.Schema):
     @dy.rule()
     def unreadable_time(cls) -> pl.Expr:
         return pl.col("time").is_not_null()
+
+    @dy.rule()
+    def unreadable_known_at(cls) -> pl.Expr:
+        """Else the price would be taken for known on its own day."""
+        return ~pl.col("undated")
 
     @dy.rule()
     def in_the_future(cls) -> pl.Expr:
@@ -122,6 +129,11 @@ class PriceRules(dy.Schema):
     def unit_error(cls) -> pl.Expr:
         """The close is in pence where the series is in pounds, or the other way round."""
         return pl.col("units") == 0
+
+    @dy.rule()
+    def unreadable_value(cls) -> pl.Expr:
+        """Every number that is given beside the close can be read; volume, dividend and split ratio are not below 0."""
+        return ~pl.col("unread")
 
     @dy.rule()
     def ohlc_order(cls) -> pl.Expr:

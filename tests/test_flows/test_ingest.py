@@ -224,7 +224,10 @@ def test_names_that_look_alike_are_pointed_out_and_kept_apart(desk):
     assert desk.ingest("A,2024-01-01,1", "b c,2024-01-01,1").messages[1:] == ()
     found = desk.ingest("A ,2024-01-02,1", "B\u00a0C,2024-01-02,2")
     assert found.stored == 2
-    assert "blanks or capitals alone are series of their own: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
+    assert "invisible marks alone are series of their own: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
+    found = desk.ingest("Pér,2024-01-03,1", "Pe\u0301r,2024-01-03,2", "D\u200b,2024-01-03,1", "D,2024-01-03,1")
+    assert found.stored == 4
+    assert "own: 'A', 'A ', 'B\\xa0C', 'b c', 'D' and 3 more" in found.messages[-1]
 
 
 def test_a_series_of_one_row_and_a_paused_one_are_stored_like_any_other(desk):
@@ -408,3 +411,41 @@ def test_whatever_comes_in_each_row_is_counted_once_and_the_same_again_changes_n
             desk.warehouse.revisions().select(pl.struct("series_id", "time", "known_at").is_duplicated().any()).item()
             is False
         )
+
+
+HEADER = "series_id,time,close,volume,vix,known_at,Stock Splits"
+
+
+@pytest.fixture
+def ingest_rows(tmp_path):
+    """Ingest rows with more than a price."""
+    settings = Settings(
+        source=str(tmp_path / "prices.csv"), calendar="weekdays", covariates=("vix",), known_at="known_at"
+    )
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+
+    def ingested(*rows):
+        (tmp_path / "prices.csv").write_text("\n".join([HEADER, *rows, ""]))
+        return ingest(warehouse, settings), warehouse
+
+    return ingested
+
+
+@pytest.mark.parametrize("values", ["1.2M,5,,", "-3,5,,", "9,five,,", "9,inf,,", "9,5,,2:1", "9,5,,-2"])
+def test_a_number_that_cannot_be_used_is_left_out_and_counted(ingest_rows, values):
+    """Once, a volume with thousands separators was a column of nulls, and nobody was told."""
+    found, warehouse = ingest_rows(f"A,{MON},1,9,5,,", f"A,{TUE},2,{values}", f"A,{WED},3,NA,,-,")
+    assert (found.stored, found.doubts, found.rules["unreadable_value"]) == (3, {"unreadable_value": 1}, 1)
+    assert warehouse.flags().select("time", "rule").rows() == [(TUE, "unreadable_value")]
+    assert warehouse.quotes().row(1) in {
+        ("A", TUE, 2.0, None, 5.0),
+        ("A", TUE, 2.0, 9.0, None),
+        ("A", TUE, 2.0, 9.0, 5.0),
+    }
+
+
+def test_a_row_that_was_known_on_a_day_that_cannot_be_read_is_kept_aside(ingest_rows):
+    """Once, it counted as known on its own day, and a forecast of that day could be computed again with it."""
+    found, warehouse = ingest_rows(f"A,{MON},1,9,5,,", f"A,{TUE},2,9,5,31/12/2024,", f"A,{WED},3,9,5,{WED},")
+    assert found.quarantined == {"unreadable_known_at": 1}
+    assert warehouse.quotes()["time"].to_list() == [MON, WED]
