@@ -9,8 +9,10 @@ import argparse
 
 import polars as pl
 
+from flows.recipes import RANDOM_WALK
 from flows.settings import Settings
-from flows.train import RANDOM_WALK, Training, train
+from flows.train import train
+from flows.trained import Training
 from tests.conftest import make_random_walks
 
 SEED = 1000

@@ -23,7 +23,7 @@ from flows.prefect_server import free_port
 from flows.registry import Registry
 from flows.settings import Settings
 from flows.tracking import Tracking
-from flows.train import Training
+from flows.trained import Training
 from forecasting.backtest import backtest
 from forecasting.baselines import Drift, RandomWalk
 from forecasting.decide import GatePolicy, decide

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from flows.errors import TidecastError
+from flows.origins import Plan, before_the_gate, plan_origins
 from flows.prefect_home import LOGGER
+from flows.recipes import DRIFT, Stopwatch, Work
 from flows.settings import Settings
-from flows.train import DRIFT, Plan, Stopwatch, Work, before_the_gate, plan_origins
 from flows.warehouse import Warehouse
 
 log = logging.getLogger(LOGGER)

@@ -19,7 +19,7 @@ from flows.run_record import POOLED
 
 if TYPE_CHECKING:
     from flows.registry import Champion
-    from flows.train import Training
+    from flows.trained import Training
 
 Row = dict[str, Any]
 

@@ -14,7 +14,7 @@ from flows.environment import installed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flows.train import Training
+    from flows.trained import Training
 
 MLMODEL = "MLmodel"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")

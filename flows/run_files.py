@@ -18,7 +18,7 @@ from flows.picture import Picture
 from forecasting.quantiles import levels_in
 
 if TYPE_CHECKING:
-    from flows.train import Training
+    from flows.trained import Training
 
 EVIDENCE = "evaluation/summary.parquet"
 DECISION = "decision.json"

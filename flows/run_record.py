@@ -16,7 +16,7 @@ from flows.environment import commit, installed, peak_memory
 from flows.run_words import candidate_words, description, fate, spoken
 
 if TYPE_CHECKING:
-    from flows.train import Training
+    from flows.trained import Training
 
 POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
 OUTCOMES = {"kept": "stays"}

@@ -10,7 +10,7 @@ import polars as pl
 from forecasting.decision import p_value
 
 if TYPE_CHECKING:
-    from flows.train import Training
+    from flows.trained import Training
     from forecasting.decision import Decision
 
 RECIPE = ("hidden_size", "num_layers", "dropout", "learning_rate", "batch_size", "max_epochs", "random_state")

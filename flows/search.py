@@ -15,11 +15,12 @@ from typing import Any
 import polars as pl
 
 from flows.errors import TidecastError
+from flows.origins import before_the_gate, folds_of, plan_origins
 from flows.place import Place
 from flows.prefect_home import LOGGER
+from flows.recipes import recipes_of
 from flows.run_record import fingerprint
 from flows.settings import Settings
-from flows.train import before_the_gate, folds_of, plan_origins, recipes_of
 from forecasting.search_space import default_space
 from forecasting.splits import RollingOrigin
 from forecasting.tuned import TrialSeen, Tuned

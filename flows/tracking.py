@@ -25,7 +25,7 @@ from flows.run_files import EVIDENCE, write_files
 from flows.run_record import RunRecord, describe
 
 if TYPE_CHECKING:
-    from flows.train import Training
+    from flows.trained import Training
 
 RECORD, FILES, MODEL = "record.json", "files", "model"  # of a kept training: what MLflow gets
 DECIDED, FORECASTS = "decided.parquet", "forecasts.parquet"  # and what is done with it then

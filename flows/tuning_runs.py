@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 from flows.errors import Busy
 from flows.home import hold
 from flows.mlflow_store import MlflowStore, TrackingError
-from flows.train import CELLS, Found
+from flows.recipes import CELLS, Found
 from flows.tuning_record import (
     RECIPE,
     TABLE,

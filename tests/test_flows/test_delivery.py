@@ -12,10 +12,10 @@ from flows.errors import SettingsError, SourceError
 from flows.ingest import ingest
 from flows.intake import take_in_prices
 from flows.memory import REMEMBERED
+from flows.recipes import Work
 from flows.settings import Settings
 from flows.sources import Fetched, open_source
 from flows.sources.ahead import look_ahead
-from flows.train import Work
 from flows.warehouse import Warehouse
 
 DAYS = [date(2024, 1, 1) + timedelta(days=number) for number in range(60)]

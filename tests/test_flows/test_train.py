@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flows.origins import plan_origins
 from flows.settings import Settings
-from flows.train import Training, plan_origins, train
+from flows.train import train
+from flows.trained import Training
 from forecasting.backtest import backtest
 from forecasting.baselines import RandomWalk
 from forecasting.decide import GatePolicy
@@ -83,7 +85,7 @@ def test_a_random_walk_is_published_as_a_random_walk(first):
 
 def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     backtested = []
-    monkeypatch.setattr("flows.train.backtest", lambda *a, **k: backtested.append(a[1]) or backtest(*a, **k))
+    monkeypatch.setattr("flows.recipes.backtest", lambda *a, **k: backtested.append(a[1]) or backtest(*a, **k))
     training = trained(walks)
     first_target_of_the_gate = training.gate_forecasts["time"].min()
     for_selection, for_gate = backtested

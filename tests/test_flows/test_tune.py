@@ -13,7 +13,9 @@ from flows.errors import Busy, TidecastError
 from flows.home import hold
 from flows.intake import take_in_prices
 from flows.mlflow_store import MlflowStore, TrackingError
-from flows.train import Found, Stopwatch, Work, plan_origins, recipes_of, train
+from flows.origins import plan_origins
+from flows.recipes import Found, Stopwatch, Work, recipes_of
+from flows.train import train
 from flows.tuning_runs import ENDED, TuningRuns
 from forecasting.decide import GatePolicy
 from forecasting.forecasters import RNNForecaster
