@@ -119,6 +119,14 @@ class PanelForecaster(Walk):
         self.__dict__.update(vars(further))
         return self
 
+    def __copy__(self) -> Self:
+        """One that goes its own way: what one is updated with, the other does not know."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        if hasattr(self, "_kept"):
+            twin._kept = copy.copy(self._kept)
+        return twin
+
     # -------------------------------------------------------------- predict
     @one_thread()
     def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any:

@@ -5,8 +5,9 @@ Axes: N series, M rows of one time, F features.
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, cast
 
@@ -41,6 +42,10 @@ class Kept:
     def atomic(self) -> AbstractContextManager[None]:
         """On an error inside, the stream is as it was before; the other parts are never changed in place."""
         return nullcontext() if self.stream is None else self.stream.atomic()
+
+    def __copy__(self) -> Kept:
+        """One that goes its own way: of its parts the stream alone is changed in place."""
+        return replace(self, stream=copy.deepcopy(self.stream))
 
     def with_room(self, series_id: pl.Series, network: RecurrentNetwork | None) -> Kept:
         """A copy with further series, of which nothing is known yet; the stream alone is the same one, see `atomic`."""

@@ -1,5 +1,6 @@
 """Taking in new rows: row by row, or many at once, as if the whole history had been given."""
 
+import copy
 import itertools
 import pickle
 from datetime import date, datetime, timedelta
@@ -139,6 +140,18 @@ def test_hours_may_come_one_by_one_midnight_among_them(name, prices, breathing):
     for now in hours.filter(hours >= datetime(2024, 1, 13, 22)):
         model.update(hourly.filter(time=now))
     assert_close(model.predict(), model.predict(hourly))
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy])
+def test_a_copy_goes_its_own_way(way, fitted, prices, cut):
+    """One of two shallow copies took in a day, and the other refused that day as too late."""
+    first, expected = way(fitted["GRUForecaster"]), fitted["GRUForecaster"].predict()
+    newer = prices.filter(pl.col("time") > cut)
+    second = way(first)
+    assert_close(first.update(newer).predict(), first.predict(prices))
+    assert second.predict().equals(expected)
+    assert second.update(newer).predict().equals(first.predict())
+    assert not hasattr(way(clone(first)), "_kept")
 
 
 @some
