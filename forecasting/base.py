@@ -312,7 +312,12 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
     if sample_weight is None:
         checked = check_panel(frame, schema, target)
         return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # seen by all rows, kept once
-    weight = np.asarray(sample_weight, dtype=float)
+    try:
+        weight = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"sample_weight must be {len(frame)} numbers, one for each row of the panel: {error}."
+        ) from None
     wrong = ~np.isfinite(weight) | (weight < 0)
     if weight.shape != (len(frame),) or wrong.any() or not weight.any():
         found = f"shape {weight.shape}" if weight.shape != (len(frame),) else f"{weight[wrong.argmax()]} for a row"

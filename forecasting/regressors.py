@@ -174,8 +174,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
     @staticmethod
     def _windows(X: Any) -> Array:
-        if X.ndim > 3:
-            raise ValueError(f"X must have shape (n_windows, lookback[, n_features]), got {X.shape}.")
+        if X.ndim > 3 or 0 in X.shape:
+            raise ValueError(f"X must have shape (n_windows, lookback[, n_features]), each at least 1, got {X.shape}.")
         return X[..., None] if X.ndim == 2 else X
 
     def _fit(self, training: Windows, held_out: Windows) -> None:
@@ -307,6 +307,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = True
         tags.target_tags.multi_output = True
+        if tags.regressor_tags is not None and self.max_epochs == 0:
+            tags.regressor_tags.poor_score = True  # the same prediction for every window
         return tags
 
 

@@ -180,6 +180,12 @@ def test_impossible_weights_are_refused(weight, breathing):
         RandomWalk().fit(breathing, sample_weight=weight)
 
 
+def test_weights_that_are_no_numbers_are_refused_by_name(breathing):
+    """NumPy's own "could not convert string to float" did not say of what."""
+    with pytest.raises(ValueError, match="sample_weight must be 1280 numbers, one for each row"):
+        RandomWalk().fit(breathing, sample_weight=["heavy"] * 1280)
+
+
 # ------------------------------------------------------------------ the inputs of networks
 @every_network
 def test_a_network_takes_other_features_and_covariates(name, breathing):

@@ -42,7 +42,9 @@ def array_api(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
 
 
-@parametrize_with_checks([*(kind() for kind in CLASSES.values()), RNNRegressor(**BOTH_ENDS, max_epochs=20)])
+@parametrize_with_checks(
+    [*(kind() for kind in CLASSES.values()), RNNRegressor(**BOTH_ENDS, max_epochs=20), GRURegressor(max_epochs=0)]
+)
 def test_scikit_learns_own_checks_pass(estimator, check, array_api):
     check(estimator)
 
@@ -375,8 +377,11 @@ def test_impossible_settings_are_refused_in_fit(settings, message):
 
 def test_impossible_arrays_are_refused():
     X, y = windows()
-    with pytest.raises(ValueError, match=r"X must have shape \(n_windows, lookback\[, n_features\]\), got"):
-        GRURegressor().fit(X[..., None], y)
+    for others in (X[..., None], X[:, :0], X[:, :, :0]):  # torch's own errors said nothing of X
+        with pytest.raises(
+            ValueError, match=r"X must have shape \(n_windows, lookback\[, n_features\]\), each at least"
+        ):
+            GRURegressor().fit(others, y)
     with pytest.raises(ValueError, match=r"(?i)sample.weights? must"):
         GRURegressor().fit(X, y, sample_weight=np.zeros(120))
     model = GRURegressor(max_epochs=0).fit(X, y)
