@@ -47,6 +47,10 @@ class RollingOrigin:
     from the other, so ``GridSearchCV`` and ``cross_validate`` score the right origins, also over a ``Pipeline`` whose
     transformers need history. ``cross_val_predict`` is not supported: use `backtest`.
 
+    A forecaster has no score on its training rows, whose truths it has seen: with ``return_train_score=True`` that one
+    is NaN, with a warning. ``HalvingGridSearchCV`` asks for it by default: say False, and ``resource="max_epochs"``, as
+    it would draw rows at random.
+
     Parameters
     ----------
     n_splits : int, default=5

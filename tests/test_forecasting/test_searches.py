@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 import sklearn
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 
 from features import LogReturn, PanelSchema, RollingMean
@@ -55,6 +56,15 @@ def test_a_randomised_search_over_a_pipeline_lets_its_transformer_see_the_histor
     scored = by_hand.score(small.filter(pl.col("time") <= fold.end))
     assert search.cv_results_["split1_test_score"][1] == pytest.approx(scored)
     assert search.predict(small).equals(search.best_estimator_.predict(small))
+
+
+def test_a_halving_search_gives_the_better_settings_more_epochs(small):
+    choices = {"hidden_size": [2, 4, 8]}
+    shared = {"resource": "max_epochs", "max_resources": 3, "return_train_score": False, "error_score": "raise"}
+    search = HalvingGridSearchCV(FORECASTERS["GRUForecaster"], choices, cv=FOLDS, random_state=0, **shared).fit(small)
+    assert search.n_resources_ == [1, 3]
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.predict(small).equals(search.best_estimator_.predict())
 
 
 @every
