@@ -4,11 +4,14 @@ What was taken is in the table `deliveries`, written after a file's rows are sto
 taken again, and its rows are known already: nothing is lost, nothing doubled.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
+from itertools import dropwhile, pairwise
+from typing import Any
 
 import polars as pl
 
@@ -34,20 +37,49 @@ def waiting(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str]
     Raises
     ------
     SourceError
-        The folder cannot be looked at, or a file was changed after it was taken.
+        As of `queue`.
+    """
+    taken = set(warehouse.deliveries()["file"])
+    return [file for file in queue(warehouse, settings, environ) if file.name not in taken]
+
+
+def queue(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str] = os.environ) -> list[File]:
+    """The files from the first on that was not taken yet, in order of name.
+
+    Raises
+    ------
+    SourceError
+        The folder cannot be looked at, two files have one name, or one was changed after it was taken.
     """
     folder = expand(settings.source.removeprefix(DROP), environ)
     try:
-        files = files_at(folder, environ, may_be_empty=True)
+        files = sorted(files_at(folder, environ, may_be_empty=True), key=lambda file: file.name)
+        taken = {row["file"]: row for row in warehouse.deliveries().to_dicts()}
+        changed = [file.name for file in files if file.name in taken and _is_changed(file, taken[file.name])]
     except OSError as error:
         raise SourceError(f"{settings.source} must be readable, found: {error}. Check its permissions.") from error
-    taken = dict(warehouse.deliveries().select("file", "bytes").iter_rows())
-    if changed := [file.name for file in files if taken.get(file.name, file.size) != file.size]:
+    if twice := [one.name for one, other in pairwise(files) if one.name == other.name]:
+        raise SourceError(
+            f"Files of a drop folder must have names of their own, but {shorten(twice)} is there more than once. "
+            "Rename one, or make panels of their own."
+        )
+    if changed:
         raise SourceError(
             f"A file must not change once it was taken, but {shorten(changed)} did. Corrections come in a file with a "
             "new name, later in the order of names."
         )
-    return [file for file in files if file.name not in taken]
+    return list(dropwhile(lambda file: file.name in taken, files))
+
+
+def _is_changed(file: File, taken: Mapping[str, Any]) -> bool:
+    """By its size; by what is in it, where its place says that it was written since."""
+    if file.size != taken["bytes"]:
+        return True
+    return taken.get("digest") is not None and file.modified != taken["modified"] and _digest(file) != taken["digest"]
+
+
+def _digest(file: File) -> str:
+    return hashlib.sha256(file.read()).hexdigest()
 
 
 def take_deliveries(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
@@ -56,23 +88,40 @@ def take_deliveries(warehouse: Warehouse, settings: Settings, as_of: date | None
     A file with rows after `as_of` is taken up to there and stays waiting, and so do those after it: a correction must
     not come before what it corrects.
 
+    A file that came late, with a name before that of one that was taken, may undo what that one has corrected. Where it
+    speaks of rows that were known, those after it are taken again, and it is recorded after that: in whatever order
+    files come, the last name has the last word.
+
     Raises
     ------
     SourceError
-        As of `flows.ingest.ingest` and `waiting`, or nothing was ever delivered.
+        As of `flows.ingest.ingest` and `queue`, or nothing was ever delivered.
     """
+    taken = set(warehouse.deliveries()["file"])
     found: list[Ingested] = []
+    unrecorded: list[dict[str, Any]] = []
     names: list[str] = []
-    for file in waiting(warehouse, settings):
+    again: list[str] = []
+    overtakes = False
+    for file in queue(warehouse, settings):
+        if file.name in taken and not overtakes:
+            continue
+        seen = {"file": file.name, "bytes": file.size, "modified": file.modified, "digest": _digest(file)}
         one = ingest(warehouse, settings.model_copy(update={"source": file.address}), as_of, today)
         settings = one.settings.model_copy(update={"source": settings.source})
         found.append(one)
         if one.newest_in_source > one.as_of:
             break
-        if one.left:  # what the source knew only later waits for its day; its order is told by known_at, not by files
-            continue
-        names.append(file.name)
-        warehouse.store_delivery({"file": file.name, "bytes": file.size, "as_of": one.newest} | one.run_counts)
+        if file.name in taken:
+            again.append(file.name)
+        elif not one.left:  # else it waits for its day; known_at tells the order of its rows, not its name
+            unrecorded.append(seen | {"as_of": one.newest} | one.run_counts)
+            overtakes |= one.corrected + one.unchanged > 0
+        overtakes &= file.name < max(taken, default="")
+        if not overtakes:
+            names += _record(warehouse, unrecorded)
+    else:
+        names += _record(warehouse, unrecorded)
     newest = warehouse.newest_session()
     if newest is None or settings.calendar is None:
         raise SourceError(
@@ -81,7 +130,9 @@ def take_deliveries(warehouse: Warehouse, settings: Settings, as_of: date | None
     session = settings.sessions.at_or_before(min(newest, as_of or newest))
     counts = _counts_of_run(warehouse, session, [one for one in found if one.left])
     keep_up(warehouse, session, counts)
-    told = f"Taken from the drop folder: {shorten(names)}." if names else "Nothing new in the drop folder."
+    told = [f"Taken from the drop folder: {shorten(names)}." if names else "Nothing new in the drop folder."]
+    if again:
+        told.append(f"Taken again, for a file with an earlier name came late: {shorten(again)}.")
     return Ingested(
         as_of=session,
         **{name: sum(getattr(one, name) for one in found) for name in ("rows_in", "stored", "corrected", "unchanged")},
@@ -92,8 +143,17 @@ def take_deliveries(warehouse: Warehouse, settings: Settings, as_of: date | None
         rules=_added([one.rules for one in found]),
         doubts=_added([one.doubts for one in found]),
         run_counts=counts,
-        messages=(*(message for one in found for message in one.messages), told),
+        messages=(*(message for one in found for message in one.messages), *told),
     )
+
+
+def _record(warehouse: Warehouse, rows: list[dict[str, Any]]) -> list[str]:
+    """Write that these files were taken, and leave the list empty; returns their names."""
+    for row in rows:
+        warehouse.store_delivery(row)
+    names = [row["file"] for row in rows]
+    rows.clear()
+    return names
 
 
 def _counts_of_run(warehouse: Warehouse, session: date, unfinished: list[Ingested]) -> dict[str, object]:

@@ -81,8 +81,8 @@ RUNS: Columns = {
     "settings_digest": TEXT, "run_id": TEXT, "started": CLOCK, "finished": CLOCK, "rules": TEXT, **YEAR,
 }  # fmt: skip
 DELIVERIES: Columns = {
-    "file": TEXT, "bytes": COUNT, "rows_in": COUNT, "rows_stored": COUNT, "rows_corrected": COUNT,
-    "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
+    "file": TEXT, "bytes": COUNT, "modified": COUNT, "digest": TEXT, "rows_in": COUNT, "rows_stored": COUNT,
+    "rows_corrected": COUNT, "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
 }  # fmt: skip
 FEATURES: Columns = {  # as_of: the session on which the row was known to be so
     "series_id": TEXT, "time": DAY, **dict.fromkeys(PriceFeatures(ranges=True).added_, NUMBER), "as_of": DAY, **YEAR,

@@ -30,6 +30,11 @@ class File(Protocol):
         """Bytes."""
         ...
 
+    @property
+    def modified(self) -> int:
+        """When it was last written, as its place says: nanoseconds since 1970."""
+        ...
+
     def read(self) -> bytes:
         """All of it; OSError when it cannot be."""
         ...
@@ -52,6 +57,10 @@ class LocalFile:
     @property
     def size(self) -> int:
         return self.path.stat().st_size
+
+    @property
+    def modified(self) -> int:
+        return self.path.stat().st_mtime_ns
 
     def read(self) -> bytes:
         with self.path.open("rb") as file:
@@ -78,6 +87,10 @@ class StoredFile:
     def size(self) -> int:
         return int(self.store.get_file_info(self.path).size)
 
+    @property
+    def modified(self) -> int:
+        return int(self.store.get_file_info(self.path).mtime_ns or 0)
+
     def read(self) -> bytes:
         with self.store.open_input_file(self.path) as file:
             return bytes(file.read())
@@ -85,6 +98,8 @@ class StoredFile:
 
 def files_at(address: str, environ: Mapping[str, str] = os.environ, may_be_empty: bool = False) -> list[File]:
     """The file of this path; of a folder, its CSV and Parquet files; else those that the pattern (``*?[]``) matches.
+
+    Hidden files, whose names begin with a dot, count only when they are named.
 
     Raises
     ------
@@ -159,7 +174,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _tables(files: list[Any], where: str, may_be_empty: bool = False) -> list[File]:
-    tables = [file for file in files if file.name.lower().endswith(SUFFIXES)]
+    tables = [file for file in files if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")]
     if not tables and not may_be_empty:
         raise SourceError(
             f"A source must be CSV ({', '.join(CSV)}) or Parquet ({', '.join(PARQUET)}), but {where} has no such file. "

@@ -1,5 +1,6 @@
 """A drop folder: each file taken once, in order of name, also after a kill between storing and recording."""
 
+import os
 from datetime import date
 
 import polars as pl
@@ -144,3 +145,43 @@ def test_a_row_after_the_newest_price_of_a_file_is_not_lost(inbox, tmp_path, row
     found = take_deliveries(warehouse, Settings(source=f"drop:{inbox}", calendar="weekdays"), None, TODAY)
     assert (found.as_of, found.rows_in, found.stored, found.quarantined) == (date(2024, 1, 2), 4, 3, {rule: 1})
     assert warehouse.quarantine()["time"].item() == date.fromisoformat(row.split(",")[1])
+
+
+def test_a_file_that_comes_late_does_not_undo_what_later_ones_corrected(inbox, tmp_path, day_by_day, monkeypatch):
+    """Once, the file of the 2nd came after that of the 3rd and put back the price which that one had corrected."""
+    warehouse, settings = Warehouse(str(tmp_path / "late")), Settings(source=f"drop:{inbox}", calendar="weekdays")
+    (inbox / "2024-01-02.csv").rename(tmp_path / "2024-01-02.csv")
+    take_deliveries(warehouse, settings, None, TODAY)
+    (tmp_path / "2024-01-02.csv").rename(inbox / "2024-01-02.csv")
+    monkeypatch.setattr(Warehouse, "store_delivery", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        take_deliveries(warehouse, settings, None, TODAY)
+    monkeypatch.undo()
+    found = take_deliveries(warehouse, settings, None, TODAY)
+    assert found.messages[-1] == "Taken again, for a file with an earlier name came late: '2024-01-03.csv'."
+    assert warehouse.prices().equals(day_by_day.prices())
+    assert take_deliveries(warehouse, settings, None, TODAY).rows_in == 0
+
+
+def test_older_history_that_comes_late_is_taken_alone(inbox, day_by_day):
+    (inbox / "2023.csv").write_text("series_id,time,close\nA,2023-12-29,0.5\n")
+    found = take_deliveries(day_by_day, Settings(source=f"drop:{inbox}", calendar="weekdays"), None, TODAY)
+    assert (found.rows_in, found.stored) == (1, 1)
+
+
+def test_a_file_that_changes_and_keeps_its_size_is_an_error_and_one_that_was_touched_is_none(inbox, day_by_day):
+    file = inbox / "2024-01-01.csv"
+    os.utime(file, (1, 1))
+    assert take_deliveries(day_by_day, Settings(source=f"drop:{inbox}", calendar="weekdays"), None, TODAY).rows_in == 0
+    file.write_text(file.read_text().replace(",10", ",11"))
+    with pytest.raises(SourceError, match=r"must not change once it was taken, but '2024-01-01\.csv' did"):
+        take_deliveries(day_by_day, Settings(source=f"drop:{inbox}", calendar="weekdays"), None, TODAY)
+
+
+def test_hidden_files_are_no_deliveries_and_two_of_one_name_are_an_error(inbox, tmp_path, day_by_day):
+    (inbox / "._2024-01-04.csv").write_bytes(b"\0\5\26\7")
+    assert take_deliveries(day_by_day, Settings(source=f"drop:{inbox}", calendar="weekdays"), None, TODAY).rows_in == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/2024-01-03.csv").write_text("series_id,time,close\nA,2024-01-04,4\n")
+    with pytest.raises(SourceError, match=r"names of their own, but '2024-01-03\.csv' is there more than once"):
+        take_deliveries(day_by_day, Settings(source=f"drop:{tmp_path}/*/*.csv"), None, TODAY)
