@@ -24,7 +24,7 @@ from forecasting.progress import LEARNING_CURVE, learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
-from forecasting.training import Batch, Training, isolated, train_network
+from forecasting.training import Batch, Training, isolated, one_thread, train_network
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -247,7 +247,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         X_NTF = self._windows(X)
         if X_NTF.shape[1:] != self._window_shape:
             raise ValueError(f"A window must have shape {self._window_shape}, as in fit, got {X_NTF.shape[1:]}.")
-        with torch.inference_mode(), isolated(0):
+        with torch.inference_mode(), one_thread():
             blocks = []
             for i in range(0, len(X_NTF), PREDICT_BLOCK):
                 h_BTD, _ = self._network.encode(self._inputs(X_NTF[i : i + PREDICT_BLOCK]).double())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from forecasting.settings import check_whole
 
 logger = logging.getLogger(__name__)
 
+RANDOM_STATE = threading.RLock()  # torch's global one: whose turn it is
 SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
 
 
@@ -126,8 +128,11 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def isolated(random_state: int) -> Iterator[None]:
-    """Seeded, on one thread, leaving the global random state and thread count as they were."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
+    """Seeded, on one thread, leaving the global random state and thread count as they were.
+
+    That state is the process's: of several threads one is inside at a time, or each would draw the others' numbers.
+    """
+    with RANDOM_STATE, torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
         torch.manual_seed(random_state)
         yield
 

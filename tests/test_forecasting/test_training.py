@@ -2,6 +2,7 @@
 
 import math
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -273,6 +274,19 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(kind, breat
     weights = [name for name in first if "encoder" in name and first[name].ndim == 2]
     assert weights
     assert not any(torch.equal(first[name], other[name]) for name in weights)
+
+
+def test_fits_in_threads_give_the_bits_of_fits_one_by_one(breathing):
+    """Torch's random state is the process's: weights began, and dropped out, by what other threads drew."""
+    few = breathing.filter(pl.col("series_id") == "A")
+
+    def forecast(seed):
+        model = GRUForecaster(lookback=16, hidden_size=4, num_layers=2, dropout=0.3, max_epochs=3, random_state=seed)
+        return model.fit(few).predict()
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(forecast, range(4)))
+    assert all(found.equals(forecast(seed)) for seed, found in enumerate(together))
 
 
 def test_the_random_state_may_be_scikit_learns_or_numpys(breathing):
