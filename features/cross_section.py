@@ -18,8 +18,9 @@ class CrossSection(PanelTransformer):
     """What compares series: columns of `values` per series, then `expressions` over all series that may be seen.
 
     A row sees, of each calendar, the series of the newest session that closed no later than its own, so New York sees
-    Tokyo's session of the same date, and Tokyo sees New York's of the day before. Calendars come from the panel's
-    column `calendar` or the setting; without either, a session closes at its `time`, for all alike.
+    Tokyo's session of the same date, and Tokyo sees New York's of the day before; a calendar that has been closed for
+    more than seven days is left out. Calendars come from the panel's column `calendar` or the setting; without either,
+    a session closes at its `time`, for all alike. Null where the row's own series has no return.
 
     Parameters
     ----------

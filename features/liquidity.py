@@ -64,8 +64,9 @@ class VolumeZScore(Liquidity):
 class AmihudIlliquidity(Liquidity):
     """Mean of |log return| ÷ (price · volume) over the last `window` rows: the column `amihud_{window}`.
 
-    In decimals per unit of money traded. Rows that traded nothing are left out of the mean, as in the paper; null where
-    all did, and until there are `window` returns' rows. Parameters are those of `Liquidity`.
+    In decimals per unit of money traded. Rows that traded nothing, or whose volume is missing, are left out of the
+    mean, as in the paper; null where all are, and until there are `window` returns' rows. Parameters are those of
+    `Liquidity`.
 
     References
     ----------
