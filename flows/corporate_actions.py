@@ -28,13 +28,17 @@ def telling(good: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
         The same columns. Of several rows the one that tells of an action, else the good one.
     """
     names = [name for name in NO_ACTION if name in good.columns]
+    columns = [*PRICE_KEY, *names]
     acts = pl.any_horizontal(_told(name, good) != NO_ACTION[name] for name in names)
-    said = bad.filter(acts | pl.all_horizontal(pl.col(names).is_not_null()))
-    told = pl.concat([good.select(*PRICE_KEY, *names, rank=0), said.select(*PRICE_KEY, *names, rank=1)])
-    told = told.with_columns(acts=acts)
+    said = bad.select(*columns, acts=acts, rank=1)
+    said = said.filter(pl.col("acts") | pl.all_horizontal(pl.col(names).is_not_null()))
+    if said.is_empty():
+        return good.select(columns)
     one_word = pl.struct(names).filter("acts").n_unique().over(PRICE_KEY) <= 1
-    told = told.filter((pl.col("rank") == 0) | one_word).sort("acts", "rank", descending=[True, False])
-    return told.unique(PRICE_KEY, keep="first", maintain_order=True).select(*PRICE_KEY, *names)
+    beside = good.join(said, on=PRICE_KEY, how="semi").select(*columns, acts=acts, rank=0)
+    told = pl.concat([beside, said.filter(one_word)]).sort("acts", "rank", descending=[True, False])
+    told = told.unique(PRICE_KEY, keep="first", maintain_order=True).select(columns)
+    return pl.concat([good.select(columns).join(told, on=PRICE_KEY, how="anti"), told])
 
 
 def new_actions(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
