@@ -14,6 +14,7 @@ from prefect.states import Completed
 from flows import intake, promote, steps
 from flows.home import find_home, hold
 from flows.ingest import Ingested
+from flows.outcome import tell
 from flows.place import Day, Incomplete, Place
 from flows.plan import latest_day_anywhere, scheduled_day
 from flows.prefect_home import LOGGER
@@ -23,7 +24,7 @@ from flows.settings import Settings, load_settings
 log = logging.getLogger(LOGGER)
 
 
-@flow(name="daily-forecast")
+@flow(name="daily-forecast", on_completion=[tell], on_failure=[tell])
 def daily_forecast(
     as_of: date | None = None, reissue: bool = False, home: str | None = None, settings: Settings | None = None
 ) -> Day:

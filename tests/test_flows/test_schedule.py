@@ -66,7 +66,10 @@ def scheduled(sandbox, tmp_path):
             process.wait()
 
 
-def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_scheduled_time(sandbox, scheduled):
+def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_scheduled_time(
+    sandbox, scheduled, tmp_path
+):
+    log = tmp_path / "schedule.log"
     deployment = until(lambda: ask(f"{scheduled}/deployments/filter", {}))[0]
     assert deployment["schedules"][0]["schedule"]["cron"] == "30 17 * * 1-5"
     assert deployment["schedules"][0]["schedule"]["timezone"] == "Europe/Berlin"
@@ -92,6 +95,14 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     again = ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state})
     assert until(lambda: ended_run(scheduled, again["id"]))["state_name"] == "Skipped"
     assert sandbox.place.warehouse.forecasts().equals(forecasts)
+
+    sandbox.source.unlink()
+    failing = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
+    assert until(lambda: ended_run(scheduled, failing["id"]))["state_name"] == "Failed"
+    told = until(lambda: [line for line in log.read_text().splitlines() if "Failed" in line] and log.read_text())
+    assert f"  The forecasts of {as_of} are published." in told
+    assert f"  Nothing to do: {as_of} was done before." in told
+    assert "  Failed: A source must exist, but there is no file" in told
 
 
 def ended_run(api, run_id):
