@@ -17,7 +17,10 @@ WEEKEND_SHARE = 0.1
 NO_MARKET = ("weekdays", "24/7")
 """Calendars of no market in particular: there, a time that says its zone keeps the date it is written with."""
 
-_ANOTHER = "For another, give --calendar NAME (or TIDECAST_CALENDAR)"
+_ANOTHER = (
+    "For another, stop and give --calendar NAME (or TIDECAST_CALENDAR), e.g. XNYS; once forecasts are published, "
+    "in a new folder (--home)."
+)
 
 
 def market_zone(settings: Settings) -> str | None:
@@ -86,9 +89,9 @@ def choose_calendar(settings: Settings, times: pl.Series) -> tuple[Calendar, tup
     share = float(weekend) if isinstance(weekend, float) else 0.0
     if share >= WEEKEND_SHARE:
         why = f"{share:.0%} of the rows lie on weekends, so every day is a session (24/7)."
-        return get_calendar("24/7"), (f"No calendar was given: {why} {_ANOTHER}.",)
+        return get_calendar("24/7"), (f"No calendar was given: {why} {_ANOTHER}",)
     why = "weekdays, Monday to Friday, are taken for sessions."
-    return get_calendar("weekdays"), (f"No calendar was given: {why} {_ANOTHER}, e.g. XNYS.",)
+    return get_calendar("weekdays"), (f"No calendar was given: {why} {_ANOTHER}",)
 
 
 def choose_calendars(

@@ -25,6 +25,9 @@ _MAY_PASS = re.compile(
     re.I,
 )
 _ADVICE = {
+    "statement timeout": "Let the query take its time: end the address in ?options=-c%20statement_timeout%3D0, or set "
+    "another timeout for this user.",
+    "after year 10K|before year 1": 'Leave such rows out with --query "SELECT … FROM … WHERE isfinite(…)".',
     "password|authentication|denied for user|role .* does not exist": "Check user and password: write "
     "USER:${VAR}@ before the host, and set the environment variable VAR to the password.",
     "resolve|translate host|name or service|nodename|getaddrinfo": "Check the host.",
@@ -32,6 +35,8 @@ _ADVICE = {
     "database .* does not exist|unknown database": "Check the database's name, after the last slash.",
     "permission denied|denied to user": "Have it granted to this user.",
 }
+_OPEN = ("sslmode", "options", "application_name", "connect_timeout", "target_session_attrs")
+"""Parameters of an address that hold no secret."""
 
 
 def is_database(scheme: str) -> bool:
@@ -138,7 +143,8 @@ def in_words(error: Exception, engine: "Engine") -> str:
 
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     said = " ".join(str(cause).split()).removesuffix(".") or type(cause).__name__
-    for secret in (engine.url.password, *engine.url.query.values()):
+    hidden = [value for name, value in engine.url.query.items() if name not in _OPEN]
+    for secret in (engine.url.password, *hidden):
         if isinstance(secret, str) and secret:
             said = said.replace(secret, "…")
     advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, said, re.I)), "")

@@ -1,5 +1,6 @@
 """From a source's own columns to one row per price."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
 
@@ -104,6 +105,14 @@ def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> Non
     raise SourceError(f"{source} must have a column {column!r} ({setting}), found {found}. {hint}")
 
 
+def _likely_target(names: Sequence[str]) -> str:
+    """The name that reads most like a price at the end of a session; else the first."""
+    words = ("close", "price", "value", "last", "settle")
+    exact = [name for word in words for name in names if name.lower() == word]
+    within = [name for word in words for name in names if word in name.lower()]
+    return next(iter([*exact, *within, *names]), "…")
+
+
 def _texts(frame: pl.DataFrame, settings: Settings) -> list[str]:
     """Columns, beside the time, in which most of what is there cannot be read as a number."""
     texts = []
@@ -126,7 +135,7 @@ def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> N
         )
     if text := _texts(frame, settings):
         others = [name for name in columns if name not in text]
-        target = next((name for name in others if name.lower() in ("close", "price", "value")), (others or ["…"])[0])
+        target = _likely_target(others)
         raise SourceError(
             f"{found}, but text in {shorten(text)}, such as {frame[text[0]].drop_nulls()[0]!r}. "
             f"If that names the series, add --series-id {text[0]!r} --target {target!r}; "

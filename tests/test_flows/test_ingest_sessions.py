@@ -56,7 +56,7 @@ def test_without_a_calendar_weekdays_are_taken_said_and_decided_for_good(tmp_pat
     found = desk.ingest(*WEEK)
     assert found.settings.calendar == "weekdays"
     assert "No calendar was given: weekdays" in found.messages[-1]
-    assert "For another, give --calendar NAME (or TIDECAST_CALENDAR), e.g. XNYS." in found.messages[-1]
+    assert "For another, stop and give --calendar NAME (or TIDECAST_CALENDAR), e.g. XNYS;" in found.messages[-1]
     desk.settings = found.settings
     assert desk.ingest(*WEEK).messages == ()
 

@@ -132,6 +132,11 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
         ),
         ("<DATE>,<TIME>,<CLOSE>\n20240102,000000,1\n", {}, r"'time' \(time\).*Did you mean '<DATE>'\?"),
         (CSV, {"time": "Date"}, "text in 'Name', such as 'A'.*add --series-id 'Name' --target 'Close'"),
+        (
+            "ticker,day,px_open,px_last\nA,2024-01-02,1,1\n",
+            {"time": "day"},
+            "add --series-id 'ticker' --target 'px_last'",
+        ),
         (CSV, {"time": "Date", "target": "Close"}, "its times repeat, .* Then add --series-id 'Name'"),
         ("Date,Open,Close\n2024-01-02,1,1\n", {"time": "Date"}, "If it is one series, .*--target 'Close'"),
         ("Date,A\n2024-01-02,1\n", {"time": "Date"}, "If it is one series, .*--target 'A'.*set TIDECAST_LAYOUT=wide"),

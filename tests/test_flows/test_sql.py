@@ -18,6 +18,7 @@ from tests.test_flows.postgres import PASSWORD
 
 COLUMNS = {"series_id": "symbol", "time": "day", "target": "price"}
 TABLE = "CREATE TABLE quotes (symbol text, day date, price numeric(12, 4), volume bigint, note text)"
+SLOW = "postgresql://prices:${PRICES_PASSWORD}@127.0.0.1:{port}/prices?options=-c%20statement_timeout%3D50"
 ROWS = (
     "INSERT INTO quotes VALUES ('A', '2024-01-02', 1.5, 7, 'x'), ('A', '2024-01-03', NULL, 8, 'y'), "
     "('B', '2024-01-03', 0.1, NULL, 'z')"
@@ -180,6 +181,15 @@ def test_a_server_that_stays_away_is_given_up_after_some_time(postgres, monkeypa
         ({"source": "postgresql://prices:${X}@127.0.0.1:{port}/prices"}, "authentication failed.*Check user and pass"),
         ({"source": "postgresql://prices:${PRICES_PASSWORD}@127.0.0.1:{port}/nope"}, "Check the database's name"),
         ({"source": "postgresql://prices:${PRICES_PASSWORD}@no.invalid:{port}/x"}, r"Check the host\."),
+        (
+            {"source": "postgresql://prices:${PRICES_PASSWORD}@127.0.0.1:{port}/prices?sslmode=require"},
+            "server does not support SSL, but SSL was required",
+        ),
+        (
+            {"table": None, "query": "SELECT symbol, day, price, pg_sleep(9) FROM quotes", "source": SLOW},
+            r"statement timeout\. Let the query take its time",
+        ),
+        ({"table": None, "query": "SELECT 'A' AS symbol, date 'infinity' AS day, 1 AS price"}, "Leave such rows out"),
         ({"source": "postgresql://prices:${NOT_SET}@127.0.0.1/x"}, "needs the environment variable NOT_SET"),
         ({"source": "postgresql://host:port/x"}, "must be a database's address like postgresql://USER"),
     ],
