@@ -7,6 +7,9 @@ from flows.errors import SourceError
 MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
 """Text, in lower case, that means: no value."""
 
+_NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
+"""Types that polars does not cast to text."""
+
 _TIME = (
     r"^(?P<year>\d{4})[-/]?(?P<month>\d{2})[-/]?(?P<day>\d{2})"
     r"(?:[T ](?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?)?"
@@ -101,7 +104,7 @@ def finite(values: pl.Series) -> pl.Series:
 
 def names(values: pl.Series) -> pl.Series:
     """Each value as text, as it is: a series id is data. Whole numbers become "5", empty or blank text null."""
-    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+    if values.dtype.is_nested() or values.dtype in _NO_TEXT:
         raise SourceError(
             f"Names must be text or whole numbers, got {values.dtype}. Give another --series-id (or static column)."
         )
@@ -112,7 +115,7 @@ def names(values: pl.Series) -> pl.Series:
 
 
 def _text(values: pl.Series) -> pl.Series:
-    if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
+    if values.dtype.is_nested() or values.dtype in _NO_TEXT:
         return pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
     return values.cast(pl.String).str.strip_chars()
 

@@ -258,6 +258,14 @@ def test_numbers_are_read_with_decimal_points_and_everything_else_is_not_one():
     assert numbers(pl.Series([True]))[0].to_list() == [None]
 
 
+def test_a_column_of_durations_is_neither_times_nor_numbers_nor_names():
+    """Once, a Parquet file with one was a traceback."""
+    values = pl.Series([timedelta(days=1)])
+    assert dates(values, None)[0].to_list() == numbers(values)[0].to_list() == [None]
+    with pytest.raises(SourceError, match="Names must be text or whole numbers, got Duration"):
+        names(values)
+
+
 def test_a_series_id_is_data_and_whole_numbers_become_text():
     odd = ["<script>", "../x", "a b", "ü", "NaN"]
     assert names(pl.Series(odd)).to_list() == odd
