@@ -69,11 +69,13 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file in an object store."""
+    """A file in an object store, with what its listing said of it."""
 
     scheme: str
     store: Any
     path: str
+    size: int
+    modified: int
 
     @property
     def name(self) -> str:
@@ -82,14 +84,6 @@ class StoredFile:
     @property
     def address(self) -> str:
         return f"{self.scheme}://{self.path}"
-
-    @property
-    def size(self) -> int:
-        return int(self.store.get_file_info(self.path).size)
-
-    @property
-    def modified(self) -> int:
-        return int(self.store.get_file_info(self.path).mtime_ns or 0)
 
     def read(self) -> bytes:
         with self.store.open_input_file(self.path) as file:
@@ -139,17 +133,22 @@ def _in_store(address: str, scheme: str, environ: Mapping[str, str], may_be_empt
     from pyarrow.fs import FileSelector, FileType
 
     store, path = _store(address, scheme, environ)
-    kind = store.get_file_info(path).type
+    at_path = store.get_file_info(path)
+    kind = at_path.type
     if kind == FileType.File:
-        return [StoredFile(scheme, store, path)]
+        return [_stored(scheme, store, at_path)]
     fixed = re.split(r"[*?\[]", path)[0]
     folder = path if kind == FileType.Directory else fixed.rpartition("/")[0]
     deep = path.removeprefix(folder).strip("/").count("/") > 0
     there = store.get_file_info(FileSelector(folder, recursive=deep, allow_not_found=True))
-    found = sorted(info.path for info in there if info.type == FileType.File)
+    found = sorted((info for info in there if info.type == FileType.File), key=lambda info: info.path)
     if kind != FileType.Directory:
-        found = [other for other in found if _matches(other, path)]
-    return _tables([StoredFile(scheme, store, other) for other in found], address, may_be_empty)
+        found = [info for info in found if _matches(info.path, path)]
+    return _tables([_stored(scheme, store, info) for info in found], address, may_be_empty)
+
+
+def _stored(scheme: str, store: Any, info: Any) -> StoredFile:
+    return StoredFile(scheme, store, info.path, int(info.size), int(info.mtime_ns or 0))
 
 
 def _store(address: str, scheme: str, environ: Mapping[str, str]) -> tuple[Any, str]:
