@@ -4,6 +4,7 @@ What is done is read from that table, never from a note of our own: an `as_of` t
 the one published here (a reissue), is copied. So a failed or killed copy is made up for by the next run.
 """
 
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import polars as pl
 
 from features.panel import shorten
 from flows.errors import WarehouseError
+from flows.prefect_home import LOGGER
 from flows.settings import Settings
 from flows.sources.databases import engine_of, in_words, may_pass, split_table
 from flows.sources.retrying import retried
@@ -23,6 +25,8 @@ from flows.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
+
+log = logging.getLogger(LOGGER)
 
 Digest = tuple[int, float, str, str]  # rows, weighted sum of all prices, model, run
 
@@ -51,13 +55,15 @@ def publish_out(warehouse: Warehouse, settings: Settings, environ: Mapping[str, 
     forecasts = warehouse.forecasts().drop("year")
     engine = engine_of(settings.publish_to, "publish_to", environ)
     try:
-        return retried(lambda: _copy(engine, forecasts, settings), settings.publish_to, may_pass)
+        copied = retried(lambda: _copy(engine, forecasts, settings), settings.publish_to, may_pass)
     except SQLAlchemyError as error:
         raise WarehouseError(
             f"{settings.publish_to} must take the forecasts, but the database says: {in_words(error, engine)}"
         ) from error
     finally:
         engine.dispose()
+    log.info(f"Copied the forecasts of {len(copied)} sessions to {settings.publish_table} of {settings.publish_to}.")
+    return copied
 
 
 def _copy(engine: "Engine", forecasts: pl.DataFrame, settings: Settings) -> list[date]:

@@ -352,5 +352,6 @@ def _refuse_if_published(
     differing = "; ".join(f"{name} is {now!r} ({origins[name]}), was {was!r}" for name, (now, was) in anew.items())
     raise SettingsError(
         f"{home.path} holds another panel: {differing}. Leave it out to go on with the panel as it is, "
-        f"or choose another folder with --home (the same panel, moved: change it in {home.panel_file})."
+        "or choose another folder with --home (the same panel, moved or renamed at its source: change it in "
+        f"{home.panel_file})."
     )

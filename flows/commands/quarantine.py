@@ -105,7 +105,8 @@ def repaired_values(texts: tuple[str, ...]) -> dict[str, float]:
             values[name] = float("nan")
         if name not in names or values[name] != values[name]:
             raise click.BadParameter(
-                f"must be one of {', '.join(names)}, =, and a number, got {text!r}.", param_hint="--value"
+                f"must be a number with one of the names {', '.join(names)}, like close=14.55, got {text!r}.",
+                param_hint="--value",
             )
     return values
 

@@ -146,6 +146,6 @@ def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> N
         target = next((name for name in bars if name.lower() == "close"), (bars or columns or ["…"])[0])
         raise SourceError(
             f"{found}; it has {shorten(frame.columns, 12)}. "
-            f"If it is one series, say which column to forecast: --target {target!r}. "
-            "If each column is a series, set TIDECAST_LAYOUT=wide."
+            f"If it is one series, say which column to forecast: --target {target!r}; if a column names the series, "
+            "that one, too: --series-id COLUMN. If each column is a series, set TIDECAST_LAYOUT=wide."
         )

@@ -1,5 +1,6 @@
 """Forecasts into a table of the user's: a real PostgreSQL, twice, after a reissue, after a kill; SQLite in a run."""
 
+import logging
 import os
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from flows.errors import WarehouseError
+from flows.prefect_home import LOGGER
 from flows.publish_out import publish_out
 from flows.settings import Settings
 from flows.warehouse import Warehouse
@@ -127,6 +129,12 @@ def test_a_table_that_cannot_take_them_is_one_clear_error(postgres, warehouse, s
         WarehouseError, match=r"must take the forecasts, but the database says: .*authentication failed"
     ):
         publish_out(warehouse, elsewhere)
+
+
+def test_what_was_copied_and_where_to_is_said(postgres, warehouse, settings, caplog):
+    with caplog.at_level(logging.INFO, logger=LOGGER):
+        publish_out(warehouse, settings)
+    assert caplog.messages == [f"Copied the forecasts of 2 sessions to outbox of {postgres.address}."]
 
 
 def test_columns_the_user_added_stay_and_a_table_in_a_schema_is_found(postgres, warehouse, settings):

@@ -138,7 +138,11 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
             "add --series-id 'ticker' --target 'px_last'",
         ),
         (CSV, {"time": "Date", "target": "Close"}, "its times repeat, .* Then add --series-id 'Name'"),
-        ("Date,Open,Close\n2024-01-02,1,1\n", {"time": "Date"}, "If it is one series, .*--target 'Close'"),
+        (
+            "Date,Open,Close\n2024-01-02,1,1\n",
+            {"time": "Date"},
+            "If it is one series, .*--target 'Close'; .*--series-id",
+        ),
         ("Date,A\n2024-01-02,1\n", {"time": "Date"}, "If it is one series, .*--target 'A'.*set TIDECAST_LAYOUT=wide"),
         ("Date;A;B\n2024-01-02;1,5;2,5\n", {"time": "Date"}, "such as '1,5'.*write it with a decimal point"),
         ("Date\n2024-01-02\n", {"time": "Date", "layout": "wide"}, "must have a column per series"),
