@@ -119,30 +119,19 @@ def decide(
     loss = _loss_column(table)
     candidate = _candidate(table["model"].unique().sort().to_list(), candidate, champion)
     origins = table.filter(pl.col("model") == RANDOM_WALK)["origin"].unique().sort().tail(policy.max_origins)
-    newest = table.filter(pl.col("origin") >= origins[0])
-    models = {"walk": RANDOM_WALK} | ({} if candidate == champion else {"candidate": candidate})
-    if champion != RANDOM_WALK:
-        models["champion"] = champion
-    rows = _side_by_side(newest, loss, models)
-    if not rows.select(_finite("walk", "walk_ae").all()).item():
-        raise ValueError("Losses of the random walk must be finite, some are not: nothing can be measured against it.")
+    rows = _side_by_side(table.filter(pl.col("origin") >= origins[0]), loss, candidate, champion)
 
     history = _history(len(origins), policy)
-    standing = None
-    if "champion" in models:  # a recipe may need more history than the random walk: it is judged on what it forecast
-        standing = _try(
-            rows.filter(pl.col("champion").is_not_null()), "champion", max(policy.level, policy.stay_level), policy
-        )
+    standing = None if champion == RANDOM_WALK else _try_again(rows, policy)
     if candidate == champion:
-        assert standing is not None
-        tried, checks = standing, [history, *standing.checks]
-        promoted = False
+        assert standing is not None  # the random walk is no candidate
+        tried = standing
     else:
         tried = _try(rows, "candidate", policy.level, policy)
-        checks = [history, *tried.checks]
-        if standing is not None and standing.passed:
-            checks.append(_against_champion(rows, champion, policy))
-        promoted = all(check.passed for check in checks)
+    checks = [history, *tried.checks]
+    if candidate != champion and standing is not None and standing.passed:
+        checks.append(_against_champion(rows, champion, policy))
+    promoted = candidate != champion and all(check.passed for check in checks)
     demoted = not promoted and history.passed and standing is not None and not standing.passed
     return Decision(
         winner=candidate if promoted else RANDOM_WALK if demoted else champion,
@@ -188,11 +177,14 @@ def _candidate(models: list[str], candidate: str | None, champion: str) -> str:
     return candidate
 
 
-def _side_by_side(table: pl.DataFrame, loss: str, models: dict[str, str]) -> pl.DataFrame:
+def _side_by_side(table: pl.DataFrame, loss: str, candidate: str, champion: str) -> pl.DataFrame:
     """The random walk's rows with columns for each model: its losses, and its absolute errors (``…_ae``).
 
-    Null where a model lacks a row that the random walk has.
+    ``walk``, ``candidate`` where it is not the champion, ``champion`` where it is not the random walk; null where a
+    model lacks a row that the random walk has.
     """
+    models = {"walk": RANDOM_WALK} | ({} if candidate == champion else {"candidate": candidate})
+    models |= {} if champion == RANDOM_WALK else {"champion": champion}
     parts = [
         table.filter(pl.col("model") == model).select(
             *KEYS, pl.col(loss).alias(column), pl.col("ae").alias(f"{column}_ae")
@@ -207,7 +199,9 @@ def _side_by_side(table: pl.DataFrame, loss: str, models: dict[str, str]) -> pl.
             raise ValueError(
                 "losses must hold one row for each model, series_id, origin and step; some share theirs."
             ) from None
-    return rows
+    if not rows.select(_finite("walk", "walk_ae").all()).item():
+        raise ValueError("Losses of the random walk must be finite, some are not: nothing can be measured against it.")
+    return rows.sort("origin", "series_id", "step")  # sums of unsorted rows depend on which thread was first
 
 
 def _finite(*columns: str) -> pl.Expr:
@@ -219,14 +213,15 @@ def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
     """At each origin one number, the mean over series and steps; then the skill of these numbers."""
     if rows.is_empty() or not rows.select(_finite(loss, reference).all()).item():
         return Skill(None, None, None)
-    means = rows.group_by("origin").agg(pl.col(loss, reference).mean()).sort("origin")
+    means = rows.group_by("origin", maintain_order=True).agg(pl.col(loss, reference).mean())
     horizon = cast(int, rows["step"].max())
     return compare(means[loss].to_numpy(), means[reference].to_numpy(), horizon)
 
 
 def _worst_decile(rows: pl.DataFrame, loss: str) -> float:
     """10th percentile over series of CRPS skill against the random walk."""
-    means = rows.group_by("series_id").agg(pl.col(loss, "walk").mean())
+    by_series = rows.sort("series_id", "origin", "step").group_by("series_id", maintain_order=True)
+    means = by_series.agg(pl.col(loss, "walk").mean())
     skills = (1 - means[loss] / means["walk"]).fill_nan(0.0)
     return float(np.quantile(skills.to_numpy(), 0.1))
 
@@ -258,6 +253,12 @@ def _try(rows: pl.DataFrame, column: str, level: float, policy: GatePolicy) -> _
         _for_all(worst, policy),
     )
     return _Trial(spread, centre, worst, checks)
+
+
+def _try_again(rows: pl.DataFrame, policy: GatePolicy) -> _Trial:
+    """The same test of the champion, on what it forecast: a recipe may need more history than the random walk."""
+    level = max(policy.level, policy.stay_level)
+    return _try(rows.filter(pl.col("champion").is_not_null()), "champion", level, policy)
 
 
 def _history(n_origins: int, policy: GatePolicy) -> Check:

@@ -248,6 +248,14 @@ def test_the_order_of_rows_and_the_kind_of_frame_do_not_matter():
         assert getattr(pandas, field) == pytest.approx(getattr(other, field))
 
 
+def test_a_decision_is_the_same_to_the_bit_however_the_rows_lie():
+    """Unsorted rows were added up by whichever thread was first: the last digits of skills changed from run to run."""
+    table = losses(BETTER | {"LSTM": (0.99, 1.0)}, n_origins=300)
+    first, *others = (decide(table.sample(fraction=1, shuffle=True, seed=k), candidate="GRU", champion="LSTM")
+                      for k in range(6))  # fmt: skip
+    assert all(other == first for other in others)
+
+
 def test_a_pinball_loss_over_other_levels_serves_as_well():
     assert decide(losses(BETTER).rename({"crps": "pinball"})).promoted
 
