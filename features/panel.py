@@ -181,8 +181,21 @@ def sorted_rows(
 ) -> tuple[pl.DataFrame, np.ndarray]:
     """As `check_rows`, and what `series_starts` gives for it."""
     schema = schema or PanelSchema()
-    frame = to_polars(panel)
     numbers = [target, *schema.covariates, *schema.future]
+    frame, starts = _in_order(_typed(to_polars(panel), schema, numbers))
+    for column in (*numbers, *schema.static):
+        if frame.schema[column] == pl.Float64 and not math.isfinite(frame[column].sum()):  # cheap to ask
+            _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
+    for column in schema.static:
+        _check_static(frame, column)
+    if schema.positive:
+        advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
+        _refuse(frame, frame[target] <= 0, f"{target!r} must be above 0, found 0 or less", advice)
+    return frame, starts
+
+
+def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str]) -> pl.DataFrame:
+    """The rows with names, times and values in the types that a checked panel has."""
     check_columns(frame, ["series_id", "time", *numbers, *schema.static])
     if frame.is_empty():
         raise ValueError("A panel must have at least one row, got none.")
@@ -190,11 +203,15 @@ def sorted_rows(
         if missing := frame[column].null_count():
             raise ValueError(f"{column!r} must be known in every row, it is missing in {missing}. Drop these rows.")
     frame = frame.with_columns(_names(frame["series_id"]))
-    frame = frame.with_columns(
+    return frame.with_columns(
         _sessions(frame, PanelCalendar.named(frame, schema.calendar)),
         *(_numbers(frame[column]) for column in numbers),
         *(_static(frame[column]) for column in schema.static),
     )
+
+
+def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
+    """The rows sorted by series and time, none twice, and where each series begins."""
     starts = series_starts(frame)
     if not is_sorted(frame, starts):
         frame = frame.sort("series_id", "time")
@@ -202,24 +219,20 @@ def sorted_rows(
         twice = np.append(False, time[1:] == time[:-1])
         twice[starts] = False
         _refuse(frame, pl.Series(twice), "series_id and time must be unique, found twice", "Keep one row of each.")
-    frame = frame.with_columns(pl.col("series_id").set_sorted())  # which spares the next the same question
-    for column in (*numbers, *schema.static):
-        if frame.schema[column] == pl.Float64 and not math.isfinite(frame[column].sum()):  # cheap to ask
-            _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
-    for column in schema.static:
-        varies = pl.col(column).min() != pl.col(column).max()
-        changing = frame.group_by("series_id").agg(varies.fill_null(False)).filter(column)["series_id"]
-        if len(changing):
-            _refuse(
-                frame,
-                frame["series_id"].is_in(changing.implode()),
-                f"{column!r} must be constant within each series, as a static covariate, found several values",
-                "Correct it, or name it among the schema's covariates.",
-            )
-    if schema.positive:
-        advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
-        _refuse(frame, frame[target] <= 0, f"{target!r} must be above 0, found 0 or less", advice)
-    return frame, starts
+    return frame.with_columns(pl.col("series_id").set_sorted()), starts  # which spares the next the same question
+
+
+def _check_static(frame: pl.DataFrame, column: str) -> None:
+    """Refuse a static covariate that changes within a series."""
+    varies = pl.col(column).min() != pl.col(column).max()
+    changing = frame.group_by("series_id").agg(varies.fill_null(False)).filter(column)["series_id"]
+    if len(changing):
+        _refuse(
+            frame,
+            frame["series_id"].is_in(changing.implode()),
+            f"{column!r} must be constant within each series, as a static covariate, found several values",
+            "Correct it, or name it among the schema's covariates.",
+        )
 
 
 def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:

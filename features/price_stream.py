@@ -55,14 +55,7 @@ class PriceStream:
         left_out : polars.Series, optional
             Of each row whether it is yet to come; then all later ones of its series are. None: no row is.
         """
-        starts = series_starts(rows)
-        newest = np.append(starts, len(rows))[1:] - 1
-        if left_out is not None:
-            newest -= np.diff(np.searchsorted(left_out.arg_true(), np.append(starts, len(rows))))
-            begun = newest >= starts
-            starts, newest = starts[begun], newest[begun]
-        breaks = np.append(0, pauses(rows))
-        first = np.maximum(starts, breaks[np.searchsorted(breaks, newest, side="right") - 1])  # of the last stretch
+        first, newest = _last_stretches(rows, left_out)
         count = newest - first
         level = rows[features.target].to_numpy()
         level = np.log(level) if features.positive else level
@@ -73,28 +66,17 @@ class PriceStream:
             age = np.arange(k)
             return np.where(age < n_there[:, None], values[np.maximum(newest[:, None] - age, 0)], empty)
 
-        def ring(by_age: np.ndarray, n_there: np.ndarray) -> np.ndarray:
-            """Number c of the `n_there` at place c % k."""
-            k = by_age.shape[1]
-            kept = np.empty_like(by_age)
-            np.put_along_axis(kept, (n_there[:, None] - 1 - np.arange(k)) % k, by_age, axis=1)
-            return kept
-
-        weight = DECAY ** np.arange(count.max(initial=0))[::-1]
-        square = change**2
         state: dict[str, Any] = {"last": rows[newest].select("series_id", "time"), "count": count}
-        state["weighted"] = np.array(
-            [square[end - n + 1 : end + 1] @ weight[len(weight) - n :] for end, n in zip(newest, count, strict=True)]
-        )
+        state["weighted"] = _weighted(change**2, newest, count)
         recent = last(change, max(features.rings.values()), count, 0.0)
         ranges = rows.select(features.range_square()).to_series().to_numpy() if features.has_ranges else level
         for name, k in features.rings.items():
             if name == "levels":
-                state[name] = ring(last(level, k, count + 1, level[first, None]), count + 1)
+                state[name] = _ring(last(level, k, count + 1, level[first, None]), count + 1)
             elif name.startswith("ranges"):
-                state[name] = ring(last(ranges, k, count + 1, np.nan), count + 1)
+                state[name] = _ring(last(ranges, k, count + 1, np.nan), count + 1)
             else:
-                state[name] = ring(recent[:, :k] if name == "changes" else recent[:, :k] ** 2, count)
+                state[name] = _ring(recent[:, :k] if name == "changes" else recent[:, :k] ** 2, count)
         moved = np.column_stack([recent != 0, np.ones(len(count), dtype=bool)])
         state["still"] = np.minimum(moved.argmax(1), count)
         return cls(features, state)
@@ -192,3 +174,30 @@ class PriceStream:
         fresh = (rows["time"] - last > MAX_PAUSE).fill_null(True).to_numpy()
         self._last = self._last.with_columns(time=self._last["time"].scatter(at, rows["time"]))
         return at, fresh
+
+
+def _last_stretches(rows: pl.DataFrame, left_out: pl.Series | None) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row of each series' last stretch, of the series that have a row which is not left out."""
+    starts = series_starts(rows)
+    newest = np.append(starts, len(rows))[1:] - 1
+    if left_out is not None:
+        newest -= np.diff(np.searchsorted(left_out.arg_true(), np.append(starts, len(rows))))
+        begun = newest >= starts
+        starts, newest = starts[begun], newest[begun]
+    breaks = np.append(0, pauses(rows))
+    return np.maximum(starts, breaks[np.searchsorted(breaks, newest, side="right") - 1]), newest
+
+
+def _weighted(square: np.ndarray, newest: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Σ λⁱ r² over the `count` changes up to each of the rows `newest`."""
+    weight = DECAY ** np.arange(count.max(initial=0))[::-1]
+    sums = [square[end - n + 1 : end + 1] @ weight[len(weight) - n :] for end, n in zip(newest, count, strict=True)]
+    return np.array(sums)
+
+
+def _ring(by_age: np.ndarray, n_there: np.ndarray) -> np.ndarray:
+    """A ring of values given by age, the newest first: number c of the `n_there` at place c % k."""
+    k = by_age.shape[1]
+    kept = np.empty_like(by_age)
+    np.put_along_axis(kept, (n_there[:, None] - 1 - np.arange(k)) % k, by_age, axis=1)
+    return kept

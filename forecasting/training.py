@@ -214,17 +214,9 @@ def train_network(
         start()
 
     while not is_over and progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
-        network.train()
-        sums = []
-        for batch in epoch_batches(shuffle):
-            loss, weight = batch_loss(network, layer, levels_Q, batch)
-            network.zero_grad()
-            (loss / weight.clamp(min=SMALLEST)).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), training.gradient_norm)
-            optimiser.step()
-            sums.append(torch.stack([loss.detach(), weight]))
+        train_loss = _train_epoch(network, layer, levels_Q, epoch_batches(shuffle), optimiser, training.gradient_norm)
         held_out = mean_loss(network, layer, levels_Q, validation) if validation else None
-        progress.record(Epoch(progress.epoch + 1, _mean(sums), held_out))
+        progress.record(Epoch(progress.epoch + 1, train_loss, held_out))
         if checkpoint:
             checkpoint.write(*progress.saved())
         is_over = _is_over(training, progress.curve[-1])
@@ -239,6 +231,27 @@ def train_network(
     if checkpoint:
         checkpoint.remove()
     return progress.curve
+
+
+def _train_epoch(
+    network: RecurrentNetwork,
+    layer: QuantileLayer,
+    levels_Q: Tensor,
+    batches: Iterable[Batch],
+    optimiser: AdamW,
+    gradient_norm: float,
+) -> float:
+    """A step along the gradient of each batch's mean loss; the mean of the losses before each step."""
+    network.train()
+    sums = []
+    for batch in batches:
+        loss, weight = batch_loss(network, layer, levels_Q, batch)
+        network.zero_grad()
+        (loss / weight.clamp(min=SMALLEST)).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
+        optimiser.step()
+        sums.append(torch.stack([loss.detach(), weight]))
+    return _mean(sums)
 
 
 def _is_over(training: Training, epoch: Epoch) -> bool:
