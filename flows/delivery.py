@@ -179,6 +179,9 @@ def _rows(
         known_at=pl.when(pl.col("known_at").is_not_null()).then(pl.max_horizontal("known_at", "time"))
     )
     rows = rows.with_columns(_other_numbers(raw)).with_columns(further_columns(fetched, settings, source, kinds))
+    if "dividend" in rows.columns and not settings.positive:  # it would be undone by its share of the price
+        none = (pl.col("dividend") > 0) & (pl.col("close") <= 0)
+        rows = rows.with_columns(dividend=pl.when(~none.fill_null(False)).then("dividend"))
     rows = rows.with_columns(unread=_unread(fetched, rows, settings.covariates))
     told = list(fetched.messages)
     if as_written:

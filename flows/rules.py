@@ -132,7 +132,8 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def unreadable_value(cls) -> pl.Expr:
-        """Every number that is given beside the close can be read; volume, dividend and split ratio are not below 0."""
+        """Every number given beside the close can be used: volume, dividend and split ratio are not below 0, and a
+        dividend is of a price above 0."""
         return ~pl.col("unread")
 
     @dy.rule()

@@ -118,6 +118,14 @@ def test_a_price_and_its_split_may_come_in_two_rows(desk):
     assert desk.closes() == [50, 51, 51]
 
 
+def test_a_dividend_on_a_price_that_is_not_above_zero_is_left_out_and_flagged(desk):
+    """Once it was stored, and from then on nothing could read the panel."""
+    desk.settings = desk.settings.model_copy(update={"positive": False})
+    found = desk.ingest(f"A,{MON},3,0,", f"A,{TUE},-2,1,", f"A,{WED},-3,0,")
+    assert found.doubts == {"unreadable_value": 1}
+    assert desk.closes() == [3, -2, -3]
+
+
 def test_rows_in_quarantine_that_disagree_or_say_nothing_change_no_action(desk):
     desk.ingest(*WEEK[:3])
     before = desk.closes()
