@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,8 @@ def main() -> None:
         rows = sum(len(values) for values in task.training())
         print(f"{task.name}: {len(task.series)} series, {rows:,} training rows, {len(task.histories())} forecasts")
         answer = run(sys.executable, "tidecast_rnn.py", path, UNTRAINED[task.kind])["answer"]
-        untrained = {name: task.loss(answer, name) for name in METRICS}
+        point = answer[..., len(LEVELS) // 2]
+        untrained = {name: task.loss(answer if name == "crps" else point, name) for name in METRICS}
         print(f"{UNTRAINED[task.kind]['class']}: {shown(untrained)}", flush=True)
         theirs: list[dict[str, float]] = []
         if script:
@@ -149,7 +151,7 @@ def main() -> None:
             share = f", passed in 1/{theirs[-1]['seconds'] / seconds:.1f} of its time" if passed else ""
             print(f"tidecast, {epochs} epochs: {shown(losses)} after {seconds:.1f} CPU s{share}", flush=True)
     if arguments.json:
-        measured = {"task": task.name, "library": arguments.library, "metric": metric}
+        measured = {"task": task.name, "library": arguments.library, "metric": metric, "date": str(date.today())}
         measured |= {"options": json.loads(arguments.options), "untrained": untrained, "theirs": theirs, "ours": ours}
         with arguments.json.open("a") as file:
             file.write(json.dumps(measured) + "\n")
