@@ -79,6 +79,11 @@ class PriceTables(DeltaTables):
         rows = self._scan("actions", spans=spans).join(keys.lazy(), on=["series_id", "time"], how="semi")
         return self._read(rows, "actions").sort(PRICE_KEY)
 
+    def late_actions(self, since: date, as_of: date) -> pl.DataFrame:
+        """Every revision of an action that became known later than on its ex-date, after `since` and by `as_of`."""
+        told = (pl.col("known_at") > pl.col("time")) & (pl.col("known_at") > since) & (pl.col("known_at") <= as_of)
+        return self._read(self._scan("actions", spans=[(date.min, as_of)]).filter(told), "actions").sort(PRICE_KEY)
+
     def revisions(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Every row `prices` has ever held on to, with `known_at` and the `as_of` of the run that stored it.
 

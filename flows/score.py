@@ -18,7 +18,8 @@ ROW = ["series_id", "origin", "step"]
 
 
 def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame:
-    """Rows for `scores`: each forecast issued up to `as_of` that has come true by then and has no score yet.
+    """Rows for `scores`: each forecast issued up to `as_of` that has come true by then and has no score yet, or one
+    that was made before a split or dividend was told.
 
     Losses are those of `forecasting.evaluate`, in units of price × volatility at the origin, so that daily scores and
     backtests agree. The random walk stands beside each forecast as it would have been issued in its place: fitted on
@@ -45,7 +46,8 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of)
     # the model's own, of which each series' is the last session of its calendar
     issued = issued.with_columns(pl.col("trained_through").max().over("as_of")).filter(pl.col("time") <= as_of)
-    pending = issued.join(warehouse.scores(), on=FORECAST_KEY, how="anti")
+    scored = issued.join(scores := warehouse.scores(), on=FORECAST_KEY, how="semi")
+    pending = pl.concat([issued.join(scores, on=FORECAST_KEY, how="anti"), _told_of_since(scored, warehouse, as_of)])
     if pending.is_empty():
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
     known = warehouse.knowledge(as_of)
@@ -59,6 +61,26 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     turn = pl.int_range(pl.len()).over(ROW).alias("turn")
     turns = ((rows, panel) for part, panel in parts for rows in part.with_columns(turn).partition_by("turn"))
     return pl.concat(_losses(rows, walks, panel, settings) for rows, panel in turns).sort(FORECAST_KEY)
+
+
+def _told_of_since(scored: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
+    """Forecasts whose score was made before an action between their origin and their session was told.
+
+    They were measured by a price in other units. Nothing else changes a score; nor does a run that makes up for an
+    earlier session, which knows less than a later one did.
+    """
+    runs = warehouse.runs()
+    if runs.filter(pl.col("as_of") > as_of).height:
+        return scored.clear()
+    before = runs.filter(pl.col("as_of") < as_of, pl.col("status") == "done")["as_of"].max()
+    told = warehouse.late_actions(before if isinstance(before, date) else date.min, as_of)
+    between = scored.select(*FORECAST_KEY, "origin", "time").join(
+        told.select("series_id", "known_at", ex_date="time"), on="series_id"
+    )
+    between = between.filter(
+        pl.col("ex_date") > pl.col("origin"), pl.col("ex_date") <= pl.col("time"), pl.col("known_at") > pl.col("time")
+    )
+    return scored.join(between, on=FORECAST_KEY, how="semi")
 
 
 def _parts(

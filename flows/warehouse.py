@@ -174,8 +174,10 @@ class Warehouse(PriceTables):
         return [note["versions"] for note in notes if as_of is None or note["as_of"] == as_of.isoformat()]
 
     def store_scores(self, rows: pl.DataFrame) -> int:
-        """Store scores not there yet, in one commit; returns how many there were. A score never changes."""
-        return self._merge("scores", shape("scores", rows, FORECAST_KEY), FORECAST_KEY, day="as_of")
+        """Store scores, those that were measured anew in the place of those there, in one commit; returns how many."""
+        rows = shape("scores", rows, FORECAST_KEY)
+        values = [name for name in rows.columns if name not in (*FORECAST_KEY, "year")]
+        return self._merge("scores", rows, FORECAST_KEY, replace=values, day="as_of")
 
     def store_decision(self, row: Mapping[str, Any]) -> int:
         """Store one decision, in one commit; one that is there stays as it is. What is not known of it is null."""

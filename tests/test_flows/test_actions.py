@@ -141,9 +141,12 @@ def test_rows_without_columns_of_actions_have_none():
     assert new_actions(rows, rows.clear()).is_empty()
 
 
-def scored(folder, panel, actions, days):
-    """Scores of random walks that were published from a few days, as of the last."""
-    warehouse, settings = Warehouse(str(folder)), Settings(calendar="weekdays", lookback=16, horizon=3)
+SETTINGS = Settings(calendar="weekdays", lookback=16, horizon=3)
+
+
+def published(folder, panel, actions, days):
+    """A warehouse with random walks that were published from a few days."""
+    warehouse, settings = Warehouse(str(folder)), SETTINGS
     last = days[-1]
     warehouse.store_prices(panel.with_columns(known_at="time", as_of=pl.lit(last)))
     warehouse.store_actions(actions.with_columns(known_at="time", as_of=pl.lit(last)))
@@ -153,21 +156,49 @@ def scored(folder, panel, actions, days):
         marks = {"model": "random_walk", "run_id": "r", "live": True}
         table = table.with_columns(**{name: pl.lit(value) for name, value in marks.items()})
         warehouse.publish(days[number], table.with_columns(trained_through=pl.lit(days[90])))
-    return score(warehouse, last, settings)
+    return warehouse
 
 
-def test_forecasts_issued_before_a_split_are_scored_as_if_there_had_been_none(tmp_path, random_walks):
-    panel = random_walks(n_series=2, n_rows=130)
+def split_in_four(panel):
+    """The panel as quoted when its first series is split on the 112th session, that split, sessions and series."""
     days, first = panel["time"].unique().sort().to_list(), panel["series_id"][0]
     split = pl.DataFrame({"series_id": [first], "time": [days[111]], "split_ratio": [4.0], "dividend": [0.0]})
     before = (pl.col("series_id") == first) & (pl.col("time") < days[111])
     quoted = panel.with_columns(pl.when(before).then(pl.col("close") * 4).otherwise("close").alias("close"))
+    return quoted, split, days, first
 
-    plain = scored(tmp_path / "plain", panel, split.clear(), days)
-    found = scored(tmp_path / "split", quoted, split, days)
+
+def test_forecasts_issued_before_a_split_are_scored_as_if_there_had_been_none(tmp_path, random_walks):
+    panel = random_walks(n_series=2, n_rows=130)
+    quoted, split, days, first = split_in_four(panel)
+    plain = score(published(tmp_path / "plain", panel, split.clear(), days), days[-1], SETTINGS)
+    found = score(published(tmp_path / "split", quoted, split, days), days[-1], SETTINGS)
     for name in ("crps", "ae", "crps_random_walk", "ae_random_walk", "covered"):
         assert found[name].cast(pl.Float64).to_list() == pytest.approx(plain[name].cast(pl.Float64).to_list(), rel=1e-9)
     unit = pl.when((pl.col("series_id") == first) & (pl.col("origin") < days[111])).then(4.0).otherwise(1.0)
     expected = plain.select(truth=pl.col("truth") * unit, scale=pl.col("scale") * unit)
     for name in ("truth", "scale"):  # in the shares that were forecast
         assert found[name].to_list() == pytest.approx(expected[name].to_list(), rel=1e-9)
+
+
+def test_a_split_that_is_told_late_has_its_forecasts_measured_anew(tmp_path, random_walks):
+    """Once, what was scored on the ex-date kept the loss of a fall by three quarters."""
+    quoted, split, days, first = split_in_four(random_walks(n_series=2, n_rows=130))
+    in_time = published(tmp_path / "in time", quoted, split, days)
+    in_time.store_scores(score(in_time, days[115], SETTINGS))
+    late = published(tmp_path / "late", quoted, split.clear(), days)
+    for day in (111, 112):
+        late.store_scores(score(late, days[day], SETTINGS))
+        late.put_run({"as_of": days[day], "status": "done"})
+    before = pl.col("origin") < days[111]
+    wrong = late.scores().filter(before, pl.col("series_id") == first, pl.col("time") >= days[111])
+    assert wrong.height
+    assert (wrong["crps"] > 10).all()
+
+    late.store_actions(split.with_columns(known_at=pl.lit(days[113]), as_of=pl.lit(days[113])))
+    assert late.store_scores(score(late, days[113], SETTINGS)) > wrong.height
+    late.put_run({"as_of": days[113], "status": "done"})
+    assert score(late, days[111], SETTINGS).is_empty()  # makes up for nothing with what it does not know
+    late.store_scores(score(late, days[115], SETTINGS))
+    assert_frame_equal(late.scores().filter(before), in_time.scores().filter(before), rel_tol=1e-9)
+    assert score(late, days[115], SETTINGS).is_empty()
