@@ -5,8 +5,10 @@ from features.calendar import Calendar, get_calendar, infer_calendar
 from features.calendar_features import CalendarFeatures
 from features.causality import assert_causal
 from features.cross_section import MarketReturn, ReturnRank
+from features.frames import like, to_polars
 from features.liquidity import AmihudIlliquidity, RelativeVolume, VolumeZScore
-from features.panel import MAX_PAUSE, PanelSchema, breaks, check_panel, like, to_polars
+from features.order import MAX_PAUSE, breaks
+from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
 from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility, YangZhangVolatility

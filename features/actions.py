@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from features.frames import Frame, like, to_polars
 from features.messages import shorten
-from features.panel import Frame, check_columns, like, to_polars
+from features.panel import check_columns
 
 PRICES = ("open", "high", "low")
 """Columns that move with the target."""

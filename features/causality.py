@@ -9,7 +9,8 @@ import polars as pl
 from polars import selectors
 from sklearn.base import clone
 
-from features.panel import Frame, PanelSchema, check_columns, like, to_polars
+from features.frames import Frame, like, to_polars
+from features.panel import PanelSchema, check_columns
 from features.panel_calendar import PanelCalendar
 
 TRANSFORMED = 1e-9

@@ -5,23 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import polars as pl
 
+from features.frames import Frame, to_polars
 from features.messages import near_match, shorten
+from features.order import is_sorted, series_starts
 from features.panel_calendar import PanelCalendar
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Frame: TypeAlias = "pl.DataFrame | pd.DataFrame"
-"""A panel as it comes in and goes out: polars (eager) or pandas."""
-
-MAX_PAUSE = timedelta(days=100)
-"""A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
 
 
 @dataclass(frozen=True)
@@ -71,58 +62,6 @@ class PanelSchema:
                         f"{group}. Take it out of one."
                     )
                 group_of[name] = group
-
-
-def to_polars(panel: Frame) -> pl.DataFrame:
-    """The panel as an eager polars frame; a pandas index is dropped, its NaN become null.
-
-    Raises
-    ------
-    TypeError
-        For a LazyFrame and for anything that is neither a polars nor a pandas frame.
-    ValueError
-        For a pandas frame whose index holds what must be a column.
-    """
-    if isinstance(panel, pl.DataFrame):
-        return panel
-    if isinstance(panel, pl.LazyFrame):
-        raise TypeError("A panel must be an eager frame, got a polars LazyFrame. Call .collect() on it first.")
-    if is_pandas(panel):
-        return _from_pandas(panel)
-    raise TypeError(f"A panel must be a polars or pandas DataFrame, got {type(panel).__name__}.")
-
-
-def _from_pandas(panel: pd.DataFrame) -> pl.DataFrame:
-    names = {"series_id", "time"} & set(panel.index.names)
-    names |= {"time"} if panel.index.dtype.kind == "M" else set()
-    if lost := sorted(names - set(panel.columns)):
-        raise ValueError(
-            f"{shorten(lost)} must be a column, found in the pandas index. Call .reset_index() on the frame first."
-        )
-    kinds = cast("dict[str, Any]", panel.dtypes.to_dict())
-    zones = {name: zone for name, kind in kinds.items() if (zone := _zone(getattr(kind, "tz", None)))}
-    if not zones:
-        return pl.from_pandas(panel)
-    in_utc = panel.assign(**{name: panel[name].dt.tz_convert(None) for name in zones})  # with zones, pandas 3.1 warns
-    utc = {name: pl.col(name).dt.replace_time_zone("UTC") for name in zones}
-    return pl.from_pandas(in_utc).with_columns(utc[name].dt.convert_time_zone(zone) for name, zone in zones.items())
-
-
-def _zone(zone: tzinfo | None) -> str | None:
-    """Its name; None where it has none, as a fixed offset."""
-    return "UTC" if zone is UTC else getattr(zone, "key", None)
-
-
-def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:
-    """`frame` in the kind of `panel`: pandas when that is pandas, else polars."""
-    return frame.to_pandas() if is_pandas(panel) else frame
-
-
-def is_pandas(frame: object) -> bool:
-    """Whether this is a pandas DataFrame (asked without importing pandas, which takes a while)."""
-    return any(
-        (kind.__module__.partition(".")[0], kind.__name__) == ("pandas", "DataFrame") for kind in type(frame).mro()
-    )
 
 
 def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
@@ -261,78 +200,10 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
         raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
 
 
-def is_sorted(panel: pl.DataFrame, starts: np.ndarray | None = None) -> bool:
-    """Whether rows are sorted by ``series_id`` and ``time``, none twice: far cheaper to ask than to sort again.
-
-    `starts` is what `series_starts` gives, where that is known already.
-    """
-    starts = series_starts(panel) if starts is None else starts
-    names = panel["series_id"].gather(starts)
-    if panel.is_empty():
-        return True
-    if not (names.is_sorted() and names.is_unique().all()):
-        return False
-    falls = _falls(panel)
-    return len(falls) < len(starts) and bool(np.isin(falls, starts).all())  # from one series to the next only
-
-
-def series_starts(panel: pl.DataFrame) -> np.ndarray:
-    """Positions at which the series of a sorted panel begin, int64.
-
-    Where polars knows the names as sorted, those between two equal ones are not looked at.
-    """
-    names = panel["series_id"]
-    if names.flags["SORTED_ASC"] and len(names):
-        runs = np.append(0, _falls(panel))
-        first, last = names.gather(runs), names.gather(np.append(runs[1:], len(names)) - 1)
-        if first.equals(last):
-            return runs[np.append(True, first[1:].ne_missing(first[:-1]).to_numpy())]
-    changes = names[1:].ne_missing(names[:-1]).arg_true().to_numpy()
-    return np.append(0, changes.astype(np.int64) + 1)[: len(names)]
-
-
-def _falls(panel: pl.DataFrame) -> np.ndarray:
-    """Positions of rows that are not later than the row before, whichever series that is of, int64."""
-    time = panel["time"]
-    return (time[1:] <= time[:-1]).arg_true().to_numpy().astype(np.int64) + 1
-
-
-def pauses(panel: pl.DataFrame) -> np.ndarray:
-    """Positions of rows that come more than `MAX_PAUSE` after the row before, whichever series that is of."""
-    time = panel["time"]
-    gaps = time.to_physical().diff() > MAX_PAUSE.days if time.dtype == pl.Date else time.diff() > MAX_PAUSE
-    return gaps.arg_true().to_numpy()
-
-
 def is_missing(values: pl.Series) -> pl.Series:
     """Whether each value is null or NaN."""
     missing = values.is_null()
     return missing | values.is_nan().fill_null(True) if values.dtype.is_float() else missing
-
-
-def places_of(series_id: pl.Series, known: pl.Series) -> np.ndarray:
-    """Where each of `series_id` stands in `known`, whose values are distinct; int64, −1 for those that do not."""
-    if series_id.equals(known):  # a whole day of all series, the usual case, needs no join
-        return np.arange(len(known))
-    places = pl.DataFrame({"series_id": known}).with_row_index("place")
-    asked = pl.DataFrame({"series_id": series_id}).join(places, on="series_id", how="left", maintain_order="left")
-    return asked["place"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)
-
-
-def at_places(values: pl.Series, places: np.ndarray) -> pl.Series:
-    """The values at these places, null at −1."""
-    missing = places < 0
-    if not missing.any():
-        return values.gather(places)
-    return values.extend_constant(None, 1).gather(np.where(missing, len(values), places))
-
-
-def breaks() -> pl.Expr:
-    """Per row of a sorted panel: how often its series has paused for more than `MAX_PAUSE` so far (0, 1, …).
-
-    Use it per series: ``breaks().over("series_id")``.
-    """
-    return (pl.col("time").diff() > MAX_PAUSE).fill_null(False).cast(pl.Int32).cum_sum()
 
 
 def _refuse(panel: pl.DataFrame, broken: pl.Series, what: str, advice: str) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 from sklearn.base import clone
 
-from features.panel import Frame, PanelSchema, check_rows, is_missing, is_sorted, series_starts, to_polars
+from features.frames import Frame, to_polars
+from features.order import is_sorted, series_starts
+from features.panel import PanelSchema, check_rows, is_missing
 from features.price_stream import PriceStream
 from features.tail import Stream, tail_of
 from features.transformer import PanelTransformer, block_cuts, in_order

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE, at_places, check_columns, pauses, places_of, series_starts
+from features.order import MAX_PAUSE, at_places, pauses, places_of, series_starts
+from features.panel import check_columns
 from features.tail import refuse_old
 from features.volatility import DECAY
 

@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 from sklearn.pipeline import Pipeline
 
+from features.frames import to_polars
 from features.messages import shorten
-from features.panel import is_missing, is_sorted, series_starts, to_polars
+from features.order import is_sorted, series_starts
+from features.panel import is_missing
 
 
 def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = None) -> pl.DataFrame:

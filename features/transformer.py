@@ -14,7 +14,9 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from features.panel import Frame, PanelSchema, check_columns, is_pandas, series_starts, sorted_rows, to_polars
+from features.frames import Frame, is_pandas, to_polars
+from features.order import series_starts
+from features.panel import PanelSchema, check_columns, sorted_rows
 from features.tail import Stream, TailStream, tail_of
 from features.volatility import with_stretches
 

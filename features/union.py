@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import polars as pl
 
+from features.frames import Frame
 from features.messages import shorten
-from features.panel import Frame
 from features.transformer import PanelTransformer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.panel import pauses, series_starts
+from features.order import pauses, series_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""

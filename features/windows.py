@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from features.frames import Frame, to_polars
 from features.messages import check_whole
-from features.panel import Frame, PanelSchema, check_panel, to_polars
+from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
 from features.volatility import with_stretches

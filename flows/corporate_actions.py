@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from features.panel import shorten
+from features.messages import shorten
 from flows.revisions import KEY, compare
 from flows.tables import PRICE_KEY
 

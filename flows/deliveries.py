@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from features.panel import shorten
+from features.messages import shorten
 from flows.errors import SourceError
 from flows.ingest import Ingested, ingest, keep_up
 from flows.secrets import expand

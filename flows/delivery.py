@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from features.calendar import Calendar
-from features.panel import shorten
+from features.messages import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import can_be_prices, check_rows
 from flows.corporate_actions import NO_ACTION

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from features.panel import MAX_PAUSE
+from features.order import MAX_PAUSE
 from features.panel_calendar import PanelCalendar
 
 WINDOW = 62

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from features.panel import shorten
+from features.messages import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import Checked, check_rows
 from flows.corporate_actions import NO_ACTION, in_words, new_actions, telling

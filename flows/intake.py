@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from features.panel import breaks
+from features.order import breaks
 from features.volatility import with_volatility
 from flows.deliveries import is_drop_folder, take_deliveries
 from flows.errors import TidecastError

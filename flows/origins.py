@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from features.panel import breaks
+from features.order import breaks
 from features.volatility import with_volatility
 from flows.settings import Settings
 from forecasting.splits import RollingOrigin

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from features.panel import shorten
+from features.messages import shorten
 from flows.errors import WarehouseError
 from flows.prefect_home import LOGGER
 from flows.settings import Settings

@@ -13,7 +13,8 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from features.panel import Frame, check_columns, like, to_polars
+from features.frames import Frame, like, to_polars
+from features.panel import check_columns
 from forecasting.quantiles import check_quantiles
 from forecasting.settings import check_whole
 from forecasting.splits import Fold, RollingOrigin

@@ -14,7 +14,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from features.panel import PanelSchema, as_seen, check_panel, is_pandas, to_polars
+from features.frames import is_pandas, to_polars
+from features.panel import PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows

@@ -9,7 +9,8 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from features.panel import Frame, shorten, to_polars
+from features.frames import Frame, to_polars
+from features.messages import shorten
 from forecasting.decision import Check, Decision, p_value, percent
 from forecasting.settings import check_whole
 from forecasting.skill import FEWEST_ORIGINS, Skill, compare

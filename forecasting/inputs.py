@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
+from features.frames import to_polars
 from features.messages import shorten
-from features.panel import PanelSchema, series_starts, to_polars
+from features.order import series_starts
+from features.panel import PanelSchema
 from features.tail import Stream, per_series
 from forecasting.rows import PanelRows, blocks_of
 from forecasting.scaling import InputScaler, Moments

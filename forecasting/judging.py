@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 from sklearn.base import clone
 
-from features.panel import Frame, PanelSchema, to_polars
+from features.frames import Frame, to_polars
+from features.panel import PanelSchema
 from forecasting.backtest import RANDOM_WALK, forecast_block, forecaster_of, one_thread, with_random_walk
 from forecasting.budget import Budget, Cost, FitClock
 from forecasting.metrics import evaluate

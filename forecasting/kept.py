@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from features.messages import shorten
-from features.panel import PanelSchema, as_seen, at_places, check_rows, places_of
+from features.order import at_places, places_of
+from features.panel import PanelSchema, as_seen, check_rows
 from features.tail import Stream
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import PanelRows

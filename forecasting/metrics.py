@@ -11,7 +11,10 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from features.panel import Frame, PanelSchema, breaks, check_panel, like, shorten, to_polars
+from features.frames import Frame, like, to_polars
+from features.messages import shorten
+from features.order import breaks
+from features.panel import PanelSchema, check_panel
 from features.volatility import with_volatility
 from forecasting.quantiles import DEFAULT_QUANTILES, levels_in, quantile_columns
 from forecasting.skill import DMTest, compare, dm_test

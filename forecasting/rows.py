@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features.panel import MAX_PAUSE, series_starts
+from features.order import MAX_PAUSE, series_starts
 from features.panel_calendar import PanelCalendar
 from features.volatility import with_volatility
 from forecasting.ahead import Ahead

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from features.panel import Frame, check_columns, to_polars
+from features.frames import Frame, to_polars
+from features.panel import check_columns
 from forecasting.settings import check_whole
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from features.panel import MAX_PAUSE
+from features.order import MAX_PAUSE
 from features.volatility import DECAY
 from forecasting.rows import PanelRows
 

@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 
-from features.panel import Frame, to_polars
+from features.frames import Frame, to_polars
 from forecasting.backtest import check_agreement, one_thread, with_random_walk
 from forecasting.budget import Budget, Cost
 from forecasting.judging import METRICS, Yardstick, judge, refit

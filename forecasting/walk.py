@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from features.panel import MAX_PAUSE, PanelSchema, check_panel, like, places_of
+from features.frames import like
+from features.order import MAX_PAUSE, places_of
+from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.panel import shorten
+from features.messages import shorten
 from flows.errors import SourceError
 from flows.secrets import expand
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import polars as pl
 
-from features.panel import shorten
+from features.messages import shorten
 from flows.errors import SourceError
 from flows.parsing import dates, numbers
 from flows.settings import Settings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from features.panel import shorten
+from features.messages import shorten
 from flows.errors import SettingsError, SourceError
 from flows.settings import Settings
 from flows.sources.databases import (

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features import PanelSchema, breaks, check_panel, like, to_polars
-from features.panel import is_sorted, pauses, series_starts
+from features.order import is_sorted, pauses, series_starts
 
 DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)]
 

@@ -9,7 +9,8 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
-from features.panel import PanelSchema, check_panel, like, to_polars
+from features.frames import like, to_polars
+from features.panel import PanelSchema, check_panel
 from forecasting.backtest import backtest
 from forecasting.baselines import Drift, RandomWalk
 from forecasting.metrics import evaluate

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from features.panel import like, to_polars
+from features.frames import like, to_polars
 from forecasting.splits import Fold, RollingOrigin
 
 DAY = [date(2024, 1, 1) + timedelta(days=k) for k in range(400)]

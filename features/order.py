@@ -1,0 +1,79 @@
+"""Where the series of a sorted panel begin and pause, and where a series stands among others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+MAX_PAUSE = timedelta(days=100)
+"""A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
+
+
+def is_sorted(panel: pl.DataFrame, starts: np.ndarray | None = None) -> bool:
+    """Whether rows are sorted by ``series_id`` and ``time``, none twice: far cheaper to ask than to sort again.
+
+    `starts` is what `series_starts` gives, where that is known already.
+    """
+    starts = series_starts(panel) if starts is None else starts
+    names = panel["series_id"].gather(starts)
+    if panel.is_empty():
+        return True
+    if not (names.is_sorted() and names.is_unique().all()):
+        return False
+    falls = _falls(panel)
+    return len(falls) < len(starts) and bool(np.isin(falls, starts).all())  # from one series to the next only
+
+
+def series_starts(panel: pl.DataFrame) -> np.ndarray:
+    """Positions at which the series of a sorted panel begin, int64.
+
+    Where polars knows the names as sorted, those between two equal ones are not looked at.
+    """
+    names = panel["series_id"]
+    if names.flags["SORTED_ASC"] and len(names):
+        runs = np.append(0, _falls(panel))
+        first, last = names.gather(runs), names.gather(np.append(runs[1:], len(names)) - 1)
+        if first.equals(last):
+            return runs[np.append(True, first[1:].ne_missing(first[:-1]).to_numpy())]
+    changes = names[1:].ne_missing(names[:-1]).arg_true().to_numpy()
+    return np.append(0, changes.astype(np.int64) + 1)[: len(names)]
+
+
+def _falls(panel: pl.DataFrame) -> np.ndarray:
+    """Positions of rows that are not later than the row before, whichever series that is of, int64."""
+    time = panel["time"]
+    return (time[1:] <= time[:-1]).arg_true().to_numpy().astype(np.int64) + 1
+
+
+def pauses(panel: pl.DataFrame) -> np.ndarray:
+    """Positions of rows that come more than `MAX_PAUSE` after the row before, whichever series that is of."""
+    time = panel["time"]
+    gaps = time.to_physical().diff() > MAX_PAUSE.days if time.dtype == pl.Date else time.diff() > MAX_PAUSE
+    return gaps.arg_true().to_numpy()
+
+
+def places_of(series_id: pl.Series, known: pl.Series) -> np.ndarray:
+    """Where each of `series_id` stands in `known`, whose values are distinct; int64, −1 for those that do not."""
+    if series_id.equals(known):  # a whole day of all series, the usual case, needs no join
+        return np.arange(len(known))
+    places = pl.DataFrame({"series_id": known}).with_row_index("place")
+    asked = pl.DataFrame({"series_id": series_id}).join(places, on="series_id", how="left", maintain_order="left")
+    return asked["place"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)
+
+
+def at_places(values: pl.Series, places: np.ndarray) -> pl.Series:
+    """The values at these places, null at −1."""
+    missing = places < 0
+    if not missing.any():
+        return values.gather(places)
+    return values.extend_constant(None, 1).gather(np.where(missing, len(values), places))
+
+
+def breaks() -> pl.Expr:
+    """Per row of a sorted panel: how often its series has paused for more than `MAX_PAUSE` so far (0, 1, …).
+
+    Use it per series: ``breaks().over("series_id")``.
+    """
+    return (pl.col("time").diff() > MAX_PAUSE).fill_null(False).cast(pl.Int32).cum_sum()
