@@ -53,8 +53,9 @@ def ragged_panel(seed, n_series=4, n_rows=36):
 def assert_same(found, expected, columns):
     for column in columns:
         assert found[column].is_null().to_list() == expected[column].is_null().to_list(), column
+        to = 1e-7 if "zscore" in column else 1e-9  # a window that hardly moves keeps the rounding of one that did
         np.testing.assert_allclose(
-            found[column].drop_nulls(), expected[column].drop_nulls(), rtol=1e-9, atol=1e-9, err_msg=column
+            found[column].drop_nulls(), expected[column].drop_nulls(), rtol=to, atol=to, err_msg=column
         )
 
 
