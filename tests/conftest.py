@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True)  # what fails, fails again; --hypothesis-profile default: anew
+settings.load_profile("repeatable")
 
 BUNDLED = Path(__file__).parents[1] / "flows" / "data"
 
