@@ -167,12 +167,14 @@ def test_what_must_not_be_published_is_refused_and_nothing_is_written(warehouse,
     assert warehouse.versions() == {}
 
 
-def test_scores_are_stored_once_and_do_not_change(warehouse):
+def test_scores_are_stored_once_and_those_measured_anew_take_their_place(warehouse):
     assert warehouse.store_scores(scores()) == 6
-    assert warehouse.store_scores(scores().with_columns(crps=pl.lit(9.0))) == 0
+    assert warehouse.store_scores(scores()) == 0
     assert warehouse.store_scores(pl.concat([scores(), scores(WED)])) == 6
     assert warehouse.scores(TUE)["crps"].unique().to_list() == [1.0]
     assert warehouse.versions() == {"scores": 2}
+    assert warehouse.store_scores(scores().head(1).with_columns(crps=pl.lit(9.0))) == 1
+    assert warehouse.scores()["crps"].sort().to_list() == [1.0] * 11 + [9.0]
 
 
 def test_scores_of_other_than_the_default_quantiles_have_a_name_of_their_own(warehouse):
