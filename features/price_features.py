@@ -123,29 +123,41 @@ class PriceFeatures(PanelTransformer):
             known, high, low = known & (low > 0), high.log(), low.log()
         return pl.when(known).then((high - low) ** 2 / (4 * math.log(2)))
 
-    def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        change, sigma, square, position = pl.col("_change"), pl.col("_sigma"), pl.col("_square"), pl.col("_position")
+    def _windows(self) -> dict[str, pl.Expr]:
+        """What is taken over a window, by name."""
 
         def mean(values: pl.Expr, k: int) -> pl.Expr:
             return values.rolling_mean(k, min_samples=1).over("_stretch").clip(0)  # rounding can leave less than 0
 
+        change, square, k = pl.col("_change"), pl.col("_square"), SHAPE_WINDOW
+        down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
+        return {
+            "_sigma": square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt(),
+            **{f"_square_{k}": mean(square, k) for k in VOLATILITY_WINDOWS},
+            f"_largest_{k}": change.abs().rolling_max(k, min_samples=1).over("_stretch"),
+            f"_down_{k}": mean(down, k),
+            **{f"_range_{k}": mean(self.range_square(), k) for k in RANGE_WINDOWS if self.has_ranges},
+        }
+
+    def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
+        rows = _with_changes(rows, pl.col(self.target).log() if self.positive else pl.col(self.target))
+        rows = rows.with_columns(**self._windows())  # all in one go: polars then looks for the stretches once
+        sigma, position, k = pl.col("_sigma"), pl.col("_position"), SHAPE_WINDOW
+
         def log_ratio(value: pl.Expr) -> pl.Expr:
             return (value / sigma).log().clip(-WIDEST_RATIO, WIDEST_RATIO)
 
-        rows = _with_changes(rows, pl.col(self.target).log() if self.positive else pl.col(self.target))
         columns = {}
-        for k in RETURN_STEPS:  # what the last k changes sum up to
-            before = pl.when(position >= k).then(pl.col("_level").shift(k)).otherwise(pl.col("_first"))
-            columns[f"scaled_return_{k}"] = (pl.col("_level") - before) / (sigma * position.clip(1, k).sqrt())
-        columns["absolute_return_1"] = change.abs() / sigma
-        for k in VOLATILITY_WINDOWS:
-            columns[f"volatility_ratio_{k}"] = log_ratio(mean(square, k).sqrt())
-        k = SHAPE_WINDOW
-        columns[f"largest_return_{k}"] = log_ratio(change.abs().rolling_max(k, min_samples=1).over("_stretch"))
-        down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
-        columns[f"downside_share_{k}"] = (mean(down, k) / mean(square, k)).clip(0, 1)
-        for k in RANGE_WINDOWS if self.has_ranges else ():
-            columns[f"range_ratio_{k}"] = log_ratio(mean(self.range_square(), k).sqrt())
+        for steps in RETURN_STEPS:  # what the last changes sum up to
+            before = pl.when(position >= steps).then(pl.col("_level").shift(steps)).otherwise(pl.col("_first"))
+            columns[f"scaled_return_{steps}"] = (pl.col("_level") - before) / (sigma * position.clip(1, steps).sqrt())
+        columns["absolute_return_1"] = pl.col("_change").abs() / sigma
+        for window in VOLATILITY_WINDOWS:
+            columns[f"volatility_ratio_{window}"] = log_ratio(pl.col(f"_square_{window}").sqrt())
+        columns[f"largest_return_{k}"] = log_ratio(pl.col(f"_largest_{k}"))
+        columns[f"downside_share_{k}"] = (pl.col(f"_down_{k}") / pl.col(f"_square_{k}")).clip(0, 1)
+        for window in RANGE_WINDOWS if self.has_ranges else ():
+            columns[f"range_ratio_{window}"] = log_ratio(pl.col(f"_range_{window}").sqrt())
         return rows.with_columns(**{name: pl.when(pl.col("_moves")).then(value) for name, value in columns.items()})
 
     # ------------------------------------------------------------- streams
@@ -227,8 +239,7 @@ def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
     change = pl.when(position > 0).then(pl.col("_level").diff())
     rows = rows.with_columns(_change=change, _first=pl.when(position == 0).then(pl.col("_level")).forward_fill())
     rows = rows.with_columns(_square=pl.col("_change") ** 2)
-    sigma = pl.col("_square").ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
     still = row - pl.when((pl.col("_change") != 0) | (position == 0)).then(row).forward_fill()
     return rows.with_columns(
-        _sigma=sigma, _still=still, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
+        _still=still, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
     )

@@ -105,10 +105,7 @@ class NetworkInputs:
 
     def of(self, frame: pl.DataFrame) -> Tensor:
         """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`."""
-        inputs_NF = torch.empty(len(frame), self.scaler.width)
-        for piece in _pieces(self.features, frame):
-            inputs_NF[piece] = self._scaled(self._of_piece(frame[piece]))
-        return inputs_NF
+        return self._scaled(self._numbers_of(frame))
 
     def halves(self, frame: pl.DataFrame, known: Mapping[int, NDArray[np.float64]] | None = None) -> Tensor:
         """As `of`, in half precision, to train on: of ±8 that is exact to 1/2000.
@@ -118,11 +115,11 @@ class NetworkInputs:
         known = known or {}
         inputs_NF = torch.empty(len(frame), self.scaler.width, dtype=torch.float16)
         for piece in _pieces(self.features, frame):
-            numbers_NF = known[piece.start] if piece.start in known else self._of_piece(frame[piece])
+            numbers_NF = known[piece.start] if piece.start in known else self._numbers_of(frame[piece])
             inputs_NF[piece] = self._scaled(numbers_NF)
         return inputs_NF
 
-    def _of_piece(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+    def _numbers_of(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         return _numbers(self.static.added_to(_transformed(self.features, frame)), self.names)
 
     def blocks(self, rows: PanelRows) -> Iterator[slice]:

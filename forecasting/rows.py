@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features.order import MAX_PAUSE, series_starts
+from features.order import pauses, series_starts
 from features.panel_calendar import PanelCalendar
 from features.volatility import with_volatility
 from forecasting.ahead import Ahead
@@ -204,13 +204,11 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
     series = np.append(series_starts(frame), n_rows)
-    unit = timedelta(days=1) if daily else timedelta(microseconds=1)
-    pauses = np.flatnonzero(times[1:] - times[:-1] > MAX_PAUSE // unit) + 1
-    starts = np.union1d(series, pauses)
+    starts = np.union1d(series, pauses(frame))
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
     volatility, moving = np.empty(n_rows), np.empty(n_rows, dtype=bool)
     for block in blocks_of(series):
-        part = frame[block].select("series_id", "time", target)
+        part = frame[block].select("series_id", "time", target).rechunk()
         measured = with_volatility(part, target, positive)
         session[block] = calendar.numbers(part.select("series_id", "time"))
         volatility[block] = measured["volatility"].fill_null(0.0).to_numpy()

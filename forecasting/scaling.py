@@ -106,6 +106,8 @@ class InputScaler:
 
     def transform(self, inputs: Array) -> NDArray[np.float32]:
         """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0. Then the flags, 1 for missing."""
-        scaled = np.clip((inputs - self.mean) / self.scale, -CLIP, CLIP)
-        scaled = np.nan_to_num(scaled, nan=0.0).astype(np.float32)
-        return np.hstack([scaled, np.isnan(inputs[:, self.flagged]).astype(np.float32)])
+        scaled = inputs - self.mean
+        scaled /= self.scale
+        np.clip(scaled, -CLIP, CLIP, out=scaled)
+        scaled[np.isnan(scaled)] = 0.0
+        return np.hstack([scaled, np.isnan(inputs[:, self.flagged])], dtype=np.float32)

@@ -14,6 +14,7 @@ from typing import overload
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.rows import PanelRows
@@ -118,7 +119,7 @@ class Stretches:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
         z_BTHZ = None if self.ahead is None else self.ahead(rows_BT)
         return Batch(
-            self.inputs_NF[rows_BT.to(device)].float(),
+            embedding(rows_BT.to(device), self.inputs_NF).float(),
             y_BTH.nan_to_num(0.0).float().to(device),
             weight_BTH.float().to(device),
             None if z_BTHZ is None else z_BTHZ.to(device),
@@ -205,7 +206,7 @@ def _side_by_side(
     for length in torch.unique(lengths).tolist():
         for offset_T in torch.arange(done, length).split(CHUNK * BLOCK // len(first)):
             rows_BT = first[:, None] + offset_T
-            h_BTD, state = network.encode(inputs_NF[rows_BT - begin], state)
+            h_BTD, state = network.encode(embedding(rows_BT - begin, inputs_NF), state)
             if len(at):
                 place_BT = torch.searchsorted(at.contiguous(), rows_BT).clamp(max=len(at) - 1)
                 found_BT = at[place_BT] == rows_BT
