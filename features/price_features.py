@@ -131,8 +131,9 @@ class PriceFeatures(PanelTransformer):
 
         change, square, k = pl.col("_change"), pl.col("_square"), SHAPE_WINDOW
         down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
+        sigma = square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
         return {
-            "_sigma": square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt(),
+            "_sigma": pl.when(pl.col("_moves")).then(sigma),
             **{f"_square_{k}": mean(square, k) for k in VOLATILITY_WINDOWS},
             f"_largest_{k}": change.abs().rolling_max(k, min_samples=1).over("_stretch"),
             f"_down_{k}": mean(down, k),
@@ -155,10 +156,11 @@ class PriceFeatures(PanelTransformer):
         for window in VOLATILITY_WINDOWS:
             columns[f"volatility_ratio_{window}"] = log_ratio(pl.col(f"_square_{window}").sqrt())
         columns[f"largest_return_{k}"] = log_ratio(pl.col(f"_largest_{k}"))
-        columns[f"downside_share_{k}"] = (pl.col(f"_down_{k}") / pl.col(f"_square_{k}")).clip(0, 1)
+        share = (pl.col(f"_down_{k}") / pl.col(f"_square_{k}")).clip(0, 1)
+        columns[f"downside_share_{k}"] = pl.when(sigma.is_not_null()).then(share)
         for window in RANGE_WINDOWS if self.has_ranges else ():
             columns[f"range_ratio_{window}"] = log_ratio(pl.col(f"_range_{window}").sqrt())
-        return rows.with_columns(**{name: pl.when(pl.col("_moves")).then(value) for name, value in columns.items()})
+        return rows.with_columns(**columns)
 
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:

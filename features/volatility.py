@@ -42,22 +42,18 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
     start-up bias.
     """
-    return add_volatility(with_stretches(panel, target), target, positive).drop("_stretch")
-
-
-def add_volatility(rows: pl.DataFrame, target: str, positive: bool) -> pl.DataFrame:
-    """As `with_volatility`, for rows that have their `_stretch` and keep it."""
     level = pl.col(target).log() if positive else pl.col(target)
-    change, square = pl.col("change"), pl.col("change") ** 2
-    moved = (change != 0).cast(pl.Float64)
+    before = pl.col("_stretch").cum_max()  # rows without a target have number 0
+    square, moved = pl.col("change") ** 2, (pl.col("change") != 0).cast(pl.Float64)
     return (
-        rows.with_columns(change=level.diff().over("_stretch"))
+        with_stretches(panel, target)
+        .with_columns(change=pl.when(before == before.shift()).then(level - level.forward_fill().shift()))
         .with_columns(
             volatility=square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).sqrt().over("_stretch"),
             _moved=moved.rolling_mean(PEG_WINDOW, min_samples=1).over("_stretch"),
         )
         .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("_moved") >= 0.5)).fill_null(False))
-        .drop("_moved")
+        .drop("_moved", "_stretch")
     )
 
 

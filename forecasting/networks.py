@@ -176,9 +176,9 @@ class RecurrentNetwork(nn.Module):
 
     def zero_state(self, n: int) -> State:
         """The state of `n` sequences before their first row."""
-        weight = self.head.weight
-        _, state = self.encode(weight.new_zeros(n, 1, self.n_features))
-        return State(tuple(torch.zeros_like(part) for part in state.hidden), torch.zeros_like(state.inputs_BKF))
+        _, none = self.encode(self.head.weight.new_zeros(0, 1, self.n_features))
+        hidden = tuple(part.new_zeros(len(part), n, part.shape[-1]) for part in none.hidden)
+        return State(hidden, none.inputs_BKF.new_zeros(n, *none.inputs_BKF.shape[1:]))
 
 
 def _for_cell(hidden: tuple[Tensor, ...]) -> CellState:

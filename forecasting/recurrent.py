@@ -219,7 +219,7 @@ class NetworkForecaster(PanelForecaster):
         for block in self._inputs.blocks(rows):
             some, here = ends[within(block, ends)], within(block, at)
             if len(some):
-                inputs_NF = self._inputs.of(rows.frame[block].rechunk())
+                inputs_NF = self._inputs.of(rows.frame[block])
                 state, h_ND[here] = run_through(self._network, inputs_NF, rows, some, at[here], block.start)
                 states.append(state)
         return State.cat(states), h_ND

@@ -208,7 +208,7 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
     volatility, moving = np.empty(n_rows), np.empty(n_rows, dtype=bool)
     for block in blocks_of(series):
-        part = frame[block].select("series_id", "time", target).rechunk()
+        part = frame[block].select("series_id", "time", target)
         measured = with_volatility(part, target, positive)
         session[block] = calendar.numbers(part.select("series_id", "time"))
         volatility[block] = measured["volatility"].fill_null(0.0).to_numpy()

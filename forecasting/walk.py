@@ -104,7 +104,7 @@ class Walk(BaseEstimator):
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
             return self._kept_origins(future)
-        rows = self._with_ahead(self._rows(check_panel(X, self._schema, self.target)), X, future)
+        rows = self._with_ahead(self._rows(check_panel(X, self._schema, self.target).rechunk()), X, future)
         at = self._find(rows, origins)
         if not len(at):
             times: Any = rows.frame["time"]
