@@ -150,7 +150,7 @@ class PriceFeatures(PanelTransformer):
 
         columns = {}
         for steps in RETURN_STEPS:  # what the last changes sum up to
-            before = pl.when(position >= steps).then(pl.col("_level").shift(steps)).otherwise(pl.col("_first"))
+            before = pl.col("_level").gather(pl.int_range(pl.len()) - position.clip(0, steps))
             columns[f"scaled_return_{steps}"] = (pl.col("_level") - before) / (sigma * position.clip(1, steps).sqrt())
         columns["absolute_return_1"] = pl.col("_change").abs() / sigma
         for window in VOLATILITY_WINDOWS:
@@ -231,17 +231,15 @@ def _log_ratio(value: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 
 def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
-    """Sorted rows with the level, its changes, their volatility and the position in the stretch.
+    """Sorted rows with the level, its changes, the position in the stretch, and whether the price moves at all.
 
     What needs no window is computed on the whole column and masked where stretches begin: half the time of `.over`.
     """
     row, stretch, position = pl.int_range(pl.len()), pl.col("_stretch"), pl.col("_position")
     begins = (stretch != stretch.shift()).fill_null(True)
     rows = rows.with_columns(_level=level, _position=row - pl.when(begins).then(row).forward_fill())
-    change = pl.when(position > 0).then(pl.col("_level").diff())
-    rows = rows.with_columns(_change=change, _first=pl.when(position == 0).then(pl.col("_level")).forward_fill())
-    rows = rows.with_columns(_square=pl.col("_change") ** 2)
+    rows = rows.with_columns(_change=pl.when(position > 0).then(pl.col("_level").diff()))
     still = row - pl.when((pl.col("_change") != 0) | (position == 0)).then(row).forward_fill()
     return rows.with_columns(
-        _still=still, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
+        _square=pl.col("_change") ** 2, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
     )

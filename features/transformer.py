@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -150,9 +151,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         rows = with_stretches(rows, self.target, starts)
         cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
         blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
-        with ThreadPoolExecutor(pl.thread_pool_size()) as threads:  # polars itself takes windows one after the other
-            parts = list(threads.map(self._computed, blocks))
-        return in_order(pl.concat(parts), frame.height)
+        return in_order(pl.concat(_side_by_side(self._computed, blocks)), frame.height)
 
     def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
         """`_row` and the added columns of a block of whole series."""
@@ -235,6 +234,16 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
+
+
+def _side_by_side(
+    compute: Callable[[pl.DataFrame], pl.DataFrame], blocks: Sequence[pl.DataFrame]
+) -> Iterable[pl.DataFrame]:
+    """What is computed of each block, in threads: polars itself takes windows one after the other."""
+    if len(blocks) == 1:
+        return map(compute, blocks)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
+        return threads.map(compute, blocks)
 
 
 def finite(values: pl.Series) -> pl.Series:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -176,9 +177,15 @@ class RecurrentNetwork(nn.Module):
 
     def zero_state(self, n: int) -> State:
         """The state of `n` sequences before their first row."""
-        _, none = self.encode(self.head.weight.new_zeros(0, 1, self.n_features))
-        hidden = tuple(part.new_zeros(len(part), n, part.shape[-1]) for part in none.hidden)
-        return State(hidden, none.inputs_BKF.new_zeros(n, *none.inputs_BKF.shape[1:]))
+        hidden = (self.head.weight.new_zeros(n_layers, n, width) for n_layers, width in self._parts)
+        return State(tuple(hidden), self.head.weight.new_zeros(n, self.n_kept, self.n_features))
+
+    @cached_property
+    def _parts(self) -> list[tuple[int, int]]:
+        """Layers and units of each part of a cell's state, which only the cell knows."""
+        with torch.no_grad():
+            _, state = self.encode(self.head.weight.new_zeros(0, 1, self.n_features))
+        return [(len(part), part.shape[-1]) for part in state.hidden]
 
 
 def _for_cell(hidden: tuple[Tensor, ...]) -> CellState:

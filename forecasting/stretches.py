@@ -191,7 +191,7 @@ def run_through(
     h_ND : Tensor of shape (n, D)
         The last layer's states at the rows `at`.
     """
-    by_length = torch.argsort(ends - rows.first(ends), stable=True)
+    by_length, at = torch.argsort(ends - rows.first(ends), stable=True), at.contiguous()
     h_ND = torch.empty(len(at), network.width)
     states = [_side_by_side(network, inputs_NF, rows, ends[block], at, begin, h_ND) for block in by_length.split(BLOCK)]
     return State.cat(states).take(torch.argsort(by_length)), h_ND
@@ -207,12 +207,17 @@ def _side_by_side(
         for offset_T in torch.arange(done, length).split(CHUNK * BLOCK // len(first)):
             rows_BT = first[:, None] + offset_T
             h_BTD, state = network.encode(embedding(rows_BT - begin, inputs_NF), state)
-            if len(at):
-                place_BT = torch.searchsorted(at.contiguous(), rows_BT).clamp(max=len(at) - 1)
-                found_BT = at[place_BT] == rows_BT
-                h_ND[place_BT[found_BT]] = h_BTD[found_BT]
+            low_B, high_B = torch.searchsorted(at, rows_BT[:, [0, -1]] + torch.tensor([0, 1])).unbind(-1)
+            passed, b = _ranges(low_B, high_B), torch.repeat_interleave(high_B - low_B)
+            h_ND[passed] = h_BTD[b, at[passed] - rows_BT[b, 0]]
         ending = int((lengths == length).sum())
         ended.append(state.take(torch.arange(ending)))
         state = state.take(torch.arange(ending, len(first)))
         first, lengths, done = first[ending:], lengths[ending:], length
     return State.cat(ended) if ended else state
+
+
+def _ranges(low_B: Tensor, high_B: Tensor) -> Tensor:
+    """The numbers from each `low_B` up to, but not, `high_B`, one range after the other."""
+    n_B = high_B - low_B
+    return torch.arange(int(n_B.sum())) + torch.repeat_interleave(low_B - n_B.cumsum(0) + n_B, n_B)
