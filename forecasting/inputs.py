@@ -21,11 +21,11 @@ from features.messages import shorten
 from features.order import series_starts
 from features.panel import PanelSchema
 from features.tail import Stream, per_series
-from forecasting.rows import PanelRows, blocks_of
+from forecasting.rows import BLOCK, PanelRows, blocks_of
 from forecasting.scaling import InputScaler, Moments
 from forecasting.streams import open_stream, resume_stream
 
-PIECE = 1 << 14  # rows whose features are computed at a time: in float64, and with all that lies between
+PIECE = 1 << 14  # rows whose features a fit computes at a time: in float64, and with all that lies between
 ROOM = 16 << 20  # bytes of them that a fit remembers until they are scaled, for what that does to them takes two passes
 
 
@@ -103,9 +103,15 @@ class NetworkInputs:
         needed = {name for step in steps for name in getattr(step, "inputs_", ())}
         return [*sorted(needed - made), *self.covariates, *self.static.categories]
 
-    def of(self, frame: pl.DataFrame) -> Tensor:
-        """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`."""
-        return self._scaled(self._numbers_of(frame))
+    def of(self, frame: pl.DataFrame, at_a_time: int = BLOCK) -> Tensor:
+        """What the network sees of these rows, shape (N, F), float32; a block of whole series, see `blocks`.
+
+        Rows are computed some `at_a_time`: fewer need less memory, and more time.
+        """
+        inputs_NF = torch.empty(len(frame), self.scaler.width)
+        for piece in _pieces(self.features, frame, at_a_time):
+            inputs_NF[piece] = self._scaled(self._numbers_of(frame[piece]))
+        return inputs_NF
 
     def halves(self, frame: pl.DataFrame, known: Mapping[int, NDArray[np.float64]] | None = None) -> Tensor:
         """As `of`, in half precision, to train on: of ±8 that is exact to 1/2000.
@@ -232,8 +238,8 @@ def _numbers(table: pl.DataFrame, names: list[str]) -> NDArray[np.float64]:
     return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 
-def _pieces(features: Any, frame: pl.DataFrame) -> Iterator[slice]:
-    """Rows of whole series whose features are computed at a time: all rows where they may look across series."""
+def _pieces(features: Any, frame: pl.DataFrame, size: int = PIECE) -> Iterator[slice]:
+    """Some `size` rows of whole series, to compute features of: all rows where they may look across series."""
     if not per_series(features):
         return iter([slice(0, len(frame))])
-    return blocks_of(np.append(series_starts(frame), len(frame)), PIECE)
+    return blocks_of(np.append(series_starts(frame), len(frame)), size)

@@ -23,14 +23,14 @@ from forecasting.ahead import Ahead
 from forecasting.base import PanelForecaster
 from forecasting.checkpoints import fingerprint
 from forecasting.cuts import Cuts
-from forecasting.inputs import NetworkInputs, StaticInputs
+from forecasting.inputs import PIECE, NetworkInputs, StaticInputs
 from forecasting.kept import Kept
 from forecasting.linear import LinearForecast
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
 from forecasting.progress import LEARNING_CURVE, Epoch, learning_curve
-from forecasting.rows import PanelRows, thinned, within
+from forecasting.rows import BLOCK, PanelRows, thinned, within
 from forecasting.scaling import InputScaler
 from forecasting.settings import pick_device, seed_from
 from forecasting.standing import standing
@@ -213,13 +213,13 @@ class NetworkForecaster(PanelForecaster):
             _, h_ND[order] = self._run_through(rows, rows.ends(at_N), at_N)
             return self._network.read_out(h_ND, self._ahead(rows, at))
 
-    def _run_through(self, rows: PanelRows, ends: Tensor, at: Tensor) -> tuple[State, Tensor]:
-        """See `run_through`: over blocks of the panel, with `ends` in rising order, too."""
+    def _run_through(self, rows: PanelRows, ends: Tensor, at: Tensor, at_a_time: int = BLOCK) -> tuple[State, Tensor]:
+        """See `run_through`: over blocks of the panel, with `ends` in rising order, too; `at_a_time` see `inputs`."""
         states, h_ND = [self._network.zero_state(0)], torch.empty(len(at), self._network.width)
         for block in self._inputs.blocks(rows):
             some, here = ends[within(block, ends)], within(block, at)
             if len(some):
-                inputs_NF = self._inputs.of(rows.frame[block])
+                inputs_NF = self._inputs.of(rows.frame[block], at_a_time)
                 state, h_ND[here] = run_through(self._network, inputs_NF, rows, some, at[here], block.start)
                 states.append(state)
         return State.cat(states), h_ND
@@ -229,8 +229,8 @@ class NetworkForecaster(PanelForecaster):
         paused = rows.last(at) != rows.newest[rows.series_of(at)]  # rows of sequences that are not gone on with
         h_ND = torch.empty(len(at), self._network.width)
         with torch.inference_mode():
-            state, h_ND[~paused] = self._run_through(rows, rows.newest, at[~paused])
-            _, h_ND[paused] = self._run_through(rows, rows.ends(at[paused]), at[paused])
+            state, h_ND[~paused] = self._run_through(rows, rows.newest, at[~paused], PIECE)
+            _, h_ND[paused] = self._run_through(rows, rows.ends(at[paused]), at[paused], PIECE)
             outputs_NHQ = self._network.read_out(h_ND, self._ahead(rows, at))
         here = standing(rows, rows.newest, self._n_levels)
         return Kept(here, state, self._inputs.stream(rows.frame)), outputs_NHQ
