@@ -207,9 +207,8 @@ def _side_by_side(
         for offset_T in torch.arange(done, length).split(CHUNK * BLOCK // len(first)):
             rows_BT = first[:, None] + offset_T
             h_BTD, state = network.encode(embedding(rows_BT - begin, inputs_NF), state)
-            low_B, high_B = torch.searchsorted(at, rows_BT[:, [0, -1]] + torch.tensor([0, 1])).unbind(-1)
-            passed, b = _ranges(low_B, high_B), torch.repeat_interleave(high_B - low_B)
-            h_ND[passed] = h_BTD[b, at[passed] - rows_BT[b, 0]]
+            n, b, t = _passed(at, rows_BT)
+            h_ND[n] = h_BTD[b, t]
         ending = int((lengths == length).sum())
         ended.append(state.take(torch.arange(ending)))
         state = state.take(torch.arange(ending, len(first)))
@@ -217,7 +216,10 @@ def _side_by_side(
     return State.cat(ended) if ended else state
 
 
-def _ranges(low_B: Tensor, high_B: Tensor) -> Tensor:
-    """The numbers from each `low_B` up to, but not, `high_B`, one range after the other."""
-    n_B = high_B - low_B
-    return torch.arange(int(n_B.sum())) + torch.repeat_interleave(low_B - n_B.cumsum(0) + n_B, n_B)
+def _passed(at: Tensor, rows_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of the rows `at`, in rising order, lie among consecutive `rows_BT`: their numbers, and places b and t."""
+    begin_B, end_B = torch.searchsorted(at, rows_BT[:, [0, -1]] + torch.tensor([0, 1])).unbind(-1)
+    count_B = end_B - begin_B
+    b = torch.repeat_interleave(count_B)
+    n = torch.arange(len(b)) + (begin_B - count_B.cumsum(0) + count_B)[b]
+    return n, b, at[n] - rows_BT[b, 0]
