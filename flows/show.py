@@ -28,13 +28,17 @@ FEW = 8
 """Series shown at the end of a run."""
 
 
-def summary(out: Console, day: Day) -> None:
-    """What was taken in, who is champion and why, and where forecast, report and pages are."""
+def summary(out: Console, day: Day, asked: date | None = None) -> None:
+    """What was taken in, who is champion and why, and where forecast, report and pages are.
+
+    A day that was `asked` for has the newest session that there is up to it.
+    """
     row, place = day.row, day.place
     issued = place.warehouse.forecasts(day.as_of)
     steps = issued["step"].n_unique()
     late = "" if issued["live"].all() else " (issued late: not part of the live record)"
-    pairs = [("Session", f"{day.as_of}{late}"), ("Prices", prices_words(day.ingested))]
+    newest = "" if asked in (None, day.as_of) else f" (the newest up to {asked} that has prices)"
+    pairs = [("Session", f"{day.as_of}{newest}{late}"), ("Prices", prices_words(day.ingested))]
     if day.ingested.corrected:
         pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
     is_its_own = day.champion is not None and (day.champion.version or None) == row["champion_version"]
@@ -141,7 +145,8 @@ def show_quarantine(out: Console, home: Home, settings: Settings, **rows: Any) -
         lines = [[_clipped("" if value is None else str(value), 60) for value in row] for row in shown.rows()]
         out.print(table(["series", "time", "rule", "close", "as it came", "met by"], lines))
         more = f", of which the newest {MOST_WAITING} are shown" if found.height > MOST_WAITING else ""
-        out.print(f"{found.height:,} rows wait for a decision{more}.")
+        wait = "row waits" if found.height == 1 else "rows wait"
+        out.print(f"{found.height:,} {wait} for a decision{more}.")
     counts = found["rule"].value_counts(sort=True).iter_rows()
     facts(out, [(rule, f"{count:,}") for rule, count in counts])
     if (decided := warehouse.repairs().height) > 0:
@@ -170,7 +175,8 @@ def decide(
             warehouse, settings, calendar, chosen, by=by, why=why, at=datetime.now(UTC), values=values or None,
             factor=factor,
         )  # fmt: skip
-    out.print(f"{count:,} rows are prices now, known from {warehouse.newest_seen()} on.")
+    are = "row is a price" if count == 1 else "rows are prices"
+    out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")
 
 
 def _around(times: pl.Series) -> tuple[date, date]:

@@ -90,7 +90,7 @@ def run(
                 day, incomplete = error.day, error
         from flows.show import summary, write_table
 
-        summary(out, day)
+        summary(out, day, as_of)
         if target is not None:
             write_table(day.place.warehouse.forecasts(day.as_of).drop("year"), target)
             facts(out, [("Output", str(target))])

@@ -142,7 +142,7 @@ def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits
         raise Incomplete(SimpleNamespace(as_of=sandbox.sessions[-1], problems=problems))
 
     monkeypatch.setattr(launch, "run_day", run_day)
-    monkeypatch.setattr(show, "summary", lambda out, day: out.print(f"summary of {day.as_of}"))
+    monkeypatch.setattr(show, "summary", lambda out, day, asked: out.print(f"summary of {day.as_of}"))
     result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)
     assert result.exit_code == 1
     assert f"summary of {sandbox.sessions[-1]}" in result.stdout

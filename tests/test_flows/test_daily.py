@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from flows import promote, steps
 from flows.errors import Busy, TidecastError
@@ -15,6 +17,7 @@ from flows.home import hold
 from flows.ingest import ingest
 from flows.intake import take_in_prices
 from flows.place import Incomplete
+from flows.show import summary
 from flows.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +45,9 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
     versions = sandbox.place.warehouse.versions()
     again = sandbox.run(second)
     assert again.settled
+    for asked, told in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
+        summary(out := Console(file=StringIO(), width=200, soft_wrap=True), again, asked)
+        assert f"{second}{told}\n" in out.file.getvalue()
     assert sandbox.place.warehouse.versions() == versions
     assert 5 <= _task_runs_of_last_flow() <= 20
 

@@ -151,7 +151,7 @@ def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monke
 
     listed = run("--rule", "unit_error")
     assert listed.exit_code == 0, listed.output
-    assert "1 rows wait" in listed.output
+    assert "1 row waits" in listed.output
     assert str(DAYS[20]) in listed.output
     for arguments, said in [
         (("release", "--why", "x"), "Choose the rows"),
