@@ -91,10 +91,12 @@ class DailyCalendar(Calendar):
         """Session numbers, -1 where a time is no session."""
         days = times.cast(pl.Date)
         position = days.to_physical().cast(pl.Int64).fill_null(-(2**40)).to_numpy() - self._first
-        known = (position >= 0) & (position < self._number_of.size)
+        numbers = self._number_of.take(position, mode="clip")
+        unknown = (position < 0) | (position >= self._number_of.size)
         if isinstance(times.dtype, pl.Datetime):
-            known &= (days.cast(times.dtype) == times).fill_null(False).to_numpy()
-        return np.where(known, self._number_of[np.where(known, position, 0)], -1)
+            unknown |= (days.cast(times.dtype) != times).fill_null(True).to_numpy()
+        numbers[unknown] = -1
+        return numbers
 
 
 class AnyOf(DailyCalendar):

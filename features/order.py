@@ -20,7 +20,7 @@ def is_sorted(panel: pl.DataFrame, starts: np.ndarray | None = None) -> bool:
     names = panel["series_id"].gather(starts)
     if panel.is_empty():
         return True
-    if not (names.is_sorted() and names.is_unique().all()):
+    if not names.is_sorted():  # and with that unique, for no two neighbours are equal
         return False
     falls = _falls(panel)
     return len(falls) < len(starts) and bool(np.isin(falls, starts).all())  # from one series to the next only
@@ -54,6 +54,12 @@ def pauses(panel: pl.DataFrame) -> np.ndarray:
     if isinstance(time.dtype, pl.Datetime):
         longest = pl.Series([MAX_PAUSE]).cast(pl.Duration(time.dtype.time_unit)).to_physical()[0]
     return np.flatnonzero(np.diff(time.to_physical().to_numpy()) > longest) + 1
+
+
+def stretch_starts(panel: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
+    """Positions at which series of a sorted panel begin, given as `starts`, or go on after a pause."""
+    after = pauses(panel)
+    return np.union1d(starts, after) if len(after) else starts
 
 
 def places_of(series_id: pl.Series, known: pl.Series) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.order import pauses, series_starts
+from features.order import series_starts, stretch_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""
@@ -67,7 +67,7 @@ def with_stretches(panel: pl.DataFrame, target: str, starts: np.ndarray | None =
     missing = panel[target].null_count()
     rows = panel.filter(pl.col(target).is_not_null()) if missing else panel
     starts = series_starts(rows) if starts is None or missing else starts
-    begins = np.union1d(starts, pauses(rows))
+    begins = stretch_starts(rows, starts)
     numbers = np.repeat(np.arange(1, len(begins) + 1, dtype=np.uint32), np.diff(begins, append=len(rows)))
     if not missing:
         return panel.with_columns(_stretch=pl.Series(numbers).set_sorted())

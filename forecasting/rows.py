@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features.order import pauses, series_starts
+from features.order import series_starts, stretch_starts
 from features.panel_calendar import PanelCalendar
 from features.volatility import with_volatility
 from forecasting.ahead import Ahead
@@ -203,8 +203,8 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     calendar = calendar.joined(frame) if "calendar" in frame.columns else calendar
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
-    series = np.append(series_starts(frame), n_rows)
-    starts = np.union1d(series, pauses(frame))
+    series = series_starts(frame)
+    starts, series = (np.append(begins, n_rows) for begins in (stretch_starts(frame, series), series))
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
     volatility, moving = np.empty(n_rows), np.empty(n_rows, dtype=bool)
     for block in blocks_of(series):
