@@ -11,29 +11,30 @@ MAX_PAUSE = timedelta(days=100)
 """A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
 
 
-def is_sorted(panel: pl.DataFrame, starts: np.ndarray | None = None) -> bool:
-    """Whether rows are sorted by ``series_id`` and ``time``, none twice: far cheaper to ask than to sort again.
-
-    `starts` is what `series_starts` gives, where that is known already.
-    """
-    starts = series_starts(panel) if starts is None else starts
-    names = panel["series_id"].gather(starts)
-    if panel.is_empty():
-        return True
-    if not names.is_sorted():  # and with that unique, for no two neighbours are equal
-        return False
-    falls = _falls(panel)
-    return len(falls) < len(starts) and bool(np.isin(falls, starts).all())  # from one series to the next only
-
-
 def series_starts(panel: pl.DataFrame) -> np.ndarray:
     """Positions at which the series of a sorted panel begin, int64.
 
     Where polars knows the names as sorted, those between two equal ones are not looked at.
     """
-    names = panel["series_id"]
+    return _starts(panel["series_id"], _falls(panel))
+
+
+def starts_if_sorted(panel: pl.DataFrame) -> np.ndarray | None:
+    """What `series_starts` gives where rows are sorted by ``series_id`` and ``time``, none twice; else None.
+
+    Far cheaper to ask than to sort again.
+    """
+    falls = _falls(panel)
+    starts = _starts(panel["series_id"], falls)
+    in_order = panel["series_id"].gather(starts).is_sorted()  # and unique, for no two neighbours are equal
+    in_order &= len(falls) < max(len(starts), 1) and bool(np.isin(falls, starts).all())  # from series to series only
+    return starts if in_order else None
+
+
+def _starts(names: pl.Series, falls: np.ndarray) -> np.ndarray:
+    """Positions at which other names begin; rows at which time falls are looked at first, see `series_starts`."""
     if names.flags["SORTED_ASC"] and len(names):
-        runs = np.append(0, _falls(panel))
+        runs = np.append(0, falls)
         first, last = names.gather(runs), names.gather(np.append(runs[1:], len(names)) - 1)
         if first.equals(last):
             return runs[np.append(True, first[1:].ne_missing(first[:-1]).to_numpy())]

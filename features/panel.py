@@ -11,7 +11,7 @@ import polars as pl
 
 from features.frames import Frame, to_polars
 from features.messages import near_match, shorten
-from features.order import is_sorted, series_starts
+from features.order import series_starts, starts_if_sorted
 from features.panel_calendar import PanelCalendar
 
 
@@ -151,8 +151,8 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str]) -> 
 
 def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
     """The rows sorted by series and time, none twice, and where each series begins."""
-    starts = series_starts(frame)
-    if not is_sorted(frame, starts):
+    starts = starts_if_sorted(frame)
+    if starts is None:
         frame = frame.sort("series_id", "time")
         starts, time = series_starts(frame), frame["time"].to_numpy()
         twice = np.append(False, time[1:] == time[:-1])

@@ -11,7 +11,7 @@ import polars as pl
 from sklearn.base import clone
 
 from features.frames import Frame, to_polars
-from features.order import is_sorted, series_starts
+from features.order import series_starts, starts_if_sorted
 from features.panel import PanelSchema, check_rows, is_missing
 from features.price_stream import PriceStream
 from features.tail import Stream, tail_of
@@ -123,51 +123,46 @@ class PriceFeatures(PanelTransformer):
             known, high, low = known & (low > 0), high.log(), low.log()
         return pl.when(known).then((high - low) ** 2 / (4 * math.log(2)))
 
-    def _windows(self) -> dict[str, pl.Expr]:
-        """What is taken over a window, by name."""
-
-        def mean(values: pl.Expr, k: int) -> pl.Expr:
-            return values.rolling_mean(k, min_samples=1).over("_stretch").clip(0)  # rounding can leave less than 0
-
-        change, square, k = pl.col("_change"), pl.col("_square"), SHAPE_WINDOW
+    def _means(self) -> dict[str, pl.Expr]:
+        """Mean squares over windows; rounding can leave less than 0."""
+        change, square = pl.col("_change"), pl.col("_square")
         down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
-        sigma = square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
-        return {
-            "_sigma": pl.when(pl.col("_moves")).then(sigma),
-            **{f"_square_{k}": mean(square, k) for k in VOLATILITY_WINDOWS},
-            f"_largest_{k}": change.abs().rolling_max(k, min_samples=1).over("_stretch"),
-            f"_down_{k}": mean(down, k),
-            **{f"_range_{k}": mean(self.range_square(), k) for k in RANGE_WINDOWS if self.has_ranges},
-        }
+        averaged = {f"_square_{k}": (square, k) for k in VOLATILITY_WINDOWS} | {"_down": (down, SHAPE_WINDOW)}
+        averaged |= {f"_range_{k}": (self.range_square(), k) for k in RANGE_WINDOWS if self.has_ranges}
+        return {name: values.rolling_mean(k, min_samples=1).over("_stretch") for name, (values, k) in averaged.items()}
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
         rows = _with_changes(rows, pl.col(self.target).log() if self.positive else pl.col(self.target))
-        rows = rows.with_columns(**self._windows())  # all in one go: polars then looks for the stretches once
-        sigma, position, k = pl.col("_sigma"), pl.col("_position"), SHAPE_WINDOW
+        means, change, square = self._means(), pl.col("_change"), pl.col("_square")
+        sigma = square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
+        rows = rows.with_columns(  # all windows in one go: polars then looks for the stretches once
+            _sigma=pl.when(pl.col("_moves")).then(sigma),
+            _largest=change.abs().rolling_max(SHAPE_WINDOW, min_samples=1).over("_stretch"),
+            **means,
+        ).with_columns(_cut_off(name, 0.0) for name in means)
 
-        def log_ratio(value: pl.Expr) -> pl.Expr:
-            return (value / sigma).log().clip(-WIDEST_RATIO, WIDEST_RATIO)
-
-        columns = {}
-        for steps in RETURN_STEPS:  # what the last changes sum up to
-            before = pl.col("_level").gather(pl.int_range(pl.len()) - position.clip(0, steps))
-            columns[f"scaled_return_{steps}"] = (pl.col("_level") - before) / (sigma * position.clip(1, steps).sqrt())
-        columns["absolute_return_1"] = pl.col("_change").abs() / sigma
-        for window in VOLATILITY_WINDOWS:
-            columns[f"volatility_ratio_{window}"] = log_ratio(pl.col(f"_square_{window}").sqrt())
-        columns[f"largest_return_{k}"] = log_ratio(pl.col(f"_largest_{k}"))
-        share = (pl.col(f"_down_{k}") / pl.col(f"_square_{k}")).clip(0, 1)
-        columns[f"downside_share_{k}"] = pl.when(sigma.is_not_null()).then(share)
-        for window in RANGE_WINDOWS if self.has_ranges else ():
-            columns[f"range_ratio_{window}"] = log_ratio(pl.col(f"_range_{window}").sqrt())
-        return rows.with_columns(**columns)
+        sigma, columns = pl.col("_sigma"), {}
+        for k in RETURN_STEPS:  # what the last k changes sum up to
+            back = pl.min_horizontal("_position", k)
+            before = pl.col("_level").gather(pl.int_range(pl.len()) - back)
+            columns[f"scaled_return_{k}"] = (pl.col("_level") - before) / (sigma * back.sqrt())
+        columns["absolute_return_1"] = change.abs() / sigma
+        sizes = {f"volatility_ratio_{k}": pl.col(f"_square_{k}").sqrt() for k in VOLATILITY_WINDOWS}
+        sizes[f"largest_return_{SHAPE_WINDOW}"] = pl.col("_largest")
+        sizes |= {f"range_ratio_{k}": pl.col(f"_range_{k}").sqrt() for k in RANGE_WINDOWS if self.has_ranges}
+        ratios = {name: (size / sigma).log() for name, size in sizes.items()}
+        share = pl.when(sigma.is_not_null()).then(pl.col("_down") / pl.col(f"_square_{SHAPE_WINDOW}"))
+        return rows.with_columns(**columns, **ratios, **{f"downside_share_{SHAPE_WINDOW}": share}).with_columns(
+            _cut_off(f"downside_share_{SHAPE_WINDOW}", 0.0, 1.0),
+            *(_cut_off(name, -WIDEST_RATIO, WIDEST_RATIO) for name in ratios),
+        )
 
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:
         """As of every transformer, but in NumPy and constant time a row."""
         fitted, frame = self._ready(panel), to_polars(panel)
         frame = frame.select(fitted._reads(frame))
-        if not is_sorted(frame) or is_missing(frame[self.target]).any():
+        if starts_if_sorted(frame) is None or is_missing(frame[self.target]).any():
             frame = fitted._checked(frame)[0].drop("_row")
         cuts = block_cuts(series_starts(frame), len(frame), TAIL_BLOCK)
         blocks = (frame.slice(start, end - start) for start, end in pairwise(cuts))
@@ -228,6 +223,15 @@ class PriceFeatures(PanelTransformer):
 
 def _log_ratio(value: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return np.clip(np.log(value / sigma), -WIDEST_RATIO, WIDEST_RATIO)
+
+
+def _cut_off(name: str, low: float, high: float | None = None) -> pl.Expr:
+    """A column within bounds, NaN as it is: what `.clip` does, in a fraction of its time."""
+    values = pl.col(name)
+    cut = pl.when(values < low).then(low)
+    if high is None:
+        return cut.otherwise(values).alias(name)
+    return cut.when((values > high) & values.is_not_nan()).then(high).otherwise(values).alias(name)
 
 
 def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from features.frames import to_polars
 from features.messages import shorten
-from features.order import is_sorted, series_starts
+from features.order import series_starts, starts_if_sorted
 from features.panel import is_missing
 
 
@@ -34,8 +34,8 @@ def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = Non
     if target is not None and (missing := is_missing(panel[target])).any():
         panel = panel.filter(new | ~missing)
     keys, order = panel.select("series_id", "time"), None
-    starts = series_starts(keys)
-    if not is_sorted(keys, starts):
+    starts = starts_if_sorted(keys)
+    if starts is None:
         keys = keys.with_row_index("_row").sort("series_id", "time")
         order, starts = keys["_row"].to_numpy(), series_starts(keys)
     ends = np.append(starts[1:], len(keys))

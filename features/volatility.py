@@ -42,18 +42,24 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
     start-up bias.
     """
-    level = pl.col(target).log() if positive else pl.col(target)
-    before = pl.col("_stretch").cum_max()  # rows without a target have number 0
-    square, moved = pl.col("change") ** 2, (pl.col("change") != 0).cast(pl.Float64)
+    moved = (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("_stretch")
     return (
-        with_stretches(panel, target)
-        .with_columns(change=pl.when(before == before.shift()).then(level - level.forward_fill().shift()))
-        .with_columns(
-            volatility=square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).sqrt().over("_stretch"),
-            _moved=moved.rolling_mean(PEG_WINDOW, min_samples=1).over("_stretch"),
-        )
+        with_changes(panel, target, positive)
+        .with_columns(_moved=moved)
         .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("_moved") >= 0.5)).fill_null(False))
         .drop("_moved", "_stretch")
+    )
+
+
+def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.ndarray | None = None) -> pl.DataFrame:
+    """As `with_volatility`, without `pegged`, and with `_stretch`; for `starts` see `with_stretches`."""
+    level = pl.col(target).log() if positive else pl.col(target)
+    before = pl.col("_stretch").cum_max()  # rows without a target have number 0
+    variance = (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch")
+    return (
+        with_stretches(panel, target, starts)
+        .with_columns(change=pl.when(before == before.shift()).then(level - level.forward_fill().shift()))
+        .with_columns(volatility=variance.sqrt())
     )
 
 

@@ -235,11 +235,11 @@ def _numbers(table: pl.DataFrame, names: list[str]) -> NDArray[np.float64]:
             f"The panel must give the inputs that it gave in fit, {shorten(missing)} not found. Give it the columns it "
             "had then: range ratios need high and low."
         )
-    return table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+    return table.select(pl.col(names).cast(pl.Float64)).to_numpy()
 
 
 def _pieces(features: Any, frame: pl.DataFrame, size: int = PIECE) -> Iterator[slice]:
     """Some `size` rows of whole series, to compute features of: all rows where they may look across series."""
-    if not per_series(features):
+    if not per_series(features) or len(frame) <= size:
         return iter([slice(0, len(frame))])
     return blocks_of(np.append(series_starts(frame), len(frame)), size)

@@ -63,16 +63,15 @@ class Origins:
         steps = np.tile(np.arange(1, horizon + 1), len(self))
         sessions = np.repeat(self.session.numpy(), horizon) + steps
         keys = self.keys[np.repeat(np.arange(len(self)), horizon)]
-        quantiles = dict(zip(levels, values_NHQ.reshape(-1, len(levels)).T, strict=True))
-        median = quantiles.pop(MEDIAN)
-        others = zip(quantile_columns(levels), quantiles.values(), strict=True)
+        others = quantile_columns(levels)
+        names = [*others[: (median := levels.index(MEDIAN))], "forecast", *others[median:]]
+        quantiles = pl.DataFrame(values_NHQ.reshape(-1, len(levels)), schema=names)
         return keys.select(
             "series_id",
             origin="time",
             step=pl.Series(steps, dtype=pl.Int32),
             time=self.calendar.times(keys["series_id"], sessions).cast(keys["time"].dtype),
-            forecast=pl.Series(median),
-        ).with_columns(pl.Series(name, values) for name, values in others)
+        ).hstack(quantiles.select("forecast", *others))
 
 
 def find_origins(rows: PanelRows, origins: str | Sequence[Any], since: date | datetime, horizon: int) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from features.order import series_starts, stretch_starts
 from features.panel_calendar import PanelCalendar
-from features.volatility import with_volatility
+from features.volatility import with_changes, with_volatility
 from forecasting.ahead import Ahead
 
 BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
@@ -48,8 +49,8 @@ class PanelRows:
         Of one step's change, as of the row; 0 where there is none yet.
     ready : BoolTensor of shape (N,)
         Rows with at least `lookback` rows of their sequence up to them: origins.
-    moving : BoolTensor of shape (N,)
-        Ready rows of series that are not pegged: what is learned from and scored.
+    target : str
+        The column of prices.
     positive : bool
         Whether levels are log prices, or else the prices themselves.
     calendar : PanelCalendar
@@ -66,7 +67,7 @@ class PanelRows:
     prices: NDArray[np.float64]
     volatility: Tensor
     ready: Tensor
-    moving: Tensor
+    target: str
     positive: bool
     calendar: PanelCalendar
     ahead: Ahead | None = None
@@ -78,6 +79,16 @@ class PanelRows:
     def keys(self) -> pl.DataFrame:
         """``series_id`` and ``time`` of each row."""
         return self.frame.select("series_id", "time")
+
+    @cached_property
+    def moving(self) -> Tensor:
+        """Ready rows of series that are not pegged: what is learned from and scored; bool of shape (N,)."""
+        moving = self.ready.clone()
+        for block in self.blocks():
+            part = self.frame[block].select("series_id", "time", self.target)
+            pegged = with_volatility(part, self.target, self.positive)["pegged"]
+            moving[block] &= torch.from_numpy(~pegged.to_numpy())
+        return moving
 
     @property
     def newest(self) -> Tensor:
@@ -206,13 +217,12 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     series = series_starts(frame)
     starts, series = (np.append(begins, n_rows) for begins in (stretch_starts(frame, series), series))
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
-    volatility, moving = np.empty(n_rows), np.empty(n_rows, dtype=bool)
+    volatility = np.empty(n_rows)
     for block in blocks_of(series):
         part = frame[block].select("series_id", "time", target)
-        measured = with_volatility(part, target, positive)
         session[block] = calendar.numbers(part.select("series_id", "time"))
-        volatility[block] = measured["volatility"].fill_null(0.0).to_numpy()
-        moving[block] = ~measured["pegged"].to_numpy()
+        begins = series[(series >= block.start) & (series < block.stop)] - block.start
+        volatility[block] = with_changes(part, target, positive, begins)["volatility"].fill_null(0.0).to_numpy()
     ready = np.zeros(n_rows, dtype=bool)
     for begin, end in pairwise(starts.tolist()):
         ready[begin + lookback - 1 : end] = True
@@ -225,7 +235,7 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
         prices=frame[target].to_numpy(),
         volatility=torch.from_numpy(volatility),
         ready=torch.from_numpy(ready),
-        moving=torch.from_numpy(np.logical_and(moving, ready, out=moving)),
+        target=target,
         positive=positive,
         calendar=calendar,
     )

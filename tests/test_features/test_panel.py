@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features import PanelSchema, breaks, check_panel, like, to_polars
-from features.order import is_sorted, pauses, series_starts
+from features.order import pauses, series_starts, starts_if_sorted
 
 DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)]
 
@@ -180,7 +180,7 @@ def test_where_series_begin_and_pause_matches_a_loop_over_rows(known):
         assert series_starts(frame).tolist() == [row for row in rows if row == 0 or names[row] != names[row - 1]]
         assert pauses(frame).tolist() == [row for row in rows[1:] if days[row] - days[row - 1] > 100]
         keys = list(zip(names, days, strict=True))
-        assert is_sorted(frame) == (keys == sorted(set(keys)))
+        assert (starts_if_sorted(frame) is not None) == (keys == sorted(set(keys)))
 
 
 def test_a_pause_of_more_than_a_hundred_days_breaks_a_series():
