@@ -30,6 +30,9 @@ TAIL_BLOCK = 1 << 14
 MOST_PUSHED = 63
 """New sessions that are pushed one by one rather than computed with their tail; that pays up to some hundred."""
 
+ROW = pl.int_range(pl.len(), dtype=pl.UInt32)
+"""Numbers of the rows of a block, in the type that polars gathers by."""
+
 WIDEST_RATIO = 3.0
 """Log ratios of volatilities are cut off here: five equal prices in a row have no volatility, whose log is -inf."""
 
@@ -143,8 +146,9 @@ class PriceFeatures(PanelTransformer):
 
         sigma, columns = pl.col("_sigma"), {}
         for k in RETURN_STEPS:  # what the last k changes sum up to
-            back = pl.min_horizontal("_position", k)
-            before = pl.col("_level").gather(pl.int_range(pl.len()) - back)
+            most = pl.lit(k, dtype=pl.UInt32)
+            back = pl.when(pl.col("_position") > most).then(most).otherwise(pl.col("_position"))
+            before = pl.col("_level").gather(ROW - back)
             columns[f"scaled_return_{k}"] = (pl.col("_level") - before) / (sigma * back.sqrt())
         columns["absolute_return_1"] = change.abs() / sigma
         sizes = {f"volatility_ratio_{k}": pl.col(f"_square_{k}").sqrt() for k in VOLATILITY_WINDOWS}
@@ -239,11 +243,11 @@ def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
 
     What needs no window is computed on the whole column and masked where stretches begin: half the time of `.over`.
     """
-    row, stretch, position = pl.int_range(pl.len()), pl.col("_stretch"), pl.col("_position")
+    stretch, position = pl.col("_stretch"), pl.col("_position")
     begins = (stretch != stretch.shift()).fill_null(True)
-    rows = rows.with_columns(_level=level, _position=row - pl.when(begins).then(row).forward_fill())
+    rows = rows.with_columns(_level=level, _position=ROW - pl.when(begins).then(ROW).forward_fill())
     rows = rows.with_columns(_change=pl.when(position > 0).then(pl.col("_level").diff()))
-    still = row - pl.when((pl.col("_change") != 0) | (position == 0)).then(row).forward_fill()
+    still = ROW - pl.when((pl.col("_change") != 0) | (position == 0)).then(ROW).forward_fill()
     return rows.with_columns(
         _square=pl.col("_change") ** 2, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
     )
