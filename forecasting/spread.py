@@ -85,8 +85,9 @@ class Spread:
         return QuantileLayer(self.base_HQ, self.scale_H, self.median)
 
     def quantiles(self, outputs_NHQ: Tensor) -> Array:
-        """Calibrated quantiles of shape (N, H, Q), never crossing."""
-        quantiles, layer = np.empty(tuple(outputs_NHQ.shape)), self.layer
+        """Calibrated quantiles of shape (N, H, Q), never crossing; each level in one piece, as a table wants it."""
+        n, horizon, n_levels = outputs_NHQ.shape
+        quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
         with torch.inference_mode():
             for begin in range(0, len(outputs_NHQ), AT_A_TIME):  # what lies between is several times as large
                 block = slice(begin, begin + AT_A_TIME)
