@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any
 
@@ -13,28 +12,25 @@ from sklearn.base import clone
 from features.frames import Frame, to_polars
 from features.order import series_starts, starts_if_sorted
 from features.panel import PanelSchema, check_rows, is_missing
+from features.price_columns import (
+    RANGE,
+    RANGE_WINDOWS,
+    RETURN_STEPS,
+    SHAPE_WINDOW,
+    VOLATILITY_WINDOWS,
+    WIDEST_RATIO,
+    price_columns,
+)
 from features.price_stream import PriceStream
 from features.tail import Stream, tail_of
 from features.transformer import PanelTransformer, block_cuts, in_order
-from features.volatility import DECAY, EWMA_ROWS
-
-RETURN_STEPS = (1, 5, 21)
-VOLATILITY_WINDOWS = (5, 21, 63, 252)
-SHAPE_WINDOW = 63
-RANGE_WINDOWS = (2, 5)
-RANGE = ("high", "low")
+from features.volatility import EWMA_ROWS
 
 TAIL_BLOCK = 1 << 14
 """Rows of a history that a stream is opened from at a time."""
 
 MOST_PUSHED = 63
 """New sessions that are pushed one by one rather than computed with their tail; that pays up to some hundred."""
-
-ROW = pl.int_range(pl.len(), dtype=pl.UInt32)
-"""Numbers of the rows of a block, in the type that polars gathers by."""
-
-WIDEST_RATIO = 3.0
-"""Log ratios of volatilities are cut off here: five equal prices in a row have no volatility, whose log is -inf."""
 
 
 class PriceFeatures(PanelTransformer):
@@ -118,48 +114,10 @@ class PriceFeatures(PanelTransformer):
         ranges = {f"ranges_{k}": k for k in RANGE_WINDOWS if self.has_ranges}
         return {"changes": SHAPE_WINDOW, **squares, "levels": max(RETURN_STEPS) + 1, **ranges}
 
-    def range_square(self) -> pl.Expr:
-        """Parkinson's estimate of one session's squared volatility; null where its range is not known."""
-        high, low = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in RANGE)
-        known = high >= low
-        if self.positive:
-            known, high, low = known & (low > 0), high.log(), low.log()
-        return pl.when(known).then((high - low) ** 2 / (4 * math.log(2)))
-
-    def _means(self) -> dict[str, pl.Expr]:
-        """Mean squares over windows; rounding can leave less than 0."""
-        change, square = pl.col("_change"), pl.col("_square")
-        down = pl.when(change < 0).then(square).when(change >= 0).then(0.0)
-        averaged = {f"_square_{k}": (square, k) for k in VOLATILITY_WINDOWS} | {"_down": (down, SHAPE_WINDOW)}
-        averaged |= {f"_range_{k}": (self.range_square(), k) for k in RANGE_WINDOWS if self.has_ranges}
-        return {name: values.rolling_mean(k, min_samples=1).over("_stretch") for name, (values, k) in averaged.items()}
-
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        rows = _with_changes(rows, pl.col(self.target).log() if self.positive else pl.col(self.target))
-        means, change, square = self._means(), pl.col("_change"), pl.col("_square")
-        sigma = square.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch").sqrt()
-        rows = rows.with_columns(  # all windows in one go: polars then looks for the stretches once
-            _sigma=pl.when(pl.col("_moves")).then(sigma),
-            _largest=change.abs().rolling_max(SHAPE_WINDOW, min_samples=1).over("_stretch"),
-            **means,
-        ).with_columns(_cut_off(name, 0.0) for name in means)
-
-        sigma, columns = pl.col("_sigma"), {}
-        for k in RETURN_STEPS:  # what the last k changes sum up to
-            most = pl.lit(k, dtype=pl.UInt32)
-            back = pl.when(pl.col("_position") > most).then(most).otherwise(pl.col("_position"))
-            before = pl.col("_level").gather(ROW - back)
-            columns[f"scaled_return_{k}"] = (pl.col("_level") - before) / (sigma * back.sqrt())
-        columns["absolute_return_1"] = change.abs() / sigma
-        sizes = {f"volatility_ratio_{k}": pl.col(f"_square_{k}").sqrt() for k in VOLATILITY_WINDOWS}
-        sizes[f"largest_return_{SHAPE_WINDOW}"] = pl.col("_largest")
-        sizes |= {f"range_ratio_{k}": pl.col(f"_range_{k}").sqrt() for k in RANGE_WINDOWS if self.has_ranges}
-        ratios = {name: (size / sigma).log() for name, size in sizes.items()}
-        share = pl.when(sigma.is_not_null()).then(pl.col("_down") / pl.col(f"_square_{SHAPE_WINDOW}"))
-        return rows.with_columns(**columns, **ratios, **{f"downside_share_{SHAPE_WINDOW}": share}).with_columns(
-            _cut_off(f"downside_share_{SHAPE_WINDOW}", 0.0, 1.0),
-            *(_cut_off(name, -WIDEST_RATIO, WIDEST_RATIO) for name in ratios),
-        )
+        for columns in price_columns(self.target, self.positive, self.has_ranges):
+            rows = rows.with_columns(**columns)
+        return rows
 
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:
@@ -227,27 +185,3 @@ class PriceFeatures(PanelTransformer):
 
 def _log_ratio(value: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return np.clip(np.log(value / sigma), -WIDEST_RATIO, WIDEST_RATIO)
-
-
-def _cut_off(name: str, low: float, high: float | None = None) -> pl.Expr:
-    """A column within bounds, NaN as it is: what `.clip` does, in a fraction of its time."""
-    values = pl.col(name)
-    cut = pl.when(values < low).then(low)
-    if high is None:
-        return cut.otherwise(values).alias(name)
-    return cut.when((values > high) & values.is_not_nan()).then(high).otherwise(values).alias(name)
-
-
-def _with_changes(rows: pl.DataFrame, level: pl.Expr) -> pl.DataFrame:
-    """Sorted rows with the level, its changes, the position in the stretch, and whether the price moves at all.
-
-    What needs no window is computed on the whole column and masked where stretches begin: half the time of `.over`.
-    """
-    stretch, position = pl.col("_stretch"), pl.col("_position")
-    begins = (stretch != stretch.shift()).fill_null(True)
-    rows = rows.with_columns(_level=level, _position=ROW - pl.when(begins).then(ROW).forward_fill())
-    rows = rows.with_columns(_change=pl.when(position > 0).then(pl.col("_level").diff()))
-    still = ROW - pl.when((pl.col("_change") != 0) | (position == 0)).then(ROW).forward_fill()
-    return rows.with_columns(
-        _square=pl.col("_change") ** 2, _moves=(position > 0) & (still < position) & (still < max(VOLATILITY_WINDOWS))
-    )

@@ -14,6 +14,7 @@ import polars as pl
 
 from features.order import MAX_PAUSE, at_places, pauses, places_of, series_starts
 from features.panel import check_columns
+from features.price_columns import range_square
 from features.tail import refuse_old
 from features.volatility import DECAY
 
@@ -70,7 +71,7 @@ class PriceStream:
         state: dict[str, Any] = {"last": rows[newest].select("series_id", "time"), "count": count}
         state["weighted"] = _weighted(change**2, newest, count)
         recent = last(change, max(features.rings.values()), count, 0.0)
-        ranges = rows.select(features.range_square()).to_series().to_numpy() if features.has_ranges else level
+        ranges = rows.select(range_square(features.positive)).to_series().to_numpy() if features.has_ranges else level
         for name, k in features.rings.items():
             if name == "levels":
                 state[name] = _ring(last(level, k, count + 1, level[first, None]), count + 1)
@@ -122,7 +123,7 @@ class PriceStream:
             rows[features.target].cast(pl.Float64).fill_nan(None).alias("price"),
         ]
         if features.has_ranges:
-            columns.append(rows.select(range=features.range_square()).to_series())
+            columns.append(rows.select(range=range_square(features.positive)).to_series())
         given = pl.DataFrame(columns)
         features.check_prices(given)
         known = given["price"].is_not_null()
