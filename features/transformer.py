@@ -151,7 +151,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         rows = with_stretches(rows, self.target, starts)
         cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
         blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
-        return in_order(pl.concat(_side_by_side(self._computed, blocks)), frame.height)
+        return in_order(pl.concat(_in_threads(self._computed, blocks)), frame.height)
 
     def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
         """`_row` and the added columns of a block of whole series."""
@@ -236,10 +236,10 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return tags
 
 
-def _side_by_side(
+def _in_threads(
     compute: Callable[[pl.DataFrame], pl.DataFrame], blocks: Sequence[pl.DataFrame]
 ) -> Iterable[pl.DataFrame]:
-    """What is computed of each block, in threads: polars itself takes windows one after the other."""
+    """What is computed of each block: polars itself takes windows one after the other. One block needs no thread."""
     if len(blocks) == 1:
         return map(compute, blocks)
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:

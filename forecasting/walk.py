@@ -104,7 +104,8 @@ class Walk(BaseEstimator):
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
             return self._kept_origins(future)
-        rows = self._with_ahead(self._rows(check_panel(X, self._schema, self.target).rechunk()), X, future)
+        panel = check_panel(X, self._schema, self.target).rechunk()  # in one piece, all that follows is quicker
+        rows = self._with_ahead(self._rows(panel), X, future)
         at = self._find(rows, origins)
         if not len(at):
             times: Any = rows.frame["time"]
