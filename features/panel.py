@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 
 from features.frames import Frame, to_polars
+from features.frozen import FrozenSettings
 from features.messages import near_match, shorten
 from features.order import series_starts, starts_if_sorted
 from features.panel_calendar import PanelCalendar
 
 
 @dataclass(frozen=True)
-class PanelSchema:
+class PanelSchema(FrozenSettings):
     """What a panel's columns mean.
 
     Parameters

@@ -18,6 +18,8 @@ import torch
 from sklearn.base import clone
 from torch import Tensor
 
+from features.frozen import FrozenSettings
+from features.panel import PanelSchema
 from features.price_features import PriceFeatures
 from forecasting.ahead import Ahead
 from forecasting.base import PanelForecaster
@@ -45,6 +47,8 @@ SLOWER = 0.1  # share of the learning rate with which `partial_fit` goes on: few
 
 class NetworkForecaster(PanelForecaster):
     """What `RecurrentForecaster` does with its settings."""
+
+    frozen_settings: ClassVar[dict[str, type[FrozenSettings]]] = {"schema": PanelSchema, "training": Training}
 
     features: Any
     hidden_size: int

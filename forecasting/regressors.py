@@ -17,7 +17,9 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from features.frozen import FrozenSettings
 from forecasting.checkpoints import fingerprint
+from forecasting.nested import HoldsFrozenSettings
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.persistence import encode, read_model, under, write_model
 from forecasting.progress import LEARNING_CURVE, learning_curve
@@ -36,7 +38,7 @@ PREDICT_BLOCK = 4096  # windows predicted at once
 CHECKS: dict[str, Any] = {"allow_nd": True, "dtype": np.float64, "ensure_all_finite": "allow-nan"}
 
 
-class RecurrentRegressor(RegressorMixin, BaseEstimator):
+class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     """A recurrent network from windows to quantiles of the targets; use the class of the cell you want.
 
     Untrained (``max_epochs=0``) it predicts the weighted quantiles of y. A missing value (NaN) in X counts as its
@@ -87,6 +89,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     (200, 1, 19)
     """
 
+    frozen_settings: ClassVar[dict[str, type[FrozenSettings]]] = {"training": Training}
     cell: ClassVar[str]
     usual_kernel_size: ClassVar[int] = 1
 

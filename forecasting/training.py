@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from features.frozen import FrozenSettings
 from forecasting.checkpoints import Checkpoint
 from forecasting.losses import total_loss
 from forecasting.networks import QuantileLayer, RecurrentNetwork
@@ -30,7 +31,7 @@ SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one with
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(FrozenSettings):
     """How a network is trained, beyond epochs, batch size and learning rate.
 
     Parameters

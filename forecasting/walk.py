@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -18,12 +18,14 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from features.frames import like
+from features.frozen import FrozenSettings
 from features.order import MAX_PAUSE, places_of
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept
+from forecasting.nested import HoldsFrozenSettings
 from forecasting.origins import Origins, find_origins
 from forecasting.persistence import under
 from forecasting.rows import PanelRows, panel_rows, root_steps, thinned
@@ -37,13 +39,15 @@ BLOCK = 1 << 14  # origins whose residuals are computed at a time
 MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
 
 
-class Walk(BaseEstimator):
+class Walk(HoldsFrozenSettings, BaseEstimator):
     """The random walk, and the places where a subclass adds a centre or a network's outputs to it.
 
     A forecast is ``last price · exp(centre + volatility · √step · quantile)``: volatility is the EWMA at the origin,
     the quantiles are those of standardised training changes with their median put to 0, calibrated on the newest
     training rows. Where the schema says ``positive=False`` changes are differences and are added instead.
     """
+
+    frozen_settings: ClassVar[dict[str, type[FrozenSettings]]] = {"schema": PanelSchema}
 
     horizon: int
     lookback: int
