@@ -17,6 +17,7 @@ from torch import Tensor
 from features.frames import is_pandas, to_polars
 from features.panel import PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
+from forecasting.callers import refuse_callers
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
 from forecasting.memory import give_back_memory
@@ -56,6 +57,7 @@ class PanelForecaster(Walk):
         TypeError, ValueError
             For an impossible setting or panel.
         """
+        refuse_callers(self)
         self._check_settings()
         self._schema = self.schema or PanelSchema()
         self._kind = "pandas" if is_pandas(X) else "polars"
@@ -120,6 +122,11 @@ class PanelForecaster(Walk):
         self.__dict__.update(vars(further))
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags, or refuse the meta-estimator that asks for them; see `refuse_callers`."""
+        refuse_callers(self, asked_for_tags=True)
+        return super().__sklearn_tags__()
+
     def __copy__(self) -> Self:
         """One that goes its own way: what one is updated with, the other does not know."""
         twin = object.__new__(type(self))
@@ -156,6 +163,7 @@ class PanelForecaster(Walk):
         ValueError
             When no origin is left, or a future covariate is not known after the newest row of the panel.
         """
+        refuse_callers(self)
         check_is_fitted(self, "fit_end_")
         found = self._origins_of(X, origins, future)
         values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
@@ -265,6 +273,7 @@ class PanelForecaster(Walk):
         ValueError
             When no new origin has a truth to compare with.
         """
+        refuse_callers(self)
         check_is_fitted(self, "fit_end_")
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
