@@ -12,6 +12,7 @@ from forecasting.splits import RollingOrigin
 if TYPE_CHECKING:
     from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
     from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
+    from forecasting.outsiders import PanelModel
     from forecasting.persistence import load_forecaster
     from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
     from forecasting.training import Training
@@ -30,6 +31,7 @@ __all__ = [
     "LSTMRegressor",
     "MinGRUForecaster",
     "MinGRURegressor",
+    "PanelModel",
     "RNNForecaster",
     "RNNRegressor",
     "RandomWalk",
@@ -48,6 +50,7 @@ __all__ = [
 _WITH_TORCH = {
     "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters": ("GRUForecaster", "LSTMForecaster", "MinGRUForecaster", "RNNForecaster"),
+    "outsiders": ("PanelModel",),
     "persistence": ("load_forecaster",),
     "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
     "progress": ("StopTraining",),

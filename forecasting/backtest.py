@@ -15,13 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from features.frames import Frame, like, to_polars
 from features.panel import check_columns
+from forecasting.outsiders import check_model, forecast_each_origin, is_ours
 from forecasting.quantiles import check_quantiles
 from forecasting.settings import check_whole
 from forecasting.splits import Fold, RollingOrigin
 
 RANDOM_WALK = "random_walk"
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
-"""Settings that the random walk takes over from the first model."""
+"""Settings that the random walk takes over from the first model that has them."""
 
 
 def backtest(
@@ -39,9 +40,10 @@ def backtest(
 
     Parameters
     ----------
-    models : forecaster, Pipeline that ends in one, or dict of them by name
-        Unfitted; they are cloned. One without a name is called by its class. ``random_walk`` is always added, with the
-        horizon, lookback, quantiles, target and schema of the first.
+    models : forecaster, PanelModel, Pipeline that ends in one, or dict of them by name
+        Unfitted; they are cloned. A model of your own follows `PanelModel` and gets the rows known at each origin, one
+        origin after the other; its forecasts are checked. One without a name is called by its class. ``random_walk`` is always added, with the
+        horizon, lookback, quantiles, target and schema of the first that has each.
     panel : polars or pandas DataFrame
         The prices, with all the history.
     cv : RollingOrigin
@@ -62,7 +64,8 @@ def backtest(
     Raises
     ------
     ValueError, TypeError
-        When models differ in what they forecast, the settings are impossible, or the panel is too short.
+        When models differ in what they forecast, the settings are impossible, the panel is too short, or the forecasts
+        of a model of your own do not follow `PanelModel`.
 
     Examples
     --------
@@ -84,12 +87,13 @@ def backtest(
     check_columns(frame, ["series_id", "time"])
     folds = list(enumerate(cv.folds(frame), start=1))
     blocks = [list(block) for _, block in groupby(folds, key=lambda fold: (fold[0] - 1) // refit)]
-    work = [(name, model, block) for block in blocks for name, model in named.items()]
+    first = sorted(named.items(), key=lambda item: is_ours(item[1]))  # what others' models do wrong shows at once
+    work = [(name, model, block) for block in blocks for name, model in first]
 
     tables = []
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
-        for name, block in parallel(delayed(forecast_block)(*item, panel) for item in work):
+        for name, block in parallel(delayed(forecast_block)(*item, panel, named[RANDOM_WALK]) for item in work):
             for number, table in block:
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
@@ -98,15 +102,24 @@ def backtest(
 
 
 def forecast_block(
-    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any = None
 ) -> tuple[str, list[tuple[int, pl.DataFrame]]]:
-    """Fit on the first fold of a block, forecast from the origins of each."""
+    """Fit on the first fold of a block, forecast from the origins of each.
+
+    A model of others needs `common`, the random walk that it is compared with.
+    """
     frame = to_polars(panel)
     time, first = pl.col("time"), block[0][1]
+    train = frame.filter(time.is_between(first.train_start, first.train_end))
     tables = []
     with one_thread():
-        fitted = clone(model).fit(like(frame.filter(time.is_between(first.train_start, first.train_end)), panel))
+        fitted = clone(model, safe=False)
+        fitted.fit(like(train, panel))
         for number, fold in block:
+            if not is_ours(model):
+                table = forecast_each_origin(name, fitted, forecaster_of(fitted), common, frame, panel, train, fold)
+                tables.append((number, table))
+                continue
             known = frame.filter(time <= fold.end)
             origins = known["time"].unique().sort()
             origins = origins.filter(origins.is_between(fold.first_origin, fold.last_origin))
@@ -119,17 +132,21 @@ def with_random_walk(models: Any) -> dict[str, Any]:
     """The models by name, and the random walk."""
     from forecasting.baselines import RandomWalk
 
-    named = dict(models) if isinstance(models, Mapping) else {type(forecaster_of(models)).__name__: models}
+    named = dict(models) if isinstance(models, Mapping) else {_name_of(forecaster_of(models)): models}
     if not named:
         raise ValueError("models must hold at least one forecaster, got none.")
     for name, model in named.items():
-        if not hasattr(forecaster_of(model), "horizon") or not hasattr(model, "predict"):
-            raise TypeError(f"models must be forecasters, or Pipelines that end in one; {name!r} is {model!r}.")
+        check_model(name, model, forecaster_of(model))
     if not isinstance(named.get(RANDOM_WALK, RandomWalk()), RandomWalk):
         raise ValueError(f"The name {RANDOM_WALK!r} is the random walk's own. Give {named[RANDOM_WALK]!r} another.")
-    first = forecaster_of(next(iter(named.values())))
-    shared = {setting: getattr(first, setting) for setting in SHARED if hasattr(first, setting)}
+    shared: dict[str, Any] = {}
+    for forecaster in map(forecaster_of, named.values()):
+        shared = {name: getattr(forecaster, name) for name in SHARED if hasattr(forecaster, name)} | shared
     return {RANDOM_WALK: RandomWalk(**shared), **named}
+
+
+def _name_of(model: Any) -> str:
+    return (model if isinstance(model, type) else type(model)).__name__
 
 
 def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:

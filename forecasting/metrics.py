@@ -34,7 +34,7 @@ class Evaluation:
     losses : DataFrame
         A row per forecast that has come true: ``model``, ``series_id``, ``origin``, ``step``, ``crps`` (``pinball``
         with other than the default levels), ``ae`` (of the median), ``covered`` (the truth lies between the outermost
-        levels) and ``scale``. Losses are in units of ``scale`` = price × volatility at the origin; times it, they are
+        levels) and ``scale``. Of a point forecast without quantiles ``crps`` and ``covered`` are null. Losses are in units of ``scale`` = price × volatility at the origin; times it, they are
         in price units. A forecast that is missing or not finite has a loss of NaN or infinity.
     summary : DataFrame
         ``group`` ("pooled", "series", "step"), ``model``, ``series_id`` and ``step`` (null where not of that group),
@@ -139,6 +139,9 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     """Add the losses, in units of `scale`."""
     names = dict(zip([level for level in levels if level != 0.5], quantile_columns(levels), strict=True))
     names[0.5] = "forecast"
+    quantiles = [pl.col(names[level]).is_null() for level in levels if level != 0.5]
+    point_only = pl.col("forecast").is_not_null() & pl.all_horizontal(quantiles or [pl.lit(False)])
+    rows = rows.with_columns(point_only.alias("point_only"))
     rows = rows.with_columns(pl.col(list(names.values())).cast(pl.Float64).fill_null(float("nan")))
     truth, forecast, scale = pl.col("truth"), pl.col("forecast"), pl.col("scale")
 
@@ -152,11 +155,12 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     factor = 2.0 if loss == "crps" else 1.0
     total = reduce(operator.add, map(pinball, levels))  # sum_horizontal adds in an order of its own, run by run
     moved = (forecast != pl.col("price")) & (truth != pl.col("price"))
+    judged = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to judge
     return rows.with_columns(
-        (factor * total / len(levels) / scale).alias(loss),
+        judged.then(factor * total / len(levels) / scale).alias(loss),
         ae=(truth - forecast).abs() / scale,
-        covered=(truth >= low) & (truth <= high),
-        interval_score=(high - low + below + above) / scale,
+        covered=judged.then((truth >= low) & (truth <= high)),
+        interval_score=judged.then((high - low + below + above) / scale),
         square=((truth - forecast) / scale) ** 2,
         direction=pl.when(moved).then((forecast > pl.col("price")) == (truth > pl.col("price"))),
     )

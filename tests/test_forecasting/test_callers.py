@@ -118,9 +118,7 @@ def test_a_meta_estimator_over_arrays_is_refused_by_name(prices, kind, meta):
         meta.fit(of_kind(prices, kind), prices["close"].to_numpy())
 
 
-@pytest.mark.parametrize(
-    "meta", [MultiOutputRegressor(MODEL, n_jobs=2), RegressorChain(MODEL)]
-)
+@pytest.mark.parametrize("meta", [MultiOutputRegressor(MODEL, n_jobs=2), RegressorChain(MODEL)])
 def test_a_meta_estimator_with_several_targets_is_refused_by_name(prices, meta):
     with pytest.raises(TypeError, match="needs an estimator on arrays"):
         meta.fit(prices, np.column_stack([prices["close"], prices["close"]]))
