@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from forecasting.backtest import backtest
 from forecasting.decide import Decision, GatePolicy, decide
 from forecasting.metrics import Evaluation, evaluate
+from forecasting.outsiders import PanelModel
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.splits import RollingOrigin
 
 if TYPE_CHECKING:
     from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
     from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
-    from forecasting.outsiders import PanelModel
     from forecasting.persistence import load_forecaster
     from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
     from forecasting.training import Training
@@ -50,7 +50,6 @@ __all__ = [
 _WITH_TORCH = {
     "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters": ("GRUForecaster", "LSTMForecaster", "MinGRUForecaster", "RNNForecaster"),
-    "outsiders": ("PanelModel",),
     "persistence": ("load_forecaster",),
     "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
     "progress": ("StopTraining",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -41,9 +42,9 @@ def backtest(
     Parameters
     ----------
     models : forecaster, PanelModel, Pipeline that ends in one, or dict of them by name
-        Unfitted; they are cloned. A model of your own follows `PanelModel` and gets the rows known at each origin, one
-        origin after the other; its forecasts are checked. One without a name is called by its class. ``random_walk`` is always added, with the
-        horizon, lookback, quantiles, target and schema of the first that has each.
+        Unfitted; they are cloned. One without a name is called by its class. A model of your own follows `PanelModel`
+        and gets the rows known at each origin, one origin after the other; its forecasts are checked. ``random_walk``
+        is always added, with the horizon, lookback, quantiles, target and schema of the first model that has each.
     panel : polars or pandas DataFrame
         The prices, with all the history.
     cv : RollingOrigin
@@ -124,6 +125,8 @@ def forecast_block(
             origins = known["time"].unique().sort()
             origins = origins.filter(origins.is_between(fold.first_origin, fold.last_origin))
             table = to_polars(fitted.predict(like(known, panel), origins=origins.to_list()))
+            kind = pl.Datetime("us") if isinstance(forecaster_of(fitted).fit_end_, datetime) else pl.Date()
+            table = table.with_columns(pl.col("origin", "time").cast(kind))  # pandas has no days
             tables.append((number, table))
     return name, tables
 

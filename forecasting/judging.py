@@ -50,7 +50,7 @@ class Yardstick:
         self.panel, self.frame = panel, to_polars(panel)
         self.folds = list(enumerate(cv.folds(self.frame), start=1))
         self._forecaster = forecaster_of(model)
-        walk = with_random_walk(model)[RANDOM_WALK]
+        self._walk = walk = with_random_walk(model)[RANDOM_WALK]
         demanding = clone(walk).set_params(lookback=lookback)
         self._walks = []
         for k in range(len(self.folds)):
@@ -63,7 +63,7 @@ class Yardstick:
 
     def forecast(self, model: Any, k: int) -> pl.DataFrame:
         """The forecasts of a model from the origins of fold k, fitted on the rows before them."""
-        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel)[1][0][1]
+        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._walk)[1][0][1]
 
     def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
         """Losses of forecasts on fold k, summed up over origins: theirs, and the random walk's on the same rows."""

@@ -34,8 +34,9 @@ class Evaluation:
     losses : DataFrame
         A row per forecast that has come true: ``model``, ``series_id``, ``origin``, ``step``, ``crps`` (``pinball``
         with other than the default levels), ``ae`` (of the median), ``covered`` (the truth lies between the outermost
-        levels) and ``scale``. Of a point forecast without quantiles ``crps`` and ``covered`` are null. Losses are in units of ``scale`` = price × volatility at the origin; times it, they are
-        in price units. A forecast that is missing or not finite has a loss of NaN or infinity.
+        levels) and ``scale``. Losses are in units of ``scale`` = price × volatility at the origin; times it, they are
+        in price units. A forecast that is missing or not finite has a loss of NaN or infinity. A forecast whose
+        quantiles are all null is a point forecast: its ``crps`` and ``covered`` are null.
     summary : DataFrame
         ``group`` ("pooled", "series", "step"), ``model``, ``series_id`` and ``step`` (null where not of that group),
         ``n_origins``, and means over origins, each origin counting once: ``mae``, ``crps`` or ``pinball``,

@@ -91,7 +91,8 @@ def _trusted(kind: type) -> bool:
     known = {name for each in own for name in vars(each)} - HARMLESS
     for each in kind.__mro__[: kind.__mro__.index(own[0])]:
         for name, value in vars(each).items():
-            if name in known and (callable(value) or hasattr(value, "__get__")):
+            requests = name.startswith("set_") and name.endswith("_request")  # added by scikit-learn to each class
+            if name in known and not requests and (callable(value) or hasattr(value, "__get__")):
                 return False
     return True
 
