@@ -12,6 +12,7 @@ from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
 from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility, YangZhangVolatility
+from features.recognise import panel_from
 from features.returns import LogReturn, Momentum
 from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
 from features.tail import Stream
@@ -58,6 +59,7 @@ __all__ = [
     "infer_calendar",
     "like",
     "make_windows",
+    "panel_from",
     "to_polars",
     "with_volatility",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
@@ -19,41 +19,124 @@ Frame: TypeAlias = "pl.DataFrame | pd.DataFrame"
 def to_polars(panel: Frame) -> pl.DataFrame:
     """The panel as an eager polars frame; a pandas index is dropped, its NaN become null.
 
+    Times with a fixed offset from UTC come back in UTC, and pandas periods as their first instant.
+
     Raises
     ------
     TypeError
         For a LazyFrame and for anything that is neither a polars nor a pandas frame.
     ValueError
-        For a pandas frame whose index holds what must be a column.
+        For a pandas frame whose index or columns hold what must be a column, and for a column without a type.
     """
     if isinstance(panel, pl.DataFrame):
+        if objects := [name for name, kind in panel.schema.items() if kind == pl.Object]:
+            raise ValueError(f"Columns must have a type, got objects in {shorten(objects)}. Cast or drop them.")
         return panel
     if isinstance(panel, pl.LazyFrame):
         raise TypeError("A panel must be an eager frame, got a polars LazyFrame. Call .collect() on it first.")
     if is_pandas(panel):
-        return _from_pandas(panel)
-    raise TypeError(f"A panel must be a polars or pandas DataFrame, got {type(panel).__name__}.")
+        _check_index(panel)
+        return pandas_to_polars(panel)
+    raise TypeError(
+        f"A panel must be a polars or pandas DataFrame, got {type(panel).__name__}. Make one of a pandas Series or a "
+        "pyarrow Table with panel_from(frame)."
+    )
 
 
-def _from_pandas(panel: pd.DataFrame) -> pl.DataFrame:
-    names = {"series_id", "time"} & set(panel.index.names)
-    names |= {"time"} if panel.index.dtype.kind == "M" else set()
+def _check_index(panel: pd.DataFrame) -> None:
+    """Refuse a frame whose index, or second level of columns, holds what must be a column."""
+    if panel.columns.nlevels > 1:
+        raise ValueError(
+            f"A panel must have one level of columns, found {panel.columns.nlevels}: {shorten(list(panel.columns), 3)}"
+            ". Write panel_from(frame)."
+        )
+    index = panel.index
+    names = {"series_id", "time"} & set(index.names)
+    if index.nlevels > 1:
+        names |= {name for name in ("series_id", "time") if name not in panel.columns}
+    elif index.dtype.kind == "M" or str(index.dtype).startswith("period"):
+        names |= {"time"}
     if lost := sorted(names - set(panel.columns)):
         raise ValueError(
-            f"{shorten(lost)} must be a column, found in the pandas index. Call .reset_index() on the frame first."
+            f"{shorten(lost)} must be a column, found in the pandas index. Call .reset_index() on the frame first, or "
+            "write panel_from(frame)."
         )
-    kinds = cast("dict[str, Any]", panel.dtypes.to_dict())
-    zones = {name: zone for name, kind in kinds.items() if (zone := _zone(getattr(kind, "tz", None)))}
-    if not zones:
-        return pl.from_pandas(panel)
-    in_utc = panel.assign(**{name: panel[name].dt.tz_convert(None) for name in zones})  # with zones, pandas 3.1 warns
-    utc = {name: pl.col(name).dt.replace_time_zone("UTC") for name in zones}
-    return pl.from_pandas(in_utc).with_columns(utc[name].dt.convert_time_zone(zone) for name, zone in zones.items())
 
 
-def _zone(zone: tzinfo | None) -> str | None:
-    """Its name; None where it has none, as a fixed offset."""
-    return "UTC" if zone is UTC else getattr(zone, "key", None)
+def pandas_to_polars(panel: pd.DataFrame) -> pl.DataFrame:
+    """The columns of a pandas frame with one level of columns, without its index.
+
+    Raises
+    ------
+    ValueError
+        For columns that occur twice, and for one whose values have no common type.
+    """
+    names = [str(name) for name in panel.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Columns must have names of their own, found {shorten(twice)} twice. Rename or drop one.")
+    plain = panel.reset_index(drop=True)
+    columns = {name: _column(name, plain.iloc[:, place]) for place, name in enumerate(names)}
+    return pl.DataFrame(columns)
+
+
+def _column(name: str, values: pd.Series) -> pl.Series:
+    """One column of a pandas frame."""
+    try:
+        return _converted(name, values)
+    except (Exception, pl.exceptions.PanicException):
+        kinds = sorted({type(value).__name__ for value in values.head(10_000)})
+        advice = f"Write frame[{name!r}] = frame[{name!r}].astype(str), or .astype(float) for numbers"
+        raise ValueError(
+            f"{name!r} must hold values of one type, found {values.dtype} of {shorten(kinds)}. {advice}; or drop it."
+        ) from None
+
+
+def _converted(name: str, values: pd.Series) -> pl.Series:
+    kind: Any = values.dtype
+    if str(kind).startswith("period"):
+        values = values.dt.to_timestamp()
+    elif str(kind).startswith("Sparse"):
+        values = values.sparse.to_dense()
+    elif str(kind) == "object" and (aware := _aware(values)) is not None:
+        instants = [None if _missing(value) else value.astimezone(UTC).replace(tzinfo=None) for value in values]
+        return _in_zone(pl.Series(name, instants, dtype=pl.Datetime("us")), aware)
+    zone = getattr(kind, "tz", None) or getattr(getattr(kind, "pyarrow_dtype", None), "tz", None)
+    if zone is None:
+        return pl.from_pandas(values.rename(name))
+    return _in_zone(pl.from_pandas(values.dt.tz_convert(None).rename(name)), zone)
+
+
+def _aware(values: pd.Series) -> Any:
+    """The zone of the first datetime of an object column that holds datetimes with a zone, else None."""
+    known = [value for value in values if not _missing(value)]
+    aware = [isinstance(value, datetime) and value.tzinfo is not None for value in known]
+    return known[0].tzinfo if known and all(aware) else None
+
+
+def _missing(value: object) -> bool:
+    return value is None or value != value  # NaN and NaT differ from themselves
+
+
+def _in_zone(instants: pl.Series, zone: Any) -> pl.Series:
+    """Instants in UTC, shown in a zone; in UTC where it has no name, as a fixed offset."""
+    found = instants.dt.replace_time_zone("UTC")
+    name = zone if isinstance(zone, str) else _name_of(zone)
+    if name is None or name.startswith(("+", "-")):
+        return found
+    try:
+        return found.dt.convert_time_zone(name)
+    except pl.exceptions.PolarsError:  # an instant is not lost with the name of a zone
+        return found
+
+
+def _name_of(zone: tzinfo) -> str | None:
+    """Its name in the time zone database; None where it has none, as a fixed offset."""
+    from pyarrow.lib import ArrowException, tzinfo_to_string  # takes a while, and polars data needs none
+
+    try:
+        return str(tzinfo_to_string(zone))
+    except (ArrowException, ValueError, TypeError):
+        return None
 
 
 def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from features.frames import Frame, to_polars
+from features.column_names import line_for
+from features.frames import Frame, is_pandas, to_polars
 from features.frozen import FrozenSettings
 from features.messages import near_match, shorten
 from features.order import series_starts, starts_if_sorted
@@ -122,7 +123,7 @@ def sorted_rows(
     """As `check_rows`, and what `series_starts` gives for it."""
     schema = schema or PanelSchema()
     numbers = [target, *schema.covariates, *schema.future]
-    frame, starts = _in_order(_typed(to_polars(panel), schema, numbers))
+    frame, starts = _in_order(_typed(to_polars(panel), schema, numbers, is_pandas(panel)))
     for column in (*numbers, *schema.static):
         if frame.schema[column] == pl.Float64 and not math.isfinite(frame[column].sum()):  # cheap to ask
             _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
@@ -134,8 +135,9 @@ def sorted_rows(
     return frame, starts
 
 
-def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str]) -> pl.DataFrame:
-    """The rows with names, times and values in the types that a checked panel has."""
+def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pandas: bool) -> pl.DataFrame:
+    """The rows with names, times and values in the types that a checked panel has; the target is the first number."""
+    _check_known(frame, numbers[0])
     check_columns(frame, ["series_id", "time", *numbers, *schema.static])
     if frame.is_empty():
         raise ValueError("A panel must have at least one row, got none.")
@@ -144,9 +146,10 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str]) -> 
             raise ValueError(f"{column!r} must be known in every row, it is missing in {missing}. Drop these rows.")
     frame = frame.with_columns(_names(frame["series_id"]))
     return frame.with_columns(
-        _sessions(frame, PanelCalendar.named(frame, schema.calendar)),
-        *(_numbers(frame[column]) for column in numbers),
-        *(_static(frame[column]) for column in schema.static),
+        _sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
+        _numbers(frame[numbers[0]], pandas),
+        *(_covariate(frame[column], pandas) for column in numbers[1:]),
+        *(_static(frame[column], pandas) for column in schema.static),
     )
 
 
@@ -189,6 +192,20 @@ def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col(name).cast(kind) for name, kind in seen.schema.items())
 
 
+def _check_known(frame: pl.DataFrame, target: str) -> None:
+    """Refuse a frame with the columns of another library, in one error with the line that makes it a panel."""
+    missing = [name for name in ("series_id", "time") if name not in frame.columns]
+    if not missing and (target in frame.columns or near_match(target, frame.columns)):
+        return
+    lacking = [*missing, *([target] if target not in frame.columns else [])]
+    if (line := line_for(frame)) is not None and (target == "close" or target in frame.columns):
+        hint = "Did you mean" if near_match(lacking[0], frame.columns) else "Write"
+        raise ValueError(
+            f"A panel must have a column {lacking[0]!r}, found {shorten(frame.columns)}. {hint} {line}"
+            + ("? It gives a panel." if hint == "Did you mean" else ", which gives a panel.")
+        )
+
+
 def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
     """Raise ValueError naming the first column that is missing, and the one that was probably meant."""
     for column in needed:
@@ -225,26 +242,43 @@ def _names(values: pl.Series) -> pl.Series:
     raise ValueError(f"'series_id' must hold text or integers, got {values.dtype}. Cast it, e.g. to strings.")
 
 
-def _numbers(values: pl.Series) -> pl.Series:
+def _numbers(values: pl.Series, pandas: bool = False) -> pl.Series:
     if not values.dtype.is_numeric() and values.dtype != pl.Null:
-        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with .cast(pl.Float64).")
+        cast = ".astype(float)" if pandas else ".cast(pl.Float64)"
+        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with {cast}.")
     values = values.cast(pl.Float64)
     return values.fill_nan(None) if values.is_nan().any() else values  # a copy only where it makes a difference
 
 
-def _static(values: pl.Series) -> pl.Series:
+def _covariate(values: pl.Series, pandas: bool) -> pl.Series:
+    """Numbers; true and false as 1 and 0."""
+    if values.dtype == pl.Boolean:
+        return values.cast(pl.Float64)
+    if values.dtype in (pl.Categorical, pl.Enum):
+        columns = (
+            f"pd.get_dummies(frame, columns=[{values.name!r}])" if pandas else f"frame.to_dummies({values.name!r})"
+        )
+        raise ValueError(
+            f"{values.name!r} must hold numbers, got {values.dtype}: categories have no order. Make columns of 0 and 1 "
+            f"with {columns}, or name it among the schema's static covariates if it never changes within a series."
+        )
+    return _numbers(values, pandas)
+
+
+def _static(values: pl.Series, pandas: bool) -> pl.Series:
     if values.dtype in (pl.String, pl.Categorical, pl.Enum):
         return values.cast(pl.String)
-    return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values)
+    return _covariate(values, pandas)
 
 
-def _sessions(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
+def _sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool) -> pl.Series:
     times = frame["time"]
     kind = times.dtype
     if kind == pl.Date:
         return times
     if not isinstance(kind, pl.Datetime):
-        raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with .str.to_date().")
+        advice = "pd.to_datetime(frame['time'])" if pandas else ".str.to_date()"
+        raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with {advice}.")
     local = times
     if kind.time_zone is not None:
         local = _wall_clock(frame, calendar, kind.time_zone)

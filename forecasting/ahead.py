@@ -5,6 +5,7 @@ Axes: S series, M rows with future covariates, N origins, H horizon steps, Z fut
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -100,21 +101,51 @@ class Ahead:
         ------
         ValueError
             Naming the first of them.
+
+        Warns
+        -----
+        UserWarning
+            When such a row is there and a value in it is missing: the network then sees the mean of training.
         """
-        _, found_NH = self._places(series_N, session_N, horizon)
+        place_NH, found_NH = self._places(series_N, session_N, horizon)
         session_NH = session_N[:, None] + np.arange(1, horizon + 1)
-        lacking_NH = ~found_NH & (session_NH > self.until_S[series_N][:, None])
+        beyond_NH = session_NH > self.until_S[series_N][:, None]
+        lacking_NH = ~found_NH & beyond_NH
         if not lacking_NH.any():
+            if len(self.keys_M):
+                self._warn_of_missing(place_NH, found_NH & beyond_NH, series_N, session_NH)
             return
         n, h = np.argwhere(lacking_NH)[0]
         who = self.series_id[int(series_N[n])]
-        time = self.calendar.times(self.series_id[[int(series_N[n])]], session_NH[n, h : h + 1])[0]
+        time = self._time(series_N[n], session_NH[n, h])
         n_series = len(np.unique(series_N[lacking_NH.any(1)]))
         raise ValueError(
             f"The future covariates {shorten(self.names)} must be given for each of the {horizon} sessions after an "
             f"origin, found no row for series {who!r} at {time} (and rows lacking in {n_series} series). Give "
             "future=, a frame with series_id, time and these columns."
         )
+
+    def _warn_of_missing(
+        self,
+        place_NH: NDArray[np.int64],
+        given_NH: NDArray[np.bool_],
+        series_N: NDArray[np.int64],
+        session_NH: NDArray[np.int64],
+    ) -> None:
+        """Name the first missing value in the rows of sessions ahead."""
+        unknown_NHZ = np.isnan(self.values_MZ[place_NH]) & given_NH[..., None]
+        if unknown_NHZ.any():
+            n, h, z = np.argwhere(unknown_NHZ)[0]
+            warnings.warn(
+                f"The future covariate {self.names[z]!r} should be known for each session after an origin, found a "
+                f"missing value for series {self.series_id[int(series_N[n])]!r} at "
+                f"{self._time(series_N[n], session_NH[n, h])} (and {int(unknown_NHZ.sum()) - 1} more). The mean of "
+                "the training rows stands in for it; fill it in for a better forecast.",
+                stacklevel=2,
+            )
+
+    def _time(self, series: np.int64, session: np.int64) -> Any:
+        return self.calendar.times(self.series_id[[int(series)]], np.array([session]))[0]
 
     def _places(
         self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int

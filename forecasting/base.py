@@ -318,10 +318,10 @@ class PanelForecaster(Walk):
 
 def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) -> tuple[pl.DataFrame, Tensor]:
     """The checked panel, and a weight for each of its rows, float64."""
-    frame = to_polars(panel)
     if sample_weight is None:
-        checked = check_panel(frame, schema, target)
+        checked = check_panel(panel, schema, target)
         return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # seen by all rows, kept once
+    frame = to_polars(panel)
     try:
         weight = np.asarray(sample_weight, dtype=float)
     except (TypeError, ValueError) as error:

@@ -58,7 +58,7 @@ def test_an_unnamed_index_of_days_and_a_wide_table_are_told_apart():
     wide = small().to_pandas().pivot(index="time", columns="series_id", values="close")
     with pytest.raises(ValueError, match=r"'time' must be a column, found in the pandas index"):
         check_panel(wide.rename_axis(index=None))
-    with pytest.raises(ValueError, match=r"a column 'series_id', found 'time', 'a'.*, or .unpivot\(\) a table"):
+    with pytest.raises(ValueError, match=r"a column 'series_id', found 'time', 'a'\. Write panel_from\(frame\)"):
         check_panel(wide.reset_index())
 
 

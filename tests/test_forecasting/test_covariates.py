@@ -138,7 +138,8 @@ def test_many_origins_are_as_one_by_one(name, fitted, prices, times):
 def test_a_missing_value_counts_as_the_mean(name, fitted, prices, past, times, ahead):
     model = fitted[name]
     mean = past.filter(pl.col("time") <= times[191]).select(pl.col("output").mean()).item()
-    unknown = model.predict(future=ahead.with_columns(output=pl.lit(None, dtype=pl.Float64)))
+    with pytest.warns(UserWarning, match="'output' should be known for each session"):  # nobody was told before
+        unknown = model.predict(future=ahead.with_columns(output=pl.lit(None, dtype=pl.Float64)))
     usual = model.predict(future=ahead.with_columns(output=pl.lit(mean)))
     assert np.allclose(unknown["forecast"], usual["forecast"], rtol=1e-3)
 
