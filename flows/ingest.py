@@ -11,6 +11,7 @@ import polars as pl
 from features.messages import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import Checked, check_rows
+from flows.column_names import inside, outside, with_prefix
 from flows.corporate_actions import NO_ACTION, in_words, new_actions, telling
 from flows.delivery import ADVICE, Delivery, take_delivery
 from flows.delta import MovedOn
@@ -131,7 +132,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     delivery = take_delivery(source, warehouse, settings, as_of, today)
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
     rows, unknown_yet = _due(delivery, today)
-    around = known_around(rows, warehouse, as_of)
+    around = inside(known_around(rows, warehouse, as_of))
     checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
     good, bad = _sorted_out(checked, delivery.fetched, as_of, warehouse)
@@ -141,7 +142,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     good, changes = _changes(dated(good, newest_seen, seen), known, settings, as_of)
     telling_bad = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
     of_actions = _store_actions(good, dated(telling_bad, newest_seen, seen), warehouse, as_of, at["actions"])
-    warehouse.store_prices(changes, at["prices"])
+    warehouse.store_prices(outside(changes), at["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
     run_counts = {
@@ -205,7 +206,8 @@ def _changes(
     good: pl.DataFrame, known: pl.DataFrame, settings: Settings, as_of: date
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows with their status beside what is known, and those of `prices` that they become."""
-    values = [name for name in (*STORED, *settings.covariates, *settings.static) if name in good.columns]
+    wanted = dict.fromkeys([*STORED, *map(with_prefix, (*settings.covariates, *settings.static))])
+    values = [name for name in wanted if name in good.columns]
     good = compare(good, known, values)
     return good, good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
 
