@@ -45,7 +45,7 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         _require(frame, settings.target, "target", source)
         return _long(frame, settings, source, frame[settings.series_id])
     if settings.target in frame.columns:
-        text = _texts(frame, settings)
+        text = [name for name in _texts(frame, settings) if name != settings.target]
         if settings.layout == "auto" and text and frame[settings.time].is_duplicated().any():
             raise SourceError(
                 f"{source} must say which series a row belongs to: its times repeat, and it has no column "

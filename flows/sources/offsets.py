@@ -2,6 +2,7 @@
 
 import io
 import re
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
@@ -25,13 +26,23 @@ def parquet_table(body: bytes) -> pl.DataFrame:
     schema = pq.read_schema(io.BytesIO(body))
     odd = [place for place, field in enumerate(schema) if pa.types.is_timestamp(field.type) and _is_odd(field.type.tz)]
     if not odd:
-        return pl.read_parquet(io.BytesIO(body))
+        return _with_text(pl.read_parquet(io.BytesIO(body)))
     table = pq.read_table(io.BytesIO(body))
     for place in odd:
         table = table.set_column(place, table.column_names[place], as_text(table.column(place)).to_arrow())
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return frame
+    return _with_text(frame)
+
+
+def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with bytes that are UTF-8 as text: some programs write text without saying that it is."""
+    text = []
+    for name, kind in frame.schema.items():
+        if kind == pl.Binary:
+            with suppress(pl.exceptions.PolarsError):
+                text.append(frame[name].cast(pl.String))
+    return frame.with_columns(text)
 
 
 def as_text(column: "pa.ChunkedArray") -> pl.Series:

@@ -92,13 +92,22 @@ class Fetched:
 
 
 def optional_columns(columns: Iterable[str]) -> dict[str, str]:
-    """Which of these columns hold what a row may carry: our name → the source's. The first of several is taken."""
+    """Which of these columns hold what a row may carry: our name → the source's.
+
+    Raises
+    ------
+    SourceError
+        Two columns have the same meaning.
+    """
     found: dict[str, str] = {}
     for own in columns:
         lower = own.strip().lower()
         name = _OTHER_SPELLINGS.get(lower, lower)
-        if name in OPTIONAL:
-            found.setdefault(name, own)
+        if name in OPTIONAL and found.setdefault(name, own) != own:
+            raise SourceError(
+                f"A source must have one column for each value, but {found[name]!r} and {own!r} both mean {name}. "
+                "Rename one, by a view or a query."
+            )
     return found
 
 
