@@ -1,7 +1,6 @@
 """Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -15,12 +14,13 @@ from flows.column_names import inside, outside, with_prefix
 from flows.corporate_actions import NO_ACTION, in_words, new_actions, telling
 from flows.delivery import ADVICE, Delivery, take_delivery
 from flows.delta import MovedOn
-from flows.errors import WarehouseError
+from flows.errors import SourceError, WarehouseError
 from flows.known import known_around
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from flows.settings import Settings
 from flows.sources import Fetched, open_source
+from flows.sources.guarding import in_one_line
 from flows.tables import PRICE_KEY, VALUES, as_known
 from flows.warehouse import Warehouse
 
@@ -118,8 +118,15 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     """
     finish_repairs(warehouse)
     for _ in range(RACES):
-        with suppress(MovedOn):
+        try:
             return _ingest(warehouse, settings, as_of, today)
+        except MovedOn:
+            continue
+        except pl.exceptions.PanicException as error:  # which is not an Exception, and would pass all who handle one
+            raise SourceError(
+                f"{settings.source} must have rows that can be compared with those stored, but polars broke off: "
+                f"{in_one_line(error)}. Nothing is half-written; run again with --debug and report what it prints."
+            ) from error
     raise WarehouseError(
         f"Prices must stand still while new ones are compared with them, but others stored some {RACES} times "
         f"meanwhile in {warehouse.uri}. Let fewer ingest at once, and run again."

@@ -4,6 +4,7 @@ import ast
 from datetime import date
 from pathlib import Path
 
+import dataframely as dy
 import polars as pl
 import pytest
 
@@ -13,6 +14,7 @@ from flows.errors import SettingsError, SourceError
 from flows.ingest import ingest
 from flows.intake import take_in_prices
 from flows.recipes import Work
+from flows.rules import PriceRules
 from flows.settings import Settings
 from flows.warehouse import Warehouse
 from forecasting import GRUForecaster, evaluate
@@ -98,6 +100,38 @@ def test_no_working_column_begins_as_users_columns_do():
     names = names_of_columns()
     assert len(names) > 150
     assert not [name for name in names if name.startswith(USER)]
+
+
+class NeedsVix(PriceRules):
+    """A user's rule on a covariate, one named like evidence of ours."""
+
+    vix = dy.Float64(nullable=True)
+
+    @dy.rule()
+    def calm(cls) -> pl.Expr:
+        return pl.col("vix") < 30
+
+
+def test_a_rule_of_the_user_sees_a_covariate_and_not_one_that_is_called_like_evidence(tmp_path, random_walks):
+    panel = random_walks(1, 30).with_columns(vix=pl.int_range(pl.len()) + 10.0, change=pl.lit(1e9))
+    panel.write_csv(tmp_path / "prices.csv")
+    settings = Settings(
+        source=str(tmp_path / "prices.csv"), calendar="weekdays", covariates=("vix", "change"),
+        rules_schema=f"{__name__}:NeedsVix", rules={"calm": "quarantine"},
+    )  # fmt: skip
+    found = ingest(Warehouse(str(tmp_path / "warehouse")), settings)
+    assert (found.stored, found.quarantined, found.doubts) == (20, {"calm": 10}, {})
+
+
+@pytest.mark.parametrize(
+    "schema", [{"covariates": (COMPUTED[0],)}, {"covariates": ("sector=A",), "static": ("sector",)}]
+)
+def test_a_covariate_that_is_called_like_an_input_of_the_network_is_refused_in_fit(random_walks, schema):
+    """Once, the network saw the computed column in the place of the covariate."""
+    panel = random_walks(1, 40).with_columns(pl.lit("A").alias("sector"), pl.lit(1.0).alias(schema["covariates"][0]))
+    model = GRUForecaster(horizon=2, lookback=8, max_epochs=0, schema=PanelSchema(calendar="weekdays", **schema))
+    with pytest.raises(ValueError, match=r"inputs must have different names, but '.*' are covariates and are computed"):
+        model.fit(panel)
 
 
 # standard columns as covariates
