@@ -7,7 +7,7 @@ import polars as pl
 from features.messages import near_match, shorten
 from flows.column_names import STANDARD, with_prefix
 from flows.errors import SourceError
-from flows.parsing import finite, given, names, numbers, truths
+from flows.parsing import example, finite, given, names, numbers, truths
 from flows.settings import Settings
 from flows.sources import Fetched
 
@@ -76,11 +76,10 @@ def _covariate(values: pl.Series, source: str) -> pl.Series:
         return as_numbers
     number = finite(values)
     if number.null_count() == len(number) and given(values).any():
-        word = values.filter(given(values))[0]
         raise SourceError(
-            f"A covariate must be numbers, or true and false; {values.name!r} of {source} has no number, but {word!r}. "
-            "Give it as numbers: of words, a column of 0 and 1 for each. If it says one thing of a series, make it "
-            f"static: --static {values.name!r}."
+            f"A covariate must be numbers, or true and false; {values.name!r} of {source} has no number, but "
+            f"{example(values)}. Give it as numbers: of words, a column of 0 and 1 for each. If it says one thing of a "
+            f"series, make it static: --static {values.name!r}."
         )
     return number
 
@@ -99,6 +98,6 @@ def _static(values: pl.Series, source: str, kind: pl.DataType | None) -> pl.Seri
     if len(words):
         raise SourceError(
             f"A static column must stay numbers or stay text; {values.name!r} had numbers before, and {source} has "
-            f"{words[0]!r}. Correct it, or give the text a column of its own name."
+            f"{example(words)}. Correct it, or give the text a column of its own name."
         )
     return finite(values)

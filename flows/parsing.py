@@ -108,6 +108,13 @@ def truths(values: pl.Series) -> pl.Series | None:
     return (words == "true").cast(pl.Float64).set(~present, None)
 
 
+def example(values: pl.Series) -> str:
+    """The first value that is given, in quotes and in one line, for a message."""
+    first = values.filter(given(values))[0]
+    text = str(first.to_list() if isinstance(first, pl.Series) else first)
+    return repr(text if len(text) <= 60 else text[:60] + " …")
+
+
 def finite(values: pl.Series) -> pl.Series:
     """Each value as Float64, null where it is no number or an infinite one."""
     number = numbers(values)[0]

@@ -8,7 +8,7 @@ import polars as pl
 
 from features.messages import shorten
 from flows.errors import SourceError
-from flows.parsing import dates, numbers
+from flows.parsing import dates, example, numbers
 from flows.settings import Settings
 from flows.sources.source import Fetched, optional_columns
 from flows.sources.two_levels import a_row_per_series, has_two_levels
@@ -137,7 +137,7 @@ def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> N
         others = [name for name in columns if name not in text]
         target = _likely_target(others)
         raise SourceError(
-            f"{found}, but text in {shorten(text)}, such as {frame[text[0]].drop_nulls()[0]!r}. "
+            f"{found}, but text in {shorten(text)}, such as {example(frame[text[0]])}. "
             f"If that names the series, add --series-id {text[0]!r} --target {target!r}; "
             "if it is meant as a number, write it with a decimal point."
         )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from features.messages import shorten
 from flows.errors import SourceError
 from flows.sources.frames import as_polars, stacked
 
@@ -56,7 +57,7 @@ class Fetched:
         object.__setattr__(self, "raw", None if self.raw is None else as_polars(self.raw))
         if missing := [name for name in NEEDED if name not in self.rows.columns]:
             raise SourceError(
-                f"A source's rows must have the columns {', '.join(NEEDED)}, found {', '.join(self.rows.columns)}. "
+                f"A source's rows must have the columns {', '.join(NEEDED)}, found {shorten(self.rows.columns, 12)}. "
                 f"Name one {missing[0]!r}."
             )
         if self.raw is not None and self.raw.height != self.rows.height:
