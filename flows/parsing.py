@@ -143,10 +143,11 @@ def _moments(values: pl.Series, zone: str | None) -> pl.Series:
     """Local datetimes: in this zone where they say their own, else as written; null outside the years 1 to 9999."""
     if values.dtype.is_float():
         values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)  # 20240131.0, beside missing ones
-    if not isinstance(values.dtype, pl.Datetime):
+    kind = values.dtype
+    if not isinstance(kind, pl.Datetime):
         return _within_years(_moments_of_text(_text(values), zone))
     values = _within_years(values)
-    if values.dtype.time_zone is not None:
+    if kind.time_zone is not None:
         values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
     return _within_years(values.cast(pl.Datetime("us")))
 
@@ -168,10 +169,9 @@ def _within_years(values: pl.Series) -> pl.Series:
         low, high = (pl.Series([day]).to_physical()[0] for day in (date.min, date.max))
     else:
         assert isinstance(kind, pl.Datetime)
-        a_second = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[kind.time_unit]
+        if kind.time_unit == "ns":  # which begins in 1677 and ends in 2262
+            return values
+        a_second = {"ms": 1_000, "us": 1_000_000}[kind.time_unit]
         low, high = -62_135_596_800 * a_second, 253_402_300_800 * a_second - 1
-    physical = values.to_physical()
-    if kind == pl.Datetime("ns", getattr(kind, "time_zone", None)):  # which ends in 2262
-        return values
-    outside = ~physical.is_between(low, high)
+    outside = ~values.to_physical().is_between(low, high)
     return values.set(outside, None) if outside.any() else values

@@ -12,7 +12,6 @@ In Parquet each column is called like "('Close', 'AAPL')".
 
 import ast
 from collections.abc import Sequence
-from itertools import accumulate
 
 import polars as pl
 
@@ -126,7 +125,10 @@ def _filled(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
     """The upper header; a spreadsheet writes a name once over several columns."""
     if not all(name.strip() for name in lower[1:]) or not any(upper[1:]):
         return list(upper)
-    return [upper[0], *accumulate(upper[1:], lambda before, name: name or before)]
+    filled = [upper[1]]
+    for name in upper[2:]:
+        filled.append(name or filled[-1])
+    return [upper[0], *filled]
 
 
 def _names_the_index(record: Sequence[str], upper: Sequence[str], lower: Sequence[str]) -> bool:
