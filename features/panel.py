@@ -16,6 +16,9 @@ from features.messages import near_match, shorten
 from features.order import series_starts, starts_if_sorted
 from features.panel_calendar import PanelCalendar
 
+RESERVED = "__tidecast_"
+"""How names of working columns begin that stand beside a panel's own; no covariate may be called so."""
+
 
 @dataclass(frozen=True)
 class PanelSchema(FrozenSettings):
@@ -58,6 +61,11 @@ class PanelSchema(FrozenSettings):
                 raise TypeError(f"{group} must be a tuple of names, got {names!r}. Write ({names!r},).")
             object.__setattr__(self, group, tuple(names))
             for name in self.__dict__[group]:
+                if isinstance(name, str) and name.startswith(RESERVED):
+                    raise ValueError(
+                        f"A covariate's name must not begin with {RESERVED!r}, got {name!r} in {group}. "
+                        "Rename the column."
+                    )
                 if name in group_of:
                     raise ValueError(
                         f"A column must be in one group of covariates, once; {name!r} is in {group_of[name]} and in "

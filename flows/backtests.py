@@ -8,6 +8,7 @@ import polars as pl
 
 from flows.errors import TidecastError
 from flows.origins import Plan, before_the_gate, plan_origins
+from flows.place import with_covariates
 from flows.prefect_home import LOGGER
 from flows.recipes import DRIFT, Stopwatch, Work
 from flows.settings import Settings
@@ -59,7 +60,7 @@ def backtest_panel(
     as_of = warehouse.newest_session()
     if as_of is None:
         raise TidecastError("There must be prices to backtest on, found none. Start with: tidecast run")
-    panel = warehouse.prices(as_of, static=settings.static)
+    panel = with_covariates(warehouse.prices(as_of, static=settings.static), settings)
     names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
     cells = tuple(name for name in names if name != DRIFT)
     work = Work(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})

@@ -12,8 +12,9 @@ import polars as pl
 
 from features.calendar import Calendar
 from features.panel_calendar import PanelCalendar
+from flows.column_names import with_prefix
 from flows.errors import SourceError
-from flows.evidence import KEY, VALUES, gather
+from flows.evidence import KEY, gather
 from flows.rule_actions import DEFAULT_ACTIONS, FAIL, FLAG, OFF, QUARANTINE, actions_in_force
 from flows.rules import PriceRules, rule_names, rules_schema
 from flows.staleness import stale
@@ -83,7 +84,7 @@ def check_rows(
     rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar | PanelCalendar, settings: Settings,
     today: date | None = None,
 ) -> Checked:  # fmt: skip
-    """What the rules say of each row; the order of the rows does not matter.
+    """What the rules say of each row. Their order matters among rows of one session that agree in the close alone.
 
     Parameters
     ----------
@@ -166,8 +167,11 @@ def _whole(
     """The rows with every column that the schema has (null where there is no evidence yet), and how often an open,
     high or low was no price. `usable` is whether a row can be a price at all."""
     empty = {name: column.dtype for name, column in schema.columns().items() if name not in rows.columns}
+    own = [name for name in empty if name not in PriceRules.column_names()]  # of a user's rules
+    asked = {name: with_prefix(name) for name in own if with_prefix(name) in rows.columns}
     whole = rows.with_columns(
-        *(pl.lit(None, dtype).alias(name) for name, dtype in empty.items()),
+        *(pl.lit(None, dtype).alias(name) for name, dtype in empty.items() if name not in asked),
+        *(pl.col(inside).alias(name) for name, inside in asked.items()),
     ).with_columns(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         positive=pl.lit(positive),
@@ -192,12 +196,15 @@ def _whole(
 
 
 def _repetitions(whole: pl.DataFrame) -> pl.DataFrame:
-    """With `copy`, the place among equal rows, and `versions`, how many different rows claim the same key."""
+    """With `copy`, how many rows with the same key and close follow, and `versions`, how many closes a key has.
+
+    Of rows that agree in the close, the last one is right about the rest: a second row for a session corrects it.
+    """
     key = [*KEY, "known_at"]
-    same = [*key, *(name for name in VALUES if name != "adj_close")]  # it is not stored
+    same = [*key, "close"]
     usable = whole.filter("usable")
     repeated = usable.filter(usable.select(key).is_duplicated()).select("row", *same)
-    counted = repeated.with_columns(copy=pl.int_range(pl.len(), dtype=pl.Int64).over(same))
+    counted = repeated.with_columns(copy=pl.len().over(same).cast(pl.Int64) - 1 - pl.int_range(pl.len()).over(same))
     counted = counted.with_columns(versions=(pl.col("copy") == 0).sum().over(key).cast(pl.Int64))
     whole = whole.drop("copy", "versions").join(
         counted.select("row", "copy", "versions"), on="row", how="left", maintain_order="left"

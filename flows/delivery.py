@@ -11,26 +11,33 @@ from features.calendar import Calendar
 from features.messages import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import can_be_prices, check_rows
+from flows.column_names import STANDARD, refuse_look_alikes, with_prefix
 from flows.corporate_actions import NO_ACTION
 from flows.errors import SourceError
-from flows.further import further_columns
+from flows.further import empty_columns, further_columns
 from flows.parsing import dates_by_zone, finite, given, names, numbers
 from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of
 from flows.settings import Settings
 from flows.sources import Fetched, Source
-from flows.sources.ahead import fetch, reaches_back
+from flows.sources.ahead import asked, fetch, reaches_back
+from flows.sources.guarding import one_clear_error
 from flows.tables import VALUES
 from flows.warehouse import Warehouse
 
 ADVICE = {
-    "unreadable_time": "Times must be ISO dates like 2024-12-31; 31/12/2024 is not read: 10/12/2024 means two days.",
-    "unreadable_price": "Prices must be numbers with a decimal point and without thousands separators, like 1234.5.",
+    "unreadable_time": "Times must be in ISO 8601, like 2024-12-31 or 2024-12-31T17:30:00+01:00. Day or month first is "
+    "not read, because 10/12/2024 means two days; a month alone is not a day.",
+    "unreadable_price": "Prices must be numbers with a decimal point, like 1234.5. Thousands separators are read where "
+    "the whole column shows what they are, as 1,234.50 does; 1,234 alone and decimal commas are not read.",
     "not_positive": "Where prices may be zero or negative, set TIDECAST_POSITIVE=false.",
     "not_a_session": "Give another calendar: --calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session.",
     "unreadable_known_at": "Days must be ISO dates like 2024-12-31, or it is not known who could have used the price.",
     "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
 }
 
+
+FEW = 0.1
+"""With more than this share of sessions that have several times of day, a source is intraday."""
 
 AT_LEAST_ZERO = ("volume", *NO_ACTION)
 """Numbers that mean nothing below zero."""
@@ -84,8 +91,12 @@ def take_delivery(
     """
 
     def read(fetched: Fetched) -> Delivery:
-        return _read(fetched, source.name, since, warehouse, settings, as_of, today)
+        with one_clear_error(source.name, "Write the column that it names as text or numbers, and run again."):
+            return _read(fetched, source.name, since, warehouse, settings, as_of, today)
 
+    further = (*settings.covariates, *settings.static)
+    if further:
+        refuse_look_alikes(further, "covariates and static must have", warehouse.kinds())
     since, fetched = fetch(source, settings, first_day_needed(warehouse, settings, as_of))
     delivery = read(fetched)
     if since is None or fetched.whole:
@@ -93,7 +104,7 @@ def take_delivery(
     needed = first_day_needed(warehouse, settings, delivery.as_of)
     if not reaches_back(since, needed):
         since = needed
-        delivery = read(source.fetch(since))
+        delivery = read(asked(source, since))
     if since is None:
         return delivery
     usable = delivery.rows.filter(can_be_prices(delivery.rows, delivery.calendar, settings.positive, today))
@@ -124,8 +135,7 @@ def _sessions_before(calendar: Calendar, day: date, count: int) -> date:
 
 def _with_history(fetched: Fetched, source: Source, series: Sequence[str]) -> Fetched:
     """What was fetched, with all that the source has of these series in the place of their newest rows."""
-    ask = getattr(source, "history", None)
-    whole: Fetched = source.fetch(None) if ask is None else ask(series)
+    whole = asked(source, None, series)
     history = whole.where(names(whole.rows["series_id"]).is_in(series))
     there = names(history.rows["series_id"]).unique().implode()
     return fetched.where(~names(fetched.rows["series_id"]).is_in(there).fill_null(False)).beside(history)
@@ -183,7 +193,7 @@ def _rows(
         none = (pl.col("dividend") > 0) & (pl.col("close") <= 0)
         rows = rows.with_columns(dividend=pl.when(~none.fill_null(False)).then("dividend"))
     rows = rows.with_columns(unread=_unread(fetched, rows, settings.covariates))
-    told = list(fetched.messages)
+    told = [*fetched.messages, *empty_columns(fetched, settings)]
     if as_written:
         told.append(
             "All times are midnights of a zone of their own, and are taken as the dates they are written with, not "
@@ -202,7 +212,8 @@ def _unread(fetched: Fetched, rows: pl.DataFrame, covariates: Sequence[str]) -> 
     """Whether a number beside the close was given in a row, and is not in `rows`."""
     beside = [fetched.rows[name] for name in (*VALUES[1:], *NO_ACTION, "adj_close") if name in fetched.rows.columns]
     if fetched.raw is not None:
-        beside += [fetched.raw[name] for name in covariates if name not in VALUES]
+        further = [fetched.raw[name] for name in covariates if name not in STANDARD]
+        beside += [values.alias(with_prefix(values.name)) for values in further]
     unread = pl.Series([False]).new_from_index(0, rows.height)
     for values in beside:
         unread = unread | (given(values) & rows[values.name].is_null())
@@ -210,13 +221,14 @@ def _unread(fetched: Fetched, rows: pl.DataFrame, covariates: Sequence[str]) -> 
 
 
 def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
-    several = (
+    """Refuse bars within the day. A few sessions with a second time, such as that of a live quote, are no such bars."""
+    sessions = (
         rows.drop_nulls(["series_id", "time", "clock"])
         .group_by("series_id", "time", maintain_order=True)
         .agg(pl.col("clock").n_unique())
-        .filter(pl.col("clock") > 1)
     )
-    if not several.is_empty():
+    several = sessions.filter(pl.col("clock") > 1)
+    if several.height > FEW * sessions.height:
         series_id, day, times = several.row(0)
         more = f" (and {several.height - 1} more like it)" if several.height > 1 else ""
         raise SourceError(
@@ -232,5 +244,5 @@ def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
     first = fetched.originals(rows.filter(pl.col("rule") == counts["rule"][0])["row"].head(1))[0]
     return (
         f"A source must have a price that can be used; in {source} every row breaks a rule: {broken}. "
-        f"The first is {first[:200]}. {ADVICE.get(counts['rule'][0], '')}"
+        f"The first is {' '.join(first.split())[:200]}. {ADVICE.get(counts['rule'][0], '')}"
     ).strip()

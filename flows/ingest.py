@@ -1,7 +1,6 @@
 """Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,15 +10,17 @@ import polars as pl
 from features.messages import shorten
 from features.panel_calendar import PanelCalendar
 from flows.checking import Checked, check_rows
+from flows.column_names import inside, outside, with_prefix
 from flows.corporate_actions import NO_ACTION, in_words, new_actions, telling
 from flows.delivery import ADVICE, Delivery, take_delivery
 from flows.delta import MovedOn
-from flows.errors import WarehouseError
+from flows.errors import SourceError, WarehouseError
 from flows.known import known_around
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from flows.settings import Settings
 from flows.sources import Fetched, open_source
+from flows.sources.guarding import in_one_line
 from flows.tables import PRICE_KEY, VALUES, as_known
 from flows.warehouse import Warehouse
 
@@ -117,8 +118,15 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     """
     finish_repairs(warehouse)
     for _ in range(RACES):
-        with suppress(MovedOn):
+        try:
             return _ingest(warehouse, settings, as_of, today)
+        except MovedOn:
+            continue
+        except pl.exceptions.PanicException as error:  # which is not an Exception, and would pass all who handle one
+            raise SourceError(
+                f"{settings.source} must have rows that can be compared with those stored, but polars broke off: "
+                f"{in_one_line(error)}. Nothing is half-written; run again with --debug and report what it prints."
+            ) from error
     raise WarehouseError(
         f"Prices must stand still while new ones are compared with them, but others stored some {RACES} times "
         f"meanwhile in {warehouse.uri}. Let fewer ingest at once, and run again."
@@ -131,7 +139,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     delivery = take_delivery(source, warehouse, settings, as_of, today)
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
     rows, unknown_yet = _due(delivery, today)
-    around = known_around(rows, warehouse, as_of)
+    around = inside(known_around(rows, warehouse, as_of))
     checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
     good, bad = _sorted_out(checked, delivery.fetched, as_of, warehouse)
@@ -141,7 +149,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     good, changes = _changes(dated(good, newest_seen, seen), known, settings, as_of)
     telling_bad = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
     of_actions = _store_actions(good, dated(telling_bad, newest_seen, seen), warehouse, as_of, at["actions"])
-    warehouse.store_prices(changes, at["prices"])
+    warehouse.store_prices(outside(changes), at["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
     run_counts = {
@@ -205,7 +213,8 @@ def _changes(
     good: pl.DataFrame, known: pl.DataFrame, settings: Settings, as_of: date
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows with their status beside what is known, and those of `prices` that they become."""
-    values = [name for name in (*STORED, *settings.covariates, *settings.static) if name in good.columns]
+    wanted = dict.fromkeys([*STORED, *map(with_prefix, (*settings.covariates, *settings.static))])
+    values = [name for name in wanted if name in good.columns]
     good = compare(good, known, values)
     return good, good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
 

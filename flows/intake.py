@@ -8,12 +8,14 @@ import polars as pl
 from features.order import breaks
 from features.volatility import with_volatility
 from flows.deliveries import is_drop_folder, take_deliveries
+from flows.delivery import ADVICE
 from flows.errors import TidecastError
 from flows.ingest import Ingested, ingest
 from flows.memory import OF_PRICES, differences, remember, remembered
 from flows.place import Place
 from flows.predict import LATE, sessions_behind
 from flows.prefect_home import LOGGER
+from flows.quarantine import waiting
 
 log = logging.getLogger(LOGGER)
 
@@ -84,11 +86,27 @@ def check_panel(place: Place, as_of: date) -> None:
         return
     longest = (_longest(moving) if long_enough else lengths).head(1).to_dicts()
     found = f"the longest, {longest[0]['series_id']!r}, has {longest[0]['rows']}" if longest else "none is quoted"
+    aside = _kept_aside(place, as_of)
     raise TidecastError(
         f"A series must have lookback = {settings.lookback} rows and be quoted at {as_of} to be forecast, and one that "
         f"moves lookback + horizon = {settings.lookback + settings.horizon} rows to learn the spread from; {found}. "
-        "Give a longer history, a smaller --horizon, or set lookback lower (TIDECAST_LOOKBACK)."
+        f"{aside}Give a longer history, a smaller --horizon, or set lookback lower (TIDECAST_LOOKBACK)."
     )
+
+
+def _kept_aside(place: Place, as_of: date) -> str:
+    """What of the panel is in quarantine, which may be why it is short; nothing where nothing is."""
+    rows = waiting(place.warehouse).filter(pl.col("as_of") <= as_of)
+    if rows.is_empty():
+        return ""
+    counts = rows["rule"].value_counts(sort=True)
+    broken = ", ".join(f"{count:,} {rule}" for rule, count in counts.iter_rows())
+    original = rows.filter(rule=counts["rule"][0])["original"][0]
+    advice = ADVICE.get(counts["rule"][0], "")
+    return (
+        f"In quarantine are {rows.height:,} more rows: {broken}; one is {' '.join(original.split())[:200]}. "
+        f"{advice} See them all: tidecast quarantine. "
+    ).replace("  ", " ")
 
 
 def _counted(panel: pl.DataFrame, positive: bool) -> pl.DataFrame:

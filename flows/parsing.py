@@ -1,20 +1,18 @@
 """Reading values: dates, numbers and series ids, from whatever type they come in. What cannot be read becomes null."""
 
+from datetime import date
+
 import polars as pl
 
 from flows.errors import SourceError
+from flows.iso_times import times_of_text
+from flows.separators import without_separators
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
 """Text, in lower case, that means: no value."""
 
 _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 """Types that polars does not cast to text."""
-
-_TIME = (
-    r"^(?P<year>\d{4})[-/]?(?P<month>\d{2})[-/]?(?P<day>\d{2})"
-    r"(?:[T ](?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?)?"
-    r" ?(?:Z|UTC|(?P<sign>[+-])(?P<hours_ahead>\d{2}):?(?P<minutes_ahead>\d{2}))?$"
-)
 
 
 def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
@@ -23,7 +21,7 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     Parameters
     ----------
     values : Series
-        Dates, datetimes, or text in ISO 8601 ("2024-12-31", "20241231", "2024-12-31T17:30:00+01:00"; "2024/12/31" too).
+        Dates, datetimes, or text as `flows.iso_times.times_of_text` reads it.
     zone : str or None
         Times that say their zone are converted to this one, unless they are plainly dates: see
         `midnights_elsewhere`. None: the date stands as it is written.
@@ -36,7 +34,7 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
         Since midnight, in the zone the day is in; zero where only a date was given.
     """
     if values.dtype == pl.Date:
-        return values, pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
+        return _within_years(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
     moment = _moments(values, None if midnights_elsewhere(values, zone) else zone)
     return moment.dt.date(), moment - moment.dt.truncate("1d")
 
@@ -77,13 +75,15 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Each value as Float64, null where it is none; and whether there was one at all.
 
-    NaN, null and the words in `MISSING` are no value. Thousands separators and decimal commas are not read.
+    NaN, null and the words in `MISSING` are not values. Thousands separators are read where the column shows what they
+    are, decimal commas never: see `flows.separators`.
     """
     if values.dtype.is_numeric() or values.dtype == pl.Null:
         number = values.cast(pl.Float64).fill_nan(None)
         return number, number.is_not_null()
     text, present = _text(values), given(values)
-    return text.set(~present, None).cast(pl.Float64, strict=False).fill_nan(None), present
+    number = without_separators(text.set(~present, None)).cast(pl.Float64, strict=False)
+    return number.fill_nan(None).alias(values.name), present
 
 
 def given(values: pl.Series) -> pl.Series:
@@ -94,6 +94,25 @@ def given(values: pl.Series) -> pl.Series:
         return values.is_not_null()
     text = _text(values)
     return text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING).fill_null(True)
+
+
+def truths(values: pl.Series) -> pl.Series | None:
+    """True as 1 and false as 0, null where nothing was given; None where the column holds anything else."""
+    if values.dtype == pl.Boolean:
+        return values.cast(pl.Float64)
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return None
+    words, present = _text(values).str.to_lowercase(), given(values)
+    if not present.any() or not words.filter(present).is_in(["true", "false"]).all():
+        return None
+    return (words == "true").cast(pl.Float64).set(~present, None)
+
+
+def example(values: pl.Series) -> str:
+    """The first value that is given, in quotes and in one line, for a message."""
+    first = values.filter(given(values))[0]
+    text = str(first.to_list() if isinstance(first, pl.Series) else first)
+    return repr(text if len(text) <= 60 else text[:60] + " …")
 
 
 def finite(values: pl.Series) -> pl.Series:
@@ -121,35 +140,38 @@ def _text(values: pl.Series) -> pl.Series:
 
 
 def _moments(values: pl.Series, zone: str | None) -> pl.Series:
-    """Local datetimes: in this zone where they say their own, else as written."""
-    if not isinstance(values.dtype, pl.Datetime):
-        return _moments_of_text(_text(values), zone)
-    if values.dtype.time_zone is not None:
+    """Local datetimes: in this zone where they say their own, else as written; null outside the years 1 to 9999."""
+    if values.dtype.is_float():
+        values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)  # 20240131.0, beside missing ones
+    kind = values.dtype
+    if not isinstance(kind, pl.Datetime):
+        return _within_years(_moments_of_text(_text(values), zone))
+    values = _within_years(values)
+    if kind.time_zone is not None:
         values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
-    return values.cast(pl.Datetime("us"))
+    return _within_years(values.cast(pl.Datetime("us")))
 
 
 def _moments_of_text(text: pl.Series, zone: str | None) -> pl.Series:
     """Text in ISO 8601 as local datetimes."""
-    parts = text.unique().alias("text").to_frame().with_columns(pl.col("text").str.extract_groups(_TIME).alias("part"))
-    written = pl.format("{}-{}-{} {}:{}:{}", "year", "month", "day", *map(_or_zero, ("hour", "minute", "second")))
-    moments = parts.unnest("part").select("text", "sign", "hours_ahead", "minutes_ahead", moment=_datetime(written))
+    read = times_of_text(text)
     if zone is not None:
-        zoned = pl.col("text").str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$") & pl.col("text").str.contains(
-            ":", literal=True
-        )
-        ahead = pl.duration(
-            hours=_or_zero("hours_ahead").cast(pl.Int64), minutes=_or_zero("minutes_ahead").cast(pl.Int64)
-        )
-        utc = pl.when(pl.col("sign") == "-").then(pl.col("moment") + ahead).otherwise(pl.col("moment") - ahead)
-        there = utc.dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
-        moments = moments.with_columns(pl.when(zoned).then(there).otherwise("moment").alias("moment"))
-    return text.alias("text").to_frame().join(moments, on="text", how="left", maintain_order="left")["moment"]
+        utc = (pl.col("moment") - pl.col("ahead")).dt.replace_time_zone("UTC")
+        there = utc.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        read = read.with_columns(moment=pl.when(pl.col("ahead").is_null()).then("moment").otherwise(there))
+    return read["moment"]
 
 
-def _or_zero(part: str) -> pl.Expr:
-    return pl.col(part).fill_null("00")
-
-
-def _datetime(written: pl.Expr) -> pl.Expr:
-    return written.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+def _within_years(values: pl.Series) -> pl.Series:
+    """The values, null where Python has no such date: outside the years 1 to 9999."""
+    kind = values.dtype
+    if kind == pl.Date:
+        low, high = (pl.Series([day]).to_physical()[0] for day in (date.min, date.max))
+    else:
+        assert isinstance(kind, pl.Datetime)
+        if kind.time_unit == "ns":  # which begins in 1677 and ends in 2262
+            return values
+        a_second = {"ms": 1_000, "us": 1_000_000}[kind.time_unit]
+        low, high = -62_135_596_800 * a_second, 253_402_300_800 * a_second - 1
+    outside = ~values.to_physical().is_between(low, high)
+    return values.set(outside, None) if outside.any() else values

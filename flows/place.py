@@ -42,8 +42,8 @@ class Place:
         return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
 
     def prices(self, as_of: date, version: int | None = None) -> pl.DataFrame:
-        """The panel as models see it; see `Warehouse.prices`."""
-        return self.warehouse.prices(as_of, version, self.settings.static)
+        """The panel as models see it, with every covariate; see `Warehouse.prices`. One never known is missing."""
+        return with_covariates(self.warehouse.prices(as_of, version, self.settings.static), self.settings)
 
     def run_of(self, as_of: date) -> dict[str, Any] | None:
         """The session's row of the table `runs`; None when there is none."""
@@ -80,6 +80,12 @@ class Place:
 
         config, _ = load_mlflow_config(Path.cwd(), os.environ)
         return MlflowStore(self.home, config, os.environ, say)
+
+
+def with_covariates(panel: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The panel with a column for each covariate and static column, null where nothing was ever known of it."""
+    unknown = [name for name in (*settings.covariates, *settings.static) if name not in panel.columns]
+    return panel.with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class PriceTables(DeltaTables):
         Each series on the basis of its last row: splits and dividends known by then are undone in what lies before.
         Rows with ``time <= as_of`` and ``known_at <= as_of``; of several revisions of a row, the last.
 
-        Of the columns `static`, all rows of a series have what is known last.
+        Of the columns `static`, all rows of a series have what is known last. One without any is left out.
 
         Returns
         -------
@@ -35,7 +35,8 @@ class PriceTables(DeltaTables):
             series_id, time (Date), close; open, high, low, volume and further columns where any is known.
         """
         panel = self.knowledge(as_of, version).panel(as_of)
-        return panel.with_columns(pl.col(name).drop_nulls().last().over("series_id") for name in static)
+        known = [name for name in static if name in panel.columns]
+        return panel.with_columns(pl.col(name).drop_nulls().last().over("series_id") for name in known)
 
     def quotes(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """As `prices`, each as it was quoted on its day: splits and dividends are still in them."""

@@ -61,8 +61,8 @@ class PriceRules(dy.Schema):
     positive = dy.Bool(nullable=True)  # prices of this panel lie above zero
     today = dy.Date(nullable=True)
     session = dy.Bool(nullable=True)  # the calendar has this day
-    copy = dy.Int64(nullable=True)  # 0, 1, … among equal rows
-    versions = dy.Int64(nullable=True)  # different rows that claim the same key
+    copy = dy.Int64(nullable=True)  # how many rows of the same session and close follow
+    versions = dy.Int64(nullable=True)  # different closes of the same session
     previous = _number()  # the close before
     sessions = dy.Int64(nullable=True)  # since then; 1 is the next one
     change = _number()  # since then: log return, or difference where prices need not be positive
@@ -117,12 +117,12 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def conflicting_duplicate(cls) -> pl.Expr:
-        """Of rows that say different things about one session of one series, none can be trusted."""
+        """Of rows that have different closes for one session of one series, none can be trusted."""
         return pl.col("versions") <= 1
 
     @dy.rule()
     def duplicate(cls) -> pl.Expr:
-        """Of rows that are equal in all that is stored, one is kept."""
+        """Of rows that agree in the close of a session, the last one is kept."""
         return pl.col("copy") == 0
 
     @dy.rule()

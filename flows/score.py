@@ -96,12 +96,13 @@ def _parts(
     parts = [(pending.join(changed, on=key, how="anti"), prices)]
     factors = action_factors(quotes := known.quotes(as_of), known.actions_at(as_of))
     basis = quotes.select("series_id", origin="time", factor=factors["price_factor"])
+    columns = ["series_id", "time", "close"]
     for rows in pending.join(changed, on=key, how="semi").partition_by("as_of"):
         origins = rows.select("series_id", "origin").unique().join(basis, on=["series_id", "origin"], how="left")
-        then = known.panel(rows["as_of"][0]).join(origins, on="series_id")
-        now = prices.join(origins, on="series_id").with_columns(pl.col("close") / pl.col("factor").fill_null(1.0))
+        then = known.panel(rows["as_of"][0]).select(columns).join(origins, on="series_id")
+        now = prices.select(columns).join(origins, on="series_id")
+        now = now.with_columns(pl.col("close") / pl.col("factor").fill_null(1.0))
         past, future = then.filter(pl.col("time") <= pl.col("origin")), now.filter(pl.col("time") > pl.col("origin"))
-        columns = ["series_id", "time", "close"]
         parts.append((rows, pl.concat([past.select(columns), future.select(columns)]).sort("series_id", "time")))
     return parts
 

@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from features.calendar import Calendar, get_calendar
+from flows import column_names
 from flows.errors import SettingsError
 from flows.given import SUBTABLES, Given, everything_given
 from flows.home import Home
 from flows.memory import differences, remembered
 from flows.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS, actions_in_force
 from flows.secrets import refuse_password
-from flows.tables import ACTIONS, PRICES, VALUES
 from flows.warehouse import Warehouse
 from forecasting.decide import GatePolicy
 from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
@@ -188,18 +188,13 @@ class Settings(BaseModel):
     @field_validator("covariates", "static")
     @classmethod
     def _columns(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        allowed = {*VALUES[1:]} if info.field_name == "covariates" else set[str]()
-        if taken := sorted({*PRICES, *ACTIONS, "calendar", "adj_close"}.intersection(value) - allowed):
-            raise SettingsError(
-                f"{info.field_name} must have names that tables do not use for something else, got {', '.join(taken)}. "
-                "Give the source's column another name, by a view or a query."
-            )
-        return tuple(dict.fromkeys(value))
+        return column_names.checked(value, info.field_name)
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "Settings":
         if both := sorted({*self.covariates}.intersection(self.static)):
             raise SettingsError(f"A column must be in covariates or in static, {both[0]!r} is in both. Choose one.")
+        column_names.refuse_look_alikes((*self.covariates, *self.static), "covariates and static must have")
         return self
 
     @field_validator("calendar", "calendars")

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.messages import shorten
+from features.order import places_of
 from features.panel import PanelSchema, as_seen, check_rows
 from features.panel_calendar import PanelCalendar
 from forecasting.scaling import InputScaler
@@ -66,11 +67,10 @@ class Ahead:
         ValueError
             When rows are no sessions of the calendar.
         """
-        numbered = pl.DataFrame({"series_id": series_id}).with_row_index("number")
-        known = table.join(numbered, on="series_id", how="inner", maintain_order="left")
+        known = table.filter(table["series_id"].is_in(series_id.implode()))
         known = known.unique(["series_id", "time"], keep="last", maintain_order=True)
         session = calendar.numbers(known.select("series_id", "time"))
-        keys = _keys(known["number"].to_numpy().astype(np.int64), session)
+        keys = _keys(places_of(known["series_id"], series_id), session)
         order = np.argsort(keys)
         values = known.select(pl.col(list(names)).fill_null(float("nan"))).to_numpy()
         return cls(tuple(names), series_id, calendar, until_S, keys[order], values[order])

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.frames import is_pandas, to_polars
-from features.panel import PanelSchema, as_seen, check_panel
+from features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
 from forecasting.callers import refuse_callers
 from forecasting.cuts import cut
@@ -29,7 +29,7 @@ from forecasting.settings import check_whole, seed_from
 from forecasting.training import one_thread
 from forecasting.walk import Walk
 
-WEIGHT = "_sample_weight"
+WEIGHT = f"{RESERVED}sample_weight"
 
 
 class PanelForecaster(Walk):

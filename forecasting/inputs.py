@@ -212,6 +212,11 @@ def _input_names(features: Any, table: pl.DataFrame, before: list[str], given: l
             f"The network needs at least one input: {type(features).__name__} added no column and the schema names no "
             "past or static covariates. Give features that add columns."
         )
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(
+            f"A network's inputs must have different names, but {shorten(twice)} are covariates and are computed from "
+            "the panel as well. Rename the covariates, or leave out the features that are called so."
+        )
     words = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
     if words:
         raise ValueError(f"The network's inputs must be numbers, found {shorten(words)}. Encode them as numbers.")

@@ -88,6 +88,7 @@ def evaluate(forecasts: Frame, panel: Frame, target: str = "close", positive: bo
     doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
     prices = check_panel(panel, PanelSchema(positive=positive), target)
+    prices = prices.select("series_id", "time", target)  # beside other columns, those that follow could be taken
     table = _checked(to_polars(forecasts), prices)
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"

@@ -3,14 +3,27 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
+from itertools import islice
 
 import polars as pl
 
 from flows.errors import SourceError
+from flows.sources.guarding import in_one_line
+from flows.sources.offsets import parquet_table
+from flows.sources.two_levels import joined_header
 
 CSV, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+_BROKEN = (
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, csv.Error, zlib.error,
+    ValueError, TypeError, OSError, EOFError, OverflowError,
+)  # fmt: skip
 SUFFIXES = (*CSV, *PARQUET, *(f"{suffix}.gz" for suffix in CSV))
+
+
+class _Malformed(ValueError):
+    """What is wrong with a file and what to do about it."""
 
 
 def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
@@ -36,13 +49,16 @@ def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
         raise SourceError(f"{name} must have at least one row, but the file is empty.")
     try:
         body = gzip.decompress(body) if lower.endswith(".gz") else body
-        frame = pl.read_parquet(io.BytesIO(body)) if is_parquet else _csv(body)
+        frame = parquet_table(body) if is_parquet else _csv(body)
     except UnicodeDecodeError as error:
         raise SourceError(f"{name} must be text in UTF-8, but is not. Save it as UTF-8.") from error
-    except (pl.exceptions.PolarsError, csv.Error, ValueError, OSError, EOFError) as error:
+    except _BROKEN as error:
         kind = "Parquet" if is_parquet else "CSV"
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{name} must be a {kind} file as {says} says, but cannot be read: {why}") from error
+        advice = "" if isinstance(error, _Malformed) else " Write the file anew."
+        why = in_one_line(error).removesuffix(".")
+        raise SourceError(
+            f"{name} must be a {kind} file as {says} says, but cannot be read: {why}.{advice}"
+        ) from error
     if frame.is_empty():
         raise SourceError(f"{name} must have at least one row, got none.")
     return frame
@@ -52,18 +68,22 @@ def _csv(body: bytes) -> pl.DataFrame:
     """Every value as text; what it means is decided later, row by row, so that a bad one costs one row."""
     header = body.split(b"\n", 1)[0].decode("utf-8-sig")
     if "\0" in header:
-        raise ValueError("it is not text")
+        raise _Malformed("it is not text. Save it as CSV in UTF-8")
     separator = max(",;\t|", key=header.count)
+    names, rows = joined_header([values for _, values in islice(_records(body, separator), 4)])
     try:
-        frame = pl.read_csv(body, separator=separator, infer_schema=False)
+        frame = pl.read_csv(
+            body, separator=separator, infer_schema=False, has_header=rows == 1, skip_rows=0 if rows == 1 else rows
+        )
     except pl.exceptions.ComputeError:
         _refuse_long_line(body, separator)
         raise
-    names = [name.strip() for name in next(_records(body, separator))[1]]
     if len(names) != frame.width:
-        raise ValueError(f"its header has {len(names)} names, and its lines have {frame.width} values")
+        raise _Malformed(
+            f"its header has {len(names)} names, and its lines have {frame.width} values. Give each column a name"
+        )
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"column {twice[0]!r} is there twice; rename one")
+        raise _Malformed(f"column {twice[0]!r} is there twice. Rename one")
     frame.columns = names  # those of polars still have their quotes doubled
     return frame
 
@@ -74,7 +94,7 @@ def _refuse_long_line(body: bytes, separator: str) -> None:
     for line, values in _records(body, separator):
         width = width or len(values)
         if len(values) > width:
-            raise ValueError(
+            raise _Malformed(
                 f"line {line} has {len(values)} values, but its header {width}. Put a value that holds {separator!r} "
                 "in double quotes"
             )

@@ -8,9 +8,10 @@ import polars as pl
 
 from features.messages import shorten
 from flows.errors import SourceError
-from flows.parsing import dates, numbers
+from flows.parsing import dates, example, numbers
 from flows.settings import Settings
 from flows.sources.source import Fetched, optional_columns
+from flows.sources.two_levels import a_row_per_series, has_two_levels
 from flows.tables import VALUES
 
 _INDEX = ("", "Unnamed: 0", "index", "__index_level_0__")
@@ -23,12 +24,18 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     - *Long*: it has the series_id column.
     - *Single series*: no series_id column, but the target; the series is called like the source.
     - *Wide*: neither, several columns of numbers beside the time; each is a series. Empty cells are no rows.
+    - *Two levels*: each column is named after a field and a series; see `flows.sources.two_levels`.
 
     Raises
     ------
     SourceError
         A column is missing (the near match is named), or the columns can be read in more than one way.
     """
+    if settings.layout != "wide" and has_two_levels(frame.columns):
+        frame, told = a_row_per_series(frame, settings, source)
+        for column, setting in ((settings.time, "time"), (settings.target, "target")):
+            _require(frame, column, setting, source)
+        return _long(frame, settings, source, frame[settings.series_id], (told,))
     _require(frame, settings.time, "time", source)
     if settings.layout == "wide":
         return _wide(frame, settings, source)
@@ -36,9 +43,9 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     if settings.series_id in frame.columns or named:
         _require(frame, settings.series_id, "series_id", source)
         _require(frame, settings.target, "target", source)
-        return _long(frame, settings, source, pl.col(settings.series_id))
+        return _long(frame, settings, source, frame[settings.series_id])
     if settings.target in frame.columns:
-        text = _texts(frame, settings)
+        text = [name for name in _texts(frame, settings) if name != settings.target]
         if settings.layout == "auto" and text and frame[settings.time].is_duplicated().any():
             raise SourceError(
                 f"{source} must say which series a row belongs to: its times repeat, and it has no column "
@@ -46,7 +53,8 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
             )
         series = PurePath(source).stem
         told = f"{source} is read as one series, called {series!r}, for it has no column {settings.series_id!r}."
-        return _long(frame, settings, source, pl.lit(series), (told,) if settings.layout == "auto" else ())
+        named_so = pl.Series([series]).new_from_index(0, frame.height)
+        return _long(frame, settings, source, named_so, (told,) if settings.layout == "auto" else ())
     if settings.layout == "long" or settings.target != Settings.model_fields["target"].default:
         _require(frame, settings.target, "target", source)
     _refuse_ambiguity(frame, settings, source)
@@ -54,19 +62,15 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
 
 
 def _long(
-    frame: pl.DataFrame, settings: Settings, source: str, series_id: pl.Expr, told: tuple[str, ...] = ()
+    frame: pl.DataFrame, settings: Settings, source: str, series_id: pl.Series, told: tuple[str, ...] = ()
 ) -> Fetched:
     taken = {settings.series_id, settings.time, settings.target}
     others = optional_columns(name for name in frame.columns if name not in taken)
     if settings.known_at is not None:
         _require(frame, settings.known_at, "known_at", source)
         others["known_at"] = settings.known_at
-    rows = frame.select(
-        series_id.alias("series_id"),
-        pl.col(settings.time).alias("time"),
-        pl.col(settings.target).alias("close"),
-        *(pl.col(name).alias(value) for value, name in others.items()),
-    )
+    named = {"time": settings.time, "close": settings.target, **others}
+    rows = pl.DataFrame([series_id.alias("series_id"), *(frame[name].alias(value) for value, name in named.items())])
     return Fetched(rows, frame, "long", told)
 
 
@@ -77,9 +81,10 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     kinds = {frame[name].dtype for name in series}
     if len(kinds) > 1:  # text beside numbers: all as text, so that each value is judged for itself
         common = pl.Float64() if all(kind.is_numeric() for kind in kinds) else pl.String()
-        frame = frame.with_columns(pl.col(series).cast(common))
+        frame = frame.with_columns(frame[name].cast(common) for name in series)
+    time = frame[settings.time].alias("time")
     rows = pl.concat(
-        frame.select(pl.lit(name).alias("series_id"), pl.col(settings.time).alias("time"), pl.col(name).alias("close"))
+        pl.DataFrame([pl.Series("series_id", [name]).new_from_index(0, frame.height), time, frame[name].alias("close")])
         for name in series
     )
     rows = rows.filter(numbers(rows["close"])[1])
@@ -128,16 +133,11 @@ def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> N
     """Wide was not asked for: refuse what looks like anything else."""
     columns = [name for name in frame.columns if name != settings.time and name not in _INDEX]
     found = f"{source} has no column {settings.series_id!r} and none called {settings.target!r}"
-    if two_levels := [name for name in columns if name.startswith("('")]:
-        raise SourceError(
-            f"{found}, but names of two levels, as pandas writes them: {shorten(two_levels)}. Write a row per series "
-            "and day, frame.stack(level=1).reset_index(), or one level of it, frame['Close'].reset_index()."
-        )
     if text := _texts(frame, settings):
         others = [name for name in columns if name not in text]
         target = _likely_target(others)
         raise SourceError(
-            f"{found}, but text in {shorten(text)}, such as {frame[text[0]].drop_nulls()[0]!r}. "
+            f"{found}, but text in {shorten(text)}, such as {example(frame[text[0]])}. "
             f"If that names the series, add --series-id {text[0]!r} --target {target!r}; "
             "if it is meant as a number, write it with a decimal point."
         )

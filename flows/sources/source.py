@@ -8,8 +8,9 @@ from typing import Protocol
 
 import polars as pl
 
+from features.messages import shorten
 from flows.errors import SourceError
-from flows.sources.frames import stacked
+from flows.sources.frames import as_polars, stacked
 
 NEEDED = ("series_id", "time", "close")
 OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close")
@@ -29,7 +30,7 @@ class Fetched:
     ----------
     rows : polars.DataFrame
         One row per price, in the source's own types: `NEEDED`, and of `OPTIONAL` what it has; upper and lower case
-        are the same. Other columns are not looked at.
+        are the same. Other columns are not looked at. A pandas frame is converted.
     raw : polars.DataFrame, optional
         The same rows under the source's own names, with all its columns: what quarantine keeps. None: `rows`.
     layout : {"long", "wide"}
@@ -42,7 +43,7 @@ class Fetched:
     Raises
     ------
     SourceError
-        A needed column is missing, or `raw` has another number of rows.
+        A needed column is missing, `raw` has another number of rows, or either is not a data frame.
     """
 
     rows: pl.DataFrame
@@ -52,9 +53,11 @@ class Fetched:
     whole: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", as_polars(self.rows))
+        object.__setattr__(self, "raw", None if self.raw is None else as_polars(self.raw))
         if missing := [name for name in NEEDED if name not in self.rows.columns]:
             raise SourceError(
-                f"A source's rows must have the columns {', '.join(NEEDED)}, found {', '.join(self.rows.columns)}. "
+                f"A source's rows must have the columns {', '.join(NEEDED)}, found {shorten(self.rows.columns, 12)}. "
                 f"Name one {missing[0]!r}."
             )
         if self.raw is not None and self.raw.height != self.rows.height:
@@ -63,7 +66,9 @@ class Fetched:
                 f"{self.rows.height:,} rows. Leave it out if they are the same."
             )
         found = optional_columns(name for name in self.rows.columns if name not in NEEDED)
-        rows = self.rows.select(*NEEDED, *(pl.col(own).alias(name) for name, own in found.items()))
+        rows = pl.DataFrame(
+            [*(self.rows[name] for name in NEEDED), *(self.rows[own].alias(name) for name, own in found.items())]
+        )
         object.__setattr__(self, "raw", self.rows if self.raw is None else self.raw)
         object.__setattr__(self, "rows", rows)
 
@@ -88,13 +93,22 @@ class Fetched:
 
 
 def optional_columns(columns: Iterable[str]) -> dict[str, str]:
-    """Which of these columns hold what a row may carry: our name → the source's. The first of several is taken."""
+    """Which of these columns hold what a row may carry: our name → the source's.
+
+    Raises
+    ------
+    SourceError
+        Two columns have the same meaning.
+    """
     found: dict[str, str] = {}
     for own in columns:
         lower = own.strip().lower()
         name = _OTHER_SPELLINGS.get(lower, lower)
-        if name in OPTIONAL:
-            found.setdefault(name, own)
+        if name in OPTIONAL and found.setdefault(name, own) != own:
+            raise SourceError(
+                f"A source must have one column for each value, but {found[name]!r} and {own!r} both mean {name}. "
+                "Rename one, by a view or a query."
+            )
     return found
 
 

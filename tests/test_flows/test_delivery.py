@@ -180,5 +180,5 @@ def test_covariates_that_are_not_there_or_take_a_name_of_ours_are_refused(tmp_pa
         SourceError, match=r"must have a column 'moods' \(covariates\), found none.*Did you mean 'mood'"
     ):
         ingest(warehouse, Settings(source=str(file), covariates=("moods",)))
-    with pytest.raises(SettingsError, match="must have names that tables do not use for something else, got dividend"):
+    with pytest.raises(SettingsError, match=r"must have names that tables and networks do not use .* got 'dividend'"):
         Settings(covariates=("dividend", "mood"))

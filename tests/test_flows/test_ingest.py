@@ -366,7 +366,7 @@ def test_a_series_of_which_no_row_comes_any_more_is_flagged_and_one_that_ended_l
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["A,31/12/2024,1", "A,30/12/2024,1"], "every row breaks a rule: 2 unreadable_time.*ISO dates like 2024-12-31"),
+        (["A,31/12/2024,1", "A,30/12/2024,1"], "every row breaks a rule: 2 unreadable_time.*ISO 8601, like 2024-12-31"),
         (["A,2024-01-01,'1,5'", "A,2024-01-02,abc"], "cannot be read|unreadable_price"),
         (["A,2024-01-01,abc"], "every row breaks a rule: 1 unreadable_price.*decimal point"),
         (["A,2024-01-01,-1"], "not_positive.*set TIDECAST_POSITIVE=false"),

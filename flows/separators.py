@@ -1,0 +1,42 @@
+"""Thousands separators in numbers as text: they are read where the whole column shows what they are."""
+
+import polars as pl
+
+_BLANKS = r"^[+-]?\d{1,3}(?:[\s'’]\d{3})+(?:\.\d+)?$"
+_COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?$"
+_SURE = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,})$"
+"""Commas that cannot be a decimal comma: a decimal point follows, or a second comma."""
+
+_DECIMAL_COMMA = r"^[+-]?[\d.]*\d,\d+$"
+_POINT = r"^[+-]?\d*\.\d+(?:[eE][+-]?\d+)?$"
+_POINT_OR_GROUP = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"
+"""A point before three digits: in a column with decimal commas it separates thousands."""
+
+
+def without_separators(text: pl.Series) -> pl.Series:
+    """Numbers as text, without thousands separators; what could be two numbers becomes null.
+
+    - Blanks and apostrophes between groups of three digits separate thousands.
+    - Commas do where a decimal point or a second comma follows. "1,234" alone could be 1.234: it is 1234 only in a
+      column in which another value shows that commas separate thousands, or that points are decimal, and none has a
+      decimal comma.
+    - "1.234" becomes null in a column that has decimal commas and no value whose point must be decimal.
+
+    Decimal commas are never read.
+    """
+    if not text.str.contains(r"[,\s'’]").any():
+        return text
+    blanks = text.str.contains(_BLANKS)
+    text = text.to_frame("text").select(pl.when(blanks).then(_stripped(r"[\s'’]")).otherwise("text")).to_series()
+    groups, sure = text.str.contains(_COMMAS), text.str.contains(_SURE)
+    has_decimal_commas = (text.str.contains(_DECIMAL_COMMA) & ~groups).any()
+    either = text.str.contains(_POINT_OR_GROUP)
+    has_points = sure.any() or (text.str.contains(_POINT) & ~either).any()
+    readable = groups if has_points and not has_decimal_commas else sure
+    unsure = either if has_decimal_commas and not has_points else pl.Series([False])
+    known = pl.when(readable).then(_stripped(",")).otherwise("text")
+    return text.to_frame("text").select(pl.when(~unsure).then(known).alias("text")).to_series()
+
+
+def _stripped(pattern: str) -> pl.Expr:
+    return pl.col("text").str.replace_all(pattern, "")

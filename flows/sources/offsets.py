@@ -1,0 +1,69 @@
+"""Timestamps with zones that polars does not know: fixed offsets such as +05:30, and names of no known zone."""
+
+import io
+import re
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import available_timezones
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
+
+
+def parquet_table(body: bytes) -> pl.DataFrame:
+    """The table of a Parquet file. Polars panics on a fixed offset that is no whole hour: such a column becomes text.
+
+    The text is ISO 8601 with the offset, so that nothing of the instant is lost.
+    """
+    import pyarrow as pa  # after the command line, which needs none, has started
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(io.BytesIO(body))
+    odd = [place for place, field in enumerate(schema) if pa.types.is_timestamp(field.type) and _is_odd(field.type.tz)]
+    if not odd:
+        return _with_text(pl.read_parquet(io.BytesIO(body)))
+    table = pq.read_table(io.BytesIO(body))
+    for place in odd:
+        table = table.set_column(place, table.column_names[place], as_text(table.column(place)).to_arrow())
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return _with_text(frame)
+
+
+def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with bytes that are UTF-8 as text: some programs write text without saying that it is."""
+    text = []
+    for name, kind in frame.schema.items():
+        if kind == pl.Binary:
+            with suppress(pl.exceptions.PolarsError):
+                text.append(frame[name].cast(pl.String))
+    return frame.with_columns(text)
+
+
+def as_text(column: "pa.ChunkedArray") -> pl.Series:
+    """Timestamps with a zone as text in ISO 8601, as the clocks of their zone show them (UTC: of an unknown one)."""
+    import pyarrow as pa
+
+    ahead, offset = _ahead(column.type.tz)
+    utc = pl.Series(pl.from_arrow(column.cast(pa.timestamp("us", "UTC"), safe=False)))
+    shown = utc.dt.replace_time_zone(None).dt.offset_by(f"{int(ahead.total_seconds())}s")
+    return shown.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.6f{offset}")
+
+
+def _is_odd(zone: str | None) -> bool:
+    return zone is not None and zone not in available_timezones()
+
+
+def _ahead(zone: str) -> tuple[timedelta, str]:
+    """How far a fixed offset is ahead of UTC, and how it is written; any other name counts as UTC."""
+    match = _OFFSET.fullmatch(zone)
+    if match is None:
+        return timedelta(0), "Z"
+    sign, hours, minutes = match.groups()
+    ahead = timedelta(hours=int(hours), minutes=int(minutes))
+    return (ahead if sign == "+" else -ahead), f"{sign}{hours}:{minutes}"
