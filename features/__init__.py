@@ -14,6 +14,7 @@ from features.price_features import PriceFeatures
 from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility, YangZhangVolatility
 from features.returns import LogReturn, Momentum
 from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
+from features.shown_actions import shown_actions
 from features.tail import Stream
 from features.transformer import PanelTransformer
 from features.union import PanelUnion
@@ -58,6 +59,7 @@ __all__ = [
     "infer_calendar",
     "like",
     "make_windows",
+    "shown_actions",
     "to_polars",
     "with_volatility",
 ]

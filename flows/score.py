@@ -91,11 +91,11 @@ def _parts(
     These are `prices`, as known now; where what they say of the rows up to the origin changed since the forecast's
     `as_of`, they are what was known then up to the origin, and what is known now after it.
     """
-    changed = _changed_since(pending, known, as_of)
+    factors = action_factors(quotes := known.quotes(as_of), known.shown_at(as_of))
+    basis = quotes.select("series_id", origin="time", factor=factors["price_factor"])
+    changed = _changed_since(pending, known, basis, as_of)
     key = ["as_of", "series_id"]
     parts = [(pending.join(changed, on=key, how="anti"), prices)]
-    factors = action_factors(quotes := known.quotes(as_of), known.actions_at(as_of))
-    basis = quotes.select("series_id", origin="time", factor=factors["price_factor"])
     for rows in pending.join(changed, on=key, how="semi").partition_by("as_of"):
         origins = rows.select("series_id", "origin").unique().join(basis, on=["series_id", "origin"], how="left")
         then = known.panel(rows["as_of"][0]).join(origins, on="series_id")
@@ -106,8 +106,11 @@ def _parts(
     return parts
 
 
-def _changed_since(pending: pl.DataFrame, known: Knowledge, as_of: date) -> pl.DataFrame:
-    """Forecasts, by as_of and series_id, whose rows up to the origin were corrected, added or put on another basis."""
+def _changed_since(pending: pl.DataFrame, known: Knowledge, basis: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Forecasts, by as_of and series_id, whose rows up to the origin were corrected, added or put on another basis.
+
+    A split may be told before a price shows it: then the `basis` of the origin, its factor, says so.
+    """
     origins = pending.select("as_of", "series_id", "origin").unique()
     told_later = pl.col("known_at") > pl.col("as_of")
     corrected = (
@@ -122,7 +125,8 @@ def _changed_since(pending: pl.DataFrame, known: Knowledge, as_of: date) -> pl.D
         .join(origins, on="series_id")
         .filter((pl.col("at") > pl.col("origin")) | told_later)
     )
-    return pl.concat([corrected, acted]).select("as_of", "series_id").unique()
+    moved = origins.join(basis.filter(pl.col("factor") != 1), on=["series_id", "origin"], how="semi")
+    return pl.concat([frame.select("as_of", "series_id") for frame in (corrected, acted, moved)]).unique()
 
 
 def _with_truth(rows: pl.DataFrame, panel: pl.DataFrame, settings: Settings) -> pl.DataFrame:
