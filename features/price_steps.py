@@ -35,6 +35,11 @@ ELSEWHERE = 5.5
 """Cost of a step on another row: a return explains it if it misses the split by less than a quarter of its size."""
 
 
+ANY_MOVE = 9.6
+"""Loss beyond which a price moved by neither the action nor itself: one action in a hundred has another size than told,
+any one within e⁴ of it. That is 19 standard deviations."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """Where the prices show the actions.
@@ -46,7 +51,8 @@ class Steps:
     action, row, power : numpy.ndarray of int64
         Steps elsewhere: the action, the row, and 1 where the price moves as for the action, -1 where it moves back.
     off_action, off : numpy.ndarray of int64
-        The action and the rows near it that are on another basis than the row `REACH` after it, if not by the action.
+        The action and the rows near it that are on another basis than the row `REACH` after it, if not by the action;
+        its own row, where the price moves by something else.
     """
 
     told: np.ndarray
@@ -89,6 +95,7 @@ def find_steps(
     first, end = starts[series], np.append(starts[1:], len(prices))[series]
     returns, span = _returns(prices, first, days)
     scale = _volatility(returns / span, row, first, end)
+    quoted = returns[row]
     told = _on_own_row(returns, span, row, size, scale, movable, restated)
     searched = np.flatnonzero(movable & np.isfinite(returns[row]))
     if not len(searched):
@@ -97,10 +104,17 @@ def find_steps(
     at = row[searched]
     window = at[:, None] + np.arange(-REACH, REACH + 1)
     inside = (window > first[at][:, None]) & (window < end[at][:, None])
+    present = (window >= first[at][:, None]) & (window < end[at][:, None])
     window = np.clip(window, 0, len(prices) - 1)
     near = np.where(inside, returns[window], np.nan)
     moves, gain = _likeliest(near, scale[searched][:, None] * span[window], size[searched], told[searched], restated)
-    return _steps(told, searched, window, inside, moves, gain)
+    by_path = searched[(moves[:, REACH] == -1) & ~told[searched]]
+    told[by_path] = True
+    left = returns[row]
+    left[by_path] += size[by_path]
+    wrong = movable & told & (_loss(left, scale * span[row]) > ANY_MOVE)
+    told &= ~(wrong & (np.abs(left) > np.abs(quoted) / 2))  # nearer to nothing than to what was told
+    return _steps(told, np.flatnonzero(wrong & told), row, searched, window, present, moves, gain)
 
 
 def _returns(prices: np.ndarray, first: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +179,8 @@ def _likeliest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest change of basis (-1, 0, 1) at each row around an action, and by how much it beats none.
 
-    The last row's basis is 0. Before an action that was found on its row, so is the first one's: what else there is
-    can only be a stretch of rows on another basis.
+    The last row's basis is 0. With an action that was found on its row the price does not make the same step again: a
+    second fall is a fall. What else there is can be a stretch of rows on another basis, or, rarely, a step back.
     """
     n_actions, width = returns.shape
     states = np.array([-1, 0, 1])
@@ -175,7 +189,7 @@ def _likeliest(
     elsewhere = possible + np.where(change == 0, 0.0, ELSEWHERE)
     quoted, silent = (UNUSUAL, 0.0) if restated else (0.0, UNUSUAL)
     own = possible + np.select([change == -1, change == 1], [quoted, ELSEWHERE + silent], silent)
-    cost = np.where(told[:, None] & (states != 0), np.inf, np.zeros((n_actions, 3)))
+    cost = np.where(told[:, None], np.array([UNUSUAL, 0.0, np.inf]), np.zeros(3))
     came = np.zeros((n_actions, width, 3), dtype=np.int64)
     none = np.zeros(n_actions)
     for place in range(width):
@@ -199,18 +213,16 @@ def _likeliest(
 
 
 def _steps(
-    told: np.ndarray, searched: np.ndarray, window: np.ndarray, inside: np.ndarray, moves: np.ndarray, gain: np.ndarray
-) -> Steps:
+    told: np.ndarray, wrong: np.ndarray, row: np.ndarray, searched: np.ndarray, window: np.ndarray, present: np.ndarray,
+    moves: np.ndarray, gain: np.ndarray,
+) -> Steps:  # fmt: skip
     """The moves as steps; of several actions that explain the same row, the one that gains most has it."""
-    own = moves[:, REACH] == -1
-    told = told.copy()
-    told[searched[own]] = True
     moves = moves.copy()
-    moves[own, REACH] = 0
+    moves[moves[:, REACH] == -1, REACH] = 0
     moving = np.flatnonzero((moves != 0).any(axis=1))
     used: set[int] = set()
     steps: list[tuple[int, int, int]] = []
-    off: list[tuple[int, int]] = []
+    off = [(int(action), int(row[action])) for action in wrong]
     for number in moving[np.argsort(-gain[moving], kind="stable")]:
         places = np.flatnonzero(moves[number])
         rows = window[number, places].tolist()
@@ -219,8 +231,8 @@ def _steps(
         used.update(rows)
         action = int(searched[number])
         steps += [(action, at, -int(move)) for at, move in zip(rows, moves[number, places], strict=True)]
-        basis = -(moves[number].sum() - np.cumsum(moves[number]))  # after the row's own move; 0 on the last one
-        off += [(action, int(at)) for at in window[number][(basis != 0) & inside[number]]]
+        basis = np.cumsum(moves[number]) - moves[number].sum()  # from the row on; 0 on the last one
+        off += [(action, int(at)) for at in window[number][(basis != 0) & present[number]]]
     found = np.array(steps, dtype=np.int64).reshape(-1, 3)
-    wrong = np.array(off, dtype=np.int64).reshape(-1, 2)
-    return Steps(told, found[:, 0], found[:, 1], found[:, 2], wrong[:, 0], wrong[:, 1])
+    doubtful = np.array(off, dtype=np.int64).reshape(-1, 2)
+    return Steps(told, found[:, 0], found[:, 1], found[:, 2], doubtful[:, 0], doubtful[:, 1])
