@@ -210,7 +210,11 @@ def _splits(table: pl.DataFrame, aside: pl.DataFrame | None) -> pl.DataFrame:
         return table.with_columns(**_NO_SPLITS)
     hundreds = pl.lit(100.0).pow(pl.col("units"))
     shown = look_for(table.select(*KEY, close=pl.col("close") / hundreds), told)
-    undone = shown.actions.group_by(KEY).agg(undone=pl.col("split_ratio").log().sum())
+    rows = table.select(*KEY, row="time").sort(KEY)
+    acting = shown.actions.sort(KEY).join_asof(  # a split of a day without a price acts on the next row
+        rows, on="time", by="series_id", strategy="forward", check_sortedness=False
+    )
+    undone = acting.drop_nulls("row").group_by("series_id", time="row").agg(undone=pl.col("split_ratio").log().sum())
     doubtful = shown.doubtful.group_by(KEY).agg(
         off_split=pl.col("split_ratio").is_not_null().any(), unpaid=pl.col("split_ratio").is_null().any()
     )

@@ -12,12 +12,14 @@ from flows.errors import SourceError
 from flows.sources.frames import stacked
 
 NEEDED = ("series_id", "time", "close")
-OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close")
-"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions.
-`adj_close` is evidence for the rules and is never stored."""
-
 SPLIT_IN_DOUBT = "split_in_doubt"
 """A Boolean column of a source that undoes restatements: it found none for a split here, and kept what was quoted."""
+
+OPTIONAL = (
+    "open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close", SPLIT_IN_DOUBT,
+)  # fmt: skip
+"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions.
+`adj_close` is evidence for the rules and is never stored."""
 
 _OTHER_SPELLINGS = {
     "dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio", "adj close": "adj_close",

@@ -87,7 +87,7 @@ class YahooSource:
             )
         told = [f"Yahoo has nothing on {shorten(missing)}."] if missing and since is None else []
         rows = pl.concat([*bars.values(), _as_quoted(None, "")])
-        if doubted := rows.filter(SPLIT_IN_DOUBT)["series_id"].unique().sort().to_list():
+        if doubted := rows.filter(pl.col(SPLIT_IN_DOUBT))["series_id"].unique().sort().to_list():
             told.append(
                 f"Yahoo tells of splits of {shorten(doubted)} and has not restated all older prices. Those that their "
                 "own moves show to be as quoted are kept so; the rule split_not_applied flags them."

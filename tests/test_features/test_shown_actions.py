@@ -65,7 +65,7 @@ def test_a_split_of_prices_that_are_restated_already_is_not_undone_once_more(rat
 @pytest.mark.parametrize("off", [-20, -7, -1, 1, 2, 20])
 def test_a_split_is_undone_on_the_row_that_shows_it(ratio, off):
     true = share()
-    quoted = np.where(ROW < DAY + off, true * ratio, true)
+    quoted = np.where(DAY + off > ROW, true * ratio, true)
     assert undone(quoted, told((DAY, ratio, 0.0))) == pytest.approx(true, rel=1e-12)
     assert DAYS[DAY] in look_for(panel(quoted), told((DAY, ratio, 0.0))).doubtful["time"].to_list()
 
@@ -160,9 +160,7 @@ def test_three_rows_are_enough_to_see_a_split_and_one_is_not_asked():
 def test_prices_times_a_thousand_show_the_same():
     true = share()
     for quoted in (true, np.where(ROW < DAY + 4, true * 3, true)):
-        found, thousandfold = (
-            look_for(panel(k * quoted), told((DAY, 3.0, 0.0))).actions for k in (1.0, 1000.0)
-        )
+        found, thousandfold = (look_for(panel(k * quoted), told((DAY, 3.0, 0.0))).actions for k in (1.0, 1000.0))
         assert found.equals(thousandfold)
 
 
