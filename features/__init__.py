@@ -15,6 +15,7 @@ from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility
 from features.recognise import panel_from
 from features.returns import LogReturn, Momentum
 from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
+from features.shown_actions import shown_actions
 from features.tail import Stream
 from features.transformer import PanelTransformer
 from features.union import PanelUnion
@@ -60,6 +61,7 @@ __all__ = [
     "like",
     "make_windows",
     "panel_from",
+    "shown_actions",
     "to_polars",
     "with_volatility",
 ]

@@ -23,6 +23,9 @@ def adjust(panel: Frame, actions: Frame, target: str = "close") -> Frame:
     (Center for Research in Security Prices, total return; the factor is that of Quandl's WIKI prices), and prices from
     the last action on stay as quoted, exactly.
 
+    Every action is undone as it is told. `features.shown_actions` leaves out those that the prices do not show, such as
+    a split of prices that are restated already: undone once more, it would be a return of its own size.
+
     Only actions up to a series' last row count: give the panel and the actions as they were known on a day, and what
     comes out uses nothing that was not. Actions after a day multiply all that lies before it by one number, so that
     features without a scale do not change.
@@ -84,7 +87,7 @@ def action_factors(panel: Frame, actions: Frame, target: str = "close") -> pl.Da
     frame = to_polars(panel)
     check_columns(frame, [*KEY, target])
     quoted = frame.select(*KEY, price=pl.col(target).cast(pl.Float64)).with_row_index("_row")
-    effects = _effects(_checked(to_polars(actions), quoted), quoted)
+    effects = _effects(checked_actions(to_polars(actions), quoted), quoted)
     rows = quoted.sort(KEY)
     found = rows.join_asof(
         effects, on="time", by="series_id", strategy="forward", allow_exact_matches=False, check_sortedness=False
@@ -92,7 +95,7 @@ def action_factors(panel: Frame, actions: Frame, target: str = "close") -> pl.Da
     return found.select(pl.col("price_factor", "split_factor").fill_null(1.0))
 
 
-def _checked(actions: pl.DataFrame, quoted: pl.DataFrame) -> pl.DataFrame:
+def checked_actions(actions: pl.DataFrame, quoted: pl.DataFrame) -> pl.DataFrame:
     """The actions that do anything, with the panel's types."""
     if missing := [name for name in (*KEY, "split_ratio", "dividend") if name not in actions.columns]:
         raise ValueError(f"Actions must have series_id, time, split_ratio and dividend; {shorten(missing)} not found.")

@@ -233,7 +233,7 @@ def _with_evidence(
 ) -> pl.DataFrame:
     """The rows with what their series did before; of several revisions of a row, the last known is the series."""
     judged = block.filter("usable").sort("known_at").unique(KEY, keep="last")
-    found = gather(judged, history, positive, days, calendar)
+    found = gather(judged, history, positive, days, calendar, block.filter(~pl.col("usable")))
     usable = block.filter("usable")
     usable = usable.drop([name for name in found.columns if name in usable.columns and name not in KEY])
     usable = usable.join(found, on=KEY, how="left")
@@ -245,9 +245,7 @@ def _with_evidence(
         usable = usable.with_columns(units=pl.col("units") + off, step=pl.col("step") + off)
         change = (pl.col("close") / pl.col("previous")).log() - pl.col("step") * math.log(100)
     usual = pl.col("sigma") * pl.col("sessions").clip(1).sqrt()
-    without_split = pl.col("change") + pl.col("split")  # a price as quoted falls by its split, one that is restated not
-    move = pl.when(without_split.abs() < pl.col("change").abs()).then(without_split).otherwise("change")
-    usable = usable.with_columns(change=change).with_columns(sigmas=move / usual)
+    usable = usable.with_columns(change=change).with_columns(sigmas=(pl.col("change") + pl.col("undone")) / usual)
     rest = block.filter(~pl.col("usable"))
     return pl.concat([usable, rest], how="diagonal_relaxed")
 

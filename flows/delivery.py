@@ -21,6 +21,7 @@ from flows.settings import Settings
 from flows.sources import Fetched, Source
 from flows.sources.ahead import asked, fetch, reaches_back
 from flows.sources.guarding import one_clear_error
+from flows.sources.source import SPLIT_IN_DOUBT
 from flows.tables import VALUES
 from flows.warehouse import Warehouse
 
@@ -189,6 +190,8 @@ def _rows(
         known_at=pl.when(pl.col("known_at").is_not_null()).then(pl.max_horizontal("known_at", "time"))
     )
     rows = rows.with_columns(_other_numbers(raw)).with_columns(further_columns(fetched, settings, source, kinds))
+    if SPLIT_IN_DOUBT in raw.columns and raw[SPLIT_IN_DOUBT].dtype == pl.Boolean:
+        rows = rows.with_columns(raw[SPLIT_IN_DOUBT])
     if "dividend" in rows.columns and not settings.positive:  # it would be undone by its share of the price
         none = (pl.col("dividend") > 0) & (pl.col("close") <= 0)
         rows = rows.with_columns(dividend=pl.when(~none.fill_null(False)).then("dividend"))

@@ -12,6 +12,7 @@ import polars as pl
 
 from features.order import MAX_PAUSE
 from features.panel_calendar import PanelCalendar
+from features.shown_actions import look_for
 
 WINDOW = 62
 """Changes that a row is compared with: those between the last 63 known prices."""
@@ -22,14 +23,6 @@ LASTING = WINDOW + 1
 HUNDRED = math.log(100)
 NORMAL = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
-
-NEAR_SPLIT = 10
-"""Rows before and after a split within which a step of its size is laid to it."""
-
-LARGE_SPLIT = math.log(4)
-SPLIT_MISS = 0.3
-"""Share of a large split's log by which such a step may miss it: of 1/10 what lies between 1/5 and 1/20. Companies that
-merge their shares fall, and are diluted, in the same days; but no price moves so far by itself. It does by a half."""
 
 KEY = ["series_id", "time"]
 ACTIONS = ("dividend", "split_ratio", "adj_close")
@@ -45,8 +38,9 @@ def sessions_in(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
 
 
 def gather(
-    rows: pl.DataFrame, history: pl.DataFrame, positive: bool, days: pl.Series | None, calendar: PanelCalendar
-) -> pl.DataFrame:
+    rows: pl.DataFrame, history: pl.DataFrame, positive: bool, days: pl.Series | None, calendar: PanelCalendar,
+    aside: pl.DataFrame | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Per (series_id, time) of `rows`: what its series did before.
 
     Parameters
@@ -61,6 +55,8 @@ def gather(
         The days on which the panel has any price, if only those can be missed; None: every session can.
     calendar : PanelCalendar
         Counts sessions.
+    aside : polars.DataFrame or None
+        series_id, time, split_ratio of rows that are no prices: their splits count from the series' next price on.
 
     Returns
     -------
@@ -68,19 +64,21 @@ def gather(
         series_id, time, ``last`` (the close judged), ``previous`` (close before), ``sessions`` (since then, 1: the next
         one), ``sigma`` (robust, of one session's change), ``step`` (powers of a hundred since the row before),
         ``units`` (powers of a hundred off the series' level), ``repeats`` (rows without a move so far), ``still``
-        (share of such rows before), ``missed`` (sessions left out before this row), ``off_split`` (Boolean),
-        ``split`` (log of a split of this day), ``typical_yield`` of the series' dividends, ``paid_before`` (rows since
+        (share of such rows before), ``missed`` (sessions left out before this row), ``off_split`` (Boolean: a split of
+        this row that its price does not show, or a row near one on another basis than those after it), ``split`` (log
+        of a split of this day), ``undone`` (log of the splits that the price shows on this row), ``unpaid`` (Boolean: a
+        dividend that the price does not show), ``typical_yield`` of the series' dividends, ``paid_before`` (rows since
         the same dividend), ``adjustment`` (log error of the adjusted close's step).
     """
     table = _sequence(rows, history)
     table = _moves(table, positive, calendar, days)
     table = _units(table) if positive else table.with_columns(units=pl.lit(0), step=pl.lit(0))
     table = _stillness(table)
-    table = _splits(table) if positive else table.with_columns(off_split=pl.lit(False), split=pl.lit(0.0))
+    table = _splits(table, aside) if positive else table.with_columns(**_NO_SPLITS)
     table = _dividends(table)
     return table.filter("incoming").select(
         *KEY, pl.col("close").alias("last"), "previous", "sessions", "sigma", "step", "units", "repeats", "still",
-        "missed", "off_split", "split", "typical_yield", "paid_before", "adjustment",
+        "missed", "off_split", "split", "undone", "unpaid", "typical_yield", "paid_before", "adjustment",
     )  # fmt: skip
 
 
@@ -202,38 +200,43 @@ def _stillness(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _splits(table: pl.DataFrame) -> pl.DataFrame:
-    """Rows on the wrong side of a step that has the size of a split near by, but not its day.
+_NO_SPLITS = {"off_split": pl.lit(False), "split": pl.lit(0.0), "undone": pl.lit(0.0), "unpaid": pl.lit(False)}
 
-    A feed quotes as traded (a split of 2 halves the price that day) or on the newest basis (nothing happens that day).
-    A step of the split's size on another day is wrong in both. The newest rows are taken for right, for feeds are
-    mended backwards from there; rows within `NEAR_SPLIT` of the split are judged.
-    """
-    ratio = pl.col("split_ratio")
-    table = table.with_columns(split=pl.when((ratio > 0) & (ratio != 1)).then(ratio.log()))
-    near = pl.coalesce(
-        pl.col("split").forward_fill(NEAR_SPLIT).over("series_id"),
-        pl.col("split").backward_fill(NEAR_SPLIT).over("series_id"),
+
+def _splits(table: pl.DataFrame, aside: pl.DataFrame | None) -> pl.DataFrame:
+    """What the prices show of the splits and dividends told, by `features.shown_actions`, each in its series' unit."""
+    told = _told(table, aside)
+    if told.is_empty():
+        return table.with_columns(**_NO_SPLITS)
+    hundreds = pl.lit(100.0).pow(pl.col("units"))
+    shown = look_for(table.select(*KEY, close=pl.col("close") / hundreds), told)
+    rows = table.select(*KEY, row="time").sort(KEY)
+    acting = shown.actions.sort(KEY).join_asof(  # a split of a day without a price acts on the next row
+        rows, on="time", by="series_id", strategy="forward", check_sortedness=False
     )
-    if table["split"].null_count() == table.height:
-        return table.with_columns(off_split=pl.lit(False), split=pl.lit(0.0))
-    change = pl.col("change")
-    size = pl.col("near").abs()
-    tolerance = pl.max_horizontal(_tolerance(), pl.when(size >= LARGE_SPLIT).then(SPLIT_MISS * size))
-    expected = (change + pl.col("split")).abs() <= _tolerance()
-    large = (size >= math.log(1.4)) & ~expected.fill_null(False)
-    side = (
-        pl.when(large & ((change - pl.col("near")).abs() <= tolerance))
-        .then(1)
-        .when(large & ((change + pl.col("near")).abs() <= tolerance))
-        .then(-1)
-        .otherwise(0)
+    undone = acting.drop_nulls("row").group_by("series_id", time="row").agg(undone=pl.col("split_ratio").log().sum())
+    doubtful = shown.doubtful.group_by(KEY).agg(
+        off_split=pl.col("split_ratio").is_not_null().any(), unpaid=pl.col("split_ratio").is_null().any()
     )
-    table = table.with_columns(near=near).with_columns(side=side.fill_null(0))
-    basis = pl.col("side").cum_sum().over("series_id")
-    table = table.with_columns(old=(basis != basis.last().over("series_id")) & pl.col("near").is_not_null())
-    begins = (pl.col("side") != 0) & ~pl.col("incoming").shift().fill_null(False)
-    return table.with_columns(off_split=pl.col("old") | begins, split=pl.col("split").fill_null(0.0))
+    split = told.group_by(KEY).agg(split=pl.col("split_ratio").log().sum())
+    for found in (split, undone, doubtful):
+        table = table.join(found, on=KEY, how="left", maintain_order="left")
+    return table.with_columns(pl.col("split", "undone").fill_null(0.0), pl.col("off_split", "unpaid").fill_null(False))
+
+
+def _told(table: pl.DataFrame, aside: pl.DataFrame | None) -> pl.DataFrame:
+    """series_id, time, split_ratio, dividend of the actions that are told, those of rows that are no prices too."""
+    names = ("split_ratio", "dividend")
+    parts = [table.select(*KEY, *names)]
+    if aside is not None and not aside.is_empty():
+        splits = aside.drop_nulls(KEY).select(*KEY, "split_ratio", dividend=pl.lit(None, pl.Float64))
+        parts.append(splits.unique(KEY, keep="none").join(table, on=KEY, how="anti"))
+    told = pl.concat(parts).with_columns(
+        pl.when(pl.col(name).is_finite() & (pl.col(name) > 0)).then(name).alias(name) for name in names
+    )
+    return told.filter((pl.col("split_ratio") != 1).fill_null(False) | pl.col("dividend").is_not_null()).with_columns(
+        pl.col("split_ratio").fill_null(1.0)
+    )
 
 
 def _dividends(table: pl.DataFrame) -> pl.DataFrame:

@@ -13,6 +13,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from features.price_features import PriceFeatures
+from features.price_steps import BEFORE, REACH
+from features.shown_actions import look_for
 from flows.daily import open_place
 from flows.errors import WarehouseError
 from flows.home import hold
@@ -88,8 +90,9 @@ def bring_up_to_date(place: Place, as_of: date | None, whole: bool) -> Built:
 def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True, whole: bool = False) -> Built:
     """Compute the rows that what became known since the last build can have changed, and store those that did.
 
-    Features look backwards only: a price changes no row before its own. So everything from the oldest news on is
-    computed, from it and the rows before that it needs. See `build_features` for the parameters.
+    Features look backwards only: a price changes no row before its own, but where it shows on which row a split near by
+    was. So everything from the oldest news on is computed, from it and the rows before that it needs. See
+    `build_features` for the parameters.
     """
     as_of = as_of or warehouse.newest_session()
     if as_of is None:
@@ -108,7 +111,8 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
         news = warehouse.oldest_news(last, as_of)
         if news is None:
             return Built(as_of, 0)
-        since, panel = news, panel_with_history(warehouse, news, as_of, transformer.min_history)
+        since = oldest_in_doubt(warehouse, news, as_of)
+        panel = panel_with_history(warehouse, since, as_of, transformer.min_history)
     rows = transformer.fit(panel).transform_tail(panel, since)
     assert isinstance(rows, pl.DataFrame)
     rows = rows.select(*FEATURE_KEY, *transformer.added_)
@@ -119,6 +123,23 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
     )
     new = changed(rows, warehouse.features_from(since))
     return Built(as_of, warehouse.store_features(new.with_columns(as_of=pl.lit(as_of)), read))
+
+
+def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
+    """The oldest row whose basis prices from `news` on may have changed; `news` without a split in doubt near it.
+
+    See `features.shown_actions`: rows after a split say whether some near it were on another basis.
+    """
+    near, before = (timedelta(days=int(rows * DAYS_A_ROW)) for rows in (REACH, BEFORE))
+    splits = (pl.col("split_ratio") != 1) & (pl.col("time") >= news - near)
+    split = warehouse.knowledge_since(news - near, as_of).actions_at(as_of).filter(splits)
+    if split.is_empty():
+        return news
+    quotes = warehouse.knowledge_since(news - near - before, as_of).quotes(as_of)
+    shown = look_for(quotes, split)
+    moved = shown.actions.join(split, on=["series_id", "time"], how="anti")
+    days = pl.concat([shown.doubtful["time"], moved["time"]]).min()
+    return min(days, news) if isinstance(days, date) else news
 
 
 def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from flows.corporate_actions import NO_ACTION, in_words, new_actions, telling
 from flows.delivery import ADVICE, Delivery, take_delivery
 from flows.delta import MovedOn
 from flows.errors import SourceError, WarehouseError
-from flows.known import known_around
+from flows.known import known_around, with_actions
 from flows.quarantine import finish_repairs, take_decided
 from flows.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from flows.settings import Settings
@@ -140,7 +140,8 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
     rows, unknown_yet = _due(delivery, today)
     around = inside(known_around(rows, warehouse, as_of))
-    checked = check_rows(rows, as_known(around, as_of), delivery.calendar, settings, today)
+    history = with_actions(as_known(around, as_of), warehouse, as_of)
+    checked = check_rows(rows, history, delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
     good, bad = _sorted_out(checked, delivery.fetched, as_of, warehouse)
     seen = warehouse.newest_seen()

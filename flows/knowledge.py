@@ -6,6 +6,7 @@ from datetime import date
 import polars as pl
 
 from features.actions import adjust
+from features.shown_actions import look_for
 from flows.tables import as_known, last_known
 
 
@@ -32,15 +33,23 @@ class Knowledge:
         """Splits and dividends with an ex-date up to `as_of` and known by then; None: as known now."""
         return last_known(self.actions, as_of)
 
+    def shown_at(self, as_of: date | None = None) -> pl.DataFrame:
+        """The actions of `actions_at` that the prices known at `as_of` show, each on the row where they show it.
+
+        See `features.shown_actions`: what no price shows was restated before it was told, or never applied.
+        """
+        return look_for(self.quotes(as_of), self.actions_at(as_of)).actions
+
     def panel(self, as_of: date | None = None) -> pl.DataFrame:
         """The panel as known at `as_of`: each series on the basis of its last row, splits and dividends undone.
 
+        A split is undone on the row whose price shows it, and not at all where none does: the prices stay as quoted.
         An action that became known later is not in it, so that what a day forecasts can be computed again; its newest
         prices are always as quoted.
         """
         quotes, actions = self.quotes(as_of), self.actions_at(as_of)
         if actions.is_empty():
             return quotes
-        adjusted = adjust(quotes, actions)
+        adjusted = adjust(quotes, look_for(quotes, actions).actions)
         assert isinstance(adjusted, pl.DataFrame)
         return adjusted

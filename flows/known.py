@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from flows.revisions import KEY
-from flows.tables import PRICE_KEY
+from flows.tables import PRICE_KEY, last_known
 from flows.warehouse import Warehouse
 
 HISTORY = 99
@@ -43,6 +43,12 @@ def known_around(rows: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.Da
         return recent
     keys = stretches.select("series_id", time=pl.date_ranges("since", "until")).explode("time")
     return pl.concat([warehouse.revisions_of(keys.filter(pl.col("time") < since)), recent]).sort(PRICE_KEY)
+
+
+def with_actions(history: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
+    """The prices known before with the splits and dividends known of their days, for the rules."""
+    actions = last_known(warehouse.actions_of(history.select(KEY)), as_of)
+    return history.join(actions.select(*KEY, "split_ratio", "dividend"), on=KEY, how="left", maintain_order="left")
 
 
 def _stretches(keys: pl.DataFrame, days: int) -> pl.DataFrame:

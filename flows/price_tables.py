@@ -82,7 +82,11 @@ class PriceTables(DeltaTables):
 
     def late_actions(self, since: date, as_of: date) -> pl.DataFrame:
         """Every revision of an action that became known later than on its ex-date, after `since` and by `as_of`."""
-        told = (pl.col("known_at") > pl.col("time")) & (pl.col("known_at") > since) & (pl.col("known_at") <= as_of)
+        return self.actions_told(since, as_of).filter(pl.col("known_at") > pl.col("time"))
+
+    def actions_told(self, since: date, as_of: date) -> pl.DataFrame:
+        """Every revision of an action that became known after `since` and by `as_of`."""
+        told = (pl.col("known_at") > since) & (pl.col("known_at") <= as_of)
         return self._read(self._scan("actions", spans=[(date.min, as_of)]).filter(told), "actions").sort(PRICE_KEY)
 
     def revisions(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:

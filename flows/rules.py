@@ -72,8 +72,11 @@ class PriceRules(dy.Schema):
     repeats = dy.Int64(nullable=True)  # rows in a row without a move
     still = _number()  # share of such rows in the 62 before
     missed = dy.Int64(nullable=True)  # sessions left out before this row
-    off_split = dy.Bool(nullable=True)  # on the wrong side of a split's step
+    off_split = dy.Bool(nullable=True)  # a split that this price does not show, or on another basis near one
+    split_in_doubt = dy.Bool(nullable=True)  # the source itself found such a split, and kept the price as quoted
     split = _number()  # log of this day's split ratio
+    undone = _number()  # log of the splits that the price shows on this row
+    unpaid = dy.Bool(nullable=True)  # a dividend that the price does not show
     typical_yield = _number()  # the series' median dividend, over its price
     paid_before = dy.Int64(nullable=True)  # rows since the same dividend
     adjustment = _number()  # log error of the adjusted close's step
@@ -165,8 +168,8 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def split_not_applied(cls) -> pl.Expr:
-        """A step of a split's size is on the split's day, or there is none."""
-        return ~pl.col("off_split")
+        """The price moves by a split on its day, and by its size on no day near it."""
+        return ~(pl.col("off_split").fill_null(False) | pl.col("split_in_doubt").fill_null(False))
 
     @dy.rule()
     def dividend_unit(cls) -> pl.Expr:
@@ -176,7 +179,8 @@ class PriceRules(dy.Schema):
         unseen = (pl.col("change") + fall) > pl.max_horizontal(fall / 2, 4 * pl.col("sigma"))
         too_much = (share >= 1) | ((share > 0.02) & unseen)
         too_little = (share > 0) & (pl.max_horizontal("typical_yield", share) < 0.0005)
-        return ~(pl.col("positive") & (too_much | too_little).fill_null(False))
+        doubt = (too_much | too_little).fill_null(False) | pl.col("unpaid").fill_null(False)
+        return ~(pl.col("positive") & doubt)
 
     @dy.rule()
     def dividend_repeated(cls) -> pl.Expr:

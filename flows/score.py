@@ -1,11 +1,12 @@
 """Scores: published forecasts against what came true, beside the random walk as it would have been published."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from features.actions import action_factors
 from features.panel import PanelSchema
+from features.price_steps import BEFORE, REACH
 from features.volatility import with_volatility
 from flows.knowledge import Knowledge
 from flows.settings import Settings
@@ -15,6 +16,9 @@ from forecasting.baselines import RandomWalk
 from forecasting.metrics import evaluate
 
 ROW = ["series_id", "origin", "step"]
+
+DAYS_A_ROW = 1.6
+"""Days read per row that is needed to see where a split is: sessions are 1.45 days apart, and some are missing."""
 
 
 def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame:
@@ -73,14 +77,27 @@ def _told_of_since(scored: pl.DataFrame, warehouse: Warehouse, as_of: date) -> p
     if runs.filter(pl.col("as_of") > as_of).height:
         return scored.clear()
     before = runs.filter(pl.col("as_of") < as_of, pl.col("status") == "done")["as_of"].max()
-    told = warehouse.late_actions(before if isinstance(before, date) else date.min, as_of)
-    between = scored.select(*FORECAST_KEY, "origin", "time").join(
-        told.select("series_id", "known_at", ex_date="time"), on="series_id"
-    )
+    since = before if isinstance(before, date) else date.min
+    told = warehouse.late_actions(since, as_of).select("series_id", "known_at", ex_date="time")
+    told = pl.concat([told, _shown_before_told(warehouse, since, as_of)])
+    between = scored.select(*FORECAST_KEY, "origin", "time").join(told, on="series_id")
     between = between.filter(
         pl.col("ex_date") > pl.col("origin"), pl.col("ex_date") <= pl.col("time"), pl.col("known_at") > pl.col("time")
     )
     return scored.join(between, on=FORECAST_KEY, how="semi")
+
+
+def _shown_before_told(warehouse: Warehouse, since: date, as_of: date) -> pl.DataFrame:
+    """series_id, known_at, ex_date: rows whose price showed a split that was told after `since`, of a later day."""
+    splits = warehouse.actions_told(since, as_of).filter(pl.col("split_ratio") != 1)
+    told = splits.group_by("series_id").agg(pl.col("known_at").max(), first=pl.col("time").min())
+    if told.is_empty():
+        return told.select("series_id", "known_at", ex_date="first")
+    back = timedelta(days=int((REACH + BEFORE) * DAYS_A_ROW))
+    first: date = told["first"].min()  # type: ignore[assignment]
+    known = warehouse.knowledge_since(max(date.min + back, first) - back, as_of)
+    moved = known.shown_at(as_of).join(known.actions_at(as_of), on=["series_id", "time"], how="anti")
+    return moved.join(told, on="series_id").select("series_id", "known_at", ex_date="time")
 
 
 def _parts(
@@ -91,11 +108,11 @@ def _parts(
     These are `prices`, as known now; where what they say of the rows up to the origin changed since the forecast's
     `as_of`, they are what was known then up to the origin, and what is known now after it.
     """
-    changed = _changed_since(pending, known, as_of)
+    factors = action_factors(quotes := known.quotes(as_of), known.shown_at(as_of))
+    basis = quotes.select("series_id", origin="time", factor=factors["price_factor"])
+    changed = _changed_since(pending, known, basis, as_of)
     key = ["as_of", "series_id"]
     parts = [(pending.join(changed, on=key, how="anti"), prices)]
-    factors = action_factors(quotes := known.quotes(as_of), known.actions_at(as_of))
-    basis = quotes.select("series_id", origin="time", factor=factors["price_factor"])
     columns = ["series_id", "time", "close"]
     for rows in pending.join(changed, on=key, how="semi").partition_by("as_of"):
         origins = rows.select("series_id", "origin").unique().join(basis, on=["series_id", "origin"], how="left")
@@ -107,8 +124,11 @@ def _parts(
     return parts
 
 
-def _changed_since(pending: pl.DataFrame, known: Knowledge, as_of: date) -> pl.DataFrame:
-    """Forecasts, by as_of and series_id, whose rows up to the origin were corrected, added or put on another basis."""
+def _changed_since(pending: pl.DataFrame, known: Knowledge, basis: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Forecasts, by as_of and series_id, whose rows up to the origin were corrected, added or put on another basis.
+
+    A split may be told before a price shows it: then the `basis` of the origin, its factor, says so.
+    """
     origins = pending.select("as_of", "series_id", "origin").unique()
     told_later = pl.col("known_at") > pl.col("as_of")
     corrected = (
@@ -123,7 +143,8 @@ def _changed_since(pending: pl.DataFrame, known: Knowledge, as_of: date) -> pl.D
         .join(origins, on="series_id")
         .filter((pl.col("at") > pl.col("origin")) | told_later)
     )
-    return pl.concat([corrected, acted]).select("as_of", "series_id").unique()
+    moved = origins.join(basis.filter(pl.col("factor") != 1), on=["series_id", "origin"], how="semi")
+    return pl.concat([frame.select("as_of", "series_id") for frame in (corrected, acted, moved)]).unique()
 
 
 def _with_truth(rows: pl.DataFrame, panel: pl.DataFrame, settings: Settings) -> pl.DataFrame:

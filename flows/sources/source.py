@@ -13,7 +13,12 @@ from flows.errors import SourceError
 from flows.sources.frames import as_polars, stacked
 
 NEEDED = ("series_id", "time", "close")
-OPTIONAL = ("open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close")
+SPLIT_IN_DOUBT = "split_in_doubt"
+"""A Boolean column of a source that undoes restatements: it found none for a split here, and kept what was quoted."""
+
+OPTIONAL = (
+    "open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close", SPLIT_IN_DOUBT,
+)  # fmt: skip
 """What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions.
 `adj_close` is evidence for the rules and is never stored."""
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from features.actions import action_factors
 from features.messages import shorten
+from features.shown_actions import look_for
 from flows.errors import SourceError
 from flows.settings import Settings
 from flows.sources.retrying import retried
-from flows.sources.source import Fetched
+from flows.sources.source import SPLIT_IN_DOUBT, Fetched
 
 SCHEME = "yahoo://"
 
@@ -32,7 +34,9 @@ class YahooSource:
     """Daily bars of some symbols.
 
     Yahoo restates old prices, volumes and dividends after each split. That is undone here, so that a row is what was
-    quoted that day and stays it; seven digits are kept, which is what Yahoo's numbers hold.
+    quoted that day and stays it; seven digits are kept, which is what Yahoo's numbers hold. Sometimes Yahoo tells of a
+    split and restates none of the older rows, or some: rows whose prices show that they are as quoted stay so, and the
+    rule split_not_applied flags them.
 
     Parameters
     ----------
@@ -81,8 +85,14 @@ class YahooSource:
             raise SourceError(
                 f"Yahoo must know a symbol to give its prices, found none for {shorten(missing)}. Check them."
             )
-        told = (f"Yahoo has nothing on {shorten(missing)}.",) if missing and since is None else ()
-        return Fetched(pl.concat([*bars.values(), _as_quoted(None, "")]), messages=told)
+        told = [f"Yahoo has nothing on {shorten(missing)}."] if missing and since is None else []
+        rows = pl.concat([*bars.values(), _as_quoted(None, "")])
+        if doubted := rows.filter(pl.col(SPLIT_IN_DOUBT))["series_id"].unique().sort().to_list():
+            told.append(
+                f"Yahoo tells of splits of {shorten(doubted)} and has not restated all older prices. Those that their "
+                "own moves show to be as quoted are kept so; the rule split_not_applied flags them."
+            )
+        return Fetched(rows, messages=tuple(told))
 
 
 def calendar_of(symbol: str) -> str | None:
@@ -97,21 +107,23 @@ def calendar_of(symbol: str) -> str | None:
     return None if symbol.startswith("^") or "=" in symbol else "XNYS"
 
 
-def _as_quoted(bars: Any, symbol: str) -> pl.DataFrame:
+def _as_quoted(table: Any, symbol: str) -> pl.DataFrame:
     """One symbol's rows: each price times the splits that came after it, as it was quoted."""
     columns = {"Date": pl.Date, "Volume": pl.Float64, "Dividends": pl.Float64, "Stock Splits": pl.Float64,
                **dict.fromkeys(_PRICES, pl.Float64)}  # fmt: skip
     frame = pl.DataFrame(schema=columns)
-    if bars is not None:
-        days = pl.Series("Date", [stamp.date() for stamp in bars.index], dtype=pl.Date)
+    if table is not None:
+        days = pl.Series("Date", [stamp.date() for stamp in table.index], dtype=pl.Date)
         frame = pl.DataFrame(
-            {name: days if name == "Date" else _floats(bars, name) for name in columns}, schema=columns
+            {name: days if name == "Date" else _floats(table, name) for name in columns}, schema=columns
         )
     split = pl.when(pl.col("Stock Splits") > 0).then("Stock Splits").otherwise(1.0)
+    frame = frame.filter(pl.col("Close").is_not_nan() & pl.col("Close").is_not_null()).sort("Date")
     return (
-        frame.filter(pl.col("Close").is_not_nan() & pl.col("Close").is_not_null())
-        .sort("Date")
-        .with_columns(later=split.cum_prod(reverse=True) / split)
+        frame.with_columns(
+            _not_restated(frame.select(series_id=pl.lit(symbol), time="Date", close="Close", split=split))
+        )
+        .with_columns(later=split.cum_prod(reverse=True) / split * pl.col("restated"))
         .select(
             pl.lit(symbol).alias("series_id"),
             pl.col("Date").alias("time"),
@@ -120,8 +132,20 @@ def _as_quoted(bars: Any, symbol: str) -> pl.DataFrame:
             (pl.col("Dividends") * pl.col("later")).round_sig_figs(7).fill_nan(0.0).alias("dividend"),
             split.alias("split_ratio"),
             pl.lit(calendar_of(symbol), dtype=pl.String).alias("calendar"),
+            pl.col(SPLIT_IN_DOUBT),
         )
     )
+
+
+def _not_restated(bars: pl.DataFrame) -> list[pl.Series]:
+    """By what each row must be multiplied to be restated as Yahoo restates, 1 where it is; and the rows in doubt.
+
+    In doubt are the rows on which the prices show the step of a split: where they are restated, there is none.
+    """
+    told = bars.select("series_id", "time", split_ratio="split", dividend=pl.lit(0.0))
+    shown = look_for(bars, told, restated=True)
+    factor = action_factors(bars, shown.actions)["price_factor"].alias("restated")
+    return [factor, bars["time"].is_in(shown.actions["time"].implode()).alias(SPLIT_IN_DOUBT)]
 
 
 def _floats(bars: Any, name: str) -> list[float | None]:

@@ -202,3 +202,19 @@ def test_a_split_that_is_told_late_has_its_forecasts_measured_anew(tmp_path, ran
     late.store_scores(score(late, days[115], SETTINGS))
     assert_frame_equal(late.scores().filter(before), in_time.scores().filter(before), rel_tol=1e-9)
     assert score(late, days[115], SETTINGS).is_empty()
+
+
+def test_a_split_that_is_told_two_days_after_the_price_shows_it_has_its_forecasts_measured_anew(tmp_path, random_walks):
+    """It is told of its own day, so that it does not look late; the scores of the days between are of a crash."""
+    quoted, split, days, first = split_in_four(random_walks(n_series=2, n_rows=130))
+    in_time = published(tmp_path / "in time", quoted, split, days)
+    in_time.store_scores(score(in_time, days[115], SETTINGS))
+    late = published(tmp_path / "late", quoted, split.clear(), days)
+    for day in (111, 112):
+        late.store_scores(score(late, days[day], SETTINGS))
+        late.put_run({"as_of": days[day], "status": "done"})
+    told = split.with_columns(time=pl.lit(days[113]), known_at=pl.lit(days[113]), as_of=pl.lit(days[113]))
+    late.store_actions(told)
+    late.store_scores(score(late, days[115], SETTINGS))
+    before = (pl.col("origin") < days[111]) & (pl.col("series_id") == first)
+    assert_frame_equal(late.scores().filter(before), in_time.scores().filter(before), rel_tol=1e-9)
