@@ -53,7 +53,7 @@ def _stretches(keys: pl.DataFrame, days: int) -> pl.DataFrame:
         .group_by("stretch")
         .agg(
             pl.col("series_id").first(),
-            since=pl.col("time").min().dt.offset_by(f"-{days}d"),
+            since=pl.max_horizontal(pl.col("time").min().dt.offset_by(f"-{days}d"), pl.lit(date.min)),
             until=pl.col("time").max(),
         )
         .with_columns(days=(pl.col("until") - pl.col("since")).dt.total_days())

@@ -1,5 +1,7 @@
 """Reading values: dates, numbers and series ids, from whatever type they come in. What cannot be read becomes null."""
 
+from datetime import date
+
 import polars as pl
 
 from flows.errors import SourceError
@@ -9,6 +11,12 @@ MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
 
 _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 """Types that polars does not cast to text."""
+
+_A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+"""How many of a unit are in a day."""
+
+_DAYS = tuple((day - date(1970, 1, 1)).days for day in (date.min, date.max))
+"""The first and the last day that Python can hold, in days since 1970-01-01."""
 
 _TIME = (
     r"^(?P<year>\d{4})[-/]?(?P<month>\d{2})[-/]?(?P<day>\d{2})"
@@ -31,14 +39,15 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     Returns
     -------
     day : Series of Date
-        Null where it cannot be read. Day or month first ("31/12/2024") is never guessed.
+        Null where it cannot be read, or lies outside the years 1 to 9999. Day or month first ("31/12/2024") is never
+        guessed.
     clock : Series of Duration
         Since midnight, in the zone the day is in; zero where only a date was given.
     """
     if values.dtype == pl.Date:
-        return values, pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
+        return of_calendar(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
     moment = _moments(values, None if midnights_elsewhere(values, zone) else zone)
-    return moment.dt.date(), moment - moment.dt.truncate("1d")
+    return of_calendar(moment.dt.date()), moment - moment.dt.truncate("1d")
 
 
 def dates_by_zone(values: pl.Series, zones: pl.Series) -> tuple[pl.Series, pl.Series, list[str]]:
@@ -72,6 +81,12 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
     written = _moments(values, None)
     midnight = (written == written.dt.truncate("1d")).all()
     return bool(midnight and (written.dt.date() != _moments(values, zone).dt.date()).any())
+
+
+def of_calendar(values: pl.Series) -> pl.Series:
+    """Dates or datetimes, null outside the years 1 to 9999: polars can hold such days, Python and Delta Lake cannot."""
+    days = values.to_physical() // _A_DAY[values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "days"]
+    return values.set(~days.is_between(*_DAYS).fill_null(True), None)
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -124,6 +139,7 @@ def _moments(values: pl.Series, zone: str | None) -> pl.Series:
     """Local datetimes: in this zone where they say their own, else as written."""
     if not isinstance(values.dtype, pl.Datetime):
         return _moments_of_text(_text(values), zone)
+    values = of_calendar(values)
     if values.dtype.time_zone is not None:
         values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
     return values.cast(pl.Datetime("us"))
