@@ -16,6 +16,7 @@ import polars as pl
 from flows import decisions, plan
 from flows.decisions import Row, Trained
 from flows.errors import TidecastError
+from flows.identity import identify
 from flows.place import Place
 from flows.prefect_home import LOGGER
 from flows.registry import Champion, ChampionChanged
@@ -144,6 +145,7 @@ def rollback(place: Place, by: str, why: str) -> Row:
 
 def settle(place: Place) -> None:
     """Log what MLflow could not take, and carry out the last decision, when a run was killed before it could."""
+    identify(place.home, place.warehouse, place.settings)  # before anything is written for another panel
     _promote_kept(place)
     last = decisions.last_of(place.warehouse.decisions())
     if last is None:
