@@ -13,6 +13,7 @@ from flows.identity import identify, keep, stored_panel
 from flows.ingest import Ingested, ingest
 from flows.memory import OF_PRICES, differences, remember, remembered
 from flows.place import Place
+from flows.plan import refuse_clock_set_back
 from flows.predict import LATE, sessions_behind
 from flows.prefect_home import LOGGER
 
@@ -24,7 +25,17 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
 
     Source and columns are remembered before anything is stored, or a run killed in between would be followed by one
     that stores another source's prices beside them. Only while nothing is stored can they be forgotten again.
+
+    Raises
+    ------
+    SettingsError
+        The tables hold another panel.
+    SourceError, WarehouseError
+        As of `flows.ingest.ingest`.
+    TidecastError
+        The clock was set back.
     """
+    refuse_clock_set_back(place.warehouse.runs(), today)
     panel = identify(place.home, place.warehouse, place.settings)
     _begin_afresh_if_another(place)
     new = not place.home.panel_file.exists()

@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from flows.errors import SettingsError
+from flows.errors import SettingsError, TidecastError
 from flows.home import Home
 from flows.identity import stored_panel
 from flows.intake import take_in_prices
@@ -99,3 +99,12 @@ def test_a_broken_panel_json_is_one_clear_error(published, text):
     published.place.home.panel_file.write_text(text)
     with pytest.raises(SettingsError, match=r"panel\.json must be as tidecast wrote it.*remove it: the next tidecast"):
         load_settings(Home(published.folder / "home"), {}, {}, published.folder)
+
+
+def test_a_run_with_the_clock_set_back_reads_and_stores_nothing(published):
+    place = published.place
+    versions = place.warehouse.versions()
+    published.source.unlink()
+    with pytest.raises(TidecastError, match=r"newest session that was run, 2015-07-01, .* 2014-01-01 at most"):
+        take_in_prices(place, None, date(2014, 1, 1))
+    assert place.warehouse.versions() == versions
