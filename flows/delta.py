@@ -19,7 +19,8 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Wr
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from flows.delta_reading import DeltaReading
-from flows.errors import WarehouseError
+from flows.errors import WarehouseError, is_panic
+from flows.os_words import in_words
 
 _ATTEMPTS = 30
 _GROUP = 131_072
@@ -49,11 +50,22 @@ class DeltaTables(DeltaReading):
                 return attempt()
             except DeltaError as error:
                 if not isinstance(error, CommitFailedError) and "already exists" not in str(error):
-                    raise WarehouseError(f"Writing {name} to {self.uri} failed: {error}") from error
+                    raise self._unwritable(name, " ".join(str(error).split())[:300]) from error
                 time.sleep(random.uniform(0, min(0.05 * 2**trial, 2.0)))
             except OSError as error:
-                raise WarehouseError(f"{self.uri} must be writable, writing {name} failed: {error}") from error
+                raise self._unwritable(name, in_words(error)) from error
+            except BaseException as error:
+                if not is_panic(error):
+                    raise
+                raise self._unwritable(name, " ".join(str(error).split())[:300]) from error
         raise WarehouseError(f"Writing {name} to {self.uri} lost {_ATTEMPTS} races to other writers. Run again.")
+
+    def _unwritable(self, name: str, why: str) -> WarehouseError:
+        if "No space left" in why or "os error 28" in why:
+            why = "the disk is full. Make room, then run again"
+        return WarehouseError(
+            f"{self.uri} must be writable, but writing {name} failed: {why.rstrip('.')}. Nothing is half-written."
+        )
 
     def _merge(
         self,

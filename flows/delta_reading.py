@@ -1,22 +1,26 @@
 """Delta tables in a folder or an object store: where they are, their versions, and reading no more than is needed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from flows.errors import WarehouseError
+from flows.errors import WarehouseError, is_panic
 from flows.folders import folder_of, refuse_unusable
 from flows.secrets import expand
 
 Spans = Sequence[tuple[date, date]]
 """First and last day, both included."""
+
+_UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""Failures on reading a file. polars panics on some damaged ones, and a panic is not an Exception."""
 
 _STORES = ("AWS_", "AZURE_", "GOOGLE_")
 """Beginnings of the environment variables that say how an object store is reached."""
@@ -42,9 +46,14 @@ class DeltaReading:
     def __init__(self, uri: str, columns: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         self.uri, self._columns = uri, columns
 
-    def versions(self) -> dict[str, int]:
-        """The version each existing table is at now."""
-        return {name: table.version() for name in self._columns if (table := self._table(name)) is not None}
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of all tables, whether they are there or not."""
+        return tuple(self._columns)
+
+    def versions(self, names: Iterable[str] | None = None) -> dict[str, int]:
+        """The version each existing table, of these or of all, is at now."""
+        return {name: table.version() for name in names or self._columns if (table := self._table(name)) is not None}
 
     def version(self, name: str) -> int:
         """The version a table is at now; 0, which never has rows, when it is not there."""
@@ -55,6 +64,29 @@ class DeltaReading:
         """How many rows a table has."""
         table = self._table(name)
         return 0 if table is None else int(table.count())
+
+    def folder(self, name: str) -> Path | None:
+        """The folder of a table, whether it is there or not; None in an object store."""
+        return folder_of(self._address(name))
+
+    def files(self, name: str, version: int | None = None) -> pl.DataFrame:
+        """The files of a version of a table (None: the newest): path, size_bytes, num_records and their statistics."""
+        table = self._table(name, version)
+        return pl.DataFrame(schema={"path": pl.String}) if table is None else _files(table)
+
+    def rows_in(self, name: str, path: str) -> pl.DataFrame:
+        """Every row of one file of a table, read whole.
+
+        Raises
+        ------
+        WarehouseError
+            It is missing, damaged, or may not be read.
+        """
+        options: Any = self._options()
+        try:
+            return pl.read_parquet(f"{self._address(name)}/{path}", glob=False, storage_options=options)
+        except _UNREADABLE as error:
+            raise WarehouseError(f"{path} of {name} must be readable, but is not: {error}") from error
 
     def _scan(
         self, name: str, version: int | None = None, column: str = "time", spans: Spans | None = None
@@ -126,9 +158,9 @@ class DeltaReading:
         """What a scan gives, read in pieces."""
         try:
             return rows.collect(engine="streaming")
-        except (OSError, pl.exceptions.ComputeError) as error:
+        except _UNREADABLE as error:
             if version is None:
-                raise WarehouseError(f"{self.uri} must hold readable tables, reading {name} failed: {error}") from error
+                raise self._unreadable(name, error) from error
             raise WarehouseError(
                 f"Version {version} of {name} must still have its files, but some were removed by a vacuum, which "
                 f"keeps the versions that `runs` names. Read a newer version; the newest is {self.versions()[name]}."
@@ -168,8 +200,19 @@ class DeltaReading:
             if 0 <= version < newest.version():
                 return DeltaTable(address, version=version, storage_options=options)
         except (DeltaError, OSError) as error:
-            raise WarehouseError(f"{self.uri} must hold readable tables, reading {name} failed: {error}") from error
+            raise self._unreadable(name, error) from error
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            raise self._unreadable(name, error) from error
         raise WarehouseError(f"A version of {name} must lie between 0 and {newest.version()}, got {version}.")
+
+    def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
+        why = " ".join(str(error).split())[:300]
+        return WarehouseError(
+            f"{self.uri} must hold readable tables, reading {name} failed: {why}. Files that are missing or damaged, "
+            "and what can be restored: tidecast doctor --deep"
+        )
 
     def _address(self, name: str) -> str:
         folder = folder_of(address := expand(self.uri, os.environ))

@@ -11,9 +11,12 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
+from flows.commands.failing import one_line
+from flows.damage import damages
 from flows.decisions import decided_words, last_of, made_champion
-from flows.errors import Busy, TidecastError
+from flows.errors import Busy, WarehouseError
 from flows.home import Home, hold
+from flows.identity import identify
 from flows.mlflow_config import load_mlflow_config
 from flows.place import Place
 from flows.rule_actions import actions_in_force
@@ -21,14 +24,15 @@ from flows.settings import Settings, load_settings
 from flows.sources import open_source
 from flows.tables import TABLES
 from flows.terminal import facts, table
+from flows.warehouse import Warehouse
 
 LIBRARIES = (
     "tidecast", "torch", "scikit-learn", "polars", "pandas", "deltalake", "mlflow", "prefect", "fastapi", "sqlalchemy",
 )  # fmt: skip
 
 
-def examine(out: Console, home: Home) -> list[str]:
-    """Print the state of things; returns the problems."""
+def examine(out: Console, home: Home, deep: bool = False) -> list[str]:
+    """Print the state of things; returns the problems. With `deep`, every file of the tables is read."""
     problems: list[str] = []
     versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
     facts(out, [("Home", f"{home.path} ({'not made yet' if home.created else 'found'})"),
@@ -51,10 +55,12 @@ def examine(out: Console, home: Home) -> list[str]:
     if settings is not None:
         with _noting(problems):
             open_source(settings).fetch()
-        if not home.created:
-            with _noting(problems):
-                out.print()
-                _tables(out, Place(home, settings), problems)
+    if not home.created:
+        with _noting(problems):
+            out.print()
+            known = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
+            _tables(out, Place(home, known), problems, deep)
+        if settings is not None:
             with _noting(problems):
                 _champion(out, Place(home, settings), problems)
     if not home.created:
@@ -68,15 +74,26 @@ def examine(out: Console, home: Home) -> list[str]:
     return problems
 
 
-def _tables(out: Console, place: Place, problems: list[str]) -> None:
-    """Rows and versions of each table, and runs that did not end well."""
+def _tables(out: Console, place: Place, problems: list[str], deep: bool) -> None:
+    """Rows and versions of each table, damage to them, and runs that did not end well."""
     warehouse = place.warehouse
-    versions = warehouse.versions()
-    rows = [[name, warehouse.height(name), versions.get(name, "not there yet")] for name in TABLES]
-    out.print(table(["table", "rows", "version"], rows))
+    out.print(table(["table", "rows", "version"], [_height_and_version(warehouse, name) for name in TABLES]))
+    if found := damages(warehouse, deep):
+        problems += found
+        return
+    with _noting(problems):
+        identify(place.home, warehouse, place.settings)
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
         problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
+
+
+def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:
+    try:
+        there = name in warehouse.versions([name])
+        return [name, warehouse.height(name), warehouse.version(name) if there else "not there yet"]
+    except WarehouseError:
+        return [name, "unreadable", "unreadable"]
 
 
 def _champion(out: Console, place: Place, problems: list[str]) -> None:
@@ -136,5 +153,6 @@ def _is_installed(name: str) -> bool:
 def _noting(problems: list[str]) -> Iterator[None]:
     try:
         yield
-    except TidecastError as error:
-        problems.append(str(error))
+    except Exception as error:  # one fault must not hide the others
+        if (said := one_line(error)) not in problems:
+            problems.append(said)

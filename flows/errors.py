@@ -26,3 +26,8 @@ class WarehouseError(TidecastError):
 
 class Busy(TidecastError):
     """Another run holds the state folder. The command line exits with 75 (EX_TEMPFAIL)."""
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust (deltalake, polars) has panicked. Its PanicException is not an Exception."""
+    return type(error).__name__ == "PanicException"

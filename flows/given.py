@@ -1,5 +1,6 @@
 """Settings as given on the command line, in the environment and in pyproject.toml. Their names are checked here."""
 
+import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.errors import SettingsError
+from flows.os_words import in_words
 
 PREFIX = "TIDECAST_"
 OTHER_VARIABLES = ("TIDECAST_HOME",)
@@ -66,11 +68,13 @@ def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Give
 
 
 def _from_pyproject(known: list[str], path: Path) -> list[Given]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise SettingsError(f"pyproject.toml must be a readable file. {in_words(error)}.") from None
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} must be readable TOML: {error}") from None
     table = _table(_table(document, "tool", path), "tidecast", path)
     flat = {name: value for name, value in table.items() if name not in SUBTABLES}

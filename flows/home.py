@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,12 @@ from filelock import FileLock, Timeout
 
 from flows.errors import Busy, SettingsError
 from flows.folders import refuse_unusable
+from flows.os_words import in_words, shown
 
 NAME = ".tidecast"
+
+LONGEST = 440
+"""Bytes of the path of a state folder: SQLite opens paths of up to 512, and its files need some of them."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,48 @@ def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
     """
     cwd = cwd.absolute()
     wanted = given or environ.get("TIDECAST_HOME")
-    if wanted:
-        path = Path(os.path.normpath(cwd / Path(wanted).expanduser()))
-    else:
-        path = next((up / NAME for up in (cwd, *cwd.parents) if (up / NAME).is_dir()), cwd / NAME)
-    if path.exists() and not path.is_dir():
-        raise SettingsError(f"The state folder must be a folder, but {path} is a file. Choose another with --home.")
+    try:
+        if wanted:
+            path = Path(os.path.normpath(cwd / Path(wanted).expanduser()))
+        else:
+            path = next((up / NAME for up in (cwd, *cwd.parents) if os.path.isdir(up / NAME)), cwd / NAME)
+        _refuse_too_long(path)
+        is_there = _is_there(path)
+        if is_there and not stat.S_ISDIR(path.stat().st_mode):
+            raise SettingsError(f"The state folder must be a folder, but {path} is a file. Choose another with --home.")
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user of ~user is not known
+        raise SettingsError(f"No folder there: {_words(error)}, or another --home.") from None
+    except ValueError as error:
+        raise SettingsError(f"--home must be the path of a folder, got {wanted!r}: {error}.") from None
+    if is_there and not os.access(path, os.R_OK | os.X_OK):
+        raise SettingsError(
+            f"The state folder {path} must be readable, but permission is denied. Change its permissions or its owner, "
+            "or choose another with --home."
+        )
     refuse_unusable(path)
-    return Home(path, created=not path.exists())
+    return Home(path, created=not is_there)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything is at that path, a symbolic link that leads nowhere included. Other faults are raised."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _refuse_too_long(path: Path) -> None:
+    """Refuse a path in which SQLite, and so MLflow, opens no file."""
+    if (count := len(os.fsencode(path))) > LONGEST:
+        raise SettingsError(
+            f"The path of a state folder must have at most {LONGEST} bytes, because SQLite opens no longer ones, got "
+            f"{count:,}: {shown(str(path))}. Choose a shorter one with --home."
+        )
+
+
+def _words(error: Exception) -> str:
+    return in_words(error) if isinstance(error, OSError) else str(error)
 
 
 @contextmanager

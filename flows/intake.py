@@ -10,9 +10,11 @@ from features.volatility import with_volatility
 from flows.deliveries import is_drop_folder, take_deliveries
 from flows.delivery import ADVICE
 from flows.errors import TidecastError
+from flows.identity import identify, keep, stored_panel
 from flows.ingest import Ingested, ingest
 from flows.memory import OF_PRICES, differences, remember, remembered
 from flows.place import Place
+from flows.plan import refuse_clock_set_back
 from flows.predict import LATE, sessions_behind
 from flows.prefect_home import LOGGER
 from flows.quarantine import waiting
@@ -25,10 +27,21 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
 
     Source and columns are remembered before anything is stored, or a run killed in between would be followed by one
     that stores another source's prices beside them. Only while nothing is stored can they be forgotten again.
+
+    Raises
+    ------
+    SettingsError
+        The tables hold another panel.
+    SourceError, WarehouseError
+        As of `flows.ingest.ingest`.
+    TidecastError
+        The clock was set back.
     """
+    refuse_clock_set_back(place.warehouse.runs(), today)
+    panel = identify(place.home, place.warehouse, place.settings)
     _begin_afresh_if_another(place)
     new = not place.home.panel_file.exists()
-    remember(place.home, place.settings)
+    remember(place.home, place.settings, panel)
     try:
         take = take_deliveries if is_drop_folder(place.settings) else ingest
         found = take(place.warehouse, place.settings, as_of, today)
@@ -37,6 +50,7 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
             place.home.panel_file.unlink()
         raise
     remember(place.home, found.settings)
+    keep(place.home, place.warehouse, found.settings, found.newest)
     for message in found.messages:
         log.info(message)
     bad = "".join(f", {count:,} {rule}" for rule, count in found.quarantined.items())
@@ -51,12 +65,15 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
 
 def _begin_afresh_if_another(place: Place) -> None:
     """Two sources, or two readings of one, are never mixed: while nothing is published, the one given last counts."""
-    anew = set(differences(remembered(place.home), place.settings)).intersection(OF_PRICES)
+    stored = stored_panel(place.warehouse)
+    memory = remembered(place.home) or (stored.settings if stored else {})
+    anew = set(differences(memory, place.settings)).intersection(OF_PRICES) if memory else set(OF_PRICES)
     if place.settings.layout == "auto":
         anew.discard("layout")  # it is looked at anew, and says nothing
     warehouse = place.warehouse
     if anew and not warehouse.has_published() and warehouse.newest_session() is not None:
-        log.warning(f"Other {', '.join(sorted(anew))} than before, and nothing published yet: prices begin afresh.")
+        what = f"Other {', '.join(sorted(anew))} than before" if memory else "Prices of an unknown source"
+        log.warning(f"{what}, and nothing published yet: prices begin afresh.")
         warehouse.clear_prices()
 
 

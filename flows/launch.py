@@ -13,7 +13,7 @@ from flows.home import Home, hold
 from flows.intake import take_in_prices
 from flows.parsing import dates
 from flows.place import Day, Place
-from flows.plan import latest_day_anywhere
+from flows.plan import latest_day_anywhere, refuse_clock_set_back
 from flows.prefect_home import LOGGER
 from flows.prefect_server import ServerError, starting
 from flows.publish_out import publish_out
@@ -35,6 +35,7 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
     """
     place = Place(home, settings)
     today = latest_day_anywhere(datetime.now(UTC))
+    refuse_clock_set_back(place.warehouse.runs(), today)
     newest = place.warehouse.newest_session()
     if not is_drop_folder(settings):
         newest = _newest_in(place, min(filter(None, (as_of, newest)), default=None), today)

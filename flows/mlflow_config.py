@@ -7,7 +7,9 @@ kept unexpanded (``${VAR}``), so this object can be printed and logged; `flows.s
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flows.errors import SettingsError
+from flows.os_words import in_words
 from flows.secrets import refuse_password
 
 FILE_NAME = "mlflow.yml"
+DEEPEST, WIDEST = 8, 1000
+"""Levels of mlflow.yml, and values on one of them, beyond which it is refused."""
+
 ENVIRONMENT = {  # MLflow's own variables, and the key each one overrides
     "MLFLOW_TRACKING_URI": "server.mlflow_tracking_uri",
     "MLFLOW_REGISTRY_URI": "server.mlflow_registry_uri",
@@ -116,11 +122,14 @@ def load_mlflow_config(folder: Path, environ: Mapping[str, str]) -> tuple[Mlflow
     """
     path = folder / FILE_NAME
     given: dict[str, Any] = {}
-    if path.is_file():
+    if os.path.lexists(path):
         try:
             given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise SettingsError(f"mlflow.yml must be a readable file. {in_words(error)}.") from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise SettingsError(f"{path} must be valid YAML: {' '.join(str(error).split())}") from None
+        _refuse_too_deep(given, path)
         if not isinstance(given, dict):
             raise SettingsError(f"{path} must hold sections such as 'server:', found {type(given).__name__}.")
     origins = dict.fromkeys((key for key, _ in _leaves(MlflowConfig().model_dump())), "default")
@@ -142,6 +151,22 @@ def load_mlflow_config(folder: Path, environ: Mapping[str, str]) -> tuple[Mlflow
             place[last] = f"${{{variable}}}"
             origins[key] = f"environment ({variable})"
     return MlflowConfig.model_validate(tree), origins
+
+
+def _refuse_too_deep(tree: Any, path: Path) -> None:
+    """Refuse a tree that no configuration has: an anchor may refer to itself, or make millions of a few lines."""
+    level = [tree]
+    for _ in range(DEEPEST):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = list(islice(chain.from_iterable(inner), WIDEST + 1))
+        if not level:
+            return
+        if len(level) > WIDEST:
+            break
+    raise SettingsError(
+        f"{path} must have sections with a line per key, but goes on deeper or wider than any configuration. Does an "
+        "anchor (&name) refer to itself? Write the values out."
+    )
 
 
 def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

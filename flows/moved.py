@@ -54,13 +54,17 @@ def mend_if_moved(home: Home) -> str | None:
         raise TidecastError(
             f"{home.mlflow_db} must be MLflow's SQLite file, reading it failed: {error}. Put back a copy of it."
         ) from error
-    return f"The state folder was moved here from {before}: {count} addresses in mlflow.db were mended."
+    said = f"The state folder was moved here from {before}: {count} addresses in mlflow.db were mended."
+    if not home.mlartifacts.exists():
+        said += f" Its models did not come with it: {home.mlartifacts} is missing, and those of {before} are not used."
+    return said
 
 
 def _old_place(database: sqlite3.Connection, home: Home) -> str | None:
     """Address of the folder that MLflow believes in, when its files lie in this one; else None.
 
-    An experiment that keeps its files elsewhere on purpose has none of them here.
+    An experiment that keeps its files elsewhere on purpose has none of them here. Another state folder is not such a
+    place: this one is a copy without its files, and the other's are not used.
     """
     found = database.execute(
         "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file:%/mlartifacts'"
@@ -72,10 +76,19 @@ def _old_place(database: sqlite3.Connection, home: Home) -> str | None:
             "SELECT artifact_uri FROM runs WHERE substr(artifact_uri, 1, ?) = ?", (len(location) + 1, f"{location}/")
         ).fetchall()
         folders = [home.mlartifacts / uri[len(location) + 1 :] for (uri,) in runs]
-        gone = not Path(url2pathname(urlsplit(location).path)).parent.exists()
-        if any(folder.exists() for folder in folders) or (gone and not folders):
+        there = Path(url2pathname(urlsplit(location).path)).parent
+        if (
+            any(folder.exists() for folder in folders)
+            or _is_state_folder(there)
+            or (not there.exists() and not folders)
+        ):
             return str(location.removesuffix("/mlartifacts"))
     return None
+
+
+def _is_state_folder(folder: Path) -> bool:
+    """Whether this is a state folder of its own, with the files of another panel, or of a panel that was copied."""
+    return any((folder / name).exists() for name in ("mlflow.db", "panel.json", "panel_id"))
 
 
 def _present(database: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -14,6 +14,12 @@ MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
 _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 """Types that polars does not cast to text."""
 
+_A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+"""How many of a unit are in a day."""
+
+_DAYS = tuple((day - date(1970, 1, 1)).days for day in (date.min, date.max))
+"""The first and the last day that Python can hold, in days since 1970-01-01."""
+
 
 def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     """The session date of each value, and its time of day.
@@ -29,12 +35,13 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
     Returns
     -------
     day : Series of Date
-        Null where it cannot be read. Day or month first ("31/12/2024") is never guessed.
+        Null where it cannot be read, or lies outside the years 1 to 9999. Day or month first ("31/12/2024") is never
+        guessed.
     clock : Series of Duration
         Since midnight, in the zone the day is in; zero where only a date was given.
     """
     if values.dtype == pl.Date:
-        return _within_years(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
+        return of_calendar(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
     moment = _moments(values, None if midnights_elsewhere(values, zone) else zone)
     return moment.dt.date(), moment - moment.dt.truncate("1d")
 
@@ -70,6 +77,12 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
     written = _moments(values, None)
     midnight = (written == written.dt.truncate("1d")).all()
     return bool(midnight and (written.dt.date() != _moments(values, zone).dt.date()).any())
+
+
+def of_calendar(values: pl.Series) -> pl.Series:
+    """Dates or datetimes, null outside the years 1 to 9999: polars can hold such days, Python and Delta Lake cannot."""
+    days = values.to_physical() // _A_DAY[values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "days"]
+    return values.set(~days.is_between(*_DAYS).fill_null(True), None)
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -145,11 +158,11 @@ def _moments(values: pl.Series, zone: str | None) -> pl.Series:
         values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)  # 20240131.0, beside missing ones
     kind = values.dtype
     if not isinstance(kind, pl.Datetime):
-        return _within_years(_moments_of_text(_text(values), zone))
-    values = _within_years(values)
+        return of_calendar(_moments_of_text(_text(values), zone))
+    values = of_calendar(values)
     if kind.time_zone is not None:
         values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
-    return _within_years(values.cast(pl.Datetime("us")))
+    return of_calendar(values.cast(pl.Datetime("us")))
 
 
 def _moments_of_text(text: pl.Series, zone: str | None) -> pl.Series:
@@ -160,18 +173,3 @@ def _moments_of_text(text: pl.Series, zone: str | None) -> pl.Series:
         there = utc.dt.convert_time_zone(zone).dt.replace_time_zone(None)
         read = read.with_columns(moment=pl.when(pl.col("ahead").is_null()).then("moment").otherwise(there))
     return read["moment"]
-
-
-def _within_years(values: pl.Series) -> pl.Series:
-    """The values, null where Python has no such date: outside the years 1 to 9999."""
-    kind = values.dtype
-    if kind == pl.Date:
-        low, high = (pl.Series([day]).to_physical()[0] for day in (date.min, date.max))
-    else:
-        assert isinstance(kind, pl.Datetime)
-        if kind.time_unit == "ns":  # which begins in 1677 and ends in 2262
-            return values
-        a_second = {"ms": 1_000, "us": 1_000_000}[kind.time_unit]
-        low, high = -62_135_596_800 * a_second, 253_402_300_800 * a_second - 1
-    outside = ~values.to_physical().is_between(low, high)
-    return values.set(outside, None) if outside.any() else values

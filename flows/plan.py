@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from features.calendar import Calendar
+from flows.errors import TidecastError
 from flows.sessions import market_zone
 from flows.settings import Settings
 
@@ -26,6 +27,29 @@ def scheduled_day(scheduled: datetime, settings: Settings) -> date:
 def latest_day_anywhere(now: datetime) -> date:
     """The latest day it is anywhere on earth (UTC+14): prices of later days cannot be true."""
     return (now.astimezone(UTC) + timedelta(hours=14)).date()
+
+
+def refuse_clock_set_back(runs: pl.DataFrame, today: date) -> None:
+    """Refuse a day that lies before a session that was run: newer prices would seem to be of the future.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table of runs.
+    today : date
+        See `latest_day_anywhere`.
+
+    Raises
+    ------
+    TidecastError
+        The clock was set back.
+    """
+    newest = runs["as_of"].max()
+    if isinstance(newest, date) and today < newest:
+        raise TidecastError(
+            f"The clock must not be behind the newest session that was run, {newest}, but on this machine it is "
+            f"{today} at most. Set the clock, then run again. Nothing was read or stored."
+        )
 
 
 def is_done(runs: pl.DataFrame, as_of: date) -> bool:

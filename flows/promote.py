@@ -16,8 +16,12 @@ import polars as pl
 from flows import decisions, plan
 from flows.decisions import Row, Trained
 from flows.errors import TidecastError
+from flows.identity import identify
+from flows.lost import ModelLost, not_in
+from flows.mlflow_store import TrackingError
 from flows.place import Place
 from flows.prefect_home import LOGGER
+from flows.recorded import recorded_champion
 from flows.registry import Champion, ChampionChanged
 from flows.run_record import fingerprint
 from flows.settings import Settings
@@ -27,7 +31,9 @@ from forecasting.quantiles import check_quantiles
 log = logging.getLogger(LOGGER)
 
 
-def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, str] | None = None) -> Row:
+def train_and_promote(
+    place: Place, as_of: date, by: str, prefect: Mapping[str, str] | None = None, anew: bool = False
+) -> Row:
     """Train on the rows known at `as_of`, log, register, and make the winner champion; returns the decision.
 
     Done before on the same rows with the same settings, it is not done again.
@@ -40,22 +46,27 @@ def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, 
         Who trains.
     prefect : mapping, optional
         ``id`` and, where it has one, ``url`` of the flow run.
+    anew : bool
+        The champion's model is lost: train its recipe again, as `decisions` records it.
 
     Raises
     ------
     ChampionChanged
         Somebody else has made another version champion meanwhile.
+    ModelLost
+        The champion's model is lost, and `anew` is False.
     TidecastError
-        The champion has seen later rows.
+        The champion has seen later rows; or nothing is lost, and `anew` is True.
     """
     settle(place)
     warehouse = place.warehouse
     version = warehouse.versions()["prices"]
     panel = place.prices(as_of, version)
     known, trained = warehouse.decisions(), Trained(as_of, fingerprint(panel), place.settings.digest)
-    if before := decisions.decided(known, trained):
+    before = decisions.decided(known, trained)
+    if before and not anew:
         return before
-    champion = present_champion(place)
+    champion, last = _to_replace(place, known, anew)
     if champion is not None and champion.trained_through > as_of:
         raise TidecastError(
             f"A training must see all that the champion has: rows up to {champion.trained_through}, got as_of {as_of}. "
@@ -64,13 +75,29 @@ def train_and_promote(place: Place, as_of: date, by: str, prefect: Mapping[str, 
     is_due = plan.gate_due(decisions.newest(decisions.gates(known), as_of), as_of, place.settings)
     found = place.tuning_runs(log.info).newest(as_of) if is_due else None
     training = train(panel, as_of, place.settings, champion, is_due, log.info, {"prices": version}, found)
-    key = trained.key(champion.version if champion else "")
+    key = trained.key(f"lost {last['decision']}" if last else champion.version if champion else "")
     gates_before = decisions.gates(known).height
     row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC))
+    if last:
+        row |= {"decision": key, "champion_version": place.registry().aliases().get("champion")}
     tracking = place.tracking(log.info)
     run_id = tracking.log_training(training, key, row, prefect)
     log.info(f"In MLflow: {tracking.url_of(run_id)}")
     return _promote(place, key, run_id)
+
+
+def _to_replace(place: Place, known: pl.DataFrame, anew: bool) -> tuple[Champion | None, Row | None]:
+    """The champion; where its model is lost and is to be trained anew, as recorded, with the decision that made it."""
+    try:
+        champion = present_champion(place)
+    except ModelLost:
+        if not anew:
+            raise
+        return recorded_champion(known), decisions.last_of(known)
+    if anew:
+        version = f"version {champion.version} is whole" if champion else "none was ever decided on"
+        raise TidecastError(f"A champion's model must be lost to be trained anew, but {version}. Leave --anew out.")
+    return champion, None
 
 
 def _promote_kept(place: Place) -> None:
@@ -144,11 +171,15 @@ def rollback(place: Place, by: str, why: str) -> Row:
 
 def settle(place: Place) -> None:
     """Log what MLflow could not take, and carry out the last decision, when a run was killed before it could."""
+    identify(place.home, place.warehouse, place.settings)  # before anything is written for another panel
     _promote_kept(place)
     last = decisions.last_of(place.warehouse.decisions())
     if last is None:
         return
-    champion = place.registry().aliases().get("champion")
+    registry = place.registry()
+    champion = registry.aliases().get("champion")
+    if last["version"] not in registry.versions():
+        return  # it is lost: `present_champion` says so
     if champion != last["version"] and champion == last["champion_version"]:
         log.info(f"Carrying out what was decided before: version {last['version']} becomes champion.")
         _carry_out(place, last)
@@ -159,12 +190,17 @@ def present_champion(place: Place, say: Callable[[str], None] = log.info) -> Cha
 
     Raises
     ------
+    ModelLost
+        Its model is not there, or damaged.
     TidecastError
         The registry has none, though one was decided on: a fault must not look like a new panel.
     """
-    champion = place.registry(say).champion()
+    registry = place.registry(say)
+    champion = registry.champion()
     last = decisions.last_of(place.warehouse.decisions())
     if champion is None and last is not None:
+        if last["version"] not in registry.versions():
+            raise not_in(registry.store, last)
         raise TidecastError(
             f"Version {last['version']} must be champion, as decided for {last['as_of']}, but the registry names none. "
             f'Name one: tidecast promote {last["version"]} --why "the alias was lost"'
@@ -183,10 +219,12 @@ def _choose(place: Place, version: str, outcome: str, by: str, why: str) -> Row:
         raise TidecastError("The panel must have prices before a champion can be chosen. Start with: tidecast run")
     chosen = registry.load(version)
     refuse_misfit(chosen, place.settings, place.prices(as_of), as_of)
-    champion = None if standing is None else registry.load(standing)
-    row = decisions.by_hand(
-        outcome, as_of, chosen, champion, by, why, warehouse.decisions(), datetime.now(UTC)
-    )  # fmt: skip
+    known = warehouse.decisions()
+    try:
+        champion = None if standing is None else registry.load(standing)
+    except TrackingError:  # a champion whose model is lost can be replaced, too
+        champion = recorded_champion(known)
+    row = decisions.by_hand(outcome, as_of, chosen, champion, by, why, known, datetime.now(UTC))
     return _carry_out(place, row)
 
 

@@ -25,6 +25,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from flows.decisions import evidence_of, of_run
+from flows.lost import damaged
 from flows.mlflow_store import MlflowStore, TrackingError
 from flows.run_files import DECISION, EVIDENCE
 from forecasting.persistence import load_forecaster
@@ -115,6 +116,13 @@ class Registry:
         with self.store.connected() as client:
             found = {what: self._aliased(client, alias) for what, alias in names.items()}
             return {what: str(version.version) for what, version in found.items() if version is not None}
+
+    def versions(self) -> set[str]:
+        """The registered versions of this panel."""
+        if self.store.is_new:
+            return set()
+        with self.store.connected() as client:
+            return {str(version.version) for version in self._versions(client)}
 
     def load(self, version: str) -> Champion:
         """Any version, with its forecaster.
@@ -220,10 +228,16 @@ class Registry:
             client.delete_model_version_tag(name, version, FLAG)
 
     def _load(self, client: MlflowClient, version: ModelVersion) -> Champion:
-        """The forecaster of one registered version, and the evidence of its last gate."""
+        """The forecaster of one registered version, and the evidence of its last gate.
+
+        Raises
+        ------
+        ModelLost
+            Files of it are missing or damaged.
+        """
         with tempfile.TemporaryDirectory() as folder:
             uri = f"models:/{version.name}/{version.version}/artifacts/forecaster"
-            model = load_forecaster(download_artifacts(uri, dst_path=folder))
+            model = self._forecaster(client, version, uri, folder)
             gate = version.tags.get("gate_run_id") or None
             decision = self._decision(client, gate or str(version.run_id), version, folder)
             evidence = self._evidence(client, gate, folder)
@@ -238,6 +252,21 @@ class Registry:
             gate_as_of=date.fromisoformat(decision["as_of"]) if gate and "as_of" in decision else None,
             evidence=evidence,
         )
+
+    def _forecaster(self, client: MlflowClient, version: ModelVersion, uri: str, folder: str) -> Any:
+        try:
+            files = download_artifacts(uri, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            missing = self._missing(client, version.tags["model_id"])
+            if not missing and "No such artifact" not in str(error):
+                raise
+            why = f"{', '.join(sorted(missing)) or 'its forecaster'} must be in {version.source}, found nothing there."
+            raise damaged(self.store, str(version.version), why) from None
+        try:
+            return load_forecaster(files)
+        except Exception as error:  # whatever a reader of damaged bytes says
+            why = f"its files cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}."
+            raise damaged(self.store, str(version.version), why) from error
 
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:
         """Why a version is published: from the table, else from MLflow, else that nobody knows any more."""
@@ -272,10 +301,14 @@ class Registry:
         return "" if champion is None else champion.tags.get("gate_run_id", "")
 
     def _refuse_incomplete(self, client: MlflowClient, model_id: str, what: str) -> None:
+        if missing := self._missing(client, model_id):
+            raise TrackingError(f"The model of {what} must be whole, but has no {', '.join(sorted(missing))}.")
+
+    def _missing(self, client: MlflowClient, model_id: str) -> set[str]:
+        """The files that a model must have and does not."""
         folders = (None, "artifacts/forecaster")
         files = [file for folder in folders for file in client.list_logged_model_artifacts(model_id, folder)]
-        if missing := MODEL_FILES - {Path(file.path).name for file in files}:
-            raise TrackingError(f"The model of {what} must be whole, but has no {', '.join(sorted(missing))}.")
+        return MODEL_FILES - {Path(file.path).name for file in files}
 
     def _version(self, client: MlflowClient, version: str) -> ModelVersion:
         self._own_registered_model(client)

@@ -22,6 +22,7 @@ from flows import column_names
 from flows.errors import SettingsError
 from flows.given import SUBTABLES, Given, everything_given
 from flows.home import Home
+from flows.identity import refuse_unknown, stored_panel
 from flows.memory import differences, remembered
 from flows.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS, actions_in_force
 from flows.secrets import refuse_password
@@ -38,7 +39,7 @@ CALENDARS = {**BUNDLED, "ecb-web": "TARGET"}
 DROP = "drop:"
 """Before the path of a folder whose files are each taken once."""
 
-ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json"}
+ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json", "warehouse": "the table `panel`"}
 """Where a value came from, where the name alone does not say it."""
 
 KINDS = {
@@ -252,17 +253,21 @@ def load_settings(
     -------
     settings : Settings
     origins : dict of str to str
-        "flag", "TIDECAST_HORIZON", "pyproject.toml", "remembered" or "default", per setting; gate: "gate.level".
+        "flag", "TIDECAST_HORIZON", "pyproject.toml", "remembered", "warehouse" (panel.json is missing, the tables say
+        it) or "default", per setting; gate: "gate.level".
 
     Raises
     ------
     SettingsError
         A name is unknown (the near match is named), a value impossible, a password in an address, or what is given
-        contradicts what the panel remembers, and something is published.
+        contradicts what the panel remembers, and something is published. Or nothing says what stored prices are.
     """
     given = everything_given(_known(), flags, environ, cwd / "pyproject.toml")
     memory = remembered(home)
     settings, origins = _decided(given, memory, cwd)
+    if not memory and (found := _remembered_by_tables(home, settings, "source" in origins)):
+        memory = found
+        settings, origins = _decided(given, memory, cwd, "warehouse")
     anew = differences(memory, settings)
     if anew:
         _refuse_if_published(settings, anew, origins, home)
@@ -296,11 +301,23 @@ def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     return before + os.path.normpath(cwd.absolute() / Path(path).expanduser())
 
 
-def _decided(given: Sequence[Given], memory: Mapping[str, Any], cwd: Path) -> tuple[Settings, dict[str, str]]:
+def _remembered_by_tables(home: Home, settings: Settings, is_named: bool) -> dict[str, Any]:
+    """Return what the tables say that the panel is. Tables that do not say so need a source that is named."""
+    warehouse = Warehouse(settings.warehouse or home.warehouse_uri)
+    if (stored := stored_panel(warehouse)) is not None:
+        return stored.settings
+    if not is_named:
+        refuse_unknown(home, warehouse)
+    return {}
+
+
+def _decided(
+    given: Sequence[Given], memory: Mapping[str, Any], cwd: Path, memory_from: str = "remembered"
+) -> tuple[Settings, dict[str, str]]:
     """The settings, and where those come from that are no defaults."""
     chosen: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for name, raw, origin in [*given, *((name, value, "remembered") for name, value in memory.items())]:
+    for name, raw, origin in [*given, *((name, value, memory_from) for name, value in memory.items())]:
         if name not in chosen:
             chosen[name], origins[name] = _absolute(name, raw, origin, cwd), origin
     return _build(chosen, origins), origins

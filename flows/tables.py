@@ -14,6 +14,7 @@ table          unique on                                       what a row is
 `scores`       as_of, series_id, step                          a published forecast against what came true
 `runs`         as_of                                           what the run of that session read, did and published
 `decisions`    decision                                        who became champion, on what evidence, or by whom and why
+`panel`        as_of                                           what the panel is, as in panel.json; the last row holds
 =============  ==============================================  =========================================================
 
 Further columns of `prices` are added when a source first has them; older rows read as null. For another table, a line
@@ -95,10 +96,11 @@ DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are 
     "policy": TEXT, "prices_version": COUNT, "panel_digest": TEXT, "settings_digest": TEXT, "gates_before": COUNT,
     "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
 }  # fmt: skip
+PANEL: Columns = {"as_of": DAY, "panel": TEXT, "settings": TEXT, **YEAR}  # settings is JSON
 TABLES: Mapping[str, Columns] = {
     "prices": PRICES, "actions": ACTIONS, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
     "deliveries": DELIVERIES, "features": FEATURES,
-    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS, "decisions": DECISIONS,
+    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS, "decisions": DECISIONS, "panel": PANEL,
 }  # fmt: skip
 
 OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")

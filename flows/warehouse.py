@@ -14,6 +14,7 @@ from flows.tables import (
     DECISIONS,
     FEATURE_KEY,
     FORECAST_KEY,
+    PANEL,
     RUNS,
     TABLES,
     check_forecasts,
@@ -111,6 +112,10 @@ class Warehouse(PriceTables):
         """Who became champion and why, in the order it was decided."""
         return self._of("decisions", None, version).sort("at", "decision")
 
+    def panel(self) -> pl.DataFrame:
+        """What the panel is, from each session on that changed it, oldest first; see `flows.identity`."""
+        return self._of("panel", None).sort("as_of")
+
     def has_published(self) -> bool:
         """Whether a forecast was ever published here: from then on a panel stays what it is."""
         return any(self._extreme(name, "as_of") is not None for name in ("forecasts", "runs"))
@@ -184,6 +189,11 @@ class Warehouse(PriceTables):
         names = [name for name in DECISIONS if name != "year"]
         new = pl.DataFrame([[row.get(name)] for name in names], schema={name: DECISIONS[name] for name in names})
         return self._merge("decisions", shape("decisions", new, DECISION_KEY), DECISION_KEY)
+
+    def put_panel(self, row: Mapping[str, Any]) -> None:
+        """Write what the panel is from `as_of` on, in one commit: as_of, panel, settings."""
+        new = shape("panel", pl.DataFrame([dict(row)], schema={name: PANEL[name] for name in row}))
+        self._replace("panel", new, row["as_of"], lambda there: there.equals(new))
 
     def put_run(self, row: Mapping[str, Any]) -> None:
         """Write the one row of a run's `as_of`, replacing what is there, in one commit; nothing when nothing differs.

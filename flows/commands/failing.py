@@ -11,7 +11,8 @@ from typing import NoReturn
 
 import click
 
-from flows.errors import Busy, SettingsError, TidecastError
+from flows.errors import Busy, SettingsError, TidecastError, is_panic
+from flows.os_words import in_words
 from flows.terminal import console
 
 FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
@@ -26,21 +27,25 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         stop("Stopped. Nothing is half-written; the same command again goes on from there.", INTERRUPTED)
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         if debug:
             traceback.print_exc()
         stop(one_line(error), exit_code(error))
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What happened, in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, TidecastError | ValueError) and text:
         return text
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{in_words(error)}."
     return f"{type(error).__name__}: {text or 'no message'}. Run again with --debug to see where."
 
 
-def exit_code(error: Exception) -> int:
+def exit_code(error: BaseException) -> int:
     """75 when another run holds the folder, 2 for settings that cannot be, else 1."""
     return BUSY if isinstance(error, Busy) else WRONG_USAGE if isinstance(error, SettingsError) else FAILED
 

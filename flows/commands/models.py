@@ -20,8 +20,9 @@ MODELS = ("RNN", "LSTM", "GRU", "MINGRU", "drift")
 
 @click.command()
 @click.option("--as-of", type=Day(), metavar="DATE", help="See no later row.  [default: the newest session]")
+@click.option("--anew", is_flag=True, help="The champion's model is lost: train its recipe again. Decisions stay.")
 @everywhere
-def train(home: str | None, debug: bool, as_of: date | None) -> None:
+def train(home: str | None, debug: bool, as_of: date | None, anew: bool) -> None:
     """Train on the stored prices, and let the rules of the gate decide who is champion.
 
     A new recipe is tested when the last test is far enough back (gate.every sessions); otherwise the champion's recipe
@@ -42,7 +43,7 @@ def train(home: str | None, debug: bool, as_of: date | None) -> None:
 
             with hold(place, "tidecast train"):
                 panel = Place(place, settings)
-                row = train_and_promote(panel, training_session(panel, as_of), getpass.getuser())
+                row = train_and_promote(panel, training_session(panel, as_of), getpass.getuser(), anew=anew)
         say_decided(row)
 
 

@@ -72,7 +72,12 @@ def settings_of(place: Home, flags: dict[str, Any], out: "Console | None" = None
     if out is not None:
         bundled = {"ecb": "the bundled ECB euro reference rates", "eia": "the bundled EIA energy spot prices"}
         name = bundled[settings.source] if settings.source in BUNDLED else settings.source
-        why = {"default": " (none given with --source)", "remembered": " (remembered)"}.get(origins["source"], "")
+        words = {
+            "default": " (none given with --source)",
+            "remembered": " (remembered)",
+            "warehouse": " (remembered by the tables; panel.json was missing)",
+        }
+        why = words.get(origins["source"], "")
         facts(out, [("Source", name + why)])
     return settings
 

@@ -81,13 +81,15 @@ def features(home: str | None, debug: bool, as_of: date | None) -> None:
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Read every file of the tables, and count rows against the table runs.")
 @everywhere
-def doctor(home: str | None, debug: bool) -> None:
+def doctor(home: str | None, debug: bool, deep: bool) -> None:
     """Print every setting and where it came from, versions, tables and the lock, and name problems.
 
     \b
     Example:
       tidecast doctor
+      tidecast doctor --deep
     """
     with one_line_errors(debug):
         place = find_home(home, os.environ, Path.cwd())
@@ -95,5 +97,5 @@ def doctor(home: str | None, debug: bool) -> None:
         enter_home(place, debug)
         from flows.doctor import examine
 
-        if examine(out, place):
+        if examine(out, place, deep):
             sys.exit(FAILED)

@@ -56,9 +56,7 @@ def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
         kind = "Parquet" if is_parquet else "CSV"
         advice = "" if isinstance(error, _Malformed) else " Write the file anew."
         why = in_one_line(error).removesuffix(".")
-        raise SourceError(
-            f"{name} must be a {kind} file as {says} says, but cannot be read: {why}.{advice}"
-        ) from error
+        raise SourceError(f"{name} must be a {kind} file as {says} says, but cannot be read: {why}.{advice}") from error
     if frame.is_empty():
         raise SourceError(f"{name} must have at least one row, got none.")
     return frame

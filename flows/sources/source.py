@@ -10,6 +10,7 @@ import polars as pl
 
 from features.messages import shorten
 from flows.errors import SourceError
+from flows.parsing import of_calendar
 from flows.sources.frames import as_polars, stacked
 
 NEEDED = ("series_id", "time", "close")
@@ -93,8 +94,21 @@ class Fetched:
         assert self.raw is not None
         return [
             json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)
-            for row in self.raw[rows].to_dicts()
+            for row in _without_impossible_days(self.raw[rows]).to_dicts()
         ]
+
+
+def _without_impossible_days(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows, with days that Python cannot hold counted from 1970-01-01, in the unit they came in."""
+    columns = []
+    for values in rows.select(pl.selectors.date() | pl.selectors.datetime()):
+        kept = of_calendar(values)
+        if kept.null_count() > values.null_count():
+            unit = kept.dtype.time_unit if isinstance(kept.dtype, pl.Datetime) else "days"
+            pairs = zip(kept.to_list(), values.to_physical().to_list(), strict=True)
+            texts = [f"{n} {unit} since 1970-01-01" if day is None and n is not None else day for day, n in pairs]
+            columns.append(pl.Series(values.name, [None if t is None else str(t) for t in texts], dtype=pl.String))
+    return rows.with_columns(columns)
 
 
 def optional_columns(columns: Iterable[str]) -> dict[str, str]:

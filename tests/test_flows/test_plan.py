@@ -7,6 +7,7 @@ import pytest
 
 from features.calendar import get_calendar
 from flows import plan
+from flows.errors import TidecastError
 from flows.settings import Settings
 from forecasting.decide import GatePolicy
 
@@ -69,3 +70,11 @@ def test_where_there_is_no_market_the_schedule_has_the_zone():
 
 def test_no_price_of_today_anywhere_on_earth_lies_in_the_future():
     assert plan.latest_day_anywhere(datetime(2024, 1, 1, 11, 0, tzinfo=UTC)) == date(2024, 1, 2)
+
+
+def test_a_clock_that_is_behind_the_newest_run_is_refused():
+    known = runs((date(2024, 1, 4), "done", "none"), (date(2024, 1, 5), "published", "none"))
+    plan.refuse_clock_set_back(known, date(2024, 1, 5))
+    plan.refuse_clock_set_back(runs(), date(1970, 1, 1))
+    with pytest.raises(TidecastError, match=r"newest session that was run, 2024-01-05, .* it is 2022-03-01 at most"):
+        plan.refuse_clock_set_back(known, date(2022, 3, 1))
