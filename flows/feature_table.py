@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from features.price_features import PriceFeatures
 from flows.daily import open_place
 from flows.errors import WarehouseError
+from flows.guarded import fails_cleanly
 from flows.home import hold
 from flows.place import Place
 from flows.prefect_home import LOGGER
@@ -48,6 +49,7 @@ class Built:
 
 
 @flow(name="build-features")
+@fails_cleanly
 def build_features(
     as_of: date | None = None, home: str | None = None, settings: Settings | None = None, whole: bool = False
 ) -> Built:
@@ -78,6 +80,7 @@ def build_features(
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def bring_up_to_date(place: Place, as_of: date | None, whole: bool) -> Built:
     """Prices → `features`, in one commit."""
     built = build(place.warehouse, as_of, place.settings.positive, whole)

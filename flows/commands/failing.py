@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from flows.errors import Busy, SettingsError, TidecastError
+from flows.redaction import redact
 from flows.terminal import console
 
 FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
@@ -28,13 +29,13 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         stop("Stopped. Nothing is half-written; the same command again goes on from there.", INTERRUPTED)
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(redact(traceback.format_exc()))
         stop(one_line(error), exit_code(error))
 
 
 def one_line(error: Exception) -> str:
     """What happened, in one line."""
-    text = " ".join(str(error).split())
+    text = redact(" ".join(str(error).split()))
     if isinstance(error, TidecastError | ValueError) and text:
         return text
     return f"{type(error).__name__}: {text or 'no message'}. Run again with --debug to see where."
