@@ -25,6 +25,9 @@ class _Guarded(io.TextIOBase):
         self._stream.write(redact(text))
         return len(text)
 
+    def close(self) -> None:
+        """Leave the stream open: it belongs to whoever made it."""
+
     def writable(self) -> bool:
         return True
 

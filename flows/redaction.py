@@ -124,13 +124,17 @@ def _in_secret_place(name: str, address: str) -> bool:
 
 
 def _of_address(name: str, address: str) -> Iterator[tuple[str, str]]:
-    """What to hide of an address in a variable: its secrets, and all of it when it is more than scheme and host."""
+    """What to hide of an address in a variable: its secrets, and all of it when it is more than scheme and host.
+
+    MLflow's own variables hold the address of its pages, which are printed: of these, only the secrets are hidden.
+    """
     try:
         parts = urlsplit(address)
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
     except ValueError:
         parts, user, password = None, "", ""
-    if parts is None or parts.username or parts.query or parts.path.strip("/"):
+    is_page = name.startswith("MLFLOW_")
+    if parts is None or parts.username or parts.query or (parts.path.strip("/") and not is_page):
         yield address, f"${{{name}}}"
     for secret in secrets_in(address):
         yield secret, HIDDEN
