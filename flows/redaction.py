@@ -38,7 +38,7 @@ _USERINFO = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:"
     r"(?P<user>[^\s:@/?#'\"<>]*):(?P<password>(?!\d{1,5}(?:[/?#]|$))[^\s'\"<>]+)|(?P<token>[^\s:@/?#'\"<>]+):?)@"
 )
-_PARAMETER = re.compile(r"(?<![\w%$.-])(?P<name>[A-Za-z%][\w%.-]*)=(?P<value>[^&;#\s'\",)\]>]+)")
+_PARAMETER = re.compile(r"(?<![\w%$.-])(?P<name>[A-Za-z%][\w%-]*)=(?P<value>[^&;#\s'\",)\]>]+)")
 _HEADER = re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+)[^\s'\"]+", re.I)
 _AWS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 

@@ -79,6 +79,7 @@ def test_a_literal_secret_in_an_address_is_refused_without_repeating_it_and_hidd
         "abfss://container@account.dfs.core.windows.net/prices",
         "sqlite:////data/prices.db",
         "yahoo://AAPL,MSFT",
+        "SELECT * FROM a JOIN b ON a.key=b.key WHERE a.token='x' AND a.n>5",
     ],
 )
 def test_what_is_no_secret_is_neither_refused_nor_hidden(address):

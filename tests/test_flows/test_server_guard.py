@@ -79,3 +79,24 @@ def test_an_origin_that_the_operator_names_passes_and_a_star_does_not_mean_all()
     assert answer(proxied, named=named) == 200
     assert answer([HERE, ("origin", "https://forecasts.example.com")], named=named) == 200
     assert answer([HERE, ("origin", "https://other.example.com")], named=named) == 403
+
+
+def test_a_run_of_a_deployment_cannot_choose_its_home_or_settings(monkeypatch, tmp_path):
+    from flows import daily
+    from flows.errors import SettingsError
+    from flows.settings import Settings
+
+    monkeypatch.setattr(daily, "deployment", type("Runtime", (), {"id": "a-deployment"}))
+    meddling = Settings(source="https://evil.example/?v=${PATH}")
+    for home, settings in ((str(tmp_path / "elsewhere"), None), (None, meddling)):
+        with pytest.raises(SettingsError, match="must take its home and settings from where it is served"):
+            daily.open_place(home, settings)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_served_flow_has_two_parameters():
+    from flows.scheduled import ENTRYPOINT, scheduled_forecast
+
+    assert list(scheduled_forecast.parameters.properties) == ["as_of", "reissue"]
+    assert f"{scheduled_forecast.fn.__module__}.{scheduled_forecast.fn.__name__}" == ENTRYPOINT
+    assert scheduled_forecast.name == "daily-forecast"
