@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
+from flows.home import Home
 from flows.prefect_server import free_port
+from flows.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD, PIN, FIXED = "plant/ed pass+word", "planted-pin-4711", "planted-by-name"
@@ -72,10 +74,9 @@ def test_no_secret_is_in_any_output_file_or_database_after_runs_that_fail(desk, 
     assert "MLflow at ${MLFLOW_TRACKING_URI} answered" in printed
     assert "Traceback" in said[0].stderr
     assert said[0].returncode == 1
-    assert sandbox.place.warehouse.forecasts().height  # published all the same
-
-    home = sandbox.place.home.path
-    files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    home = Home(sandbox.folder / "home")
+    assert Warehouse(home.warehouse_uri).forecasts().height  # published all the same
+    files = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
     database = b"".join(content for path, content in files.items() if path.name.startswith("prefect.db"))
     assert b"MLflow at ${MLFLOW_TRACKING_URI} answered" in database
     for secret in (PASSWORD, PIN, FIXED):
