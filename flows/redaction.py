@@ -17,7 +17,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "…"
@@ -34,6 +33,7 @@ _WORDS = {
 }
 _NOT_SECRET = ("sslkey", "sslrootcert")
 _FOLDERS = ("PWD", "OLDPWD")
+_SWITCHES = ("true", "false", "none", "null", "basic", "default", "enabled", "disabled")
 _USERINFO = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:"
     r"(?P<user>[^\s:@/?#'\"<>]*):(?P<password>(?!\d{1,5}(?:[/?#]|$))[^\s'\"<>]+)|(?P<token>[^\s:@/?#'\"<>]+):?)@"
@@ -46,6 +46,7 @@ _known: dict[str, str] = {}
 """Values to hide, and what is shown in their place."""
 
 
+@lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
     """Whether a parameter or variable of this name holds a secret: ``api-key``, ``X-Amz-Signature``, ``PGPASSWORD``."""
     name = unquote(name)
@@ -114,13 +115,13 @@ def _in_secret_place(name: str, address: str) -> bool:
     """Whether ``${name}`` stands where an address may hold a secret: not in its host, nor in a path but of the web."""
     scheme, found, rest = address.partition("://")
     variable = f"${{{name}}}"
-    if not found:
-        return False
+    if not found:  # a path, unless it begins with a variable that may hold all before it
+        scheme, rest = "", address if address.startswith("${") else ""
     place, _, query = rest.partition("?")
     userinfo, _, place = place.rpartition("@")
-    host, _, path = place.partition("/")
+    path = place.partition("/")[2]
     is_web = scheme.lower() in ("http", "https")
-    return variable in userinfo or variable in query or (is_web and variable in path) or variable not in host + path
+    return variable in userinfo or variable in query or (is_web and variable in path)
 
 
 def _of_address(name: str, address: str) -> Iterator[tuple[str, str]]:
@@ -152,6 +153,7 @@ def _secret_variables(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if len(value) >= SHORTEST
         and name not in _FOLDERS
+        and value.lower() not in _SWITCHES
         and (looks_secret(name) or ("://" in value and secrets_in(value)))
     }
 
@@ -162,7 +164,7 @@ def _from_environment(variables: tuple[tuple[str, str], ...]) -> dict[str, str]:
     for name, value in variables:
         if "://" in value:
             hidden |= dict(_of_address(name, value))
-        elif not Path(value).exists():  # SSH_AUTH_SOCK, a file of keys
+        elif not (os.path.isabs(value) and os.path.exists(value)):  # SSH_AUTH_SOCK, a file of keys
             hidden[value] = f"${{{name}}}"
     return hidden
 

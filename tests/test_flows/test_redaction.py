@@ -119,10 +119,13 @@ def test_hosts_files_and_databases_are_no_secrets_unless_their_variable_says_so(
         ("DIR", "folder", "${DIR}/prices.csv"),
         ("HOST", "intern", "https://${HOST}/prices.csv"),
         ("NAME", "stocks", "postgresql://me@h/${NAME}"),
-        ("BASE", "https://open.example:8000", "${BASE}"),
+        ("BASE", "https://open.example:8000", "${BASE}/prices.csv"),
+        ("SCHEME", "https", "${SCHEME}://open.example"),
     ):
         expand(address, {name: value})
         assert redact(f"in {value}") == f"in {value}"
+    expand("${BASE}/prices.csv?q=${K}", {"BASE": "https://open.example", "K": "hidden-key"})
+    assert redact("hidden-key") == "${K}"
     expand("postgresql://me@h/${DB_PASSWORD}", {"DB_PASSWORD": "hidden-name"})
     assert redact("hidden-name") == "${DB_PASSWORD}"
 
@@ -140,7 +143,10 @@ def test_variables_that_look_secret_are_hidden_though_no_address_names_them(monk
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "tracked-word")
     monkeypatch.setenv("SOME_URL", "https://me:urlword@host/x")
     monkeypatch.setenv("SSH_AUTH_SOCK", sys.executable)  # a path
+    monkeypatch.setenv("USE_AUTH", "false")  # a switch
+    monkeypatch.setenv("LONG_TOKEN", "x" * 5000)
     said = redact(f"wJalrXUtnFEMI tracked-word urlword {sys.executable} Authorization: Basic bWU6eA==")
+    assert redact(f"false {'x' * 5000}") == "false ${LONG_TOKEN}"
     assert said == f"${{AWS_SECRET_ACCESS_KEY}} ${{MLFLOW_TRACKING_PASSWORD}} … {sys.executable} Authorization: Basic …"
 
 
