@@ -5,13 +5,22 @@ from typing import Any, NoReturn
 
 import click
 
+from flows import guarded
 from flows.commands.day import run, schedule, show
 from flows.commands.models import backtest, decisions, promote, rollback, train, tune
 from flows.commands.quarantine import quarantine
 from flows.commands.upkeep import doctor, features, maintain, ui
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Guarded(click.Group):
+    """Commands whose output holds no secret."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with guarded.output():
+            return super().main(*args, **kwargs)
+
+
+@click.group(cls=_Guarded, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="tidecast", message="%(prog)s %(version)s")
 def tidecast() -> None:
     """Daily forecasts of price series, published only when they beat the random walk.

@@ -12,6 +12,8 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from flows import intake, promote, steps
+from flows.errors import SettingsError
+from flows.guarded import fails_cleanly
 from flows.home import find_home, hold
 from flows.ingest import Ingested
 from flows.outcome import tell
@@ -25,6 +27,7 @@ log = logging.getLogger(LOGGER)
 
 
 @flow(name="daily-forecast", on_completion=[tell], on_failure=[tell])
+@fails_cleanly
 def daily_forecast(
     as_of: date | None = None, reissue: bool = False, home: str | None = None, settings: Settings | None = None
 ) -> Day:
@@ -111,24 +114,40 @@ def publish_elsewhere(place: Place, problems: steps.Problems) -> None:
 
 
 def open_place(home: str | None, settings: Settings | None) -> Place:
-    """The state folder and its settings, as given or as the command would find them."""
+    """The state folder and its settings, as given or as the command would find them.
+
+    Raises
+    ------
+    SettingsError
+        A run that Prefect's API started has a home or settings among its parameters: who can send a request is not who
+        may choose the files that are read and the addresses that variables are sent to.
+    """
+    if deployment.id is not None and (home is not None or settings is not None):
+        raise SettingsError(
+            "A run of a deployment must take its home and settings from where it is served, got them as parameters. "
+            "Leave them out; set TIDECAST_HOME and the settings where the deployment is served, as `tidecast schedule` "
+            "does."
+        )
     found = find_home(home, os.environ, Path.cwd())
     return Place(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def ingest_prices(place: Place, as_of: date | None, today: date) -> tuple[Place, Ingested]:
     """Source → checks → `prices` and `quarantine`."""
     return intake.take_in_prices(place, as_of, today)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def check_panel(place: Place, as_of: date) -> None:
     """Refuse a panel of which nothing can be forecast."""
     intake.check_panel(place, as_of)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def recover(place: Place) -> None:
     """End what a killed run left behind in MLflow, log what could not be logged, carry out what was decided."""
     for ended in place.tracking(log.info).recover():
@@ -139,12 +158,14 @@ def recover(place: Place) -> None:
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def catch_up(place: Place, ingested: Ingested, today: date, now: datetime) -> list[date]:
     """Missed sessions, each published as its own run would have."""
     return steps.catch_up(place, ingested, today, now)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def train(place: Place, as_of: date) -> str:
     """Select → gate → refit → MLflow → champion."""
     links = {"id": flow_run.id, "url": flow_run.ui_url}
@@ -153,18 +174,21 @@ def train(place: Place, as_of: date) -> str:
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def resolve_champion(place: Place, as_of: date) -> Champion:
     """The champion of that day, or its stand-in."""
     return steps.champion_of(place, as_of)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def resolve_random_walk(place: Place, as_of: date) -> Champion:
     """What is published when the champion cannot be used."""
     return steps.random_walk_of(place, as_of, "The champion could not be used, so the random walk stands in.")
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def publish(
     place: Place, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
 ) -> steps.Published:
@@ -173,24 +197,28 @@ def publish(
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def copy_out(place: Place) -> list[date]:
     """`forecasts` → a table of the user's."""
     return steps.copy_out(place)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def score(place: Place, as_of: date) -> int:
     """Forecasts that have come true → `scores`."""
     return steps.score_what_came_true(place, as_of)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def write_report(place: Place, ingested: Ingested, published: steps.Published) -> Path:
     """One page a person wants to read."""
     return steps.write_report_page(place, ingested, published)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def close(place: Place, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
     """The session's row of `runs`, as it stays."""
     return steps.close(place, row, trained, failed, datetime.now(UTC))

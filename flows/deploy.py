@@ -4,16 +4,17 @@ A server that Prefect embeds in a flow run schedules nothing, so a real one must
 """
 
 import logging
+import os
 from contextlib import suppress
 
 from prefect.flows import EntrypointType
 from prefect.schedules import Cron
 
-from flows.daily import daily_forecast
 from flows.home import Home
 from flows.launch import prefect_api
 from flows.prefect_home import LOGGER
 from flows.prefect_server import DEFAULT_PORT, free_port
+from flows.scheduled import bind, scheduled_forecast
 from flows.settings import Settings
 
 NAME = "daily"
@@ -40,10 +41,10 @@ def serve_daily(home: Home, settings: Settings, port: int | None = None) -> None
         log.info(f"Prefect's pages: {api.removesuffix('/api')}")
         log.info(f"daily-forecast/{NAME} runs at {settings.cron!r} ({settings.time_zone}). Stop with Ctrl-C.")
         with suppress(KeyboardInterrupt):
-            daily_forecast.serve(
+            bind(home, os.environ)
+            scheduled_forecast.serve(
                 name=NAME,
                 schedule=Cron(settings.cron, timezone=settings.time_zone),
-                parameters={"home": str(home.path)},
                 description=f"Forecasts of the panel in {home.path}.",
                 paused=False,
                 pause_on_shutdown=False,  # what comes due meanwhile is made up for

@@ -7,9 +7,16 @@ TidecastError
 └── Busy             another run holds the state folder
 """
 
+from typing import Any
+
+from flows.redaction import redact
+
 
 class TidecastError(Exception):
-    """What must hold, what was found and what to do, in one line."""
+    """What must hold, what was found and what to do, in one line; secrets in it are hidden when it is made."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(redact(part) if isinstance(part, str) else part for part in args))
 
 
 class SettingsError(TidecastError):

@@ -17,6 +17,7 @@ from features.price_steps import BEFORE, REACH
 from features.shown_actions import look_for
 from flows.daily import open_place
 from flows.errors import WarehouseError
+from flows.guarded import fails_cleanly
 from flows.home import hold
 from flows.place import Place
 from flows.prefect_home import LOGGER
@@ -50,6 +51,7 @@ class Built:
 
 
 @flow(name="build-features")
+@fails_cleanly
 def build_features(
     as_of: date | None = None, home: str | None = None, settings: Settings | None = None, whole: bool = False
 ) -> Built:
@@ -80,6 +82,7 @@ def build_features(
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def bring_up_to_date(place: Place, as_of: date | None, whole: bool) -> Built:
     """Prices → `features`, in one commit."""
     built = build(place.warehouse, as_of, place.settings.positive, whole)

@@ -15,6 +15,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.daily import open_place
+from flows.guarded import fails_cleanly
 from flows.home import hold
 from flows.place import Place
 from flows.prefect_home import LOGGER
@@ -27,6 +28,7 @@ log = logging.getLogger(LOGGER)
 
 
 @flow(name="maintain-warehouse")
+@fails_cleanly
 def maintain_warehouse(
     home: str | None = None, settings: Settings | None = None, unused_for: timedelta = WEEK
 ) -> dict[str, tuple[int, int]]:
@@ -53,6 +55,7 @@ def maintain_warehouse(
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def tidy(place: Place, unused_for: timedelta) -> dict[str, tuple[int, int]]:
     """Each table in turn."""
     done = maintain(place.warehouse, unused_for)

@@ -19,6 +19,7 @@ from flows.home import Home
 from flows.mlflow_config import MlflowConfig
 from flows.mlflow_home import MlflowHome, quietly
 from flows.moved import mend_if_moved
+from flows.redaction import redact
 
 EXPERIMENT_WORDS = (
     "Every training is a run; its description says in words what was decided, and why. "
@@ -68,7 +69,7 @@ class MlflowStore:
             try:
                 yield self.client
             except (MlflowException, OSError) as error:
-                words = " ".join(str(error).split())
+                words = redact(" ".join(str(error).split()))  # before it is cut: half a secret is not found
                 raise TrackingError(f"MLflow at {self.where.shown} answered: {words[:300]}") from error
 
     @cached_property

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.place import Day
+from flows.redaction import redact
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 def tell(flow: "Flow[..., Any]", flow_run: "FlowRun", state: "State[Any]") -> None:
     """Print how it ended; a hook of the daily flow. A run that no schedule started is told of by who started it."""
     if flow_run.deployment_id is not None:
-        print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M}  {_in_words(state)}", flush=True)
+        print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M}  {redact(_in_words(state))}", flush=True)
 
 
 def _in_words(state: "State[Any]") -> str:

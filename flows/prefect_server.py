@@ -21,7 +21,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from flows import guarded
 from flows.errors import TidecastError
+from flows.server_guard import OwnPagesOnly, named_origins, own_origins
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4200
@@ -110,7 +112,12 @@ def starting(folder: Path, port: int | None = None, schedules: bool = False) -> 
         process = subprocess.Popen(
             [*command, "--schedules"] if schedules else command,
             stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_path())},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(_path()),
+                "PREFECT_SERVER_API_HOST": HOST,  # where its own pages look for it
+                "PREFECT_SERVER_API_PORT": str(number),
+            },
         )  # fmt: skip
     server = Server(number, process, log)
     try:
@@ -141,11 +148,19 @@ def main() -> None:
     options = parser.parse_args()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
+    guarded.logs()
     import uvicorn
     from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS, temporary_settings
 
-    app = create_app(ephemeral=not options.schedules, final=True)
-    uvicorn.run(app, host=HOST, port=options.port, log_level="error", lifespan="on", timeout_graceful_shutdown=2)
+    named = named_origins(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value())
+    origins = [*own_origins(options.port), *named]
+    with temporary_settings({PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(origins)}):
+        app = create_app(ephemeral=not options.schedules, final=True)
+        uvicorn.run(
+            OwnPagesOnly(app, origins),
+            host=HOST, port=options.port, log_level="error", lifespan="on", timeout_graceful_shutdown=2,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -82,17 +82,19 @@ class Work:
     def consider(self, found: Found, seen: pl.DataFrame) -> None:
         """Let what a search has found be a candidate, too, unless it cannot be one."""
         own = next(iter(self.recipes.values())).recipe()["settings"]
-        others = [name for name in COMMON if found.recipe["settings"][name] != own[name]]
+        model = decode(found.recipe)
+        recipe = model.recipe()  # as it is written today; an earlier version named classes otherwise
+        others = [name for name in COMMON if recipe["settings"][name] != own[name]]
         newest = seen["time"].max()
         assert isinstance(newest, date)
         if found.looked_through > newest:
             why = f"the search saw prices up to {found.looked_through}, and the gate begins on {newest}"
         elif others:
             why = f"it has another {' and '.join(others)}"
-        elif any(found.recipe == recipe.recipe() for recipe in self.recipes.values()):
+        elif any(recipe == other.recipe() for other in self.recipes.values()):
             why = "it is one of the defaults"
         else:
-            self.recipes[found.name] = decode(found.recipe)
+            self.recipes[found.name] = model
             return
         self.say(f"The recipe that was tuned on {found.as_of} is no candidate: {why}.")
 

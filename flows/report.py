@@ -22,6 +22,7 @@ from flows import plots
 from flows.calibration_plots import coverage_by_step
 from flows.picture import Picture
 from flows.plots import Z_95
+from flows.redaction import redact
 from forecasting.decision import percent
 from forecasting.quantiles import levels_in
 from forecasting.skill import compare
@@ -107,7 +108,7 @@ def write_report(path: Path, data: ReportData) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(render(data), encoding="utf-8")
+        draft.write_text(redact(render(data)), encoding="utf-8")
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

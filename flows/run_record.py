@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from flows.environment import commit, installed, peak_memory
+from flows.redaction import redact
 from flows.run_words import candidate_words, description, fate, spoken
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ class RunRecord:
     dataset: dict[str, str]
     seconds: float
     inside: list[RunRecord]
+
+    def __post_init__(self) -> None:
+        """Hide secrets in everything that MLflow is told in words."""
+        object.__setattr__(self, "name", redact(self.name))
+        for told in (self.params, self.tags, self.dataset):
+            told.update({key: redact(value) for key, value in told.items()})
 
     def to_json(self) -> str:
         """The record as JSON, exactly."""

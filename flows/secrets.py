@@ -1,19 +1,20 @@
-"""Secrets come from the environment only: passwords in addresses are refused, ``${VAR}`` is expanded on connecting."""
+"""Secrets come from the environment only: addresses that hold one are refused, ``${VAR}`` is expanded on connecting.
+
+What is expanded here is never shown: see `flows.redaction`.
+"""
 
 import re
 from collections.abc import Mapping
 
 from flows.errors import SettingsError
+from flows.redaction import VARIABLE, learn, secrets_in
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # user:password@ after the scheme. Generous on purpose: a password may itself hold "/", "?" or "@".
-_IN_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^:@]*:(?P<secret>[^@]*)@")
-# ...?password=, &token=, or libpq's "host=... password=..."
-_IN_PARAMETER = re.compile(r"(?:password|passwd|pwd|secret|token|api_?key|sig(?:nature)?)=(?P<secret>[^&\s]*)", re.I)
+_IN_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^:@]*:(?!\d{1,5}[/?#])(?P<secret>[^@]*)@")
 
 
 def refuse_password(address: str, setting: str, found_in: str) -> None:
-    """Refuse an address that carries a password, without repeating it.
+    """Refuse an address that carries a password, token or key, without repeating it.
 
     Parameters
     ----------
@@ -27,19 +28,25 @@ def refuse_password(address: str, setting: str, found_in: str) -> None:
     Raises
     ------
     SettingsError
-        The address holds a password that is not written as ``${VAR}``.
+        The address holds a secret that is not written as ``${VAR}``.
     """
-    for pattern in (_IN_ADDRESS, _IN_PARAMETER):
-        match = pattern.search(address)
-        if match and match["secret"] and _VARIABLE.sub("", match["secret"]):
-            raise SettingsError(
-                f"{setting} ({found_in}) must not hold a password, since settings are kept and logged. "
-                "Put it into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} in its place."
-            )
+    match = _IN_ADDRESS.search(address)
+    if secrets_in(address) or (match and VARIABLE.sub("", match["secret"])):
+        raise SettingsError(
+            f"{setting} ({found_in}) must not hold a password, token or key, because settings are kept and logged. "
+            "Put it into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} in its place."
+        )
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
     """The text with each ``${VAR}`` replaced by that environment variable. Call it at the moment of connecting only.
+
+    Parameters
+    ----------
+    text : str
+        A value from the operator's own flags, environment or files; never one from a request.
+    environ : mapping
+        The environment variables.
 
     Raises
     ------
@@ -53,6 +60,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
             raise SettingsError(
                 f"{text} needs the environment variable {name}, which is not set. Set it and run again."
             )
+        learn(name, environ[name], text)
         return environ[name]
 
-    return _VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text)

@@ -26,6 +26,7 @@ from flows.prefect_home import LOGGER
 from flows.promote import present_champion
 from flows.publish_out import publish_out
 from flows.recipes import RANDOM_WALK
+from flows.redaction import redact
 from flows.registry import Champion
 from flows.report import ReportData, write_report
 from flows.score import score
@@ -69,7 +70,7 @@ class Problems(list[str]):
         try:
             yield
         except Exception as error:
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = redact(" ".join(str(error).split())) or type(error).__name__
             self.append(f"{step} failed: {why if len(why) <= LONGEST else why[:LONGEST] + ' …'}")
             log.warning(self[-1])
             log.debug("where it failed", exc_info=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.prefect_home import LOGGER
+from flows.redaction import redact
 
 WIDTH_WITHOUT_TERMINAL = 110
 GAP = 2
@@ -83,7 +84,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
             no_wrap=not wrap,
         )
     for row in rows:
-        drawn.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else str(cell)) for cell in row))
+        drawn.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else redact(str(cell))) for cell in row))
     return drawn
 
 

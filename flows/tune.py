@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import search
 from flows.daily import open_place
+from flows.guarded import fails_cleanly
 from flows.home import hold
 from flows.mlflow_store import TrackingError
 from flows.place import Place
@@ -24,6 +25,7 @@ TRIALS, HOUR = 50, 3600.0
 
 
 @flow(name="tune-forecaster")
+@fails_cleanly
 def tune_forecaster(
     as_of: date | None = None,
     n_trials: int = TRIALS,
@@ -67,6 +69,7 @@ def tune_forecaster(
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def recover(place: Place) -> None:
     """End what a killed search left RUNNING in MLflow."""
     if ended := place.tuning_runs(log.info).end_running():
@@ -74,6 +77,7 @@ def recover(place: Place) -> None:
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def choose_ground(place: Place, as_of: date | None) -> Ground:
     """The rows before the gate's, the folds, and the settings to try."""
     ground = search.ground_of(place, as_of)
@@ -82,12 +86,14 @@ def choose_ground(place: Place, as_of: date | None) -> Ground:
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def begin(place: Place, ground: Ground) -> str:
     """The search's run in MLflow."""
     return place.tuning_runs(log.info).begin(ground)
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def look(place: Place, ground: Ground, run_id: str, n_trials: int, timeout: float) -> Tuned:
     """Trial after trial, each shown as it runs."""
     runs = place.tuning_runs(log.warning)
@@ -104,6 +110,7 @@ def look(place: Place, ground: Ground, run_id: str, n_trials: int, timeout: floa
 
 
 @task(cache_policy=NO_CACHE)
+@fails_cleanly
 def finish(place: Place, ground: Ground, run_id: str, tuned: Tuned) -> None:
     """What was found, for people and for the next training."""
     place.tuning_runs(log.info).finish(run_id, ground, tuned)

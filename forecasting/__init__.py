@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
     from forecasting.persistence import load_forecaster
     from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
+    from forecasting.saved_classes import UnreadableModel
     from forecasting.training import Training
     from forecasting.tuned import Tuned
     from forecasting.tuning import tune
@@ -40,6 +41,7 @@ __all__ = [
     "StopTraining",
     "Training",
     "Tuned",
+    "UnreadableModel",
     "backtest",
     "decide",
     "evaluate",
@@ -53,6 +55,7 @@ _WITH_TORCH = {
     "persistence": ("load_forecaster",),
     "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
     "progress": ("StopTraining",),
+    "saved_classes": ("UnreadableModel",),
     "training": ("Training",),
     "tuned": ("Tuned",),
     "tuning": ("tune",),

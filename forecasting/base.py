@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, Self, cast
 
@@ -302,15 +302,24 @@ class PanelForecaster(Walk):
         save_forecaster(self, path)
 
     @classmethod
-    def load(cls, path: Any) -> Self:
+    def load(cls, path: Any, trusted: Iterable[type] = ()) -> Self:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+        trusted : iterable of type, optional
+            Transformers of your own that the model may use, as ``[MyFeatures]``.
 
         Raises
         ------
         TypeError
             When the folder holds a forecaster of another class.
+        FileNotFoundError, UnreadableModel
+            As `load_forecaster`.
         """
-        model = load_forecaster(path)
+        model = load_forecaster(path, trusted)
         if not isinstance(model, cls):
             raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
         return model

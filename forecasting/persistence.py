@@ -1,42 +1,46 @@
-"""Forecasters and regressors as JSON and safetensors: readable, exact, no pickle."""
+"""Forecasters and regressors as JSON and safetensors: readable, exact, no pickle.
+
+A folder may come from a stranger: its names are looked up and not imported (`saved_classes`), its sizes are compared
+with its tensors before anything is allocated (`saved_tensors`), and a digest tells damage (`model_files`).
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import importlib
-import json
 import os
+import warnings
+from collections.abc import Iterable
 from datetime import date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.panel import PanelSchema
 from features.panel_calendar import PanelCalendar
+from forecasting.model_files import DIGEST, read_files, restoring, write_files
 from forecasting.quantiles import check_quantiles
-from forecasting.training import Training
+from forecasting.saved_classes import UnreadableModel, build, class_of, name_of, settings_of
 
 if TYPE_CHECKING:
     from forecasting.base import PanelForecaster
 
-FORMAT = 2  # of model.json; a newer number means a newer Tidecast wrote it; no release wrote 1
+FORMAT = 3  # of model.json; a newer number means a newer Tidecast wrote it; no release wrote 1
+OLDEST = 2  # had no digest, and named a class by its module
 CODE = "class"
 
 
 def encode(value: Any) -> Any:
     """A value as JSON holds it: estimators and dataclasses by class and settings."""
     if isinstance(value, BaseEstimator):
-        return {CODE: _name_of(type(value)), "settings": encode(value.get_params(deep=False))}
+        return {CODE: name_of(type(value)), "settings": encode(value.get_params(deep=False))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        of_recipe = [field.name for field in dataclasses.fields(value) if field.metadata.get("recipe", True)]
-        settings = {name: getattr(value, name) for name in of_recipe}
-        return {CODE: _name_of(type(value)), "settings": encode(settings)}
+        settings = {name: getattr(value, name) for name in settings_of(type(value))}
+        return {CODE: name_of(type(value)), "settings": encode(settings)}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -51,14 +55,27 @@ def encode(value: Any) -> Any:
     )
 
 
-def decode(value: Any) -> Any:
-    """The inverse of `encode`; lists come back as tuples."""
-    if isinstance(value, dict) and set(value) == {CODE, "settings"}:
-        return _class_of(value[CODE])(**{name: decode(item) for name, item in value["settings"].items()})
+def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
+    """Return the inverse of `encode`; lists come back as tuples.
+
+    Parameters
+    ----------
+    value : JSON value
+    trusted : iterable of type
+        Classes of the caller's own that may be named beside the public ones.
+
+    Raises
+    ------
+    UnreadableModel
+        A class is neither public nor trusted, or its settings are impossible.
+    """
+    if isinstance(value, dict) and set(value) == {CODE, "settings"} and isinstance(value["settings"], dict):
+        kind = class_of(value[CODE], trusted)
+        return build(kind, {name: decode(item, trusted) for name, item in value["settings"].items()})
     if isinstance(value, dict):
-        return {key: decode(item) for key, item in value.items()}
+        return {key: decode(item, trusted) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(decode(item) for item in value)
+        return tuple(decode(item, trusted) for item in value)
     return value
 
 
@@ -88,85 +105,107 @@ def write_model(
     path: str | os.PathLike[str], model: BaseEstimator, described: dict[str, Any], learned: dict[str, Tensor]
 ) -> None:
     """Write a recipe, and what was learned by it, into the folder `path`, made where missing."""
-    folder = Path(path)
-    description = {"format": FORMAT, "recipe": encode(model), **described}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in learned.items()}, folder / "weights.safetensors")
-    (folder / "model.json").write_text(json.dumps(description, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    write_files(path, {"format": FORMAT, "recipe": encode(model), **described}, learned)
 
 
-def read_model(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], dict[str, Tensor]]:
-    """The model of that recipe, not fitted; what `write_model` was told of it, and its tensors.
+def read_model(
+    path: str | os.PathLike[str], trusted: Iterable[type] = ()
+) -> tuple[Any, dict[str, Any], dict[str, Tensor]]:
+    """Return the model of that recipe, not fitted, what `write_model` was told of it, and its tensors.
 
     Raises
     ------
     FileNotFoundError, ValueError
         As `load_forecaster`.
     """
-    folder = Path(path)
-    if not (folder / "model.json").is_file():
-        raise FileNotFoundError(f"{folder} must hold model.json and weights.safetensors; found no model.json there.")
-    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    if description["format"] > FORMAT:
-        raise ValueError(
-            f"{folder} was written in format {description['format']}; this Tidecast reads up to {FORMAT}. Upgrade it."
+    description, learned = read_files(path)
+    written = description.get("format")
+    if not isinstance(written, int) or isinstance(written, bool):
+        raise UnreadableModel(f"{path} must say its format as a whole number, found {written!r}. Save the model again.")
+    if written > FORMAT:
+        raise UnreadableModel(
+            f"{path} was written in format {written}; this Tidecast reads up to {FORMAT}. Upgrade it."
         )
-    if description["format"] < FORMAT:
-        raise ValueError(
-            f"{folder} was written in format {description['format']}, which holds no state to go on from; this "
-            f"Tidecast reads format {FORMAT}. Fit the forecaster again."
+    if written < OLDEST:
+        raise UnreadableModel(
+            f"{path} was written in format {written}, which holds no state to go on from; this "
+            f"Tidecast reads formats {OLDEST} and {FORMAT}. Fit the forecaster again."
         )
-    return decode(description["recipe"]), description, load_file(folder / "weights.safetensors")
+    if DIGEST not in description:
+        if written > OLDEST:
+            raise UnreadableModel(f"{path} must have a digest, found none: model.json was altered. Save it again.")
+        warnings.warn(
+            f"{path} has no digest, because an earlier version saved it: damage to its weights cannot be noticed. Save "
+            "the model again to give it one.",
+            stacklevel=3,
+        )
+    with restoring(path):
+        model = decode(description["recipe"], trusted)
+        _check_settings(model)
+    return model, description, learned
 
 
-def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
+def load_forecaster(path: str | os.PathLike[str], trusted: Iterable[type] = ()) -> PanelForecaster:
     """Read any forecaster that `save` wrote; its class comes from the file.
+
+    Nothing in the folder is run or imported: it may name Tidecast's public classes only, and those passed as `trusted`.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    trusted : iterable of type, optional
+        Transformers of your own that the model may use, as ``[MyFeatures]``: their code runs.
 
     Raises
     ------
     FileNotFoundError
         When the folder holds no forecaster.
-    ValueError
-        When a newer Tidecast wrote it, or a class named in it is no forecaster, transformer or schema.
+    UnreadableModel
+        A `ValueError`: the files are damaged or do not fit together, a newer Tidecast wrote them, or a class is neither
+        public nor trusted.
+
+    Warns
+    -----
+    UserWarning
+        The model has no digest, because an earlier version saved it: damage to its weights would not be noticed.
     """
     from forecasting.base import PanelForecaster  # which has save and load as methods
 
-    model, description, learned = read_model(path)
+    model, description, learned = read_model(path, trusted)
     if not isinstance(model, PanelForecaster):
-        raise ValueError(f"{path} must hold a forecaster, found a {type(model).__name__}.")
-    model._schema = model.schema or PanelSchema()
-    model.quantiles_ = check_quantiles(model.quantiles)
-    model.calendar_ = PanelCalendar.described(description["calendar"])
-    model._kind = description["kind"]
-    model.skipped_ = tuple(description["skipped"])
-    daily = len(description["fit_end"]) == len("2026-01-01")
-    parse: Any = date.fromisoformat if daily else datetime.fromisoformat
-    model.fit_end_ = parse(description["fit_end"])
-    types = {"series_id": getattr(pl, description["series_id_type"]), "time": pl.Date if daily else pl.Datetime("us")}
-    keys = pl.DataFrame(
-        {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]}, schema=types
-    )
-    model._restore(description, learned, keys)
+        raise UnreadableModel(f"{path} must hold a forecaster, found a {type(model).__name__}.")
+    with restoring(path):
+        model._schema = model.schema or PanelSchema()
+        model.quantiles_ = check_quantiles(model.quantiles)
+        model.calendar_ = PanelCalendar.described(description["calendar"])
+        model._kind = description["kind"]
+        model.skipped_ = tuple(description["skipped"])
+        daily = len(description["fit_end"]) == len("2026-01-01")
+        parse: Any = date.fromisoformat if daily else datetime.fromisoformat
+        model.fit_end_ = parse(description["fit_end"])
+        types = {"series_id": _type_of(description["series_id_type"]), "time": pl.Date if daily else pl.Datetime("us")}
+        keys = pl.DataFrame(
+            {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]},
+            schema=types,
+        )
+        if keys["series_id"].is_duplicated().any():
+            raise UnreadableModel(f"{path} must name each series once, found one twice. Save the model again.")
+        model._restore(description, learned, keys)
     return model
 
 
-def _name_of(kind: type) -> str:
-    if "<" in kind.__qualname__ or kind.__module__ == "__main__":
-        raise ValueError(
-            f"{kind.__qualname__} must live in a module that can be imported to be saved by name; it is defined in "
-            f"{kind.__module__}, inside a function or a script. Move it into a module."
-        )
-    return f"{kind.__module__}:{kind.__qualname__}"
+def _check_settings(model: Any) -> None:
+    """Refuse impossible settings. Any device passes, because forecasts are made on the CPU."""
+    if hasattr(model, "_check_settings"):
+        checked = copy.copy(model)
+        if hasattr(checked, "device"):
+            checked.device = "cpu"
+        checked._check_settings()
 
 
-def _class_of(name: str) -> type:
-    module, _, qualname = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"A class of the saved forecaster must be importable, {name!r} is not: {error}.") from error
-    if not isinstance(found, type) or not (issubclass(found, BaseEstimator) or found in (PanelSchema, Training)):
-        raise ValueError(f"A saved model may name estimators, PanelSchema and Training only, found {name!r}.")
+def _type_of(name: str) -> type[pl.DataType]:
+    found = getattr(pl, name, None)
+    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
+        raise UnreadableModel(f"series_id_type must be a type of polars such as 'String', found {name!r}.")
     return found

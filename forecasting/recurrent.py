@@ -33,6 +33,7 @@ from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
 from forecasting.progress import LEARNING_CURVE, Epoch, learning_curve
 from forecasting.rows import BLOCK, PanelRows, thinned, within
+from forecasting.saved_tensors import blank, check_tensors, saved_network
 from forecasting.scaling import InputScaler
 from forecasting.settings import pick_device, seed_from
 from forecasting.standing import standing
@@ -289,12 +290,22 @@ class NetworkForecaster(PanelForecaster):
         kept = state | {f"stream.{name}": value for name, value in stream.items()}
         return super()._learned() | scaler | network | kept
 
+    def _expected_scalers(self) -> dict[str, Tensor]:
+        """Tensors like those of the scalers of inputs and of future covariates, without memory."""
+        widths = {"input": len(self.inputs_)} | ({"ahead": len(self._ahead_names)} if self._ahead_names else {})
+        return {
+            f"{group}_{name}": blank(width, dtype=torch.bool if name == "flagged" else torch.float64)
+            for group, width in widths.items()
+            for name in ("mean", "scale", "flagged")
+        }
+
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # which a model has that was saved before there were any
         self._shortcut = description.get("shortcut", False)  # as well
+        check_tensors(self._expected_scalers(), learned)
         scalers = {
             group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))
             for group in ("input", "ahead")
@@ -308,12 +319,12 @@ class NetworkForecaster(PanelForecaster):
             self.inputs_,
             scalers["input"],
         )
-        with isolated(0):
-            self._network = self._new_network().eval()
-        self._network.load_state_dict(under("network", learned))
-        stream = under("stream", learned)
+        self._network = saved_network(self._new_network, self.num_layers, under("network", learned))
+        stream, state = under("stream", learned), under("state", learned)
+        zero = self._network.zero_state(len(keys)).tensors()  # a number a unit and series; the files hold as many
+        check_tensors(zero, state)
         self._kept = Kept(
             self._kept.standing,
-            State.from_tensors(under("state", learned)),
+            State.from_tensors({name: state[name] for name in zero}),
             self._inputs.resumed(stream) if stream else None,
         )

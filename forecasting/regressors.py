@@ -19,11 +19,13 @@ from torch import Tensor
 
 from features.frozen import FrozenSettings
 from forecasting.checkpoints import fingerprint
+from forecasting.model_files import restoring
 from forecasting.nested import HoldsFrozenSettings
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.persistence import encode, read_model, under, write_model
 from forecasting.progress import LEARNING_CURVE, learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
+from forecasting.saved_tensors import blank, check_tensors, saved_network
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
 from forecasting.training import Batch, Training, isolated, one_thread, train_network
@@ -138,6 +140,18 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         ValueError
             For impossible settings or arrays.
         """
+        self._check_settings()
+        self.quantiles_ = check_quantiles(self.quantiles)
+        X_NTF, y_NH, weights = self._check(X, y, sample_weight)
+        cut = len(X_NTF) - self._n_held_out(len(X_NTF))
+        training, held_out = (X_NTF[:cut], y_NH[:cut], weights[:cut]), (X_NTF[cut:], y_NH[cut:], weights[cut:])
+        if cut == len(X_NTF):
+            training = _merged(*training)
+        self._fit(training, held_out)
+        return self
+
+    def _check_settings(self) -> None:
+        """Refuse impossible settings."""
         check_network_settings(self)
         if self.kernel_size is not None:
             check_whole("kernel_size", self.kernel_size, at_least=1)
@@ -150,14 +164,6 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
             )
         if self.early_stopping not in (True, False, "auto"):
             raise ValueError(f'early_stopping must be True, False or "auto", got {self.early_stopping!r}.')
-        self.quantiles_ = check_quantiles(self.quantiles)
-        X_NTF, y_NH, weights = self._check(X, y, sample_weight)
-        cut = len(X_NTF) - self._n_held_out(len(X_NTF))
-        training, held_out = (X_NTF[:cut], y_NH[:cut], weights[:cut]), (X_NTF[cut:], y_NH[cut:], weights[cut:])
-        if cut == len(X_NTF):
-            training = _merged(*training)
-        self._fit(training, held_out)
-        return self
 
     def _n_held_out(self, n_windows: int) -> int:
         """Windows kept back, from the end, to stop on."""
@@ -286,24 +292,36 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         ------
         TypeError
             When the folder holds something else than a regressor of this class.
+        FileNotFoundError, UnreadableModel
+            As `load_forecaster`.
         """
         model, description, learned = read_model(path)
         if not isinstance(model, cls):
             raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
-        model.quantiles_ = check_quantiles(model.quantiles)
-        model.n_features_in_ = description["n_features_in"]
-        if description["feature_names_in"]:
-            model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
-        model._window_shape, model._single = tuple(description["window"]), description["single"]
-        model.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
-        model._scaler = InputScaler(*(learned[name].numpy() for name in ("mean", "scale", "flagged")))
-        model._sparse = learned["sparse"].numpy()
-        layer = under("layer", learned)
-        model._layer = QuantileLayer(layer["base_HQ"], layer["scale_H"], model.quantiles_.index(MEDIAN))
-        with isolated(0):
-            model._network = model._new_network(len(layer["base_HQ"])).double().eval()
-        model._network.load_state_dict(under("network", learned))
+        with restoring(path):
+            model._restore(description, learned)
         return model
+
+    def _restore(self, description: dict[str, Any], learned: dict[str, Tensor]) -> None:
+        self.quantiles_ = check_quantiles(self.quantiles)
+        self.n_features_in_ = description["n_features_in"]
+        if description["feature_names_in"]:
+            self.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
+        self._window_shape, self._single = tuple(description["window"]), description["single"]
+        self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        _, n_features = self._window_shape
+        layer = under("layer", learned)
+        horizon = len(layer["scale_H"])
+        sizes = {"mean": blank(n_features), "scale": blank(n_features)}
+        marks = dict.fromkeys(("flagged", "sparse"), blank(n_features, dtype=torch.bool))
+        of_layer = {"layer.base_HQ": blank(horizon, len(self.quantiles_)), "layer.scale_H": blank(horizon)}
+        check_tensors(sizes | marks | of_layer, learned)
+        self._scaler = InputScaler(*(learned[name].numpy() for name in ("mean", "scale", "flagged")))
+        self._sparse = learned["sparse"].numpy()
+        self._layer = QuantileLayer(layer["base_HQ"], layer["scale_H"], self.quantiles_.index(MEDIAN))
+        self._network = saved_network(
+            lambda: self._new_network(horizon).double(), self.num_layers, under("network", learned)
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

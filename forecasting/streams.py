@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def open_stream(features: Any, added: list[str], panel: pl.DataFrame) -> Stream 
 def resume_stream(features: Any, added: list[str], tensors: dict[str, Tensor]) -> Stream:
     """The stream whose `stream_tensors` these are."""
     arrays = {name: values.numpy() for name, values in under("array", tensors).items()}
-    frames = {name: pl.read_ipc(values.numpy().tobytes()) for name, values in under("frame", tensors).items()}
+    frames = {name: _frame_of(values.numpy().tobytes()) for name, values in under("frame", tensors).items()}
     state = arrays | frames
     if hasattr(features, "resume"):
         return cast("Stream", features.resume(state))
@@ -48,6 +49,16 @@ def stream_tensors(stream: Stream) -> dict[str, Tensor]:
         )
         for name, value in state.items()
     }
+
+
+def _frame_of(content: bytes) -> pl.DataFrame:
+    """The frame in the bytes of an Arrow file.
+
+    pyarrow checks them first: polars trusts lengths and offsets in a file, and may end the process over wrong ones.
+    """
+    with pa.ipc.open_file(pa.BufferReader(content)) as file:
+        file.read_all().validate(full=True)
+    return pl.read_ipc(content)
 
 
 def _bytes_of(frame: pl.DataFrame) -> np.ndarray:

@@ -30,6 +30,7 @@ from forecasting.origins import Origins, find_origins
 from forecasting.persistence import under
 from forecasting.rows import PanelRows, panel_rows, root_steps, thinned
 from forecasting.sampling import MOST_ORIGINS, Dependence
+from forecasting.saved_tensors import blank, check_tensors
 from forecasting.settings import check_whole
 from forecasting.spread import Spread, slow
 from forecasting.standing import Standing, standing
@@ -301,9 +302,26 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         spread = {"base": self._spread.base_HQ, "scale": self._spread.scale_H}
         return spread | {"offsets": torch.from_numpy(self._spread.offsets_HQ)} | paths | kept
 
+    def _expected(self, n_series: int) -> dict[str, Tensor]:
+        """Tensors like those of `_learned`, without memory; what a subclass adds aside."""
+        horizon, n_levels = self.horizon, len(self.quantiles_)
+        whole = dict.fromkeys(("session", "rows", "first_session"), blank(n_series, dtype=torch.int64))
+        real = dict.fromkeys(("price", "volatility", "first_level"), blank(n_series))
+        standing = whole | real | {"levels_NK": blank(n_series, self._n_levels)}
+        return {
+            "base": blank(horizon, n_levels),
+            "scale": blank(horizon),
+            "offsets": blank(horizon, n_levels),
+            "paths.correlation_HH": blank(horizon, horizon),
+            "paths.excess_H2": blank(horizon, 2),
+            **{f"standing.{name}": tensor for name, tensor in standing.items()},
+        }
+
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         """The inverse of `_described` and `_learned`; `keys` say up to when each series has been seen."""
-        scale_H = learned.get("scale", slow(self.horizon))  # which models lack that were saved before there was one
+        # models lack a scale that were saved before there was one
+        check_tensors(self._expected(len(keys)), learned, optional=["scale"])
+        scale_H = learned.get("scale", slow(self.horizon))
         self._spread = Spread(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
         self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))

@@ -13,6 +13,7 @@ import click
 
 from flows.errors import Busy, SettingsError, TidecastError, is_panic
 from flows.os_words import in_words
+from flows.redaction import redact
 from flows.terminal import console
 
 FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
@@ -31,13 +32,13 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(redact(traceback.format_exc()))
         stop(one_line(error), exit_code(error))
 
 
 def one_line(error: BaseException) -> str:
     """What happened, in one line."""
-    text = " ".join(str(error).split())
+    text = redact(" ".join(str(error).split()))
     if isinstance(error, TidecastError | ValueError) and text:
         return text
     if isinstance(error, OSError) and error.errno is not None:

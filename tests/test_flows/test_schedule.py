@@ -1,5 +1,6 @@
 """The schedule, on a real server: every other test passes while scheduling is dead."""
 
+import http.client
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import urllib.request
 from datetime import datetime
 from datetime import time as clock
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -92,8 +94,20 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     assert forecasts["origin"].unique().to_list() == [as_of]
     assert sandbox.place.warehouse.runs()["run_id"].to_list() == [run["id"]]
 
-    again = ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state})
+    # another flow than the one that is served, by a change in Prefect's database: it is not run
+    other = {"entrypoint": "flows.maintenance.maintain_warehouse"}
+    assert post(f"{scheduled}/deployments/{deployment['id']}", other, "PATCH") == 204
+    again = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
     assert until(lambda: ended_run(scheduled, again["id"]))["state_name"] == "Skipped"
+    assert sandbox.place.warehouse.forecasts().equals(forecasts)
+
+    refuses_other_pages(scheduled, deployment["id"])
+    elsewhere = tmp_path / "elsewhere"
+    meddling = {"home": str(elsewhere), "settings": {"source": "http://127.0.0.1:9/?v=${PATH}"}}
+    body = {"state": state, "parameters": meddling}
+    refused = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", body))
+    assert until(lambda: ended_run(scheduled, refused["id"]))["state_name"] in ("Failed", "Crashed")
+    assert not elsewhere.exists()
     assert sandbox.place.warehouse.forecasts().equals(forecasts)
 
     sandbox.source.unlink()
@@ -103,6 +117,41 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     assert f"  The forecasts of {as_of} are published." in told
     assert f"  Nothing to do: {as_of} was done before." in told
     assert "  Failed: A source must exist, but there is no file" in told
+
+
+def refuses_other_pages(api, deployment):
+    """A page elsewhere can neither read nor start anything; the server's own pages can."""
+    address = urlsplit(api)
+    run, mine, listing = f"/api/deployments/{deployment}/create_flow_run", address.netloc, "/api/deployments/filter"
+    for headers in ({"Host": mine, "Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+        for method, path in (("POST", run), ("POST", listing), ("OPTIONS", run), ("GET", "/api/health")):
+            status, said = status_of(mine, method, path, headers)
+            assert status == 403
+            assert "access-control-allow-origin" not in said
+    own = {"Host": mine, "Origin": f"http://{mine}"}
+    assert status_of(mine, "POST", listing, own)[0] == 200
+    assert status_of(mine, "GET", "/", {"Host": mine})[0] in (200, 307)
+    pages = json.loads(urllib.request.urlopen(f"http://{mine}/ui-settings", timeout=30).read())
+    assert pages["api_url"] == f"http://{mine}/api"
+
+
+def status_of(netloc, method, path, headers):
+    """Status and headers, lower case, of a request with an empty JSON object."""
+    connection = http.client.HTTPConnection(netloc, timeout=30)
+    try:
+        connection.request(method, path, b"{}", {"Content-Type": "application/json", **headers})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower() for name, _ in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def post(url, body, method="POST"):
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), kind, method=method)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return answer.status
 
 
 def ended_run(api, run_id):

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from features import LogReturn, PanelSchema, PriceFeatures, RollingVolatility
 from forecasting import Drift, GRUForecaster, RandomWalk, SeasonalNaive, load_forecaster
+from forecasting.model_files import digest_of
 from tests.test_forecasting import models
 from tests.test_forecasting.models import NETWORK
 
@@ -58,9 +59,10 @@ def by_folder(model, folder):
 
 
 def rewritten(folder, **changes):
-    """The folder with other values in its model.json."""
-    description = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(description | changes))
+    """The folder with other values in its model.json, as somebody forges them: with a digest that fits."""
+    description = json.loads((folder / "model.json").read_text()) | changes
+    description["digest"] = digest_of(description, (folder / "weights.safetensors").read_bytes())
+    (folder / "model.json").write_text(json.dumps(description))
     return folder
 
 
@@ -90,7 +92,7 @@ def test_saving_twice_gives_the_same_files_and_they_are_json_and_safetensors(nam
     assert files == ["model.json", "weights.safetensors"]
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert json.loads((tmp_path / "one" / "model.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "one" / "model.json").read_text())["format"] == 3
 
 
 @pytest.mark.parametrize("series", ["<script>", "../x", "", "Ünï çødé 😀", 'a"b\n', "/etc/passwd"])
@@ -144,8 +146,8 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_newer_and_older_formats_are_refused(fitted, tmp_path):
     fitted["RandomWalk"].save(tmp_path)
-    with pytest.raises(ValueError, match=r"format 3; this Tidecast reads up to 2\. Upgrade"):
-        load_forecaster(rewritten(tmp_path, format=3))
+    with pytest.raises(ValueError, match=r"format 4; this Tidecast reads up to 3\. Upgrade"):
+        load_forecaster(rewritten(tmp_path, format=4))
     with pytest.raises(ValueError, match=r"format 1, which holds no state .* Fit the forecaster again"):
         load_forecaster(rewritten(tmp_path, format=1))
 
@@ -153,13 +155,16 @@ def test_newer_and_older_formats_are_refused(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ("os:system", "may name estimators, PanelSchema and Training only, found 'os:system'"),
-        ("builtins:eval", "may name estimators, PanelSchema and Training only"),
-        ("pathlib:Path", "may name estimators, PanelSchema and Training only"),
-        ("subprocess:Popen", "may name estimators, PanelSchema and Training only"),
-        ("sklearn.linear_model:Ridge", "must hold a forecaster, found a Ridge"),
-        ("no_such_module:Model", "must be importable, 'no_such_module:Model' is not"),
-        ("forecasting.baselines:Walk", "must be importable, 'forecasting.baselines:Walk' is not"),
+        ("os:system", "public classes and classes passed as trusted, found 'os:system'"),
+        ("builtins:eval", "public classes and classes passed as trusted"),
+        ("pathlib:Path", "public classes and classes passed as trusted"),
+        ("subprocess:Popen", "public classes and classes passed as trusted"),
+        ("sklearn.linear_model:Ridge", r"pass it: load_forecaster\(path, trusted=\[Ridge\]\)"),
+        ("no_such_module:Model", "If you trust it, import it"),
+        ("forecasting.baselines:Walk", "found 'forecasting.baselines:Walk'"),
+        ("Walk", "found 'Walk', which is neither"),
+        ("GRURegressor", "must hold a forecaster, found a GRURegressor"),
+        (7, "must name its classes, found 7"),
     ],
 )
 def test_a_foreign_class_is_refused(found, message, fitted, tmp_path):
