@@ -17,6 +17,7 @@ from features.frames import Frame, like, to_polars
 from features.panel import check_columns
 from forecasting.quantiles import check_quantiles
 from forecasting.settings import check_whole
+from forecasting.sound import check_forecasts
 from forecasting.splits import Fold, RollingOrigin
 
 RANDOM_WALK = "random_walk"
@@ -62,7 +63,8 @@ def backtest(
     Raises
     ------
     ValueError, TypeError
-        When models differ in what they forecast, the settings are impossible, or the panel is too short.
+        When models differ in what they forecast, the settings are impossible, the panel is too short, or a forecast is
+        missing, not finite, or has quantiles that cross.
 
     Examples
     --------
@@ -91,6 +93,7 @@ def backtest(
         parallel = Parallel(return_as="generator_unordered")
         for name, block in parallel(delayed(forecast_block)(*item, panel) for item in work):
             for number, table in block:
+                check_forecasts(table, f"Model {name!r} in fold {number}")
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
                     on_fit(name, number)

@@ -25,6 +25,7 @@ from forecasting.persistence import encode, load_forecaster, save_forecaster
 from forecasting.quantiles import check_quantiles
 from forecasting.sampling import blocks, sample_table
 from forecasting.settings import check_whole, seed_from
+from forecasting.sound import check_finite, check_forecasts
 from forecasting.training import one_thread
 from forecasting.walk import Walk
 
@@ -154,12 +155,14 @@ class PanelForecaster(Walk):
         Raises
         ------
         ValueError
-            When no origin is left, or a future covariate is not known after the newest row of the panel.
+            When no origin is left, a future covariate is not known after the newest row of the panel, or a forecast
+            would not be finite.
         """
         check_is_fitted(self, "fit_end_")
         found = self._origins_of(X, origins, future)
         values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
-        return self._given_back(found.table(values_NHQ, self.quantiles_), X)
+        table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
+        return self._given_back(table, X)
 
     @one_thread()
     def sample(
@@ -214,7 +217,8 @@ class PanelForecaster(Walk):
             ranks_NSH = self._dependence.draw(len(quantiles_NHQ[part]), n, generator)
             scaled_NSH[part] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[part], levels)
         values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
-        return self._given_back(sample_table(found, values_NSH), X)
+        paths = check_finite(sample_table(found, values_NSH), ["value"], type(self).__name__)
+        return self._given_back(paths, X)
 
     @one_thread()
     def update(self, X: Any) -> Self:

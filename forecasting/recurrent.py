@@ -288,7 +288,7 @@ class NetworkForecaster(PanelForecaster):
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
         self.inputs_ = description["inputs"]
-        self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # which a model has that was saved before there were any
         self._shortcut = description.get("shortcut", False)  # as well
         scalers = {

@@ -292,7 +292,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         if description["feature_names_in"]:
             model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
         model._window_shape, model._single = tuple(description["window"]), description["single"]
-        model.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        model.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         model._scaler = InputScaler(*(learned[name].numpy() for name in ("mean", "scale", "flagged")))
         model._sparse = learned["sparse"].numpy()
         layer = under("layer", learned)
