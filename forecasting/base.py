@@ -11,12 +11,12 @@ from typing import Any, Self, cast
 import numpy as np
 import polars as pl
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.frames import is_pandas, to_polars
 from features.panel import PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
+from forecasting.as_fitted import all_or_nothing, check_fitted, remember_settings
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
 from forecasting.memory import give_back_memory
@@ -55,9 +55,15 @@ class PanelForecaster(Walk):
         Raises
         ------
         TypeError, ValueError
-            For an impossible setting or panel.
+            For an impossible setting or panel; the forecaster then stays as it was.
         """
         self._check_settings()
+        with all_or_nothing(self):
+            self._fit_afresh(X, sample_weight)
+            remember_settings(self)
+        return self
+
+    def _fit_afresh(self, X: Any, sample_weight: Any) -> None:
         self._schema = self.schema or PanelSchema()
         self._kind = "pandas" if is_pandas(X) else "polars"
         self.quantiles_ = check_quantiles(self.quantiles)
@@ -76,7 +82,6 @@ class PanelForecaster(Walk):
         self._kept, self._spread = self._calibrated(rows, cuts, weights)
         give_back_memory()
         self._dependence = self._measure_dependence(rows, cuts, weights)
-        return self
 
     @one_thread()
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
@@ -111,6 +116,7 @@ class PanelForecaster(Walk):
         if not hasattr(self, "fit_end_"):
             return self.fit(X, y, sample_weight)
         self._check_settings()
+        check_fitted(self, "fit_end_")
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
         rows = further._with_ahead(further._rows(as_seen(panel, self._kept.standing.keys)), X)
@@ -118,6 +124,7 @@ class PanelForecaster(Walk):
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
         further._kept, _ = further._keep(rows, rows.newest[:0])
+        remember_settings(further)
         self.__dict__.update(vars(further))
         return self
 
@@ -158,7 +165,7 @@ class PanelForecaster(Walk):
             When no origin is left, a future covariate is not known after the newest row of the panel, or a forecast
             would not be finite.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         found = self._origins_of(X, origins, future)
         values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
         table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
@@ -202,7 +209,7 @@ class PanelForecaster(Walk):
         ValueError
             As `predict`, and where `quantiles` has no level on either side of 0.5.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         check_whole("n", n, at_least=1)
         levels = np.array(self.quantiles_)
         if not 0 < self._spread.median < len(levels) - 1:
@@ -245,7 +252,7 @@ class PanelForecaster(Walk):
         TypeError, ValueError
             For rows at or before what was seen of their series, and as `fit` for an impossible panel.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
         if len(rows):
             with self._kept.atomic():
@@ -269,7 +276,7 @@ class PanelForecaster(Walk):
         ValueError
             When no new origin has a truth to compare with.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
         losses = evaluate(table, panel, self.target, self._schema.positive).losses

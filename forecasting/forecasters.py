@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.utils.validation import check_is_fitted
 
 from features.panel import PanelSchema
+from forecasting.as_fitted import check_fitted
 from forecasting.diagnostics import memory_profile, summary
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.recurrent import NetworkForecaster
@@ -173,7 +173,7 @@ class RecurrentForecaster(NetworkForecaster):
         ValueError
             When no series is long enough.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         return memory_profile(self, X, steps_back, n_origins, random_state)
 
     def summary(self, X: Any = None) -> str:
@@ -184,7 +184,7 @@ class RecurrentForecaster(NetworkForecaster):
         X : polars or pandas DataFrame, optional
             A panel with its history, to say from it how far back the network looks.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         return summary(self, X)
 
 

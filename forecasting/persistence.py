@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.panel import PanelSchema
 from features.panel_calendar import PanelCalendar
+from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, check_fitted, remember_settings
 from forecasting.quantiles import check_quantiles
 from forecasting.training import Training
 
@@ -69,7 +69,7 @@ def under(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
     """Write a fitted forecaster into the folder `path`, made where missing."""
-    check_is_fitted(model, "fit_end_")
+    check_fitted(model, "fit_end_", free=NOT_SAVED_AS_LEARNED)
     keys = model._kept.standing.keys
     description = {
         "fit_end": model.fit_end_.isoformat(),
@@ -147,6 +147,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
         {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]}, schema=types
     )
     model._restore(description, learned, keys)
+    remember_settings(model)
     return model
 
 

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
 
+from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, all_or_nothing, check_fitted, remember_settings
 from forecasting.checkpoints import fingerprint
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.persistence import encode, read_model, under, write_model
@@ -133,7 +134,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For impossible settings or arrays.
+            For impossible settings or arrays; the regressor then stays as it was.
         """
         check_network_settings(self)
         if self.kernel_size is not None:
@@ -147,6 +148,12 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             )
         if self.early_stopping not in (True, False, "auto"):
             raise ValueError(f'early_stopping must be True, False or "auto", got {self.early_stopping!r}.')
+        with all_or_nothing(self):
+            self._fit_afresh(X, y, sample_weight)
+            remember_settings(self)
+        return self
+
+    def _fit_afresh(self, X: Any, y: Any, sample_weight: Any) -> None:
         self.quantiles_ = check_quantiles(self.quantiles)
         X_NTF, y_NH, weights = self._check(X, y, sample_weight)
         cut = len(X_NTF) - self._n_held_out(len(X_NTF))
@@ -154,7 +161,6 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         if cut == len(X_NTF):
             training = _merged(*training)
         self._fit(training, held_out)
-        return self
 
     def _n_held_out(self, n_windows: int) -> int:
         """Windows kept back, from the end, to stop on."""
@@ -242,7 +248,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
         """
-        check_is_fitted(self, "quantiles_")
+        check_fitted(self, "quantiles_")
         X = validate_data(self, X, reset=False, **CHECKS)
         X_NTF = self._windows(X)
         if X_NTF.shape[1:] != self._window_shape:
@@ -261,7 +267,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
     def save(self, path: Any) -> None:
         """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
-        check_is_fitted(self, "quantiles_")
+        check_fitted(self, "quantiles_", free=NOT_SAVED_AS_LEARNED)
         description = {
             "n_features_in": self.n_features_in_,
             "feature_names_in": list(getattr(self, "feature_names_in_", ())),
@@ -300,6 +306,7 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         with isolated(0):
             model._network = model._new_network(len(layer["base_HQ"])).double().eval()
         model._network.load_state_dict(under("network", learned))
+        remember_settings(model)
         return model
 
     def __sklearn_tags__(self) -> Tags:
