@@ -14,11 +14,12 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from features.frames import Frame, like, to_polars
-from features.panel import check_columns
+from features.panel import PanelSchema, check_columns
 from forecasting.quantiles import check_quantiles
 from forecasting.settings import check_whole
 from forecasting.sound import check_forecasts
 from forecasting.splits import Fold, RollingOrigin
+from forecasting.table_facts import noted
 
 RANDOM_WALK = "random_walk"
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
@@ -97,7 +98,9 @@ def backtest(
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
                     on_fit(name, number)
-    return like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+    walk = named[RANDOM_WALK]
+    table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+    return noted(table, walk.target, (walk.schema or PanelSchema()).positive)
 
 
 def forecast_block(

@@ -26,6 +26,7 @@ from forecasting.quantiles import check_quantiles
 from forecasting.sampling import blocks, sample_table
 from forecasting.settings import check_whole, seed_from
 from forecasting.sound import check_finite, check_forecasts
+from forecasting.table_facts import noted
 from forecasting.training import one_thread
 from forecasting.walk import Walk
 
@@ -169,7 +170,7 @@ class PanelForecaster(Walk):
         found = self._origins_of(X, origins, future)
         values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
         table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
-        return self._given_back(table, X)
+        return noted(self._given_back(table, X), self.target, self._schema.positive)
 
     @one_thread()
     def sample(
