@@ -19,6 +19,7 @@ from features.panel_calendar import PanelCalendar
 from forecasting.as_fitted import all_or_nothing, check_fitted, remember_settings
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
+from forecasting.made_columns import check_made, made_columns
 from forecasting.memory import give_back_memory
 from forecasting.metrics import evaluate
 from forecasting.persistence import encode, load_forecaster, save_forecaster
@@ -83,6 +84,9 @@ class PanelForecaster(Walk):
         self._kept, self._spread = self._calibrated(rows, cuts, weights)
         give_back_memory()
         self._dependence = self._measure_dependence(rows, cuts, weights)
+        made, schema = made_columns(X), self._schema
+        self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))
+        self._warn_of_unseen(made)
 
     @one_thread()
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
@@ -118,6 +122,7 @@ class PanelForecaster(Walk):
             return self.fit(X, y, sample_weight)
         self._check_settings()
         check_fitted(self, "fit_end_")
+        check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
         rows = further._with_ahead(further._rows(as_seen(panel, self._kept.standing.keys)), X)
@@ -254,6 +259,7 @@ class PanelForecaster(Walk):
             For rows at or before what was seen of their series, and as `fit` for an impossible panel.
         """
         check_fitted(self, "fit_end_")
+        check_made(X, self._made)
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
         if len(rows):
             with self._kept.atomic():
@@ -278,6 +284,7 @@ class PanelForecaster(Walk):
             When no new origin has a truth to compare with.
         """
         check_fitted(self, "fit_end_")
+        check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
         losses = evaluate(table, panel, self.target, self._schema.positive).losses

@@ -79,6 +79,7 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
         "series_id_type": str(keys.schema["series_id"]),
         "time": [time.isoformat() for time in keys["time"]],
         "skipped": list(model.skipped_),
+        "made": list(model._made),
         **model._described(),
     }
     write_model(path, model, description, model._learned())
@@ -139,6 +140,7 @@ def load_forecaster(path: str | os.PathLike[str]) -> PanelForecaster:
     model.calendar_ = PanelCalendar.described(description["calendar"])
     model._kind = description["kind"]
     model.skipped_ = tuple(description["skipped"])
+    model._made = tuple(description.get("made", ()))  # which models lack that were saved before it was noted
     daily = len(description["fit_end"]) == len("2026-01-01")
     parse: Any = date.fromisoformat if daily else datetime.fromisoformat
     model.fit_end_ = parse(description["fit_end"])

@@ -26,6 +26,7 @@ from forecasting.cuts import Cuts
 from forecasting.inputs import PIECE, NetworkInputs, StaticInputs
 from forecasting.kept import Kept
 from forecasting.linear import LinearForecast
+from forecasting.made_columns import warn_of_unseen
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
@@ -187,6 +188,9 @@ class NetworkForecaster(PanelForecaster):
             self.cell, self._inputs.scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
             len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names), shortcut=self._shortcut,
         )  # fmt: skip
+
+    def _warn_of_unseen(self, made: list[str]) -> None:
+        warn_of_unseen(self, made, {*self.columns_, *self.inputs_, *self._schema.future})
 
     # -------------------------------------------------------------- predict
     @property
