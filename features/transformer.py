@@ -15,6 +15,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from features.docstrings import complete_docstring
 from features.frames import Frame, is_pandas, to_polars
 from features.notes import note_of, with_note
 from features.order import series_starts
@@ -66,6 +67,10 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     needs_target: bool = True
     """Whether a row without a target has no values, and the others are as if it were not there."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
 
     @property
     @abstractmethod

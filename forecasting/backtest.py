@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 from joblib import Parallel, delayed, parallel_config
@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from features.frames import Frame, like, to_polars
+from features.frames import Frame, FrameLike, like, to_polars
 from features.panel import PanelSchema, check_columns
 from forecasting.quantiles import check_quantiles
 from forecasting.settings import check_whole
@@ -28,12 +28,12 @@ SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
 
 def backtest(
     models: Any,
-    panel: Frame,
+    panel: FrameLike,
     cv: RollingOrigin,
     refit: bool | int = True,
     n_jobs: int = 1,
     on_fit: Callable[[str, int], None] | None = None,
-) -> Any:
+) -> FrameLike:
     """Forecasts of every model and of the random walk, from every origin of every fold.
 
     A forecast from an origin uses rows at or before it, of a model fitted on rows at or before its fold's cut. The
@@ -100,7 +100,7 @@ def backtest(
                     on_fit(name, number)
     walk = named[RANDOM_WALK]
     table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
-    return noted(table, walk.target, (walk.schema or PanelSchema()).positive)
+    return cast("FrameLike", noted(table, walk.target, (walk.schema or PanelSchema()).positive))
 
 
 def forecast_block(

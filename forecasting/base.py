@@ -6,14 +6,14 @@ import copy
 import json
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any, Self, cast
+from typing import Any, Self, cast, overload
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from features.frames import is_pandas, to_polars
+from features.frames import Frame, FrameLike, is_pandas, to_polars
 from features.panel import PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
 from forecasting.as_fitted import all_or_nothing, check_fitted, remember_settings
@@ -143,8 +143,13 @@ class PanelForecaster(Walk):
         return twin
 
     # -------------------------------------------------------------- predict
+    @overload
+    def predict(self, X: None = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any: ...
+    @overload
+    def predict(self, X: FrameLike, origins: str | Sequence[Any] = "last", future: Any = None) -> FrameLike: ...
+
     @one_thread()
-    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any:
+    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Frame:
         """Forecast table, each origin using rows at or before it, and future covariates of the sessions ahead.
 
         Parameters
@@ -177,6 +182,20 @@ class PanelForecaster(Walk):
         table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
         return noted(self._given_back(table, X), self.target, self._schema.positive)
 
+    @overload
+    def sample(
+        self,
+        n: int,
+        X: None = None,
+        origins: str | Sequence[Any] = "last",
+        random_state: Any = None,
+        future: Any = None,
+    ) -> Any: ...
+    @overload
+    def sample(
+        self, n: int, X: FrameLike, origins: str | Sequence[Any] = "last", random_state: Any = None, future: Any = None
+    ) -> FrameLike: ...
+
     @one_thread()
     def sample(
         self,
@@ -185,7 +204,7 @@ class PanelForecaster(Walk):
         origins: str | Sequence[Any] = "last",
         random_state: Any = None,
         future: Any = None,
-    ) -> Any:
+    ) -> Frame:
         """Joint paths over the horizon, whose distribution at each step is that of the quantiles.
 
         For whatever depends on several steps at once: the lowest price of the week, the mean, the chance to touch a

@@ -62,7 +62,8 @@ def memory_profile(
         "influence": torch.cat([all_K for all_K, _ in influences]).numpy(),
         "median": torch.cat([median_K for _, median_K in influences]).numpy(),
     }
-    return pl.from_dict(table).select(pl.lit(model.cell).alias("cell"), pl.all()).sort("cell", "step", "k")
+    profile = pl.DataFrame(table, orient="col").select(pl.lit(model.cell).alias("cell"), pl.all())
+    return profile.sort("cell", "step", "k")
 
 
 def _influence(q_NQ: Tensor, x_NKF: Tensor, median: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from features.docstrings import complete_docstring
 from features.panel import PanelSchema
 from forecasting.as_fitted import check_fitted
 from forecasting.diagnostics import memory_profile, summary
@@ -88,6 +89,10 @@ class RecurrentForecaster(NetworkForecaster):
     >>> model.predict(prices, origins="new").height // 2
     65
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
 
+from features.docstrings import complete_docstring
 from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, all_or_nothing, check_fitted, remember_settings
 from forecasting.checkpoints import fingerprint
 from forecasting.networks import QuantileLayer, RecurrentNetwork
@@ -90,6 +91,10 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
 
     cell: ClassVar[str]
     usual_kernel_size: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
 
     def __init__(
         self,
