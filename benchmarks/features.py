@@ -33,7 +33,7 @@ def panel_of(close: np.ndarray) -> pl.DataFrame:
     names = pl.Series("series_id", [f"S{number:05d}" for number in range(n_series)])
     time = pl.concat([pl.select(time=days).to_series()] * n_series, rechunk=True)
     names = names.gather(np.repeat(np.arange(n_series), n_rows)).set_sorted()
-    return pl.DataFrame([names, time, pl.Series("close", close.ravel())])
+    return pl.DataFrame([names, time, pl.Series("close", close.ravel())], orient="col")
 
 
 def defaults(panel: pl.DataFrame) -> Callable[[], Any]:

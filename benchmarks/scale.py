@@ -143,7 +143,7 @@ def main() -> None:
     if not results:
         parser.error(f"--most must be at least {SIZES[0][0] * SIZES[0][1]:,} rows, got {arguments.most:,}")
     if arguments.png:
-        draw(pl.DataFrame(results), arguments.png)
+        draw(pl.from_dicts(results), arguments.png)
 
 
 if __name__ == "__main__":

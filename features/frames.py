@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import polars as pl
 
@@ -11,6 +11,9 @@ from features.messages import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FrameLike = TypeVar("FrameLike", bound="pl.DataFrame | pd.DataFrame")
+"""A frame that comes back in the kind in which it was given."""
 
 Frame: TypeAlias = "pl.DataFrame | pd.DataFrame"
 """A panel as it comes in and goes out: polars (eager) or pandas."""

@@ -142,7 +142,8 @@ class PriceFeatures(PanelTransformer):
         values = np.concatenate([np.empty((0, len(self.added_))), *pushed])
         number = is_new.cum_sum().gather(days["_row"]) - 1
         return in_order(
-            pl.DataFrame(values, schema=self.added_).fill_nan(None).with_columns(_row=number), int(is_new.sum())
+            pl.DataFrame(values, schema=self.added_, orient="row").fill_nan(None).with_columns(_row=number),
+            int(is_new.sum()),
         )
 
     def resume(self, state: dict[str, Any]) -> Stream:

@@ -124,7 +124,7 @@ class PriceStream:
         ]
         if features.has_ranges:
             columns.append(rows.select(range=range_square(features.positive)).to_series())
-        given = pl.DataFrame(columns)
+        given = pl.DataFrame(columns, orient="col")
         features.check_prices(given)
         known = given["price"].is_not_null()
         if known.all():

@@ -15,7 +15,9 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from features.docstrings import complete_docstring
 from features.frames import Frame, is_pandas, to_polars
+from features.notes import note_of, with_note
 from features.order import series_starts
 from features.panel import PanelSchema, check_columns, sorted_rows
 from features.tail import Stream, TailStream, tail_of
@@ -23,6 +25,9 @@ from features.volatility import with_stretches
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MADE = "made"
+"""Name of the note on a frame that lists the columns which transformers made."""
 
 BLOCK = 1 << 18
 """Rows computed at a time and thread, in whole series: bounds the memory beside the panel and its new columns."""
@@ -62,6 +67,10 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     needs_target: bool = True
     """Whether a row without a target has no values, and the others are as if it were not there."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
 
     @property
     @abstractmethod
@@ -190,9 +199,16 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def _finish(self, X: Frame, computed: pl.DataFrame) -> Frame:
         kind = getattr(self, "_sklearn_output_config", {}).get("transform") or get_config()["transform_output"]
         if is_pandas(X) and kind != "polars":
-            return cast("pd.DataFrame", X).assign(**{name: computed[name].to_numpy() for name in computed.columns})
+            numbers = {name: computed[name].to_numpy() for name in computed.columns}
+            return self._noted(cast("pd.DataFrame", X).assign(**numbers), X, computed.columns)
         frame = to_polars(X).with_columns(computed.get_columns())
-        return frame.to_pandas() if kind == "pandas" else frame
+        return self._noted(frame.to_pandas() if kind == "pandas" else frame, X, computed.columns)
+
+    def _noted(self, frame: Frame, before: Frame, added: list[str]) -> Frame:
+        """The frame, with a note of the columns that were made and that no transformer has read since."""
+        read = {*self.inputs_, self.target}
+        earlier = [name for name in note_of(before, MADE, []) if name not in (*read, *added)]
+        return with_note(frame, MADE, [*earlier, *added])
 
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from features.frames import Frame, to_polars
-from features.messages import check_whole
+from features.messages import check_whole, shorten
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
@@ -120,13 +120,22 @@ def make_windows(
     target : str, default="close"
     schema : PanelSchema, optional
     missing : bool, default=False
-        Whether windows with missing features are kept, as NaN. Regressors refuse them, and a series' first row has no
-        `PriceFeatures`.
+        Whether windows with missing features are kept, as NaN. Our regressors take NaN; most others refuse it. The
+        first row of a series has no `PriceFeatures`, so its first window is left out otherwise.
 
     Returns
     -------
     Windows
-        Sorted by series and origin; as the rows of X overlap, split them in time with a gap of `horizon`.
+        ``X, y, series_id, origin``, sorted by series and origin. `y` holds log returns from the origin to each step,
+        ``log(price at the step) − log(price at the origin)``, cumulated and not scaled; where the schema says
+        ``positive=False``, differences of the prices. Neighbouring windows overlap: split them in time with a gap of
+        `horizon`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_panel`, and for impossible numbers; when the features give back other rows than they were given, or no
+        numbers; when no window is left.
 
     Examples
     --------
@@ -142,8 +151,9 @@ def make_windows(
     schema = schema or PanelSchema()
     frame = check_panel(panel, schema, target)
     features = PriceFeatures(target=target, positive=schema.positive) if features is None else features
-    table = to_polars(features.fit(frame).transform(frame))
+    table = _same_rows(to_polars(features.fit(frame).transform(frame)), frame, features)
     names = [*(name for name in table.columns if name not in frame.columns), *schema.covariates]
+    _check_numbers(table, names, features)
     rows = np.ascontiguousarray(table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy())
 
     stretch = with_stretches(frame, target)["_stretch"].to_numpy().astype(np.int64)
@@ -154,9 +164,34 @@ def make_windows(
         whole &= holes[end + 1] == holes[np.maximum(end - lookback + 1, 0)]
     y = _changes(frame, stretch, horizon, target, schema)
     kept = np.flatnonzero(whole & ~np.isnan(y).any(axis=1))
+    if not len(kept):
+        raise ValueError(
+            f"A window needs lookback + horizon = {lookback} + {horizon} rows of a series without a break, with "
+            f"features in the first {lookback} and a price in each session after; none of the {len(frame)} rows "
+            "begins one. Give more history, a calendar with its sessions, or missing=True for windows with NaN."
+        )
     return Windows(
         WindowArray(rows, kept - lookback + 1, lookback), y[kept], frame["series_id"][kept], frame["time"][kept]
     )
+
+
+def _same_rows(table: pl.DataFrame, frame: pl.DataFrame, features: Any) -> pl.DataFrame:
+    """The table, if its rows are those of the frame, in their order."""
+    keys = frame.select("series_id", "time")
+    if not set(keys.columns) <= set(table.columns) or not table.select(keys.columns).cast(keys.schema).equals(keys):
+        raise ValueError(
+            f"features must give back the rows they were given, in their order; {type(features).__name__} did not. "
+            "Let transform add columns, and do nothing else."
+        )
+    return table
+
+
+def _check_numbers(table: pl.DataFrame, names: list[str], features: Any) -> None:
+    """Refuse features that are no numbers, or none at all."""
+    words = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
+    if words or not names:
+        found = f"{shorten(words)} hold none" if words else f"{type(features).__name__} added no column"
+        raise ValueError(f"X must hold numbers; {found}. Give features that add columns of numbers, or covariates.")
 
 
 def _changes(frame: pl.DataFrame, stretch: np.ndarray, horizon: int, target: str, schema: PanelSchema) -> np.ndarray:

@@ -230,7 +230,7 @@ class DeltaReading:
 
 def _files(table: DeltaTable) -> pl.DataFrame:
     """Path and statistics of each file of a version."""
-    return pl.DataFrame(table.get_add_actions(flatten=True))
+    return pl.DataFrame(table.get_add_actions(flatten=True), orient="col")
 
 
 def _bound(which: str, column: str, files: pl.DataFrame) -> pl.Expr:

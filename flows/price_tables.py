@@ -244,7 +244,7 @@ class PriceTables(DeltaTables):
 
     def store_delivery(self, row: Mapping[str, Any]) -> int:
         """Store that a file of a drop folder was taken, in one commit; one that is there stays as it is."""
-        return self._merge("deliveries", shape("deliveries", pl.DataFrame([dict(row)])), ("file",))
+        return self._merge("deliveries", shape("deliveries", pl.from_dicts([dict(row)])), ("file",))
 
 
 def _by_year(days: pl.Series) -> Spans:

@@ -208,6 +208,7 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
     for name, part in parts:
         by_origin = part.group_by("as_of").agg(pl.col(loss, against).mean()).sort("as_of")
         horizon = part.select(pl.col("step").max()).item()
+        covered = part.select(pl.col("covered").cast(pl.Float64).mean()).item()
         found = compare(by_origin[loss].to_numpy(), by_origin[against].to_numpy(), horizon)
         interval = "too few yet for an interval" if found.se is None else f"± {100 * Z_95 * found.se:.1f}"
         records.append(
@@ -219,7 +220,7 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
                 "last": by_origin["as_of"].max(),
                 "skill": "–" if found.skill is None else signed(found.skill),
                 "interval": interval,
-                "coverage": f"{part.select(100 * pl.col('covered').mean()).item():.1f}",
+                "coverage": "–" if covered is None else f"{100 * covered:.1f}",
             }
         )
     return records

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
@@ -40,7 +39,6 @@ class ServedForecaster(PythonModel):
             self._check_prices(model_input)
             table = self.forecaster.predict(model_input)
             self._check_all_forecast(model_input, table)
-            self._check_finite(table)
         except (TypeError, ValueError) as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         return table.astype(dict.fromkeys(("origin", "time"), "datetime64[us]"))
@@ -56,14 +54,6 @@ class ServedForecaster(PythonModel):
             raise ValueError(
                 f"Each series must have {self.forecaster.lookback} rows since its last pause to be forecast, "
                 f"{len(short)} of {len(asked)} have not: {_named(short)}. Send more history, or leave them out."
-            )
-
-    def _check_finite(self, table: pd.DataFrame) -> None:
-        finite = table.select_dtypes("float64").apply(np.isfinite).all(axis=1)
-        if wild := sorted(set(table["series_id"][~finite])):  # JSON has no infinity
-            raise ValueError(
-                f"Prices must move so little that their forecast is finite; those of {_named(wild)} jump by too many "
-                "orders of magnitude. Check them, or leave them out."
             )
 
 

@@ -154,7 +154,7 @@ class Tracking:
         write_files(training, draft / FILES)
         with self.store.connected():
             package(training, draft / MODEL)
-        pl.DataFrame([dict(decision)]).write_parquet(draft / DECIDED)
+        pl.from_dicts([dict(decision)]).write_parquet(draft / DECIDED)
         training.model.predict().write_parquet(draft / FORECASTS)
         (draft / RECORD).write_text(record.to_json(), encoding="utf-8")
         draft.replace(place)

@@ -187,7 +187,7 @@ class Warehouse(PriceTables):
     def store_decision(self, row: Mapping[str, Any]) -> int:
         """Store one decision, in one commit; one that is there stays as it is. What is not known of it is null."""
         names = [name for name in DECISIONS if name != "year"]
-        new = pl.DataFrame([[row.get(name)] for name in names], schema={name: DECISIONS[name] for name in names})
+        new = pl.DataFrame({name: [row.get(name)] for name in names}, schema={name: DECISIONS[name] for name in names})
         return self._merge("decisions", shape("decisions", new, DECISION_KEY), DECISION_KEY)
 
     def put_panel(self, row: Mapping[str, Any]) -> None:
@@ -214,7 +214,7 @@ class Warehouse(PriceTables):
         names = [name for name in RUNS if name != "year"]
         if not set(row) <= set(names) or row.get("as_of") is None or row.get("status") is None:
             raise WarehouseError(f"A run must have as_of and status, and may have of {names}; got {sorted(row)}.")
-        new = pl.DataFrame([[row.get(name)] for name in names], schema={name: RUNS[name] for name in names})
+        new = pl.DataFrame({name: [row.get(name)] for name in names}, schema={name: RUNS[name] for name in names})
         new = shape("runs", new)
 
         clock = ("run_id", "started", "finished")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 from joblib import Parallel, delayed, parallel_config
@@ -14,12 +14,14 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from features.frames import Frame, like, to_polars
-from features.panel import check_columns
+from features.frames import Frame, FrameLike, like, to_polars
+from features.panel import PanelSchema, check_columns
 from forecasting.outsiders import check_model, forecast_each_origin, is_ours
 from forecasting.quantiles import check_quantiles
 from forecasting.settings import check_whole
+from forecasting.sound import check_forecasts
 from forecasting.splits import Fold, RollingOrigin
+from forecasting.table_facts import noted
 
 RANDOM_WALK = "random_walk"
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
@@ -28,12 +30,12 @@ SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
 
 def backtest(
     models: Any,
-    panel: Frame,
+    panel: FrameLike,
     cv: RollingOrigin,
     refit: bool | int = True,
     n_jobs: int = 1,
     on_fit: Callable[[str, int], None] | None = None,
-) -> Any:
+) -> FrameLike:
     """Forecasts of every model and of the random walk, from every origin of every fold.
 
     A forecast from an origin uses rows at or before it, of a model fitted on rows at or before its fold's cut. The
@@ -65,8 +67,9 @@ def backtest(
     Raises
     ------
     ValueError, TypeError
-        When models differ in what they forecast, the settings are impossible, the panel is too short, or the forecasts
-        of a model of your own do not follow `PanelModel`.
+        When models differ in what they forecast, the settings are impossible, the panel is too short, a forecast is
+        missing, not finite, or has quantiles that cross, or the forecasts of a model of your own do not follow
+        `PanelModel`.
 
     Examples
     --------
@@ -96,10 +99,13 @@ def backtest(
         parallel = Parallel(return_as="generator_unordered")
         for name, block in parallel(delayed(forecast_block)(*item, panel, named[RANDOM_WALK]) for item in work):
             for number, table in block:
+                check_forecasts(table, f"Model {name!r} in fold {number}")
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
                     on_fit(name, number)
-    return like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+    walk = named[RANDOM_WALK]
+    table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+    return cast("FrameLike", noted(table, walk.target, (walk.schema or PanelSchema()).positive))
 
 
 def forecast_block(

@@ -6,26 +6,29 @@ import copy
 import json
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Any, Self, cast
+from typing import Any, Self, cast, overload
 
 import numpy as np
 import polars as pl
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from features.frames import is_pandas, to_polars
+from features.frames import Frame, FrameLike, is_pandas, to_polars
 from features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
+from forecasting.as_fitted import all_or_nothing, check_fitted, remember_settings
 from forecasting.callers import refuse_callers
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
+from forecasting.made_columns import check_made, made_columns
 from forecasting.memory import give_back_memory
 from forecasting.metrics import evaluate
 from forecasting.persistence import encode, load_forecaster, save_forecaster
 from forecasting.quantiles import check_quantiles
 from forecasting.sampling import blocks, sample_table
 from forecasting.settings import check_whole, seed_from
+from forecasting.sound import check_finite, check_forecasts
+from forecasting.table_facts import noted
 from forecasting.training import one_thread
 from forecasting.walk import Walk
 
@@ -55,10 +58,16 @@ class PanelForecaster(Walk):
         Raises
         ------
         TypeError, ValueError
-            For an impossible setting or panel.
+            For an impossible setting or panel; the forecaster then stays as it was.
         """
         refuse_callers(self)
         self._check_settings()
+        with all_or_nothing(self):
+            self._fit_afresh(X, sample_weight)
+            remember_settings(self)
+        return self
+
+    def _fit_afresh(self, X: Any, sample_weight: Any) -> None:
         self._schema = self.schema or PanelSchema()
         self._kind = "pandas" if is_pandas(X) else "polars"
         self.quantiles_ = check_quantiles(self.quantiles)
@@ -77,7 +86,9 @@ class PanelForecaster(Walk):
         self._kept, self._spread = self._calibrated(rows, cuts, weights)
         give_back_memory()
         self._dependence = self._measure_dependence(rows, cuts, weights)
-        return self
+        made, schema = made_columns(X), self._schema
+        self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))
+        self._warn_of_unseen(made)
 
     @one_thread()
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
@@ -112,6 +123,8 @@ class PanelForecaster(Walk):
         if not hasattr(self, "fit_end_"):
             return self.fit(X, y, sample_weight)
         self._check_settings()
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
         rows = further._with_ahead(further._rows(as_seen(panel, self._kept.standing.keys)), X)
@@ -119,6 +132,7 @@ class PanelForecaster(Walk):
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
         further._kept, _ = further._keep(rows, rows.newest[:0])
+        remember_settings(further)
         self.__dict__.update(vars(further))
         return self
 
@@ -136,8 +150,13 @@ class PanelForecaster(Walk):
         return twin
 
     # -------------------------------------------------------------- predict
+    @overload
+    def predict(self, X: None = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any: ...
+    @overload
+    def predict(self, X: FrameLike, origins: str | Sequence[Any] = "last", future: Any = None) -> FrameLike: ...
+
     @one_thread()
-    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any:
+    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Frame:
         """Forecast table, each origin using rows at or before it, and future covariates of the sessions ahead.
 
         Parameters
@@ -161,13 +180,29 @@ class PanelForecaster(Walk):
         Raises
         ------
         ValueError
-            When no origin is left, or a future covariate is not known after the newest row of the panel.
+            When no origin is left, a future covariate is not known after the newest row of the panel, or a forecast
+            would not be finite.
         """
         refuse_callers(self)
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         found = self._origins_of(X, origins, future)
         values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
-        return self._given_back(found.table(values_NHQ, self.quantiles_), X)
+        table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
+        return noted(self._given_back(table, X), self.target, self._schema.positive)
+
+    @overload
+    def sample(
+        self,
+        n: int,
+        X: None = None,
+        origins: str | Sequence[Any] = "last",
+        random_state: Any = None,
+        future: Any = None,
+    ) -> Any: ...
+    @overload
+    def sample(
+        self, n: int, X: FrameLike, origins: str | Sequence[Any] = "last", random_state: Any = None, future: Any = None
+    ) -> FrameLike: ...
 
     @one_thread()
     def sample(
@@ -177,7 +212,7 @@ class PanelForecaster(Walk):
         origins: str | Sequence[Any] = "last",
         random_state: Any = None,
         future: Any = None,
-    ) -> Any:
+    ) -> Frame:
         """Joint paths over the horizon, whose distribution at each step is that of the quantiles.
 
         For whatever depends on several steps at once: the lowest price of the week, the mean, the chance to touch a
@@ -207,7 +242,7 @@ class PanelForecaster(Walk):
         ValueError
             As `predict`, and where `quantiles` has no level on either side of 0.5.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         check_whole("n", n, at_least=1)
         levels = np.array(self.quantiles_)
         if not 0 < self._spread.median < len(levels) - 1:
@@ -222,7 +257,8 @@ class PanelForecaster(Walk):
             ranks_NSH = self._dependence.draw(len(quantiles_NHQ[part]), n, generator)
             scaled_NSH[part] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[part], levels)
         values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
-        return self._given_back(sample_table(found, values_NSH), X)
+        paths = check_finite(sample_table(found, values_NSH), ["value"], type(self).__name__)
+        return self._given_back(paths, X)
 
     @one_thread()
     def update(self, X: Any) -> Self:
@@ -249,7 +285,8 @@ class PanelForecaster(Walk):
         TypeError, ValueError
             For rows at or before what was seen of their series, and as `fit` for an impossible panel.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
         if len(rows):
             with self._kept.atomic():
@@ -274,7 +311,8 @@ class PanelForecaster(Walk):
             When no new origin has a truth to compare with.
         """
         refuse_callers(self)
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
         losses = evaluate(table, panel, self.target, self._schema.positive).losses

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from features.docstrings import complete_docstring
 from features.panel import PanelSchema
 from forecasting.base import PanelForecaster
 from forecasting.quantiles import DEFAULT_QUANTILES
@@ -52,6 +53,10 @@ class RandomWalk(PanelForecaster):
     True
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
+
     def __init__(
         self,
         horizon: int = 5,
@@ -70,10 +75,7 @@ class RandomWalk(PanelForecaster):
 class Drift(RandomWalk):
     """The random walk plus the mean change of the series so far, per step (Hyndman and Athanasopoulos 2021, §5.2).
 
-    Parameters
-    ----------
-    horizon, lookback, quantiles, target, schema
-        As for `RandomWalk`.
+    Parameters and attributes are those of `RandomWalk`.
     """
 
     def _centre(self, here: Standing) -> Tensor:
@@ -85,10 +87,10 @@ class Drift(RandomWalk):
 class SeasonalNaive(RandomWalk):
     """The last price of the same season, repeated (Hyndman and Athanasopoulos 2021, §5.2).
 
+    Further parameters and the attributes are those of `RandomWalk`.
+
     Parameters
     ----------
-    horizon, lookback, quantiles, target, schema
-        As for `RandomWalk`.
     season : int, default=5
         Rows in a season: 5 for daily prices of a working week.
     """

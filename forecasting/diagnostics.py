@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from features.panel import check_panel
+from forecasting.made_columns import check_made
 from forecasting.palette import INK, colour_of
 from forecasting.settings import check_whole
 from forecasting.stretches import run_through
@@ -32,6 +33,7 @@ def memory_profile(
     """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`."""
     check_whole("steps_back", steps_back, at_least=1)
     check_whole("n_origins", n_origins, at_least=1)
+    check_made(panel, model._made)
     rows = model._with_ahead(model._rows(check_panel(panel, model._schema, model.target)), panel)
     long_enough = rows.moving & (torch.arange(len(rows)) - rows.first(torch.arange(len(rows))) > steps_back)
     at_N = torch.nonzero(long_enough)[:, 0]
@@ -60,7 +62,8 @@ def memory_profile(
         "influence": torch.cat([all_K for all_K, _ in influences]).numpy(),
         "median": torch.cat([median_K for _, median_K in influences]).numpy(),
     }
-    return pl.DataFrame(table).select(pl.lit(model.cell).alias("cell"), pl.all()).sort("cell", "step", "k")
+    profile = pl.DataFrame(table, orient="col").select(pl.lit(model.cell).alias("cell"), pl.all())
+    return profile.sort("cell", "step", "k")
 
 
 def _influence(q_NQ: Tensor, x_NKF: Tensor, median: int) -> tuple[Tensor, Tensor]:

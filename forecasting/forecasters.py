@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.utils.validation import check_is_fitted
 
+from features.docstrings import complete_docstring
 from features.panel import PanelSchema
+from forecasting.as_fitted import check_fitted
 from forecasting.diagnostics import memory_profile, summary
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.recurrent import NetworkForecaster
@@ -88,6 +89,10 @@ class RecurrentForecaster(NetworkForecaster):
     >>> model.predict(prices, origins="new").height // 2
     65
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
 
     def __init__(
         self,
@@ -173,7 +178,7 @@ class RecurrentForecaster(NetworkForecaster):
         ValueError
             When no series is long enough.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         return memory_profile(self, X, steps_back, n_origins, random_state)
 
     def summary(self, X: Any = None) -> str:
@@ -184,7 +189,7 @@ class RecurrentForecaster(NetworkForecaster):
         X : polars or pandas DataFrame, optional
             A panel with its history, to say from it how far back the network looks.
         """
-        check_is_fitted(self, "fit_end_")
+        check_fitted(self, "fit_end_")
         return summary(self, X)
 
 

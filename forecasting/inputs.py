@@ -97,10 +97,11 @@ class NetworkInputs:
 
     @property
     def read(self) -> list[str]:
-        """Columns of a panel that they are made from, beside ``series_id``, ``time`` and the target."""
+        """Columns of a panel that they are made from, a target of the features' own among them."""
         steps = [step for _, step in self.features.steps] if isinstance(self.features, Pipeline) else [self.features]
         made = {name for step in steps for name in getattr(step, "added_", ())}
         needed = {name for step in steps for name in getattr(step, "inputs_", ())}
+        needed |= {step.target for step in steps if isinstance(getattr(step, "target", None), str)}
         return [*sorted(needed - made), *self.covariates, *self.static.categories]
 
     def of(self, frame: pl.DataFrame, at_a_time: int = BLOCK) -> Tensor:

@@ -16,13 +16,15 @@ from features.messages import shorten
 from features.order import breaks
 from features.panel import PanelSchema, check_panel
 from features.volatility import with_volatility
-from forecasting.quantiles import DEFAULT_QUANTILES, levels_in, quantile_columns
+from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, levels_in, quantile_columns
 from forecasting.skill import DMTest, compare, dm_test
+from forecasting.sound import check_order, quantiles_by_level
+from forecasting.table_facts import facts_of
+from forecasting.table_types import KEYS, typed_forecasts
 
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
 
 RANDOM_WALK = "random_walk"
-KEYS = ["series_id", "origin", "step"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,10 @@ class Evaluation:
     losses : DataFrame
         A row per forecast that has come true: ``model``, ``series_id``, ``origin``, ``step``, ``crps`` (``pinball``
         with other than the default levels), ``ae`` (of the median), ``covered`` (the truth lies between the outermost
-        levels) and ``scale``. Losses are in units of ``scale`` = price × volatility at the origin; times it, they are
-        in price units. A forecast that is missing or not finite has a loss of NaN or infinity. A forecast whose
-        quantiles are all null is a point forecast: its ``crps`` and ``covered`` are null.
+        levels; null without a level on either side of 0.5) and ``scale``. Losses are in units of ``scale`` = price ×
+        volatility at the origin; times it, they are in price units. A forecast that is missing or not finite has a loss
+        of NaN or infinity, and one that is missing or NaN covers nothing: null. A forecast whose quantiles are all null
+        is a point forecast: its ``crps`` and ``covered`` are null.
     summary : DataFrame
         ``group`` ("pooled", "series", "step"), ``model``, ``series_id`` and ``step`` (null where not of that group),
         ``n_origins``, and means over origins, each origin counting once: ``mae``, ``crps`` or ``pinball``,
@@ -44,7 +47,8 @@ class Evaluation:
         forecast with the right sign; null for a forecast that never moves); ``skill`` of the CRPS against
         ``random_walk`` (0.01: one per cent better), its standard error ``skill_se`` and one-sided ``p`` (null with
         fewer than 120 origins; of series: adjusted for their number); ``ae_skill`` and ``ae_skill_se``, the same of
-        the median's absolute error. All models' numbers come from the rows that all of them forecast.
+        the median's absolute error. All models' numbers come from the rows that all of them forecast. ``coverage`` and
+        ``interval_score`` are null without a level on either side of 0.5. A mean over a missing forecast is null.
     pegged : tuple
         Series with origins left out because they had no volatility there to measure by.
     """
@@ -54,7 +58,7 @@ class Evaluation:
     pegged: tuple[Any, ...]
 
 
-def evaluate(forecasts: Frame, panel: Frame, target: str = "close", positive: bool = True) -> Evaluation:
+def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive: bool | None = None) -> Evaluation:
     """Losses of forecasts that have come true, and their summary with skill against the random walk.
 
     Losses are divided by price × EWMA volatility at the origin, so that every series and every calm or wild time counts
@@ -67,16 +71,25 @@ def evaluate(forecasts: Frame, panel: Frame, target: str = "close", positive: bo
         Skill needs one called ``random_walk``.
     panel : polars or pandas DataFrame
         Prices with the origins' rows and history, and the truths. A session without a row has no truth.
-    target : str, default="close"
-        The column that was forecast.
-    positive : bool, default=True
+    target : str, optional
+        The column that was forecast. By default the one that the table is noted to be of, see Notes, or else "close".
+    positive : bool, optional
         Whether prices move by log returns; the scale is price × volatility then, else the volatility of differences.
+        By default as the table is noted, or else True.
 
     Raises
     ------
     ValueError
-        When columns are missing, a forecast occurs twice, an origin is not in the panel, models disagree about the
-        session of a step, or have no forecast in common.
+        When columns are missing or of a wrong type, a forecast occurs twice, quantiles cross, an origin is not in the
+        panel, models disagree about the session of a step, or have no forecast in common; when `target` or `positive`
+        contradict the table's note, or a table without a note has quantiles at or below zero and `positive` is not
+        given.
+
+    Notes
+    -----
+    A table as `predict` and `backtest` return it carries a note of its target and of the schema's ``positive``. pandas
+    keeps the note through most operations. In polars an operation such as ``filter`` or ``concat`` makes a frame
+    without it: name `target` and `positive` then, where they are not the defaults.
 
     References
     ----------
@@ -87,6 +100,7 @@ def evaluate(forecasts: Frame, panel: Frame, target: str = "close", positive: bo
     Benjamini and Hochberg (1995), Controlling the false discovery rate, JRSS B 57;
     doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
+    target, positive = facts_of(forecasts, target, positive)
     prices = check_panel(panel, PanelSchema(positive=positive), target)
     prices = prices.select("series_id", "time", target)  # beside other columns, those that follow could be taken
     table = _checked(to_polars(forecasts), prices)
@@ -99,20 +113,16 @@ def evaluate(forecasts: Frame, panel: Frame, target: str = "close", positive: bo
 
 
 def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    needed = [*KEYS, "time", "forecast"]
-    if missing := [column for column in needed if column not in table.columns]:
-        raise ValueError(f"A forecast table must have the columns {needed}; {missing} not found in {table.columns}.")
+    table = typed_forecasts(table, prices)
     if "model" not in table.columns:
         table = table.with_columns(model=pl.lit("forecast"))
-    kind = prices["time"].dtype
-    table = table.with_columns(pl.col("origin", "time").cast(kind), pl.col("series_id").cast(prices["series_id"].dtype))
     twice = table.select(pl.struct("model", *KEYS).is_duplicated().sum()).item()
     if twice:
         raise ValueError(
             "A forecast table must hold one row for each model, series_id, origin and step; "
             f"{twice} rows share theirs. Tell forecasts of several models apart by a column 'model'."
         )
-    return table
+    return check_order(table, quantiles_by_level(table.columns), "A forecast table")
 
 
 def _with_truth(
@@ -156,15 +166,19 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     above = pl.max_horizontal(truth - high, pl.lit(0.0)) / (1 - levels[-1])
     factor = 2.0 if loss == "crps" else 1.0
     total = reduce(operator.add, map(pinball, levels))  # sum_horizontal adds in an order of its own, run by run
+    is_interval, nan = pl.lit(levels[0] < MEDIAN < levels[-1]), pl.lit(float("nan"))
+    right = (forecast > pl.col("price")) == (truth > pl.col("price"))
     moved = (forecast != pl.col("price")) & (truth != pl.col("price"))
     judged = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to judge
     return rows.with_columns(
         judged.then(factor * total / len(levels) / scale).alias(loss),
         ae=(truth - forecast).abs() / scale,
-        covered=judged.then((truth >= low) & (truth <= high)),
-        interval_score=judged.then((high - low + below + above) / scale),
+        covered=judged.then(
+            pl.when(is_interval & low.is_not_nan() & high.is_not_nan()).then((truth >= low) & (truth <= high))
+        ),
+        interval_score=judged.then(pl.when(is_interval).then((high - low + below + above) / scale)),
         square=((truth - forecast) / scale) ** 2,
-        direction=pl.when(moved).then((forecast > pl.col("price")) == (truth > pl.col("price"))),
+        direction=pl.when(forecast.is_nan()).then(nan).when(moved).then(right.cast(pl.Float64)),
     )
 
 
@@ -184,7 +198,10 @@ def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
     parts = []
     for group, by in (("pooled", []), ("series", ["series_id"]), ("step", ["step"])):
         means = (
-            common.with_columns(mase=pl.col("ae") * pl.col("scale") / pl.col("naive"))
+            common.with_columns(
+                mase=pl.col("ae") * pl.col("scale") / pl.col("naive"),
+                covered=pl.col("covered").cast(pl.Float64).fill_null(float("nan")),  # else others would stand for it
+            )
             .group_by("model", *by, "origin")
             .agg(pl.col(loss, "ae", "mase", "covered", "interval_score", "square", "direction").mean())
             .sort("model", *by, "origin")

@@ -65,7 +65,7 @@ class Origins:
         keys = self.keys[np.repeat(np.arange(len(self)), horizon)]
         others = quantile_columns(levels)
         names = [*others[: (median := levels.index(MEDIAN))], "forecast", *others[median:]]
-        quantiles = pl.DataFrame(values_NHQ.reshape(-1, len(levels)), schema=names)
+        quantiles = pl.DataFrame(values_NHQ.reshape(-1, len(levels)), schema=names, orient="row")
         return keys.select(
             "series_id",
             origin="time",

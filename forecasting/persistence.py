@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.panel import PanelSchema
 from features.panel_calendar import PanelCalendar
+from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, check_fitted, remember_settings
 from forecasting.model_files import DIGEST, read_files, restoring, write_files
 from forecasting.quantiles import check_quantiles
 from forecasting.saved_classes import UnreadableModel, build, class_of, name_of, settings_of
@@ -86,7 +86,7 @@ def under(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
     """Write a fitted forecaster into the folder `path`, made where missing."""
-    check_is_fitted(model, "fit_end_")
+    check_fitted(model, "fit_end_", free=NOT_SAVED_AS_LEARNED)
     keys = model._kept.standing.keys
     description = {
         "fit_end": model.fit_end_.isoformat(),
@@ -96,6 +96,7 @@ def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> Non
         "series_id_type": str(keys.schema["series_id"]),
         "time": [time.isoformat() for time in keys["time"]],
         "skipped": list(model.skipped_),
+        "made": list(model._made),
         **model._described(),
     }
     write_model(path, model, description, model._learned())
@@ -181,6 +182,7 @@ def load_forecaster(path: str | os.PathLike[str], trusted: Iterable[type] = ()) 
         model.calendar_ = PanelCalendar.described(description["calendar"])
         model._kind = description["kind"]
         model.skipped_ = tuple(description["skipped"])
+        model._made = tuple(description.get("made", ()))  # which models lack that were saved before it was noted
         daily = len(description["fit_end"]) == len("2026-01-01")
         parse: Any = date.fromisoformat if daily else datetime.fromisoformat
         model.fit_end_ = parse(description["fit_end"])
@@ -192,6 +194,7 @@ def load_forecaster(path: str | os.PathLike[str], trusted: Iterable[type] = ()) 
         if keys["series_id"].is_duplicated().any():
             raise UnreadableModel(f"{path} must name each series once, found one twice. Save the model again.")
         model._restore(description, learned, keys)
+        remember_settings(model)
     return model
 
 

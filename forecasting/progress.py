@@ -34,7 +34,7 @@ LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss"
 
 def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
     """The learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
-    return pl.DataFrame([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
+    return pl.from_dicts([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
 
 
 class Progress:

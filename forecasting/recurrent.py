@@ -28,6 +28,7 @@ from forecasting.cuts import Cuts
 from forecasting.inputs import PIECE, NetworkInputs, StaticInputs
 from forecasting.kept import Kept
 from forecasting.linear import LinearForecast
+from forecasting.made_columns import warn_of_unseen
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.persistence import under
@@ -193,6 +194,9 @@ class NetworkForecaster(PanelForecaster):
             len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names), shortcut=self._shortcut,
         )  # fmt: skip
 
+    def _warn_of_unseen(self, made: list[str]) -> None:
+        warn_of_unseen(self, made, {*self.columns_, *self.inputs_, *self._schema.future})
+
     # -------------------------------------------------------------- predict
     @property
     def columns_(self) -> list[str]:
@@ -302,7 +306,7 @@ class NetworkForecaster(PanelForecaster):
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
         self.inputs_ = description["inputs"]
-        self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # which a model has that was saved before there were any
         self._shortcut = description.get("shortcut", False)  # as well
         check_tensors(self._expected_scalers(), learned)

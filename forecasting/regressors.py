@@ -14,10 +14,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
 
+from features.docstrings import complete_docstring
 from features.frozen import FrozenSettings
+from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, all_or_nothing, check_fitted, remember_settings
 from forecasting.checkpoints import fingerprint
 from forecasting.model_files import restoring
 from forecasting.nested import HoldsFrozenSettings
@@ -95,6 +97,10 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     cell: ClassVar[str]
     usual_kernel_size: ClassVar[int] = 1
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
+
     def __init__(
         self,
         quantiles: Sequence[float] = DEFAULT_QUANTILES,
@@ -138,9 +144,15 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For impossible settings or arrays.
+            For impossible settings or arrays; the regressor then stays as it was.
         """
         self._check_settings()
+        with all_or_nothing(self):
+            self._fit_afresh(X, y, sample_weight)
+            remember_settings(self)
+        return self
+
+    def _fit_afresh(self, X: Any, y: Any, sample_weight: Any) -> None:
         self.quantiles_ = check_quantiles(self.quantiles)
         X_NTF, y_NH, weights = self._check(X, y, sample_weight)
         cut = len(X_NTF) - self._n_held_out(len(X_NTF))
@@ -148,7 +160,6 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         if cut == len(X_NTF):
             training = _merged(*training)
         self._fit(training, held_out)
-        return self
 
     def _check_settings(self) -> None:
         """Refuse impossible settings."""
@@ -251,7 +262,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
         """
-        check_is_fitted(self, "quantiles_")
+        check_fitted(self, "quantiles_")
         X = validate_data(self, X, reset=False, **CHECKS)
         X_NTF = self._windows(X)
         if X_NTF.shape[1:] != self._window_shape:
@@ -270,7 +281,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
 
     def save(self, path: Any) -> None:
         """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
-        check_is_fitted(self, "quantiles_")
+        check_fitted(self, "quantiles_", free=NOT_SAVED_AS_LEARNED)
         description = {
             "n_features_in": self.n_features_in_,
             "feature_names_in": list(getattr(self, "feature_names_in_", ())),
@@ -300,6 +311,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
             raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
         with restoring(path):
             model._restore(description, learned)
+            remember_settings(model)
         return model
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor]) -> None:

@@ -108,7 +108,7 @@ class Tuned:
             }
             for trial in self.trials
         ]  # fmt: skip
-        return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+        return pl.DataFrame(rows, orient="row", infer_schema_length=None, strict=False)
 
     def importances(self) -> dict[str, float]:
         """How much of the variation of the loss each setting explains, the largest first; they sum up to 1.

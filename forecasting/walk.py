@@ -25,6 +25,7 @@ from features.panel_calendar import PanelCalendar
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept
+from forecasting.made_columns import check_made
 from forecasting.nested import HoldsFrozenSettings
 from forecasting.origins import Origins, find_origins
 from forecasting.persistence import under
@@ -64,6 +65,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
     _spread: Spread
     _dependence: Dependence
     _kept: Kept
+    _made: tuple[str, ...] = ()  # covariates that a transformer made before `fit`
 
     def _check_settings(self) -> None:
         """Refuse impossible settings; subclasses add theirs."""
@@ -109,6 +111,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
             return self._kept_origins(future)
+        check_made(X, self._made)
         panel = check_panel(X, self._schema, self.target).rechunk()  # in one piece, all that follows is quicker
         rows = self._with_ahead(self._rows(panel), X, future)
         at = self._find(rows, origins)
@@ -266,6 +269,9 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
 
     def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
         """Train further what `_fit_network` trained, in place of it and leaving it as it was."""
+
+    def _warn_of_unseen(self, made: list[str]) -> None:
+        """Warn of columns that were made and are no inputs; baselines have none."""
 
     def _centre(self, here: Standing) -> Tensor:
         """Expected change of the level for each step, shape (N, H)."""

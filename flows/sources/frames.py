@@ -12,7 +12,7 @@ from flows.errors import SourceError
 
 def frame_of(names: Sequence[str], columns: Iterable[Sequence[Any]]) -> pl.DataFrame:
     """A frame of columns of Python values. Decimals become floats; where types are mixed, all become text."""
-    return pl.DataFrame([_series(name, values) for name, values in zip(names, columns, strict=True)])
+    return pl.DataFrame([_series(name, values) for name, values in zip(names, columns, strict=True)], orient="col")
 
 
 def as_polars(frame: Any) -> pl.DataFrame:

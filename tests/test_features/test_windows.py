@@ -76,3 +76,37 @@ def test_prices_that_may_be_negative_give_differences(panel):
 def test_impossible_windows_are_refused(lookback, horizon, panel):
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         make_windows(panel, lookback, horizon)
+
+
+def test_features_that_drop_or_move_rows_are_refused(panel):
+    class Sloppy:
+        def __init__(self, change):
+            self.change = change
+
+        def fit(self, X):
+            return self
+
+        def transform(self, X):
+            return self.change(X.with_columns(one=1.0))
+
+    assert make_windows(panel, 5, 1, Sloppy(lambda X: X)).X.shape[2] == 1
+    assert make_windows(panel, 5, 1, Sloppy(lambda X: X.to_pandas())).X.shape[2] == 1
+    for change in (lambda X: X[1:], lambda X: X.reverse(), lambda X: X.drop("time")):
+        with pytest.raises(ValueError, match="must give back the rows they were given, in their order; Sloppy did not"):
+            make_windows(panel, 5, 1, Sloppy(change))
+    with pytest.raises(ValueError, match="X must hold numbers; 'one' hold none"):
+        make_windows(panel, 5, 1, Sloppy(lambda X: X.with_columns(one=pl.lit("a"))))
+    with pytest.raises(ValueError, match="X must hold numbers; Sloppy added no column"):
+        make_windows(panel, 5, 1, Sloppy(lambda X: X.drop("one")))
+
+
+def test_a_panel_without_a_window_is_refused(panel):
+    with pytest.raises(ValueError, match=r"A window needs lookback \+ horizon = 500 \+ 1 rows .* of the 2400 rows"):
+        make_windows(panel, 500, 1)
+
+
+def test_windows_with_missing_features_train_a_regressor_and_targets_are_log_returns(panel):
+    windows = make_windows(panel, 4, 2, LogReturn(), missing=True)
+    assert np.isnan(np.asarray(windows.X)).any()
+    first = panel.filter(series_id="A").sort("time")["close"].to_numpy()
+    np.testing.assert_allclose(windows.y[0], np.log(first[[4, 5]] / first[3]))

@@ -68,6 +68,7 @@ def test_before_fit_there_is_no_forecast(name, breathing):
 
 
 @every
+@pytest.mark.filterwarnings("ignore:Columns that a transformer makes must be named")  # here they must not matter
 def test_a_pipeline_fits_predicts_and_scores(name, breathing, fitted):
     past = breathing.filter(pl.col("time") <= cut_of(breathing))
     pipeline = make_pipeline(PriceFeatures(), LogReturn(), model_of(name)).fit(past)

@@ -68,6 +68,7 @@ def test_a_halving_search_gives_the_better_settings_more_epochs(small):
 
 
 @every
+@pytest.mark.filterwarnings("ignore:Columns that a transformer makes must be named")  # here they must not matter
 def test_sample_weight_is_routed_through_a_search_over_a_pipeline(name, small):
     """Fitted and scored with weights of nought on B, a search finds what it finds with A's weights by hand."""
     weight = (small["series_id"] == "A").to_numpy().astype(float)
