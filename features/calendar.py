@@ -123,11 +123,13 @@ def get_calendar(name: str) -> Calendar:
     >>> get_calendar("TARGET").at_or_before(date(2024, 4, 1))  # Easter Monday
     datetime.date(2024, 3, 28)
     """
-    from features import daily, intraday, periods  # they import this file
+    from features import daily, intraday, opening, periods  # they import this file
 
+    if "|" in name:
+        return daily.daily(name)
     if name.startswith("every "):
-        return intraday.regular(name)
-    if name.startswith(("weekly", "monthly", "quarterly")):
+        return opening.stretches(name) if opening.STRETCHES.fullmatch(name) else intraday.regular(name)
+    if name.startswith(periods.PREFIXES):
         return periods.periodic(name)
     return intraday.bars(name) if intraday.BARS.fullmatch(name) else daily.daily(name)
 

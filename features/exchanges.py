@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -17,33 +16,12 @@ import pandas as pd
 from exchange_calendars import ExchangeCalendar, get_calendar_names
 from exchange_calendars import get_calendar as get_exchange
 
-from features.daily import DailyCalendar, every_day
+from features.daily import DailyCalendar, Hours, every_day
 from features.messages import near_match
 from features.target import TargetCalendar
 
 RULES_FROM, RULES_TO = "1950-01-01", "2150-12-31"
 """An exchange's holidays are followed between these days, or its own bounds where those are nearer; else weekdays."""
-
-
-@dataclass(frozen=True)
-class Hours:
-    """Opening hours of every session of a calendar, each of shape (n_sessions,).
-
-    Attributes
-    ----------
-    opens, closes : ndarray of int64
-        Microseconds since 1970, UTC.
-    breaks, resumes : ndarray of int64
-        The lunch break; both the opening instant where there is none.
-    half_day : ndarray of bool
-        Whether the session closes earlier than usual.
-    """
-
-    opens: np.ndarray
-    closes: np.ndarray
-    breaks: np.ndarray
-    resumes: np.ndarray
-    half_day: np.ndarray
 
 
 def exchange(name: str) -> DailyCalendar:
