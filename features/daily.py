@@ -74,6 +74,10 @@ class DailyCalendar(Calendar):
         """Whether sessions are those of a market, with opening hours and a time zone of its own."""
         return self._hours_of is not None
 
+    @property
+    def market_zone(self) -> str | None:
+        return self.time_zone if self.has_hours else None
+
     @cached_property
     def hours(self) -> Hours | None:
         """Opening hours of every session; None where there is no exchange."""

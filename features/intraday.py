@@ -153,13 +153,6 @@ def regular(name: str) -> RegularCalendar:
     return RegularCalendar(step, int(match[3]) * _UNITS[match[4]] % step if match[3] else 0)
 
 
-def most_common(distinct: pl.Series) -> RegularCalendar:
-    """The calendar of the most common step between sorted distinct times."""
-    instants = _microseconds(distinct)
-    step = _mode(np.diff(instants))
-    return RegularCalendar(step, _mode(instants % step))
-
-
 def spell(microseconds: int) -> str:
     """Return a length of time as it stands in the names of calendars, such as "30m"."""
     unit, size = next((unit, size) for unit, size in _UNITS.items() if microseconds % size == 0)
@@ -173,8 +166,3 @@ def unit_of(letter: str) -> int:
 
 def _microseconds(times: pl.Series) -> np.ndarray:
     return times.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
-
-
-def _mode(values: np.ndarray) -> int:
-    found, counts = np.unique(values, return_counts=True)
-    return int(found[counts.argmax()])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+import warnings
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -10,8 +12,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.calendar import CLOSING, Calendar, get_calendar, infer_calendar
+from features.calendar import CLOSING, Calendar, get_calendar
+from features.calendar_inference import SeriesInference, infer_panel
 from features.messages import shorten
+
+logger = logging.getLogger(__name__)
+
+LEAST_ROWS, MOST_STRAY, LEAST_FOUND = 8, 0.1, 0.8
+"""A series that is met later has the calendar of the others unless, in so many rows or more, more than the first share
+are not a session, or fewer sessions than the second share have a row: then its own is inferred."""
 
 
 class PanelCalendar:
@@ -26,10 +35,14 @@ class PanelCalendar:
         Of series that have none of their own.
     own : mapping of series_id to Calendar, optional
         Of those that have.
+    inferred : collection of series_id, default=()
+        Those of `own` whose calendar was inferred; that of the others was named.
+    default_inferred : bool, default=False
+        Whether `default` was inferred.
 
     Attributes
     ----------
-    default, own
+    default, own, inferred, default_inferred
         As given.
 
     Raises
@@ -45,8 +58,12 @@ class PanelCalendar:
     [datetime.date(2024, 7, 5), datetime.date(2024, 7, 4)]
     """
 
-    def __init__(self, default: Calendar | None, own: Mapping[Any, Calendar] | None = None) -> None:
+    def __init__(
+        self, default: Calendar | None, own: Mapping[Any, Calendar] | None = None,
+        inferred: Collection[Any] = (), default_inferred: bool = False,
+    ) -> None:  # fmt: skip
         self.default, self.own = default, dict(own or {})
+        self.inferred, self.default_inferred = frozenset(inferred), default_inferred
         if len({calendar.intraday for calendar in self.calendars}) > 1:
             raise ValueError(
                 f"The calendars of a panel must all be of days or all of bars within the day, found {self.name}. "
@@ -67,18 +84,29 @@ class PanelCalendar:
         panel : polars.DataFrame
             `series_id`, `time` and, optionally, `calendar`: a name per series, on all of its rows or on some.
         default : str, optional
-            Name of the calendar of series without one of their own. None: inferred from the times of those series.
+            Name of the calendar of series without one of their own. None: each of those has the calendar that its times
+            suggest; that of most becomes `default`.
 
         Raises
         ------
         ValueError
-            When a series has two calendars, or one that does not exist.
+            When a series has two calendars, or one that does not exist, and when bars show no calendar.
+
+        Warns
+        -----
+        UserWarning
+            When another calendar than the inferred one may be right.
         """
         named = cls.named(panel, default)
         if default is not None:
             return named
-        times = panel.filter(~pl.col("series_id").is_in(list(named.own)))["time"] if named.own else panel["time"]
-        return named if named.own and times.is_empty() else cls(infer_calendar(times), named.own)
+        rows = panel.filter(~pl.col("series_id").is_in(list(named.own))) if named.own else panel
+        if named.own and rows.is_empty():
+            return named
+        found = infer_panel(rows)
+        tell(found)
+        own = {series_id: one.found.calendar for one in found[1:] for series_id in one.series}
+        return cls(found[0].found.calendar, named.own | own, own, default_inferred=True)
 
     @property
     def calendars(self) -> tuple[Calendar, ...]:
@@ -116,6 +144,45 @@ class PanelCalendar:
             )
         return found
 
+    def was_inferred(self, series_ids: pl.Series) -> np.ndarray:
+        """Return whether the calendar of each row's series was inferred, bool of shape (n_rows,)."""
+        if not self.default_inferred and not self.inferred:
+            return np.zeros(len(series_ids), dtype=bool)
+        if not self.own:
+            return np.ones(len(series_ids), dtype=bool)
+        other = list(self.own.keys() - self.inferred) if self.default_inferred else list(self.inferred)
+        return (series_ids.is_in(other) ^ self.default_inferred).to_numpy()
+
+    def meeting(self, panel: pl.DataFrame) -> PanelCalendar:
+        """Return this one for a panel that may have further series: those of the column, and those that stand out.
+
+        A series without a calendar of its own whose rows contradict `default` has the calendar that they suggest, where
+        `default` was inferred, too. Where it was named, a warning says so.
+
+        Raises
+        ------
+        ValueError
+            When a series has another calendar than before.
+        """
+        known = self.joined(panel) if "calendar" in panel.columns else self
+        if known.default is None:
+            return known
+        rows = panel.select("series_id", "time")
+        if known.own:
+            rows = rows.filter(~pl.col("series_id").is_in(list(known.own)))
+        odd = _contradicting(rows, known.default)
+        if not odd:
+            return known
+        found = [one for one in infer_panel(rows.filter(pl.col("series_id").is_in(odd))) if _closer(one, known.default)]
+        if not found:
+            return known
+        if not known.default_inferred:
+            _warn_of_named(found, known.default)
+            return known
+        tell(found)
+        own = {series_id: one.found.calendar for one in found for series_id in one.series}
+        return PanelCalendar(known.default, known.own | own, known.inferred | own.keys(), default_inferred=True)
+
     def joined(self, panel: pl.DataFrame) -> PanelCalendar:
         """This one, with the calendars of series that it has not met, taken from the panel's column.
 
@@ -132,7 +199,9 @@ class PanelCalendar:
                     f"A series must keep its calendar, {series_id!r} had {before.name!r} and has {calendar.name!r} "
                     "now. Correct the column 'calendar', or fit anew."
                 )
-        return self if new.items() <= self.own.items() else PanelCalendar(self.default, self.own | new)
+        if new.items() <= self.own.items():
+            return self
+        return PanelCalendar(self.default, self.own | new, self.inferred, self.default_inferred)
 
     def numbers(self, frame: pl.DataFrame) -> np.ndarray:
         """Session number of each row in its series' calendar, int64 of shape (n_rows,).
@@ -187,13 +256,16 @@ class PanelCalendar:
         own: dict[str, list[Any]] = {}
         for series_id, calendar in self.own.items():
             own.setdefault(calendar.name, []).append(series_id)
-        return {"default": self.default.name if self.default else None, "own": own}
+        described = {"default": self.default.name if self.default else None, "own": own}
+        return described | {"inferred": sorted(self.inferred), "default_inferred": self.default_inferred}
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> PanelCalendar:
         """The inverse of `describe`."""
         own = {series: get_calendar(name) for name, all_of in description["own"].items() for series in all_of}
-        return cls(get_calendar(description["default"]) if description["default"] else None, own)
+        default = get_calendar(description["default"]) if description["default"] else None
+        # models that were saved before calendars told whether they were inferred lack the last two
+        return cls(default, own, description.get("inferred", ()), description.get("default_inferred", False))
 
     def __repr__(self) -> str:
         return f"<PanelCalendar {self.name}>"
@@ -205,7 +277,7 @@ class PanelCalendar:
         return hash((self.default, frozenset(self.own.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PanelCalendar, (self.default, self.own)
+        return PanelCalendar, (self.default, self.own, self.inferred, self.default_inferred)
 
     def groups(self, frame: pl.DataFrame) -> Iterator[tuple[Calendar, np.ndarray]]:
         """Each calendar that rows of the frame have, with the places of those rows, int64 and rising."""
@@ -233,6 +305,47 @@ class PanelCalendar:
         codes = [position[self.calendar_of(value)] for value in series]
         code = runs["value"].replace_strict(series, pl.Series(codes, dtype=pl.Int64), return_dtype=pl.Int64)
         return np.repeat(code.to_numpy(), runs["len"].to_numpy())
+
+
+def tell(found: list[SeriesInference]) -> None:
+    """Log what was inferred, and warn where another calendar may be right."""
+    for one in found:
+        logger.info("Inferred the calendar %s.", one.describe())
+        if one.found.doubt:
+            warnings.warn(one.doubt(), UserWarning, stacklevel=4)
+
+
+def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
+    """Series whose rows do not look like those of a calendar."""
+    on = calendar.is_session(rows["time"])
+    number = np.zeros(len(rows), dtype=np.int64)
+    number[on] = calendar.numbers(rows["time"].filter(pl.Series(on)) if not on.all() else rows["time"])
+    table = rows.select("series_id", number=pl.Series(number), on=pl.Series(on, dtype=pl.Boolean))
+    inside = pl.col("number").filter(pl.col("on"))
+    fits = table.group_by("series_id").agg(
+        rows=pl.len(), stray=(~pl.col("on")).sum(), found=inside.n_unique(), sessions=inside.max() - inside.min() + 1
+    )
+    share = pl.col("found") / pl.col("sessions").fill_null(1)
+    odd = (pl.col("rows") >= LEAST_ROWS) & (
+        (pl.col("stray") > MOST_STRAY * pl.col("rows")) | (share < LEAST_FOUND) | (pl.col("found") == 0)
+    )
+    return fits.filter(odd)["series_id"].sort().to_list()
+
+
+def _closer(one: SeriesInference, usual: Calendar) -> bool:
+    """Whether an inferred calendar is another one than the usual one."""
+    return one.found.calendar != usual and one.found.share >= LEAST_FOUND / 2
+
+
+def _warn_of_named(found: list[SeriesInference], named: Calendar) -> None:
+    for one in found:
+        warnings.warn(
+            f"The rows of a series should fit its calendar {named.name!r}, but those of {shorten(list(one.series), 3)} "
+            f"look like {one.found.calendar.name!r}: their steps would have the wrong dates and widths. Name their "
+            "calendar in a column 'calendar', or make them a panel of their own.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:

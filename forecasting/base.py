@@ -17,6 +17,7 @@ from torch import Tensor
 from features.frames import is_pandas, to_polars
 from features.panel import PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
+from features.settling import settle
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
 from forecasting.memory import give_back_memory
@@ -61,7 +62,9 @@ class PanelForecaster(Walk):
         self._kind = "pandas" if is_pandas(X) else "polars"
         self.quantiles_ = check_quantiles(self.quantiles)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
-        self.calendar_ = PanelCalendar.of(panel, self._schema.calendar)
+        self.calendar_ = PanelCalendar.of(panel, self._schema.calendar).meeting(panel)
+        panel, kept = settle(panel, self.calendar_)
+        weights = weights[kept] if len(kept) < len(weights) else weights
         self.fit_end_ = cast("date | datetime", panel["time"].max())
         rows = self._with_ahead(self._rows(panel), X)
         if not rows.ready.any():
@@ -110,9 +113,11 @@ class PanelForecaster(Walk):
         if not hasattr(self, "fit_end_"):
             return self.fit(X, y, sample_weight)
         self._check_settings()
-        panel, weights = _weighted(X, sample_weight, self._schema, self.target)
+        panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
+        panel, kept = settle(as_seen(panel, self._kept.standing.keys), self.calendar_.meeting(panel))
+        weights = weights[kept] if len(kept) < len(weights) else weights
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
-        rows = further._with_ahead(further._rows(as_seen(panel, self._kept.standing.keys)), X)
+        rows = further._with_ahead(further._rows(panel), X)
         check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
@@ -243,9 +248,11 @@ class PanelForecaster(Walk):
         """
         check_is_fitted(self, "fit_end_")
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
+        calendar = self.calendar_.meeting(rows)
+        rows = settle(rows, calendar)[0].sort("time", maintain_order=True)
         if len(rows):
             with self._kept.atomic():
-                self._kept = self._taken_in(rows)
+                self._kept = self._taken_in(rows, calendar)
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -266,7 +273,7 @@ class PanelForecaster(Walk):
             When no new origin has a truth to compare with.
         """
         check_is_fitted(self, "fit_end_")
-        panel, weights = _weighted(X, sample_weight, self._schema, self.target)
+        panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
         losses = evaluate(table, panel, self.target, self._schema.positive).losses
         of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))

@@ -211,7 +211,6 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     ValueError
         When rows are no sessions of the calendar.
     """
-    calendar = calendar.joined(frame) if "calendar" in frame.columns else calendar
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
     series = series_starts(frame)

@@ -21,6 +21,7 @@ from features.frames import like
 from features.order import MAX_PAUSE, places_of
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
+from features.settling import settle
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept
@@ -77,7 +78,9 @@ class Walk(BaseEstimator):
 
     # ------------------------------------------------------- panel to rows
     def _rows(self, panel: pl.DataFrame) -> PanelRows:
-        rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)
+        calendar = self.calendar_.meeting(panel)
+        panel, _ = settle(panel, calendar)
+        rows = panel_rows(panel, self._schema.positive, self.target, calendar, self.lookback)
         without = rows.newest[~rows.ready[rows.newest]]
         self.skipped_ = tuple(panel["series_id"][without.numpy()])
         return rows
@@ -104,7 +107,7 @@ class Walk(BaseEstimator):
             if not isinstance(origins, str) or origins != "last":
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
             return self._kept_origins(future)
-        panel = check_panel(X, self._schema, self.target).rechunk()  # in one piece, all that follows is quicker
+        panel = check_panel(X, self._schema_of_rows, self.target).rechunk()  # in one piece, all that follows is quicker
         rows = self._with_ahead(self._rows(panel), X, future)
         at = self._find(rows, origins)
         if not len(at):
@@ -141,10 +144,11 @@ class Walk(BaseEstimator):
 
     @property
     def _schema_of_rows(self) -> PanelSchema:
-        """The schema, with the calendar where that is of bars within the day: midnights are hours like any other."""
-        if self.calendar_.default is not None and self.calendar_.intraday:
-            return replace(self._schema, calendar=self.calendar_.default.name)
-        return self._schema
+        """The schema with the calendar of what was fitted, which says whether times are days or bars within the day."""
+        named = self.calendar_.default
+        if named is None and self.calendar_.intraday:
+            named = self.calendar_.calendars[0]
+        return self._schema if named is None else replace(self._schema, calendar=named.name)
 
     # -------------------------------------------------- what `fit` estimates
     def _learned_spread(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Spread:
@@ -210,12 +214,11 @@ class Walk(BaseEstimator):
         """What is needed of the panel's series to go on from their last rows, and on the way there `_outputs`."""
         return Kept(standing(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
 
-    def _taken_in(self, rows: pl.DataFrame) -> Kept:
+    def _taken_in(self, rows: pl.DataFrame, calendar: PanelCalendar) -> Kept:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
         new = rows["series_id"].filter(pl.Series(places_of(rows["series_id"], self._kept.standing.series_id) < 0))
         kept = self._with_room(new.unique())
         at_N = torch.from_numpy(places_of(rows["series_id"], kept.standing.series_id))
-        calendar = self.calendar_.joined(rows) if "calendar" in rows.columns else self.calendar_
         session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
         price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
         level_N = torch.from_numpy(np.log(price_N.numpy())) if self._schema.positive else price_N
