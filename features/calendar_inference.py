@@ -40,7 +40,8 @@ class SeriesInference:
 
     def describe(self) -> str:
         """Return the calendar, how well it fits, and the series."""
-        return f"{self.found.describe()} for {len(self.series)} series ({shorten(list(self.series), 3)})"
+        names = shorten(list(self.series), 3)
+        return f"{self.found.calendar.name} for {len(self.series)} series ({names}), {self.found.fit}"
 
     def doubt(self) -> str:
         """Return why another calendar may be right, and what to do; empty where nothing speaks for another one."""

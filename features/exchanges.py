@@ -37,8 +37,8 @@ def exchange(name: str) -> DailyCalendar:
         near = near_match(name, known)
         hint = f" Did you mean {near!r}?" if near else ""
         raise ValueError(
-            "calendar must be 'weekdays', '24/7', 'TARGET', an exchange's code or a period such as 'weekly FRI' or "
-            f"'monthly last', got {name!r}.{hint}"
+            "calendar must be 'weekdays', '24/7', 'TARGET', an exchange's code, a period such as 'weekly FRI' or "
+            f"'monthly last', or bars such as 'XNYS 1h', got {name!r}.{hint}"
         )
     with _quirks(name):
         template = _build(name, "2024-01-01", "2024-12-31")  # any year: only the rules are read, they hold for all
@@ -109,4 +109,8 @@ def _quirks(name: str) -> Iterator[None]:
             yield
         except Exception as error:
             what = f"{type(error).__name__}: {str(error)[:80]}"
-            raise ValueError(f"exchange_calendars cannot build {name!r} here ({what}). Use 'weekdays'.") from error
+            raise ValueError(
+                f"exchange_calendars must know the sessions of {name!r}, but cannot build them here ({what}). Name the "
+                "days of the week on which it trades, such as 'daily SUN-THU' or 'weekdays': its holidays are then "
+                "sessions without a price."
+            ) from error

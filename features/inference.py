@@ -40,10 +40,11 @@ class Inference:
         """Share of the sessions from the first to the last time that have a row."""
         return self.n_found / max(self.n_sessions, 1)
 
-    def describe(self) -> str:
-        """Return the name and how well it fits, as in "weekdays (98 % of 401 sessions have a row)"."""
-        stray = f", {self.n_stray} of {self.n_rows} rows are not a session" if self.n_stray else ""
-        return f"{self.calendar.name} ({self.share:.0%} of {self.n_sessions:,} sessions have a row{stray})"
+    @property
+    def fit(self) -> str:
+        """How well the calendar fits, as in "98% of 401 sessions have a row"."""
+        stray = f", {self.n_stray} of {self.n_rows:,} rows are not a session" if self.n_stray else ""
+        return f"{self.share:.0%} of {self.n_sessions:,} sessions have a row{stray}"
 
 
 def fit_of(calendar: Calendar, times: pl.Series, doubt: str = "") -> Inference:

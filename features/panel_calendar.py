@@ -170,10 +170,7 @@ class PanelCalendar:
         rows = panel.select("series_id", "time")
         if known.own:
             rows = rows.filter(~pl.col("series_id").is_in(list(known.own)))
-        odd = _contradicting(rows, known.default)
-        if not odd:
-            return known
-        found = [one for one in infer_panel(rows.filter(pl.col("series_id").is_in(odd))) if _closer(one, known.default)]
+        found = standing_out(rows, known.default)
         if not found:
             return known
         if not known.default_inferred:
@@ -315,6 +312,22 @@ def tell(found: list[SeriesInference]) -> None:
             warnings.warn(one.doubt(), UserWarning, stacklevel=4)
 
 
+def standing_out(rows: pl.DataFrame, usual: Calendar) -> list[SeriesInference]:
+    """Return the calendars of those series whose rows contradict the usual calendar and show another one.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        `series_id` and `time`.
+    usual : Calendar
+    """
+    odd = _contradicting(rows, usual)
+    if not odd:
+        return []
+    found = infer_panel(rows.filter(pl.col("series_id").is_in(odd)))
+    return [one for one in found if one.found.calendar != usual and one.found.share >= LEAST_FOUND / 2]
+
+
 def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
     """Series whose rows do not look like those of a calendar."""
     on = calendar.is_session(rows["time"])
@@ -330,11 +343,6 @@ def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
         (pl.col("stray") > MOST_STRAY * pl.col("rows")) | (share < LEAST_FOUND) | (pl.col("found") == 0)
     )
     return fits.filter(odd)["series_id"].sort().to_list()
-
-
-def _closer(one: SeriesInference, usual: Calendar) -> bool:
-    """Whether an inferred calendar is another one than the usual one."""
-    return one.found.calendar != usual and one.found.share >= LEAST_FOUND / 2
 
 
 def _warn_of_named(found: list[SeriesInference], named: Calendar) -> None:

@@ -51,7 +51,7 @@ def infer_period(dates: pl.Series, weights: np.ndarray | None = None) -> Inferen
         return None
     found = _best(list(_plain(day, weight, gap)), dates, weight)
     if day.size >= TELLING - 1 and (found is None or found[1] > 0):
-        closer = _best(list(_of_exchanges(gap)), dates, weight)
+        closer = _best(list(_of_exchanges(day, weight, gap)), dates, weight)
         if closer is not None and (found is None or closer[1] < found[1]):
             found = closer
     if found is None:
@@ -92,7 +92,7 @@ def _plain(day: np.ndarray, weight: np.ndarray, gap: float) -> Iterator[str]:
     of_days: tuple[str | None, ...] = ("weekday", None) if working else (None, "weekday")
     month_day = (day.astype("datetime64[D]") - month).astype(np.int64) + 1
     for period in _periods(gap):
-        for ending in range(1, MONTHS_OF[period] + 1):
+        for ending in _endings(day, weight, period):
             yield from (period_name(period, place, of, ending) for of in of_days for place in ("first", "last"))
         if period == "monthly":
             for at in _most_common(month_day, weight):
@@ -102,18 +102,26 @@ def _plain(day: np.ndarray, weight: np.ndarray, gap: float) -> Iterator[str]:
                 yield from (period_name(period, place, WEEKDAYS[at]) for place in PLACES)
 
 
-def _of_exchanges(gap: float) -> Iterator[str]:
+def _of_exchanges(day: np.ndarray, weight: np.ndarray, gap: float) -> Iterator[str]:
     """Names of the first and last sessions of exchanges."""
     for exchange in EXCHANGES:
         if gap < 10:
             yield from (f"weekly {place} {exchange}" for place in ("last", "first"))
         for period in _periods(gap):
-            for ending in range(1, MONTHS_OF[period] + 1):
+            for ending in _endings(day, weight, period):
                 yield from (period_name(period, place, exchange, ending) for place in ("last", "first"))
 
 
 def _periods(gap: float) -> Iterator[str]:
     return (period for period in MONTHS_OF if _SHORTEST[period] <= gap < _LONGEST[period])
+
+
+def _endings(day: np.ndarray, weight: np.ndarray, period: str) -> list[int]:
+    """The last months of periods that begin or end in the months of most dates, that of the calendar year first."""
+    length = MONTHS_OF[period]
+    month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    common = [at for one in _most_common(month % length, weight) for at in (one, (one - 1) % length)]
+    return sorted({at + 1 for at in common}, key=lambda ending: (ending != length, ending))
 
 
 def _most_common(values: np.ndarray, weight: np.ndarray) -> list[int]:

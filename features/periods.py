@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from features.calendar import get_calendar
+from features.calendar import Calendar, get_calendar
 from features.daily import DailyCalendar, Hours, every_day
 from features.week import DAYS, WEEKDAYS, WORKING, parse_days, spell_days, weekday_of
 
@@ -52,6 +52,11 @@ def periodic(name: str) -> DailyCalendar:
     if match is None or (match[2] and match[1] == "monthly") or (match[3].isdigit() and match[1] != "monthly"):
         raise ValueError(f"{SPELLING}, got {name!r}.")
     return _of_months(name, *match.groups())
+
+
+def is_of_periods(calendar: Calendar) -> bool:
+    """Return whether a calendar has one session in each week, month or longer period."""
+    return calendar.name.startswith(PREFIXES[1:]) and "|" not in calendar.name
 
 
 def period_name(period: str, place: str, of: str | None = None, ending: int = 12) -> str:

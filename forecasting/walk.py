@@ -163,7 +163,7 @@ class Walk(BaseEstimator):
             if (apart := rows.usual_distance) > 1:
                 advice = (
                     f"Its rows are mostly {apart} sessions of {rows.calendar.name!r} apart: name a calendar that has "
-                    'theirs, such as PanelSchema(calendar="weekly FRI").'
+                    'theirs, such as PanelSchema(calendar="monthly last XNYS"); see get_calendar.'
                 )
             raise ValueError(
                 f"Step {unknown.argmax() + 1} needs at least one series with lookback + horizon = {self.lookback} + "

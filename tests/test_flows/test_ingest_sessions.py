@@ -61,11 +61,11 @@ def test_without_a_calendar_weekdays_are_taken_said_and_decided_for_good(tmp_pat
     assert desk.ingest(*WEEK).messages == ()
 
 
-def test_with_a_tenth_of_the_rows_on_weekends_every_day_is_a_session_and_said(tmp_path):
+def test_with_rows_on_weekends_every_day_is_a_session_and_said(tmp_path):
     days = [MON + timedelta(days=day) for day in range(14)]
     found = Desk(tmp_path).ingest(*(f"A,{day},1" for day in days))
     assert found.settings.calendar == "24/7"
-    assert "29% of the rows lie on weekends" in found.messages[-1]
+    assert "No calendar was given: 24/7 for 1 series ('A'), 100% of 14 sessions have a row." in found.messages[-1]
     assert found.stored == 14
 
 
