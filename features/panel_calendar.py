@@ -15,6 +15,8 @@ import polars as pl
 from features.calendar import CLOSING, Calendar, get_calendar
 from features.calendar_inference import SeriesInference, infer_panel
 from features.messages import shorten
+from features.order import MAX_PAUSE, longest_gap
+from features.periods import is_of_periods
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +41,12 @@ class PanelCalendar:
         Those of `own` whose calendar was inferred; that of the others was named.
     default_inferred : bool, default=False
         Whether `default` was inferred.
+    unproven : collection of series_id, default=()
+        Series that came a few rows at a time, so that nothing shows whether `default` is their calendar.
 
     Attributes
     ----------
-    default, own, inferred, default_inferred
+    default, own, inferred, default_inferred, unproven
         As given.
 
     Raises
@@ -60,10 +64,11 @@ class PanelCalendar:
 
     def __init__(
         self, default: Calendar | None, own: Mapping[Any, Calendar] | None = None,
-        inferred: Collection[Any] = (), default_inferred: bool = False,
+        inferred: Collection[Any] = (), default_inferred: bool = False, unproven: Collection[Any] = (),
     ) -> None:  # fmt: skip
         self.default, self.own = default, dict(own or {})
         self.inferred, self.default_inferred = frozenset(inferred), default_inferred
+        self.unproven = frozenset(unproven) - self.own.keys()
         if len({calendar.intraday for calendar in self.calendars}) > 1:
             raise ValueError(
                 f"The calendars of a panel must all be of days or all of bars within the day, found {self.name}. "
@@ -153,32 +158,43 @@ class PanelCalendar:
         other = list(self.own.keys() - self.inferred) if self.default_inferred else list(self.inferred)
         return (series_ids.is_in(other) ^ self.default_inferred).to_numpy()
 
-    def meeting(self, panel: pl.DataFrame) -> PanelCalendar:
+    def with_unproven(self, series_ids: Collection[Any]) -> PanelCalendar:
+        """Return this one with further series that came a few rows at a time."""
+        if not len(series_ids):
+            return self
+        return PanelCalendar(
+            self.default, self.own, self.inferred, self.default_inferred, self.unproven.union(series_ids)
+        )
+
+    def meeting(self, panel: pl.DataFrame, known: pl.Series | None = None) -> PanelCalendar:
         """Return this one for a panel that may have further series: those of the column, and those that stand out.
 
         A series without a calendar of its own whose rows contradict `default` has the calendar that they suggest, where
-        `default` was inferred, too. Where it was named, a warning says so.
+        `default` was inferred, too. Where it was named, a warning names series that have one row a week or less. Series
+        that are `known` keep their calendar.
 
         Raises
         ------
         ValueError
             When a series has another calendar than before.
         """
-        known = self.joined(panel) if "calendar" in panel.columns else self
-        if known.default is None:
-            return known
+        joined = self.joined(panel) if "calendar" in panel.columns else self
+        if joined.default is None:
+            return joined
         rows = panel.select("series_id", "time")
-        if known.own:
-            rows = rows.filter(~pl.col("series_id").is_in(list(known.own)))
-        found = standing_out(rows, known.default)
+        if joined.own:
+            rows = rows.filter(~pl.col("series_id").is_in(list(joined.own)))
+        if known is not None:
+            rows = rows.filter(~pl.col("series_id").is_in(known.implode()))
+        found = standing_out(rows, joined.default)
         if not found:
-            return known
-        if not known.default_inferred:
-            _warn_of_named(found, known.default)
-            return known
+            return joined
+        if not joined.default_inferred:
+            _warn_of_named([one for one in found if is_of_periods(one.found.calendar)], joined.default)
+            return joined
         tell(found)
         own = {series_id: one.found.calendar for one in found for series_id in one.series}
-        return PanelCalendar(known.default, known.own | own, known.inferred | own.keys(), default_inferred=True)
+        return PanelCalendar(joined.default, joined.own | own, joined.inferred | own.keys(), True, joined.unproven)
 
     def joined(self, panel: pl.DataFrame) -> PanelCalendar:
         """This one, with the calendars of series that it has not met, taken from the panel's column.
@@ -198,7 +214,7 @@ class PanelCalendar:
                 )
         if new.items() <= self.own.items():
             return self
-        return PanelCalendar(self.default, self.own | new, self.inferred, self.default_inferred)
+        return PanelCalendar(self.default, self.own | new, self.inferred, self.default_inferred, self.unproven)
 
     def numbers(self, frame: pl.DataFrame) -> np.ndarray:
         """Session number of each row in its series' calendar, int64 of shape (n_rows,).
@@ -248,21 +264,31 @@ class PanelCalendar:
         frame = pl.DataFrame({"series_id": series_ids})
         return self._by_calendar(frame, lambda calendar, rows: np.full(rows.height, calendar.number_at(day)), np.int64)
 
+    def marked(self, panel: pl.DataFrame) -> pl.DataFrame:
+        """Return the panel with the column `calendar` where some series has long periods: their pauses are longer."""
+        if all(longest_gap(calendar.name) == MAX_PAUSE for calendar in self.calendars):
+            return panel
+        names = {series_id: calendar.name for series_id, calendar in self.own.items()}
+        usual = self.default.name if self.default else None
+        own = panel["series_id"].replace_strict(names, default=usual, return_dtype=pl.String)
+        return panel.with_columns(own.alias("calendar"))
+
     def describe(self) -> dict[str, Any]:
         """What JSON can hold and `described` makes a calendar of again."""
         own: dict[str, list[Any]] = {}
         for series_id, calendar in self.own.items():
             own.setdefault(calendar.name, []).append(series_id)
         described = {"default": self.default.name if self.default else None, "own": own}
-        return described | {"inferred": sorted(self.inferred), "default_inferred": self.default_inferred}
+        told = {"inferred": sorted(self.inferred), "default_inferred": self.default_inferred}
+        return described | told | {"unproven": sorted(self.unproven)}
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> PanelCalendar:
         """The inverse of `describe`."""
         own = {series: get_calendar(name) for name, all_of in description["own"].items() for series in all_of}
         default = get_calendar(description["default"]) if description["default"] else None
-        # models that were saved before calendars told whether they were inferred lack the last two
-        return cls(default, own, description.get("inferred", ()), description.get("default_inferred", False))
+        inferred, of_all = description.get("inferred", ()), description.get("default_inferred", False)
+        return cls(default, own, inferred, of_all, description.get("unproven", ()))  # older models lack these three
 
     def __repr__(self) -> str:
         return f"<PanelCalendar {self.name}>"
@@ -274,7 +300,7 @@ class PanelCalendar:
         return hash((self.default, frozenset(self.own.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PanelCalendar, (self.default, self.own, self.inferred, self.default_inferred)
+        return PanelCalendar, (self.default, self.own, self.inferred, self.default_inferred, self.unproven)
 
     def groups(self, frame: pl.DataFrame) -> Iterator[tuple[Calendar, np.ndarray]]:
         """Each calendar that rows of the frame have, with the places of those rows, int64 and rising."""

@@ -66,7 +66,7 @@ class PanelForecaster(Walk):
         panel, kept = settle(panel, self.calendar_)
         weights = weights[kept] if len(kept) < len(weights) else weights
         self.fit_end_ = cast("date | datetime", panel["time"].max())
-        rows = self._with_ahead(self._rows(panel), X)
+        rows = self._with_ahead(self._rows(panel, self.calendar_), X)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
 
@@ -114,10 +114,11 @@ class PanelForecaster(Walk):
             return self.fit(X, y, sample_weight)
         self._check_settings()
         panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
-        panel, kept = settle(as_seen(panel, self._kept.standing.keys), self.calendar_.meeting(panel))
+        calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+        panel, kept = settle(as_seen(panel, self._kept.standing.keys), calendar)
         weights = weights[kept] if len(kept) < len(weights) else weights
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
-        rows = further._with_ahead(further._rows(panel), X)
+        rows = further._with_ahead(further._rows(panel, calendar), X)
         check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
@@ -248,7 +249,7 @@ class PanelForecaster(Walk):
         """
         check_is_fitted(self, "fit_end_")
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
-        calendar = self.calendar_.meeting(rows)
+        calendar = self.calendar_.meeting(rows, self._kept.standing.series_id)
         rows = settle(rows, calendar)[0].sort("time", maintain_order=True)
         if len(rows):
             with self._kept.atomic():
@@ -275,6 +276,7 @@ class PanelForecaster(Walk):
         check_is_fitted(self, "fit_end_")
         panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
+        panel = self.calendar_.meeting(panel, self._kept.standing.series_id).marked(panel)
         losses = evaluate(table, panel, self.target, self._schema.positive).losses
         of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))
         weighted = losses.join(of_origin, on=["series_id", "origin"], how="left").sort("series_id", "origin", "step")

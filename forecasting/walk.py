@@ -5,6 +5,7 @@ Axes: N origins, H horizon steps, Q quantiles.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -18,7 +19,8 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from features.frames import like
-from features.order import MAX_PAUSE, places_of
+from features.messages import shorten
+from features.order import longest_gap, longest_gaps, places_of
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.settling import settle
@@ -35,6 +37,7 @@ from forecasting.standing import Standing, standing
 
 MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
 BLOCK = 1 << 14  # origins whose residuals are computed at a time
+SPARSE = 4  # sessions to a row from which on the calendar of a series that came row by row must be another one
 MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
 
 
@@ -77,19 +80,22 @@ class Walk(BaseEstimator):
             )
 
     # ------------------------------------------------------- panel to rows
-    def _rows(self, panel: pl.DataFrame) -> PanelRows:
-        calendar = self.calendar_.meeting(panel)
-        panel, _ = settle(panel, calendar)
-        rows = panel_rows(panel, self._schema.positive, self.target, calendar, self.lookback)
+    def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> PanelRows:
+        """The rows of a checked panel; with the calendar where they are known to be its sessions."""
+        if calendar is None:
+            calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+            panel, _ = settle(panel, calendar)
+        rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
         without = rows.newest[~rows.ready[rows.newest]]
         self.skipped_ = tuple(panel["series_id"][without.numpy()])
         return rows
 
     def _too_short(self, rows: PanelRows) -> str:
         n_series, longest = rows.keys["series_id"].n_unique(), int(rows.starts.diff().max())
+        pause = max(longest_gap(calendar.name) for calendar in rows.calendar.calendars)
         return (
             f"A series needs lookback + horizon = {self.lookback} + {self.horizon} rows; all {n_series} series of the "
-            f"panel are shorter, the longest has {longest} rows without a pause of {MAX_PAUSE.days} days. Give more "
+            f"panel are shorter, the longest has {longest} rows without a pause of {pause.days} days. Give more "
             "history or lower lookback."
         )
 
@@ -216,8 +222,12 @@ class Walk(BaseEstimator):
 
     def _taken_in(self, rows: pl.DataFrame, calendar: PanelCalendar) -> Kept:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
+        rows = calendar.marked(rows)
+        longest = longest_gaps(rows)
         new = rows["series_id"].filter(pl.Series(places_of(rows["series_id"], self._kept.standing.series_id) < 0))
         kept = self._with_room(new.unique())
+        few = new.unique(maintain_order=True).filter(~new.unique(maintain_order=True).is_in(list(calendar.own)))
+        calendar = calendar.with_unproven(few.to_list())
         at_N = torch.from_numpy(places_of(rows["series_id"], kept.standing.series_id))
         session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
         price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
@@ -225,7 +235,10 @@ class Walk(BaseEstimator):
         ends = [*np.flatnonzero(np.diff(rows["time"].to_physical().to_numpy())) + 1, len(rows)]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             now, at_M = slice(start, end), at_N[start:end]
-            here, begins_M = kept.standing.moved_on(at_M, rows["time"][now], session_N[now], price_N[now], level_N[now])
+            here, begins_M = kept.standing.moved_on(
+                at_M, rows["time"][now], session_N[now], price_N[now], level_N[now],
+                None if longest is None else longest[now],
+            )  # fmt: skip
             kept = self._moved_on(replace(kept, standing=here), at_M, begins_M, rows[now])
         self.calendar_ = calendar
         return kept
@@ -242,6 +255,7 @@ class Walk(BaseEstimator):
         """The newest row of each series that has `lookback` of them."""
         here = self._kept.standing
         ready = here.rows >= self.lookback
+        ready &= ~self._sparse(here)
         self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
         if not ready.any():
             raise ValueError(
@@ -253,6 +267,24 @@ class Walk(BaseEstimator):
         if ahead is not None:
             ahead.check(at.numpy(), here.session[at].numpy(), self.horizon)
         return self._origins_at(here.take(at), self._kept_outputs(at, ahead), self.calendar_)
+
+    def _sparse(self, here: Standing) -> Tensor:
+        """Series that came a few rows at a time and have one in many sessions: their calendar is another one."""
+        sparse = (here.session - here.first_session) >= SPARSE * (here.rows - 1).clamp(min=1)
+        unproven = here.series_id.is_in(list(self.calendar_.unproven)) if self.calendar_.unproven else None
+        if unproven is None or self.calendar_.default is None:
+            return torch.zeros(len(here), dtype=torch.bool)
+        sparse &= torch.from_numpy(unproven.to_numpy().copy()) & (here.rows >= self.lookback)
+        if sparse.any():
+            names = here.series_id.filter(pl.Series(sparse.numpy())).to_list()
+            warnings.warn(
+                f"The rows of a series should fit its calendar {self.calendar_.default.name!r}, but "
+                f"{shorten(names, 3)} {'has' if len(names) == 1 else 'have'} a row in one of {SPARSE} sessions or fewer, and no forecast. "
+                "Name its calendar in a column 'calendar', or fit anew.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return sparse
 
     def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
         """As `_outputs`, of the series at these places."""
