@@ -8,8 +8,9 @@ import polars as pl
 
 from features.calendar import Calendar, get_calendar
 from features.calendar_inference import SeriesInference, infer_panel
-from features.panel_calendar import PanelCalendar, standing_out
+from features.panel_calendar import PanelCalendar
 from features.periods import is_of_periods
+from features.standing_out import standing_out
 from flows.errors import SourceError
 from flows.settings import CALENDARS, Settings
 

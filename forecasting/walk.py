@@ -279,8 +279,8 @@ class Walk(BaseEstimator):
             names = here.series_id.filter(pl.Series(sparse.numpy())).to_list()
             warnings.warn(
                 f"The rows of a series should fit its calendar {self.calendar_.default.name!r}, but "
-                f"{shorten(names, 3)} {'has' if len(names) == 1 else 'have'} a row in one of {SPARSE} sessions or fewer, and no forecast. "
-                "Name its calendar in a column 'calendar', or fit anew.",
+                f"{shorten(names, 3)} {'has' if len(names) == 1 else 'have'} a row in one of {SPARSE} "
+                "sessions or fewer, and no forecast. Name its calendar in a column 'calendar', or fit anew.",
                 UserWarning,
                 stacklevel=4,
             )
