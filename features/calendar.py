@@ -64,6 +64,11 @@ class Calendar(ABC):
             Naming the first times that are no sessions.
         """
 
+    @property
+    def market_zone(self) -> str | None:
+        """Zone of the one market whose sessions these are; None for days of no market in particular."""
+        return None
+
     def is_half_day(self, times: pl.Series) -> np.ndarray:
         """Whether each session closes earlier than usual, bool of shape (n_times,); False for bars within a day."""
         return np.zeros(len(times), dtype=bool)
@@ -104,8 +109,12 @@ def get_calendar(name: str) -> Calendar:
     ----------
     name : str
         "weekdays", "24/7" (every day), "TARGET" (euro payments, the days of the ECB's rates) or a name that
-        exchange_calendars knows ("XNYS", "XTKS", …); days that are a session of one of several: "XNYS | XTKS".
-        One day a week, month or quarter: "weekly FRI", "monthly first", "monthly last weekday", "quarterly last".
+        exchange_calendars knows ("XNYS", "XTKS", …); days that are a session of one of several: "XNYS | XTKS";
+        days of the week: "daily SUN-THU", "daily TUE,FRI".
+        One day a week, month, quarter, half-year or year: "weekly FRI", "biweekly 2024-01-05" (every second week from
+        that day), "monthly last", "monthly 15", "quarterly first weekday" (Monday to Friday), "monthly third FRI",
+        "weekly last XNYS" (the exchange's last session of the week), "yearly last TARGET". Periods that end in another
+        month: "quarterly-JAN last" (January, April, July, October), "yearly-JUN last".
         Within the day, each named by the instant (UTC) at which it ends: equal steps around the clock ("every 1h",
         "every 30m + 15m"), or bars inside the sessions of an exchange ("XNYS 30m", "XTKS 1h").
 
@@ -123,32 +132,28 @@ def get_calendar(name: str) -> Calendar:
     >>> get_calendar("TARGET").at_or_before(date(2024, 4, 1))  # Easter Monday
     datetime.date(2024, 3, 28)
     """
-    from features import daily, intraday, periods  # they import this file
+    from features import daily, intraday, opening, periods  # they import this file
 
+    if "|" in name:
+        return daily.daily(name)
     if name.startswith("every "):
-        return intraday.regular(name)
-    if name.startswith(("weekly", "monthly", "quarterly")):
+        return opening.stretches(name) if opening.STRETCHES.fullmatch(name) else intraday.regular(name)
+    if name.startswith(periods.PREFIXES):
         return periods.periodic(name)
     return intraday.bars(name) if intraday.BARS.fullmatch(name) else daily.daily(name)
 
 
 def infer_calendar(times: pl.Series) -> Calendar:
-    """The calendar that training times suggest.
+    """Return the calendar that the times of one series suggest.
 
-    Dates that are all the same day of a week, month or quarter: that day. Other dates without weekends: weekdays; with
-    weekends: every day. Datetimes: equal steps, the most common one.
+    Dates: the days of the week that usually have a row, or one day of each week, month, quarter or year. Datetimes:
+    equal steps, on the days and between the times of the day that usually have a row. A few odd rows change nothing.
 
     Raises
     ------
     ValueError
-        For no dates, or fewer than two distinct datetimes.
+        For no dates, fewer than two distinct datetimes, and bars that show no calendar.
     """
-    from features import intraday, periods
+    from features.calendar_inference import infer_times
 
-    distinct = times.drop_nulls().unique().sort()
-    if distinct.dtype == pl.Date and len(distinct) > 0:
-        usual = "24/7" if (distinct.dt.weekday() > 5).any() else "weekdays"
-        return get_calendar(periods.suggested(distinct) or usual)
-    if distinct.dtype == pl.Date or len(distinct) < 2:
-        raise ValueError(f"A calendar can be inferred from two times or more, found {len(distinct)}. Name a calendar.")
-    return intraday.most_common(distinct)
+    return infer_times(times.drop_nulls()).calendar

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from features.calendar import CLOSING, Calendar, get_calendar
 
-if TYPE_CHECKING:
-    from features.exchanges import Hours
-
 FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2199, 12, 31)
 """The days a daily calendar knows."""
 
 DAY = 86_400_000_000
 """Microseconds."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Opening hours of every session of a calendar, each of shape (n_sessions,).
+
+    Attributes
+    ----------
+    opens, closes : ndarray of int64
+        Microseconds since 1970, UTC.
+    breaks, resumes : ndarray of int64
+        The lunch break; both the opening instant where there is none.
+    half_day : ndarray of bool
+        Whether the session closes earlier than usual.
+    """
+
+    opens: np.ndarray
+    closes: np.ndarray
+    breaks: np.ndarray
+    resumes: np.ndarray
+    half_day: np.ndarray
 
 
 class DailyCalendar(Calendar):
@@ -50,6 +68,15 @@ class DailyCalendar(Calendar):
     def dates(self) -> np.ndarray:
         """All sessions, datetime64[D]."""
         return (self._days + self._first).astype("datetime64[D]")
+
+    @property
+    def has_hours(self) -> bool:
+        """Whether sessions are those of a market, with opening hours and a time zone of its own."""
+        return self._hours_of is not None
+
+    @property
+    def market_zone(self) -> str | None:
+        return self.time_zone if self.has_hours else None
 
     @cached_property
     def hours(self) -> Hours | None:

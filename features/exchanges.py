@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -17,33 +16,12 @@ import pandas as pd
 from exchange_calendars import ExchangeCalendar, get_calendar_names
 from exchange_calendars import get_calendar as get_exchange
 
-from features.daily import DailyCalendar, every_day
+from features.daily import DailyCalendar, Hours, every_day
 from features.messages import near_match
 from features.target import TargetCalendar
 
 RULES_FROM, RULES_TO = "1950-01-01", "2150-12-31"
 """An exchange's holidays are followed between these days, or its own bounds where those are nearer; else weekdays."""
-
-
-@dataclass(frozen=True)
-class Hours:
-    """Opening hours of every session of a calendar, each of shape (n_sessions,).
-
-    Attributes
-    ----------
-    opens, closes : ndarray of int64
-        Microseconds since 1970, UTC.
-    breaks, resumes : ndarray of int64
-        The lunch break; both the opening instant where there is none.
-    half_day : ndarray of bool
-        Whether the session closes earlier than usual.
-    """
-
-    opens: np.ndarray
-    closes: np.ndarray
-    breaks: np.ndarray
-    resumes: np.ndarray
-    half_day: np.ndarray
 
 
 def exchange(name: str) -> DailyCalendar:
@@ -59,8 +37,8 @@ def exchange(name: str) -> DailyCalendar:
         near = near_match(name, known)
         hint = f" Did you mean {near!r}?" if near else ""
         raise ValueError(
-            "calendar must be 'weekdays', '24/7', 'TARGET', an exchange's code or a period such as 'weekly FRI' or "
-            f"'monthly last', got {name!r}.{hint}"
+            "calendar must be 'weekdays', '24/7', 'TARGET', an exchange's code, a period such as 'weekly FRI' or "
+            f"'monthly last', or bars such as 'XNYS 1h', got {name!r}.{hint}"
         )
     with _quirks(name):
         template = _build(name, "2024-01-01", "2024-12-31")  # any year: only the rules are read, they hold for all
@@ -131,4 +109,8 @@ def _quirks(name: str) -> Iterator[None]:
             yield
         except Exception as error:
             what = f"{type(error).__name__}: {str(error)[:80]}"
-            raise ValueError(f"exchange_calendars cannot build {name!r} here ({what}). Use 'weekdays'.") from error
+            raise ValueError(
+                f"exchange_calendars must know the sessions of {name!r}, but cannot build them here ({what}). Name the "
+                "days of the week on which it trades, such as 'daily SUN-THU' or 'weekdays': its holidays are then "
+                "sessions without a price."
+            ) from error

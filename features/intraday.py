@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from features.calendar import CLOSING, Calendar
-from features.daily import DailyCalendar, daily
+from features.daily import DailyCalendar, Hours, daily
 
 BARS = re.compile(r"(\S+) (\d+)(h|m|s)")
 """How bars of an exchange are spelled."""
@@ -25,7 +25,7 @@ class RegularCalendar(Calendar):
 
     def __init__(self, step: int, phase: int) -> None:
         self.step, self.phase = step, phase  # both in microseconds
-        self.name = f"every {_spell(step)}" + (f" + {_spell(phase)}" if phase else "")
+        self.name = f"every {spell(step)}" + (f" + {spell(phase)}" if phase else "")
 
     def numbers(self, times: pl.Series) -> np.ndarray:
         if not (session := self.is_session(times)).all():
@@ -69,10 +69,14 @@ class ExchangeBars(Calendar):
         hours = exchange.hours
         if hours is None:
             raise ValueError(
-                f"Bars need an exchange with opening hours, {exchange.name!r} has none. Write 'every {_spell(step)}'."
+                f"Bars need an exchange with opening hours, {exchange.name!r} has none. Write 'every {spell(step)}'."
             )
-        self.name, self.time_zone, self.step = f"{exchange.name} {_spell(step)}", exchange.time_zone, step
-        self._hours = hours
+        self.time_zone = exchange.time_zone
+        self._lay_out(f"{exchange.name} {spell(step)}", hours, step)
+
+    def _lay_out(self, name: str, hours: Hours, step: int) -> None:
+        """Number the bars of all sessions."""
+        self.name, self.step, self._hours = name, step, hours
         self._morning = -((hours.opens - hours.breaks) // step)  # bars before lunch, rounded up; 0 without lunch
         per_session = self._morning - (hours.resumes - hours.closes) // step
         self._first = np.concatenate([[0], np.cumsum(per_session)])
@@ -149,22 +153,16 @@ def regular(name: str) -> RegularCalendar:
     return RegularCalendar(step, int(match[3]) * _UNITS[match[4]] % step if match[3] else 0)
 
 
-def most_common(distinct: pl.Series) -> RegularCalendar:
-    """The calendar of the most common step between sorted distinct times."""
-    instants = _microseconds(distinct)
-    step = _mode(np.diff(instants))
-    return RegularCalendar(step, _mode(instants % step))
-
-
-def _spell(microseconds: int) -> str:
+def spell(microseconds: int) -> str:
+    """Return a length of time as it stands in the names of calendars, such as "30m"."""
     unit, size = next((unit, size) for unit, size in _UNITS.items() if microseconds % size == 0)
     return f"{microseconds // size}{unit}"
 
 
+def unit_of(letter: str) -> int:
+    """Return the microseconds of a unit of time in the names of calendars: "d", "h", "m", "s" or "us"."""
+    return _UNITS[letter]
+
+
 def _microseconds(times: pl.Series) -> np.ndarray:
     return times.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
-
-
-def _mode(values: np.ndarray) -> int:
-    found, counts = np.unique(values, return_counts=True)
-    return int(found[counts.argmax()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -9,6 +10,30 @@ import polars as pl
 
 MAX_PAUSE = timedelta(days=100)
 """A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
+
+
+LONG_PERIODS = {"monthly": 31, "quarterly": 92, "halfyearly": 184, "yearly": 366}
+"""Days of a session, by how the names of calendars of long periods begin."""
+
+LONGEST_IN_SESSIONS = 4
+"""Sessions of a long period after which a gap is a pause."""
+
+
+def longest_gap(calendar: str) -> timedelta:
+    """Return the longest gap that is not a pause, in a calendar of that name: `MAX_PAUSE`, or a few long sessions."""
+    days = LONG_PERIODS.get(re.split("[ -]", calendar)[0], 0) if "|" not in calendar else 0
+    return max(MAX_PAUSE, timedelta(days=days * LONGEST_IN_SESSIONS))
+
+
+def longest_gaps(panel: pl.DataFrame) -> pl.Series | None:
+    """Return `longest_gap` of each row by its column `calendar`; None where it is `MAX_PAUSE` for all."""
+    if "calendar" not in panel.columns:
+        return None
+    names = panel["calendar"].cast(pl.String)
+    gaps = {name: longest_gap(name) for name in names.unique().drop_nulls()}
+    if all(gap == MAX_PAUSE for gap in gaps.values()):
+        return None
+    return names.replace_strict(gaps, default=MAX_PAUSE, return_dtype=pl.Duration("us"))
 
 
 def series_starts(panel: pl.DataFrame) -> np.ndarray:
@@ -49,12 +74,17 @@ def _falls(panel: pl.DataFrame) -> np.ndarray:
 
 
 def pauses(panel: pl.DataFrame) -> np.ndarray:
-    """Positions of rows that come more than `MAX_PAUSE` after the row before, whichever series that is of, int64."""
-    time = panel["time"]
-    longest = MAX_PAUSE.days
+    """Positions of rows that come after a pause since the row before, whichever series that is of, int64.
+
+    A pause is longer than `MAX_PAUSE`; where the column `calendar` names one of long periods, than `longest_gap`.
+    """
+    time, longest = panel["time"], longest_gaps(panel)
+    usual = pl.Series([MAX_PAUSE]) if longest is None else longest[1:]
     if isinstance(time.dtype, pl.Datetime):
-        longest = pl.Series([MAX_PAUSE]).cast(pl.Duration(time.dtype.time_unit)).to_physical()[0]
-    return np.flatnonzero(np.diff(time.to_physical().to_numpy()) > longest) + 1
+        limit = usual.cast(pl.Duration(time.dtype.time_unit)).to_physical().to_numpy()
+    else:
+        limit = usual.dt.total_days().to_numpy()
+    return np.flatnonzero(np.diff(time.to_physical().to_numpy()) > limit) + 1
 
 
 def stretch_starts(panel: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
@@ -80,9 +110,14 @@ def at_places(values: pl.Series, places: np.ndarray) -> pl.Series:
     return values.extend_constant(None, 1).gather(np.where(missing, len(values), places))
 
 
-def breaks() -> pl.Expr:
-    """Per row of a sorted panel: how often its series has paused for more than `MAX_PAUSE` so far (0, 1, …).
+def breaks(panel: pl.DataFrame | None = None) -> pl.Expr:
+    """Per row of a sorted panel: how often its series has paused so far (0, 1, …), see `pauses`.
 
-    Use it per series: ``breaks().over("series_id")``.
+    Use it per series: ``breaks(panel).over("series_id")``. Without the panel, a pause is longer than `MAX_PAUSE`.
     """
-    return (pl.col("time").diff() > MAX_PAUSE).fill_null(False).cast(pl.Int32).cum_sum()
+    limit = pl.lit(MAX_PAUSE)
+    if panel is not None and longest_gaps(panel) is not None:
+        name = pl.col("calendar").cast(pl.String)
+        gaps = {name: longest_gap(name) for name in panel["calendar"].cast(pl.String).unique().drop_nulls()}
+        limit = name.replace_strict(gaps, default=MAX_PAUSE, return_dtype=pl.Duration("us"))
+    return (pl.col("time").diff() > limit).fill_null(False).cast(pl.Int32).cum_sum()

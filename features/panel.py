@@ -15,6 +15,7 @@ from features.frozen import FrozenSettings
 from features.messages import near_match, shorten
 from features.order import series_starts, starts_if_sorted
 from features.panel_calendar import PanelCalendar
+from features.session_days import read_sessions
 
 RESERVED = "__tidecast_"
 """How names of working columns begin that stand beside a panel's own; no covariate may be called so."""
@@ -77,9 +78,10 @@ class PanelSchema(FrozenSettings):
 def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
     """The panel as sorted polars, every column kept, rows without a target dropped.
 
-    `time` comes back as Date when every row lies at midnight (the normal, daily case; not when the calendar is of bars
-    within the day), else as Datetime in UTC without zone. For that, times with a zone are read in the zone of their
-    series' calendar (column `calendar`, else the schema's), or in their own where nothing names one.
+    `time` comes back as Date when its times are days: all midnights, or at most one row a day in each series, such as
+    closes stamped 16:00. Otherwise, and when the calendar is of bars within the day, it comes back as Datetime in UTC
+    without zone. Times with a zone have the date of their market (column `calendar`, else the schema's), or of their
+    own zone where nothing names a market; midnights keep the date that they are written with.
     The input is left as it is.
 
     Parameters
@@ -154,7 +156,7 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
             raise ValueError(f"{column!r} must be known in every row, it is missing in {missing}. Drop these rows.")
     frame = frame.with_columns(_names(frame["series_id"]))
     return frame.with_columns(
-        _sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
+        read_sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
         _numbers(frame[numbers[0]], pandas),
         *(_covariate(frame[column], pandas) for column in numbers[1:]),
         *(_static(frame[column], pandas) for column in schema.static),
@@ -277,34 +279,3 @@ def _static(values: pl.Series, pandas: bool) -> pl.Series:
     if values.dtype in (pl.String, pl.Categorical, pl.Enum):
         return values.cast(pl.String)
     return _covariate(values, pandas)
-
-
-def _sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool) -> pl.Series:
-    times = frame["time"]
-    kind = times.dtype
-    if kind == pl.Date:
-        return times
-    if not isinstance(kind, pl.Datetime):
-        advice = "pd.to_datetime(frame['time'])" if pandas else ".str.to_date()"
-        raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with {advice}.")
-    local = times
-    if kind.time_zone is not None:
-        local = _wall_clock(frame, calendar, kind.time_zone)
-        times = times.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    days = local.cast(pl.Date)
-    daily = (days.cast(local.dtype) == local).all() and not (calendar.calendars and calendar.intraday)
-    return days if daily else times.cast(pl.Datetime("us"))
-
-
-def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar, zone: str) -> pl.Series:
-    """What the clocks of each series' market show; `zone` is that of series without a calendar."""
-    usual = calendar.default.time_zone if calendar.default else zone
-    zones: dict[str, list[object]] = {}
-    for series_id, own in calendar.own.items():
-        zones.setdefault(own.time_zone, []).append(series_id)
-
-    def shown(zone: str) -> pl.Expr:
-        return pl.col("time").dt.convert_time_zone(zone).dt.replace_time_zone(None)
-
-    elsewhere = [pl.when(pl.col("series_id").is_in(ids)).then(shown(zone)) for zone, ids in zones.items()]
-    return frame.select(pl.coalesce(*elsewhere, shown(usual))).to_series()

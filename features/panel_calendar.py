@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.calendar import CLOSING, Calendar, get_calendar, infer_calendar
+from features.calendar import CLOSING, Calendar, get_calendar
+from features.calendar_inference import infer_panel
 from features.messages import shorten
+from features.order import MAX_PAUSE, longest_gap
+from features.periods import is_of_periods
+from features.standing_out import standing_out, tell, warn_of_named
 
 
 class PanelCalendar:
@@ -26,10 +30,16 @@ class PanelCalendar:
         Of series that have none of their own.
     own : mapping of series_id to Calendar, optional
         Of those that have.
+    inferred : collection of series_id, default=()
+        Those of `own` whose calendar was inferred; that of the others was named.
+    default_inferred : bool, default=False
+        Whether `default` was inferred.
+    unproven : collection of series_id, default=()
+        Series that came a few rows at a time, so that nothing shows whether `default` is their calendar.
 
     Attributes
     ----------
-    default, own
+    default, own, inferred, default_inferred, unproven
         As given.
 
     Raises
@@ -45,8 +55,13 @@ class PanelCalendar:
     [datetime.date(2024, 7, 5), datetime.date(2024, 7, 4)]
     """
 
-    def __init__(self, default: Calendar | None, own: Mapping[Any, Calendar] | None = None) -> None:
+    def __init__(
+        self, default: Calendar | None, own: Mapping[Any, Calendar] | None = None,
+        inferred: Collection[Any] = (), default_inferred: bool = False, unproven: Collection[Any] = (),
+    ) -> None:  # fmt: skip
         self.default, self.own = default, dict(own or {})
+        self.inferred, self.default_inferred = frozenset(inferred), default_inferred
+        self.unproven = frozenset(unproven) - self.own.keys()
         if len({calendar.intraday for calendar in self.calendars}) > 1:
             raise ValueError(
                 f"The calendars of a panel must all be of days or all of bars within the day, found {self.name}. "
@@ -67,18 +82,29 @@ class PanelCalendar:
         panel : polars.DataFrame
             `series_id`, `time` and, optionally, `calendar`: a name per series, on all of its rows or on some.
         default : str, optional
-            Name of the calendar of series without one of their own. None: inferred from the times of those series.
+            Name of the calendar of series without one of their own. None: each of those has the calendar that its times
+            suggest; that of most becomes `default`.
 
         Raises
         ------
         ValueError
-            When a series has two calendars, or one that does not exist.
+            When a series has two calendars, or one that does not exist, and when bars show no calendar.
+
+        Warns
+        -----
+        UserWarning
+            When another calendar than the inferred one may be right.
         """
         named = cls.named(panel, default)
         if default is not None:
             return named
-        times = panel.filter(~pl.col("series_id").is_in(list(named.own)))["time"] if named.own else panel["time"]
-        return named if named.own and times.is_empty() else cls(infer_calendar(times), named.own)
+        rows = panel.filter(~pl.col("series_id").is_in(list(named.own))) if named.own else panel
+        if named.own and rows.is_empty():
+            return named
+        found = infer_panel(rows)
+        tell(found)
+        own = {series_id: one.found.calendar for one in found[1:] for series_id in one.series}
+        return cls(found[0].found.calendar, named.own | own, own, default_inferred=True)
 
     @property
     def calendars(self) -> tuple[Calendar, ...]:
@@ -116,6 +142,53 @@ class PanelCalendar:
             )
         return found
 
+    def was_inferred(self, series_ids: pl.Series) -> np.ndarray:
+        """Return whether the calendar of each row's series was inferred, bool of shape (n_rows,)."""
+        if not self.default_inferred and not self.inferred:
+            return np.zeros(len(series_ids), dtype=bool)
+        if not self.own:
+            return np.ones(len(series_ids), dtype=bool)
+        other = list(self.own.keys() - self.inferred) if self.default_inferred else list(self.inferred)
+        return (series_ids.is_in(other) ^ self.default_inferred).to_numpy()
+
+    def with_unproven(self, series_ids: Collection[Any]) -> PanelCalendar:
+        """Return this one with further series that came a few rows at a time."""
+        if not len(series_ids):
+            return self
+        return PanelCalendar(
+            self.default, self.own, self.inferred, self.default_inferred, self.unproven.union(series_ids)
+        )
+
+    def meeting(self, panel: pl.DataFrame, known: pl.Series | None = None) -> PanelCalendar:
+        """Return this one for a panel that may have further series: those of the column, and those that stand out.
+
+        A series without a calendar of its own whose rows contradict `default` has the calendar that they suggest, where
+        `default` was inferred, too. Where it was named, a warning names series that have one row a week or less. Series
+        that are `known` keep their calendar.
+
+        Raises
+        ------
+        ValueError
+            When a series has another calendar than before.
+        """
+        joined = self.joined(panel) if "calendar" in panel.columns else self
+        if joined.default is None:
+            return joined
+        rows = panel.select("series_id", "time")
+        if joined.own:
+            rows = rows.filter(~pl.col("series_id").is_in(list(joined.own)))
+        if known is not None:
+            rows = rows.filter(~pl.col("series_id").is_in(known.implode()))
+        found = standing_out(rows, joined.default)
+        if not found:
+            return joined
+        if not joined.default_inferred:
+            warn_of_named([one for one in found if is_of_periods(one.found.calendar)], joined.default)
+            return joined
+        tell(found)
+        own = {series_id: one.found.calendar for one in found for series_id in one.series}
+        return PanelCalendar(joined.default, joined.own | own, joined.inferred | own.keys(), True, joined.unproven)
+
     def joined(self, panel: pl.DataFrame) -> PanelCalendar:
         """This one, with the calendars of series that it has not met, taken from the panel's column.
 
@@ -132,7 +205,9 @@ class PanelCalendar:
                     f"A series must keep its calendar, {series_id!r} had {before.name!r} and has {calendar.name!r} "
                     "now. Correct the column 'calendar', or fit anew."
                 )
-        return self if new.items() <= self.own.items() else PanelCalendar(self.default, self.own | new)
+        if new.items() <= self.own.items():
+            return self
+        return PanelCalendar(self.default, self.own | new, self.inferred, self.default_inferred, self.unproven)
 
     def numbers(self, frame: pl.DataFrame) -> np.ndarray:
         """Session number of each row in its series' calendar, int64 of shape (n_rows,).
@@ -182,18 +257,31 @@ class PanelCalendar:
         frame = pl.DataFrame({"series_id": series_ids})
         return self._by_calendar(frame, lambda calendar, rows: np.full(rows.height, calendar.number_at(day)), np.int64)
 
+    def marked(self, panel: pl.DataFrame) -> pl.DataFrame:
+        """Return the panel with the column `calendar` where some series has long periods: their pauses are longer."""
+        if all(longest_gap(calendar.name) == MAX_PAUSE for calendar in self.calendars):
+            return panel
+        names = {series_id: calendar.name for series_id, calendar in self.own.items()}
+        usual = self.default.name if self.default else None
+        own = panel["series_id"].replace_strict(names, default=usual, return_dtype=pl.String)
+        return panel.with_columns(own.alias("calendar"))
+
     def describe(self) -> dict[str, Any]:
         """What JSON can hold and `described` makes a calendar of again."""
         own: dict[str, list[Any]] = {}
         for series_id, calendar in self.own.items():
             own.setdefault(calendar.name, []).append(series_id)
-        return {"default": self.default.name if self.default else None, "own": own}
+        described = {"default": self.default.name if self.default else None, "own": own}
+        told = {"inferred": sorted(self.inferred), "default_inferred": self.default_inferred}
+        return described | told | {"unproven": sorted(self.unproven)}
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> PanelCalendar:
         """The inverse of `describe`."""
         own = {series: get_calendar(name) for name, all_of in description["own"].items() for series in all_of}
-        return cls(get_calendar(description["default"]) if description["default"] else None, own)
+        default = get_calendar(description["default"]) if description["default"] else None
+        inferred, of_all = description.get("inferred", ()), description.get("default_inferred", False)
+        return cls(default, own, inferred, of_all, description.get("unproven", ()))  # older models lack these three
 
     def __repr__(self) -> str:
         return f"<PanelCalendar {self.name}>"
@@ -205,7 +293,7 @@ class PanelCalendar:
         return hash((self.default, frozenset(self.own.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PanelCalendar, (self.default, self.own)
+        return PanelCalendar, (self.default, self.own, self.inferred, self.default_inferred, self.unproven)
 
     def groups(self, frame: pl.DataFrame) -> Iterator[tuple[Calendar, np.ndarray]]:
         """Each calendar that rows of the frame have, with the places of those rows, int64 and rising."""

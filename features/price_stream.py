@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.order import MAX_PAUSE, at_places, pauses, places_of, series_starts
+from features.order import MAX_PAUSE, at_places, longest_gaps, pauses, places_of, series_starts
 from features.panel import check_columns
 from features.price_columns import range_square
 from features.tail import refuse_old
@@ -122,6 +122,8 @@ class PriceStream:
             rows["time"].cast(kinds["time"]),
             rows[features.target].cast(pl.Float64).fill_nan(None).alias("price"),
         ]
+        if "calendar" in rows.columns:
+            columns.append(rows["calendar"])
         if features.has_ranges:
             columns.append(rows.select(range=range_square(features.positive)).to_series())
         given = pl.DataFrame(columns, orient="col")
@@ -173,7 +175,8 @@ class PriceStream:
             self._last = pl.concat([self._last, unknown])
             self._arrays = {name: np.concatenate([a, np.zeros((len(unknown), *a.shape[1:]), a.dtype)])
                             for name, a in self._arrays.items()}  # fmt: skip
-        fresh = (rows["time"] - last > MAX_PAUSE).fill_null(True).to_numpy()
+        longest = longest_gaps(rows)
+        fresh = (rows["time"] - last > (MAX_PAUSE if longest is None else longest)).fill_null(True).to_numpy()
         self._last = self._last.with_columns(time=self._last["time"].scatter(at, rows["time"]))
         return at, fresh
 

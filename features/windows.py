@@ -13,6 +13,7 @@ from features.messages import check_whole, shorten
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.price_features import PriceFeatures
+from features.settling import settle
 from features.volatility import with_stretches
 
 SESSIONS = 1 << 32  # more than any calendar has: stretch × SESSIONS + session is unique and sorted
@@ -150,6 +151,8 @@ def make_windows(
     check_whole("horizon", horizon, 1)
     schema = schema or PanelSchema()
     frame = check_panel(panel, schema, target)
+    calendar = PanelCalendar.of(frame, schema.calendar)
+    frame = settle(frame, calendar)[0]
     features = PriceFeatures(target=target, positive=schema.positive) if features is None else features
     table = _same_rows(to_polars(features.fit(frame).transform(frame)), frame, features)
     names = [*(name for name in table.columns if name not in frame.columns), *schema.covariates]
@@ -162,7 +165,7 @@ def make_windows(
     if not missing:
         holes = np.concatenate([[0], np.isnan(rows).any(axis=1).cumsum()])
         whole &= holes[end + 1] == holes[np.maximum(end - lookback + 1, 0)]
-    y = _changes(frame, stretch, horizon, target, schema)
+    y = _changes(frame, stretch, horizon, target, schema.positive, calendar)
     kept = np.flatnonzero(whole & ~np.isnan(y).any(axis=1))
     if not len(kept):
         raise ValueError(
@@ -194,10 +197,12 @@ def _check_numbers(table: pl.DataFrame, names: list[str], features: Any) -> None
         raise ValueError(f"X must hold numbers; {found}. Give features that add columns of numbers, or covariates.")
 
 
-def _changes(frame: pl.DataFrame, stretch: np.ndarray, horizon: int, target: str, schema: PanelSchema) -> np.ndarray:
+def _changes(
+    frame: pl.DataFrame, stretch: np.ndarray, horizon: int, target: str, positive: bool, calendar: PanelCalendar
+) -> np.ndarray:
     """Changes of the level to 1…horizon sessions later, shape (n_rows, horizon); NaN where that has no row."""
-    level = frame[target].log().to_numpy() if schema.positive else frame[target].to_numpy()
-    position = stretch * SESSIONS + PanelCalendar.of(frame, schema.calendar).numbers(frame)
+    level = frame[target].log().to_numpy() if positive else frame[target].to_numpy()
+    position = stretch * SESSIONS + calendar.numbers(frame)
     wanted = position[:, None] + np.arange(1, horizon + 1)
     found = np.minimum(np.searchsorted(position, wanted), len(position) - 1)
     return np.where(position[found] == wanted, level[found] - level[:, None], np.nan)

@@ -16,7 +16,7 @@ from flows.corporate_actions import NO_ACTION
 from flows.errors import SourceError
 from flows.further import empty_columns, further_columns
 from flows.parsing import dates_by_zone, finite, given, names, numbers
-from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of
+from flows.sessions import choose_calendars, market_zones, own_calendars, resolve_as_of, with_inferred
 from flows.settings import Settings
 from flows.sources import Fetched, Source
 from flows.sources.ahead import asked, fetch, reaches_back
@@ -161,6 +161,7 @@ def _read(
     _refuse_intraday(rows, source)
     by_then = rows.filter(pl.col("time") <= (as_of or date.max))
     calendar, settings, chosen = choose_calendars(settings, rows if by_then.is_empty() else by_then, stored)
+    rows = with_inferred(rows, calendar)
     usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))
     if usable.is_empty():
         rule = check_rows(rows, rows.clear(), calendar, settings, today).rule

@@ -7,15 +7,12 @@ from datetime import date
 import polars as pl
 
 from features.calendar import Calendar, get_calendar
+from features.calendar_inference import SeriesInference, infer_panel
 from features.panel_calendar import PanelCalendar
+from features.periods import is_of_periods
+from features.standing_out import standing_out
 from flows.errors import SourceError
 from flows.settings import CALENDARS, Settings
-
-WEEKEND_SHARE = 0.1
-"""With at least this share of its rows on weekends, a source has sessions every day."""
-
-NO_MARKET = ("weekdays", "24/7")
-"""Calendars of no market in particular: there, a time that says its zone keeps the date it is written with."""
 
 _ANOTHER = (
     "For another, stop and give --calendar NAME (or TIDECAST_CALENDAR), e.g. XNYS; once forecasts are published, "
@@ -26,7 +23,7 @@ _ANOTHER = (
 def market_zone(settings: Settings) -> str | None:
     """The zone in which times that say their own are dated, None when the panel has no market's calendar."""
     name = settings.calendar or CALENDARS.get(settings.source)
-    return get_calendar(name).time_zone if name and name not in NO_MARKET else None
+    return get_calendar(name).market_zone if name else None
 
 
 def market_zones(series_id: pl.Series, settings: Settings, own: Mapping[str, Calendar]) -> pl.Series:
@@ -41,7 +38,7 @@ def market_zones(series_id: pl.Series, settings: Settings, own: Mapping[str, Cal
         See `own_calendars`.
     """
     usual = market_zone(settings)
-    zones = {name: None if calendar.name in NO_MARKET else calendar.time_zone for name, calendar in own.items()}
+    zones = {name: calendar.market_zone for name, calendar in own.items()}
     if not zones:
         return pl.repeat(usual, len(series_id), dtype=pl.String, eager=True)
     return series_id.replace_strict(zones, default=usual, return_dtype=pl.String)
@@ -76,31 +73,15 @@ def _names(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(named).drop_nulls() if named else pl.DataFrame(schema={"series_id": pl.String})
 
 
-def choose_calendar(settings: Settings, times: pl.Series) -> tuple[Calendar, tuple[str, ...]]:
-    """The panel's calendar, and what to tell about it.
-
-    As set; else that of the bundled source; else weekdays, or every day when at least a tenth of the rows lie on
-    weekends.
-    """
-    name = settings.calendar or CALENDARS.get(settings.source)
-    if name:
-        return get_calendar(name), ()
-    weekend = (times.dt.weekday() > 5).mean()
-    share = float(weekend) if isinstance(weekend, float) else 0.0
-    if share >= WEEKEND_SHARE:
-        why = f"{share:.0%} of the rows lie on weekends, so every day is a session (24/7)."
-        return get_calendar("24/7"), (f"No calendar was given: {why} {_ANOTHER}",)
-    why = "weekdays, Monday to Friday, are taken for sessions."
-    return get_calendar("weekdays"), (f"No calendar was given: {why} {_ANOTHER}",)
-
-
 def choose_calendars(
     settings: Settings, rows: pl.DataFrame, stored: pl.DataFrame
 ) -> tuple[PanelCalendar, Settings, tuple[str, ...]]:
     """The calendar of each series, the settings with what was open decided, and what to tell about it.
 
-    A series has the calendar that its rows name, now or before; the others have that of the panel, chosen as by
-    `choose_calendar`. Where all series name theirs and the panel has none, it is that of most rows.
+    A series has the calendar that its rows name, now or before. The others have that of the settings, else of the
+    bundled source. Without one, each has the calendar that its rows suggest, as in forecasters (`infer_panel`); the
+    panel has that of most series. A series of one row a week or less has its own in any case. Where all series name
+    theirs and the panel has none, the panel's is that of most rows.
 
     Parameters
     ----------
@@ -116,19 +97,49 @@ def choose_calendars(
         A series names two calendars, or one that does not exist or is of bars within the day.
     """
     own = own_calendars(rows, stored)
-    times = rows.filter(~pl.col("series_id").is_in(list(own)).fill_null(False))["time"].drop_nulls()
-    usual, told = None, tuple[str, ...]()
-    if settings.calendar is None and settings.source not in CALENDARS and own and times.is_empty():
-        usual = get_calendar(_names(rows, stored)["calendar"].mode().sort()[0])
-    if usual is None:
-        usual, told = choose_calendar(settings, times)
-    calendar = PanelCalendar(usual, own)
-    others = sorted({*settings.calendars, *(one.name for one in own.values())} - {usual.name})
+    unnamed = rows.select("series_id", "time").drop_nulls().filter(~pl.col("series_id").is_in(list(own)))
+    name = settings.calendar or CALENDARS.get(settings.source)
+    if name is None and own and unnamed.is_empty():
+        name = _names(rows, stored)["calendar"].mode().sort()[0]
+    if name is None:
+        usual, found, told = _inferred(unnamed)
+    else:
+        usual = get_calendar(name)
+        found = [one for one in standing_out(unnamed, usual) if is_of_periods(one.found.calendar)]
+        told = tuple(
+            f"Some rows are not like those of {usual.name}. Their series have another calendar from now on: "
+            f"{one.describe()}. For another, name it in a column 'calendar'."
+            for one in found
+        )
+    inferred = {series_id: one.found.calendar for one in found for series_id in one.series}
+    calendar = PanelCalendar(usual, own | inferred, inferred)
+    others = sorted({*settings.calendars, *(one.name for one in calendar.own.values())} - {usual.name})
     decided = settings.model_copy(update={"calendar": usual.name, "calendars": tuple(others)})
     if own:
         count = Counter(one.name for one in own.values())
         told = (*told, f"Series that name their calendar: {', '.join(f'{count[name]} {name}' for name in count)}.")
     return calendar, decided, told
+
+
+def _inferred(rows: pl.DataFrame) -> tuple[Calendar, list[SeriesInference], tuple[str, ...]]:
+    """The panel's calendar, that of series with another one, and what to tell about them."""
+    if rows.is_empty():
+        return get_calendar("weekdays"), [], ("No calendar was given: weekdays are taken for sessions. " + _ANOTHER,)
+    usual, *others = infer_panel(rows)
+    told = [f"No calendar was given: {usual.describe()}. {_ANOTHER}"]
+    told += [f"Another calendar is taken for some series: {one.describe()}." for one in others]
+    told += [f"In doubt: {one.found.doubt}." for one in (usual, *others) if one.found.doubt]
+    return usual.found.calendar, others, tuple(told)
+
+
+def with_inferred(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.DataFrame:
+    """Return the rows with the calendar of each series whose own was inferred, so that it is stored and kept."""
+    names = {series_id: calendar.own[series_id].name for series_id in calendar.inferred}
+    if not names:
+        return rows
+    named = rows["series_id"].replace_strict(names, default=None, return_dtype=pl.String)
+    kept = [pl.col("calendar")] if "calendar" in rows.columns else []
+    return rows.with_columns(calendar=pl.coalesce(*kept, named))
 
 
 def resolve_as_of(

@@ -16,6 +16,7 @@ from torch import Tensor
 from features.frames import Frame, FrameLike, is_pandas, to_polars
 from features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
+from features.settling import settle
 from forecasting.as_fitted import all_or_nothing, check_fitted, remember_settings
 from forecasting.callers import refuse_callers
 from forecasting.cuts import cut
@@ -72,9 +73,11 @@ class PanelForecaster(Walk):
         self._kind = "pandas" if is_pandas(X) else "polars"
         self.quantiles_ = check_quantiles(self.quantiles)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
-        self.calendar_ = PanelCalendar.of(panel, self._schema.calendar)
+        self.calendar_ = PanelCalendar.of(panel, self._schema.calendar).meeting(panel)
+        panel, kept = settle(panel, self.calendar_)
+        weights = weights[kept] if len(kept) < len(weights) else weights
         self.fit_end_ = cast("date | datetime", panel["time"].max())
-        rows = self._with_ahead(self._rows(panel), X)
+        rows = self._with_ahead(self._rows(panel, self.calendar_), X)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
 
@@ -125,9 +128,12 @@ class PanelForecaster(Walk):
         self._check_settings()
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
-        panel, weights = _weighted(X, sample_weight, self._schema, self.target)
+        panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
+        calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+        panel, kept = settle(as_seen(panel, self._kept.standing.keys), calendar)
+        weights = weights[kept] if len(kept) < len(weights) else weights
         further = copy.copy(self)  # what is learned replaces what was known once all has gone well
-        rows = further._with_ahead(further._rows(as_seen(panel, self._kept.standing.keys)), X)
+        rows = further._with_ahead(further._rows(panel, calendar), X)
         check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
         further._go_on(rows, weights, epochs)
         further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
@@ -288,9 +294,11 @@ class PanelForecaster(Walk):
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
         rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
+        calendar = self.calendar_.meeting(rows, self._kept.standing.series_id)
+        rows = settle(rows, calendar)[0].sort("time", maintain_order=True)
         if len(rows):
             with self._kept.atomic():
-                self._kept = self._taken_in(rows)
+                self._kept = self._taken_in(rows, calendar)
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -313,8 +321,9 @@ class PanelForecaster(Walk):
         refuse_callers(self)
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
-        panel, weights = _weighted(X, sample_weight, self._schema, self.target)
+        panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
         table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
+        panel = self.calendar_.meeting(panel, self._kept.standing.series_id).marked(panel)
         losses = evaluate(table, panel, self.target, self._schema.positive).losses
         of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))
         weighted = losses.join(of_origin, on=["series_id", "origin"], how="left").sort("series_id", "origin", "step")

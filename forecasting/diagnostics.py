@@ -34,7 +34,7 @@ def memory_profile(
     check_whole("steps_back", steps_back, at_least=1)
     check_whole("n_origins", n_origins, at_least=1)
     check_made(panel, model._made)
-    rows = model._with_ahead(model._rows(check_panel(panel, model._schema, model.target)), panel)
+    rows = model._with_ahead(model._rows(check_panel(panel, model._schema_of_rows, model.target)), panel)
     long_enough = rows.moving & (torch.arange(len(rows)) - rows.first(torch.arange(len(rows))) > steps_back)
     at_N = torch.nonzero(long_enough)[:, 0]
     if not len(at_N):

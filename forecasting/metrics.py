@@ -185,7 +185,7 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
 def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame, target: str) -> pl.DataFrame:
     """MASE's scale: mean absolute change of each series up to its first origin; null where it never changed."""
     first = table.group_by("series_id").agg(first=pl.col("origin").min())
-    change = pl.col(target).diff().over("series_id", breaks().over("series_id")).abs()
+    change = pl.col(target).diff().over("series_id", breaks(prices).over("series_id")).abs()
     known = prices.with_columns(naive=change).join(first, on="series_id").filter(pl.col("time") <= pl.col("first"))
     naive = known.group_by("series_id").agg(pl.col("naive").mean())
     return naive.with_columns(naive=pl.when(pl.col("naive") > 0).then("naive"))

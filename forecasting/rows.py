@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -85,7 +86,7 @@ class PanelRows:
         """Ready rows of series that are not pegged: what is learned from and scored; bool of shape (N,)."""
         moving = self.ready.clone()
         for block in self.blocks():
-            part = self.frame[block].select("series_id", "time", self.target)
+            part = self.frame[block].select(*self.keys.columns, self.target, cs.by_name("calendar", require_all=False))
             pegged = with_volatility(part, self.target, self.positive)["pegged"]
             moving[block] &= torch.from_numpy(~pegged.to_numpy())
         return moving
@@ -211,15 +212,15 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     ValueError
         When rows are no sessions of the calendar.
     """
-    calendar = calendar.joined(frame) if "calendar" in frame.columns else calendar
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
     series = series_starts(frame)
     starts, series = (np.append(begins, n_rows) for begins in (stretch_starts(frame, series), series))
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
     volatility = np.empty(n_rows)
+    kept = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]
     for block in blocks_of(series):
-        part = frame[block].select("series_id", "time", target)
+        part = frame[block].select(kept)
         session[block] = calendar.numbers(part.select("series_id", "time"))
         begins = series[(series >= block.start) & (series < block.stop)] - block.start
         volatility[block] = with_changes(part, target, positive, begins)["volatility"].fill_null(0.0).to_numpy()

@@ -83,20 +83,28 @@ class Standing:
         return Standing(names, times, **extended).take(order), order
 
     def moved_on(
-        self, at_M: Tensor, time: pl.Series, session_M: Tensor, price_M: Tensor, level_M: Tensor
+        self,
+        at_M: Tensor,
+        time: pl.Series,
+        session_M: Tensor,
+        price_M: Tensor,
+        level_M: Tensor,
+        longest_M: pl.Series | None = None,
     ) -> tuple[Standing, Tensor]:
         """The series at `at_M` one row on, the others as they were.
 
-        Volatility follows its recursion, n ← λn + r² and d ← λd + 1, of which d is known from the number of rows.
+        A pause is longer than `MAX_PAUSE`, or than the durations `longest_M`. Volatility follows its recursion,
+        n ← λn + r² and d ← λd + 1, of which d is known from the number of rows.
 
         Returns
         -------
         standing : Standing
         begins : BoolTensor of shape (M,)
-            Rows that begin a sequence: the first of a series, or after a pause of more than `MAX_PAUSE`.
+            Rows that begin a sequence: the first of a series, or after a pause.
         """
         old = self.take(at_M)
-        paused = torch.from_numpy((time - old.time > MAX_PAUSE).fill_null(True).to_numpy().copy())
+        limit = MAX_PAUSE if longest_M is None else longest_M
+        paused = torch.from_numpy((time - old.time > limit).fill_null(True).to_numpy().copy())
         begins = paused | (old.rows == 0)
         change = level_M - old.levels_NK[:, -1]
         n = DECAY * _weights(old.rows - 1) * old.volatility**2 + change**2

@@ -5,6 +5,7 @@ Axes: N origins, H horizon steps, Q quantiles.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -19,9 +20,11 @@ from torch import Tensor
 
 from features.frames import like
 from features.frozen import FrozenSettings
-from features.order import MAX_PAUSE, places_of
+from features.messages import shorten
+from features.order import longest_gap, longest_gaps, places_of
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
+from features.settling import settle
 from forecasting.ahead import Ahead, given_ahead, known_ahead
 from forecasting.cuts import Cuts
 from forecasting.kept import Kept
@@ -38,6 +41,7 @@ from forecasting.standing import Standing, standing
 
 MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
 BLOCK = 1 << 14  # origins whose residuals are computed at a time
+SPARSE = 4  # sessions to a row from which on the calendar of a series that came row by row must be another one
 MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
 
 
@@ -83,17 +87,22 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             )
 
     # ------------------------------------------------------- panel to rows
-    def _rows(self, panel: pl.DataFrame) -> PanelRows:
-        rows = panel_rows(panel, self._schema.positive, self.target, self.calendar_, self.lookback)
+    def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> PanelRows:
+        """The rows of a checked panel; with the calendar where they are known to be its sessions."""
+        if calendar is None:
+            calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+            panel, _ = settle(panel, calendar)
+        rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
         without = rows.newest[~rows.ready[rows.newest]]
         self.skipped_ = tuple(panel["series_id"][without.numpy()])
         return rows
 
     def _too_short(self, rows: PanelRows) -> str:
         n_series, longest = rows.keys["series_id"].n_unique(), int(rows.starts.diff().max())
+        pause = max(longest_gap(calendar.name) for calendar in rows.calendar.calendars)
         return (
             f"A series needs lookback + horizon = {self.lookback} + {self.horizon} rows; all {n_series} series of the "
-            f"panel are shorter, the longest has {longest} rows without a pause of {MAX_PAUSE.days} days. Give more "
+            f"panel are shorter, the longest has {longest} rows without a pause of {pause.days} days. Give more "
             "history or lower lookback."
         )
 
@@ -112,7 +121,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
                 raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
             return self._kept_origins(future)
         check_made(X, self._made)
-        panel = check_panel(X, self._schema, self.target).rechunk()  # in one piece, all that follows is quicker
+        panel = check_panel(X, self._schema_of_rows, self.target).rechunk()  # in one piece, all that follows is quicker
         rows = self._with_ahead(self._rows(panel), X, future)
         at = self._find(rows, origins)
         if not len(at):
@@ -149,10 +158,11 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
 
     @property
     def _schema_of_rows(self) -> PanelSchema:
-        """The schema, with the calendar where that is of bars within the day: midnights are hours like any other."""
-        if self.calendar_.default is not None and self.calendar_.intraday:
-            return replace(self._schema, calendar=self.calendar_.default.name)
-        return self._schema
+        """The schema with the calendar of what was fitted, which says whether times are days or bars within the day."""
+        named = self.calendar_.default
+        if named is None and self.calendar_.intraday:
+            named = self.calendar_.calendars[0]
+        return self._schema if named is None else replace(self._schema, calendar=named.name)
 
     # -------------------------------------------------- what `fit` estimates
     def _learned_spread(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Spread:
@@ -167,7 +177,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             if (apart := rows.usual_distance) > 1:
                 advice = (
                     f"Its rows are mostly {apart} sessions of {rows.calendar.name!r} apart: name a calendar that has "
-                    'theirs, such as PanelSchema(calendar="weekly FRI").'
+                    'theirs, such as PanelSchema(calendar="monthly last XNYS"); see get_calendar.'
                 )
             raise ValueError(
                 f"Step {unknown.argmax() + 1} needs at least one series with lookback + horizon = {self.lookback} + "
@@ -218,19 +228,25 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         """What is needed of the panel's series to go on from their last rows, and on the way there `_outputs`."""
         return Kept(standing(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
 
-    def _taken_in(self, rows: pl.DataFrame) -> Kept:
+    def _taken_in(self, rows: pl.DataFrame, calendar: PanelCalendar) -> Kept:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
+        rows = calendar.marked(rows)
+        longest = longest_gaps(rows)
         new = rows["series_id"].filter(pl.Series(places_of(rows["series_id"], self._kept.standing.series_id) < 0))
         kept = self._with_room(new.unique())
+        few = new.unique(maintain_order=True).filter(~new.unique(maintain_order=True).is_in(list(calendar.own)))
+        calendar = calendar.with_unproven(few.to_list())
         at_N = torch.from_numpy(places_of(rows["series_id"], kept.standing.series_id))
-        calendar = self.calendar_.joined(rows) if "calendar" in rows.columns else self.calendar_
         session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
         price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
         level_N = torch.from_numpy(np.log(price_N.numpy())) if self._schema.positive else price_N
         ends = [*np.flatnonzero(np.diff(rows["time"].to_physical().to_numpy())) + 1, len(rows)]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             now, at_M = slice(start, end), at_N[start:end]
-            here, begins_M = kept.standing.moved_on(at_M, rows["time"][now], session_N[now], price_N[now], level_N[now])
+            here, begins_M = kept.standing.moved_on(
+                at_M, rows["time"][now], session_N[now], price_N[now], level_N[now],
+                None if longest is None else longest[now],
+            )  # fmt: skip
             kept = self._moved_on(replace(kept, standing=here), at_M, begins_M, rows[now])
         self.calendar_ = calendar
         return kept
@@ -247,6 +263,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         """The newest row of each series that has `lookback` of them."""
         here = self._kept.standing
         ready = here.rows >= self.lookback
+        ready &= ~self._sparse(here)
         self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
         if not ready.any():
             raise ValueError(
@@ -258,6 +275,24 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         if ahead is not None:
             ahead.check(at.numpy(), here.session[at].numpy(), self.horizon)
         return self._origins_at(here.take(at), self._kept_outputs(at, ahead), self.calendar_)
+
+    def _sparse(self, here: Standing) -> Tensor:
+        """Series that came a few rows at a time and have one in many sessions: their calendar is another one."""
+        sparse = (here.session - here.first_session) >= SPARSE * (here.rows - 1).clamp(min=1)
+        unproven = here.series_id.is_in(list(self.calendar_.unproven)) if self.calendar_.unproven else None
+        if unproven is None or self.calendar_.default is None:
+            return torch.zeros(len(here), dtype=torch.bool)
+        sparse &= torch.from_numpy(unproven.to_numpy().copy()) & (here.rows >= self.lookback)
+        if sparse.any():
+            names = here.series_id.filter(pl.Series(sparse.numpy())).to_list()
+            warnings.warn(
+                f"The rows of a series should fit its calendar {self.calendar_.default.name!r}, but "
+                f"{shorten(names, 3)} {'has' if len(names) == 1 else 'have'} a row in one of {SPARSE} "
+                "sessions or fewer, and no forecast. Name its calendar in a column 'calendar', or fit anew.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return sparse
 
     def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
         """As `_outputs`, of the series at these places."""

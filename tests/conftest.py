@@ -57,7 +57,7 @@ def panel() -> pl.DataFrame:
 def untidy_panel(panel) -> pl.DataFrame:
     """Unsorted; A pegged, B begins late, C ends early, D pauses for a year, E misses a target now and then."""
     name, day = pl.col("series_id"), pl.int_range(pl.len()).over("series_id")
-    long_ago = pl.when((name == "D") & (day < 150)).then(pl.col("time").dt.offset_by("-1y")).otherwise("time")
+    long_ago = pl.when((name == "D") & (day < 150)).then(pl.col("time").dt.offset_by("-52w")).otherwise("time")
     peg, missing = name == "A", (name == "E") & (day % 17 == 5)
     return (
         panel.filter(~((name == "B") & (day < 250)) & ~((name == "C") & (day > 300)))

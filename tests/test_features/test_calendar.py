@@ -111,7 +111,7 @@ def test_one_day_of_each_week_month_or_quarter(name, sessions):
     calendar, found = get_calendar(name), pl.Series([date(2024, month, day) for month, day in sessions])
     assert (np.diff(calendar.numbers(found)) == 1).all()
     assert calendar.at_or_before(found[2] - timedelta(days=1)) == found[1]
-    assert infer_calendar(found).name == (name if name != "monthly first weekday" else "weekdays")
+    assert infer_calendar(found).name == name
     with pytest.raises(ValueError, match="spelled like 'weekly FRI'"):
         get_calendar(f"{name} or so")
 

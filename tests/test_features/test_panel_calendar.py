@@ -74,7 +74,8 @@ def test_a_column_wins_over_the_name_for_all_and_may_be_partly_empty():
 def test_without_a_name_for_a_series_its_calendar_is_inferred_from_the_others_left():
     panel = panel_of("XNYS", "24/7").with_columns(calendar=pl.when(pl.col("series_id") == "24/7").then(pl.lit("24/7")))
     assert PanelCalendar.of(panel).calendar_of("XNYS").name == "weekdays"
-    assert PanelCalendar.of(panel.drop("calendar")).name == "24/7"  # as without calendars of their own
+    unnamed = PanelCalendar.of(panel.drop("calendar"))  # once, one coin made every day a session of all shares
+    assert [unnamed.calendar_of(name).name for name in ("XNYS", "24/7")] == ["weekdays", "24/7"]
 
 
 def test_closing_instants_are_utc_and_follow_daylight_saving_and_half_days():

@@ -61,11 +61,11 @@ def test_without_a_calendar_weekdays_are_taken_said_and_decided_for_good(tmp_pat
     assert desk.ingest(*WEEK).messages == ()
 
 
-def test_with_a_tenth_of_the_rows_on_weekends_every_day_is_a_session_and_said(tmp_path):
+def test_with_rows_on_weekends_every_day_is_a_session_and_said(tmp_path):
     days = [MON + timedelta(days=day) for day in range(14)]
     found = Desk(tmp_path).ingest(*(f"A,{day},1" for day in days))
     assert found.settings.calendar == "24/7"
-    assert "29% of the rows lie on weekends" in found.messages[-1]
+    assert "No calendar was given: 24/7 for 1 series ('A'), 100% of 14 sessions have a row." in found.messages[-1]
     assert found.stored == 14
 
 
@@ -136,3 +136,16 @@ def test_each_series_keeps_the_calendar_it_names_also_when_later_rows_do_not_nam
     assert dict(stored.drop_nulls("calendar").select("series_id", "calendar").iter_rows()) == {
         "BTC": "24/7", "7203": "XTKS",
     }  # fmt: skip
+
+
+def test_an_inferred_calendar_of_a_series_is_stored_and_kept_when_newer_rows_are_few(tmp_path):
+    desk = Desk(tmp_path)
+    shares = [day for day in (date(2024, 1, 1) + timedelta(days=at) for at in range(60)) if day.weekday() < 5]
+    every_day = [date(2024, 1, 1) + timedelta(days=at) for at in range(60)]
+    rows = [f"A,{day},1" for day in shares] + [f"B,{day},1" for day in shares] + [f"C,{day},1" for day in every_day]
+    first = desk.ingest(*rows)
+    assert (first.settings.calendar, first.settings.calendars, first.quarantined) == ("weekdays", ("24/7",), {})
+    desk.settings = first.settings
+    saturday = date(2024, 3, 2)
+    again = desk.ingest(f"A,{saturday},1", f"C,{saturday},1")
+    assert (again.stored, again.quarantined) == (1, {"not_a_session": 1})

@@ -2,13 +2,14 @@
 
 from datetime import date
 
+import numpy as np
 import polars as pl
 import pytest
 
 from features import PanelCalendar, get_calendar
 from flows.checking import check_rows
 from flows.errors import SourceError
-from flows.sessions import choose_calendars, is_live, resolve_as_of
+from flows.sessions import choose_calendars, is_live, resolve_as_of, with_inferred
 from flows.settings import Settings
 
 NOTHING = pl.DataFrame(schema={"series_id": pl.String, "calendar": pl.String})
@@ -46,6 +47,52 @@ def test_where_every_series_names_its_calendar_the_panels_is_that_of_most_rows()
     _, settings, told = choose_calendars(Settings(source="prices.csv"), rows(("AAPL", None)), NOTHING)
     assert (settings.calendar, settings.calendars) == ("weekdays", ())
     assert "No calendar was given" in told[0]
+
+
+def days_of(name, n_rows, series):
+    """Rows of a series on the newest sessions of a calendar."""
+    calendar = get_calendar(name)
+    last = calendar.number_at(date(2024, 5, 31))
+    times = calendar.times(np.arange(last - n_rows + 1, last + 1))
+    return pl.DataFrame({"series_id": series, "time": times})
+
+
+def test_series_that_name_no_calendar_have_the_one_that_their_rows_show():
+    """Once, a share beside a coin was forecast for Saturday, and a month-end series for tomorrow."""
+    given = pl.concat([days_of("weekdays", 300, "A"), days_of("weekdays", 290, "B"), days_of("24/7", 300, "C"),
+                       days_of("monthly last", 40, "M")])  # fmt: skip
+    calendar, settings, told = choose_calendars(Settings(source="prices.csv"), given, NOTHING)
+    assert [calendar.calendar_of(name).name for name in "ABCM"] == ["weekdays", "weekdays", "24/7", "monthly last"]
+    assert (settings.calendar, settings.calendars) == ("weekdays", ("24/7", "monthly last"))
+    assert told[0].startswith(
+        "No calendar was given: weekdays for 2 series ('A', 'B'), 100% of 590 sessions have a row."
+    )
+    assert (
+        told[1]
+        == "Another calendar is taken for some series: 24/7 for 1 series ('C'), 100% of 300 sessions have a row."
+    )
+    kept = with_inferred(given, calendar).drop_nulls().unique(["series_id", "calendar"]).sort("series_id")
+    assert kept.select("series_id", "calendar").rows() == [("C", "24/7"), ("M", "monthly last")]
+
+
+def test_one_saturday_and_doubt_are_told():
+    odd = pl.concat([days_of("weekdays", 300, "A"), pl.DataFrame({"series_id": "A", "time": [date(2024, 5, 4)]})])
+    _, settings, told = choose_calendars(Settings(source="prices.csv"), odd, NOTHING)
+    assert settings.calendar == "weekdays"
+    assert "1 of 301 rows are not a session" in told[0]
+    _, settings, told = choose_calendars(Settings(source="prices.csv"), days_of("daily SUN-THU", 90, "A"), NOTHING)
+    assert settings.calendar == "daily SUN-THU"
+    assert "In doubt: its days are SUN-THU" in told[1]
+
+
+def test_a_new_series_of_month_ends_in_a_daily_panel_has_its_own_calendar_and_that_is_told():
+    given = pl.concat([days_of("weekdays", 20, "A"), days_of("monthly last", 40, "M")])
+    calendar, settings, told = choose_calendars(Settings(calendar="weekdays"), given, NOTHING)
+    assert [calendar.calendar_of(name).name for name in "AM"] == ["weekdays", "monthly last"]
+    assert settings.calendars == ("monthly last",)
+    assert told[0].startswith(
+        "Some rows are not like those of weekdays. Their series have another calendar from now on"
+    )
 
 
 def test_bars_within_the_day_are_refused():
