@@ -323,8 +323,8 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
 
     @property
     def columns_(self) -> list[str]:
-        """The columns of a panel that forecasts depend on; those of `future` covariates aside."""
-        return ["series_id", "time", self.target]
+        """The columns that a panel to forecast must have; those of `future` covariates aside."""
+        return ["series_id", "time", self.target, *self._schema.covariates, *self._schema.static]
 
     @property
     def _ahead_names(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from flows.recipes import Work
 from flows.rules import PriceRules
 from flows.settings import Settings
 from flows.warehouse import Warehouse
-from forecasting import GRUForecaster, evaluate
+from forecasting import GRUForecaster, RandomWalk, evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,6 +155,15 @@ def test_a_standard_column_can_be_a_covariate(tmp_path, random_walks, name, spel
     panel.drop(name).write_csv(file)
     with pytest.raises(SourceError, match=rf"must have a column '{name}' \(covariates\)"):
         ingest(warehouse, settings)
+
+
+def test_every_model_names_the_covariates_that_it_must_be_given(random_walks):
+    """Once, a random walk that was trained beside networks with a covariate could not be logged or served."""
+    panel = random_walks(1, 60).with_columns(volume=pl.lit(1.0), sector=pl.lit("bank"))
+    schema = PanelSchema(covariates=("volume",), static=("sector",), calendar="weekdays")
+    for model in (RandomWalk(2, 8, schema=schema), GRUForecaster(2, 8, max_epochs=0, hidden_size=4, schema=schema)):
+        model.fit(panel)
+        assert model.predict(panel.select(model.columns_)).equals(model.predict(panel))
 
 
 # capitals
