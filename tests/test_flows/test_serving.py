@@ -155,11 +155,21 @@ def test_a_server_forecasts_what_the_model_does(server, prices, refreshed):
         assert same(table, refreshed.model.predict(panel))
 
 
+def test_times_with_a_zone_are_forecast_once_they_are_made_dates_as_the_documentation_says(server, prices):
+    zoned = prices.assign(time=prices["time"] + "T00:00:00Z")
+    dated = pd.to_datetime(zoned["time"]).dt.tz_localize(None)  # the line of docs/mlflow.md
+    for written in (dated.dt.strftime("%Y-%m-%d"), dated.dt.strftime("%Y-%m-%dT%H:%M:%S")):
+        answer = asked(server, zoned.assign(time=written))
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == asked(server, prices).json()
+
+
 BAD = {
     "a column is missing": (lambda p: p.drop(columns="close"), "close"),
     "a column has another name": (lambda p: p.rename(columns={"close": "Close"}), "close"),
     "prices are words": (lambda p: p.assign(close="many"), "close"),
     "times are no times": (lambda p: p.assign(time="yesterday"), "time"),
+    "times name a zone": (lambda p: p.assign(time=p["time"] + "T00:00:00Z"), "timezone-naive"),
     "a price is missing": (lambda p: p.assign(close=p["close"].where(p.index != 3)), "missing in 1"),
     "a price is zero": (lambda p: p.assign(close=p["close"].where(p.index != 3, 0.0)), "above 0"),
     "a price is wild": (lambda p: p.assign(close=p["close"].where(p.index != 39, 1e300)), "finite; those of"),
