@@ -99,7 +99,6 @@ def backtest(
         parallel = Parallel(return_as="generator_unordered")
         for name, block in parallel(delayed(forecast_block)(*item, panel, named[RANDOM_WALK]) for item in work):
             for number, table in block:
-                check_forecasts(table, f"Model {name!r} in fold {number}")
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
                     on_fit(name, number)
@@ -133,6 +132,7 @@ def forecast_block(
             table = to_polars(fitted.predict(like(known, panel), origins=origins.to_list()))
             kind = pl.Datetime("us") if isinstance(forecaster_of(fitted).fit_end_, datetime) else pl.Date()
             table = table.with_columns(pl.col("origin", "time").cast(kind))  # pandas has no days
+            check_forecasts(table, f"Model {name!r} in fold {number}")
             tables.append((number, table))
     return name, tables
 
