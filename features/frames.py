@@ -94,7 +94,7 @@ def _column(name: str, values: pd.Series) -> pl.Series:
         ) from None
 
 
-def _converted(name: str, values: pd.Series) -> pl.Series:
+def _converted(name: str, values: Any) -> pl.Series:
     kind: Any = values.dtype
     if str(kind).startswith("period"):
         values = values.dt.to_timestamp()

@@ -137,13 +137,13 @@ def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
     """Named levels and times of the index as columns; any other index is dropped."""
-    index = frame.index
+    index: Any = frame.index
     if index.nlevels == 1:
         if not _holds_times(index) and (index.name is None or index.name in frame.columns):
             return frame.reset_index(drop=True)
         name = index.name if index.name is not None and index.name not in frame.columns else "time"
         return frame.rename_axis(index=name).reset_index(drop=name in frame.columns)
-    levels = []
+    levels: list[Any] = []
     for place in range(index.nlevels):
         name = index.names[place]
         usual = "time" if _holds_times(index.levels[place]) else "series_id" if index.nlevels == 2 else f"level_{place}"

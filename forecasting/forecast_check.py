@@ -146,7 +146,7 @@ def _check_keys(table: pl.DataFrame, expected: pl.DataFrame, refuse: Any) -> Non
             f"have one row for each series and step, found {len(twice)} rows that share theirs, first series "
             f"{row['series_id']!r}, step {row['step']}. Forecast from the last row of each series only."
         )
-    horizon = expected["step"].max() or 0
+    horizon: Any = expected["step"].max() or 0
     wrong = table.filter(~pl.col("step").is_between(1, horizon))
     if len(wrong):
         row = wrong.row(0, named=True)
