@@ -103,11 +103,11 @@ def _on_clock(wall: np.ndarray, step: int, zone: str, phase: int) -> Iterator[Ca
     flat = usually.ravel()
     starts = np.flatnonzero(flat & ~np.roll(flat, 1))
     if starts.size == 1 and known.all():
-        first = int(starts[0]) * step + offset
-        last = first + (int(flat.sum()) - 1) * step
-        if last // DAY > first // DAY:
-            begin, end = WEEKDAYS[first // DAY % 7], WEEKDAYS[last // DAY % 7]
-            yield get_calendar(f"every {spell(step)} {begin} {_clock(first)}-{end} {_clock(last)}{where}")
+        begins = int(starts[0]) * step + offset
+        ends = begins + (int(flat.sum()) - 1) * step
+        if ends // DAY > begins // DAY:
+            begin, end = WEEKDAYS[begins // DAY % 7], WEEKDAYS[ends // DAY % 7]
+            yield get_calendar(f"every {spell(step)} {begin} {_clock(begins)}-{end} {_clock(ends)}{where}")
 
 
 def _passed(first: int, last: int, per_week: int) -> np.ndarray:

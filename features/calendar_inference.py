@@ -168,7 +168,7 @@ def _merged(found: Sequence[SeriesInference] | Iterator[SeriesInference]) -> lis
         )]  # fmt: skip
         doubt = next((part.found.doubt for part in parts if part.found.doubt), "")
         series = tuple(series_id for part in parts for series_id in part.series)
-        merged.append(SeriesInference(series, Inference(calendar, *counts, doubt=doubt)))
+        merged.append(SeriesInference(series, Inference(calendar, *counts, doubt)))
     return merged
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from features.daily import DailyCalendar
+from features.daily import FIRST_DAY, LAST_DAY, DailyCalendar
 
 if TYPE_CHECKING:
     from features.panel_calendar import PanelCalendar
@@ -42,6 +42,8 @@ def settle(panel: pl.DataFrame, calendar: PanelCalendar) -> tuple[pl.DataFrame, 
     kept = np.arange(len(panel))
     keys = panel.select("series_id", "time")
     stray = calendar.was_inferred(keys["series_id"]) & ~calendar.is_session(keys)
+    if stray.any():  # a year that no calendar knows is an error, not an odd day
+        stray &= keys["time"].dt.date().is_between(FIRST_DAY, LAST_DAY).to_numpy()
     if not stray.any():
         return panel, kept
     rows = keys.with_row_index("row").filter(pl.Series(stray))

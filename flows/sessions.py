@@ -112,7 +112,7 @@ def choose_calendars(
             for one in found
         )
     inferred = {series_id: one.found.calendar for one in found for series_id in one.series}
-    calendar = PanelCalendar(usual, own | inferred, inferred)
+    calendar = PanelCalendar(usual, {**own, **inferred}, inferred)
     others = sorted({*settings.calendars, *(one.name for one in calendar.own.values())} - {usual.name})
     decided = settings.model_copy(update={"calendar": usual.name, "calendars": tuple(others)})
     if own:

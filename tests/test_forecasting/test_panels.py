@@ -118,8 +118,12 @@ def test_a_monthly_panel_is_forecast_by_the_month_and_one_between_calendars_name
     table = RandomWalk(lookback=16).fit(monthly).predict()
     assert table["time"].to_list()[:3] == [date(2016, 9, 1), date(2016, 10, 1), date(2016, 11, 1)]
     irregular = monthly.with_columns(pl.col("time").replace(date(2000, 1, 1), date(2000, 1, 2)))
-    with pytest.raises(ValueError, match=r"mostly 31 sessions of '24/7' apart: name a calendar"):
-        RandomWalk(lookback=16).fit(irregular)
+    with pytest.warns(UserWarning, match=r"calendar 'monthly first', found 4 rows .*'A' at 2000-01-02"):
+        assert RandomWalk(lookback=16).fit(irregular).predict()["time"].equals(table["time"])
+    named = RandomWalk(lookback=16, schema=PanelSchema(calendar="24/7"))
+    refused = pytest.raises(ValueError, match=r"mostly 31 sessions of '24/7' apart: name a calendar")
+    with refused, pytest.warns(UserWarning, match="look like 'monthly first'"):
+        named.fit(irregular)
 
 
 def target_days(until):

@@ -222,7 +222,6 @@ def test_a_second_time_is_too_late(name, model, prices, cut):
     [
         ({"close": -1.0}, "must be above 0"),
         ({"time": date(2400, 1, 1)}, "session of the calendar"),
-        ({"time": datetime(2016, 9, 30, 12)}, "'time' must hold Date as in fit, got Datetime"),
         ({"series_id": 1}, "'series_id' must hold String as in fit, got Int32"),
     ],
 )
