@@ -156,7 +156,7 @@ def _gone(warehouse: Warehouse) -> list[str]:
         for name, version in said.items():
             read[name] = max(read.get(name, 0), version)
     needed = {
-        "prices": "runs" if not runs.is_empty() else None,
+        "prices": "runs" if (runs["rows_stored"].fill_null(0) > 0).any() else None,
         "forecasts": "runs" if (runs["series_forecast"].fill_null(0) > 0).any() else None,
         "quarantine": "runs" if (runs["rows_quarantined"].fill_null(0) > 0).any() else None,
         "decisions": "runs" if runs["champion_version"].drop_nulls().len() else None,
