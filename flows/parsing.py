@@ -15,7 +15,7 @@ _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 _A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 """How many of a unit are in a day."""
 
-_DAYS = tuple((day - date(1970, 1, 1)).days for day in (date.min, date.max))
+_FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 """The first and the last day that Python can hold, in days since 1970-01-01."""
 
 _TIME = (
@@ -86,7 +86,7 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
 def of_calendar(values: pl.Series) -> pl.Series:
     """Dates or datetimes, null outside the years 1 to 9999: polars can hold such days, Python and Delta Lake cannot."""
     days = values.to_physical() // _A_DAY[values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "days"]
-    return values.set(~days.is_between(*_DAYS).fill_null(True), None)
+    return values.set(~days.is_between(_FIRST_DAY, _LAST_DAY).fill_null(True), None)
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -139,8 +139,8 @@ def _moments(values: pl.Series, zone: str | None) -> pl.Series:
     """Local datetimes: in this zone where they say their own, else as written."""
     if not isinstance(values.dtype, pl.Datetime):
         return _moments_of_text(_text(values), zone)
-    values = of_calendar(values)
-    if values.dtype.time_zone is not None:
+    own, values = values.dtype.time_zone, of_calendar(values)
+    if own is not None:
         values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
     return values.cast(pl.Datetime("us"))
 
