@@ -163,12 +163,13 @@ def _merged(found: Sequence[SeriesInference] | Iterator[SeriesInference]) -> lis
         by_calendar.setdefault(one.found.calendar, []).append(one)
     merged = []
     for calendar, parts in by_calendar.items():
-        counts = [sum(getattr(part.found, name) for part in parts) for name in (
-            "n_rows", "n_stray", "n_sessions", "n_found",
-        )]  # fmt: skip
+        counts = {
+            name: sum(getattr(part.found, name) for part in parts)
+            for name in ("n_rows", "n_stray", "n_sessions", "n_found")
+        }
         doubt = next((part.found.doubt for part in parts if part.found.doubt), "")
         series = tuple(series_id for part in parts for series_id in part.series)
-        merged.append(SeriesInference(series, Inference(calendar, *counts, doubt)))
+        merged.append(SeriesInference(series, Inference(calendar, **counts, doubt=doubt)))
     return merged
 
 

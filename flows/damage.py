@@ -106,7 +106,7 @@ def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> 
         for which, value in (("min", known.min()), ("max", known.max())):
             said = file.get(f"{which}.{column.name}")
             if said is not None and value is not None and said != value and str(said) != str(value):
-                return f"has {value} as {which} of {column.name}, not {said}"
+                return f"has {value!s} as {which} of {column.name}, not {said}"
         nulls = file.get(f"null_count.{column.name}")
         if nulls is not None and column.null_count() != nulls:
             return f"has {column.null_count():,} rows without {column.name}, not {nulls:,}"
@@ -156,7 +156,7 @@ def _gone(warehouse: Warehouse) -> list[str]:
         for name, version in said.items():
             read[name] = max(read.get(name, 0), version)
     needed = {
-        "prices": "runs" if not runs.is_empty() else None,
+        "prices": "runs" if (runs["rows_stored"].fill_null(0) > 0).any() else None,
         "forecasts": "runs" if (runs["series_forecast"].fill_null(0) > 0).any() else None,
         "quarantine": "runs" if (runs["rows_quarantined"].fill_null(0) > 0).any() else None,
         "decisions": "runs" if runs["champion_version"].drop_nulls().len() else None,

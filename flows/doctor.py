@@ -78,10 +78,9 @@ def _tables(out: Console, place: Place, problems: list[str], deep: bool) -> None
     """Rows and versions of each table, damage to them, and runs that did not end well."""
     warehouse = place.warehouse
     out.print(table(["table", "rows", "version"], [_height_and_version(warehouse, name) for name in TABLES]))
-    if found := damages(warehouse, deep):
-        problems += found
-        return
-    with _noting(problems):
+    found = damages(warehouse, deep)
+    problems += found
+    with _noting([] if found else problems):  # a damaged table is named once
         identify(place.home, warehouse, place.settings)
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"

@@ -97,7 +97,7 @@ def _contents(warehouse: Warehouse) -> str:
     if prices.is_empty():
         return "no prices any more"
     series = prices["series_id"].unique().sort().to_list()
-    return f"{prices.height:,} prices of {len(series)} series ({shorten(series)}) up to {prices['time'].max()}"
+    return f"{prices.height:,} prices of {len(series)} series ({shorten(series)}) up to {prices['time'].max()!s}"
 
 
 def _differing(anew: Mapping[str, tuple[Any, Any]]) -> str:

@@ -17,7 +17,7 @@ _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 _A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 """How many of a unit are in a day."""
 
-_DAYS = tuple((day - date(1970, 1, 1)).days for day in (date.min, date.max))
+_FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 """The first and the last day that Python can hold, in days since 1970-01-01."""
 
 
@@ -82,7 +82,7 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
 def of_calendar(values: pl.Series) -> pl.Series:
     """Dates or datetimes, null outside the years 1 to 9999: polars can hold such days, Python and Delta Lake cannot."""
     days = values.to_physical() // _A_DAY[values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "days"]
-    return values.set(~days.is_between(*_DAYS).fill_null(True), None)
+    return values.set(~days.is_between(_FIRST_DAY, _LAST_DAY).fill_null(True), None)
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
