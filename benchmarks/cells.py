@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from forecasting.cells import CELLS
+from forecasting.cell_registry import CELLS
 from forecasting.losses import pinball
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.training import Batch, isolated, train_network
@@ -80,9 +80,9 @@ def main() -> None:
         x_BTF = torch.randn(B, T, F)
         steps = {
             f"{name}, {'last' if last else 'every'} position": cell_step(
-                make(F, D, 1, batch_first=True, dropout=0.0, bidirectional=False), x_BTF, last
+                cell.load()(F, D, 1, batch_first=True, dropout=0.0, bidirectional=False), x_BTF, last
             )
-            for name, make in CELLS.items()
+            for name, cell in CELLS.items()
             for last in (True, False)
         }
         found = least_cpu_seconds(steps, repeats)

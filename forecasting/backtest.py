@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -11,15 +10,15 @@ import polars as pl
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from features.frames import Frame, like, to_polars
+from features.messages import check_whole
 from features.panel import check_columns
+from forecasting.names import RANDOM_WALK
 from forecasting.quantiles import check_quantiles
-from forecasting.settings import check_whole
 from forecasting.splits import Fold, RollingOrigin
+from forecasting.threads import one_thread
 
-RANDOM_WALK = "random_walk"
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
 """Settings that the random walk takes over from the first model."""
 
@@ -104,7 +103,7 @@ def forecast_block(
     frame = to_polars(panel)
     time, first = pl.col("time"), block[0][1]
     tables = []
-    with one_thread():
+    with one_thread(linear_algebra=True):
         fitted = clone(model).fit(like(frame.filter(time.is_between(first.train_start, first.train_end)), panel))
         for number, fold in block:
             known = frame.filter(time <= fold.end)
@@ -153,17 +152,3 @@ def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
 def forecaster_of(model: Any) -> Any:
     """The forecaster itself, or the one that a Pipeline ends in."""
     return model[-1] if isinstance(model, Pipeline) else model
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch and for the linear algebra, so that sums are taken in the same order everywhere."""
-    import torch  # takes seconds, and is needed only where a model is
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -15,17 +15,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from features.frames import is_pandas, to_polars
+from features.messages import check_whole
 from features.panel import PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
 from forecasting.cuts import cut
 from forecasting.kept import check_goes_on, newer_rows
 from forecasting.memory import give_back_memory
 from forecasting.metrics import evaluate
+from forecasting.names import loss_in
 from forecasting.persistence import encode, load_forecaster, save_forecaster
 from forecasting.quantiles import check_quantiles
 from forecasting.sampling import blocks, sample_table
-from forecasting.settings import check_whole, seed_from
-from forecasting.training import one_thread
+from forecasting.settings import seed_from
+from forecasting.threads import one_thread
 from forecasting.walk import Walk
 
 WEIGHT = "_sample_weight"
@@ -276,7 +278,7 @@ class PanelForecaster(Walk):
                 f"A score needs a forecast from {self.fit_end_} or later that has come true, of a series that moves "
                 "and with a weight above 0; found none. Give newer rows."
             )
-        loss = weighted["crps" if "crps" in losses.columns else "pinball"]
+        loss = weighted[loss_in(losses.columns)]
         return -float(np.average(loss.to_numpy(), weights=weighted["weight"].to_numpy()))
 
     # -------------------------------------------------- recipe, save and load

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from features.messages import check_whole
 from features.panel import PanelSchema
 from forecasting.base import PanelForecaster
 from forecasting.quantiles import DEFAULT_QUANTILES
-from forecasting.settings import check_whole
 from forecasting.standing import Standing
 
 

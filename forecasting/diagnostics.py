@@ -12,9 +12,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from features.messages import check_whole
 from features.panel import check_panel
+from forecasting.cell_registry import CELLS
 from forecasting.palette import INK, colour_of
-from forecasting.settings import check_whole
 from forecasting.stretches import run_through
 from forecasting.training import isolated
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from forecasting.forecasters import RecurrentForecaster
-
-NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "mingru": "MinGRU"}
 
 
 def memory_profile(
@@ -86,11 +85,15 @@ def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
     means = profiles.group_by("cell", "k").agg(pl.col("influence").mean()).sort("cell", "k")
     for (cell,), line in means.group_by("cell", maintain_order=True):
         known = line.filter(pl.col("influence") > 0)
-        axes.plot(known["k"], known["influence"], color=colour_of(str(cell)), label=NAMES.get(str(cell), cell))
+        axes.plot(known["k"], known["influence"], color=colour_of(str(cell)), label=_label(str(cell)))
     axes.set_yscale("log")
     axes.set_xlabel("rows before the origin")
     axes.set_ylabel("influence on the quantiles\n(volatilities per input s.d.)")
     _dress(axes)
+
+
+def _label(cell: str) -> str:
+    return CELLS[cell].label if cell in CELLS else cell
 
 
 def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
@@ -99,7 +102,7 @@ def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
     Parameters
     ----------
     curves : dict of str to DataFrame
-        ``learning_curve_`` by the name to show: "RNN", "LSTM", "GRU" and "MinGRU" have their own colours.
+        ``learning_curve_`` by the name to show: cells such as "RNN", "LSTM" and "GRU" have their own colours.
     axes : matplotlib Axes
     """
     from matplotlib.ticker import MaxNLocator  # here, as forecasting loads no matplotlib until a picture is asked for
@@ -132,7 +135,7 @@ def summary(model: RecurrentForecaster, panel: Any = None) -> str:
     layers = f"{model.num_layers} layer{'s' * (model.num_layers > 1)} of {model.hidden_size} units"
     here = model._kept.standing
     lines = {
-        "Network": f"{NAMES[model.cell]}, {layers}, {n_parameters:,} parameters",
+        "Network": f"{CELLS[model.cell].label}, {layers}, {n_parameters:,} parameters",
         "Inputs": f"{len(model.inputs_)}: {', '.join(model.inputs_)}"
         + "; the head reads them, too" * model._network.shortcut,
         "Forecasts": f"{model.horizon} sessions of {model.calendar_.name}, {len(model.quantiles_)} quantiles",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from sklearn.utils.validation import check_is_fitted
 
+from features.messages import check_whole
 from features.panel import PanelSchema
+from forecasting.cell_registry import CELLS, Cell
 from forecasting.diagnostics import memory_profile, summary
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.recurrent import NetworkForecaster
-from forecasting.settings import check_network_settings, check_whole
+from forecasting.settings import check_network_settings
 from forecasting.training import Training
 
 
@@ -137,7 +140,7 @@ class RecurrentForecaster(NetworkForecaster):
         from optuna.distributions import FloatDistribution as Between  # takes a second, and is seldom needed
 
         return {
-            "cell": ["rnn", "lstm", "gru", "mingru"],
+            "cell": [key for key, cell in CELLS.items() if cell.searched],
             "hidden_size": [8, 16, 32, 64],
             "num_layers": [1, 2],
             "dropout": Between(0.0, 0.3),
@@ -188,41 +191,20 @@ class RecurrentForecaster(NetworkForecaster):
         return summary(self, X)
 
 
-class RNNForecaster(RecurrentForecaster):
-    """An Elman network on top of the random walk: ``h ← tanh(W x + U h + b)`` (Elman 1990).
-
-    Forgets within some ten rows. Parameters, attributes and methods are those of `RecurrentForecaster`.
-    """
-
-    cell = "rnn"
-
-
-class LSTMForecaster(RecurrentForecaster):
-    """An LSTM on top of the random walk: ``c ← f c + i g``, ``h ← o tanh(c)`` (Hochreiter and Schmidhuber 1997).
-
-    The gates i, f, o and the candidate g see x and h; f starts open, so that the cell c remembers. Parameters,
-    attributes and methods are those of `RecurrentForecaster`.
-    """
-
-    cell = "lstm"
+def _named(cell: Cell) -> type[RecurrentForecaster]:
+    """Return the forecaster class of a cell; its docstring says what the cell is, then what all of them share."""
+    shared = inspect.cleandoc(RecurrentForecaster.__doc__ or "")
+    doc = f"{cell.title} on top of the random walk: {cell.equation}.\n\n{cell.notes}\n\n"
+    doc += shared[shared.index("Parameters\n") : shared.index("Examples\n")].rstrip() + "\n"
+    return type(cell.forecaster, (RecurrentForecaster,), {"__module__": __name__, "__doc__": doc, "cell": cell.key})
 
 
-class GRUForecaster(RecurrentForecaster):
-    """A GRU on top of the random walk: ``h ← z h + (1 − z) n`` (Cho et al. 2014, arXiv:1406.1078).
+FORECASTERS: dict[str, type[RecurrentForecaster]] = {key: _named(cell) for key, cell in CELLS.items()}
+"""The forecaster class of each cell; each is a name of this module, too."""
 
-    The gate z and the candidate n see x and h; one gate less than an LSTM, and no cell beside the state. Parameters,
-    attributes and methods are those of `RecurrentForecaster`.
-    """
+globals().update({kind.__name__: kind for kind in FORECASTERS.values()})
 
-    cell = "gru"
+if TYPE_CHECKING:
 
-
-class MinGRUForecaster(RecurrentForecaster):
-    """A minimal GRU on top of the random walk: ``h ← (1 − z) h + z n`` (Feng et al. 2024, arXiv:2410.01201).
-
-    The gate z and the candidate n see x alone: on a CPU it trains more than twice as fast as a GRU, and a layer more
-    or ``kernel_size=4`` gives back what its gates do not see. Parameters, attributes and methods are those of
-    `RecurrentForecaster`.
-    """
-
-    cell = "mingru"
+    def __getattr__(name: str) -> type[RecurrentForecaster]:
+        """Tell type checkers and editors what the names of the classes above stand for."""

@@ -16,12 +16,12 @@ from features.messages import shorten
 from features.order import breaks
 from features.panel import PanelSchema, check_panel
 from features.volatility import with_volatility
+from forecasting.names import RANDOM_WALK
 from forecasting.quantiles import DEFAULT_QUANTILES, levels_in, quantile_columns
 from forecasting.skill import DMTest, compare, dm_test
 
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
 
-RANDOM_WALK = "random_walk"
 KEYS = ["series_id", "origin", "step"]
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from forecasting.cells import CELLS, CellState
+from forecasting.cell_registry import CELLS
+from forecasting.cells import CellState
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class State:
     Attributes
     ----------
     hidden : tuple of Tensor of shape (L, B, D)
-        The cell's: one, or two for an LSTM.
+        The cell's; the head reads the first part, of the last layer.
     inputs_BKF : Tensor of shape (B, K − 1, F)
         The newest inputs, that the convolution in front will see again, or a shortcut to the head the last of; no rows
         without either.
@@ -73,7 +74,8 @@ class RecurrentNetwork(nn.Module):
 
     Parameters
     ----------
-    cell : {"rnn", "lstm", "gru", "mingru"}
+    cell : str
+        A key of `forecasting.cell_registry.CELLS`.
     n_features, hidden_size, num_layers : int
     dropout : float
         Between layers; no effect with one layer.
@@ -104,26 +106,16 @@ class RecurrentNetwork(nn.Module):
         self.n_kept = max(kernel_size - 1, int(shortcut))  # newest inputs in a state
         if kernel_size > 1:
             self.convolution = nn.Linear(n_features * kernel_size, hidden_size)
-        self.encoder = CELLS[cell](
+        self.encoder = CELLS[cell].load()(
             hidden_size if kernel_size > 1 else n_features, hidden_size, num_layers,
             batch_first=True, dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
         )  # fmt: skip
         self.head = nn.Linear(self.width, horizon * n_quantiles)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        if cell == "lstm":
-            self._open_forget_gates(hidden_size)
         self.n_future = n_future
         if n_future:
             self.join = nn.Linear(self.n_hidden + horizon * n_future, self.n_hidden)
-
-    def _open_forget_gates(self, D: int) -> None:
-        """Start with a forget-gate bias of 1, so that cells remember (Jozefowicz et al. 2015, section 2.2)."""
-        for name, bias in self.encoder.named_parameters():
-            if name.startswith("bias_ih"):  # torch orders the gates: input, forget, cell, output
-                nn.init.ones_(bias[D : 2 * D])
-            elif name.startswith("bias_hh"):
-                nn.init.zeros_(bias[D : 2 * D])
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the head reads at every row, and the state to carry on from; without a state, from zero.

@@ -5,8 +5,9 @@ Axes: N windows, T rows of a window (lookback), F features, H horizon steps, Q q
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -17,14 +18,17 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from features.messages import check_whole
+from forecasting.cell_registry import CELLS, Cell
 from forecasting.checkpoints import fingerprint
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.persistence import encode, read_model, under, write_model
 from forecasting.progress import LEARNING_CURVE, learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
-from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
-from forecasting.training import Batch, Training, isolated, one_thread, train_network
+from forecasting.settings import check_network_settings, pick_device, seed_from
+from forecasting.threads import one_thread
+from forecasting.training import Batch, Training, isolated, train_network
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -312,29 +316,24 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-class RNNRegressor(RecurrentRegressor):
-    """An Elman network (tanh) from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
-
-    cell = "rnn"
-
-
-class LSTMRegressor(RecurrentRegressor):
-    """An LSTM from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
-
-    cell = "lstm"
+def _named(cell: Cell) -> type[RecurrentRegressor]:
+    """Return the regressor class of a cell; its docstring says what the cell is, then what all of them share."""
+    shared = inspect.cleandoc(RecurrentRegressor.__doc__ or "")
+    doc = f"{cell.title} from windows to quantiles of the targets: {cell.equation}.\n\n{cell.notes}\n\n"
+    doc += shared[shared.index("Parameters\n") : shared.index("Examples\n")].rstrip() + "\n"
+    names = {"cell": cell.key, "usual_kernel_size": cell.regressor_kernel_size}
+    return type(cell.regressor, (RecurrentRegressor,), {"__module__": __name__, "__doc__": doc, **names})
 
 
-class GRURegressor(RecurrentRegressor):
-    """A GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
+REGRESSORS: dict[str, type[RecurrentRegressor]] = {key: _named(cell) for key, cell in CELLS.items()}
+"""The regressor class of each cell; each is a name of this module, too."""
 
-    cell = "gru"
+globals().update({kind.__name__: kind for kind in REGRESSORS.values()})
 
+if TYPE_CHECKING:
 
-class MinGRURegressor(RecurrentRegressor):
-    """A minimal GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
-
-    cell = "mingru"
-    usual_kernel_size = 4  # as in the paper's own networks
+    def __getattr__(name: str) -> type[RecurrentRegressor]:
+        """Tell type checkers and editors what the names of the classes above stand for."""
 
 
 def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> Windows:

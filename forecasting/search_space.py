@@ -14,21 +14,14 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from features import MarketReturn, PanelSchema, PriceFeatures, RelativeVolume, VolumeZScore
-from forecasting import forecasters
 from forecasting.backtest import SHARED, forecaster_of
+from forecasting.forecasters import FORECASTERS
 
 Space = Mapping[str, Any] | Callable[[BaseTrial], Mapping[str, Any]]
 
 CELL, FEATURES, LOOKBACK = "cell", "features", "lookback"
 FIXED = {*SHARED, "device", "random_state"} - {LOOKBACK}
 """What is forecast, and on what: trials that differ in it could not be compared."""
-
-FORECASTERS = {
-    kind.cell: kind
-    for kind in (
-        forecasters.RNNForecaster, forecasters.LSTMForecaster, forecasters.GRUForecaster, forecasters.MinGRUForecaster,
-    )
-}  # fmt: skip
 
 PRICES = "prices"
 MARKET, VOLUME = (f"{PRICES}, {further}" for further in ("market", "volume"))
@@ -49,7 +42,7 @@ class SearchSpace:
     space : mapping, callable or None
         Optuna's distributions, or lists of choices, by the name of a setting, as `set_params` has it; a function of a
         trial that returns settings by name; None for `default_space`. Beside the settings of the model there are the
-        name ``cell`` ("rnn", "lstm", "gru", "mingru") and, for `features`, the words of `feature_words`.
+        name ``cell`` (a key of `forecasting.cell_registry.CELLS`) and, for `features`, the words of `feature_words`.
     panel : polars.DataFrame
 
     Attributes

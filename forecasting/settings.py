@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from features.messages import check_whole
+
 if TYPE_CHECKING:
     import torch
-
-
-def check_whole(name: str, value: object, at_least: int) -> None:
-    """Refuse anything but a whole number of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}.")
 
 
 def check_network_settings(model: Any) -> None:

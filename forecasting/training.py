@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from features.messages import check_whole
 from forecasting.checkpoints import Checkpoint
 from forecasting.losses import total_loss
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.optimiser import AdamW, one_cycle
 from forecasting.progress import Epoch, Progress, StopTraining, average
-from forecasting.settings import check_whole
+from forecasting.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -109,21 +110,6 @@ class Batch:
     y_BTH: Tensor
     weight_BTH: Tensor
     z_BTHZ: Tensor | None = None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, leaving the thread count as it was; also a decorator.
-
-    More threads spend their time at a barrier in every step of a recurrent network, and would make results depend on
-    the machine's load.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from features.frames import like
+from features.messages import check_whole
 from features.order import MAX_PAUSE, places_of
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
@@ -28,7 +29,6 @@ from forecasting.origins import Origins, find_origins
 from forecasting.persistence import under
 from forecasting.rows import PanelRows, panel_rows, root_steps, thinned
 from forecasting.sampling import MOST_ORIGINS, Dependence
-from forecasting.settings import check_whole
 from forecasting.spread import Spread, slow
 from forecasting.standing import Standing, standing
 

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
-from forecasting.cells import CELLS, BlendByDoubling, BlendByRow
+from forecasting.cell_registry import CELLS
+from forecasting.cells import BlendByDoubling, BlendByRow
+from forecasting.forecasters import FORECASTERS
 from forecasting.networks import QuantileLayer, RecurrentNetwork, State
 from forecasting.training import Batch, isolated, train_network
 
@@ -175,7 +176,7 @@ def test_a_bidirectional_network_joins_what_each_direction_knows_at_its_end(cell
         weights = network.encoder.state_dict()
         for one, suffix in ((ahead, ""), (back, "_reverse")):
             own = one.encoder.state_dict()
-            if cell == "mingru":  # layers and directions are numbered by turns
+            if not any(name.endswith(suffix) for name in weights if suffix):  # numbered in turn, as by `StackedCell`
                 place = "1." if suffix else "0."
                 one.encoder.load_state_dict({name: weights[name.replace("0.", place)] for name in own})
             else:
@@ -267,7 +268,7 @@ def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
         assert (size_HQBT[..., row + 1 :] == 0).all()  # later ones do not
 
 
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
+@pytest.mark.parametrize("kind", FORECASTERS.values())
 def test_every_step_of_a_fitted_forecaster_answers_to_the_newest_price(kind, breathing):
     model = kind(lookback=16, hidden_size=8, max_epochs=1, learning_rate=5e-2, batch_size=8).fit(breathing)
     newest = pl.col("time") == breathing["time"].max()

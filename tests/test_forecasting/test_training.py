@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster, Training
-from forecasting.cells import CELLS
+from forecasting import GRUForecaster, Training
+from forecasting.cell_registry import CELLS
+from forecasting.forecasters import FORECASTERS
 from forecasting.losses import pinball, total_loss
 from forecasting.networks import QuantileLayer, RecurrentNetwork
 from forecasting.optimiser import WEIGHT_DECAY, AdamW, one_cycle
@@ -263,7 +264,7 @@ def test_an_impossible_training_is_refused_when_made(settings, message):
 
 
 # ------------------------------------------------------------------ the same bits, and no trace
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
+@pytest.mark.parametrize("kind", FORECASTERS.values())
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(kind, breathing):
     model = kind(lookback=16, hidden_size=8, num_layers=2, dropout=0.2, max_epochs=1, batch_size=16)
     first = model.fit(breathing)._learned()
