@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from forecasting import DEFAULT_QUANTILES
 from forecasting.cell_registry import CELLS
 from forecasting.losses import pinball
-from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.networks import RecurrentNetwork
+from forecasting.quantile_head import QuantileHead
 from forecasting.training import Batch, isolated, train_network
 
 B, T, D, F, H, Q, STEPS = 256, 128, 64, 8, 5, 19, 2
@@ -46,13 +48,13 @@ def cell_step(cell: nn.Module, x_BTF: torch.Tensor, last_only: bool) -> Callable
     return step
 
 
-def bare_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
+def bare_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
     """What anyone would write: AdamW over the same network, loss and batches, all gradients torch's."""
 
     def train() -> None:
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
         for batch in batches:
-            loss_BTH = batch.weight_BTH * pinball(layer(network(batch.x_BTF)), batch.y_BTH, LEVELS)
+            loss_BTH = batch.weight_BTH * pinball(head(network(batch.x_BTF)), batch.y_BTH, LEVELS)
             optimiser.zero_grad()
             (loss_BTH.sum() / batch.weight_BTH.sum()).backward()
             optimiser.step()
@@ -60,12 +62,12 @@ def bare_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Bat
     return train
 
 
-def our_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
+def our_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
     """`train_network` on the same."""
 
     def train() -> None:
         train_network(
-            network, layer, LEVELS, lambda _: batches, len(batches), max_epochs=1, learning_rate=1e-3, patience=3,
+            network, head, lambda _: batches, len(batches), max_epochs=1, learning_rate=1e-3, patience=3,
             shuffle=np.random.default_rng(0),
         )  # fmt: skip
 
@@ -92,12 +94,12 @@ def main() -> None:
             print(f"  {name:24} {1e3 * seconds:7.0f} ms {B / seconds:8.0f} windows/s {gru / seconds:6.2f} × nn.GRU")
 
         batch = Batch(x_BTF, torch.randn(B, T, H), torch.ones(B, T, H))
-        layer = QuantileLayer(torch.linspace(-1, 1, Q).expand(H, Q).clone(), torch.ones(H), Q // 2)
+        head = QuantileHead(torch.linspace(-1, 1, Q).expand(H, Q).clone(), torch.ones(H), DEFAULT_QUANTILES)
         loops: dict[str, Callable[[], None]] = {}
         for name in CELLS:
             network = RecurrentNetwork(name, F, D, 1, 0.0, H, Q)
-            loops[f"{name} bare"] = bare_loop(network, layer, [batch] * STEPS)
-            loops[f"{name} ours"] = our_loop(network, layer, [batch] * STEPS)
+            loops[f"{name} bare"] = bare_loop(network, head, [batch] * STEPS)
+            loops[f"{name} ours"] = our_loop(network, head, [batch] * STEPS)
         found = least_cpu_seconds(loops, repeats)
         print("whole training, loss at every position: windows per CPU second")
         for name in CELLS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import polars as pl
 from sklearn.utils.validation import check_is_fitted
 
 from features.messages import check_whole
-from features.panel import PanelSchema
+from features.panel import PanelSchema, check_panel
 from forecasting.cell_registry import CELLS, Cell
-from forecasting.diagnostics import memory_profile, summary
+from forecasting.diagnostics import FittedNetwork, memory_profile, summary
+from forecasting.heads import HEADS
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.recurrent import NetworkForecaster
 from forecasting.settings import check_network_settings
@@ -62,7 +64,7 @@ class RecurrentForecaster(NetworkForecaster):
         Rows that a causal convolution in front of the cell sees at once; 1 is none. For MinGRU, whose gates see one
         row alone, or for features that mean something only side by side.
     training : Training, optional
-        Patience, averaging, recency, the clipping of gradients, checkpoints.
+        The head (every quantile, or Student-t), patience, averaging, recency, the clipping of gradients, checkpoints.
 
     Attributes
     ----------
@@ -141,6 +143,7 @@ class RecurrentForecaster(NetworkForecaster):
 
         return {
             "cell": [key for key, cell in CELLS.items() if cell.searched],
+            "head": list(HEADS),
             "hidden_size": [8, 16, 32, 64],
             "num_layers": [1, 2],
             "dropout": Between(0.0, 0.3),
@@ -177,7 +180,12 @@ class RecurrentForecaster(NetworkForecaster):
             When no series is long enough.
         """
         check_is_fitted(self, "fit_end_")
-        return memory_profile(self, X, steps_back, n_origins, random_state)
+        rows = self._with_ahead(self._rows(check_panel(X, self._schema, self.target)), X)
+        profile = memory_profile(
+            self._network, self._spread.layer.float(), self._spread.median, rows, self._inputs.of(rows.frame),
+            partial(self._ahead, rows), steps_back, n_origins, random_state,
+        )  # fmt: skip
+        return profile.select(pl.lit(self.cell).alias("cell"), pl.all())
 
     def summary(self, X: Any = None) -> str:
         """Some lines for a person: network, inputs, what it was trained on and has seen, how it learned.
@@ -188,7 +196,27 @@ class RecurrentForecaster(NetworkForecaster):
             A panel with its history, to say from it how far back the network looks.
         """
         check_is_fitted(self, "fit_end_")
-        return summary(self, X)
+        seen = self._kept.standing
+        fitted = FittedNetwork(
+            name=type(self).__name__,
+            cell=self.cell,
+            forecasts=self._spread.layer.forecasts,
+            num_layers=self.num_layers,
+            hidden_size=self.hidden_size,
+            n_parameters=sum(parameter.numel() for parameter in self._network.parameters()),
+            inputs=self.inputs_,
+            shortcut=self._network.shortcut,
+            horizon=self.horizon,
+            n_quantiles=len(self.quantiles_),
+            lookback=self.lookback,
+            calendar=self.calendar_.name,
+            fit_end=self.fit_end_,
+            seen_until=seen.time.sort()[-1],
+            n_series=len(seen),
+            curve=self.learning_curve_,
+            offsets_HQ=self._spread.offsets_HQ,
+        )
+        return summary(fitted, None if X is None else self.memory_profile(X))
 
 
 def _named(cell: Cell) -> type[RecurrentForecaster]:

@@ -34,8 +34,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         return {CODE: _name_of(type(value)), "settings": encode(value.get_params(deep=False))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        of_recipe = [field.name for field in dataclasses.fields(value) if field.metadata.get("recipe", True)]
-        settings = {name: getattr(value, name) for name in of_recipe}
+        told = [field.name for field in dataclasses.fields(value) if _told(value, field)]
+        settings = {name: getattr(value, name) for name in told}
         return {CODE: _name_of(type(value)), "settings": encode(settings)}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
@@ -49,6 +49,12 @@ def encode(value: Any) -> Any:
         f"A setting must be a number, text, list, estimator or dataclass to be saved, got {type(value).__name__}: "
         f"{value!r}. Give random_state as a whole number, features as a transformer."
     )
+
+
+def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether a recipe names this field; one that came later than saved recipes is named unless it is the default."""
+    told = field.metadata.get("recipe", True)
+    return bool(getattr(value, field.name) != field.default if told == "unless default" else told)
 
 
 def decode(value: Any) -> Any:

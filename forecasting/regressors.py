@@ -21,7 +21,8 @@ from torch import Tensor
 from features.messages import check_whole
 from forecasting.cell_registry import CELLS, Cell
 from forecasting.checkpoints import fingerprint
-from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.heads import HEADS, Head
+from forecasting.networks import RecurrentNetwork
 from forecasting.persistence import encode, read_model, under, write_model
 from forecasting.progress import LEARNING_CURVE, learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
@@ -71,8 +72,8 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     bidirectional : bool, default=False
         Read a window from both ends; for windows whose beginning matters as much as their end.
     training : Training, optional
-        Patience, averaging, the clipping of gradients, checkpoints; no ``half_life``, for windows have no time: give
-        `sample_weight`.
+        The head (every quantile, or Student-t), patience, averaging, the clipping of gradients, checkpoints. No
+        ``half_life``, because windows have no time: give `sample_weight`.
 
     Attributes
     ----------
@@ -185,7 +186,6 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
     def _fit(self, training: Windows, held_out: Windows) -> None:
         X_NTF, y_NH, weights = training
         levels, horizon = np.array(self.quantiles_), y_NH.shape[1]
-        median = self.quantiles_.index(MEDIAN)
         base_HQ = np.stack([weighted_quantiles(column, weights, levels) for column in y_NH.T])
         spread = InputScaler.fit(y_NH, weights)
         self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
@@ -197,14 +197,13 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             return self._inputs(X).to(device), targets.float().to(device), shares.float().to(device)
 
         scaled_base = torch.tensor((base_HQ - spread.mean[:, None]) / spread.scale[:, None])
-        layer = QuantileLayer(scaled_base, torch.ones(horizon), median).float().to(device)
+        layer = self._head(scaled_base, torch.ones(horizon)).float().to(device)
         scaled_training = scaled(*training)
         with isolated(seed):
-            network = self._new_network(horizon).to(device)
+            network = self._new_network(horizon, layer.n_outputs).to(device)
             curve = train_network(
                 network,
                 layer,
-                torch.tensor(levels).float().to(device),
                 lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle),
                 steps_per_epoch=-(-len(X_NTF) // self.batch_size),
                 validation=list(_batches(*scaled(*held_out), PREDICT_BLOCK)) if len(held_out[0]) else (),
@@ -219,12 +218,15 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
         varies_H = np.ptp(y_NH, axis=0) > 0  # a target that does not is predicted exactly
-        self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale * varies_H), median)
+        self._layer = self._head(torch.tensor(base_HQ), torch.tensor(spread.scale * varies_H))
 
-    def _new_network(self, horizon: int) -> RecurrentNetwork:
+    def _head(self, base_HQ: Tensor, scale_H: Tensor) -> Head:
+        return HEADS[(self.training or Training()).head](base_HQ, scale_H, self.quantiles_)
+
+    def _new_network(self, horizon: int, n_outputs: int) -> RecurrentNetwork:
         n_inputs = self._window_shape[1] + int(self._sparse.sum())
         return RecurrentNetwork(
-            self.cell, n_inputs, self.hidden_size, self.num_layers, self.dropout, horizon, len(self.quantiles_),
+            self.cell, n_inputs, self.hidden_size, self.num_layers, self.dropout, horizon, n_outputs,
             self.kernel_size or self.usual_kernel_size, self.bidirectional,
         )  # fmt: skip
 
@@ -300,9 +302,9 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         model._scaler = InputScaler(*(learned[name].numpy() for name in ("mean", "scale", "flagged")))
         model._sparse = learned["sparse"].numpy()
         layer = under("layer", learned)
-        model._layer = QuantileLayer(layer["base_HQ"], layer["scale_H"], model.quantiles_.index(MEDIAN))
+        model._layer = model._head(layer["base_HQ"], layer["scale_H"])
         with isolated(0):
-            model._network = model._new_network(len(layer["base_HQ"])).double().eval()
+            model._network = model._new_network(len(layer["base_HQ"]), model._layer.n_outputs).double().eval()
         model._network.load_state_dict(under("network", learned))
         return model
 

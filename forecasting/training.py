@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from features.messages import check_whole
 from forecasting.checkpoints import Checkpoint
-from forecasting.losses import total_loss
-from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.heads import Head, check_head
+from forecasting.networks import RecurrentNetwork
 from forecasting.optimiser import AdamW, one_cycle
 from forecasting.progress import Epoch, Progress, StopTraining, average
 from forecasting.threads import one_thread
@@ -32,7 +32,7 @@ SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one with
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained, beyond epochs, batch size and learning rate.
+    """How a network is trained, and for what, beyond epochs, batch size and learning rate.
 
     Parameters
     ----------
@@ -48,6 +48,10 @@ class Training:
         refuse it: windows have no time.
     gradient_norm : float, default=1.0
         Longer gradients are cut to this length.
+    head : {"quantile", "student_t"}, default="quantile"
+        What the network puts out and what training minimises: every quantile by itself, by its pinball loss; or
+        location, scale and degrees of freedom of a Student-t distribution, by its log score. With any head, the
+        untrained network is the random walk, and epochs are compared by the pinball loss.
     checkpoint : str, optional
         A folder: after every epoch the training's whole state is written there, and a `fit` with the same settings
         and data that finds it goes on from it and ends with the same bits. Deleted when training is done. Not part
@@ -67,6 +71,7 @@ class Training:
     average: bool = False
     half_life: float | None = None
     gradient_norm: float = 1.0
+    head: str = field(default="quantile", metadata={"recipe": "unless default"})
     checkpoint: str | None = field(default=None, metadata={"recipe": False})
     on_epoch: Callable[[Epoch], None] | None = field(default=None, metadata={"recipe": False})
 
@@ -83,6 +88,7 @@ class Training:
                 raise TypeError(f"{name} must be a number, got {value!r}.")
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value!r}.")
+        check_head(self.head)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise TypeError(f"checkpoint must be a folder's path as text, got {self.checkpoint!r}.")
         if self.on_epoch is not None and not callable(self.on_epoch):
@@ -123,20 +129,18 @@ def isolated(random_state: int) -> Iterator[None]:
         yield
 
 
-def batch_loss(
-    network: RecurrentNetwork, layer: QuantileLayer, levels_Q: Tensor, batch: Batch
-) -> tuple[Tensor, Tensor]:
-    """Weighted sum of the pinball losses at every position that has a target, and the sum of the weights."""
+def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted sums over every position that has a target: of the head's loss, of pinball losses, of the weights."""
     h_BTD, _ = network.encode(batch.x_BTF)
-    o_BTHQ = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
-    return total_loss(layer, o_BTHQ, batch.y_BTH, batch.weight_BTH, levels_Q), batch.weight_BTH.sum()
+    o_BTHP = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
+    return *head.losses(o_BTHP, batch.y_BTH, batch.weight_BTH), batch.weight_BTH.sum()
 
 
-def mean_loss(network: RecurrentNetwork, layer: QuantileLayer, levels_Q: Tensor, batches: Iterable[Batch]) -> float:
+def mean_loss(network: RecurrentNetwork, head: Head, batches: Iterable[Batch]) -> float:
     """Weighted mean pinball loss over `batches`, without training."""
     network.eval()
     with torch.inference_mode():
-        return _mean([torch.stack(batch_loss(network, layer, levels_Q, batch)) for batch in batches])
+        return _mean([torch.stack(batch_losses(network, head, batch)[1:]) for batch in batches])
 
 
 def _mean(sums: list[Tensor]) -> float:
@@ -147,8 +151,7 @@ def _mean(sums: list[Tensor]) -> float:
 
 def train_network(
     network: RecurrentNetwork,
-    layer: QuantileLayer,
-    levels_Q: Tensor,
+    head: Head,
     epoch_batches: Callable[[np.random.Generator], Iterable[Batch]],
     steps_per_epoch: int,
     validation: Sequence[Batch] = (),
@@ -194,14 +197,14 @@ def train_network(
         progress.restore(saved)
         logger.info("Training goes on after epoch %d of %d, from %s.", progress.epoch, max_epochs, checkpoint.path)
     elif validation:
-        progress.record(Epoch(0, math.nan, mean_loss(network, layer, levels_Q, validation)))
+        progress.record(Epoch(0, math.nan, mean_loss(network, head, validation)))
         is_over = _is_over(training, progress.curve[-1])
     if start and max_epochs and not progress.epoch:
         start()
 
     while not is_over and progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
-        train_loss = _train_epoch(network, layer, levels_Q, epoch_batches(shuffle), optimiser, training.gradient_norm)
-        held_out = mean_loss(network, layer, levels_Q, validation) if validation else None
+        train_loss = _train_epoch(network, head, epoch_batches(shuffle), optimiser, training.gradient_norm)
+        held_out = mean_loss(network, head, validation) if validation else None
         progress.record(Epoch(progress.epoch + 1, train_loss, held_out))
         if checkpoint:
             checkpoint.write(*progress.saved())
@@ -209,7 +212,7 @@ def train_network(
 
     if training.average and progress.recent:
         network.load_state_dict(average(progress.recent))
-        if validation and not mean_loss(network, layer, levels_Q, validation) < progress.untrained_loss:
+        if validation and not mean_loss(network, head, validation) < progress.untrained_loss:
             network.load_state_dict(progress.best)
     elif validation:
         network.load_state_dict(progress.best)
@@ -221,22 +224,21 @@ def train_network(
 
 def _train_epoch(
     network: RecurrentNetwork,
-    layer: QuantileLayer,
-    levels_Q: Tensor,
+    head: Head,
     batches: Iterable[Batch],
     optimiser: AdamW,
     gradient_norm: float,
 ) -> float:
-    """A step along the gradient of each batch's mean loss; the mean of the losses before each step."""
+    """A step along the gradient of each batch's mean loss; the mean pinball loss before each step."""
     network.train()
     sums = []
     for batch in batches:
-        loss, weight = batch_loss(network, layer, levels_Q, batch)
+        loss, pinball, weight = batch_losses(network, head, batch)
         network.zero_grad()
         (loss / weight.clamp(min=SMALLEST)).backward()
         nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
         optimiser.step()
-        sums.append(torch.stack([loss.detach(), weight]))
+        sums.append(torch.stack([pinball, weight]))
     return _mean(sums)
 
 

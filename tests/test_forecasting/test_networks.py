@@ -1,4 +1,4 @@
-"""The quantile layer by hand, and what every step's output answers to."""
+"""The quantile head by hand, and what every step's output answers to."""
 
 import math
 
@@ -10,7 +10,8 @@ import torch
 from forecasting.cell_registry import CELLS
 from forecasting.cells import BlendByDoubling, BlendByRow
 from forecasting.forecasters import FORECASTERS
-from forecasting.networks import QuantileLayer, RecurrentNetwork, State
+from forecasting.networks import RecurrentNetwork, State
+from forecasting.quantile_head import QuantileHead
 from forecasting.training import Batch, isolated, train_network
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -19,15 +20,17 @@ every_form = pytest.mark.parametrize("form", [BlendByRow, BlendByDoubling])
 
 def layer(base, scale=1.0, median=2):
     base_HQ = torch.tensor(base, dtype=torch.float64)
-    return QuantileLayer(base_HQ, torch.full((len(base),), scale, dtype=torch.float64), median)
+    n_levels = base_HQ.shape[1]
+    levels = [0.5 + (k - median) / (2 * n_levels) for k in range(n_levels)]
+    return QuantileHead(base_HQ, torch.full((len(base),), scale, dtype=torch.float64), levels)
 
 
 BASE = [[-2.0, -1.0, 0.0, 1.0, 3.0], [-4.0, -1.0, 0.5, 0.5, 0.6]]
 
 
-def network_of(cell, n_features=3, hidden_size=6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5, **others):
+def network_of(cell, n_features=3, hidden_size=6, num_layers=1, dropout=0.0, horizon=4, n_outputs=5, **others):
     with isolated(0):
-        return RecurrentNetwork(cell, n_features, hidden_size, num_layers, dropout, horizon, n_quantiles, **others)
+        return RecurrentNetwork(cell, n_features, hidden_size, num_layers, dropout, horizon, n_outputs, **others)
 
 
 def rows_of(n=3, length=20, seed=0):
@@ -248,11 +251,10 @@ def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
     x_BTF = torch.randn(8, 12, 3, generator=generator)
     y_BTH = x_BTF.cumsum(1)[..., :1] * torch.arange(1.0, 5.0)
     batch = Batch(x_BTF, y_BTH, torch.ones_like(y_BTH))
-    base = QuantileLayer(torch.linspace(-1, 1, 5).expand(4, 5), torch.ones(4), 2)
-    levels = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    base = QuantileHead(torch.linspace(-1, 1, 5).expand(4, 5), torch.ones(4), (0.1, 0.3, 0.5, 0.7, 0.9))
     with isolated(0):
         train_network(
-            network, base, levels, lambda _: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9,
+            network, base, lambda _: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9,
             shuffle=np.random.default_rng(0),
         )  # fmt: skip
 

@@ -130,7 +130,7 @@ def test_rows_past_the_end_of_a_sequence_have_no_target():
 # ------------------------------------------------------------------ states
 def network_of(cell):
     with isolated(0):
-        return RecurrentNetwork(cell, 3, 6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5)
+        return RecurrentNetwork(cell, 3, 6, num_layers=1, dropout=0.0, horizon=4, n_outputs=5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
