@@ -20,7 +20,8 @@ from forecasting.cell_registry import CELLS
 from forecasting.losses import pinball
 from forecasting.networks import RecurrentNetwork
 from forecasting.quantile_head import QuantileHead
-from forecasting.training import Batch, isolated, train_network
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 B, T, D, F, H, Q, STEPS = 256, 128, 64, 8, 5, 19, 2
 LEVELS = torch.linspace(0.05, 0.95, Q)
@@ -63,13 +64,13 @@ def bare_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch
 
 
 def our_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
-    """`train_network` on the same."""
+    """Our `Trainer` on the same."""
 
     def train() -> None:
-        train_network(
-            network, head, lambda _: batches, len(batches), max_epochs=1, learning_rate=1e-3, patience=3,
-            shuffle=np.random.default_rng(0),
-        )  # fmt: skip
+        Trainer(
+            network, head, Lessons(lambda _: batches, len(batches)), Training(patience=3), max_epochs=1,
+            learning_rate=1e-3, shuffle=np.random.default_rng(0),
+        ).run()  # fmt: skip
 
     return train
 

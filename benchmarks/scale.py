@@ -23,7 +23,8 @@ from forecasting import GRUForecaster
 from forecasting.memory import give_back_memory
 from forecasting.networks import RecurrentNetwork
 from forecasting.quantile_head import QuantileHead
-from forecasting.training import Batch, batch_losses, isolated
+from forecasting.trainer import batch_losses
+from forecasting.training import Batch, isolated
 
 SIZES = [(250, 250), (500, 500), (1000, 1000), (2500, 2500), (5000, 5000)]
 MIB = 1 << 20

@@ -36,7 +36,8 @@ from forecasting.settings import pick_device, seed_from
 from forecasting.standing import standing
 from forecasting.streams import stream_tensors
 from forecasting.stretches import Stretches, run_through
-from forecasting.training import Batch, Training, isolated, train_network
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 MOST_REGRESSED = 1 << 15  # rows that a linear forecast is judged by, before training
 PATIENCE = 3  # epochs without a better validation loss
@@ -152,20 +153,21 @@ class NetworkForecaster(PanelForecaster):
     ) -> list[Epoch]:
         """Train the network, from the weights it has, on stretches up to the time `until`."""
         device = stretches.inputs_NF.device
-        curve = train_network(
-            self._network.to(device),
-            self._spread.layer.float().to(device),
+        lessons = Lessons(
             lambda generator: stretches.epoch(until, self.batch_size, generator),
             steps_per_epoch=-(-len(stretches.starts(until)) // self.batch_size),
             validation=validation,
+            fingerprint=fingerprint,
+        )
+        curve = Trainer(
+            self._network.to(device),
+            self._spread.layer.float().to(device),
+            lessons,
+            replace(training, patience=training.patience or PATIENCE),
             max_epochs=max_epochs,
             learning_rate=learning_rate,
-            patience=PATIENCE,
             shuffle=shuffle,
-            training=training,
-            fingerprint=fingerprint,
-            start=start,
-        )
+        ).run(start)
         self._network.to("cpu")
         return curve
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -29,7 +30,8 @@ from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.scaling import InputScaler, weighted_quantiles
 from forecasting.settings import check_network_settings, pick_device, seed_from
 from forecasting.threads import one_thread
-from forecasting.training import Batch, Training, isolated, train_network
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -201,19 +203,22 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
         scaled_training = scaled(*training)
         with isolated(seed):
             network = self._new_network(horizon, layer.n_outputs).to(device)
-            curve = train_network(
-                network,
-                layer,
+            lessons = Lessons(
                 lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle),
                 steps_per_epoch=-(-len(X_NTF) // self.batch_size),
                 validation=list(_batches(*scaled(*held_out), PREDICT_BLOCK)) if len(held_out[0]) else (),
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                patience=PATIENCE,
-                shuffle=np.random.default_rng(seed),
-                training=self.training,
                 fingerprint=self._fingerprint(training, held_out),
             )
+            how = self.training or Training()
+            curve = Trainer(
+                network,
+                layer,
+                lessons,
+                replace(how, patience=how.patience or PATIENCE),
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                shuffle=np.random.default_rng(seed),
+            ).run()
         self.learning_curve_ = learning_curve(curve)
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")

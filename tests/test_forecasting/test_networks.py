@@ -12,7 +12,8 @@ from forecasting.cells import BlendByDoubling, BlendByRow
 from forecasting.forecasters import FORECASTERS
 from forecasting.networks import RecurrentNetwork, State
 from forecasting.quantile_head import QuantileHead
-from forecasting.training import Batch, isolated, train_network
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_form = pytest.mark.parametrize("form", [BlendByRow, BlendByDoubling])
@@ -253,10 +254,10 @@ def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
     batch = Batch(x_BTF, y_BTH, torch.ones_like(y_BTH))
     base = QuantileHead(torch.linspace(-1, 1, 5).expand(4, 5), torch.ones(4), (0.1, 0.3, 0.5, 0.7, 0.9))
     with isolated(0):
-        train_network(
-            network, base, lambda _: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9,
+        Trainer(
+            network, base, Lessons(lambda _: [batch] * 5, 5), Training(patience=9), max_epochs=2, learning_rate=1e-2,
             shuffle=np.random.default_rng(0),
-        )  # fmt: skip
+        ).run()  # fmt: skip
 
     def outputs_at(row):
         return lambda x_BTF: base(network(x_BTF)[:, row]).sum(0)

@@ -17,7 +17,8 @@ from forecasting.networks import RecurrentNetwork
 from forecasting.optimiser import WEIGHT_DECAY, AdamW, one_cycle
 from forecasting.progress import Progress
 from forecasting.quantile_head import QuantileHead
-from forecasting.training import Batch, batch_losses, isolated, mean_loss, recency, train_network
+from forecasting.trainer import Lessons, Trainer, batch_losses, mean_loss
+from forecasting.training import Batch, isolated, recency
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 
@@ -35,15 +36,15 @@ def make_network(cell="gru", hidden_size=32, num_layers=1):
     return network, QuantileHead(torch.tensor([[-1.3, 0.0, 1.3]] * 2), torch.ones(2), (0.1, 0.5, 0.9))
 
 
-def train(network, head, batches, epochs, validation=(), patience=3, learning_rate=1e-2, **others):
+def train(network, head, batches, epochs, validation=(), patience=3, learning_rate=1e-2, training=None):
     def shuffled(generator):
         return [batches[at] for at in generator.permutation(len(batches))]
 
     with isolated(0):
-        return train_network(
-            network, head, shuffled, len(batches), validation, max_epochs=epochs,
-            learning_rate=learning_rate, patience=patience, shuffle=np.random.default_rng(0), **others,
-        )  # fmt: skip
+        return Trainer(
+            network, head, Lessons(shuffled, len(batches), validation), training or Training(patience=patience),
+            max_epochs=epochs, learning_rate=learning_rate, shuffle=np.random.default_rng(0),
+        ).run()  # fmt: skip
 
 
 # ------------------------------------------------------------------ losses
@@ -81,7 +82,7 @@ def test_the_total_loss_and_its_gradient_are_those_of_the_plain_formulas(median)
     base_HQ = torch.randn(2, 4, generator=generator).double().sort().values
     levels = (0.5, 0.6, 0.7, 0.9) if median == 0 else (0.1, 0.5, 0.6, 0.9) if median == 1 else (0.1, 0.2, 0.4, 0.5)
     head = QuantileHead(base_HQ, torch.tensor([0.1, 2.0]).double(), levels)
-    plain = (weight_BH * pinball(head(o_BHQ), y_BH, torch.tensor(levels).double())).sum()
+    plain = (weight_BH * pinball(head(o_BHQ), y_BH, torch.tensor(levels, dtype=torch.float64))).sum()
     total, told = head.losses(o_BHQ, y_BH, weight_BH)
     assert torch.equal(told, total)
     assert not told.requires_grad
@@ -193,7 +194,7 @@ def test_the_mean_of_the_last_epochs_weights_stays_when_asked_for(monkeypatch):
 
     monkeypatch.setattr(Progress, "record", record_weights)
     network, head = make_network()
-    train(network, head, [make_batch()] * 3, epochs=5, patience=2, training=Training(average=True))
+    train(network, head, [make_batch()] * 3, epochs=5, training=Training(patience=2, average=True))
     for name, weight in network.state_dict().items():
         assert torch.allclose(weight, sum(weights[name] for weights in seen[-3:]) / 3, atol=1e-7)
 
@@ -203,7 +204,7 @@ def test_averaged_weights_that_are_no_better_than_none_do_not_stay():
     against = make_batch(n=8)
     opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)
     validation = [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)]
-    train(network, head, [opposite] * 5, 3, validation, training=Training(average=True))
+    train(network, head, [opposite] * 5, 3, validation, training=Training(patience=3, average=True))
     assert (network(against.x_BTF) == 0).all()
 
 
@@ -215,8 +216,8 @@ def test_gradients_are_cut_to_the_length_that_is_given(monkeypatch):
 
     monkeypatch.setattr(AdamW, "step", step)
     network, head = make_network()
-    train(network, head, [make_batch()], epochs=1, training=Training(gradient_norm=0.01))
-    train(network, head, [make_batch()], epochs=1, training=Training(gradient_norm=1e6))
+    train(network, head, [make_batch()], epochs=1, training=Training(patience=3, gradient_norm=0.01))
+    train(network, head, [make_batch()], epochs=1, training=Training(patience=3, gradient_norm=1e6))
     assert lengths[0] == pytest.approx(0.01, rel=1e-3)
     assert lengths[1] > 0.02
 
