@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from forecasting.cells import CELLS
+from forecasting import DEFAULT_QUANTILES
+from forecasting.cell_registry import CELLS
 from forecasting.losses import pinball
-from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.training import Batch, isolated, train_network
+from forecasting.networks import RecurrentNetwork
+from forecasting.quantile_head import QuantileHead
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 B, T, D, F, H, Q, STEPS = 256, 128, 64, 8, 5, 19, 2
 LEVELS = torch.linspace(0.05, 0.95, Q)
@@ -46,13 +49,13 @@ def cell_step(cell: nn.Module, x_BTF: torch.Tensor, last_only: bool) -> Callable
     return step
 
 
-def bare_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
+def bare_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
     """What anyone would write: AdamW over the same network, loss and batches, all gradients torch's."""
 
     def train() -> None:
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
         for batch in batches:
-            loss_BTH = batch.weight_BTH * pinball(layer(network(batch.x_BTF)), batch.y_BTH, LEVELS)
+            loss_BTH = batch.weight_BTH * pinball(head(network(batch.x_BTF)), batch.y_BTH, LEVELS)
             optimiser.zero_grad()
             (loss_BTH.sum() / batch.weight_BTH.sum()).backward()
             optimiser.step()
@@ -60,14 +63,14 @@ def bare_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Bat
     return train
 
 
-def our_loop(network: RecurrentNetwork, layer: QuantileLayer, batches: list[Batch]) -> Callable[[], None]:
-    """`train_network` on the same."""
+def our_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
+    """Our `Trainer` on the same."""
 
     def train() -> None:
-        train_network(
-            network, layer, LEVELS, lambda _: batches, len(batches), max_epochs=1, learning_rate=1e-3, patience=3,
-            shuffle=np.random.default_rng(0),
-        )  # fmt: skip
+        Trainer(
+            network, head, Lessons(lambda _: batches, len(batches)), Training(patience=3), max_epochs=1,
+            learning_rate=1e-3, shuffle=np.random.default_rng(0),
+        ).run()  # fmt: skip
 
     return train
 
@@ -80,9 +83,9 @@ def main() -> None:
         x_BTF = torch.randn(B, T, F)
         steps = {
             f"{name}, {'last' if last else 'every'} position": cell_step(
-                make(F, D, 1, batch_first=True, dropout=0.0, bidirectional=False), x_BTF, last
+                cell.load()(F, D, 1, batch_first=True, dropout=0.0, bidirectional=False), x_BTF, last
             )
-            for name, make in CELLS.items()
+            for name, cell in CELLS.items()
             for last in (True, False)
         }
         found = least_cpu_seconds(steps, repeats)
@@ -92,12 +95,12 @@ def main() -> None:
             print(f"  {name:24} {1e3 * seconds:7.0f} ms {B / seconds:8.0f} windows/s {gru / seconds:6.2f} × nn.GRU")
 
         batch = Batch(x_BTF, torch.randn(B, T, H), torch.ones(B, T, H))
-        layer = QuantileLayer(torch.linspace(-1, 1, Q).expand(H, Q).clone(), torch.ones(H), Q // 2)
+        head = QuantileHead(torch.linspace(-1, 1, Q).expand(H, Q).clone(), torch.ones(H), DEFAULT_QUANTILES)
         loops: dict[str, Callable[[], None]] = {}
         for name in CELLS:
             network = RecurrentNetwork(name, F, D, 1, 0.0, H, Q)
-            loops[f"{name} bare"] = bare_loop(network, layer, [batch] * STEPS)
-            loops[f"{name} ours"] = our_loop(network, layer, [batch] * STEPS)
+            loops[f"{name} bare"] = bare_loop(network, head, [batch] * STEPS)
+            loops[f"{name} ours"] = our_loop(network, head, [batch] * STEPS)
         found = least_cpu_seconds(loops, repeats)
         print("whole training, loss at every position: windows per CPU second")
         for name in CELLS:

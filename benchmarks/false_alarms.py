@@ -9,10 +9,10 @@ import argparse
 
 import polars as pl
 
-from flows.recipes import RANDOM_WALK
 from flows.settings import Settings
 from flows.train import train
 from flows.trained import Training
+from forecasting.names import RANDOM_WALK
 from tests.conftest import make_random_walks
 
 SEED = 1000

@@ -20,9 +20,9 @@ def near_match(name: str, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raise for a parameter that is no whole number of at least `least`."""
+def check_whole(name: str, value: object, at_least: int) -> None:
+    """Raise for a parameter that is not a whole number of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if int(value) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}.")
+    if int(value) < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}.")

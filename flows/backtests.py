@@ -10,8 +10,8 @@ from flows.errors import TidecastError
 from flows.origins import Plan, before_the_gate, plan_origins
 from flows.place import with_covariates
 from flows.prefect_home import LOGGER
-from flows.recipes import DRIFT, Stopwatch, Work
-from flows.settings import Settings
+from flows.recipes import Stopwatch, Work
+from flows.settings import DRIFT, Settings
 from flows.warehouse import Warehouse
 
 log = logging.getLogger(LOGGER)
@@ -46,7 +46,7 @@ def backtest_panel(
     warehouse : Warehouse
     settings : Settings
     models : sequence of str
-        "RNN", "LSTM", "GRU", "MINGRU", "drift"; empty: those of the settings, and drift.
+        Cells as the setting `models` has them, and "drift"; empty: those of the settings, and drift.
     folds : int
         Each of a year's origins, or as many as half of the history before the gate's origins allows.
     include_gate : bool

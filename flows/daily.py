@@ -60,9 +60,7 @@ def daily_forecast(
     if is_scheduled:
         as_of = scheduled_day(flow_run.scheduled_start_time, place.settings)
         if (newest := place.warehouse.runs()["as_of"].max()) is not None and cast(date, newest) > as_of:
-            log.warning(
-                f"This run was scheduled for {as_of}, before {newest!s}, the newest session run: it is late."
-            )
+            log.warning(f"This run was scheduled for {as_of}, before {newest!s}, the newest session run: it is late.")
 
     with hold(place.home, "the daily flow"):
         place, ingested = ingest_prices(place, as_of, today)

@@ -12,15 +12,17 @@ import polars as pl
 
 from features.panel import PanelSchema
 from flows.origins import FOLDS, folds_of
-from flows.settings import Settings
+from flows.settings import DRIFT, Settings
 from forecasting.backtest import backtest
 from forecasting.baselines import Drift, RandomWalk
-from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
+from forecasting.cell_registry import CELLS
+from forecasting.forecasters import FORECASTERS
 from forecasting.metrics import Evaluation, evaluate
+from forecasting.names import RANDOM_WALK
 from forecasting.persistence import decode
 
-RANDOM_WALK, DRIFT = "random_walk", "drift"
-CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster, "MINGRU": MinGRUForecaster}
+NETWORKS = {cell.name: FORECASTERS[key] for key, cell in CELLS.items()}
+"""Forecaster classes by the names that the setting `models` has for their cells."""
 
 COMMON = ("horizon", "quantiles", "target", "schema")  # what recipes must share to be compared
 
@@ -52,7 +54,7 @@ class Found:
 def recipes_of(settings: Settings) -> dict[str, Any]:
     """The networks to choose from, unfitted, with their default settings."""
     epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
-    return {name: CELLS[name](**_shared(settings), **epochs) for name in settings.models}
+    return {name: NETWORKS[name](**_shared(settings), **epochs) for name in settings.models}
 
 
 def _shared(settings: Settings) -> dict[str, Any]:

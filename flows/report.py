@@ -24,6 +24,7 @@ from flows.picture import Picture
 from flows.plots import Z_95
 from flows.redaction import redact
 from forecasting.decision import percent
+from forecasting.names import CRPS, RANDOM_WALK, loss_in
 from forecasting.quantiles import levels_in
 from forecasting.skill import compare
 
@@ -32,7 +33,6 @@ SOURCES = {  # what is bundled, and the line that its publisher asks for
     "ecb": "Euro foreign exchange reference rates, bundled. Source: ECB statistics",
     "eia": "Energy spot prices, bundled. Source: U.S. Energy Information Administration",
 }
-RANDOM_WALK = "random_walk"
 MOST_NAMED = 40  # series in one list
 MOST_STEPS = 5  # in the table of forecasts
 
@@ -200,7 +200,7 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
     live = scores.filter(pl.col("live"))
     if live.is_empty():
         return []
-    loss = "crps" if "crps" in live.columns else "pinball"
+    loss = loss_in(live.columns)
     against = f"{loss}_random_walk"
     parts = [("all published forecasts", live)] if live["model"].n_unique() > 1 else []
     parts += [(spoken(str(name)), part) for (name,), part in live.group_by("model", maintain_order=True)]
@@ -262,11 +262,11 @@ def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
     worse = series.filter(pl.col("skill") < 0).sort("skill")
     surely = worse.filter(pl.col("skill") + Z_95 * pl.col("skill_se") < 0)
     levels = levels_in(data.forecasts.columns)
-    loss = "crps" if "crps" in summary.columns else "pinball"
+    loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     return {
         "candidate": candidate,
-        "loss": loss.upper() if loss == "crps" else loss,
+        "loss": loss.upper() if loss == CRPS else loss,
         "models": [
             {
                 "model": row["model"].replace("_", " "),

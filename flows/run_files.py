@@ -15,6 +15,7 @@ from flows import calibration_plots, learning_plots, plots
 from flows.calibration import coverage_by_volatility, coverage_over_time, quantile_shares
 from flows.environment import machine
 from flows.picture import Picture
+from forecasting.names import RANDOM_WALK
 from forecasting.quantiles import levels_in
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _pictures(training: Training) -> Iterator[tuple[str, Picture]]:
         models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
         levels = levels_in(training.gate_forecasts.columns)
         nominal = max(levels) - min(levels)
-        yield "2_skill_by_step", plots.skill_by_step(summary, [name for name in models if name != "random_walk"])
+        yield "2_skill_by_step", plots.skill_by_step(summary, [name for name in models if name != RANDOM_WALK])
         yield "3_skill_by_series", plots.skill_by_series(summary, training.decision.candidate)
         judged = [name for name in models if name != "drift"]
         shares = quantile_shares(training.gate_forecasts, prices)

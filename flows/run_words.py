@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from forecasting.decision import p_value
+from forecasting.names import RANDOM_WALK, loss_in
 
 if TYPE_CHECKING:
     from flows.trained import Training
@@ -52,7 +53,7 @@ def _compared(training: Training, decision: Decision) -> str:
     """Who stood at the gate; the champion's recipe with the version that it is champion as."""
     candidate, walk, rivals = spoken(decision.candidate), "the random walk", ""
     version = f", version {training.champion_version}" if training.champion_version else ""
-    if decision.champion == "random_walk":
+    if decision.champion == RANDOM_WALK:
         walk += f" (the champion{version})" if version else ""
     elif decision.champion == decision.candidate:
         candidate += f" (the champion's recipe{version})"
@@ -112,7 +113,7 @@ def _data(training: Training, dataset: Mapping[str, str]) -> str:
 
 def _models(summary: pl.DataFrame) -> str:
     """Pooled numbers of all models, the best first, as a table."""
-    loss = "crps" if "crps" in summary.columns else "pinball"
+    loss = loss_in(summary.columns)
     heads = ["model", loss.upper(), "spread skill, %", "evidence", "centre skill, %", "coverage, %"]
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     lines = [heads, ["---", *["--:"] * 5], *(_cells(row, loss) for row in pooled.iter_rows(named=True))]
@@ -123,7 +124,7 @@ def _models(summary: pl.DataFrame) -> str:
 
 def _cells(row: Mapping[str, Any], loss: str) -> list[str]:
     value, coverage = "–" if row[loss] is None else f"{row[loss]:.4f}", percent(row["coverage"], 1)
-    if row["model"] == "random_walk":
+    if row["model"] == RANDOM_WALK:
         return [spoken(row["model"]), value, "–", "–", "–", coverage]
     skill = percent(row["skill"], 2, sign="+") + (f" ± {percent(row['skill_se'], 2)}" if row["skill_se"] else "")
     p = "–" if row["p"] is None else p_value(row["p"])

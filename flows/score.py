@@ -14,6 +14,7 @@ from flows.tables import FORECAST_KEY, SCORES, quantile_columns
 from flows.warehouse import Warehouse
 from forecasting.baselines import RandomWalk
 from forecasting.metrics import evaluate
+from forecasting.names import loss_in
 
 ROW = ["series_id", "origin", "step"]
 
@@ -184,7 +185,7 @@ def _losses(issued: pl.DataFrame, walks: pl.DataFrame, prices: pl.DataFrame, set
         evaluate(rows.select(table), prices, positive=settings.positive).losses.drop("model")
         for rows in (issued, walks)
     )
-    loss = "crps" if "crps" in of_issued.columns else "pinball"
+    loss = loss_in(of_issued.columns)
     beside = of_walks.select(*ROW, pl.col(loss, "ae").name.suffix("_random_walk"))
     return (
         issued.join(of_issued, on=ROW)

@@ -27,6 +27,7 @@ from flows.memory import differences, remembered
 from flows.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS, actions_in_force
 from flows.secrets import refuse_password
 from flows.warehouse import Warehouse
+from forecasting.cell_registry import CELLS
 from forecasting.decide import GatePolicy
 from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
 
@@ -42,6 +43,12 @@ DROP = "drop:"
 ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json", "warehouse": "the table `panel`"}
 """Where a value came from, where the name alone does not say it."""
 
+MODELS = tuple(cell.name for cell in CELLS.values())
+"""The cells that the setting `models` may name."""
+
+DRIFT = "drift"
+"""The baseline that a backtest compares, besides the random walk."""
+
 KINDS = {
     **dict.fromkeys(("horizon", "lookback", "look_back", "retrain_every", "n_jobs", "max_epochs"), "a whole number"),
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
@@ -49,7 +56,7 @@ KINDS = {
     "layout": "auto, long or wide",
     "positive": "true or false",
     "quantiles": "a list of numbers between 0 and 1",
-    "models": "a list of RNN, LSTM, GRU, MINGRU",
+    "models": f"a list of {', '.join(MODELS)}",
     **dict.fromkeys(("calendars", "covariates", "static"), "a list of names"),
 }
 """What the value of each setting is, in words."""
@@ -91,7 +98,7 @@ class Settings(BaseModel):
     quantiles : tuple of float
         Levels in (0, 1); 0.5 is always among them.
     models : tuple of str
-        Network cells to train and choose from: "RNN", "LSTM", "GRU", "MINGRU".
+        Network cells to train and choose from, by the names in `MODELS`: "RNN", "LSTM", "GRU" and more.
     max_epochs : int or None
         None: the estimators' own default. 0: untrained, the random walk.
     retrain_every : int
@@ -180,10 +187,9 @@ class Settings(BaseModel):
     @field_validator("models")
     @classmethod
     def _cells(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = ("RNN", "LSTM", "GRU", "MINGRU")
         value = tuple(dict.fromkeys(name.upper() for name in value))
-        if not value or not set(value) <= set(known):
-            raise SettingsError(f"models must be one or more of {', '.join(known)}, got {', '.join(value) or 'none'}.")
+        if not value or not set(value) <= set(MODELS):
+            raise SettingsError(f"models must be one or more of {', '.join(MODELS)}, got {', '.join(value) or 'none'}.")
         return value
 
     @field_validator("covariates", "static")

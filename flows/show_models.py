@@ -8,6 +8,7 @@ from rich.console import Console
 from flows.backtests import Backtested
 from flows.terminal import facts, table
 from forecasting.decision import p_value
+from forecasting.names import RANDOM_WALK, loss_in
 
 
 def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
@@ -35,12 +36,12 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
 
 def backtest_table(found: Backtested) -> Any:
     """A line per model, the best first: skill against the random walk with its standard error, in per cent."""
-    loss = "crps" if "crps" in found.summary.columns else "pinball"
+    loss = loss_in(found.summary.columns)
     pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     rows = [
         [
             _spoken(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
-            "" if row["p"] is None or row["model"] == "random_walk" else p_value(row["p"]),
+            "" if row["p"] is None or row["model"] == RANDOM_WALK else p_value(row["p"]),
             _percent(row["ae_skill"], row["ae_skill_se"]), f"{100 * row['coverage']:.1f}",
         ]
         for row in pooled.iter_rows(named=True)

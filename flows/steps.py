@@ -25,13 +25,13 @@ from flows.predict import Forecasts, predict
 from flows.prefect_home import LOGGER
 from flows.promote import present_champion
 from flows.publish_out import publish_out
-from flows.recipes import RANDOM_WALK
 from flows.redaction import redact
 from flows.registry import Champion
 from flows.report import ReportData, write_report
 from flows.score import score
 from flows.sessions import is_live
 from forecasting.baselines import RandomWalk
+from forecasting.names import RANDOM_WALK
 from forecasting.persistence import decode
 
 log = logging.getLogger(LOGGER)

@@ -32,6 +32,7 @@ import polars as pl
 
 from features.price_features import PriceFeatures
 from flows.errors import WarehouseError
+from forecasting.names import CRPS, loss_in
 from forecasting.quantiles import level_of, levels_in
 from forecasting.quantiles import quantile_columns as columns_of_levels
 
@@ -136,8 +137,8 @@ def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Col
     if table == "prices":
         further = {name: kind for name, kind in rows.schema.items() if name not in columns}
         columns |= {name: NUMBER if kind.is_numeric() else kind for name, kind in further.items()}
-    if table == "scores" and "pinball" in rows.columns:
-        columns = {name.replace("crps", "pinball"): kind for name, kind in columns.items()}
+    if table == "scores":
+        columns = {name.replace(CRPS, loss_in(rows.columns)): kind for name, kind in columns.items()}
     missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
     if missing:
         raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")

@@ -15,10 +15,11 @@ import polars as pl
 from joblib import Parallel, delayed
 
 from flows.origins import FOLDS, Plan, before_the_gate, plan_origins
-from flows.recipes import DRIFT, RANDOM_WALK, Found, Say, Stopwatch, Work
-from flows.settings import Settings
+from flows.recipes import Found, Say, Stopwatch, Work
+from flows.settings import DRIFT, Settings
 from flows.trained import Training
 from forecasting.decide import decide
+from forecasting.names import RANDOM_WALK, loss_in
 from forecasting.persistence import decode
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _select(work: Work, plan: Plan, found: Found | None) -> tuple[str, pl.DataFr
     work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
     with work.clock("selection"):
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
-    loss = "crps" if "crps" in summary.columns else "pinball"
+    loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
     selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, "skill", "skill_se", "p")
     candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]

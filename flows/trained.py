@@ -24,7 +24,7 @@ class Training:
     as_of : date
         The session it stood on; `panel` has no later row.
     winner : str
-        "RNN", "LSTM", "GRU", "MINGRU", one of them "tuned", or "random_walk".
+        A cell as the setting `models` has it, such as "GRU"; "tuned GRU"; or "random_walk".
     model, random_walk : forecaster
         The winner and the random walk, refit on all rows.
     decision : Decision or None

@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 from flows.errors import Busy
 from flows.home import hold
 from flows.mlflow_store import MlflowStore, TrackingError
-from flows.recipes import CELLS, Found
+from flows.recipes import NETWORKS, Found
 from flows.tuning_record import (
     RECIPE,
     TABLE,
@@ -205,4 +205,4 @@ def both(*tellers: Callable[[list[TrialSeen]], None]) -> Callable[[list[TrialSee
 
 
 def _cell(tuned: Tuned) -> str:
-    return next(name for name, kind in CELLS.items() if isinstance(tuned.model, kind))
+    return next(name for name, kind in NETWORKS.items() if isinstance(tuned.model, kind))

@@ -4,17 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from forecasting.backtest import backtest
+from forecasting.cell_registry import CELLS
 from forecasting.decide import Decision, GatePolicy, decide
 from forecasting.metrics import Evaluation, evaluate
 from forecasting.outsiders import PanelModel
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.splits import RollingOrigin
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers and editors alone: at run time the registry of cells names the classes
     from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
-    from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
+    from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster  # noqa: F401
+    from forecasting.forecasters import SLSTMForecaster as SLSTMForecaster
     from forecasting.persistence import load_forecaster
-    from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor
+    from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor  # noqa: F401
+    from forecasting.regressors import SLSTMRegressor as SLSTMRegressor
     from forecasting.saved_classes import UnreadableModel
     from forecasting.training import Training
     from forecasting.tuned import Tuned
@@ -25,16 +28,8 @@ __all__ = [
     "Decision",
     "Drift",
     "Evaluation",
-    "GRUForecaster",
-    "GRURegressor",
     "GatePolicy",
-    "LSTMForecaster",
-    "LSTMRegressor",
-    "MinGRUForecaster",
-    "MinGRURegressor",
     "PanelModel",
-    "RNNForecaster",
-    "RNNRegressor",
     "RandomWalk",
     "RollingOrigin",
     "SeasonalNaive",
@@ -47,13 +42,15 @@ __all__ = [
     "evaluate",
     "load_forecaster",
     "tune",
+    *(cell.forecaster for cell in CELLS.values()),
+    *(cell.regressor for cell in CELLS.values()),
 ]
 
 _WITH_TORCH = {
     "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
-    "forecasters": ("GRUForecaster", "LSTMForecaster", "MinGRUForecaster", "RNNForecaster"),
+    "forecasters": tuple(cell.forecaster for cell in CELLS.values()),
     "persistence": ("load_forecaster",),
-    "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
+    "regressors": tuple(cell.regressor for cell in CELLS.values()),
     "progress": ("StopTraining",),
     "saved_classes": ("UnreadableModel",),
     "training": ("Training",),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import groupby
 from typing import Any, cast
@@ -12,18 +11,18 @@ import polars as pl
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from features.frames import Frame, FrameLike, like, to_polars
+from features.messages import check_whole
 from features.panel import PanelSchema, check_columns
+from forecasting.names import RANDOM_WALK
 from forecasting.outsiders import check_model, forecast_each_origin, is_ours
 from forecasting.quantiles import check_quantiles
-from forecasting.settings import check_whole
 from forecasting.sound import check_forecasts
 from forecasting.splits import Fold, RollingOrigin
 from forecasting.table_facts import noted
+from forecasting.threads import one_thread
 
-RANDOM_WALK = "random_walk"
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
 """Settings that the random walk takes over from the first model that has them."""
 
@@ -118,7 +117,7 @@ def forecast_block(
     time, first = pl.col("time"), block[0][1]
     train = frame.filter(time.is_between(first.train_start, first.train_end))
     tables = []
-    with one_thread():
+    with one_thread(linear_algebra=True):
         fitted = clone(model, safe=False)
         fitted.fit(like(train, panel))
         for number, fold in block:
@@ -179,17 +178,3 @@ def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
 def forecaster_of(model: Any) -> Any:
     """The forecaster itself, or the one that a Pipeline ends in."""
     return model[-1] if isinstance(model, Pipeline) else model
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch and for the linear algebra, so that sums are taken in the same order everywhere."""
-    import torch  # takes seconds, and is needed only where a model is
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)

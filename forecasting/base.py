@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from features.frames import Frame, FrameLike, is_pandas, to_polars
+from features.messages import check_whole
 from features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from features.panel_calendar import PanelCalendar
 from features.settling import settle
@@ -24,13 +25,14 @@ from forecasting.kept import check_goes_on, newer_rows
 from forecasting.made_columns import check_made, made_columns
 from forecasting.memory import give_back_memory
 from forecasting.metrics import evaluate
+from forecasting.names import loss_in
 from forecasting.persistence import encode, load_forecaster, save_forecaster
 from forecasting.quantiles import check_quantiles
 from forecasting.sampling import blocks, sample_table
-from forecasting.settings import check_whole, seed_from
+from forecasting.settings import seed_from
 from forecasting.sound import check_finite, check_forecasts
 from forecasting.table_facts import noted
-from forecasting.training import one_thread
+from forecasting.threads import one_thread
 from forecasting.walk import Walk
 
 WEIGHT = f"{RESERVED}sample_weight"
@@ -332,7 +334,7 @@ class PanelForecaster(Walk):
                 f"A score needs a forecast from {self.fit_end_} or later that has come true, of a series that moves "
                 "and with a weight above 0; found none. Give newer rows."
             )
-        loss = weighted["crps" if "crps" in losses.columns else "pinball"]
+        loss = weighted[loss_in(losses.columns)]
         return -float(np.average(loss.to_numpy(), weights=weighted["weight"].to_numpy()))
 
     # -------------------------------------------------- recipe, save and load

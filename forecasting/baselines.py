@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from features.docstrings import complete_docstring
+from features.messages import check_whole
 from features.panel import PanelSchema
 from forecasting.base import PanelForecaster
 from forecasting.quantiles import DEFAULT_QUANTILES
-from forecasting.settings import check_whole
 from forecasting.standing import Standing
 
 

@@ -1,4 +1,4 @@
-"""The recurrent cells, all with the face of `torch.nn.GRU`: one more cell is one more entry of `CELLS`.
+"""Recurrent cells with the interface of `torch.nn.GRU`; `forecasting.cell_registry` lists them all.
 
 Axes: B sequences, T rows, F features, D hidden units, L layers (times directions).
 """
@@ -6,34 +6,60 @@ Axes: B sequences, T rows, F features, D hidden units, L layers (times direction
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CellState = Tensor | tuple[Tensor, ...]  # each of shape (L, B, D); an LSTM has two
+CellState = Tensor | tuple[Tensor, ...]  # each of shape (L, B, D); the first is what the next layer, or the head, reads
+
+LONGEST = 16  # rows that a cell's slowest unit remembers before training (Tallec and Ollivier 2018, section 3)
 
 
-LONGEST = 16  # rows that a minimal GRU's slowest unit remembers before training (Tallec and Ollivier 2018, section 3)
-
-
-class Cell(Protocol):
-    """What makes a cell: stacked layers from rows to states, built like `torch.nn.GRU` with ``batch_first=True``."""
+class CellModule(Protocol):
+    """Class of a cell: stacked layers from rows to states, built like `torch.nn.GRU` with ``batch_first=True``."""
 
     def __call__(
         self, input_size: int, hidden_size: int, num_layers: int, *, batch_first: bool, dropout: float,
         bidirectional: bool,
     ) -> nn.Module:  # fmt: skip
-        """A module: rows (B, T, F) and a `CellState` or None in, states (B, T, D or 2 D) and a `CellState` out."""
+        """Return a module: rows (B, T, F) and a `CellState` or None in, states (B, T, D or 2 D) and one out.
+
+        A state of zeros is the state before the first row.
+        """
 
 
-class MinGRU(nn.Module):
-    """A GRU whose gate and candidate see the input alone (Feng et al. 2024, arXiv:2410.01201, section 3.1).
+class LSTM(nn.LSTM):
+    """torch's LSTM with forget gates that start open: a bias of 1 (Jozefowicz et al. 2015, section 2.2)."""
 
-    Without the state in its gates all of them come from one matrix product, and what is left to do row by row is a
-    multiplication and an addition. For the arguments see `torch.nn.GRU`.
+    def reset_parameters(self) -> None:
+        """Draw the weights, then open the forget gates."""
+        super().reset_parameters()
+        D = self.hidden_size
+        for name, bias in self.named_parameters():
+            if name.startswith("bias_ih"):  # torch orders the gates: input, forget, cell, output
+                nn.init.ones_(bias[D : 2 * D])
+            elif name.startswith("bias_hh"):
+                nn.init.zeros_(bias[D : 2 * D])
+
+
+class StackedCell(nn.Module):
+    """Layers and directions around a recurrence that a subclass writes out in `run`.
+
+    For the arguments see `torch.nn.GRU`. Layers and directions are numbered in turn: with two directions, layer 0 reads
+    forwards and layer 1 backwards.
+
+    Attributes
+    ----------
+    sizes : list of int
+        Inputs of each layer.
+    n_parts : int
+        Tensors in a state.
     """
+
+    n_parts: ClassVar[int] = 1
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *, batch_first: bool = True,
@@ -44,36 +70,63 @@ class MinGRU(nn.Module):
             raise ValueError("batch_first must be True, got False. Give sequences as (B, T, F).")
         self.hidden_size, self.directions = hidden_size, 2 if bidirectional else 1
         sizes = [input_size] + [hidden_size * self.directions] * (num_layers - 1)
-        sizes = [size for size in sizes for _ in range(self.directions)]
-        gates = [nn.Linear(size, hidden_size) for size in sizes]
-        self.gates = nn.ModuleList(gates)
-        self.candidates = nn.ModuleList(nn.Linear(size, hidden_size) for size in sizes)
+        self.sizes = [size for size in sizes for _ in range(self.directions)]
         self.dropout = nn.Dropout(dropout)
+
+    def run(self, layer: int, x_TBF: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return one layer's states at every row, shape (T, B, D), and the parts of its state after the last row.
+
+        Parameters
+        ----------
+        layer : int
+        x_TBF : Tensor of shape (T, B, F)
+        state : sequence of Tensor of shape (B, D)
+            Its parts before the first row.
+        """
+        raise NotImplementedError
+
+    def forward(self, x_BTF: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
+        """Return the last layer's states at every row, and the state to continue from."""
+        x_TBF = x_BTF.transpose(0, 1).contiguous()  # a row of all sequences lies together
+        if state is None:
+            state = (x_BTF.new_zeros(len(self.sizes), len(x_BTF), self.hidden_size),) * self.n_parts
+        parts = (state,) if isinstance(state, Tensor) else state
+        ends = []
+        for first in range(0, len(self.sizes), self.directions):
+            if first:
+                x_TBF = self.dropout(x_TBF)
+            ahead_TBD, end = self.run(first, x_TBF, [part[first] for part in parts])
+            ends.append(end)
+            if self.directions == 2:
+                back_TBD, end = self.run(first + 1, x_TBF.flip(0), [part[first + 1] for part in parts])
+                ends.append(end)
+                ahead_TBD = torch.cat([ahead_TBD, back_TBD.flip(0)], dim=-1)
+            x_TBF = ahead_TBD
+        after = tuple(torch.stack(part) for part in zip(*ends, strict=True))
+        return x_TBF.transpose(0, 1), after if self.n_parts > 1 else after[0]
+
+
+class MinGRU(StackedCell):
+    """A GRU whose gate and candidate see the input alone (Feng et al. 2024, arXiv:2410.01201, section 3.1).
+
+    Because no gate sees the state, one matrix product computes all gates, and each row then takes one multiplication
+    and one addition. For the arguments see `torch.nn.GRU`.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **others: Any) -> None:
+        super().__init__(input_size, hidden_size, num_layers, **others)
+        gates = [nn.Linear(size, hidden_size) for size in self.sizes]
+        self.gates = nn.ModuleList(gates)
+        self.candidates = nn.ModuleList(nn.Linear(size, hidden_size) for size in self.sizes)
         for gate in gates:  # units that remember for 1 row, for 16, and for all between
             gate.bias.data = -torch.linspace(0.0, math.log(LONGEST), hidden_size)
 
-    def forward(self, x_BTF: Tensor, state_LBD: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """States of the last layer at every row, and the state to carry on from."""
-        x_TBF = x_BTF.transpose(0, 1).contiguous()  # a row of all sequences lies together
-        if state_LBD is None:
-            state_LBD = x_BTF.new_zeros(len(self.gates), len(x_BTF), self.hidden_size)
-        ends = []
-        for first in range(0, len(self.gates), self.directions):
-            if first:
-                x_TBF = self.dropout(x_TBF)
-            ahead_TBD = self._run(first, x_TBF, state_LBD[first])
-            ends.append(ahead_TBD[-1])
-            if self.directions == 2:
-                back_TBD = self._run(first + 1, x_TBF.flip(0), state_LBD[first + 1])
-                ends.append(back_TBD[-1])
-                ahead_TBD = torch.cat([ahead_TBD, back_TBD.flip(0)], dim=-1)
-            x_TBF = ahead_TBD
-        return x_TBF.transpose(0, 1), torch.stack(ends)
-
-    def _run(self, layer: int, x_TBF: Tensor, h_BD: Tensor) -> Tensor:
+    def run(self, layer: int, x_TBF: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `StackedCell.run`; the state is h alone."""
         z_TBD = torch.sigmoid(self.gates[layer](x_TBF))
         n_TBD = self.candidates[layer](x_TBF)
-        return blend(z_TBD, n_TBD, h_BD)
+        h_TBD = blend(z_TBD, n_TBD, state[0])
+        return h_TBD, (h_TBD[-1],)
 
 
 def blend(z_TBD: Tensor, n_TBD: Tensor, h_BD: Tensor) -> Tensor:
@@ -142,6 +195,3 @@ def scan(keep_TBD: Tensor, add_TBD: Tensor, h_BD: Tensor) -> Tensor:
         h_TBD = torch.cat([h_TBD[:width], reached])
         keep_TBD = torch.cat([keep_TBD[:width], keep_TBD[width:] * keep_TBD[:-width]])
     return h_TBD
-
-
-CELLS: dict[str, Cell] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU, "mingru": MinGRU}

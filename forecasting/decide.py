@@ -10,14 +10,13 @@ import numpy as np
 import polars as pl
 
 from features.frames import Frame, to_polars
-from features.messages import shorten
+from features.messages import check_whole, shorten
 from forecasting.decision import Check, Decision, p_value, percent
-from forecasting.settings import check_whole
+from forecasting.names import RANDOM_WALK, loss_in
 from forecasting.skill import FEWEST_ORIGINS, Skill, compare
 
 __all__ = ["Check", "Decision", "GatePolicy", "decide"]
 
-RANDOM_WALK = "random_walk"
 KEYS = ["series_id", "origin", "step"]
 
 
@@ -157,7 +156,7 @@ def decide(
 
 # ---------------------------------------------------------------- the table
 def _loss_column(table: pl.DataFrame) -> str:
-    loss = "pinball" if "pinball" in table.columns else "crps"
+    loss = loss_in(table.columns)
     needed = ["model", *KEYS, loss, "ae"]
     if missing := [column for column in needed if column not in table.columns]:
         raise ValueError(f"losses must have the columns {needed}, as evaluate gives them; {missing} not found.")

@@ -5,36 +5,115 @@ Axes: N origins, K rows looked back at, F features, H horizon steps, Q quantiles
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from features.panel import check_panel
-from forecasting.made_columns import check_made
+from features.messages import check_whole
+from forecasting.cell_registry import CELLS
+from forecasting.heads import Head
+from forecasting.networks import RecurrentNetwork
 from forecasting.palette import INK, colour_of
-from forecasting.settings import check_whole
+from forecasting.rows import PanelRows
 from forecasting.stretches import run_through
 from forecasting.training import isolated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from forecasting.forecasters import RecurrentForecaster
 
-NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "mingru": "MinGRU"}
+@dataclass(frozen=True)
+class FittedNetwork:
+    """What `summary` tells of a fitted forecaster.
+
+    Attributes
+    ----------
+    name, cell : str
+        Its class, and the key of its cell.
+    forecasts : str
+        As its head says it: "quantiles".
+    num_layers, hidden_size, n_parameters : int
+    inputs : sequence of str
+        The columns the network sees.
+    shortcut : bool
+        Whether the head reads them, too.
+    horizon, n_quantiles, lookback : int
+    calendar : str
+    fit_end, seen_until : date or datetime
+        Newest row of training, and of all that has been seen.
+    n_series : int
+        Series that have been seen.
+    curve : DataFrame
+        ``learning_curve_``.
+    offsets_HQ : ndarray of shape (H, Q)
+        What the calibration adds to the quantiles, in volatilities.
+    """
+
+    name: str
+    cell: str
+    forecasts: str
+    num_layers: int
+    hidden_size: int
+    n_parameters: int
+    inputs: Sequence[str]
+    shortcut: bool
+    horizon: int
+    n_quantiles: int
+    lookback: int
+    calendar: str
+    fit_end: date | datetime
+    seen_until: date | datetime
+    n_series: int
+    curve: pl.DataFrame
+    offsets_HQ: NDArray[np.float64]
 
 
 def memory_profile(
-    model: RecurrentForecaster, panel: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0
+    network: RecurrentNetwork,
+    head: Head,
+    median: int,
+    rows: PanelRows,
+    inputs_NF: Tensor,
+    ahead: Callable[[Tensor], Tensor | None],
+    steps_back: int,
+    n_origins: int,
+    random_state: int,
 ) -> pl.DataFrame:
-    """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`."""
+    """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+        In the network's precision.
+    median : int
+        Place of the median among the quantiles.
+    rows : PanelRows
+    inputs_NF : Tensor of shape (N, F)
+        What the network sees of these rows.
+    ahead : callable
+        From rows to the scaled future covariates after them, of shape (..., H, Z), or None.
+    steps_back, n_origins, random_state : int
+
+    Returns
+    -------
+    DataFrame
+        ``step``, ``k``, ``influence`` and ``median``, sorted by the first two.
+
+    Raises
+    ------
+    ValueError
+        When no series is long enough.
+    """
     check_whole("steps_back", steps_back, at_least=1)
     check_whole("n_origins", n_origins, at_least=1)
-    check_made(panel, model._made)
-    rows = model._with_ahead(model._rows(check_panel(panel, model._schema_of_rows, model.target)), panel)
     long_enough = rows.moving & (torch.arange(len(rows)) - rows.first(torch.arange(len(rows))) > steps_back)
     at_N = torch.nonzero(long_enough)[:, 0]
     if not len(at_N):
@@ -46,24 +125,21 @@ def memory_profile(
     chosen = generator.choice(len(at_N), size=min(n_origins, len(at_N)), replace=False)
     at_N = at_N[torch.from_numpy(np.sort(chosen))]
 
-    inputs_NF = model._inputs.of(rows.frame)
-    layer = model._spread.layer.float()
     with isolated(0):
         with torch.no_grad():
-            state, _ = run_through(model._network, inputs_NF, rows, at_N - steps_back - 1, at_N[:0])
+            state, _ = run_through(network, inputs_NF, rows, at_N - steps_back - 1, at_N[:0])
         x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
-        h_NKD, _ = model._network.encode(x_NKF, state)
-        q_NHQ = layer(model._network.read_out(h_NKD[:, -1], model._ahead(rows, at_N)))
-        influences = [_influence(q_NHQ[:, step], x_NKF, model._spread.median) for step in range(model.horizon)]
-    steps = np.arange(1, model.horizon + 1, dtype=np.int32)
+        h_NKD, _ = network.encode(x_NKF, state)
+        q_NHQ = head(network.read_out(h_NKD[:, -1], ahead(at_N)))
+        influences = [_influence(q_NHQ[:, step], x_NKF, median) for step in range(network.horizon)]
+    steps = np.arange(1, network.horizon + 1, dtype=np.int32)
     table = {
         "step": np.repeat(steps, steps_back + 1),
-        "k": np.tile(np.arange(steps_back, -1, -1, dtype=np.int32), model.horizon),
+        "k": np.tile(np.arange(steps_back, -1, -1, dtype=np.int32), network.horizon),
         "influence": torch.cat([all_K for all_K, _ in influences]).numpy(),
         "median": torch.cat([median_K for _, median_K in influences]).numpy(),
     }
-    profile = pl.DataFrame(table, orient="col").select(pl.lit(model.cell).alias("cell"), pl.all())
-    return profile.sort("cell", "step", "k")
+    return pl.DataFrame(table, orient="col").sort("step", "k")
 
 
 def _influence(q_NQ: Tensor, x_NKF: Tensor, median: int) -> tuple[Tensor, Tensor]:
@@ -89,11 +165,15 @@ def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
     means = profiles.group_by("cell", "k").agg(pl.col("influence").mean()).sort("cell", "k")
     for (cell,), line in means.group_by("cell", maintain_order=True):
         known = line.filter(pl.col("influence") > 0)
-        axes.plot(known["k"], known["influence"], color=colour_of(str(cell)), label=NAMES.get(str(cell), cell))
+        axes.plot(known["k"], known["influence"], color=colour_of(str(cell)), label=_label(str(cell)))
     axes.set_yscale("log")
     axes.set_xlabel("rows before the origin")
     axes.set_ylabel("influence on the quantiles\n(volatilities per input s.d.)")
     _dress(axes)
+
+
+def _label(cell: str) -> str:
+    return CELLS[cell].label if cell in CELLS else cell
 
 
 def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
@@ -102,7 +182,7 @@ def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
     Parameters
     ----------
     curves : dict of str to DataFrame
-        ``learning_curve_`` by the name to show: "RNN", "LSTM", "GRU" and "MinGRU" have their own colours.
+        ``learning_curve_`` by the name to show: cells such as "RNN", "LSTM" and "GRU" have their own colours.
     axes : matplotlib Axes
     """
     from matplotlib.ticker import MaxNLocator  # here, as forecasting loads no matplotlib until a picture is asked for
@@ -129,29 +209,25 @@ def remembered(profile: pl.DataFrame, share: float = 0.9) -> int:
     return int(np.searchsorted(of_row.cumsum(), share * of_row.sum())) if of_row.sum() > 0 else 0
 
 
-def summary(model: RecurrentForecaster, panel: Any = None) -> str:
-    """The text of `RecurrentForecaster.summary`."""
-    n_parameters = sum(parameter.numel() for parameter in model._network.parameters())
-    layers = f"{model.num_layers} layer{'s' * (model.num_layers > 1)} of {model.hidden_size} units"
-    here = model._kept.standing
+def summary(of: FittedNetwork, profile: pl.DataFrame | None = None) -> str:
+    """The text of `RecurrentForecaster.summary`; with a memory profile, how far back the network looks."""
+    layers = f"{of.num_layers} layer{'s' * (of.num_layers > 1)} of {of.hidden_size} units"
     lines = {
-        "Network": f"{NAMES[model.cell]}, {layers}, {n_parameters:,} parameters",
-        "Inputs": f"{len(model.inputs_)}: {', '.join(model.inputs_)}"
-        + "; the head reads them, too" * model._network.shortcut,
-        "Forecasts": f"{model.horizon} sessions of {model.calendar_.name}, {len(model.quantiles_)} quantiles",
-        "Trained": f"up to {model.fit_end_}, on stretches of {model.lookback} rows",
-        "Seen": f"{len(here)} series, up to {here.time.sort()[-1]}",
-        "Learning": _learning(model.learning_curve_),
-        "Calibration": _calibration(model._spread.offsets_HQ),
+        "Network": f"{CELLS[of.cell].label}, {layers}, {of.n_parameters:,} parameters",
+        "Inputs": f"{len(of.inputs)}: {', '.join(of.inputs)}" + "; the head reads them, too" * of.shortcut,
+        "Forecasts": f"{of.horizon} sessions of {of.calendar}, {of.n_quantiles} {of.forecasts}",
+        "Trained": f"up to {of.fit_end}, on stretches of {of.lookback} rows",
+        "Seen": f"{of.n_series} series, up to {of.seen_until}",
+        "Learning": _learning(of.curve),
+        "Calibration": _calibration(of.offsets_HQ),
     }
-    if panel is not None:
-        rows_back = remembered(profile := memory_profile(model, panel))
+    if profile is not None:
         lines["Memory"] = (
-            f"nine tenths of what moves a forecast are the last {rows_back + 1} rows"
+            f"nine tenths of what moves a forecast are the last {remembered(profile) + 1} rows"
             if profile["influence"].sum() > 0
             else "none: the forecast is the random walk's"
         )
-    return "\n".join([type(model).__name__, *(f"  {name:<12}{text}" for name, text in lines.items())])
+    return "\n".join([of.name, *(f"  {name:<12}{text}" for name, text in lines.items())])
 
 
 def _learning(curve: pl.DataFrame) -> str:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from features.docstrings import complete_docstring
-from features.panel import PanelSchema
+from features.messages import check_whole
+from features.panel import PanelSchema, check_panel
 from forecasting.as_fitted import check_fitted
-from forecasting.diagnostics import memory_profile, summary
+from forecasting.cell_registry import CELLS, Cell
+from forecasting.diagnostics import FittedNetwork, memory_profile, summary
+from forecasting.heads import HEADS
+from forecasting.made_columns import check_made
 from forecasting.quantiles import DEFAULT_QUANTILES
 from forecasting.recurrent import NetworkForecaster
-from forecasting.settings import check_network_settings, check_whole
+from forecasting.settings import check_network_settings
 from forecasting.training import Training
 
 
@@ -60,7 +65,7 @@ class RecurrentForecaster(NetworkForecaster):
         Rows that a causal convolution in front of the cell sees at once; 1 is none. For MinGRU, whose gates see one
         row alone, or for features that mean something only side by side.
     training : Training, optional
-        Patience, averaging, recency, the clipping of gradients, checkpoints.
+        The head (every quantile, or Student-t), patience, averaging, recency, the clipping of gradients, checkpoints.
 
     Attributes
     ----------
@@ -142,7 +147,8 @@ class RecurrentForecaster(NetworkForecaster):
         from optuna.distributions import FloatDistribution as Between  # takes a second, and is seldom needed
 
         return {
-            "cell": ["rnn", "lstm", "gru", "mingru"],
+            "cell": [key for key, cell in CELLS.items() if cell.searched],
+            "head": list(HEADS),
             "hidden_size": [8, 16, 32, 64],
             "num_layers": [1, 2],
             "dropout": Between(0.0, 0.3),
@@ -179,7 +185,13 @@ class RecurrentForecaster(NetworkForecaster):
             When no series is long enough.
         """
         check_fitted(self, "fit_end_")
-        return memory_profile(self, X, steps_back, n_origins, random_state)
+        check_made(X, self._made)
+        rows = self._with_ahead(self._rows(check_panel(X, self._schema_of_rows, self.target)), X)
+        profile = memory_profile(
+            self._network, self._spread.layer.float(), self._spread.median, rows, self._inputs.of(rows.frame),
+            partial(self._ahead, rows), steps_back, n_origins, random_state,
+        )  # fmt: skip
+        return profile.select(pl.lit(self.cell).alias("cell"), pl.all())
 
     def summary(self, X: Any = None) -> str:
         """Some lines for a person: network, inputs, what it was trained on and has seen, how it learned.
@@ -190,44 +202,41 @@ class RecurrentForecaster(NetworkForecaster):
             A panel with its history, to say from it how far back the network looks.
         """
         check_fitted(self, "fit_end_")
-        return summary(self, X)
+        seen = self._kept.standing
+        fitted = FittedNetwork(
+            name=type(self).__name__,
+            cell=self.cell,
+            forecasts=self._spread.layer.forecasts,
+            num_layers=self.num_layers,
+            hidden_size=self.hidden_size,
+            n_parameters=sum(parameter.numel() for parameter in self._network.parameters()),
+            inputs=self.inputs_,
+            shortcut=self._network.shortcut,
+            horizon=self.horizon,
+            n_quantiles=len(self.quantiles_),
+            lookback=self.lookback,
+            calendar=self.calendar_.name,
+            fit_end=self.fit_end_,
+            seen_until=seen.time.sort()[-1],
+            n_series=len(seen),
+            curve=self.learning_curve_,
+            offsets_HQ=self._spread.offsets_HQ,
+        )
+        return summary(fitted, None if X is None else self.memory_profile(X))
 
 
-class RNNForecaster(RecurrentForecaster):
-    """An Elman network on top of the random walk: ``h ← tanh(W x + U h + b)`` (Elman 1990).
-
-    Forgets within some ten rows. Parameters, attributes and methods are those of `RecurrentForecaster`.
-    """
-
-    cell = "rnn"
+def _named(cell: Cell) -> type[RecurrentForecaster]:
+    """Return the forecaster class of a cell; `complete_docstring` adds to its docstring what all of them share."""
+    doc = f"{cell.title} on top of the random walk: {cell.equation}.\n\n{cell.notes}"
+    return type(cell.forecaster, (RecurrentForecaster,), {"__module__": __name__, "__doc__": doc, "cell": cell.key})
 
 
-class LSTMForecaster(RecurrentForecaster):
-    """An LSTM on top of the random walk: ``c ← f c + i g``, ``h ← o tanh(c)`` (Hochreiter and Schmidhuber 1997).
+FORECASTERS: dict[str, type[RecurrentForecaster]] = {key: _named(cell) for key, cell in CELLS.items()}
+"""The forecaster class of each cell; each is a name of this module, too."""
 
-    The gates i, f, o and the candidate g see x and h; f starts open, so that the cell c remembers. Parameters,
-    attributes and methods are those of `RecurrentForecaster`.
-    """
+globals().update({kind.__name__: kind for kind in FORECASTERS.values()})
 
-    cell = "lstm"
+if TYPE_CHECKING:
 
-
-class GRUForecaster(RecurrentForecaster):
-    """A GRU on top of the random walk: ``h ← z h + (1 − z) n`` (Cho et al. 2014, arXiv:1406.1078).
-
-    The gate z and the candidate n see x and h; one gate less than an LSTM, and no cell beside the state. Parameters,
-    attributes and methods are those of `RecurrentForecaster`.
-    """
-
-    cell = "gru"
-
-
-class MinGRUForecaster(RecurrentForecaster):
-    """A minimal GRU on top of the random walk: ``h ← (1 − z) h + z n`` (Feng et al. 2024, arXiv:2410.01201).
-
-    The gate z and the candidate n see x alone: on a CPU it trains more than twice as fast as a GRU, and a layer more
-    or ``kernel_size=4`` gives back what its gates do not see. Parameters, attributes and methods are those of
-    `RecurrentForecaster`.
-    """
-
-    cell = "mingru"
+    def __getattr__(name: str) -> type[RecurrentForecaster]:
+        """Tell type checkers and editors what the names of the classes above stand for."""

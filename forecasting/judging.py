@@ -13,14 +13,16 @@ from sklearn.base import clone
 
 from features.frames import Frame, to_polars
 from features.panel import PanelSchema
-from forecasting.backtest import RANDOM_WALK, forecast_block, forecaster_of, one_thread, with_random_walk
+from forecasting.backtest import forecast_block, forecaster_of, with_random_walk
 from forecasting.budget import Budget, Cost, FitClock
 from forecasting.metrics import evaluate
+from forecasting.names import CRPS, PINBALL, RANDOM_WALK
 from forecasting.progress import Epoch, StopTraining
 from forecasting.splits import RollingOrigin
+from forecasting.threads import one_thread
 from forecasting.training import Training
 
-METRICS = {"crps": ("crps", "pinball"), "mae": ("mae",)}
+METRICS = {CRPS: (CRPS, PINBALL), "mae": ("mae",)}
 """What can be minimised, and what `evaluate` calls it."""
 
 CANDIDATE = "candidate"
@@ -141,7 +143,7 @@ def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
             ended.append(epoch.epoch)
             raise
 
-    with one_thread():
+    with one_thread(linear_algebra=True):
         fitted = _telling(model, *([own.on_epoch] if own and own.on_epoch else []), on_epoch).fit(panel)
     if hasattr(forecaster_of(model), "training"):
         forecaster_of(fitted).set_params(training=own)

@@ -16,6 +16,7 @@ from features.messages import shorten
 from features.order import breaks
 from features.panel import PanelSchema, check_panel
 from features.volatility import with_volatility
+from forecasting.names import RANDOM_WALK
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, levels_in, quantile_columns
 from forecasting.skill import DMTest, compare, dm_test
 from forecasting.sound import check_order, quantiles_by_level
@@ -23,8 +24,6 @@ from forecasting.table_facts import facts_of
 from forecasting.table_types import KEYS, typed_forecasts
 
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
-
-RANDOM_WALK = "random_walk"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""One recurrent network with a choice of cell, and the quantiles its outputs stand for.
+"""One recurrent network with a choice of cell; its head says what the outputs mean.
 
 Axes: B sequences, T rows, F features, K rows a convolution sees, D hidden units, L layers, H horizon steps,
-Q quantiles, Z future covariates, N sequences picked.
+P outputs of a step, Z future covariates, N sequences picked.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import silu
 
-from forecasting.cells import CELLS, CellState
+from forecasting.cell_registry import CELLS
+from forecasting.cells import CellState
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class State:
     Attributes
     ----------
     hidden : tuple of Tensor of shape (L, B, D)
-        The cell's: one, or two for an LSTM.
+        The cell's; the head reads the first part, of the last layer.
     inputs_BKF : Tensor of shape (B, K − 1, F)
         The newest inputs, that the convolution in front will see again, or a shortcut to the head the last of; no rows
         without either.
@@ -67,17 +68,20 @@ class State:
 
 
 class RecurrentNetwork(nn.Module):
-    """Rows in, ``H × Q`` outputs at every row out; all horizons come from the state at that row.
+    """Rows in, ``H × P`` outputs at every row out; all horizons come from the state at that row.
 
-    The head starts at zero, so an untrained network forecasts what its `QuantileLayer` is given as a base.
+    The outputs start at zero, so an untrained network forecasts the base that its `forecasting.heads.Head` was given.
 
     Parameters
     ----------
-    cell : {"rnn", "lstm", "gru", "mingru"}
+    cell : str
+        A key of `forecasting.cell_registry.CELLS`.
     n_features, hidden_size, num_layers : int
     dropout : float
         Between layers; no effect with one layer.
-    horizon, n_quantiles : int
+    horizon : int
+    n_outputs : int
+        Of each step: those of the head.
     kernel_size : int, default=1
         Rows that a causal convolution in front of the cell sees at once; 1 is none.
     bidirectional : bool, default=False
@@ -94,36 +98,26 @@ class RecurrentNetwork(nn.Module):
 
     def __init__(
         self, cell: str, n_features: int, hidden_size: int, num_layers: int, dropout: float, horizon: int,
-        n_quantiles: int, kernel_size: int = 1, bidirectional: bool = False, n_future: int = 0, shortcut: bool = False,
+        n_outputs: int, kernel_size: int = 1, bidirectional: bool = False, n_future: int = 0, shortcut: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.n_features, self.horizon, self.n_quantiles = n_features, horizon, n_quantiles
+        self.n_features, self.horizon, self.n_outputs = n_features, horizon, n_outputs
         self.kernel_size, self.bidirectional, self.shortcut = kernel_size, bidirectional, shortcut
         self.n_hidden = hidden_size * (2 if bidirectional else 1)
         self.width = self.n_hidden + (n_features if shortcut else 0)  # of what the head reads
         self.n_kept = max(kernel_size - 1, int(shortcut))  # newest inputs in a state
         if kernel_size > 1:
             self.convolution = nn.Linear(n_features * kernel_size, hidden_size)
-        self.encoder = CELLS[cell](
+        self.encoder = CELLS[cell].load()(
             hidden_size if kernel_size > 1 else n_features, hidden_size, num_layers,
             batch_first=True, dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
         )  # fmt: skip
-        self.head = nn.Linear(self.width, horizon * n_quantiles)
+        self.head = nn.Linear(self.width, horizon * n_outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        if cell == "lstm":
-            self._open_forget_gates(hidden_size)
         self.n_future = n_future
         if n_future:
             self.join = nn.Linear(self.n_hidden + horizon * n_future, self.n_hidden)
-
-    def _open_forget_gates(self, D: int) -> None:
-        """Start with a forget-gate bias of 1, so that cells remember (Jozefowicz et al. 2015, section 2.2)."""
-        for name, bias in self.encoder.named_parameters():
-            if name.startswith("bias_ih"):  # torch orders the gates: input, forget, cell, output
-                nn.init.ones_(bias[D : 2 * D])
-            elif name.startswith("bias_hh"):
-                nn.init.zeros_(bias[D : 2 * D])
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the head reads at every row, and the state to carry on from; without a state, from zero.
@@ -160,18 +154,18 @@ class RecurrentNetwork(nn.Module):
     def begin_linear(self, weights_FH: Tensor, output: int) -> None:
         """Let one output of each step begin as a linear function of the row's inputs; needs the shortcut."""
         with torch.no_grad():
-            rows_HQD = self.head.weight.view(self.horizon, self.n_quantiles, self.width)
-            rows_HQD[:, output, self.n_hidden :] = weights_FH.T.to(rows_HQD)
+            rows_HPD = self.head.weight.view(self.horizon, self.n_outputs, self.width)
+            rows_HPD[:, output, self.n_hidden :] = weights_FH.T.to(rows_HPD)
 
     def read_out(self, h: Tensor, z: Tensor | None = None) -> Tensor:
-        """Outputs of shape (..., H, Q) from states of shape (..., D), and future covariates of shape (..., H, Z)."""
+        """Outputs of shape (..., H, P) from states of shape (..., D), and future covariates of shape (..., H, Z)."""
         if z is not None:
             h, x = h[..., : self.n_hidden], h[..., self.n_hidden :]
             h = torch.cat([torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1))), x], dim=-1)
-        return self.head(h).unflatten(-1, (self.horizon, self.n_quantiles))
+        return self.head(h).unflatten(-1, (self.horizon, self.n_outputs))
 
     def forward(self, x_BTF: Tensor) -> Tensor:
-        """Outputs at every row, shape (B, T, H, Q), from a zero state; bidirectional, (B, 1, H, Q)."""
+        """Outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P)."""
         h_BTD, _ = self.encode(x_BTF)
         return self.read_out(h_BTD)
 
@@ -190,39 +184,3 @@ class RecurrentNetwork(nn.Module):
 
 def _for_cell(hidden: tuple[Tensor, ...]) -> CellState:
     return hidden if len(hidden) > 1 else hidden[0]
-
-
-class QuantileLayer(nn.Module):
-    """Turns outputs into quantiles that cannot cross, on top of base quantiles.
-
-    The median is ``base median + output × scale``; the other quantiles follow outwards from it, each gap being the
-    base's gap times ``softplus(output) / softplus(0)``. Zero outputs give back the base.
-
-    Parameters
-    ----------
-    base_HQ : Tensor of shape (horizon, n_quantiles)
-        Non-decreasing along the last axis.
-    scale_H : Tensor of shape (horizon,)
-        What one unit of output moves the median.
-    median : int
-        Position of the level 0.5.
-    """
-
-    base_HQ: Tensor
-    scale_H: Tensor
-
-    def __init__(self, base_HQ: Tensor, scale_H: Tensor, median: int) -> None:
-        super().__init__()
-        self.register_buffer("base_HQ", base_HQ)
-        self.register_buffer("scale_H", scale_H)
-        self.median = median
-
-    def forward(self, o_HQ: Tensor) -> Tensor:
-        """Quantiles of shape (..., H, Q) from outputs of the same shape."""
-        m = self.median
-        widening = softplus(o_HQ) / softplus(o_HQ.new_zeros(()))
-        gaps = self.base_HQ.diff(dim=-1)
-        centre = self.base_HQ[:, m : m + 1] + (o_HQ[..., m] * self.scale_H).unsqueeze(-1)
-        below = (gaps[:, :m] * widening[..., :m]).flip(-1).cumsum(-1).flip(-1)
-        above = (gaps[:, m:] * widening[..., m + 1 :]).cumsum(-1)
-        return torch.cat([centre - below, centre, centre + above], dim=-1)

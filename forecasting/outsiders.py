@@ -14,12 +14,12 @@ import polars as pl
 from sklearn.pipeline import Pipeline
 
 from features.frames import Frame, like
+from features.messages import check_whole
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
 from features.transformer import PanelTransformer
 from forecasting.forecast_check import checked_forecasts
 from forecasting.quantiles import DEFAULT_QUANTILES, check_quantiles
-from forecasting.settings import check_whole
 from forecasting.splits import Fold
 
 HARMLESS = {"__init__", "__repr__", "search_space"}

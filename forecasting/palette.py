@@ -1,8 +1,13 @@
 """Colours of pictures: readable on white and on black, told apart by colour-blind readers, the same everywhere."""
 
+from __future__ import annotations
+
+from forecasting.cell_registry import CELLS
+from forecasting.names import RANDOM_WALK
+
 INK = "#6e7781"  # of axes and words
-BLUE, ORANGE, GREEN, PURPLE, PINK = "#2f86c9", "#d9822b", "#2a9d76", "#a56cc1", "#c2607a"
-COLOURS = {"gru": BLUE, "lstm": GREEN, "rnn": PURPLE, "mingru": ORANGE, "drift": "#9a8c2c", "random_walk": INK}
+BLUE, ORANGE, PINK = "#2f86c9", "#d9822b", "#c2607a"
+COLOURS = {**{key: cell.colour for key, cell in CELLS.items()}, "drift": "#9a8c2c", RANDOM_WALK: INK}
 
 
 def colour_of(model: str) -> str:

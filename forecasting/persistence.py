@@ -39,8 +39,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         return {CODE: name_of(type(value)), "settings": encode(value.get_params(deep=False))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        settings = {name: getattr(value, name) for name in settings_of(type(value))}
-        return {CODE: name_of(type(value)), "settings": encode(settings)}
+        told = [name for name in settings_of(type(value)) if _told(value, name)]
+        return {CODE: name_of(type(value)), "settings": encode({name: getattr(value, name) for name in told})}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -55,6 +55,12 @@ def encode(value: Any) -> Any:
     )
 
 
+def _told(value: Any, name: str) -> bool:
+    """Whether a recipe names this setting; one that came later than saved recipes is named unless it is the default."""
+    field = type(value).__dataclass_fields__[name]
+    return field.metadata.get("recipe") != "unless default" or bool(getattr(value, name) != field.default)
+
+
 def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
     """Return the inverse of `encode`; lists come back as tuples.
 
@@ -62,7 +68,7 @@ def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
     ----------
     value : JSON value
     trusted : iterable of type
-        Classes of the caller's own that may be named beside the public ones.
+        Classes of the caller's own that may be named besides the public ones.
 
     Raises
     ------

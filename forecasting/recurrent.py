@@ -40,7 +40,8 @@ from forecasting.settings import pick_device, seed_from
 from forecasting.standing import standing
 from forecasting.streams import stream_tensors
 from forecasting.stretches import Stretches, run_through
-from forecasting.training import Batch, Training, isolated, train_network
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 MOST_REGRESSED = 1 << 15  # rows that a linear forecast is judged by, before training
 PATIENCE = 3  # epochs without a better validation loss
@@ -74,7 +75,7 @@ class NetworkForecaster(PanelForecaster):
         give_back_memory()
         stretches, training = self._stretches(rows, inputs_NF, weights), self.training or Training()
         linear = self._linear(rows, stretches.inputs_NF, cuts, weights)
-        self._spread, self._shortcut = replace(self._spread, scale_H=linear.scale_H), linear.holds
+        self._spread, self._shortcut = replace(self._spread, scale_H=linear.scale_H, head=self._head), linear.holds
         give_back_memory()
         held_out = stretches.held_out(cuts.train, cuts.validation)
         seed = seed_from(self.random_state)
@@ -135,7 +136,7 @@ class NetworkForecaster(PanelForecaster):
 
     def _begin_linear(self, linear: LinearForecast) -> None:
         """Give the median what a linear forecast knows; a network learns the rest."""
-        self._network.begin_linear(linear.weights_FH / linear.scale_H, self._spread.median)
+        self._network.begin_linear(linear.weights_FH / linear.scale_H, self._spread.layer.centre)
 
     def _fit_ahead_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler | None:
         """From the future covariates of training sessions."""
@@ -158,21 +159,21 @@ class NetworkForecaster(PanelForecaster):
     ) -> list[Epoch]:
         """Train the network, from the weights it has, on stretches up to the time `until`."""
         device = stretches.inputs_NF.device
-        curve = train_network(
-            self._network.to(device),
-            self._spread.layer.float().to(device),
-            torch.tensor(self.quantiles_, device=device),
+        lessons = Lessons(
             lambda generator: stretches.epoch(until, self.batch_size, generator),
             steps_per_epoch=-(-len(stretches.starts(until)) // self.batch_size),
             validation=validation,
+            fingerprint=fingerprint,
+        )
+        curve = Trainer(
+            self._network.to(device),
+            self._spread.layer.float().to(device),
+            lessons,
+            replace(training, patience=training.patience or PATIENCE),
             max_epochs=max_epochs,
             learning_rate=learning_rate,
-            patience=PATIENCE,
             shuffle=shuffle,
-            training=training,
-            fingerprint=fingerprint,
-            start=start,
-        )
+        ).run(start)
         self._network.to("cpu")
         return curve
 
@@ -188,10 +189,14 @@ class NetworkForecaster(PanelForecaster):
             return PriceFeatures(target=self.target, positive=self._schema.positive)
         return clone(self.features)
 
+    @property
+    def _head(self) -> str:
+        return (self.training or Training()).head
+
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
             self.cell, self._inputs.scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
-            len(self.quantiles_), self.kernel_size, n_future=len(self._ahead_names), shortcut=self._shortcut,
+            self._spread.layer.n_outputs, self.kernel_size, n_future=len(self._ahead_names), shortcut=self._shortcut,
         )  # fmt: skip
 
     def _warn_of_unseen(self, made: list[str]) -> None:
@@ -305,6 +310,7 @@ class NetworkForecaster(PanelForecaster):
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
+        self._spread = replace(self._spread, head=self._head)
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # which a model has that was saved before there were any

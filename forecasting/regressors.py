@@ -6,7 +6,8 @@ Axes: N windows, T rows of a window (lookback), F features, H horizon steps, Q q
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import polars as pl
@@ -15,22 +16,27 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from features.docstrings import complete_docstring
 from features.frozen import FrozenSettings
+from features.messages import check_whole
 from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, all_or_nothing, check_fitted, remember_settings
+from forecasting.cell_registry import CELLS, Cell
 from forecasting.checkpoints import fingerprint
+from forecasting.heads import HEADS, Head
 from forecasting.model_files import restoring
 from forecasting.nested import HoldsFrozenSettings
-from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting.networks import RecurrentNetwork
 from forecasting.persistence import encode, read_model, under, write_model
 from forecasting.progress import LEARNING_CURVE, learning_curve
 from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 from forecasting.saved_tensors import blank, check_tensors, saved_network
 from forecasting.scaling import InputScaler, weighted_quantiles
-from forecasting.settings import check_network_settings, check_whole, pick_device, seed_from
-from forecasting.training import Batch, Training, isolated, one_thread, train_network
+from forecasting.settings import check_network_settings, pick_device, seed_from
+from forecasting.threads import one_thread
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
@@ -73,8 +79,8 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     bidirectional : bool, default=False
         Read a window from both ends; for windows whose beginning matters as much as their end.
     training : Training, optional
-        Patience, averaging, the clipping of gradients, checkpoints; no ``half_life``, for windows have no time: give
-        `sample_weight`.
+        The head (every quantile, or Student-t), patience, averaging, the clipping of gradients, checkpoints. No
+        ``half_life``, because windows have no time: give `sample_weight`.
 
     Attributes
     ----------
@@ -201,7 +207,6 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     def _fit(self, training: Windows, held_out: Windows) -> None:
         X_NTF, y_NH, weights = training
         levels, horizon = np.array(self.quantiles_), y_NH.shape[1]
-        median = self.quantiles_.index(MEDIAN)
         base_HQ = np.stack([weighted_quantiles(column, weights, levels) for column in y_NH.T])
         spread = InputScaler.fit(y_NH, weights)
         self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
@@ -213,34 +218,39 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
             return self._inputs(X).to(device), targets.float().to(device), shares.float().to(device)
 
         scaled_base = torch.tensor((base_HQ - spread.mean[:, None]) / spread.scale[:, None])
-        layer = QuantileLayer(scaled_base, torch.ones(horizon), median).float().to(device)
+        layer = self._head(scaled_base, torch.ones(horizon)).float().to(device)
         scaled_training = scaled(*training)
         with isolated(seed):
-            network = self._new_network(horizon).to(device)
-            curve = train_network(
-                network,
-                layer,
-                torch.tensor(levels).float().to(device),
+            network = self._new_network(horizon, layer.n_outputs).to(device)
+            lessons = Lessons(
                 lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle),
                 steps_per_epoch=-(-len(X_NTF) // self.batch_size),
                 validation=list(_batches(*scaled(*held_out), PREDICT_BLOCK)) if len(held_out[0]) else (),
-                max_epochs=self.max_epochs,
-                learning_rate=self.learning_rate,
-                patience=PATIENCE,
-                shuffle=np.random.default_rng(seed),
-                training=self.training,
                 fingerprint=self._fingerprint(training, held_out),
             )
+            how = self.training or Training()
+            curve = Trainer(
+                network,
+                layer,
+                lessons,
+                replace(how, patience=how.patience or PATIENCE),
+                max_epochs=self.max_epochs,
+                learning_rate=self.learning_rate,
+                shuffle=np.random.default_rng(seed),
+            ).run()
         self.learning_curve_ = learning_curve(curve)
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
         varies_H = np.ptp(y_NH, axis=0) > 0  # a target that does not is predicted exactly
-        self._layer = QuantileLayer(torch.tensor(base_HQ), torch.tensor(spread.scale * varies_H), median)
+        self._layer = self._head(torch.tensor(base_HQ), torch.tensor(spread.scale * varies_H))
 
-    def _new_network(self, horizon: int) -> RecurrentNetwork:
+    def _head(self, base_HQ: Tensor, scale_H: Tensor) -> Head:
+        return HEADS[(self.training or Training()).head](base_HQ, scale_H, self.quantiles_)
+
+    def _new_network(self, horizon: int, n_outputs: int) -> RecurrentNetwork:
         n_inputs = self._window_shape[1] + int(self._sparse.sum())
         return RecurrentNetwork(
-            self.cell, n_inputs, self.hidden_size, self.num_layers, self.dropout, horizon, len(self.quantiles_),
+            self.cell, n_inputs, self.hidden_size, self.num_layers, self.dropout, horizon, n_outputs,
             self.kernel_size or self.usual_kernel_size, self.bidirectional,
         )  # fmt: skip
 
@@ -291,7 +301,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         }
         arrays = {**vars(self._scaler), "sparse": self._sparse}
         learned = {name: torch.from_numpy(values) for name, values in arrays.items()}
-        for name, module in (("network", self._network), ("layer", self._layer)):
+        for name, module in (("network", self._network), ("layer", cast(nn.Module, self._layer))):
             learned |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         write_model(path, self, description, learned)
 
@@ -330,9 +340,11 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         check_tensors(sizes | marks | of_layer, learned)
         self._scaler = InputScaler(*(learned[name].numpy() for name in ("mean", "scale", "flagged")))
         self._sparse = learned["sparse"].numpy()
-        self._layer = QuantileLayer(layer["base_HQ"], layer["scale_H"], self.quantiles_.index(MEDIAN))
+        self._layer = self._head(layer["base_HQ"], layer["scale_H"])
         self._network = saved_network(
-            lambda: self._new_network(horizon).double(), self.num_layers, under("network", learned)
+            lambda: self._new_network(horizon, self._layer.n_outputs).double(),
+            self.num_layers,
+            under("network", learned),
         )
 
     def __sklearn_tags__(self) -> Tags:
@@ -345,29 +357,22 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         return tags
 
 
-class RNNRegressor(RecurrentRegressor):
-    """An Elman network (tanh) from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
-
-    cell = "rnn"
-
-
-class LSTMRegressor(RecurrentRegressor):
-    """An LSTM from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
-
-    cell = "lstm"
+def _named(cell: Cell) -> type[RecurrentRegressor]:
+    """Return the regressor class of a cell; `complete_docstring` adds to its docstring what all of them share."""
+    doc = f"{cell.title} from windows to quantiles of the targets: {cell.equation}.\n\n{cell.notes}"
+    names = {"cell": cell.key, "usual_kernel_size": cell.regressor_kernel_size}
+    return type(cell.regressor, (RecurrentRegressor,), {"__module__": __name__, "__doc__": doc, **names})
 
 
-class GRURegressor(RecurrentRegressor):
-    """A GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
+REGRESSORS: dict[str, type[RecurrentRegressor]] = {key: _named(cell) for key, cell in CELLS.items()}
+"""The regressor class of each cell; each is a name of this module, too."""
 
-    cell = "gru"
+globals().update({kind.__name__: kind for kind in REGRESSORS.values()})
 
+if TYPE_CHECKING:
 
-class MinGRURegressor(RecurrentRegressor):
-    """A minimal GRU from windows to quantiles of the targets; for the rest, see `RecurrentRegressor`."""
-
-    cell = "mingru"
-    usual_kernel_size = 4  # as in the paper's own networks
+    def __getattr__(name: str) -> type[RecurrentRegressor]:
+        """Tell type checkers and editors what the names of the classes above stand for."""
 
 
 def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> Windows:

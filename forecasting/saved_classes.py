@@ -17,11 +17,12 @@ from sklearn.pipeline import Pipeline
 import features
 from features.panel import PanelSchema
 from features.transformer import PanelTransformer
+from forecasting.cell_registry import CELLS
 
 _OWN = {  # loaded on demand: modules of this package, and the public classes in each
     "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
-    "forecasters": ("GRUForecaster", "LSTMForecaster", "MinGRUForecaster", "RNNForecaster"),
-    "regressors": ("GRURegressor", "LSTMRegressor", "MinGRURegressor", "RNNRegressor"),
+    "forecasters": tuple(cell.forecaster for cell in CELLS.values()),
+    "regressors": tuple(cell.regressor for cell in CELLS.values()),
     "training": ("Training",),
 }
 _PACKAGES = ("features", "forecasting", "tidecast", "sklearn")

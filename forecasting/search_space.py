@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -14,21 +15,15 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from features import MarketReturn, PanelSchema, PriceFeatures, RelativeVolume, VolumeZScore
-from forecasting import forecasters
 from forecasting.backtest import SHARED, forecaster_of
+from forecasting.forecasters import FORECASTERS
+from forecasting.training import Training
 
 Space = Mapping[str, Any] | Callable[[BaseTrial], Mapping[str, Any]]
 
-CELL, FEATURES, LOOKBACK = "cell", "features", "lookback"
+CELL, HEAD, FEATURES, LOOKBACK = "cell", "head", "features", "lookback"
 FIXED = {*SHARED, "device", "random_state"} - {LOOKBACK}
 """What is forecast, and on what: trials that differ in it could not be compared."""
-
-FORECASTERS = {
-    kind.cell: kind
-    for kind in (
-        forecasters.RNNForecaster, forecasters.LSTMForecaster, forecasters.GRUForecaster, forecasters.MinGRUForecaster,
-    )
-}  # fmt: skip
 
 PRICES = "prices"
 MARKET, VOLUME = (f"{PRICES}, {further}" for further in ("market", "volume"))
@@ -49,7 +44,8 @@ class SearchSpace:
     space : mapping, callable or None
         Optuna's distributions, or lists of choices, by the name of a setting, as `set_params` has it; a function of a
         trial that returns settings by name; None for `default_space`. Beside the settings of the model there are the
-        name ``cell`` ("rnn", "lstm", "gru", "mingru") and, for `features`, the words of `feature_words`.
+        names ``cell`` (a key of `forecasting.cell_registry.CELLS`) and ``head`` (one of `Training.head`) and, for
+        `features`, the words of `feature_words`.
     panel : polars.DataFrame
 
     Attributes
@@ -93,6 +89,10 @@ class SearchSpace:
         if cell is not None and cell != forecaster.cell:
             other = FORECASTERS[cell](**clone(forecaster).get_params(deep=False))
             model = model.set_params(**{self.prefix[:-2]: other}) if self.prefix else other
+        head = settings.pop(self.prefix + HEAD, None)
+        own = getattr(forecaster, "training", None) or Training()
+        if head is not None and head != own.head:
+            settings[f"{self.prefix}training"] = replace(settings.get(f"{self.prefix}training") or own, head=head)
         word = settings.get(self.prefix + FEATURES)
         if isinstance(word, str):
             settings[self.prefix + FEATURES] = features_by(word, forecaster)
@@ -163,11 +163,12 @@ def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
 
 
 def own_settings(model: Any) -> dict[str, Any]:
-    """What a model is set to, as far as a trial can hold it, with the words for its cell and features."""
+    """What a model is set to, as far as a trial can hold it, with the words for its cell, head and features."""
     forecaster, prefix, simple = forecaster_of(model), prefix_of(model), (bool, int, float, str)
     found = {name: value for name, value in model.get_params().items() if value is None or isinstance(value, simple)}
     if hasattr(forecaster, CELL):
         found[prefix + CELL] = forecaster.cell
+        found[prefix + HEAD] = (forecaster.training or Training()).head
     if getattr(forecaster, FEATURES, PRICES) is None:
         found[prefix + FEATURES] = PRICES
     return found

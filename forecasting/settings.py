@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils import check_random_state
 
-if TYPE_CHECKING:
-    import torch
-
-
-def check_whole(name: str, value: object, at_least: int) -> None:
-    """Refuse anything but a whole number of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {value!r}.")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}.")
+from features.messages import check_whole
+from forecasting.training import Training
 
 
 def check_network_settings(model: Any) -> None:
@@ -40,8 +33,6 @@ def check_network_settings(model: Any) -> None:
 
 
 def _check_training(model: Any) -> None:
-    from forecasting.training import Training  # which uses checks from here
-
     if not (model.training is None or isinstance(model.training, Training)):
         raise TypeError(f"training must be a Training or None, got {model.training!r}.")
     if model.training and model.training.checkpoint and not isinstance(model.random_state, int | np.integer):
@@ -53,8 +44,6 @@ def _check_training(model: Any) -> None:
 
 def pick_device(device: str) -> torch.device:
     """The torch device by that name; "auto" is a GPU where there is one."""
-    import torch  # takes seconds, and who checks a whole number need not wait for it
-
     if not isinstance(device, str):
         raise TypeError(f'device must be a name such as "auto", "cpu" or "cuda", got {device!r}.')
     if device == "auto":

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from features.frames import Frame, to_polars
+from features.messages import check_whole
 from features.panel import check_columns
-from forecasting.settings import check_whole
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The spread of forecasts: quantiles around a centre, in units of volatility · √step.
 
-Axes: N origins, H horizon steps, Q quantiles.
+Axes: N origins, H horizon steps, Q quantiles, P outputs of a step.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from forecasting.heads import HEADS, Head
 from forecasting.intervals import calibrate, outwards
-from forecasting.networks import QuantileLayer
 from forecasting.quantiles import MEDIAN
 from forecasting.scaling import weighted_quantiles
 
@@ -39,12 +39,15 @@ class Spread:
     scale_H : Tensor of shape (H,), float64
         Volatilities · √step that one unit of output moves the median: how fast a network learns it, see
         `LinearForecast`.
+    head : str, default="quantile"
+        How outputs shape the quantiles: a name in `forecasting.heads.HEADS`.
     """
 
     levels: tuple[float, ...]
     base_HQ: Tensor
     offsets_HQ: Array
     scale_H: Tensor
+    head: str = "quantile"
 
     @classmethod
     def none(cls, horizon: int, levels: Sequence[float]) -> Spread:
@@ -64,13 +67,15 @@ class Spread:
         base = torch.from_numpy(outwards(base_HQ, median))
         return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
 
-    def calibrated(self, residuals_NH: Array, outputs_NHQ: Tensor, weights_N: Array) -> Spread:
+    def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> Spread:
         """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
         offsets = []
         for step in range(len(self.base_HQ)):  # one after the other: all their quantiles at once are large
             here = slice(step, step + 1)
-            of_step = Spread(self.levels, self.base_HQ[here], self.offsets_HQ[here], self.scale_H[here])
-            quantiles_N1Q = of_step.quantiles(outputs_NHQ[:, here])
+            of_step = replace(
+                self, base_HQ=self.base_HQ[here], offsets_HQ=self.offsets_HQ[here], scale_H=self.scale_H[here]
+            )
+            quantiles_N1Q = of_step.quantiles(outputs_NHP[:, here])
             offsets.append(calibrate(residuals_NH[:, here], quantiles_N1Q, np.array(self.levels), weights_N))
         return replace(self, offsets_HQ=np.concatenate(offsets))
 
@@ -80,18 +85,19 @@ class Spread:
         return self.levels.index(MEDIAN)
 
     @property
-    def layer(self) -> QuantileLayer:
-        """From a network's outputs to quantiles, before calibration: what it is trained with."""
-        return QuantileLayer(self.base_HQ, self.scale_H, self.median)
+    def layer(self) -> Head:
+        """A new head on the base quantiles, before calibration: what a network is trained with."""
+        return HEADS[self.head](self.base_HQ, self.scale_H, self.levels)
 
-    def quantiles(self, outputs_NHQ: Tensor) -> Array:
+    def quantiles(self, outputs_NHP: Tensor) -> Array:
         """Calibrated quantiles of shape (N, H, Q), never crossing; each level in one piece, as a table wants it."""
-        n, horizon, n_levels = outputs_NHQ.shape
+        n, horizon, _ = outputs_NHP.shape
+        n_levels = len(self.levels)
         quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
         with torch.inference_mode():
-            for begin in range(0, len(outputs_NHQ), AT_A_TIME):  # what lies between is several times as large
+            for begin in range(0, len(outputs_NHP), AT_A_TIME):  # what lies between is several times as large
                 block = slice(begin, begin + AT_A_TIME)
-                quantiles[block] = outwards(layer(outputs_NHQ[block]).numpy() + self.offsets_HQ, self.median)
+                quantiles[block] = outwards(layer(outputs_NHP[block]).numpy() + self.offsets_HQ, self.median)
         return quantiles
 
 

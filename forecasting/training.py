@@ -1,38 +1,31 @@
-"""The training loop, once, for every network.
+"""How a network is trained: settings, batches, weights of rows, and a random state of its own.
 
-Axes: B sequences, T rows, F features, H horizon steps, Q quantiles, Z future covariates.
+Axes: B sequences, T rows, F features, N rows of a panel, H horizon steps, Z future covariates.
 """
 
 from __future__ import annotations
 
-import logging
-import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from features.frozen import FrozenSettings
-from forecasting.checkpoints import Checkpoint
-from forecasting.losses import total_loss
-from forecasting.networks import QuantileLayer, RecurrentNetwork
-from forecasting.optimiser import AdamW, one_cycle
-from forecasting.progress import Epoch, Progress, StopTraining, average
-from forecasting.settings import check_whole
-
-logger = logging.getLogger(__name__)
+from features.messages import check_whole
+from forecasting.heads import check_head
+from forecasting.progress import Epoch
+from forecasting.threads import one_thread
 
 RANDOM_STATE = threading.RLock()  # torch's global one: whose turn it is
-SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
 
 
 @dataclass(frozen=True)
 class Training(FrozenSettings):
-    """How a network is trained, beyond epochs, batch size and learning rate.
+    """How a network is trained, and for what, beyond epochs, batch size and learning rate.
 
     Parameters
     ----------
@@ -48,6 +41,10 @@ class Training(FrozenSettings):
         refuse it: windows have no time.
     gradient_norm : float, default=1.0
         Longer gradients are cut to this length.
+    head : {"quantile", "student_t"}, default="quantile"
+        What the network puts out and what training minimises: every quantile by itself, by its pinball loss; or
+        location, scale and degrees of freedom of a Student-t distribution, by its log score. With any head, the
+        untrained network is the random walk, and epochs are compared by the pinball loss.
     checkpoint : str, optional
         A folder: after every epoch the training's whole state is written there, and a `fit` with the same settings
         and data that finds it goes on from it and ends with the same bits. Deleted when training is done. Not part
@@ -67,6 +64,7 @@ class Training(FrozenSettings):
     average: bool = False
     half_life: float | None = None
     gradient_norm: float = 1.0
+    head: str = field(default="quantile", metadata={"recipe": "unless default"})
     checkpoint: str | None = field(default=None, metadata={"recipe": False})
     on_epoch: Callable[[Epoch], None] | None = field(default=None, metadata={"recipe": False})
 
@@ -83,6 +81,7 @@ class Training(FrozenSettings):
                 raise TypeError(f"{name} must be a number, got {value!r}.")
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value!r}.")
+        check_head(self.head)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise TypeError(f"checkpoint must be a folder's path as text, got {self.checkpoint!r}.")
         if self.on_epoch is not None and not callable(self.on_epoch):
@@ -113,21 +112,6 @@ class Batch:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, leaving the thread count as it was; also a decorator.
-
-    More threads spend their time at a barrier in every step of a recurrent network, and would make results depend on
-    the machine's load.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
 def isolated(random_state: int) -> Iterator[None]:
     """Seeded, on one thread, leaving the global random state and thread count as they were.
 
@@ -136,133 +120,6 @@ def isolated(random_state: int) -> Iterator[None]:
     with RANDOM_STATE, torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
         torch.manual_seed(random_state)
         yield
-
-
-def batch_loss(
-    network: RecurrentNetwork, layer: QuantileLayer, levels_Q: Tensor, batch: Batch
-) -> tuple[Tensor, Tensor]:
-    """Weighted sum of the pinball losses at every position that has a target, and the sum of the weights."""
-    h_BTD, _ = network.encode(batch.x_BTF)
-    o_BTHQ = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
-    return total_loss(layer, o_BTHQ, batch.y_BTH, batch.weight_BTH, levels_Q), batch.weight_BTH.sum()
-
-
-def mean_loss(network: RecurrentNetwork, layer: QuantileLayer, levels_Q: Tensor, batches: Iterable[Batch]) -> float:
-    """Weighted mean pinball loss over `batches`, without training."""
-    network.eval()
-    with torch.inference_mode():
-        return _mean([torch.stack(batch_loss(network, layer, levels_Q, batch)) for batch in batches])
-
-
-def _mean(sums: list[Tensor]) -> float:
-    """Mean loss from every batch's sum of losses and sum of weights; NaN where no weight is above 0."""
-    loss, weight = torch.stack(sums).double().sum(0).tolist()
-    return loss / weight if weight else math.nan
-
-
-def train_network(
-    network: RecurrentNetwork,
-    layer: QuantileLayer,
-    levels_Q: Tensor,
-    epoch_batches: Callable[[np.random.Generator], Iterable[Batch]],
-    steps_per_epoch: int,
-    validation: Sequence[Batch] = (),
-    *,
-    max_epochs: int,
-    learning_rate: float,
-    patience: int,
-    shuffle: np.random.Generator,
-    training: Training | None = None,
-    fingerprint: str = "",
-    start: Callable[[], None] | None = None,
-) -> list[Epoch]:
-    """Train `network` in place by AdamW on a one-cycle schedule; the learning curve.
-
-    With `validation`, training stops after `patience` epochs without a better validation loss, and the best epoch's
-    weights stay; epoch 0, the untrained network, takes part.
-
-    Parameters
-    ----------
-    epoch_batches : callable
-        Fresh batches in the generator's order, once an epoch.
-    steps_per_epoch : int
-        How many of them.
-    validation : sequence of Batch
-        On later rows than any training target.
-    patience : int
-        Unless `training` says another.
-    shuffle : Generator
-        What `epoch_batches` draws from; part of a checkpoint.
-    training : Training, optional
-    fingerprint : str
-        Of settings and data; what a checkpoint is found by.
-    start : callable, optional
-        Puts weights in place that are known without training; called before the first epoch, after epoch 0 was judged.
-    """
-    training = training or Training()
-    patience = training.patience or patience
-    optimiser = AdamW(network, learning_rate, one_cycle(max_epochs * steps_per_epoch))
-    progress = Progress(network, optimiser, shuffle, keep=patience + 1 if training.average else 0)
-    is_over = False
-    checkpoint = Checkpoint(training.checkpoint, fingerprint) if training.checkpoint and max_epochs else None
-    if checkpoint and (saved := checkpoint.read()):
-        progress.restore(saved)
-        logger.info("Training goes on after epoch %d of %d, from %s.", progress.epoch, max_epochs, checkpoint.path)
-    elif validation:
-        progress.record(Epoch(0, math.nan, mean_loss(network, layer, levels_Q, validation)))
-        is_over = _is_over(training, progress.curve[-1])
-    if start and max_epochs and not progress.epoch:
-        start()
-
-    while not is_over and progress.epoch < max_epochs and not (validation and progress.epochs_since_best >= patience):
-        train_loss = _train_epoch(network, layer, levels_Q, epoch_batches(shuffle), optimiser, training.gradient_norm)
-        held_out = mean_loss(network, layer, levels_Q, validation) if validation else None
-        progress.record(Epoch(progress.epoch + 1, train_loss, held_out))
-        if checkpoint:
-            checkpoint.write(*progress.saved())
-        is_over = _is_over(training, progress.curve[-1])
-
-    if training.average and progress.recent:
-        network.load_state_dict(average(progress.recent))
-        if validation and not mean_loss(network, layer, levels_Q, validation) < progress.untrained_loss:
-            network.load_state_dict(progress.best)
-    elif validation:
-        network.load_state_dict(progress.best)
-    network.eval()
-    if checkpoint:
-        checkpoint.remove()
-    return progress.curve
-
-
-def _train_epoch(
-    network: RecurrentNetwork,
-    layer: QuantileLayer,
-    levels_Q: Tensor,
-    batches: Iterable[Batch],
-    optimiser: AdamW,
-    gradient_norm: float,
-) -> float:
-    """A step along the gradient of each batch's mean loss; the mean of the losses before each step."""
-    network.train()
-    sums = []
-    for batch in batches:
-        loss, weight = batch_loss(network, layer, levels_Q, batch)
-        network.zero_grad()
-        (loss / weight.clamp(min=SMALLEST)).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
-        optimiser.step()
-        sums.append(torch.stack([loss.detach(), weight]))
-    return _mean(sums)
-
-
-def _is_over(training: Training, epoch: Epoch) -> bool:
-    """Tell of an epoch; whether the one who hears of it wants no more."""
-    try:
-        if training.on_epoch is not None:
-            training.on_epoch(epoch)
-    except StopTraining:
-        return True
-    return False
 
 
 def recency(session_N: Tensor, newest: int | Tensor, half_life: float) -> Tensor:

@@ -19,13 +19,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 
 from features.frames import Frame, to_polars
-from forecasting.backtest import check_agreement, one_thread, with_random_walk
+from features.messages import check_whole
+from forecasting.backtest import check_agreement, with_random_walk
 from forecasting.budget import Budget, Cost
 from forecasting.judging import METRICS, Yardstick, judge, refit
 from forecasting.progress import Epoch
 from forecasting.search_space import SearchSpace, Space
-from forecasting.settings import check_whole
 from forecasting.splits import RollingOrigin
+from forecasting.threads import one_thread
 from forecasting.trials import (
     BEAT,
     BEATS_EVERY,
@@ -83,7 +84,7 @@ def tune(
     search_space : mapping or callable, optional
         Optuna's distributions, or lists of choices, by the name of a setting; or a function of a trial that returns
         settings by name. By default what the forecaster's `search_space` says, and features that the panel has.
-        ``cell`` is a name like others ("rnn", "lstm", "gru", "mingru").
+        ``cell`` is a name like others ("rnn", "lstm", "gru"; all: `forecasting.cell_registry.CELLS`).
     n_trials : int or None, default=50
         Trials that the study has in the end, those of other processes and earlier calls included.
     timeout : float, optional
@@ -167,7 +168,7 @@ class Search:
 
     def work(self, study: Study) -> None:
         """Take trials until there are no more, or no time."""
-        with Worker() as worker, one_thread(), suppress(_OutOfTime):
+        with Worker() as worker, one_thread(linear_algebra=True), suppress(_OutOfTime):
             queue = Queue(study, self.space, self.n_trials, self.seed, worker)
             queue.enqueue_own()
             while self.time_left(study) > 0:

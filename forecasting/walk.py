@@ -20,7 +20,7 @@ from torch import Tensor
 
 from features.frames import like
 from features.frozen import FrozenSettings
-from features.messages import shorten
+from features.messages import check_whole, shorten
 from features.order import longest_gap, longest_gaps, places_of
 from features.panel import PanelSchema, check_panel
 from features.panel_calendar import PanelCalendar
@@ -35,7 +35,6 @@ from forecasting.persistence import under
 from forecasting.rows import PanelRows, panel_rows, root_steps, thinned
 from forecasting.sampling import MOST_ORIGINS, Dependence
 from forecasting.saved_tensors import blank, check_tensors
-from forecasting.settings import check_whole
 from forecasting.spread import Spread, slow
 from forecasting.standing import Standing, standing
 

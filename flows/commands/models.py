@@ -7,6 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from flows.commands.failing import one_line_errors
 from flows.commands.options import Day, decided_by, everywhere, existing_panel, writable_table
@@ -15,7 +16,29 @@ from flows.terminal import console, facts, progress
 if TYPE_CHECKING:
     from flows.place import Place
 
-MODELS = ("RNN", "LSTM", "GRU", "MINGRU", "drift")
+
+class ModelName(click.ParamType):
+    """A model that a backtest can score: a network by its cell's name, or "drift", in any case."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        by_lower = {name.lower(): name for name in self._names()}
+        if str(value).lower() not in by_lower:
+            self.fail(f"a model must be one of {', '.join(by_lower.values())}, got {value!r}.", param, ctx)
+        return by_lower[str(value).lower()]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self._names())}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self._names() if name.lower().startswith(incomplete.lower())]
+
+    @staticmethod
+    def _names() -> tuple[str, ...]:
+        from flows.settings import DRIFT, MODELS  # takes a second, and `tidecast --help` need not wait for it
+
+        return (*MODELS, DRIFT)
 
 
 @click.command()
@@ -82,7 +105,7 @@ def tune(home: str | None, debug: bool, trials: int, minutes: float, as_of: date
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, type=click.Choice(MODELS, case_sensitive=False),
+@click.option("--model", "models", multiple=True, type=ModelName(),
               help="May be given again.  [default: those of the setting models, and drift]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(1, 50), default=2, show_default=True, help="Refits of each model.")
 @click.option("--include-gate", is_flag=True, help="Look at the newest origins too, which the gate is to judge on.")

@@ -87,7 +87,7 @@ def test_text_from_the_environment_becomes_what_the_setting_is(load):
         ({}, {"TIDECAST_GATE_LEVEL": "nan"}, "^gate.level must be a number, got 'nan'"),
         ({"source": 3}, {}, "^source must be text, got 3"),
         ({"quantiles": (0.1, 1.2)}, {}, "quantiles must lie between 0 and 1"),
-        ({"models": "GRU,CNN"}, {}, "models must be one or more of RNN, LSTM, GRU, MINGRU, got GRU, CNN"),
+        ({"models": "GRU,CNN"}, {}, "models must be one or more of RNN, LSTM, GRU, MINGRU, SLSTM, got GRU, CNN"),
         ({"calendar": "XNYSE"}, {}, "calendar must be .*Did you mean .XNYS"),
         ({"cron": "daily"}, {}, "cron must have five fields"),
         ({"time_zone": "Europe/Berlln"}, {}, "time_zone must be a known zone"),

@@ -6,18 +6,10 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from forecasting import (
-    DEFAULT_QUANTILES,
-    Drift,
-    GRUForecaster,
-    LSTMForecaster,
-    MinGRUForecaster,
-    RandomWalk,
-    RNNForecaster,
-    SeasonalNaive,
-)
+from forecasting import DEFAULT_QUANTILES, Drift, RandomWalk, SeasonalNaive
+from forecasting import forecasters as networks
 
-CELLS = (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)
+CELLS = tuple(networks.FORECASTERS.values())
 NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
 NETWORKS = {kind.__name__: kind(**NETWORK) for kind in CELLS}
 BASELINES = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)}

@@ -7,17 +7,8 @@ import polars as pl
 import pytest
 
 from features import PanelSchema
-from forecasting import (
-    DEFAULT_QUANTILES,
-    Drift,
-    GRUForecaster,
-    LSTMForecaster,
-    MinGRUForecaster,
-    RandomWalk,
-    RNNForecaster,
-    SeasonalNaive,
-    evaluate,
-)
+from forecasting import DEFAULT_QUANTILES, Drift, RandomWalk, SeasonalNaive, evaluate
+from forecasting.forecasters import FORECASTERS
 
 LEVELS = np.array(DEFAULT_QUANTILES)
 NAMES = ["forecast" if level == 0.5 else f"q{level!r}" for level in DEFAULT_QUANTILES]
@@ -93,7 +84,7 @@ def test_the_random_walk_is_what_a_slow_calculation_gives(positive, random_walks
     assert (table["forecast"] == np.repeat(prices[:, -1], 4)).all()  # not even rounding
 
 
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
+@pytest.mark.parametrize("kind", FORECASTERS.values())
 @pytest.mark.parametrize("given", ["panel", "untidy_panel"])
 @pytest.mark.parametrize("positive", [True, False])
 def test_an_untrained_network_is_the_random_walk(kind, given, positive, request):

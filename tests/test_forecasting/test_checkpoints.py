@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from forecasting import GRUForecaster, GRURegressor, LSTMForecaster, MinGRUForecaster, RNNForecaster, Training
+from forecasting import GRUForecaster, GRURegressor, Training
 from forecasting.checkpoints import Checkpoint, fingerprint
+from forecasting.forecasters import FORECASTERS
 from forecasting.persistence import encode
 
-FORECASTERS = (RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster)
 SETTINGS = {"lookback": 16, "hidden_size": 8, "num_layers": 2, "dropout": 0.2, "batch_size": 16, "max_epochs": 4}
 
 KILLED = """

@@ -6,11 +6,13 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from forecasting import GRUForecaster, LSTMForecaster, RNNForecaster
+from forecasting import GRUForecaster
+from forecasting.cell_registry import CELLS as KNOWN
 from forecasting.diagnostics import plot_learning_curve, plot_memory_profile, remembered
+from forecasting.forecasters import FORECASTERS
 
 NETWORK = {"lookback": 16, "horizon": 3, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-CELLS = {kind.cell: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+CELLS = {cell: kind(**NETWORK) for cell, kind in FORECASTERS.items()}
 
 every = pytest.mark.parametrize("cell", CELLS)
 
@@ -70,7 +72,7 @@ def test_an_untrained_network_remembers_nothing(breathing):
 @every
 def test_a_summary_says_what_a_person_wants_to_know(cell, fitted, breathing):
     text = fitted[cell].summary(breathing)
-    assert f"{cell.upper()}, 1 layer of 8 units" in text
+    assert f"{KNOWN[cell].label}, 1 layer of 8 units" in text
     assert "Seen        4 series, up to 2020-03-23" in text
     assert "1 epochs, the best 1: validation loss" in text
     assert "nine tenths of what moves a forecast are the last" in text
@@ -86,8 +88,8 @@ def test_rows_within_which_a_share_of_the_influence_lies():
 def test_pictures_name_their_units_and_show_every_model(fitted, breathing):
     top, bottom = Figure().subplots(2)
     plot_memory_profile(pl.concat([model.memory_profile(breathing, 10) for model in fitted.values()]), top)
-    plot_learning_curve({cell.upper(): model.learning_curve_ for cell, model in fitted.items()}, bottom)
-    assert {text.get_text() for text in top.get_legend().get_texts()} == {"RNN", "LSTM", "GRU"}
+    plot_learning_curve({KNOWN[cell].label: model.learning_curve_ for cell, model in fitted.items()}, bottom)
+    assert {text.get_text() for text in top.get_legend().get_texts()} == {cell.label for cell in KNOWN.values()}
     assert "volatilities" in top.get_ylabel()
     assert "volatilities" in bottom.get_ylabel()
     assert all(len(line.get_xdata()) == 11 for line in top.get_lines())

@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 
 from features import PanelSchema
-from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RandomWalk, RNNForecaster, evaluate
+from forecasting import RandomWalk, evaluate
+from forecasting.forecasters import FORECASTERS
 
 NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 3, "learning_rate": 2e-2, "batch_size": 4}
 
-every = pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
+every = pytest.mark.parametrize("kind", FORECASTERS.values())
 
 
 def pooled(model, panel, cut):

@@ -1,4 +1,4 @@
-"""The quantile layer by hand, and what every step's output answers to."""
+"""The quantile head by hand, and what every step's output answers to."""
 
 import math
 
@@ -7,10 +7,13 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster
-from forecasting.cells import CELLS, BlendByDoubling, BlendByRow
-from forecasting.networks import QuantileLayer, RecurrentNetwork, State
-from forecasting.training import Batch, isolated, train_network
+from forecasting.cell_registry import CELLS
+from forecasting.cells import BlendByDoubling, BlendByRow
+from forecasting.forecasters import FORECASTERS
+from forecasting.networks import RecurrentNetwork, State
+from forecasting.quantile_head import QuantileHead
+from forecasting.trainer import Lessons, Trainer
+from forecasting.training import Batch, Training, isolated
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_form = pytest.mark.parametrize("form", [BlendByRow, BlendByDoubling])
@@ -18,15 +21,17 @@ every_form = pytest.mark.parametrize("form", [BlendByRow, BlendByDoubling])
 
 def layer(base, scale=1.0, median=2):
     base_HQ = torch.tensor(base, dtype=torch.float64)
-    return QuantileLayer(base_HQ, torch.full((len(base),), scale, dtype=torch.float64), median)
+    n_levels = base_HQ.shape[1]
+    levels = [0.5 + (k - median) / (2 * n_levels) for k in range(n_levels)]
+    return QuantileHead(base_HQ, torch.full((len(base),), scale, dtype=torch.float64), levels)
 
 
 BASE = [[-2.0, -1.0, 0.0, 1.0, 3.0], [-4.0, -1.0, 0.5, 0.5, 0.6]]
 
 
-def network_of(cell, n_features=3, hidden_size=6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5, **others):
+def network_of(cell, n_features=3, hidden_size=6, num_layers=1, dropout=0.0, horizon=4, n_outputs=5, **others):
     with isolated(0):
-        return RecurrentNetwork(cell, n_features, hidden_size, num_layers, dropout, horizon, n_quantiles, **others)
+        return RecurrentNetwork(cell, n_features, hidden_size, num_layers, dropout, horizon, n_outputs, **others)
 
 
 def rows_of(n=3, length=20, seed=0):
@@ -175,7 +180,7 @@ def test_a_bidirectional_network_joins_what_each_direction_knows_at_its_end(cell
         weights = network.encoder.state_dict()
         for one, suffix in ((ahead, ""), (back, "_reverse")):
             own = one.encoder.state_dict()
-            if cell == "mingru":  # layers and directions are numbered by turns
+            if not any(name.endswith(suffix) for name in weights if suffix):  # numbered in turn, as by `StackedCell`
                 place = "1." if suffix else "0."
                 one.encoder.load_state_dict({name: weights[name.replace("0.", place)] for name in own})
             else:
@@ -247,13 +252,12 @@ def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
     x_BTF = torch.randn(8, 12, 3, generator=generator)
     y_BTH = x_BTF.cumsum(1)[..., :1] * torch.arange(1.0, 5.0)
     batch = Batch(x_BTF, y_BTH, torch.ones_like(y_BTH))
-    base = QuantileLayer(torch.linspace(-1, 1, 5).expand(4, 5), torch.ones(4), 2)
-    levels = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    base = QuantileHead(torch.linspace(-1, 1, 5).expand(4, 5), torch.ones(4), (0.1, 0.3, 0.5, 0.7, 0.9))
     with isolated(0):
-        train_network(
-            network, base, levels, lambda _: [batch] * 5, 5, max_epochs=2, learning_rate=1e-2, patience=9,
+        Trainer(
+            network, base, Lessons(lambda _: [batch] * 5, 5), Training(patience=9), max_epochs=2, learning_rate=1e-2,
             shuffle=np.random.default_rng(0),
-        )  # fmt: skip
+        ).run()  # fmt: skip
 
     def outputs_at(row):
         return lambda x_BTF: base(network(x_BTF)[:, row]).sum(0)
@@ -267,7 +271,7 @@ def test_every_steps_output_answers_to_the_newest_row(cell, kernel_size):
         assert (size_HQBT[..., row + 1 :] == 0).all()  # later ones do not
 
 
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
+@pytest.mark.parametrize("kind", FORECASTERS.values())
 def test_every_step_of_a_fitted_forecaster_answers_to_the_newest_price(kind, breathing):
     model = kind(lookback=16, hidden_size=8, max_epochs=1, learning_rate=5e-2, batch_size=8).fit(breathing)
     newest = pl.col("time") == breathing["time"].max()

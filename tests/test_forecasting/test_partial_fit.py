@@ -10,17 +10,15 @@ from sklearn.base import clone
 from features import PanelSchema
 from forecasting import (
     Drift,
-    GRUForecaster,
-    LSTMForecaster,
     MinGRUForecaster,
     RandomWalk,
-    RNNForecaster,
     evaluate,
     load_forecaster,
 )
+from tests.test_forecasting.models import CELLS
 
 NETWORK = {"lookback": 16, "horizon": 2, "hidden_size": 4, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (RNNForecaster, LSTMForecaster, GRUForecaster)}
+NETWORKS = {kind.__name__: kind(**NETWORK) for kind in CELLS}
 NETWORKS["MinGRUForecaster"] = MinGRUForecaster(**NETWORK, kernel_size=3)
 BASELINES = {kind.__name__: kind(lookback=16, horizon=2) for kind in (RandomWalk, Drift)}
 

@@ -25,10 +25,11 @@ from forecasting import (
     Training,
     load_forecaster,
 )
+from forecasting.regressors import REGRESSORS as REGISTERED
 from forecasting.regressors import RecurrentRegressor
 from tests.test_forecasting.models import assert_init_only_stores
 
-CLASSES = {kind.__name__: kind for kind in (RNNRegressor, LSTMRegressor, GRURegressor, MinGRURegressor)}
+CLASSES = {kind.__name__: kind for kind in REGISTERED.values()}
 BOTH_ENDS = {"kernel_size": 3, "bidirectional": True}
 REGRESSORS = CLASSES | {"convolution, both ends": partial(MinGRURegressor, **BOTH_ENDS)}
 MEDIAN = DEFAULT_QUANTILES.index(0.5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from features import PanelCalendar, check_panel
+from forecasting.cell_registry import CELLS
 from forecasting.networks import RecurrentNetwork
 from forecasting.rows import panel_rows
 from forecasting.stretches import Stretches, run_through
@@ -129,10 +130,10 @@ def test_rows_past_the_end_of_a_sequence_have_no_target():
 # ------------------------------------------------------------------ states
 def network_of(cell):
     with isolated(0):
-        return RecurrentNetwork(cell, 3, 6, num_layers=1, dropout=0.0, horizon=4, n_quantiles=5)
+        return RecurrentNetwork(cell, 3, 6, num_layers=1, dropout=0.0, horizon=4, n_outputs=5)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("block", "chunk"), [(2, 50), (256, 512)])
 def test_states_of_a_panel_are_those_of_each_sequence_run_alone(cell, block, chunk, untidy_panel, monkeypatch):
     monkeypatch.setattr("forecasting.stretches.BLOCK", block)

@@ -9,13 +9,16 @@ import polars as pl
 import pytest
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster, Training
-from forecasting.cells import CELLS
-from forecasting.losses import pinball, total_loss
-from forecasting.networks import QuantileLayer, RecurrentNetwork
+from forecasting import GRUForecaster, Training
+from forecasting.cell_registry import CELLS
+from forecasting.forecasters import FORECASTERS
+from forecasting.losses import pinball
+from forecasting.networks import RecurrentNetwork
 from forecasting.optimiser import WEIGHT_DECAY, AdamW, one_cycle
 from forecasting.progress import Progress
-from forecasting.training import Batch, batch_loss, isolated, mean_loss, recency, train_network
+from forecasting.quantile_head import QuantileHead
+from forecasting.trainer import Lessons, Trainer, batch_losses, mean_loss
+from forecasting.training import Batch, isolated, recency
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 
@@ -29,19 +32,19 @@ def make_batch(n=16, seed=0, horizon=2):
 
 def make_network(cell="gru", hidden_size=32, num_layers=1):
     with isolated(0):
-        network = RecurrentNetwork(cell, 2, hidden_size, num_layers, 0.0, horizon=2, n_quantiles=3)
-    return network, QuantileLayer(torch.tensor([[-1.3, 0.0, 1.3]] * 2), torch.ones(2), median=1)
+        network = RecurrentNetwork(cell, 2, hidden_size, num_layers, 0.0, horizon=2, n_outputs=3)
+    return network, QuantileHead(torch.tensor([[-1.3, 0.0, 1.3]] * 2), torch.ones(2), (0.1, 0.5, 0.9))
 
 
-def train(network, layer, batches, epochs, validation=(), patience=3, learning_rate=1e-2, **others):
+def train(network, head, batches, epochs, validation=(), patience=3, learning_rate=1e-2, training=None):
     def shuffled(generator):
         return [batches[at] for at in generator.permutation(len(batches))]
 
     with isolated(0):
-        return train_network(
-            network, layer, LEVELS, shuffled, len(batches), validation, max_epochs=epochs,
-            learning_rate=learning_rate, patience=patience, shuffle=np.random.default_rng(0), **others,
-        )  # fmt: skip
+        return Trainer(
+            network, head, Lessons(shuffled, len(batches), validation), training or Training(patience=patience),
+            max_epochs=epochs, learning_rate=learning_rate, shuffle=np.random.default_rng(0),
+        ).run()  # fmt: skip
 
 
 # ------------------------------------------------------------------ losses
@@ -60,15 +63,15 @@ def test_the_pinball_loss_is_smallest_at_the_quantiles():
 
 
 def test_losses_count_where_there_is_a_target_and_by_their_weight():
-    network, layer = make_network()
+    network, head = make_network()
     batch = make_batch(n=2)
     weight = torch.zeros_like(batch.weight_BTH)
     weight[0, 3, 1], weight[1, 7, 0] = 1.0, 2.0
-    total, weights = batch_loss(network, layer, LEVELS, Batch(batch.x_BTF, batch.y_BTH, weight))
-    by_hand = [pinball(layer.base_HQ[0], batch.y_BTH[at], LEVELS) for at in ((0, 3, 1), (1, 7, 0))]
+    _, total, weights = batch_losses(network, head, Batch(batch.x_BTF, batch.y_BTH, weight))
+    by_hand = [pinball(head.base_HQ[0], batch.y_BTH[at], LEVELS) for at in ((0, 3, 1), (1, 7, 0))]
     assert weights == 3.0
     assert total.item() == pytest.approx((by_hand[0] + 2 * by_hand[1]).item(), rel=1e-6)
-    assert math.isnan(mean_loss(network, layer, LEVELS, [Batch(batch.x_BTF, batch.y_BTH, 0 * weight)]))
+    assert math.isnan(mean_loss(network, head, [Batch(batch.x_BTF, batch.y_BTH, 0 * weight)]))
 
 
 @pytest.mark.parametrize("median", [0, 1, 3])
@@ -77,26 +80,26 @@ def test_the_total_loss_and_its_gradient_are_those_of_the_plain_formulas(median)
     o_BHQ = (4 * torch.randn(6, 2, 4, generator=generator).double()).requires_grad_()
     y_BH, weight_BH = torch.randn(2, 6, 2, generator=generator).double()
     base_HQ = torch.randn(2, 4, generator=generator).double().sort().values
-    layer = QuantileLayer(base_HQ, torch.tensor([0.1, 2.0]).double(), median)
-    levels = torch.tensor([0.1, 0.5, 0.6, 0.9]).double()
-    plain = (weight_BH * pinball(layer(o_BHQ), y_BH, levels)).sum()
-    total = total_loss(layer, o_BHQ, y_BH, weight_BH, levels)
+    levels = (0.5, 0.6, 0.7, 0.9) if median == 0 else (0.1, 0.5, 0.6, 0.9) if median == 1 else (0.1, 0.2, 0.4, 0.5)
+    head = QuantileHead(base_HQ, torch.tensor([0.1, 2.0]).double(), levels)
+    plain = (weight_BH * pinball(head(o_BHQ), y_BH, torch.tensor(levels, dtype=torch.float64))).sum()
+    total, told = head.losses(o_BHQ, y_BH, weight_BH)
+    assert torch.equal(told, total)
+    assert not told.requires_grad
     assert torch.allclose(total, plain, rtol=1e-12)
     found, expected = (torch.autograd.grad(3 * loss, o_BHQ)[0] for loss in (total, plain))
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
-    assert torch.autograd.gradcheck(lambda o: total_loss(layer, o, y_BH, weight_BH, levels), o_BHQ)
+    assert torch.autograd.gradcheck(lambda o: head.losses(o, y_BH, weight_BH)[0], o_BHQ)
     with torch.inference_mode():
-        assert torch.equal(total_loss(layer, o_BHQ, y_BH, weight_BH, levels), total)
+        assert torch.equal(head.losses(o_BHQ, y_BH, weight_BH)[0], total)
 
 
 def test_an_exact_hit_has_the_gradient_of_the_plain_formula():
-    o_Q, layer = (
-        torch.zeros(1, 3, requires_grad=True),
-        QuantileLayer(torch.tensor([[-1.0, 0.0, 1.0]]), torch.ones(1), 1),
-    )
+    o_Q = torch.zeros(1, 3, requires_grad=True)
+    head = QuantileHead(torch.tensor([[-1.0, 0.0, 1.0]]), torch.ones(1), (0.1, 0.5, 0.9))
     losses = [
-        pinball(layer(o_Q), torch.zeros(1), LEVELS).sum(),
-        total_loss(layer, o_Q, torch.zeros(1), torch.ones(1), LEVELS),
+        pinball(head(o_Q), torch.zeros(1), LEVELS).sum(),
+        head.losses(o_Q, torch.zeros(1), torch.ones(1))[0],
     ]
     found, expected = (torch.autograd.grad(loss, o_Q)[0] for loss in losses)
     assert torch.allclose(found, expected)
@@ -105,47 +108,47 @@ def test_an_exact_hit_has_the_gradient_of_the_plain_formula():
 # ------------------------------------------------------------------ the loop
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_batch_can_be_overfitted(cell):
-    network, layer = make_network(cell, num_layers=3 if cell == "mingru" else 1)  # one layer forgets too simply
+    network, head = make_network(cell, num_layers=3 if cell == "mingru" else 1)  # one layer forgets too simply
     batch = make_batch(n=4)
-    before = mean_loss(network, layer, LEVELS, [batch])
-    curve = train(network, layer, [batch] * 30, epochs=10, learning_rate=3e-2)
-    assert mean_loss(network, layer, LEVELS, [batch]) < 0.2 * before
+    before = mean_loss(network, head, [batch])
+    curve = train(network, head, [batch] * 30, epochs=10, learning_rate=3e-2)
+    assert mean_loss(network, head, [batch]) < 0.2 * before
     assert [epoch.epoch for epoch in curve] == list(range(1, 11))
     assert all(epoch.validation_loss is None for epoch in curve)
 
 
 def test_early_stopping_keeps_the_best_epoch():
-    network, layer = make_network()
+    network, head = make_network()
     training, validation = make_batch(n=4), make_batch(n=64, seed=1)
-    curve = train(network, layer, [training] * 10, 30, [validation], patience=2, learning_rate=3e-2)
+    curve = train(network, head, [training] * 10, 30, [validation], patience=2, learning_rate=3e-2)
     losses = [epoch.validation_loss for epoch in curve]
     assert len(curve) < 31  # it did stop
     assert [epoch.epoch for epoch in curve] == list(range(len(curve)))
     assert len(curve) - 1 - int(np.argmin(losses)) == 2
-    assert mean_loss(network, layer, LEVELS, [validation]) == min(losses)
+    assert mean_loss(network, head, [validation]) == min(losses)
     assert math.isnan(curve[0].train_loss)
 
 
 def test_where_nothing_can_be_learned_the_untrained_network_stays():
-    network, layer = make_network()
+    network, head = make_network()
     against = make_batch(n=8)
     opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)
-    train(network, layer, [opposite] * 5, 3, [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)])
+    train(network, head, [opposite] * 5, 3, [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)])
     assert (network(against.x_BTF) == 0).all()
 
 
 def test_no_epochs_leave_the_network_as_it_was():
-    network, layer = make_network()
-    assert train(network, layer, [make_batch()], epochs=0) == []
-    curve = train(network, layer, [make_batch()], 0, [make_batch()])
+    network, head = make_network()
+    assert train(network, head, [make_batch()], epochs=0) == []
+    curve = train(network, head, [make_batch()], 0, [make_batch()])
     assert [epoch.epoch for epoch in curve] == [0]
     assert (network(make_batch().x_BTF) == 0).all()
 
 
 def test_batches_without_a_target_move_nothing_but_do_not_fail():
-    network, layer = make_network()
+    network, head = make_network()
     batch = make_batch()
-    curve = train(network, layer, [Batch(batch.x_BTF, batch.y_BTH, 0 * batch.weight_BTH)] * 2, epochs=2)
+    curve = train(network, head, [Batch(batch.x_BTF, batch.y_BTH, 0 * batch.weight_BTH)] * 2, epochs=2)
     assert (network(batch.x_BTF) == 0).all()
     assert math.isnan(curve[-1].train_loss)
 
@@ -190,18 +193,18 @@ def test_the_mean_of_the_last_epochs_weights_stays_when_asked_for(monkeypatch):
         seen.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
 
     monkeypatch.setattr(Progress, "record", record_weights)
-    network, layer = make_network()
-    train(network, layer, [make_batch()] * 3, epochs=5, patience=2, training=Training(average=True))
+    network, head = make_network()
+    train(network, head, [make_batch()] * 3, epochs=5, training=Training(patience=2, average=True))
     for name, weight in network.state_dict().items():
         assert torch.allclose(weight, sum(weights[name] for weights in seen[-3:]) / 3, atol=1e-7)
 
 
 def test_averaged_weights_that_are_no_better_than_none_do_not_stay():
-    network, layer = make_network()
+    network, head = make_network()
     against = make_batch(n=8)
     opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)
     validation = [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)]
-    train(network, layer, [opposite] * 5, 3, validation, training=Training(average=True))
+    train(network, head, [opposite] * 5, 3, validation, training=Training(patience=3, average=True))
     assert (network(against.x_BTF) == 0).all()
 
 
@@ -212,9 +215,9 @@ def test_gradients_are_cut_to_the_length_that_is_given(monkeypatch):
         lengths.append(torch.stack([weight.grad.norm() for weight in self.weights]).norm().item())
 
     monkeypatch.setattr(AdamW, "step", step)
-    network, layer = make_network()
-    train(network, layer, [make_batch()], epochs=1, training=Training(gradient_norm=0.01))
-    train(network, layer, [make_batch()], epochs=1, training=Training(gradient_norm=1e6))
+    network, head = make_network()
+    train(network, head, [make_batch()], epochs=1, training=Training(patience=3, gradient_norm=0.01))
+    train(network, head, [make_batch()], epochs=1, training=Training(patience=3, gradient_norm=1e6))
     assert lengths[0] == pytest.approx(0.01, rel=1e-3)
     assert lengths[1] > 0.02
 
@@ -263,7 +266,7 @@ def test_an_impossible_training_is_refused_when_made(settings, message):
 
 
 # ------------------------------------------------------------------ the same bits, and no trace
-@pytest.mark.parametrize("kind", [RNNForecaster, LSTMForecaster, GRUForecaster, MinGRUForecaster])
+@pytest.mark.parametrize("kind", FORECASTERS.values())
 def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before(kind, breathing):
     model = kind(lookback=16, hidden_size=8, num_layers=2, dropout=0.2, max_epochs=1, batch_size=16)
     first = model.fit(breathing)._learned()

@@ -30,6 +30,7 @@ from forecasting import (
     tune,
     tuning,
 )
+from forecasting.cell_registry import CELLS
 from forecasting.persistence import decode
 from forecasting.search_space import SearchSpace, default_space
 
@@ -148,7 +149,7 @@ def test_a_wrong_argument_is_one_clear_error(small, arguments, words):
 def test_a_default_space_holds_the_models_own_settings_and_what_the_panel_has(small):
     model = GRUForecaster(lookback=20, learning_rate=0.1)
     space = default_space(model, small)
-    assert space["cell"] == ["rnn", "lstm", "gru", "mingru"]
+    assert space["cell"] == list(CELLS)
     assert space["lookback"] == [20, 32, 64, 128]
     assert space["learning_rate"].high == 0.1
     assert space["features"] == ["prices", "prices, market"]

@@ -1,0 +1,34 @@
+"""How many threads numerical libraries use while a model works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def one_thread(linear_algebra: bool = False) -> Iterator[None]:
+    """Run the body with torch on one thread, then restore the thread count; also a decorator.
+
+    More threads spend their time at a barrier in every step of a recurrent network, and would make results depend on
+    the machine's load.
+
+    Parameters
+    ----------
+    linear_algebra : bool, default=False
+        Limit numpy's linear algebra to one thread, too, so that it takes sums in the same order everywhere. This takes
+        some milliseconds, so it is for whole fits.
+    """
+    import torch  # takes seconds, and is needed only where a model is
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ExitStack() as limits:
+            if linear_algebra:
+                limits.enter_context(threadpool_limits(limits=1))
+            yield
+    finally:
+        torch.set_num_threads(before)
