@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features import PanelSchema
-from forecasting import Drift, GRUForecaster, LSTMForecaster, RNNForecaster, RollingOrigin, backtest, evaluate
+from tidecast.features import PanelSchema
+from tidecast.forecasting import Drift, GRUForecaster, LSTMForecaster, RNNForecaster, RollingOrigin, backtest, evaluate
 
 DATA = Path(__file__).parents[1] / "flows" / "data"
 CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster}

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from forecasting import DEFAULT_QUANTILES
-from forecasting.cell_registry import CELLS
-from forecasting.losses import pinball
-from forecasting.networks import RecurrentNetwork
-from forecasting.quantile_head import QuantileHead
-from forecasting.trainer import Lessons, Trainer
-from forecasting.training import Batch, Training, isolated
+from tidecast.forecasting import DEFAULT_QUANTILES
+from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.network.losses import pinball
+from tidecast.forecasting.network.quantile_head import QuantileHead
+from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.trainer import Lessons, Trainer
+from tidecast.forecasting.network.training import Batch, Training, isolated
 
 B, T, D, F, H, Q, STEPS = 256, 128, 64, 8, 5, 19, 2
 LEVELS = torch.linspace(0.05, 0.95, Q)

@@ -15,8 +15,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from PIL import Image
 
-from flows.picture import Picture, new_figure
-from forecasting.palette import COLOURS, INK, ORANGE
+from tidecast.flows.reporting.figure import Picture, new_figure
+from tidecast.forecasting.forecasters.palette import COLOURS, INK, ORANGE
 
 LIBRARIES = {
     "neuralforecast": "neuralforecast, 2 × 128",

@@ -23,11 +23,11 @@ from unittest.mock import patch
 
 import polars as pl
 
-import flows.ingest
-from flows.settings import Settings
-from flows.sources import Fetched
-from flows.tables import PRICE_KEY, as_known
-from flows.warehouse import Warehouse
+import tidecast.flows.ingest.ingest
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.sources import Fetched
+from tidecast.flows.warehouse.schema import PRICE_KEY, as_known
+from tidecast.flows.warehouse.warehouse import Warehouse
 
 COLUMNS = ["series_id", "time", "open", "high", "low", "close", "volume"]
 SAID = [*COLUMNS, "known_at"]
@@ -87,7 +87,7 @@ def last_said(rows: pl.DataFrame) -> pl.DataFrame:
 def take_in(warehouse: Warehouse, rows: pl.DataFrame, as_of: date) -> tuple[int, int, int, int]:
     """Ingest the rows; how many were stored, corrected, known already and kept aside."""
     with offered(rows):
-        found = flows.ingest.ingest(warehouse, Settings(source="deliveries", calendar="XNYS"), as_of)
+        found = tidecast.flows.ingest.ingest.ingest(warehouse, Settings(source="deliveries", calendar="XNYS"), as_of)
     return found.stored, found.corrected, found.unchanged, sum(found.quarantined.values())
 
 
@@ -101,7 +101,7 @@ def offered(rows: pl.DataFrame) -> Iterator[None]:
         def fetch(self, since: date | None = None) -> Fetched:
             return Fetched(rows)
 
-    with patch.object(flows.ingest, "open_source", lambda settings: Offered()):
+    with patch.object(tidecast.flows.ingest.ingest, "open_source", lambda settings: Offered()):
         yield
 
 

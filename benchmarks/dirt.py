@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.calendar import get_calendar
-from flows.checking import Checked, check_rows
-from flows.rule_actions import UNUSABLE
-from flows.settings import Settings
+from tidecast.features.calendars.base import get_calendar
+from tidecast.flows.config.rule_actions import UNUSABLE
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.rules.check import Checked, check_rows
 
 KEY = ["issue", "series_id", "time"]
 PRICES = ("open", "high", "low", "close")

@@ -9,11 +9,11 @@ import argparse
 
 import polars as pl
 
-from flows.settings import Settings
-from flows.train import train
-from flows.trained import Training
-from forecasting.names import RANDOM_WALK
 from tests.conftest import make_random_walks
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.training.result import Training
+from tidecast.flows.training.train import train
+from tidecast.forecasting.tables.names import RANDOM_WALK
 
 SEED = 1000
 """Of panel 0; no test and no choice of ours has looked at panels from here on."""

@@ -20,7 +20,7 @@ import polars as pl
 
 from benchmarks.rivals import shared_columns
 from benchmarks.rivals.shared_columns import ALL, COLUMNS, START, WINDOWS, measured
-from features import EwmaVolatility, LogReturn, PanelUnion, PriceFeatures, RollingMean, RollingVolatility
+from tidecast.features import EwmaVolatility, LogReturn, PanelUnion, PriceFeatures, RollingMean, RollingVolatility
 
 TOLERANCE = {"qlib": 2e-3}
 """Relative difference up to which values agree; qlib keeps prices as float32, which a daily return feels."""

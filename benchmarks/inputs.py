@@ -5,7 +5,7 @@
 
 Every set is `PriceFeatures(ranges=False)` and further columns, in a GRU with default settings, refit every other year.
 A gain is the CRPS skill against the same GRU without them, losses averaged over the seeds and paired origin by origin.
-Its error is over origins (`forecasting.skill.compare`); how far seeds differ is beside it, and no part of it.
+Its error is over origins (`tidecast.forecasting.evaluation.dm_test.compare`); how far seeds differ is beside it, and no part of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from sklearn.base import clone
 
-from features import (
+from tidecast.features import (
     CalendarFeatures,
     GarmanKlassVolatility,
     MarketReturn,
@@ -29,10 +29,10 @@ from features import (
     VolumeZScore,
     YangZhangVolatility,
 )
-from features.panel import check_panel
-from features.volatility import with_volatility
-from forecasting import GRUForecaster, RollingOrigin, backtest, evaluate
-from forecasting.skill import compare
+from tidecast.features.panel import check_panel
+from tidecast.features.volatility import with_volatility
+from tidecast.forecasting import GRUForecaster, RollingOrigin, backtest, evaluate
+from tidecast.forecasting.evaluation.dm_test import compare
 
 HORIZON, YEAR, WIDEST_RATIO = 5, 252, 3.0
 PRICES_ONLY = {"market": [MarketReturn()], "rank": [ReturnRank()], "calendar": [CalendarFeatures()]}

@@ -18,13 +18,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from features import PanelSchema
-from forecasting import GRUForecaster
-from forecasting.memory import give_back_memory
-from forecasting.networks import RecurrentNetwork
-from forecasting.quantile_head import QuantileHead
-from forecasting.trainer import batch_losses
-from forecasting.training import Batch, isolated
+from tidecast.features import PanelSchema
+from tidecast.forecasting import GRUForecaster
+from tidecast.forecasting.estimator.freed_memory import give_back_memory
+from tidecast.forecasting.network.quantile_head import QuantileHead
+from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.trainer import batch_losses
+from tidecast.forecasting.network.training import Batch, isolated
 
 SIZES = [(250, 250), (500, 500), (1000, 1000), (2500, 2500), (5000, 5000)]
 MIB = 1 << 20

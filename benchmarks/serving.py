@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from forecasting import GRUForecaster, LSTMForecaster
+from tidecast.forecasting import GRUForecaster, LSTMForecaster
 
 HERE = Path(__file__).parent / "rivals"
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.actions import adjust
-from features.calendar import get_calendar
-from features.shown_actions import shown_actions
-from flows.checking import check_rows
-from flows.settings import Settings
+from tidecast.features.calendars.base import get_calendar
+from tidecast.features.corporate_actions.adjustment import adjust
+from tidecast.features.corporate_actions.shown_actions import shown_actions
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.rules.check import check_rows
 
 ROWS, PLACE = 250, 150
 RATIOS = (1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0)

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import polars as pl
 
-from features.panel import PanelSchema
-from flows.home import Home
-from flows.mlflow_config import MlflowConfig, Ui
-from flows.mlflow_store import MlflowStore
-from flows.prefect_server import free_port
-from flows.registry import Registry
-from flows.settings import Settings
-from flows.tracking import Tracking
-from flows.trained import Training
-from forecasting.backtest import backtest
-from forecasting.baselines import Drift, RandomWalk
-from forecasting.decide import GatePolicy, decide
-from forecasting.metrics import evaluate
-from forecasting.splits import RollingOrigin
+from tidecast.features.panel import PanelSchema
+from tidecast.flows.config.mlflow_yml import MlflowConfig, Ui
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import Home
+from tidecast.flows.scheduling.prefect_server import free_port
+from tidecast.flows.tracking.registry import Registry
+from tidecast.flows.tracking.store import MlflowStore
+from tidecast.flows.tracking.training_runs import Tracking
+from tidecast.flows.training.result import Training
+from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.evaluation.decide import GatePolicy, decide
+from tidecast.forecasting.evaluation.metrics import evaluate
+from tidecast.forecasting.evaluation.splits import RollingOrigin
+from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
 
 ECB = Path(__file__).parents[1] / "flows" / "data" / "ecb_fx_daily.parquet"
 

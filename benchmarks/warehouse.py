@@ -3,7 +3,7 @@
     python -m benchmarks.warehouse FOLDER [--series 5000] [--sessions 5000]
 
 The table is built in FOLDER once, a year at a time, and copied for each measurement, so that all begin from the same.
-Each delivery is a Parquet file that is taken in by `flows.ingest.ingest`, rules and all, in a process of its own.
+Each delivery is a Parquet file that is taken in by `tidecast.flows.ingest.ingest.ingest`, rules and all, in a process of its own.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def worse(rows: pl.DataFrame) -> pl.DataFrame:
 
 def build(folder: Path, days: pl.Series, series: int) -> None:
     """Write the table as years of daily ingests would have left it, compacted."""
-    from flows.warehouse import Warehouse
+    from tidecast.flows.warehouse.warehouse import Warehouse
 
     shutil.rmtree(folder, ignore_errors=True)
     warehouse = Warehouse(str(folder / "warehouse"))
@@ -95,9 +95,9 @@ def build(folder: Path, days: pl.Series, series: int) -> None:
 
 def take_in(warehouse: str, file: str) -> None:
     """Ingest a file, and print what it took."""
-    from flows.ingest import ingest
-    from flows.settings import Settings
-    from flows.warehouse import Warehouse
+    from tidecast.flows.config.settings import Settings
+    from tidecast.flows.ingest.ingest import ingest
+    from tidecast.flows.warehouse.warehouse import Warehouse
 
     settings = Settings(source=file, calendar="weekdays")
     before = peak()

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.false_alarms import SEED, trained, verdict
-from forecasting.names import RANDOM_WALK
+from tidecast.forecasting.tables.names import RANDOM_WALK
 
 ROWS = 3000
 """Of every panel, the longest history there is."""

@@ -1,26 +1,37 @@
 """Causal features: panels in, panels out."""
 
-from features.actions import action_factors, adjust
-from features.calendar import Calendar, get_calendar, infer_calendar
-from features.calendar_features import CalendarFeatures
-from features.causality import assert_causal
-from features.cross_section import MarketReturn, ReturnRank
-from features.frames import like, to_polars
-from features.liquidity import AmihudIlliquidity, RelativeVolume, VolumeZScore
-from features.order import MAX_PAUSE, breaks
-from features.panel import PanelSchema, check_panel
-from features.panel_calendar import PanelCalendar
-from features.price_features import PriceFeatures
-from features.range_volatility import GarmanKlassVolatility, ParkinsonVolatility, YangZhangVolatility
-from features.recognise import panel_from
-from features.returns import LogReturn, Momentum
-from features.rolling import Drawdown, EwmaVolatility, RollingMean, RollingRange, RollingVolatility, RollingZScore
-from features.shown_actions import shown_actions
-from features.tail import Stream
-from features.transformer import PanelTransformer
-from features.union import PanelUnion
-from features.volatility import DECAY, with_volatility
-from features.windows import WindowArray, Windows, make_windows
+from tidecast.features.calendars.base import Calendar, get_calendar, infer_calendar
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.causality import assert_causal
+from tidecast.features.corporate_actions.adjustment import action_factors, adjust
+from tidecast.features.corporate_actions.shown_actions import shown_actions
+from tidecast.features.foreign_frames import panel_from
+from tidecast.features.frames import like, to_polars
+from tidecast.features.panel import PanelSchema, check_panel
+from tidecast.features.segments import MAX_PAUSE, breaks
+from tidecast.features.transformers.base import PanelTransformer
+from tidecast.features.transformers.calendar_features import CalendarFeatures
+from tidecast.features.transformers.cross_section import MarketReturn, ReturnRank
+from tidecast.features.transformers.liquidity import AmihudIlliquidity, RelativeVolume, VolumeZScore
+from tidecast.features.transformers.price_features import PriceFeatures
+from tidecast.features.transformers.range_volatility import (
+    GarmanKlassVolatility,
+    ParkinsonVolatility,
+    YangZhangVolatility,
+)
+from tidecast.features.transformers.returns import LogReturn, Momentum
+from tidecast.features.transformers.rolling import (
+    Drawdown,
+    EwmaVolatility,
+    RollingMean,
+    RollingRange,
+    RollingVolatility,
+    RollingZScore,
+)
+from tidecast.features.transformers.streaming import Stream
+from tidecast.features.transformers.union import PanelUnion
+from tidecast.features.volatility import DECAY, with_volatility
+from tidecast.features.windows import WindowArray, Windows, make_windows
 
 __all__ = [
     "DECAY",

@@ -9,9 +9,9 @@ import polars as pl
 from polars import selectors
 from sklearn.base import clone
 
-from features.frames import Frame, like, to_polars
-from features.panel import PanelSchema, check_columns
-from features.panel_calendar import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.frames import Frame, like, to_polars
+from tidecast.features.panel import PanelSchema, check_columns
 
 TRANSFORMED = 1e-9
 """Relative difference below which two values of a transformer are equal."""

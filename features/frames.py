@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import polars as pl
 
-from features.messages import shorten
+from tidecast.features.error_text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd

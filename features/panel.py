@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from features.column_names import line_for
-from features.frames import Frame, is_pandas, to_polars
-from features.frozen import FrozenSettings
-from features.messages import near_match, shorten
-from features.order import series_starts, starts_if_sorted
-from features.panel_calendar import PanelCalendar
-from features.session_days import read_sessions
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.column_names import line_for
+from tidecast.features.error_text import near_match, shorten
+from tidecast.features.frames import Frame, is_pandas, to_polars
+from tidecast.features.frozen_settings import FrozenSettings
+from tidecast.features.segments import series_starts, starts_if_sorted
+from tidecast.features.session_dates import read_sessions
 
 RESERVED = "__tidecast_"
 """How names of working columns begin that stand beside a panel's own; no covariate may be called so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from features.order import series_starts, stretch_starts
+from tidecast.features.segments import series_starts, stretch_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from features.frames import Frame, to_polars
-from features.messages import check_whole, shorten
-from features.panel import PanelSchema, check_panel
-from features.panel_calendar import PanelCalendar
-from features.price_features import PriceFeatures
-from features.settling import settle
-from features.volatility import with_stretches
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.error_text import check_whole, shorten
+from tidecast.features.frames import Frame, to_polars
+from tidecast.features.panel import PanelSchema, check_panel
+from tidecast.features.stray_rows import settle
+from tidecast.features.transformers.price_features import PriceFeatures
+from tidecast.features.volatility import with_stretches
 
 SESSIONS = 1 << 32  # more than any calendar has: stretch × SESSIONS + session is unique and sorted
 

@@ -1,4 +1,4 @@
-"""The daily forecast, a table of contents. The steps are in `flows.steps`, what is due in `flows.plan`."""
+"""The daily forecast, a table of contents. The steps are in `tidecast.flows.steps.daily_steps`, what is due in `tidecast.flows.steps.due`."""
 
 import logging
 import os
@@ -11,17 +11,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from flows import intake, promote, steps
-from flows.errors import SettingsError
-from flows.guarded import fails_cleanly
-from flows.home import find_home, hold
-from flows.ingest import Ingested
-from flows.outcome import tell
-from flows.place import Day, Incomplete, Place
-from flows.plan import latest_day_anywhere, scheduled_day
-from flows.prefect_home import LOGGER
-from flows.registry import Champion
-from flows.settings import Settings, load_settings
+from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.state_folder import find_home, hold
+from tidecast.flows.errors import SettingsError
+from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.outcome import tell
+from tidecast.flows.safe_output import fails_cleanly
+from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.steps import daily_steps as steps
+from tidecast.flows.steps import promote
+from tidecast.flows.steps import take_in as intake
+from tidecast.flows.steps.due import latest_day_anywhere, scheduled_day
+from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.workspace.workspace import Day, Incomplete, Place
 
 log = logging.getLogger(LOGGER)
 

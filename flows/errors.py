@@ -9,7 +9,7 @@ TidecastError
 
 from typing import Any
 
-from flows.redaction import redact
+from tidecast.flows.redaction import redact
 
 
 class TidecastError(Exception):

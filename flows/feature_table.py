@@ -12,18 +12,18 @@ import polars as pl
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.price_features import PriceFeatures
-from features.price_steps import BEFORE, REACH
-from features.shown_actions import look_for
-from flows.daily import open_place
-from flows.errors import WarehouseError
-from flows.guarded import fails_cleanly
-from flows.home import hold
-from flows.place import Place
-from flows.prefect_home import LOGGER
-from flows.settings import Settings
-from flows.tables import FEATURE_KEY
-from flows.warehouse import Warehouse
+from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
+from tidecast.features.corporate_actions.shown_actions import look_for
+from tidecast.features.transformers.price_features import PriceFeatures
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import hold
+from tidecast.flows.daily import open_place
+from tidecast.flows.errors import WarehouseError
+from tidecast.flows.safe_output import fails_cleanly
+from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.warehouse.schema import FEATURE_KEY
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.workspace import Place
 
 SAME = 1e-9
 """A value that moves by less than this has not changed: computed from a tail, it differs in the last digits."""
@@ -131,7 +131,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
 def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
     """The oldest row whose basis prices from `news` on may have changed; `news` without a split in doubt near it.
 
-    See `features.shown_actions`: rows after a split say whether some near it were on another basis.
+    See `tidecast.features.corporate_actions.shown_actions`: rows after a split say whether some near it were on another basis.
     """
     near, before = (timedelta(days=int(rows * DAYS_A_ROW)) for rows in (REACH, BEFORE))
     splits = (pl.col("split_ratio") != 1) & (pl.col("time") >= news - near)

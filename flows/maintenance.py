@@ -14,13 +14,13 @@ from datetime import timedelta
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.daily import open_place
-from flows.guarded import fails_cleanly
-from flows.home import hold
-from flows.place import Place
-from flows.prefect_home import LOGGER
-from flows.settings import Settings
-from flows.warehouse import Warehouse
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import hold
+from tidecast.flows.daily import open_place
+from tidecast.flows.safe_output import fails_cleanly
+from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.workspace import Place
 
 WEEK = timedelta(days=7)
 

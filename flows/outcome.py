@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.place import Day
-from flows.redaction import redact
+from tidecast.flows.redaction import redact
+from tidecast.flows.workspace.workspace import Day
 
 if TYPE_CHECKING:
     from prefect import Flow

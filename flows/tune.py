@@ -7,17 +7,17 @@ from datetime import date
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import search
-from flows.daily import open_place
-from flows.guarded import fails_cleanly
-from flows.home import hold
-from flows.mlflow_store import TrackingError
-from flows.place import Place
-from flows.prefect_home import LOGGER
-from flows.search import Ground
-from flows.settings import Settings
-from flows.tuning_runs import both
-from forecasting.tuned import Tuned
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import hold
+from tidecast.flows.daily import open_place
+from tidecast.flows.safe_output import fails_cleanly
+from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.steps import search
+from tidecast.flows.steps.search import Ground
+from tidecast.flows.tracking.store import TrackingError
+from tidecast.flows.tracking.tuning_runs import both
+from tidecast.flows.workspace.workspace import Place
+from tidecast.forecasting.tuning.result import Tuned
 
 log = logging.getLogger(LOGGER)
 

@@ -3,25 +3,30 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from forecasting.backtest import backtest
-from forecasting.cell_registry import CELLS
-from forecasting.decide import Decision, GatePolicy, decide
-from forecasting.metrics import Evaluation, evaluate
-from forecasting.outsiders import PanelModel
-from forecasting.quantiles import DEFAULT_QUANTILES
-from forecasting.splits import RollingOrigin
+from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.backtesting.outside_models import PanelModel
+from tidecast.forecasting.evaluation.decide import Decision, GatePolicy, decide
+from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
+from tidecast.forecasting.evaluation.splits import RollingOrigin
+from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
 
 if TYPE_CHECKING:  # for type checkers and editors alone: at run time the registry of cells names the classes
-    from forecasting.baselines import Drift, RandomWalk, SeasonalNaive
-    from forecasting.forecasters import GRUForecaster, LSTMForecaster, MinGRUForecaster, RNNForecaster  # noqa: F401
-    from forecasting.forecasters import SLSTMForecaster as SLSTMForecaster
-    from forecasting.persistence import load_forecaster
-    from forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor  # noqa: F401
-    from forecasting.regressors import SLSTMRegressor as SLSTMRegressor
-    from forecasting.saved_classes import UnreadableModel
-    from forecasting.training import Training
-    from forecasting.tuned import Tuned
-    from forecasting.tuning import tune
+    from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk, SeasonalNaive
+    from tidecast.forecasting.forecasters.recurrent import (  # noqa: F401
+        GRUForecaster,
+        LSTMForecaster,
+        MinGRUForecaster,
+        RNNForecaster,
+    )
+    from tidecast.forecasting.forecasters.recurrent import SLSTMForecaster as SLSTMForecaster
+    from tidecast.forecasting.network.training import Training
+    from tidecast.forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor  # noqa: F401
+    from tidecast.forecasting.regressors import SLSTMRegressor as SLSTMRegressor
+    from tidecast.forecasting.saving.recipes import load_forecaster
+    from tidecast.forecasting.saving.saved_classes import UnreadableModel
+    from tidecast.forecasting.tuning.result import Tuned
+    from tidecast.forecasting.tuning.tune import tune
 
 __all__ = [
     "DEFAULT_QUANTILES",

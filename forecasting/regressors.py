@@ -18,25 +18,30 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor, nn
 
-from features.docstrings import complete_docstring
-from features.frozen import FrozenSettings
-from features.messages import check_whole
-from forecasting.as_fitted import NOT_SAVED_AS_LEARNED, all_or_nothing, check_fitted, remember_settings
-from forecasting.cell_registry import CELLS, Cell
-from forecasting.checkpoints import fingerprint
-from forecasting.heads import HEADS, Head
-from forecasting.model_files import restoring
-from forecasting.nested import HoldsFrozenSettings
-from forecasting.networks import RecurrentNetwork
-from forecasting.persistence import encode, read_model, under, write_model
-from forecasting.progress import LEARNING_CURVE, learning_curve
-from forecasting.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
-from forecasting.saved_tensors import blank, check_tensors, saved_network
-from forecasting.scaling import InputScaler, weighted_quantiles
-from forecasting.settings import check_network_settings, pick_device, seed_from
-from forecasting.threads import one_thread
-from forecasting.trainer import Lessons, Trainer
-from forecasting.training import Batch, Training, isolated
+from tidecast.features.docstrings import complete_docstring
+from tidecast.features.error_text import check_whole
+from tidecast.features.frozen_settings import FrozenSettings
+from tidecast.forecasting.estimator.fitted_settings import (
+    NOT_SAVED_AS_LEARNED,
+    all_or_nothing,
+    check_fitted,
+    remember_settings,
+)
+from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
+from tidecast.forecasting.estimator.threads import one_thread
+from tidecast.forecasting.estimator.validation import check_network_settings, pick_device, seed_from
+from tidecast.forecasting.network.cell_registry import CELLS, Cell
+from tidecast.forecasting.network.checkpoints import fingerprint
+from tidecast.forecasting.network.heads import HEADS, Head
+from tidecast.forecasting.network.progress import LEARNING_CURVE, learning_curve
+from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.trainer import Lessons, Trainer
+from tidecast.forecasting.network.training import Batch, Training, isolated
+from tidecast.forecasting.panel.scaling import InputScaler, weighted_quantiles
+from tidecast.forecasting.saving.model_files import restoring
+from tidecast.forecasting.saving.recipes import encode, read_model, under, write_model
+from tidecast.forecasting.saving.saved_tensors import blank, check_tensors, saved_network
+from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, MEDIAN, check_quantiles
 
 Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)

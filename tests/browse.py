@@ -15,20 +15,20 @@ from pathlib import Path
 
 import httpx
 
-from flows import search
-from flows.home import Home
-from flows.mlflow_config import MlflowConfig
-from flows.mlflow_store import MlflowStore
-from flows.place import Place
-from flows.prefect_server import free_port
-from flows.registry import Champion, Registry
-from flows.settings import Settings
-from flows.tracking import PAGES
-from flows.tuning_runs import TuningRuns
-from forecasting.decide import GatePolicy
 from tests.browser import Browser, Missing, browsing
 from tests.conftest import make_random_walks
-from tests.test_flows.trainings import crowned, judged_on
+from tests.flows.trainings import crowned, judged_on
+from tidecast.flows.config.mlflow_yml import MlflowConfig
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import Home
+from tidecast.flows.scheduling.prefect_server import free_port
+from tidecast.flows.steps import search
+from tidecast.flows.tracking.registry import Champion, Registry
+from tidecast.flows.tracking.store import MlflowStore
+from tidecast.flows.tracking.training_runs import PAGES
+from tidecast.flows.tracking.tuning_runs import TuningRuns
+from tidecast.flows.workspace.workspace import Place
+from tidecast.forecasting.evaluation.decide import GatePolicy
 
 SECONDS = 180.0
 TRIALS = 4

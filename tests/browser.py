@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from flows.prefect_server import free_port
+from tidecast.flows.scheduling.prefect_server import free_port
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 INSTALL = "On Debian and Ubuntu: apt-get install chromium chromium-driver"

@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from flows.errors import TidecastError
-from flows.ingest import ingest
-from flows.settings import Settings
-from flows.sources import Fetched
-from flows.warehouse import Warehouse
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.sources import Fetched
+from tidecast.flows.warehouse.warehouse import Warehouse
 
 NAMES = (
     "vix", "VIX", "Volume", "volume", "rule", "original", "row", "unread", "present", "Year", "year", "Close", "a b",
@@ -243,17 +243,17 @@ def run(seed: int, opened: Callable[[Any], Any], explain: bool = False) -> str:
 
 def main() -> None:
     """Run many cases and print those that fail."""
-    import flows.ingest
+    import tidecast.flows.ingest.ingest
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--explain", action="store_true", help="print each error")
     asked = parser.parse_args()
-    real = flows.ingest.open_source
+    real = tidecast.flows.ingest.ingest.open_source
 
     def opened(source: Any) -> None:
-        flows.ingest.open_source = real if source is None else lambda settings: source
+        tidecast.flows.ingest.ingest.open_source = real if source is None else lambda settings: source
 
     outcomes: Counter[str] = Counter()
     for seed in range(asked.seed, asked.seed + asked.cases):

@@ -165,7 +165,7 @@ def writes_in(trace: Path) -> list[tuple[str, float]]:
 
 def tables(home: Path) -> dict[str, pl.DataFrame]:
     """All tables, without clock times and ids, and what was measured but for the rounding of sums over threads."""
-    from flows.warehouse import Warehouse
+    from tidecast.flows.warehouse.warehouse import Warehouse
 
     warehouse = Warehouse(str(home / "warehouse"))
     found = {
@@ -244,7 +244,7 @@ def child(options: argparse.Namespace) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     watch(wrote)
-    from flows.cli import tidecast
+    from tidecast.flows.cli.main import tidecast
 
     tidecast(["run", "--home", options.home, "--as-of", options.as_of, "--source", str(link), "--debug"])
 
@@ -253,7 +253,7 @@ def watch(wrote) -> None:
     """Call `wrote` with a name after each write of the warehouse, of MLflow, and after each file put in place."""
     from mlflow import MlflowClient
 
-    from flows.warehouse import Warehouse
+    from tidecast.flows.warehouse.warehouse import Warehouse
 
     def wrap(owner, method, named) -> None:
         original = getattr(owner, method)
@@ -277,7 +277,8 @@ def watch(wrote) -> None:
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
     """One Prefect server for all runs; what a run needs in its environment to use it."""
-    from flows import prefect_home, prefect_server
+    from tidecast.flows.scheduling import prefect_env as prefect_home
+    from tidecast.flows.scheduling import prefect_server
 
     home = {"PREFECT_HOME": str(folder / "prefect")}
     quiet = prefect_home.additions(folder / "prefect", home, folder)

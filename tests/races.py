@@ -26,10 +26,10 @@ from pathlib import Path
 
 import polars as pl
 
-from flows.ingest import ingest
-from flows.maintenance import maintain
-from flows.settings import Settings
-from flows.warehouse import Warehouse
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.maintenance import maintain
+from tidecast.flows.warehouse.warehouse import Warehouse
 
 SERIES = 20
 MONDAY = date(2024, 1, 1)

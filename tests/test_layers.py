@@ -17,10 +17,10 @@ OUTSIDE_OF = {
 }
 HOMES = {
     "mlflow": {
-        "flows/mlflow_store.py", "flows/tracking.py", "flows/registry.py", "flows/logged_model.py",
-        "flows/served_model.py", "flows/tuning_runs.py",
+        "flows/tracking/store.py", "flows/tracking/training_runs.py", "flows/tracking/registry.py", "flows/tracking/model_package.py",
+        "flows/tracking/served_model.py", "flows/tracking/tuning_runs.py",
     },
-    "deltalake": {"flows/delta.py", "flows/delta_reading.py"},
+    "deltalake": {"flows/warehouse/delta_writer.py", "flows/warehouse/delta_reader.py"},
 }  # fmt: skip
 
 
@@ -99,13 +99,13 @@ def test_importing_a_package_loads_nothing_heavy_and_changes_nothing(package, li
 def test_what_needs_no_network_is_imported_without_torch_and_the_models_when_asked_for():
     script = """
 import sys
-import flows.settings, forecasting
-from forecasting import backtest, decide
+import tidecast.flows.config.settings, forecasting
+from tidecast.forecasting import backtest, decide
 assert callable(backtest) and callable(decide), "the functions, not the files of the same name"
 assert "torch" not in sys.modules
 assert set(forecasting.__all__) <= set(dir(forecasting))
 assert all(getattr(forecasting, name) is not None for name in forecasting.__all__)
-from forecasting import GRUForecaster
+from tidecast.forecasting import GRUForecaster
 assert "torch" in sys.modules
 import numpy as np
 forecasting.GRURegressor(max_epochs=1).fit(np.eye(8)[:, :, None], np.arange(8.0))

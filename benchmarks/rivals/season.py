@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from features import PanelTransformer
+from tidecast.features import PanelTransformer
 
 DECAY = 0.94  # of the volatility that forecasts are measured in
 

@@ -5,8 +5,8 @@ import polars as pl
 import torch
 from task import answer_with
 
-import forecasting
-from features import PanelSchema
+from tidecast import forecasting
+from tidecast.features import PanelSchema
 
 
 def panel(task, series):

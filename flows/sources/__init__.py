@@ -1,12 +1,12 @@
 """Price sources: where prices come from. The only code that opens what is not ours."""
 
-from flows.sources.bundled import BundledSource
-from flows.sources.files import FileSource
-from flows.sources.opening import open_source
-from flows.sources.source import NEEDED, OPTIONAL, Fetched, Source
-from flows.sources.sql import SqlSource
-from flows.sources.web import WebSource
-from flows.sources.yahoo import YahooSource
+from tidecast.flows.sources.base import NEEDED, OPTIONAL, Fetched, Source
+from tidecast.flows.sources.bundled import BundledSource
+from tidecast.flows.sources.files import FileSource
+from tidecast.flows.sources.opening import open_source
+from tidecast.flows.sources.sql import SqlSource
+from tidecast.flows.sources.web import WebSource
+from tidecast.flows.sources.yahoo import YahooSource
 
 __all__ = [
     "NEEDED",

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
-from flows.errors import SourceError
-from flows.secrets import expand
-from flows.settings import DROP, Settings
-from flows.sources.formats import table_of
-from flows.sources.frames import stacked
-from flows.sources.layout import to_long
-from flows.sources.source import Fetched
-from flows.sources.stores import File, files_at
+from tidecast.flows.config.secrets import expand
+from tidecast.flows.config.settings import DROP, Settings
+from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.formats import table_of
+from tidecast.flows.parsing.frames import stacked
+from tidecast.flows.parsing.layout import to_long
+from tidecast.flows.sources.base import Fetched
+from tidecast.flows.sources.file_listing import File, files_at
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,18 @@ import os
 import re
 from collections.abc import Mapping
 
-from flows.errors import SettingsError, SourceError
-from flows.secrets import expand
-from flows.settings import BUNDLED, CALENDARS, DROP, Settings
-from flows.sources.bundled import BundledSource
-from flows.sources.databases import is_database
-from flows.sources.files import FileSource
-from flows.sources.plugins import open_plugin
-from flows.sources.source import Source
-from flows.sources.sql import SqlSource
-from flows.sources.stores import OBJECT_STORES
-from flows.sources.web import WebSource, ecb_settings
-from flows.sources.yahoo import YahooSource
+from tidecast.flows.config.secrets import expand
+from tidecast.flows.config.settings import BUNDLED, CALENDARS, DROP, Settings
+from tidecast.flows.errors import SettingsError, SourceError
+from tidecast.flows.io.databases import is_database
+from tidecast.flows.sources.base import Source
+from tidecast.flows.sources.bundled import BundledSource
+from tidecast.flows.sources.file_listing import OBJECT_STORES
+from tidecast.flows.sources.files import FileSource
+from tidecast.flows.sources.plugins import open_plugin
+from tidecast.flows.sources.sql import SqlSource
+from tidecast.flows.sources.web import WebSource, ecb_settings
+from tidecast.flows.sources.yahoo import YahooSource
 
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 

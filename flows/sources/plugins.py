@@ -3,9 +3,9 @@
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 
-from flows.errors import SourceError, TidecastError
-from flows.settings import Settings
-from flows.sources.source import Source
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SourceError, TidecastError
+from tidecast.flows.sources.base import Source
 
 GROUP = "tidecast.sources"
 

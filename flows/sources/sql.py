@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from features.messages import shorten
-from flows.errors import SettingsError, SourceError
-from flows.settings import Settings
-from flows.sources.databases import (
+from tidecast.features.error_text import shorten
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SettingsError, SourceError
+from tidecast.flows.io.databases import (
     columns_of,
     engine_of,
     in_words,
@@ -20,10 +20,10 @@ from flows.sources.databases import (
     split_table,
     tables_of,
 )
-from flows.sources.frames import frame_of, stacked
-from flows.sources.layout import to_long
-from flows.sources.retrying import retried
-from flows.sources.source import Fetched, optional_columns
+from tidecast.flows.io.retrying import retried
+from tidecast.flows.parsing.frames import frame_of, stacked
+from tidecast.flows.parsing.layout import to_long
+from tidecast.flows.sources.base import Fetched, optional_columns
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, TextClause

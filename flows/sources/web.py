@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 import httpx
 import polars as pl
 
-from flows.errors import SourceError
-from flows.secrets import expand
-from flows.settings import Settings
-from flows.sources.formats import SUFFIXES, table_of
-from flows.sources.frames import frame_of
-from flows.sources.layout import to_long
-from flows.sources.retrying import retried
-from flows.sources.source import Fetched
+from tidecast.flows.config.secrets import expand
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SourceError
+from tidecast.flows.io.retrying import retried
+from tidecast.flows.parsing.formats import SUFFIXES, table_of
+from tidecast.flows.parsing.frames import frame_of
+from tidecast.flows.parsing.layout import to_long
+from tidecast.flows.sources.base import Fetched
 
 LARGEST = 1_000_000_000
 """Bytes of a body, unpacked."""

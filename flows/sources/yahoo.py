@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from features.actions import action_factors
-from features.messages import shorten
-from features.shown_actions import look_for
-from flows.errors import SourceError
-from flows.settings import Settings
-from flows.sources.retrying import retried
-from flows.sources.source import SPLIT_IN_DOUBT, Fetched
+from tidecast.features.corporate_actions.adjustment import action_factors
+from tidecast.features.corporate_actions.shown_actions import look_for
+from tidecast.features.error_text import shorten
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SourceError
+from tidecast.flows.io.retrying import retried
+from tidecast.flows.sources.base import SPLIT_IN_DOUBT, Fetched
 
 SCHEME = "yahoo://"
 

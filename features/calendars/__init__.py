@@ -1,0 +1,1 @@
+"""Sessions of markets: days, bars and periods."""

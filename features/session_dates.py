@@ -1,0 +1,109 @@
+"""Read times that are days: dates in the zone of each series' market, whatever clock time they carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tidecast.features.error_text import shorten
+
+if TYPE_CHECKING:
+    from tidecast.features.calendars.per_series import PanelCalendar
+
+LEAST_ROWS = 3
+"""A panel in which no series has so many rows does not show whether times with a clock are days."""
+
+
+def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = False) -> pl.Series:
+    """Return the column `time` as Date where its times are days, else as Datetime in UTC without zone.
+
+    Times are days when all lie at midnight, when a calendar of days is named, and when no series has two on a day.
+    Midnights have the date that they are written with. Other times have that of their market's zone where a calendar
+    names one, else of their own.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        `series_id` and `time`, both known.
+    calendar : PanelCalendar
+        The calendars that are named.
+    pandas : bool
+        Whether the panel came as pandas, for the advice in a message.
+
+    Raises
+    ------
+    ValueError
+        When `time` holds something else, when the days are those of another zone, and when a calendar of days is named
+        and a series has several times on a day.
+    """
+    times = frame["time"]
+    kind = times.dtype
+    if kind == pl.Date:
+        return times
+    if not isinstance(kind, pl.Datetime):
+        advice = "pd.to_datetime(frame['time'])" if pandas else ".str.to_date()"
+        raise ValueError(f"'time' must hold dates or datetimes, got {kind}. Parse it, e.g. with {advice}.")
+    instants = times
+    if kind.time_zone is not None:
+        instants = times.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    instants = instants.cast(pl.Datetime("us"))
+    if calendar.calendars and calendar.intraday:
+        return instants
+    written = times.dt.replace_time_zone(None)
+    if (written.dt.truncate("1d") == written).all():
+        return written.cast(pl.Date)
+    local = written if kind.time_zone is None else _wall_clock(frame, calendar)
+    days = local.cast(pl.Date)
+    rows = frame.select("series_id", time=days)
+    twice = rows.is_duplicated()
+    if not calendar.calendars:
+        if twice.any() or rows.group_by("series_id").len()["len"].max() < LEAST_ROWS:  # type: ignore[operator]
+            return instants
+        _refuse_other_zone(rows)
+    elif twice.any() and (local.dt.truncate("1d") != local).any():
+        at = int(twice.arg_true()[0])
+        same = rows.with_columns(clock=local).filter(
+            (pl.col("series_id") == rows["series_id"][at]) & (pl.col("time") == days[at])
+        )
+        if same["clock"].n_unique() > 1:
+            raise ValueError(
+                f"A series must have one row a day in the calendar {calendar.name!r}, {rows['series_id'][at]!r} has "
+                f"{same.height} on {days[at]}. Keep one row a day, or name a calendar of bars, such as "
+                f"{calendar.calendars[0].name + ' 1h'!r}."
+            )
+    return days
+
+
+def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
+    """What the clocks of each series' market show; the clocks that times are written in where none is named."""
+    zones: dict[str, list[object]] = {}
+    for series_id, own in calendar.own.items():
+        zones.setdefault(own.market_zone or "", []).append(series_id)
+
+    def shown(zone: str | None) -> pl.Expr:
+        there = pl.col("time").dt.convert_time_zone(zone) if zone else pl.col("time")
+        return there.dt.replace_time_zone(None)
+
+    elsewhere = [pl.when(pl.col("series_id").is_in(ids)).then(shown(zone)) for zone, ids in zones.items()]
+    usual = calendar.default.market_zone if calendar.default else None
+    return frame.select(pl.coalesce(*elsewhere, shown(usual))).to_series()
+
+
+def _refuse_other_zone(rows: pl.DataFrame) -> None:
+    """Refuse days with a clock time of which many are Sundays and hardly any Saturdays, or the other way round."""
+    weekday = pl.col("time").dt.weekday()
+    counts = rows.group_by("series_id").agg(
+        rows=pl.len(), first=pl.col("time").min(), sat=(weekday == 6).sum(), sun=(weekday == 7).sum()
+    )
+    most, least = pl.max_horizontal("sat", "sun"), pl.min_horizontal("sat", "sun")
+    odd = counts.filter((pl.col("rows") >= 10) & (most >= 0.05 * pl.col("rows")) & (most > 4 * least)).sort("series_id")
+    if odd.is_empty():
+        return
+    day = "Sundays" if odd["sun"][0] > odd["sat"][0] else "Saturdays"
+    raise ValueError(
+        f"Times with a clock must be dated by the clocks of their market, found {odd['sat'][0] + odd['sun'][0]} of "
+        f"{odd['rows'][0]} rows on {day} for {shorten(odd['series_id'].to_list(), 3)}: they look like midnights of "
+        "another zone. Give dates; or give the times their zone, and name the market's calendar, such as "
+        "PanelSchema(calendar='XTKS')."
+    )

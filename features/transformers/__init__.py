@@ -1,0 +1,1 @@
+"""Panels in, panels with more columns out."""

@@ -1,0 +1,284 @@
+"""What all transformers of panels share."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+import polars as pl
+from sklearn import get_config
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from tidecast.features.docstrings import complete_docstring
+from tidecast.features.frame_notes import note_of, with_note
+from tidecast.features.frames import Frame, is_pandas, to_polars
+from tidecast.features.panel import PanelSchema, check_columns, sorted_rows
+from tidecast.features.segments import series_starts
+from tidecast.features.transformers.streaming import Stream, TailStream, tail_of
+from tidecast.features.volatility import with_stretches
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MADE = "made"
+"""Name of the note on a frame that lists the columns which transformers made."""
+
+BLOCK = 1 << 18
+"""Rows computed at a time and thread, in whole series: bounds the memory beside the panel and its new columns."""
+
+
+# scikit-learn has no types, so mypy does not know the keyword; it keeps set_output from wrapping what transform gives
+class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+    """A panel in, the same rows in the same order out, columns added.
+
+    A subclass says how many rows it needs (`min_history`) and gives one polars expression per column (`expressions`).
+    Each is evaluated over one piece of a series at a time, sorted by time, between two breaks and without the rows that
+    have no target; what is not finite becomes null. So an expression is causal when it looks backwards only.
+
+    Transformers are stateless: `fit` learns the names of columns and nothing else.
+
+    Examples
+    --------
+    >>> class Gap(PanelTransformer):
+    ...     '''Log of the open over the close before, as a decimal.'''
+    ...
+    ...     min_history = 2
+    ...
+    ...     def expressions(self) -> dict[str, pl.Expr]:
+    ...         return {"gap": (pl.col("open") / pl.col("close").shift()).log()}
+    >>> from datetime import date
+    >>> rows = {"series_id": ["a", "a"], "time": [date(2024, 1, 2), date(2024, 1, 3)], "close": [2.0, 2.0]}
+    >>> Gap().fit_transform(pl.DataFrame(rows | {"open": [1.0, 2.0]}))["gap"].to_list()
+    [None, 0.0]
+    """
+
+    target: str = "close"
+    positive: bool = True
+    """Whether the target must be above zero."""
+
+    per_series: bool = True
+    """Whether a row's values depend on rows of its own series only."""
+
+    needs_target: bool = True
+    """Whether a row without a target has no values, and the others are as if it were not there."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
+
+    @property
+    @abstractmethod
+    def min_history(self) -> int:
+        """Rows of a series with a target, the newest included, that its newest values depend on: older ones do not
+        matter."""
+
+    def expressions(self) -> dict[str, pl.Expr]:
+        """The added columns by name, each computed from a series' rows at or before its own."""
+        raise NotImplementedError(f"{type(self).__name__} must have expressions() that gives its columns by name.")
+
+    def shared(self) -> dict[str, pl.Expr]:
+        """Columns that `expressions` may start from, by names that begin with ``_``: computed once, also for a union
+        of several transformers that have the same, and not kept."""
+        return {}
+
+    @property
+    def added_(self) -> list[str]:
+        """Names of the columns that `transform` adds."""
+        return list(self.expressions())
+
+    @property
+    def inputs_(self) -> list[str]:
+        """Columns that it reads beside ``series_id``, ``time`` and the target."""
+        shared = self.shared()
+        values = [*shared.values(), *self.expressions().values()]
+        named = {name for value in values for name in value.meta.root_names()}
+        return sorted(named - {"series_id", "time", self.target} - shared.keys())
+
+    def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Sorted rows with a target and `_stretch` in, with the columns of `added_` out."""
+        for columns in (self.shared(), self.expressions()):
+            rows = rows.with_columns(**{name: value.over("_stretch") for name, value in columns.items()})
+        return rows
+
+    def _check_parameters(self) -> None:
+        """Raise ValueError for impossible parameters."""
+
+    # ------------------------------------------------------ fit, transform
+    def fit(self, X: Frame, y: Any = None) -> Self:
+        """Learn the names of the columns of the panel `X`."""
+        self._check_parameters()
+        frame = to_polars(X)
+        self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        self.n_features_in_ = len(frame.columns)
+        check_columns(frame, ["series_id", "time", self.target, *self.inputs_])
+        return self
+
+    def transform(self, X: Frame) -> Frame:
+        """The panel `X` with the columns of `added_`; null (pandas: NaN) where there is no value.
+
+        Raises
+        ------
+        ValueError
+            As `check_panel`.
+        """
+        return self._finish(X, self._ready(X).compute(to_polars(X)))
+
+    def transform_tail(self, X: Frame, since: Any) -> Frame:
+        """The rows of `transform` from `since` on, computed from the last `min_history` rows before.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The panel with its history, or at least `min_history` rows of each series before `since`.
+        since : date or datetime
+            The first time that is new.
+
+        Returns
+        -------
+        DataFrame
+            Rows of `X` at or after `since`, in its order; equal to those of ``transform(X)`` up to rounding.
+        """
+        fitted, frame = self._ready(X), to_polars(X)
+        new = pl.col("time") >= since
+        if frame.filter(new).is_empty():
+            return self._finish(frame.clear(), pl.DataFrame(schema=dict.fromkeys(fitted.added_, pl.Float64)))
+        tail = tail_of(frame.select(fitted._reads(frame)), self.target, fitted.min_history, since)
+        computed = fitted._compute_new(tail, tail.select(new).to_series())
+        if is_pandas(X):
+            return self._finish(cast("pd.DataFrame", X).loc[frame.select(new).to_series().to_numpy()], computed)
+        return self._finish(frame.filter(new), computed)
+
+    def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The added columns alone, Float64, a row for each of the frame's, in its order."""
+        rows, starts = self._checked(frame)
+        rows = with_stretches(rows, self.target, starts)
+        cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
+        blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
+        return in_order(pl.concat(_in_threads(self._computed, blocks)), frame.height)
+
+    def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
+        """`_row` and the added columns of a block of whole series."""
+        rows = self._add(block).select("_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
+        return rows.with_columns(finite(rows[name]) for name in self.added_)
+
+    def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
+        """The added columns of the new rows of a tail, in its order."""
+        return self.compute(tail).filter(is_new)
+
+    def _checked(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
+        """The frame's rows with a target, where one is needed, sorted, and where each series begins.
+
+        `_row` is the number in the frame.
+        """
+        read = frame.select(self._reads(frame))
+        numbers = tuple(name for name in self.inputs_ if read.schema[name].is_numeric())
+        schema = PanelSchema(positive=self.positive, covariates=numbers)
+        rows, starts = sorted_rows(read.with_row_index("_row"), schema, self.target)
+        if self.needs_target and rows[self.target].null_count():
+            rows = rows.filter(pl.col(self.target).is_not_null())
+            starts = series_starts(rows)
+        return rows, starts
+
+    def _reads(self, frame: pl.DataFrame) -> list[str]:
+        """Columns of the frame that are looked at."""
+        named = ["series_id", "time", self.target, *self.inputs_]
+        check_columns(frame, named)
+        return [*named, "calendar"] if "calendar" in frame.columns and "calendar" not in named else named
+
+    def _ready(self, X: Frame) -> Self:
+        """This transformer; where it is not fitted, a copy that is, to `X`."""
+        self._check_parameters()
+        return self if self.__sklearn_is_fitted__() else clone(self).fit(X)
+
+    def _finish(self, X: Frame, computed: pl.DataFrame) -> Frame:
+        kind = getattr(self, "_sklearn_output_config", {}).get("transform") or get_config()["transform_output"]
+        if is_pandas(X) and kind != "polars":
+            numbers = {name: computed[name].to_numpy() for name in computed.columns}
+            return self._noted(cast("pd.DataFrame", X).assign(**numbers), X, computed.columns)
+        frame = to_polars(X).with_columns(computed.get_columns())
+        return self._noted(frame.to_pandas() if kind == "pandas" else frame, X, computed.columns)
+
+    def _noted(self, frame: Frame, before: Frame, added: list[str]) -> Frame:
+        """The frame, with a note of the columns that were made and that no transformer has read since."""
+        read = {*self.inputs_, self.target}
+        earlier = [name for name in note_of(before, MADE, []) if name not in (*read, *added)]
+        return with_note(frame, MADE, [*earlier, *added])
+
+    # ------------------------------------------------------------- streams
+    def stream(self, panel: Frame) -> Stream:
+        """What gives the columns of further rows, one row of each series at a time, without the history again.
+
+        Parameters
+        ----------
+        panel : polars or pandas DataFrame
+            The history; ``stream(panel).push(rows)`` are the last values of ``transform`` of both together.
+        """
+        fitted, frame = self._ready(panel), to_polars(panel)
+        return TailStream(fitted, fitted.added_, frame.select(fitted._reads(frame)), self.target)
+
+    def resume(self, state: dict[str, Any]) -> Stream:
+        """The stream whose ``state()`` this is."""
+        return TailStream(self, self.added_, state["tail"], self.target)
+
+    # ----------------------------------------------------- names and output
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Columns of the input, then the added ones."""
+        if input_features is None:
+            check_is_fitted(self, "feature_names_in_")
+            input_features = self.feature_names_in_
+        kept = [name for name in input_features if name not in self.added_]
+        return np.array(kept + self.added_, dtype=object)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Choose what `transform` returns: "default" (as the input), "pandas" or "polars"; None changes nothing."""
+        if transform not in (None, "default", "pandas", "polars"):
+            raise ValueError(f"transform must be 'default', 'pandas' or 'polars', got {transform!r}.")
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "feature_names_in_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
+
+
+def _in_threads(
+    compute: Callable[[pl.DataFrame], pl.DataFrame], blocks: Sequence[pl.DataFrame]
+) -> Iterable[pl.DataFrame]:
+    """What is computed of each block: polars itself takes windows one after the other. One block needs no thread."""
+    if len(blocks) == 1:
+        return map(compute, blocks)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
+        return threads.map(compute, blocks)
+
+
+def finite(values: pl.Series) -> pl.Series:
+    """The values, null where one is not finite: a copy only where that makes a difference."""
+    return values if math.isfinite(values.sum()) else values.set(~values.is_finite(), None)
+
+
+def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:
+    """Where to cut sorted rows into blocks of whole series, of some `size` rows: begins at 0, ends with `n_rows`."""
+    cuts = starts[np.searchsorted(starts, np.arange(0, n_rows, size), side="right") - 1]
+    return np.append(np.union1d(0, cuts), n_rows)
+
+
+def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
+    """Without `_row`, a row for each number below `height`; those that are not there are null."""
+    rows = computed["_row"].to_numpy()
+    values = computed.drop("_row")
+    if len(rows) == height and (rows[1:] > rows[:-1]).all():
+        return values
+    place = np.full(height, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return values.select(pl.all().gather(pl.Series(place).replace(-1, None))) if len(rows) else values.clear(height)

@@ -1,0 +1,164 @@
+"""The newest rows of a panel and what they are computed from, instead of the whole history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, cast
+
+import numpy as np
+import polars as pl
+from sklearn.pipeline import Pipeline
+
+from tidecast.features.error_text import shorten
+from tidecast.features.frames import to_polars
+from tidecast.features.panel import is_missing
+from tidecast.features.segments import series_starts, starts_if_sorted
+
+
+def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = None) -> pl.DataFrame:
+    """Rows from `since` on, and per series the last `rows` with a target before it; in the order they had.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        ``series_id``, ``time``, the target; in any order.
+    target : str, optional
+        Column whose missing values do not count. None: every row counts.
+    rows : int
+        Rows with a target that are kept of each series before `since`.
+    since : date or datetime, optional
+        The first time that is new. None: no row is.
+    """
+    new = pl.lit(False) if since is None else pl.col("time") >= since
+    if target is not None and (missing := is_missing(panel[target])).any():
+        panel = panel.filter(new | ~missing)
+    keys, order = panel.select("series_id", "time"), None
+    starts = starts_if_sorted(keys)
+    if starts is None:
+        keys = keys.with_row_index("_row").sort("series_id", "time")
+        order, starts = keys["_row"].to_numpy(), series_starts(keys)
+    ends = np.append(starts[1:], len(keys))
+    n_new: int | np.ndarray = 0
+    if since is not None:
+        n_new = np.diff(np.searchsorted(keys.select(new).to_series().arg_true(), np.append(starts, len(keys))))
+    begins = np.maximum(starts, ends - n_new - rows)
+    kept = np.repeat(np.tile([False, True], len(starts)), np.column_stack([begins - starts, ends - begins]).ravel())
+    if order is not None:
+        in_order = np.empty_like(kept)
+        in_order[order] = kept
+        kept = in_order
+    return panel.filter(pl.Series(kept))
+
+
+class Stream(Protocol):
+    """A transformer at the end of a panel, that takes one more row of each series at a time."""
+
+    def push(self, rows: pl.DataFrame) -> np.ndarray:
+        """The added columns of new rows, float64 of shape (n_rows, n_added), NaN where `transform` has null.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            At most one row of each series, sorted by ``series_id``, with the columns of the panel. Series may be new.
+            Rows without a target have no values and change nothing.
+
+        Raises
+        ------
+        ValueError
+            When a row is not newer than the series' last, or a series has several.
+        """
+        ...
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """On an error inside, the stream is as it was before."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that the stream knows, as polars frames and NumPy arrays; `PanelTransformer.resume` takes it."""
+        ...
+
+
+class TailStream:
+    """The stream of any transformer with a `min_history`: keeps that many rows of each series to transform them anew.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Fitted, or a Pipeline of such.
+    added : sequence of str
+        The columns wanted of it.
+    panel : polars.DataFrame
+        What it goes on from: the history, or what `state` gave.
+    target : str, optional
+        Column that must be known for a row to count. None: every row counts.
+    """
+
+    def __init__(self, transformer: Any, added: Sequence[str], panel: pl.DataFrame, target: str | None = None) -> None:
+        self._transformer, self._added, self._target = transformer, list(added), target
+        self._tail = self._newest(panel)
+
+    def push(self, rows: pl.DataFrame) -> np.ndarray:
+        """See `Stream`."""
+        kinds = self._tail.schema
+        given = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)
+        last = self._tail.group_by("series_id").agg(last=pl.col("time").max())
+        refuse_old(given.join(last, on="series_id", how="left", maintain_order="left"))
+        tail, rest, pushed = self._tail, self._tail.clear(), pl.col("series_id").is_in(given["series_id"].implode())
+        if per_series(self._transformer):
+            tail, rest = tail.filter(pushed), tail.filter(~pushed)
+        whole = pl.concat([tail, given], how="diagonal").sort("series_id", "time")
+        newest = to_polars(self._transformer.transform(whole)).group_by("series_id", maintain_order=True).last()
+        self._tail = pl.concat([rest, self._newest(whole)])
+        values = newest.filter(pushed).select(pl.col(self._added).cast(pl.Float64).fill_null(float("nan")))
+        return values.to_numpy()
+
+    def state(self) -> dict[str, Any]:
+        """See `Stream`."""
+        return {"tail": self._tail}
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """See `Stream`."""
+        tail = self._tail
+        try:
+            yield
+        except BaseException:
+            self._tail = tail
+            raise
+
+    def _newest(self, panel: pl.DataFrame) -> pl.DataFrame:
+        return tail_of(panel, self._target, cast("int", history_of(self._transformer)))
+
+
+def history_of(transformer: Any) -> int | None:
+    """Rows that the newest values depend on, the newest among them, also of a Pipeline; None where it does not say."""
+    if isinstance(transformer, Pipeline):
+        steps = [history_of(step) for _, step in transformer.steps if step not in (None, "passthrough")]
+        return None if None in steps else 1 + sum(history - 1 for history in cast("list[int]", steps))
+    return getattr(transformer, "min_history", None)
+
+
+def per_series(transformer: Any) -> bool:
+    """Whether a transformer says that it looks at one series at a time; a Pipeline, if all its steps do."""
+    if isinstance(transformer, Pipeline):
+        return all(per_series(step) for _, step in transformer.steps)
+    return transformer in (None, "passthrough") or bool(getattr(transformer, "per_series", False))
+
+
+def refuse_old(rows: pl.DataFrame) -> None:
+    """Raise ValueError for rows whose ``time`` is not after ``last``, the series' last one, or that share a series."""
+    if rows["series_id"].n_unique() < len(rows):
+        twice = rows.filter(~rows["series_id"].is_first_distinct())["series_id"].unique(maintain_order=True)
+        raise ValueError(
+            f"At most one row of each series may be pushed at a time, found more of {shorten(twice.to_list())}. "
+            "Push one time after the other."
+        )
+    not_newer = rows["time"] <= rows["last"]
+    if not_newer.any():
+        old = rows.filter(not_newer)
+        raise ValueError(
+            f"A pushed row must be newer than its series' last, found {len(old)} that are not "
+            f"({shorten(old['series_id'].to_list())}), first {old['time'][0]} after {old['last'][0]}. "
+            "Push new rows only; for a correction, stream the whole panel again."
+        )

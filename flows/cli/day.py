@@ -1,0 +1,146 @@
+"""The daily forecast from the command line: run it, schedule it, look at it."""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tidecast.flows.cli.failing import one_line_errors
+from tidecast.flows.cli.options import (
+    Day,
+    Levels,
+    enter_home,
+    everywhere,
+    existing_panel,
+    settings_of,
+    writable_table,
+)
+from tidecast.flows.cli.terminal import console, facts, progress
+from tidecast.flows.config.state_folder import find_home
+
+
+@click.command()
+@click.option("--source", metavar="URI", help="A file, folder, pattern, database or web address.  [default: ecb]")
+@click.option("--table", metavar="NAME", help="The database's table or view, or SCHEMA.TABLE.")
+@click.option("--query", metavar="SELECT", help="In place of --table: a query that gives the prices.")
+@click.option("--series-id", metavar="COL", help="The source's column that names the series.")
+@click.option("--time", "time_column", metavar="COL", help="The source's column of session dates.")
+@click.option("--target", metavar="COL", help="The source's column to forecast.")
+@click.option(
+    "--known-at", metavar="COL", help="The source's column that says when a row was last changed, if it has one."
+)
+@click.option(
+    "--covariate",
+    "covariates",
+    multiple=True,
+    metavar="COL",
+    help="A further column of numbers to learn from, as known on the day; may be given again.",
+)
+@click.option(
+    "--static",
+    multiple=True,
+    metavar="COL",
+    help="The same, of numbers or words that say one thing of a series, like its sector.",
+)
+@click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
+@click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
+@click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
+@click.option("--as-of", type=Day(), metavar="DATE", help="Stand on this session.  [default: the newest]")
+@click.option("--reissue", is_flag=True, help="Replace the forecasts already issued for that session.")
+@click.option("--output", metavar="FILE", help="Write the forecast table there too, as .csv or .parquet.")
+@everywhere
+def run(
+    home: str | None,
+    debug: bool,
+    as_of: date | None,
+    reissue: bool,
+    output: str | None,
+    time_column: str | None,
+    **flags: Any,
+) -> None:
+    """Take in new prices, forecast, publish, score what has come true, and train when it is due.
+
+    The second day is plain `tidecast run`: source and columns are remembered.
+
+    \b
+    Examples:
+      tidecast run
+      tidecast run --source prices.csv --series-id Name --time Date --target Close
+      tidecast run --source 'postgresql://me:${PGPASSWORD}@host/db' --table prices --series-id symbol --time day
+      tidecast run --as-of 2026-05-29 --output forecasts.csv
+    """
+    with one_line_errors(debug):
+        target = writable_table(output)
+        place = find_home(home, os.environ, Path.cwd())
+        out = console()
+        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        with progress(out):
+            enter_home(place, debug)
+            flags |= {name: flags[name] or None for name in ("covariates", "static")}
+            settings = settings_of(place, {**flags, "time": time_column}, out)
+            from tidecast.flows.scheduling.launch import run_day
+            from tidecast.flows.workspace.workspace import Incomplete
+
+            incomplete = None
+            try:
+                day = run_day(place, settings, as_of, reissue)
+            except Incomplete as error:
+                day, incomplete = error.day, error
+        from tidecast.flows.cli.show import summary, write_table
+
+        summary(out, day, as_of)
+        if target is not None:
+            write_table(day.place.warehouse.forecasts(day.as_of).drop("year"), target)
+            facts(out, [("Output", str(target))])
+        if incomplete is not None:
+            raise incomplete
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="N", help="Port of the server started here.  [default: 4200]"
+)
+@everywhere
+def schedule(home: str | None, debug: bool, port: int | None) -> None:
+    """Run the daily forecast on a schedule, until stopped with Ctrl-C.
+
+    Uses the Prefect server that PREFECT_API_URL or your Prefect profile names; starts one here if there is none.
+    Hour and time zone are the settings cron and time_zone (TIDECAST_CRON, TIDECAST_TIME_ZONE, or pyproject.toml).
+
+    \b
+    Example:
+      tidecast schedule
+      TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
+    """
+    with one_line_errors(debug):
+        place = find_home(home, os.environ, Path.cwd())
+        out = console()
+        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        with progress(out):
+            enter_home(place.make(), debug)
+            settings = settings_of(place, {}, out)
+            from tidecast.flows.scheduling.schedule import serve_daily
+
+            serve_daily(place, settings, port)
+
+
+@click.command()
+@click.option("--as-of", type=Day(), metavar="DATE", help="The forecasts of this session.  [default: the newest]")
+@click.option("--series", multiple=True, metavar="ID", help="Only this series; may be given again.")
+@everywhere
+def show(home: str | None, debug: bool, as_of: date | None, series: tuple[str, ...]) -> None:
+    """Print the newest forecasts, the champion and why it is champion.
+
+    \b
+    Example:
+      tidecast show
+      tidecast show --as-of 2026-05-29 --series USD --series JPY
+    """
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug)
+        from tidecast.flows.cli.show import show as show_forecasts
+
+        show_forecasts(out, place, settings, as_of, series)

@@ -1,0 +1,157 @@
+"""Everything one asks when something is wrong: settings and where they came from, versions, tables, lock, problems."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from tidecast.flows.cli.failing import one_line
+from tidecast.flows.cli.terminal import facts, table
+from tidecast.flows.config.mlflow_yml import load_mlflow_config
+from tidecast.flows.config.rule_actions import actions_in_force
+from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.errors import Busy, WarehouseError
+from tidecast.flows.sources import open_source
+from tidecast.flows.training.decisions import decided_words, last_of, made_champion
+from tidecast.flows.warehouse.damage import damages
+from tidecast.flows.warehouse.schema import TABLES
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.panel_identity import identify
+from tidecast.flows.workspace.workspace import Place
+
+LIBRARIES = (
+    "tidecast", "torch", "scikit-learn", "polars", "pandas", "deltalake", "mlflow", "prefect", "fastapi", "sqlalchemy",
+)  # fmt: skip
+
+
+def examine(out: Console, home: Home, deep: bool = False) -> list[str]:
+    """Print the state of things; returns the problems. With `deep`, every file of the tables is read."""
+    problems: list[str] = []
+    versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
+    facts(out, [("Home", f"{home.path} ({'not made yet' if home.created else 'found'})"),
+                ("Python", sys.version.split()[0]),
+                ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items()))])  # fmt: skip
+    settings = None
+    with _noting(problems):
+        settings, origins = load_settings(home, {}, os.environ, Path.cwd())
+        out.print()
+        out.print(
+            table(["setting", "value", "from"], [[name, _value(settings, name), origins[name]] for name in origins])
+        )
+    with _noting(problems):
+        config, places = load_mlflow_config(Path.cwd(), os.environ)
+        values = {name: _dotted(config, name) for name in places}
+        out.print()
+        out.print(
+            table(["mlflow.yml", "value", "from"], [[n, "" if v is None else v, places[n]] for n, v in values.items()])
+        )
+    if settings is not None:
+        with _noting(problems):
+            open_source(settings).fetch()
+    if not home.created:
+        with _noting(problems):
+            out.print()
+            known = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
+            _tables(out, Place(home, known), problems, deep)
+        if settings is not None:
+            with _noting(problems):
+                _champion(out, Place(home, settings), problems)
+    if not home.created:
+        with _noting(problems):
+            lock = _lock(home)
+            out.print()
+            facts(out, [("Lock", lock)])
+    out.print()
+    for problem in problems or ["No problem found."]:
+        out.print(problem)
+    return problems
+
+
+def _tables(out: Console, place: Place, problems: list[str], deep: bool) -> None:
+    """Rows and versions of each table, damage to them, and runs that did not end well."""
+    warehouse = place.warehouse
+    out.print(table(["table", "rows", "version"], [_height_and_version(warehouse, name) for name in TABLES]))
+    found = damages(warehouse, deep)
+    problems += found
+    with _noting([] if found else problems):  # a damaged table is named once
+        identify(place.home, warehouse, place.settings)
+    for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
+        what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
+        problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
+
+
+def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:
+    try:
+        there = name in warehouse.versions([name])
+        return [name, warehouse.height(name), warehouse.version(name) if there else "not there yet"]
+    except WarehouseError:
+        return [name, "unreadable", "unreadable"]
+
+
+def _champion(out: Console, place: Place, problems: list[str]) -> None:
+    """Who is champion and by which decision; whether the two agree. A folder that was moved is mended on the way."""
+    from tidecast.flows.steps.promote import present_champion
+
+    champion = present_champion(place, lambda text: out.print(text))
+    if champion is None:
+        facts(out, [("Champion", "none yet: the first training chooses one")])
+        return
+    decisions = place.warehouse.decisions()
+    words = decided_words(made_champion(decisions, champion.version))
+    name = champion.name.replace("_", " ")
+    trained = f"{name}, version {champion.version}, trained through {champion.trained_through}"
+    facts(out, [("Champion", f"{trained}\n{words}")])
+    last = last_of(decisions)
+    if last is not None and last["version"] != champion.version:
+        waits = last["champion_version"] == champion.version
+        why = "the run that decided so was stopped, and the next one carries it out" if waits else (
+            "somebody moved the alias in MLflow. If that was wrong: "
+            f'tidecast promote {last["version"]} --why "it was decided"'
+        )  # fmt: skip
+        problems.append(f"Version {champion.version} is champion, but version {last['version']} was decided on: {why}.")
+
+
+def _lock(home: Home) -> str:
+    try:
+        with hold(home, "tidecast doctor"):
+            return "free"
+    except Busy as error:
+        return str(error)
+
+
+def _value(settings: Settings, name: str) -> str:
+    if name.startswith("rules."):
+        own = tuple(settings.rules) if settings.rules_schema else ()
+        return actions_in_force(settings, own)[name.removeprefix("rules.")]
+    value = _dotted(settings, name)
+    return "" if value is None else json.dumps(value) if isinstance(value, tuple) else str(value)
+
+
+def _dotted(tree: object, name: str) -> object:
+    for part in name.split("."):
+        tree = getattr(tree, part)
+    return tree
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # one fault must not hide the others
+        if (said := one_line(error)) not in problems:
+            problems.append(said)

@@ -1,0 +1,112 @@
+"""What commands share: types of options, the state folder they stand on, the settings in force."""
+
+import os
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tidecast.flows.cli.terminal import facts
+from tidecast.flows.config.state_folder import Home, find_home
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.scheduling.prefect_env import enter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tidecast.flows.config.settings import Settings
+
+TABLE_SUFFIXES = (".csv", ".parquet")
+
+
+class Day(click.ParamType):
+    """A calendar day, written 2026-11-20."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"a day must be written like 2026-11-20, got {value!r}.", param, ctx)
+
+
+class Levels(click.ParamType):
+    """Quantile levels, written 0.1,0.5,0.9."""
+
+    name = "levels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"quantiles must be numbers with commas between, like 0.1,0.5,0.9, got {value!r}.", param, ctx)
+
+
+def everywhere(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every command has."""
+    where = click.option("--home", metavar="DIR", help="State folder. Default: the nearest .tidecast upwards, or here.")
+    debug = click.option("--debug", is_flag=True, help="Show tracebacks and the logs of other libraries.")
+    return where(debug(command))
+
+
+def decided_by(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say who decided, and why."""
+    by = click.option("--by", metavar="NAME", help="Who decides.  [default: your user name]")
+    return by(
+        click.option("--why", required=True, metavar="TEXT", help="The reason; it is kept with your name.")(command)
+    )
+
+
+def settings_of(place: Home, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
+    """The settings in force; on `out`, the line that says which source is used."""
+    from tidecast.flows.config.settings import BUNDLED, load_settings
+
+    settings, origins = load_settings(place, flags, os.environ, Path.cwd())
+    if out is not None:
+        bundled = {"ecb": "the bundled ECB euro reference rates", "eia": "the bundled EIA energy spot prices"}
+        name = bundled[settings.source] if settings.source in BUNDLED else settings.source
+        words = {
+            "default": " (none given with --source)",
+            "remembered": " (remembered)",
+            "warehouse": " (remembered by the tables; panel.json was missing)",
+        }
+        why = words.get(origins["source"], "")
+        facts(out, [("Source", name + why)])
+    return settings
+
+
+def enter_home(place: Home, debug: bool) -> None:
+    """Settle where Prefect keeps its things, and how quiet all are, for this state folder."""
+    enter(place.prefect, os.environ, debug)
+
+
+def existing_panel(given: str | None, debug: bool, out: "Console | None" = None) -> tuple[Home, "Settings"]:
+    """The state folder, which must be there already, entered, and its settings."""
+    place = find_home(given, os.environ, Path.cwd())
+    if place.created:
+        raise TidecastError(
+            f"There must be a state folder to look at, found none at {place.path}. Start with: tidecast run"
+        )
+    enter_home(place, debug)
+    return place, settings_of(place, {}, out)
+
+
+def writable_table(output: str | None) -> Path | None:
+    """The path to write a table to, refused before any work when it cannot be."""
+    if output is None:
+        return None
+    path = Path(output).expanduser()
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise click.BadParameter(
+            f"the file must end in {' or '.join(TABLE_SUFFIXES)}, got {output!r}.", param_hint="--output"
+        )
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise click.BadParameter(f"the file must lie in an existing folder, got {output!r}.", param_hint="--output")
+    return path

@@ -1,0 +1,133 @@
+"""Rows in quarantine, from the command line: list, release, repair."""
+
+import getpass
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tidecast.flows.cli.failing import one_line_errors
+from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_panel
+from tidecast.flows.cli.terminal import console
+
+
+def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose rows in quarantine."""
+    options = [
+        click.option(
+            "--rule", "rules", multiple=True, metavar="NAME", help="Rows that broke this rule; may be repeated."
+        ),
+        click.option("--series", multiple=True, metavar="ID", help="Rows of this series; may be given again."),
+        click.option("--from", "first", type=Day(), metavar="DATE", help="Rows of this day and later ones."),
+        click.option("--to", "last", type=Day(), metavar="DATE", help="Rows of this day and earlier ones."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@chosen_rows
+@everywhere
+@click.pass_context
+def quarantine(context: click.Context, home: str | None, debug: bool, **rows: Any) -> None:
+    """List the rows that broke a rule and wait for a decision, the newest first, and how many per rule.
+
+    \b
+    Examples:
+      tidecast quarantine --rule unit_error
+      tidecast quarantine release --series AET --from 2026-05-03 --why "the price is right"
+      tidecast quarantine repair --series AET --from 2026-05-03 --to 2026-05-03 --value close=14.55 --why "pence"
+      tidecast quarantine repair --rule unit_error --multiply 100 --why "pence"
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug)
+        from tidecast.flows.cli.show import show_quarantine
+
+        show_quarantine(out, place, settings, **rows)
+
+
+@quarantine.command()
+@chosen_rows
+@decided_by
+@everywhere
+def release(home: str | None, debug: bool, by: str | None, why: str, **rows: Any) -> None:
+    """Make prices of rows in quarantine, as they came.
+
+    They are known from the newest session the panel has seen; earlier forecasts stay as they were issued.
+
+    \b
+    Example:
+      tidecast quarantine release --rule unit_error --series AET --why "one share became a hundred"
+    """
+    decide_on_rows(home, debug, rows, by, why)
+
+
+@quarantine.command()
+@chosen_rows
+@click.option("--value", "values", multiple=True, metavar="NAME=X", help="The right value, as close=14.55; repeatable.")
+@click.option("--multiply", type=float, metavar="X", help="Multiply open, high, low and close by this.")
+@decided_by
+@everywhere
+def repair(
+    home: str | None,
+    debug: bool,
+    by: str | None,
+    why: str,
+    values: tuple[str, ...],
+    multiply: float | None,
+    **rows: Any,
+) -> None:
+    """Make prices of rows in quarantine, with the right values.
+
+    \b
+    Examples:
+      tidecast quarantine repair --series AET --from 2026-05-03 --to 2026-05-03 --value close=14.55 --why "typing error"
+      tidecast quarantine repair --rule unit_error --series AET --multiply 100 --why "pence"
+    """
+    if not values and multiply is None:
+        raise click.UsageError("A repair needs --value NAME=X or --multiply X. To take rows as they came: release.")
+    decide_on_rows(home, debug, rows, by, why, repaired_values(values), multiply)
+
+
+def repaired_values(texts: tuple[str, ...]) -> dict[str, float]:
+    """ "close=14.55" as a name and a number."""
+    names = ("close", "open", "high", "low", "volume")
+    values = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            values[name] = float("nan")
+        if name not in names or values[name] != values[name]:
+            raise click.BadParameter(
+                f"must be a number with one of the names {', '.join(names)}, like close=14.55, got {text!r}.",
+                param_hint="--value",
+            )
+    return values
+
+
+def decide_on_rows(
+    home: str | None,
+    debug: bool,
+    rows: dict[str, Any],
+    by: str | None,
+    why: str,
+    values: dict[str, float] | None = None,
+    factor: float | None = None,
+) -> None:
+    """Release or repair the chosen rows, while no run goes on."""
+    if not any(rows.values()):
+        raise click.UsageError(
+            "Choose the rows: --rule, --series, --from or --to. See what there is: tidecast quarantine"
+        )
+    with one_line_errors(debug):
+        out = console()
+        place, settings = existing_panel(home, debug)
+        from tidecast.flows.cli.show import decide
+
+        decide(out, place, settings, rows, by or getpass.getuser(), why, values, factor)

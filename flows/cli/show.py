@@ -1,0 +1,259 @@
+"""What a person reads in the terminal: the summary of a run, and the newest forecasts."""
+
+import shlex
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+
+from tidecast.flows.cli.terminal import GAP, facts, table
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.ingest.calendars import choose_calendars
+from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.ingest.quarantine import decide_on, waiting
+from tidecast.flows.reporting.report import track_record
+from tidecast.flows.training.decisions import decided_words, made_champion
+from tidecast.flows.warehouse.schema import quantile_columns
+from tidecast.flows.workspace.workspace import Day, Place
+
+MOST_WAITING = 40
+"""Rows in quarantine shown at once."""
+
+FEW = 8
+"""Series shown at the end of a run."""
+
+
+def summary(out: Console, day: Day, asked: date | None = None) -> None:
+    """What was taken in, who is champion and why, and where forecast, report and pages are.
+
+    A day that was `asked` for has the newest session that there is up to it.
+    """
+    row, place = day.row, day.place
+    issued = place.warehouse.forecasts(day.as_of)
+    steps = issued["step"].n_unique()
+    late = "" if issued["live"].all() else " (issued late: not part of the live record)"
+    newest = "" if asked in (None, day.as_of) else f" (the newest up to {asked} that has prices)"
+    pairs = [("Session", f"{day.as_of}{newest}{late}"), ("Prices", prices_words(day.ingested))]
+    if day.ingested.corrected:
+        pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
+    is_its_own = day.champion is not None and (day.champion.version or None) == row["champion_version"]
+    verdict = verdict_words(day.champion.decision) if day.champion and is_its_own else ""
+    pairs.append(("Champion", f"{champion_words(row)}\n{verdict}".strip()))
+    pairs.append(
+        (
+            "Forecast",
+            f"{row['series_forecast']} series, {steps} sessions ahead, in {place.warehouse.uri}/forecasts",
+        )
+    )
+    for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
+        pairs.append(("", f"left out, {reason}: {shortened(names)}"))
+    pairs.append(("Report", str(day.report or place.home.reports / f"{day.as_of}.html")))
+    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(place.home.path))}"))
+    out.print()
+    if day.settled:
+        out.print(f"Nothing to do: {day.as_of} is done.")
+    else:
+        out.print(forecast_table(issued, out.width, FEW))
+    out.print()
+    facts(out, pairs)
+
+
+def show(out: Console, home: Home, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
+    """Print the forecasts of one session, who made them and how they have done so far.
+
+    Raises
+    ------
+    TidecastError
+        There is no such forecast, or no such series.
+    """
+    place = Place(home, settings)
+    runs = place.warehouse.runs()
+    issued = runs.filter(pl.col("as_of") == as_of) if as_of else runs.tail(1)
+    if issued.is_empty():
+        wanted = f" of {as_of}" if as_of else ""
+        near = "" if runs.is_empty() else f" The newest is of {runs['as_of'][-1]}."
+        raise TidecastError(f"There must be a forecast{wanted} to show, found none.{near} Make one with: tidecast run")
+    row = issued.to_dicts()[0]
+    forecasts = place.warehouse.forecasts(row["as_of"])
+    unknown = sorted(set(series) - set(forecasts["series_id"]))
+    if unknown:
+        known = shortened(forecasts["series_id"].unique().sort())
+        raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {known}.")
+    if series:
+        forecasts = forecasts.filter(pl.col("series_id").is_in(series))
+    out.print(forecast_table(forecasts, out.width))
+    out.print()
+    facts(out, [
+        ("Session", str(row["as_of"])),
+        ("Champion", f"{champion_words(row)}\n{verdict_of(place, row)}".strip()),
+        ("Decided", decided_words(made_champion(place.warehouse.decisions(), row["champion_version"]))),
+        ("Record", record_words(place.warehouse.scores())),
+        ("Report", str(home.reports / f"{row['as_of']}.html")),
+    ])  # fmt: skip
+
+
+def forecast_table(forecasts: pl.DataFrame, width: int, few: int | None = None) -> Any:
+    """Median per session, and the widest interval at the last step; a row per series, a line per row.
+
+    Where `width` letters are not enough for all steps, the first ones and the last are shown.
+    """
+    sessions = forecasts["time"].unique().sort()
+    levels = quantile_columns(forecasts)
+    medians = forecasts.pivot(on="step", index="series_id", values="forecast")
+    steps = medians.columns[1:]
+    heads = [f"{day:%d %b}" for day in sessions] if len(sessions) == len(steps) else [f"step {n}" for n in steps]
+    shown = medians.head(few or len(medians))
+    series = ["series", *(_clipped(name, max(12, width // 4)) for name in shown["series_id"])]
+    columns = [[head, *map(_number, shown[step])] for head, step in zip(heads, steps, strict=True)]
+    spread = []
+    if levels:
+        last = forecasts.filter(pl.col("step") == pl.col("step").max())
+        ends = shown.join(last, on="series_id", how="left", maintain_order="left")[levels[0], levels[-1]]
+        share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]:%d %b}"
+        spread = [[share, *(f"{_number(low)} … {_number(high)}" for low, high in ends.iter_rows())]]
+    columns = _fitting(columns, width - _width([series, *spread]))
+    more = f" (first {len(shown)} of {len(medians)} series)" if len(shown) < len(medians) else ""
+    names, *rows = zip(series, *columns, *spread, strict=True)
+    return table(list(names), [list(row) for row in rows], title=f"Median forecasts{more}", wrap=False)
+
+
+def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
+    """All columns, or as many of the first as there is room for, and the last."""
+    if len(columns) < 3 or _width(columns) <= room:
+        return columns
+    *first, last = columns
+    gap = ["…"] * len(last)
+    first.pop()
+    while len(first) > 1 and _width([*first, gap, last]) > room:
+        first.pop()
+    return [*first, gap, last]
+
+
+def show_quarantine(out: Console, home: Home, settings: Settings, **rows: Any) -> None:
+    """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule."""
+    warehouse = Place(home, settings).warehouse
+    found = waiting(warehouse, **rows)
+    if found.is_empty():
+        out.print(f"No row {'like that ' if any(rows.values()) else ''}in quarantine waits for a decision.")
+    else:
+        shown = found.head(MOST_WAITING).select("series_id", "time", "rule", "close", "original", "as_of")
+        lines = [[_clipped("" if value is None else str(value), 60) for value in row] for row in shown.rows()]
+        out.print(table(["series", "time", "rule", "close", "as it came", "met by"], lines))
+        more = f", of which the newest {MOST_WAITING} are shown" if found.height > MOST_WAITING else ""
+        wait = "row waits" if found.height == 1 else "rows wait"
+        out.print(f"{found.height:,} {wait} for a decision{more}.")
+    counts = found["rule"].value_counts(sort=True).iter_rows()
+    facts(out, [(rule, f"{count:,}") for rule, count in counts])
+    if (decided := warehouse.repairs().height) > 0:
+        facts(out, [("decided", f"{decided:,} (who, when and why: {warehouse.uri}/repairs)")])
+
+
+def decide(
+    out: Console,
+    home: Home,
+    settings: Settings,
+    rows: dict[str, Any],
+    by: str,
+    why: str,
+    values: dict[str, float] | None,
+    factor: float | None,
+) -> None:
+    """Release or repair rows in quarantine, and say what became of them."""
+    if settings.calendar is None:
+        raise TidecastError("The panel must have its prices before rows can be released. Start with: tidecast run")
+    with hold(home, "tidecast quarantine"):
+        warehouse = Place(home, settings).warehouse
+        chosen = waiting(warehouse, **rows)
+        near = warehouse.revisions_between(*_around(chosen["time"]))  # where their series name their calendars
+        calendar, _, _ = choose_calendars(settings, chosen, near)
+        count = decide_on(
+            warehouse, settings, calendar, chosen, by=by, why=why, at=datetime.now(UTC), values=values or None,
+            factor=factor,
+        )  # fmt: skip
+    are = "row is a price" if count == 1 else "rows are prices"
+    out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")
+
+
+def _around(times: pl.Series) -> tuple[date, date]:
+    """From ten days before the first of some days to ten after the last."""
+    ten, first, last = timedelta(days=10), times.min(), times.max()
+    if not (isinstance(first, date) and isinstance(last, date)):
+        return date(1970, 1, 1), date(1970, 1, 2)
+    return first - ten, last + ten
+
+
+def _width(columns: list[list[str]]) -> int:
+    return sum(max(map(cell_len, column)) + GAP for column in columns)
+
+
+def _clipped(name: str, most: int) -> str:
+    """A name on one line, no longer than `most`."""
+    line = " ".join(name.split())
+    return line if cell_len(line) <= most else f"{set_cell_size(line, most - 1).rstrip()}…"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def prices_words(found: Ingested) -> str:
+    """What this call found and did; what all runs of the session did is in the table `runs`."""
+    bad = sum(found.quarantined.values())
+    return (
+        f"{found.rows_in:,} rows read: {found.stored:,} new, {found.corrected:,} corrected, {found.unchanged:,} known, "
+        f"{bad:,} in quarantine"
+    )
+
+
+def champion_words(row: dict[str, Any]) -> str:
+    """Who made a session's forecasts."""
+    version = f", version {row['champion_version']}" if row["champion_version"] else ", not registered"
+    return f"{str(row['champion']).replace('_', ' ')}{version}, trained through {row['trained_through']}"
+
+
+def verdict_of(place: Place, row: dict[str, Any]) -> str:
+    """Why that model is champion, as its training run says."""
+    champion = place.registry().champion(row["as_of"])
+    if champion is None or champion.version != row["champion_version"]:
+        return ""
+    return verdict_words(champion.decision)
+
+
+def verdict_words(decision: dict[str, Any]) -> str:
+    """The two lines of a gate, or the reason where none was held."""
+    return str(decision.get("verdict") or decision.get("reason") or "")
+
+
+def record_words(scores: pl.DataFrame) -> str:
+    """How live forecasts have done against the random walk's."""
+    records = track_record(scores)
+    if not records:
+        return "no live forecast has come true yet"
+    return "\n".join(
+        f"{found['model']}: {found['forecasts']:,} came true, {found['skill']} % ({found['interval']}) against the "
+        f"random walk, {found['coverage']} % inside the interval"
+        for found in records
+    )
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as CSV or Parquet, by the file's suffix."""
+    try:
+        if path.suffix.lower() == ".csv":
+            table.write_csv(path)
+        else:
+            table.write_parquet(path)
+    except OSError as error:
+        raise TidecastError(f"The output file must be writable, writing {path} failed: {error}") from error
+
+
+def shortened(names: Any, most: int = 8) -> str:
+    """The first names of a long list."""
+    listed = [str(name) for name in names]
+    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + rest

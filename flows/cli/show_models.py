@@ -1,0 +1,71 @@
+"""What a person reads in the terminal about models: decisions, and how a backtest ended."""
+
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from tidecast.flows.cli.terminal import facts, table
+from tidecast.flows.training.backtest_panel import Backtested
+from tidecast.forecasting.evaluation.decision import p_value
+from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
+
+
+def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
+    """Print a line per decision, and the reason of the last."""
+    if decisions.is_empty():
+        out.print("Nothing was decided yet. The first training decides: tidecast run")
+        return
+    rows = decisions.to_dicts()
+    heads = [
+        "session",
+        "outcome",
+        "winner",
+        "version",
+        "in place of",
+        "candidate",
+        "spread, %",
+        "evidence",
+        "gates",
+        "by",
+    ]
+    out.print(table(heads, [_line(row) for row in rows]))
+    out.print()
+    facts(out, [("Last", rows[-1]["reason"]), ("", "The table decisions has all numbers, recipes and the policy.")])
+
+
+def backtest_table(found: Backtested) -> Any:
+    """A line per model, the best first: skill against the random walk with its standard error, in per cent."""
+    loss = loss_in(found.summary.columns)
+    pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
+    rows = [
+        [
+            _spoken(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
+            "" if row["p"] is None or row["model"] == RANDOM_WALK else p_value(row["p"]),
+            _percent(row["ae_skill"], row["ae_skill_se"]), f"{100 * row['coverage']:.1f}",
+        ]
+        for row in pooled.iter_rows(named=True)
+    ]  # fmt: skip
+    return table(["model", loss, "spread, %", "evidence", "centre, %", "coverage, %"], rows)
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    version = row["champion_version"]
+    replaced = f"{_spoken(row['champion'])}, {version}" if version else ""
+    judged = row["n_origins"] is not None
+    return [
+        str(row["as_of"]), row["outcome"], _spoken(row["winner"]), row["version"], replaced,
+        _spoken(row["candidate"] or ""), _percent(row["spread_skill"], row["spread_se"]) if judged else "",
+        p_value(row["spread_p"]) if judged and row["spread_p"] is not None else "", str(row["gates_before"]), row["by"],
+    ]  # fmt: skip
+
+
+def _percent(share: float | None, se: float | None) -> str:
+    if share is None:
+        return "not known"
+    number = f"{100 * share:+.2f}".replace("-", "−")
+    return number if se is None else f"{number} ± {100 * se:.2f}"
+
+
+def _spoken(model: str) -> str:
+    return model.replace("_", " ")

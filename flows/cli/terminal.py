@@ -1,0 +1,98 @@
+"""What a person sees while a command runs: lines of progress, a spinner on a terminal, tables, errors in one line."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from tidecast.flows.redaction import redact
+from tidecast.flows.scheduling.prefect_env import LOGGER
+
+WIDTH_WITHOUT_TERMINAL = 110
+GAP = 2
+"""Blanks between the columns of a table."""
+
+log = logging.getLogger(LOGGER)
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that prints text as it is (a series may be called "[red]"), without colours when not on a terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True, width=width)
+
+
+class _Lines(logging.Handler):
+    """Our own log as lines with the seconds since the start; on a terminal a spinner shows that work goes on."""
+
+    def __init__(self, out: Console) -> None:
+        super().__init__(logging.INFO)
+        self._out = out
+        self._start = time.monotonic()
+        self._spinner = None
+        if out.is_terminal:
+            working = TextColumn("working …", style="dim")
+            self._spinner = Progress(TimeElapsedColumn(), working, SpinnerColumn(), console=out, transient=True)
+            self._spinner.add_task("")
+            self._spinner.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        seconds = time.monotonic() - self._start
+        style = "yellow" if record.levelno >= logging.WARNING else ""
+        self._out.print(Text(f"{seconds:5.0f} s  ", style="dim"), Text(record.getMessage(), style=style), sep="")
+
+    def stop(self) -> None:
+        """End the spinner. Not in `close`: Prefect, when it sets up its own log, closes every handler there is."""
+        if self._spinner:
+            self._spinner.stop()
+
+
+@contextlib.contextmanager
+def progress(out: Console) -> Iterator[None]:
+    """Print what is logged under our name while the body runs."""
+    handler = _Lines(out)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    propagate, log.propagate = log.propagate, False
+    try:
+        yield
+    finally:
+        log.propagate = propagate
+        log.removeHandler(handler)
+        handler.stop()
+
+
+def table(columns: list[str], rows: list[list[Any]], title: str | None = None, wrap: bool = True) -> Table:
+    """A plain table; numbers to the right. Cells that are too long go on in the next line, or are cut off."""
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
+        padding=(0, GAP, 0, 0),
+    )  # fmt: skip
+    for index, name in enumerate(columns):
+        number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        drawn.add_column(
+            Text(name),
+            justify="right" if number else "left",
+            overflow="fold" if wrap else "ellipsis",
+            no_wrap=not wrap,
+        )
+    for row in rows:
+        drawn.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else redact(str(cell))) for cell in row))
+    return drawn
+
+
+def facts(out: Console, pairs: list[tuple[str, str]]) -> None:
+    """Names and what there is to say about them, aligned."""
+    width = max([8, *(len(name) for name, _ in pairs)])
+    for name, text in pairs:
+        first, *rest = text.splitlines() or [""]
+        out.print(Text(f"{name:<{width}}  ", style="bold"), Text(first), sep="")
+        for line in rest:
+            out.print(Text(" " * (width + 2) + line))

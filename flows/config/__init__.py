@@ -1,0 +1,1 @@
+"""How a panel is set up, and where it lives."""

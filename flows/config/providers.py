@@ -1,0 +1,108 @@
+"""Settings as given on the command line, in the environment and in pyproject.toml. Their names are checked here."""
+
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tidecast.flows.errors import SettingsError
+from tidecast.flows.os_errors import in_words
+
+PREFIX = "TIDECAST_"
+OTHER_VARIABLES = ("TIDECAST_HOME",)
+"""Environment variables that are read elsewhere."""
+
+SUBTABLES = ("gate", "rules")
+"""Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
+
+Given = tuple[str, Any, str]  # name, value, where it was given
+
+
+def everything_given(
+    known: Iterable[str], flags: Mapping[str, Any], environ: Mapping[str, str], pyproject: Path
+) -> list[Given]:
+    """What is given anywhere; what comes first wins.
+
+    Parameters
+    ----------
+    known : iterable of str
+        The names there are, those of the gate's settings like "gate.level".
+    flags : mapping
+        Values given on the command line; None means not given.
+    environ : mapping
+        The environment variables.
+    pyproject : Path
+        A pyproject.toml, which need not be there.
+
+    Raises
+    ------
+    SettingsError
+        A name is unknown (the near match is named), or pyproject.toml cannot be understood.
+    """
+    names = list(known)
+    return [
+        *_from_flags(names, flags), *_from_environment(names, environ), *_from_pyproject(names, pyproject),
+    ]  # fmt: skip
+
+
+def _from_flags(known: list[str], flags: Mapping[str, Any]) -> list[Given]:
+    for name in flags:
+        _check_name(name, known, "the flags")
+    return [(name, value, "flag") for name, value in flags.items() if value is not None]
+
+
+def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Given]:
+    given = []
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        for table in SUBTABLES:
+            if name.startswith(f"{table}_") and name not in known:
+                name = name.replace("_", ".", 1)
+        _check_name(name, known, "the environment", _variable)
+        given.append((name, value, variable))
+    return given
+
+
+def _from_pyproject(known: list[str], path: Path) -> list[Given]:
+    if not os.path.lexists(path):
+        return []
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"pyproject.toml must be a readable file. {in_words(error)}.") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} must be readable TOML: {error}") from None
+    table = _table(_table(document, "tool", path), "tidecast", path)
+    flat = {name: value for name, value in table.items() if name not in SUBTABLES}
+    for sub in SUBTABLES:
+        flat |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
+    for name in flat:
+        _check_name(name, known, f"[tool.tidecast] of {path}")
+    return [(name, value, "pyproject.toml") for name, value in flat.items()]
+
+
+def _table(parent: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    table = parent.get(name, {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{name} in {path} must be a table with a line per setting, got {table!r}.")
+    return table
+
+
+def _check_name(name: str, known: list[str], where: str, spelt: Callable[[str], str] = repr) -> None:
+    """Refuse a name that is none; `spelt` is how names are written where it was found.
+
+    Which rules there are, a user's schema says: their names are checked with the settings as a whole.
+    """
+    if name in known or name.startswith("rules."):
+        return
+    near = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {spelt(near[0])}?" if near else f"Known: {', '.join(known)}."
+    raise SettingsError(f"{spelt(name)} in {where} is not a setting. {hint}")
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.replace(".", "_").upper()

@@ -1,0 +1,66 @@
+"""Secrets come from the environment only: addresses that hold one are refused, ``${VAR}`` is expanded on connecting.
+
+What is expanded here is never shown: see `tidecast.flows.redaction`.
+"""
+
+import re
+from collections.abc import Mapping
+
+from tidecast.flows.errors import SettingsError
+from tidecast.flows.redaction import VARIABLE, learn, secrets_in
+
+# user:password@ after the scheme. Generous on purpose: a password may itself hold "/", "?" or "@".
+_IN_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^:@]*:(?!\d{1,5}[/?#])(?P<secret>[^@]*)@")
+
+
+def refuse_password(address: str, setting: str, found_in: str) -> None:
+    """Refuse an address that carries a password, token or key, without repeating it.
+
+    Parameters
+    ----------
+    address : str
+        A source or warehouse address; plain paths pass.
+    setting : str
+        Name of the setting, for the message.
+    found_in : str
+        Where the value came from, for the message.
+
+    Raises
+    ------
+    SettingsError
+        The address holds a secret that is not written as ``${VAR}``.
+    """
+    match = _IN_ADDRESS.search(address)
+    if secrets_in(address) or (match and VARIABLE.sub("", match["secret"])):
+        raise SettingsError(
+            f"{setting} ({found_in}) must not hold a password, token or key, because settings are kept and logged. "
+            "Put it into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} in its place."
+        )
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """The text with each ``${VAR}`` replaced by that environment variable. Call it at the moment of connecting only.
+
+    Parameters
+    ----------
+    text : str
+        A value from the operator's own flags, environment or files; never one from a request.
+    environ : mapping
+        The environment variables.
+
+    Raises
+    ------
+    SettingsError
+        A variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in environ:
+            raise SettingsError(
+                f"{text} needs the environment variable {name}, which is not set. Set it and run again."
+            )
+        learn(name, environ[name], text)
+        return environ[name]
+
+    return VARIABLE.sub(value, text)

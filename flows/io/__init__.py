@@ -1,0 +1,1 @@
+"""Connections shared by sources and export."""

@@ -1,0 +1,1 @@
+"""From files and text to a long table."""

@@ -1,0 +1,104 @@
+"""The bytes of a table, CSV or Parquet, as a data frame; a CSV's values stay the text they are."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+
+import polars as pl
+
+from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.two_level_columns import joined_header
+from tidecast.flows.parsing.utc_offsets import parquet_table
+from tidecast.flows.sources.clear_errors import in_one_line
+
+CSV, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+_BROKEN = (
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, csv.Error, zlib.error,
+    ValueError, TypeError, OSError, EOFError, OverflowError,
+)  # fmt: skip
+SUFFIXES = (*CSV, *PARQUET, *(f"{suffix}.gz" for suffix in CSV))
+
+
+class _Malformed(ValueError):
+    """What is wrong with a file and what to do about it."""
+
+
+def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
+    """The table that a file of this name holds.
+
+    Parameters
+    ----------
+    body : bytes
+        What is in it.
+    name : str
+        Its ending says what it is; ".csv.gz" is unpacked.
+    says : str
+        What claims so, for messages.
+
+    Raises
+    ------
+    SourceError
+        It has no rows, is of another type than its name says, is broken, or is not UTF-8.
+    """
+    lower = name.lower()
+    is_parquet = lower.endswith(PARQUET)
+    if not body:
+        raise SourceError(f"{name} must have at least one row, but the file is empty.")
+    try:
+        body = gzip.decompress(body) if lower.endswith(".gz") else body
+        frame = parquet_table(body) if is_parquet else _csv(body)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{name} must be text in UTF-8, but is not. Save it as UTF-8.") from error
+    except _BROKEN as error:
+        kind = "Parquet" if is_parquet else "CSV"
+        advice = "" if isinstance(error, _Malformed) else " Write the file anew."
+        why = in_one_line(error).removesuffix(".")
+        raise SourceError(f"{name} must be a {kind} file as {says} says, but cannot be read: {why}.{advice}") from error
+    if frame.is_empty():
+        raise SourceError(f"{name} must have at least one row, got none.")
+    return frame
+
+
+def _csv(body: bytes) -> pl.DataFrame:
+    """Every value as text; what it means is decided later, row by row, so that a bad one costs one row."""
+    header = body.split(b"\n", 1)[0].decode("utf-8-sig")
+    if "\0" in header:
+        raise _Malformed("it is not text. Save it as CSV in UTF-8")
+    separator = max(",;\t|", key=header.count)
+    names, rows = joined_header([values for _, values in islice(_records(body, separator), 4)])
+    try:
+        frame = pl.read_csv(
+            body, separator=separator, infer_schema=False, has_header=rows == 1, skip_rows=0 if rows == 1 else rows
+        )
+    except pl.exceptions.ComputeError:
+        _refuse_long_line(body, separator)
+        raise
+    if len(names) != frame.width:
+        raise _Malformed(
+            f"its header has {len(names)} names, and its lines have {frame.width} values. Give each column a name"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise _Malformed(f"column {twice[0]!r} is there twice. Rename one")
+    frame.columns = names  # those of polars still have their quotes doubled
+    return frame
+
+
+def _refuse_long_line(body: bytes, separator: str) -> None:
+    """Name the first line with more values than the header. Text that is not UTF-8 raises by itself."""
+    width = 0
+    for line, values in _records(body, separator):
+        width = width or len(values)
+        if len(values) > width:
+            raise _Malformed(
+                f"line {line} has {len(values)} values, but its header {width}. Put a value that holds {separator!r} "
+                "in double quotes"
+            )
+
+
+def _records(body: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of its last line and the values of each record, the header first; slow, but it counts lines."""
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline=""), delimiter=separator)
+    yield from ((reader.line_num, values) for values in reader if values)

@@ -1,0 +1,175 @@
+"""Reading values: dates, numbers and series ids, from whatever type they come in. What cannot be read becomes null."""
+
+from datetime import date
+
+import polars as pl
+
+from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.iso_times import times_of_text
+from tidecast.flows.parsing.separators import without_separators
+
+MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
+"""Text, in lower case, that means: no value."""
+
+_NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
+"""Types that polars does not cast to text."""
+
+_A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+"""How many of a unit are in a day."""
+
+_FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
+"""The first and the last day that Python can hold, in days since 1970-01-01."""
+
+
+def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
+    """The session date of each value, and its time of day.
+
+    Parameters
+    ----------
+    values : Series
+        Dates, datetimes, or text as `tidecast.flows.parsing.iso_times.times_of_text` reads it.
+    zone : str or None
+        Times that say their zone are converted to this one, unless they are plainly dates: see
+        `midnights_elsewhere`. None: the date stands as it is written.
+
+    Returns
+    -------
+    day : Series of Date
+        Null where it cannot be read, or lies outside the years 1 to 9999. Day or month first ("31/12/2024") is never
+        guessed.
+    clock : Series of Duration
+        Since midnight, in the zone the day is in; zero where only a date was given.
+    """
+    if values.dtype == pl.Date:
+        return of_calendar(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
+    moment = _moments(values, None if midnights_elsewhere(values, zone) else zone)
+    return moment.dt.date(), moment - moment.dt.truncate("1d")
+
+
+def dates_by_zone(values: pl.Series, zones: pl.Series) -> tuple[pl.Series, pl.Series, list[str]]:
+    """As `dates`, of values each of which has a zone of its own, by name, or null.
+
+    Returns
+    -------
+    day, clock : Series
+    as_written : list of str
+        The zones to which nothing was converted: see `midnights_elsewhere`.
+    """
+    if values.dtype == pl.Date:
+        return *dates(values, None), []
+    parts, as_written = [], []
+    for (zone,), rows in pl.DataFrame({"value": values, "zone": zones}).with_row_index("place").group_by("zone"):
+        assert zone is None or isinstance(zone, str)
+        day, clock = dates(rows["value"], zone)
+        as_written += [zone] if zone and midnights_elsewhere(rows["value"], zone) else []
+        parts.append(rows.select("place").with_columns(day=day, clock=clock))
+    read = pl.concat(parts).sort("place") if parts else pl.DataFrame(schema={"day": pl.Date, "clock": pl.Duration})
+    return read["day"], read["clock"], sorted(as_written)
+
+
+def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
+    """Whether all times are midnights of their own zone, some of which fall on another day in this one.
+
+    No market closes then: such times are dates that some program wrote as timestamps.
+    """
+    if zone is None or values.dtype == pl.Date:
+        return False
+    written = _moments(values, None)
+    midnight = (written == written.dt.truncate("1d")).all()
+    return bool(midnight and (written.dt.date() != _moments(values, zone).dt.date()).any())
+
+
+def of_calendar(values: pl.Series) -> pl.Series:
+    """Dates or datetimes, null outside the years 1 to 9999: polars can hold such days, Python and Delta Lake cannot."""
+    days = values.to_physical() // _A_DAY[values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "days"]
+    return values.set(~days.is_between(_FIRST_DAY, _LAST_DAY).fill_null(True), None)
+
+
+def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Each value as Float64, null where it is none; and whether there was one at all.
+
+    NaN, null and the words in `MISSING` are not values. Thousands separators are read where the column shows what they
+    are, decimal commas never: see `tidecast.flows.parsing.separators`.
+    """
+    if values.dtype.is_numeric() or values.dtype == pl.Null:
+        number = values.cast(pl.Float64).fill_nan(None)
+        return number, number.is_not_null()
+    text, present = _text(values), given(values)
+    number = without_separators(text.set(~present, None)).cast(pl.Float64, strict=False)
+    return number.fill_nan(None).alias(values.name), present
+
+
+def given(values: pl.Series) -> pl.Series:
+    """Whether there is anything in each value's place, readable or not: see `MISSING`."""
+    if values.dtype.is_float():
+        return values.fill_nan(None).is_not_null()
+    if values.dtype.is_numeric() or values.dtype.is_temporal():
+        return values.is_not_null()
+    text = _text(values)
+    return text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING).fill_null(True)
+
+
+def truths(values: pl.Series) -> pl.Series | None:
+    """True as 1 and false as 0, null where nothing was given; None where the column holds anything else."""
+    if values.dtype == pl.Boolean:
+        return values.cast(pl.Float64)
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return None
+    words, present = _text(values).str.to_lowercase(), given(values)
+    if not present.any() or not words.filter(present).is_in(["true", "false"]).all():
+        return None
+    return (words == "true").cast(pl.Float64).set(~present, None)
+
+
+def example(values: pl.Series) -> str:
+    """The first value that is given, in quotes and in one line, for a message."""
+    first = values.filter(given(values))[0]
+    text = str(first.to_list() if isinstance(first, pl.Series) else first)
+    return repr(text if len(text) <= 60 else text[:60] + " …")
+
+
+def finite(values: pl.Series) -> pl.Series:
+    """Each value as Float64, null where it is no number or an infinite one."""
+    number = numbers(values)[0]
+    return number.set(~number.is_finite(), None)
+
+
+def names(values: pl.Series) -> pl.Series:
+    """Each value as text, as it is: a series id is data. Whole numbers become "5", empty or blank text null."""
+    if values.dtype.is_nested() or values.dtype in _NO_TEXT:
+        raise SourceError(
+            f"Names must be text or whole numbers, got {values.dtype}. Give another --series-id (or static column)."
+        )
+    if values.dtype.is_float() and (values.fill_nan(None).drop_nulls() % 1 == 0).all():
+        values = values.fill_nan(None).cast(pl.Int64, strict=False)
+    text = values.cast(pl.String)
+    return text.set((text.str.strip_chars() == "").fill_null(False), None)
+
+
+def _text(values: pl.Series) -> pl.Series:
+    if values.dtype.is_nested() or values.dtype in _NO_TEXT:
+        return pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
+    return values.cast(pl.String).str.strip_chars()
+
+
+def _moments(values: pl.Series, zone: str | None) -> pl.Series:
+    """Local datetimes: in this zone where they say their own, else as written; null outside the years 1 to 9999."""
+    if values.dtype.is_float():
+        values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)  # 20240131.0, beside missing ones
+    kind = values.dtype
+    if not isinstance(kind, pl.Datetime):
+        return of_calendar(_moments_of_text(_text(values), zone))
+    values = of_calendar(values)
+    if kind.time_zone is not None:
+        values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)
+    return of_calendar(values.cast(pl.Datetime("us")))
+
+
+def _moments_of_text(text: pl.Series, zone: str | None) -> pl.Series:
+    """Text in ISO 8601 as local datetimes."""
+    read = times_of_text(text)
+    if zone is not None:
+        utc = (pl.col("moment") - pl.col("ahead")).dt.replace_time_zone("UTC")
+        there = utc.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        read = read.with_columns(moment=pl.when(pl.col("ahead").is_null()).then("moment").otherwise(there))
+    return read["moment"]

@@ -1,0 +1,1 @@
+"""Forecasts out, and their scores."""

@@ -1,0 +1,114 @@
+"""The champion's forecasts of one session, ready to be published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.volatility import with_volatility
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import TidecastError
+
+if TYPE_CHECKING:
+    from tidecast.flows.tracking.registry import Champion
+
+LATE = 5
+"""Sessions a series may be behind and still be forecast; one that is further behind has ended, or pauses."""
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What is to be published.
+
+    Attributes
+    ----------
+    table : DataFrame
+        As the warehouse publishes it, without the partition column.
+    left_out : dict of str to tuple of str
+        Series without a forecast, by reason.
+    pegged : tuple of str
+        Series that hardly move: forecast, but never scored.
+    live_series : int
+        Series that have a price of the last sessions.
+    """
+
+    table: pl.DataFrame
+    left_out: dict[str, tuple[str, ...]]
+    pegged: tuple[str, ...]
+    live_series: int
+
+
+def predict(
+    panel: pl.DataFrame, champion: Champion, settings: Settings, as_of: date, run_id: str, live: bool
+) -> Forecasts:
+    """Forecast every series that is still quoted, from its last row.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        Prices known at `as_of`.
+    champion : Champion
+        Trained on rows up to `as_of` at most.
+    settings : Settings
+        With the calendar decided.
+    as_of : date
+    run_id : str
+        Kept with the forecasts.
+    live : bool
+        Whether they are issued in time.
+
+    Raises
+    ------
+    TidecastError
+        When no series can be forecast, or the champion was trained on later rows.
+    """
+    if champion.trained_through > as_of:
+        raise TidecastError(
+            f"A model may forecast origins from the end of its training rows on; version {champion.version} was "
+            f"trained through {champion.trained_through}, after {as_of}."
+        )
+    behind = sessions_behind(panel, settings, as_of)
+    quoted = behind.filter(pl.col("sessions") <= LATE)["series_id"]
+    current = panel.filter(pl.col("series_id").is_in(quoted.implode()))
+    try:
+        table = champion.model.predict(current)
+    except ValueError as error:
+        raise TidecastError(f"No series can be forecast as of {as_of}. {error}") from error
+    short = champion.model.skipped_
+    table = table.with_columns(trained_through=_last_seen(table, current, settings, champion.trained_through))
+    table = table.filter(pl.col("origin") >= pl.col("trained_through"))
+    waiting = set(quoted) - set(table["series_id"]) - set(short)
+    ended = behind.filter(pl.col("sessions") > LATE)["series_id"]
+    reasons = {
+        f"no price for more than {LATE} sessions: ended, or pausing": ended,
+        f"fewer than lookback = {settings.lookback} rows since the start or the last long pause": short,
+        f"no price since the model was trained, through {champion.trained_through}": sorted(waiting),
+    }
+    moves = with_volatility(current, positive=settings.positive)
+    pegged = moves.group_by("series_id", maintain_order=True).agg(pl.col("pegged").last()).filter("pegged")
+    marks = {"as_of": as_of, "model": champion.name, "run_id": run_id, "live": live}
+    return Forecasts(
+        table=table.with_columns(**{name: pl.lit(value) for name, value in marks.items()}),
+        left_out={reason: tuple(series) for reason, series in reasons.items() if len(series)},
+        pegged=tuple(pegged["series_id"]),
+        live_series=len(quoted),
+    )
+
+
+def _last_seen(table: pl.DataFrame, panel: pl.DataFrame, settings: Settings, trained_through: date) -> pl.Series:
+    """The session of each forecast's series through which the model has seen it: a Sunday's training on crypto has
+    seen stocks through Friday, and may forecast from there."""
+    calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
+    return calendar.times(table["series_id"], calendar.through(table["series_id"], trained_through))
+
+
+def sessions_behind(panel: pl.DataFrame, settings: Settings, as_of: date) -> pl.DataFrame:
+    """``series_id`` and how many ``sessions`` of its calendar before `as_of` its last row lies, sorted by series."""
+    calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
+    last = panel.group_by("series_id").agg(pl.col("time").max()).sort("series_id")
+    behind = calendar.through(last["series_id"], as_of) - calendar.numbers(last)
+    return last.select("series_id", sessions=pl.Series(behind))

@@ -1,0 +1,59 @@
+"""How far published intervals held: shares of truths by quantile, by month and by volatility. Pure functions."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from tidecast.forecasting.tables.quantiles import level_of, levels_in, quantile_columns
+
+
+def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
+    """Share of truths at or below each quantile: ``model``, ``level``, ``share``."""
+    columns = [*quantile_columns(levels_in(forecasts.columns)), "forecast"]
+    truths = prices.select("series_id", "time", truth="close")
+    known = forecasts.join(truths, on=["series_id", "time"], how="inner")
+    shares = known.group_by("model", maintain_order=True).agg((pl.col(columns) >= pl.col("truth")).mean())
+    long = shares.unpivot(index="model", variable_name="column", value_name="share")
+    return long.select(
+        "model", pl.col("column").map_elements(level_of, return_dtype=pl.Float64).alias("level"), "share"
+    )
+
+
+def coverage_over_time(losses: pl.DataFrame) -> pl.DataFrame:
+    """Share of truths inside the outermost interval for the origins of each month: ``model``, ``time``, ``coverage``.
+
+    Parameters
+    ----------
+    losses : polars.DataFrame
+        ``evaluate(...).losses``. Every forecast counts alike; ``time`` is the first of the month.
+    """
+    month = pl.col("origin").dt.truncate("1mo").alias("time")
+    return losses.group_by("model", month).agg(coverage=pl.col("covered").mean()).sort("model", "time")
+
+
+def coverage_by_volatility(losses: pl.DataFrame, prices: pl.DataFrame, positive: bool) -> pl.DataFrame:
+    """Share of truths inside the outermost interval in calm and wild times: ``model``, ``third``, ``coverage``.
+
+    Parameters
+    ----------
+    losses : polars.DataFrame
+        ``evaluate(...).losses``.
+    prices : polars.DataFrame
+        Panel with ``close`` at every origin.
+    positive : bool
+        Whether prices move by log returns, as `evaluate` was told.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``third`` is 0 for the third of a series' own origins at which its volatility was lowest, 2 for the highest.
+    """
+    at_origin = losses.select("series_id", "origin", "scale").unique(["series_id", "origin"])
+    at_origin = at_origin.join(
+        prices.select("series_id", origin="time", price="close"), on=["series_id", "origin"], how="left"
+    )
+    volatility = pl.col("scale") / pl.col("price") if positive else pl.col("scale")
+    rank = volatility.rank("ordinal").over("series_id").cast(pl.Int64) - 1
+    thirds = at_origin.select("series_id", "origin", third=rank * 3 // pl.len().over("series_id"))
+    known = losses.join(thirds, on=["series_id", "origin"])
+    return known.group_by("model", "third").agg(coverage=pl.col("covered").mean()).sort("model", "third")

@@ -1,0 +1,351 @@
+"""One page a person wants to read: what is forecast, whether to trust it, and where it comes from.
+
+The page is one HTML file that asks for nothing else: styles and pictures are inside, no script, no address is fetched.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tidecast.features.volatility import with_volatility
+from tidecast.flows.redaction import redact
+from tidecast.flows.reporting import forecast_plots as plots
+from tidecast.flows.reporting.calibration_plots import coverage_by_step
+from tidecast.flows.reporting.figure import Picture
+from tidecast.flows.reporting.forecast_plots import Z_95
+from tidecast.forecasting.evaluation.decision import percent
+from tidecast.forecasting.evaluation.dm_test import compare
+from tidecast.forecasting.tables.names import CRPS, RANDOM_WALK, loss_in
+from tidecast.forecasting.tables.quantiles import levels_in
+
+TEMPLATES = Path(__file__).with_name("templates")
+SOURCES = {  # what is bundled, and the line that its publisher asks for
+    "ecb": "Euro foreign exchange reference rates, bundled. Source: ECB statistics",
+    "eia": "Energy spot prices, bundled. Source: U.S. Energy Information Administration",
+}
+MOST_NAMED = 40  # series in one list
+MOST_STEPS = 5  # in the table of forecasts
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report is made of: plain tables and values.
+
+    Attributes
+    ----------
+    as_of : date
+        The session the forecasts stand on.
+    champion, version, run_id : str
+        Model that forecast ("GRU", "random_walk"), its registered version and training run; empty for a stand-in.
+    trained_through : date
+    decision : mapping
+        ``outcome``, ``reason``, ``verdict`` and ``decision`` (numbers, or None), as in ``Champion.decision``.
+    gate_as_of : date or None
+        Session of the gate behind the champion.
+    evidence : polars.DataFrame or None
+        ``evaluate(...).summary`` of that gate.
+    forecasts : polars.DataFrame
+        The published table of `as_of`.
+    prices : polars.DataFrame
+        What was known at `as_of`.
+    scores : polars.DataFrame
+        All published forecasts that have come true.
+    counts : mapping
+        ``rows_in``, ``rows_stored``, ``rows_corrected``, ``rows_unchanged``, ``rows_quarantined`` of this run.
+    quarantined : mapping
+        Rows per broken rule.
+    flagged : mapping
+        Rows (or sessions, series, values) per rule that has doubts about what was stored.
+    left_out : mapping
+        Reason to the series that were not forecast for it.
+    source, settings_digest : str
+    table_versions, versions : mapping
+        Of the tables that were read, and of the software.
+    positive : bool
+        Whether prices move by log returns.
+    live : bool
+        Whether the forecasts were issued in time, and so count in the track record.
+    decided : str
+        When, how and by whom the champion was made; empty for a stand-in.
+    """
+
+    as_of: date
+    champion: str
+    version: str
+    run_id: str
+    trained_through: date
+    decision: Mapping[str, Any]
+    gate_as_of: date | None
+    evidence: pl.DataFrame | None
+    forecasts: pl.DataFrame
+    prices: pl.DataFrame
+    scores: pl.DataFrame
+    counts: Mapping[str, int]
+    quarantined: Mapping[str, int]
+    left_out: Mapping[str, Sequence[str]]
+    source: str
+    settings_digest: str
+    table_versions: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    positive: bool = True
+    live: bool = True
+    flagged: Mapping[str, int] = field(default_factory=dict)
+    decided: str = ""
+
+
+def write_report(path: Path, data: ReportData) -> Path:
+    """Write the report, whole or not at all; the same data give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(redact(render(data)), encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def render(data: ReportData) -> str:
+    """The page."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "spoken": spoken,
+        "day": _day,
+        "thousands": "{:,}".format,
+        "weekday": _weekday,
+        "named": _named,
+        "capital": _capital,
+    }
+    pegged = _pegged(data)
+    return environment.get_template("report.html").render(
+        data=data,
+        headline=_headline(data),
+        source=SOURCES.get(data.source, data.source),
+        fans=_fans(data, pegged),
+        pegged=pegged,
+        table=forecast_table(data.forecasts, data.prices),
+        evidence=None if data.evidence is None else _evidence(data, data.evidence),
+        record=track_record(data.scores),
+        late=data.scores.filter(~pl.col("live")).height,
+    )
+
+
+def spoken(model: str) -> str:
+    """A model's name as one says it: "the random walk", "the GRU"."""
+    return f"the {model.replace('_', ' ')}"
+
+
+def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame) -> dict[str, Any]:
+    """Rows of the table of forecasts, as text: per series the last price, and median and intervals of up to five steps.
+
+    Returns
+    -------
+    dict
+        ``sessions``: heads of the columns; ``promises``: what the intervals should hold, widest first ("90 %");
+        ``rows``: per series ``series``, ``last``, ``late`` (its origin, when before the others') and ``cells``
+        (``median`` and ``spans``, widest first).
+    """
+    steps = _chosen(forecasts["step"].unique().sort().to_list())
+    levels = levels_in(forecasts.columns)
+    bands = plots.bands(forecasts)
+    last = prices.sort("time").group_by("series_id").agg(pl.col("close").last())
+    closes = dict(last.iter_rows())
+    newest = forecasts["origin"].max()
+    rows = []
+    for (series,), part in forecasts.filter(pl.col("step").is_in(steps)).group_by("series_id", maintain_order=True):
+        digits = _digits(part.filter(pl.col("step") == steps[0]), closes[series])
+        cells = []
+        for row in part.sort("step").iter_rows(named=True):
+            spans = [f"{_number(row[low], digits)} – {_number(row[high], digits)}" for low, high in bands]
+            cells.append({"median": _number(row["forecast"], digits), "spans": spans, "time": row["time"]})
+        origin = part["origin"][0]
+        late = origin if origin < newest else None
+        rows.append({"series": series, "late": late, "last": _number(closes[series], digits), "cells": cells})
+    usual = forecasts.filter(pl.col("origin") == newest)
+    dates = dict(usual.select("step", "time").unique().iter_rows())
+    return {
+        "sessions": [{"step": step, "time": dates.get(step)} for step in steps],
+        "promises": plots.promises(bands),
+        "all_steps": len(steps) == forecasts["step"].n_unique(),
+        "levels": len(levels),
+        "rows": sorted(rows, key=lambda row: str(row["series"])),
+    }
+
+
+def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
+    """Published live forecasts against what came true, per model and together.
+
+    Returns
+    -------
+    list of dict
+        ``model``, ``forecasts``, ``origins``, ``first``, ``last``, ``skill`` with its 95 % interval as text,
+        ``coverage`` in per cent. Empty when nothing has come true yet.
+    """
+    live = scores.filter(pl.col("live"))
+    if live.is_empty():
+        return []
+    loss = loss_in(live.columns)
+    against = f"{loss}_random_walk"
+    parts = [("all published forecasts", live)] if live["model"].n_unique() > 1 else []
+    parts += [(spoken(str(name)), part) for (name,), part in live.group_by("model", maintain_order=True)]
+    records = []
+    for name, part in parts:
+        by_origin = part.group_by("as_of").agg(pl.col(loss, against).mean()).sort("as_of")
+        horizon = part.select(pl.col("step").max()).item()
+        covered = part.select(pl.col("covered").cast(pl.Float64).mean()).item()
+        found = compare(by_origin[loss].to_numpy(), by_origin[against].to_numpy(), horizon)
+        interval = "too few yet for an interval" if found.se is None else f"± {100 * Z_95 * found.se:.1f}"
+        records.append(
+            {
+                "model": name,
+                "forecasts": part.height,
+                "origins": by_origin.height,
+                "first": by_origin["as_of"].min(),
+                "last": by_origin["as_of"].max(),
+                "skill": "–" if found.skill is None else signed(found.skill),
+                "interval": interval,
+                "coverage": "–" if covered is None else f"{100 * covered:.1f}",
+            }
+        )
+    return records
+
+
+def signed(share: float) -> str:
+    """A share as per cent with its sign: "+0.7", "−1.2", "0.0"."""
+    return percent(share).removesuffix(" %")
+
+
+def _headline(data: ReportData) -> dict[str, Any]:
+    """Who is published, why, and the two lines of the verdict."""
+    verdict = data.decision.get("verdict")
+    numbers = data.decision.get("decision") or {}
+    is_walk = data.champion == RANDOM_WALK
+    published = (
+        f"{_capital(spoken(data.champion))} is published{': no network earned it' if is_walk and numbers else ''}"
+    )
+    reason = str(data.decision.get("reason", ""))
+    walk = "The random walk is published. "  # a network was demoted
+    for said in (f"{data.champion} is published: ", "No network earned it: the random walk is published. ", walk):
+        reason = reason.removeprefix(said)  # the headline says it
+    return {
+        "published": published,
+        "is_walk": is_walk,
+        "reason": _capital(reason),
+        "verdict": [line.split(" ", 1) for line in verdict.splitlines()] if verdict else [],
+        "numbers": numbers,
+    }
+
+
+def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
+    """Pictures and words of the gate's folds."""
+    numbers = data.decision.get("decision") or {}
+    models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
+    others = [name for name in models if name != RANDOM_WALK]
+    candidate = numbers.get("candidate") or others[0]
+    series = summary.filter((pl.col("group") == "series") & (pl.col("model") == candidate))
+    worse = series.filter(pl.col("skill") < 0).sort("skill")
+    surely = worse.filter(pl.col("skill") + Z_95 * pl.col("skill_se") < 0)
+    levels = levels_in(data.forecasts.columns)
+    loss = loss_in(summary.columns)
+    pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
+    return {
+        "candidate": candidate,
+        "loss": loss.upper() if loss == CRPS else loss,
+        "models": [
+            {
+                "model": row["model"].replace("_", " "),
+                "loss": _digits4(row[loss]),
+                "mae": _digits4(row["mae"]),
+                "skill": "–" if row["skill"] is None else signed(row["skill"]),
+                "interval": f"± {100 * Z_95 * row['skill_se']:.1f}" if row["skill_se"] else "",
+                "coverage": "–" if row["coverage"] is None else f"{100 * row['coverage']:.1f}",
+            }
+            for row in pooled.iter_rows(named=True)
+        ],
+        "n_series": series.height,
+        "worse": worse["series_id"].to_list(),
+        "surely_worse": surely["series_id"].to_list(),
+        "pictures": [
+            _inline(plots.skill_by_step(summary, others)),
+            _inline(coverage_by_step(summary, models, max(levels) - min(levels))),
+            _inline(plots.skill_by_series(summary, candidate)),
+        ],
+    }
+
+
+def _fans(data: ReportData, pegged: Sequence[str]) -> dict[str, Any]:
+    """Fans of a few of the series that are quoted at `as_of` and move."""
+    newest = data.forecasts.filter(pl.col("origin") == pl.col("origin").max())["series_id"].unique().sort().to_list()
+    moving = [name for name in newest if name not in pegged] or newest
+    return _inline(plots.fans(data.prices, data.forecasts, plots.calm_to_wild(data.prices, moving)))
+
+
+def _pegged(data: ReportData) -> list[str]:
+    """Series that are forecast but hardly move."""
+    known = data.prices.join(data.forecasts, on="series_id", how="semi")
+    last = with_volatility(known, positive=data.positive).group_by("series_id", maintain_order=True).last()
+    return last.filter("pegged")["series_id"].to_list()
+
+
+def _inline(picture: Picture) -> dict[str, Any]:
+    """A picture for the page: its SVG is ours, with every name in it escaped by matplotlib."""
+    return {"title": picture.title, "reading": picture.reading, "svg": Markup(picture.svg())}
+
+
+def _chosen(steps: Sequence[int]) -> list[int]:
+    """All steps when they fit, else five from the first to the last."""
+    if len(steps) <= MOST_STEPS:
+        return list(steps)
+    places = [round(k * (len(steps) - 1) / (MOST_STEPS - 1)) for k in range(MOST_STEPS)]
+    return [steps[place] for place in places]
+
+
+def _digits(first: pl.DataFrame, last: float) -> int:
+    """Decimals that show two digits of the narrow interval's width, or six digits of a price without one."""
+    bands = plots.bands(first)
+    width = float(first[bands[-1][1]][0] - first[bands[-1][0]][0]) if bands else 0.0
+    scale, shown = (width, 2) if width > 1e-9 * abs(last) else (abs(last) or 1.0, 6)
+    return max(0, shown - 1 - math.floor(math.log10(scale)))
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _digits4(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
+
+
+def _weekday(time: date) -> str:
+    """ "Mon 23 Nov"; with the hour when it has one."""
+    return f"{time:%a} {time.day} {time:%b}" + (f" {time:%H:%M}" if hasattr(time, "hour") else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _named(series: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(series) - MOST_NAMED} more" if len(series) > MOST_NAMED else ""
+    return ", ".join(str(name) for name in series[:MOST_NAMED]) + more

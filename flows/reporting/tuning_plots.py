@@ -1,0 +1,70 @@
+"""Pictures of a search for settings: how it went on, and which settings matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from tidecast.flows.reporting.figure import Picture, new_figure, zero
+from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE
+from tidecast.forecasting.tuning.result import TrialSeen
+
+
+def optimisation_history(trials: Sequence[TrialSeen]) -> Picture:
+    """Skill of every whole trial in the order of their numbers, and of the best so far.
+
+    Parameters
+    ----------
+    trials : sequence of TrialSeen
+        At least one of them whole.
+    """
+    figure, (chart,) = new_figure(1, 1, height=3.2)
+    whole = [(trial.number, 100 * trial.skill) for trial in trials if trial.skill is not None]
+    numbers, skills = zip(*whole, strict=True)
+    chart.plot(numbers, skills, "o", color=BLUE, markersize=4, alpha=0.6)
+    best = np.maximum.accumulate(skills)
+    last = max(trial.number for trial in trials)
+    chart.step([*numbers, last], [*best, best[-1]], where="post", color=BLUE, linewidth=1.6)
+    chart.plot(numbers[:1], skills[:1], "o", color=ORANGE, markersize=6)
+    low, high = np.quantile(skills, [0.1, 1.0])
+    room = max(high - low, 0.05)
+    bottom = min(low, 0.0) - 0.25 * room
+    chart.set_ylim(bottom, max(high, 0.0) + 0.15 * room)
+    chart.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for number in (trial.number for trial in trials if trial.state == "pruned"):
+        chart.plot([number], [0.02], "|", color=INK, markersize=6, transform=chart.get_xaxis_transform())
+    zero(chart, "random walk")
+    chart.set_xlabel("trial")
+    chart.set_ylabel("skill against the random walk, %")
+    worse = sum(skill < bottom for skill in skills)
+    below = f" {worse} very bad {'trials lie' if worse > 1 else 'trial lies'} below the picture." if worse else ""
+    reading = (
+        "Dots: whole trials; the line: the best so far; orange: the default settings; ticks below: trials given up. "
+        f"The best of many looks better than it is.{below}"
+    )
+    return Picture("How the search went on", reading, figure)
+
+
+def importances(shares: Mapping[str, float]) -> Picture:
+    """How much of the variation of the loss each setting explains.
+
+    Parameters
+    ----------
+    shares : mapping
+        Setting to its share; they sum up to 1.
+    """
+    ordered = sorted(shares.items(), key=lambda item: item[1])
+    figure, (chart,) = new_figure(1, 1, height=0.6 + 0.28 * len(ordered))
+    names = [name.replace("_", " ") for name, _ in ordered]
+    values = [100 * share for _, share in ordered]
+    chart.barh(names, values, color=BLUE, height=0.6)
+    for place, value in enumerate(values):
+        chart.annotate(
+            f"{value:.0f}", (value, place), (4, 0), textcoords="offset points", va="center", size=8, color=INK
+        )
+    chart.set_xlabel("share of what differs between trials, %")
+    chart.set_xlim(0, max(100.0 * max(shares.values()) * 1.1, 1.0))
+    reading = "The longer the bar, the more the loss depends on the setting, among the trials that came to their end."
+    return Picture("Which settings matter", reading, figure)

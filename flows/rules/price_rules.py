@@ -1,0 +1,226 @@
+"""The rules a price must keep, as a dataframely schema; `tidecast.flows.rules.check` asks them.
+
+A rule is a method that gives an expression, true where a row keeps it. It sees the row's own values and what its series
+did before (`tidecast.flows.rules.evidence`). A user's own schema is a subclass with further rules; docs/rules.md has an example.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import TYPE_CHECKING
+
+import dataframely as dy
+import polars as pl
+
+from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS
+from tidecast.flows.errors import SettingsError
+from tidecast.flows.rules.evidence import LASTING
+
+if TYPE_CHECKING:
+    from tidecast.flows.config.settings import Settings
+
+JUMP = 12.0
+"""Robust sigmas beyond which a change is a jump."""
+
+ONCE_IN_A_MILLION = math.log(1e-6)
+ROUNDING = 1e-6
+
+
+def _text() -> dy.String:
+    return dy.String(nullable=True)
+
+
+def _number() -> dy.Float64:
+    return dy.Float64(nullable=True, allow_inf=True, allow_nan=True)
+
+
+class PriceRules(dy.Schema):
+    """A row of prices with what is known about its series, and the rules it must keep.
+
+    Columns up to `known_at` are the row's own, null where the source has none or it cannot be read; the others are
+    evidence. Rules are asked in the order of `tidecast.flows.config.rule_actions.DEFAULT_ACTIONS`, own ones after those. Null is kept.
+    """
+
+    row = dy.Int64(nullable=True)
+    series_id = _text()
+    time = dy.Date(nullable=True)
+    present = dy.Bool(nullable=True)  # there was anything in the price's place
+    close = _number()
+    open = _number()
+    high = _number()
+    low = _number()
+    volume = _number()
+    dividend = _number()
+    split_ratio = _number()
+    adj_close = _number()
+    known_at = dy.Date(nullable=True)
+    undated = dy.Bool(nullable=True)  # a known_at was given, and cannot be read
+    unread = dy.Bool(nullable=True)  # a number other than the close was given, and cannot be used
+
+    positive = dy.Bool(nullable=True)  # prices of this panel lie above zero
+    today = dy.Date(nullable=True)
+    session = dy.Bool(nullable=True)  # the calendar has this day
+    copy = dy.Int64(nullable=True)  # how many rows of the same session and close follow
+    versions = dy.Int64(nullable=True)  # different closes of the same session
+    previous = _number()  # the close before
+    sessions = dy.Int64(nullable=True)  # since then; 1 is the next one
+    change = _number()  # since then: log return, or difference where prices need not be positive
+    sigma = _number()  # robust, of one session
+    sigmas = _number()  # the change, in robust sigmas of the sessions it took
+    units = dy.Int64(nullable=True)  # powers of a hundred off the series' level
+    repeats = dy.Int64(nullable=True)  # rows in a row without a move
+    still = _number()  # share of such rows in the 62 before
+    missed = dy.Int64(nullable=True)  # sessions left out before this row
+    off_split = dy.Bool(nullable=True)  # a split that this price does not show, or on another basis near one
+    split_in_doubt = dy.Bool(nullable=True)  # the source itself found such a split, and kept the price as quoted
+    split = _number()  # log of this day's split ratio
+    undone = _number()  # log of the splits that the price shows on this row
+    unpaid = dy.Bool(nullable=True)  # a dividend that the price does not show
+    typical_yield = _number()  # the series' median dividend, over its price
+    paid_before = dy.Int64(nullable=True)  # rows since the same dividend
+    adjustment = _number()  # log error of the adjusted close's step
+
+    @dy.rule()
+    def no_series_id(cls) -> pl.Expr:
+        return pl.col("series_id").is_not_null()
+
+    @dy.rule()
+    def unreadable_time(cls) -> pl.Expr:
+        return pl.col("time").is_not_null()
+
+    @dy.rule()
+    def unreadable_known_at(cls) -> pl.Expr:
+        """Else the price would be taken for known on its own day."""
+        return ~pl.col("undated")
+
+    @dy.rule()
+    def in_the_future(cls) -> pl.Expr:
+        return pl.col("time") <= pl.col("today")
+
+    @dy.rule()
+    def not_a_session(cls) -> pl.Expr:
+        return pl.col("session")
+
+    @dy.rule()
+    def missing_price(cls) -> pl.Expr:
+        return pl.col("present")
+
+    @dy.rule()
+    def unreadable_price(cls) -> pl.Expr:
+        return pl.col("close").is_not_null() | ~pl.col("present")
+
+    @dy.rule()
+    def not_finite(cls) -> pl.Expr:
+        return pl.col("close").is_finite()
+
+    @dy.rule()
+    def not_positive(cls) -> pl.Expr:
+        return (pl.col("close") > 0) | ~pl.col("positive")
+
+    @dy.rule()
+    def conflicting_duplicate(cls) -> pl.Expr:
+        """Of rows that have different closes for one session of one series, none can be trusted."""
+        return pl.col("versions") <= 1
+
+    @dy.rule()
+    def duplicate(cls) -> pl.Expr:
+        """Of rows that agree in the close of a session, the last one is kept."""
+        return pl.col("copy") == 0
+
+    @dy.rule()
+    def unit_error(cls) -> pl.Expr:
+        """The close is in pence where the series is in pounds, or the other way round."""
+        return pl.col("units") == 0
+
+    @dy.rule()
+    def unreadable_value(cls) -> pl.Expr:
+        """Every number given beside the close can be used: volume, dividend and split ratio are not below 0, and a
+        dividend is of a price above 0."""
+        return ~pl.col("unread")
+
+    @dy.rule()
+    def ohlc_order(cls) -> pl.Expr:
+        """Neither open nor close lies outside low and high."""
+        least, most = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
+        above = (least >= pl.col("low") * (1 - ROUNDING)) | (pl.col("low") <= 0)
+        return above.fill_null(True) & (most <= pl.col("high") * (1 + ROUNDING)).fill_null(True)
+
+    @dy.rule()
+    def ohlc_unit(cls) -> pl.Expr:
+        """Open, high and low are in the close's unit: nothing moves 50-fold in a day, and back."""
+        within = [(pl.col(name) / pl.col("close")).log().abs() <= math.log(50) for name in ("open", "high", "low")]
+        return ~pl.col("positive") | pl.all_horizontal(each.fill_null(True) for each in within)
+
+    @dy.rule()
+    def jump(cls) -> pl.Expr:
+        return pl.col("sigmas").abs() <= JUMP
+
+    @dy.rule()
+    def stale_quote(cls) -> pl.Expr:
+        """So many equal prices would come once in a million, by the series' own habit."""
+        habit = (pl.col("still") * LASTING + 1) / (LASTING + 2)
+        return (pl.col("repeats") < 5) | (pl.col("repeats") * habit.log() >= ONCE_IN_A_MILLION)
+
+    @dy.rule()
+    def missing_sessions(cls) -> pl.Expr:
+        return pl.col("missed") == 0
+
+    @dy.rule()
+    def split_not_applied(cls) -> pl.Expr:
+        """The price moves by a split on its day, and by its size on no day near it."""
+        return ~(pl.col("off_split").fill_null(False) | pl.col("split_in_doubt").fill_null(False))
+
+    @dy.rule()
+    def dividend_unit(cls) -> pl.Expr:
+        """The price fell by at least half of a large dividend; dividends are not all next to nothing."""
+        share = pl.col("dividend") / pl.col("previous")
+        fall = -(1 - share).log()
+        unseen = (pl.col("change") + fall) > pl.max_horizontal(fall / 2, 4 * pl.col("sigma"))
+        too_much = (share >= 1) | ((share > 0.02) & unseen)
+        too_little = (share > 0) & (pl.max_horizontal("typical_yield", share) < 0.0005)
+        doubt = (too_much | too_little).fill_null(False) | pl.col("unpaid").fill_null(False)
+        return ~(pl.col("positive") & doubt)
+
+    @dy.rule()
+    def dividend_repeated(cls) -> pl.Expr:
+        """The same dividend was not paid within 15 rows: what is paid monthly is 20 apart."""
+        return pl.col("paid_before") > 15
+
+    @dy.rule()
+    def adjusted_close(cls) -> pl.Expr:
+        """The source's adjusted close follows from its close, dividend and split, to a thousandth."""
+        return pl.col("adjustment") <= 1e-3
+
+
+def rules_schema(settings: Settings) -> type[PriceRules]:
+    """The schema whose rules are asked: ours, or the user's own.
+
+    Raises
+    ------
+    SettingsError
+        `rules_schema` names no class that can be imported, or one that is no subclass of `PriceRules`.
+    """
+    if settings.rules_schema is None:
+        return PriceRules
+    module, _, name = settings.rules_schema.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"rules_schema must name a class that can be imported, like 'package.module:Class', got "
+            f"{settings.rules_schema!r}: {error}. Install the package, or mend the name."
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, PriceRules)):
+        raise SettingsError(
+            f"rules_schema must name a subclass of tidecast.flows.rules.price_rules.PriceRules, {settings.rules_schema!r} is none."
+        )
+    return found
+
+
+def rule_names(schema: type[PriceRules]) -> tuple[str, ...]:
+    """Names of a schema's rules in the order they are asked, the user's own last."""
+    _, failures = schema.filter(schema.create_empty())
+    columns = set(schema.column_names())
+    own = [name for name in failures.details().columns if name not in columns and name not in DEFAULT_ACTIONS]
+    return (*DEFAULT_ACTIONS, *own)

@@ -1,0 +1,1 @@
+"""Prefect's set-up, server and schedule."""

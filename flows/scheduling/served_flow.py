@@ -1,0 +1,43 @@
+"""The flow that `tidecast schedule` serves. A request to Prefect's API can choose its session, and nothing else.
+
+Home and settings are those of whoever started the schedule: its environment, pyproject.toml and the state folder. A
+request that could set them could read any file and send any ``${VAR}`` to any address.
+"""
+
+from collections.abc import MutableMapping
+from datetime import date
+
+from prefect import flow
+
+from tidecast.flows.config.state_folder import Home
+from tidecast.flows.daily import daily_forecast
+from tidecast.flows.outcome import tell
+from tidecast.flows.safe_output import fails_cleanly
+from tidecast.flows.workspace.workspace import Day
+
+ENTRYPOINT = "tidecast.flows.scheduling.served_flow.scheduled_forecast"
+
+
+@flow(name=daily_forecast.name, on_completion=[tell], on_failure=[tell])
+@fails_cleanly
+def scheduled_forecast(as_of: date | None = None, reissue: bool = False) -> Day:
+    """Forecast the sessions after `as_of`, and publish; see `daily_forecast`.
+
+    Parameters
+    ----------
+    as_of : date, optional
+        The session to stand on. None: that of the scheduled start time, and the missed ones before it.
+    reissue : bool
+        Replace what was issued for `as_of`.
+    """
+    return daily_forecast.fn(as_of=as_of, reissue=reissue)
+
+
+def bind(home: Home, environ: MutableMapping[str, str]) -> None:
+    """Fix the state folder, and which flow runs, in the environment of the processes that Prefect starts for a run.
+
+    Prefect runs the entry point that its database names unless the environment names one; a request can change the
+    database.
+    """
+    environ["TIDECAST_HOME"] = str(home.path)
+    environ["PREFECT__FLOW_ENTRYPOINT"] = ENTRYPOINT

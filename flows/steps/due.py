@@ -1,0 +1,101 @@
+"""What a day has to do, decided from what the tables say. Pure functions; nothing here asks what time it is."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from tidecast.features.calendars.base import Calendar
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.ingest.calendars import market_zone
+
+CATCH_UP = 10
+"""Missed sessions that a scheduled run makes up for; what is older takes `tidecast run --as-of`."""
+
+NOT_ATTEMPTED = "none"
+
+
+def scheduled_day(scheduled: datetime, settings: Settings) -> date:
+    """The day of a scheduled start time, in the zone of the panel's market.
+
+    A calendar of no market in particular has no zone; there the schedule's own counts.
+    """
+    return scheduled.astimezone(ZoneInfo(market_zone(settings) or settings.time_zone)).date()
+
+
+def latest_day_anywhere(now: datetime) -> date:
+    """The latest day it is anywhere on earth (UTC+14): prices of later days cannot be true."""
+    return (now.astimezone(UTC) + timedelta(hours=14)).date()
+
+
+def refuse_clock_set_back(runs: pl.DataFrame, today: date) -> None:
+    """Refuse a day that lies before a session that was run: newer prices would seem to be of the future.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table of runs.
+    today : date
+        See `latest_day_anywhere`.
+
+    Raises
+    ------
+    TidecastError
+        The clock was set back.
+    """
+    newest = runs["as_of"].max()
+    if isinstance(newest, date) and today < newest:
+        raise TidecastError(
+            f"The clock must not be behind the newest session that was run, {newest}, but on this machine it is "
+            f"{today} at most. Set the clock, then run again. Nothing was read or stored."
+        )
+
+
+def is_done(runs: pl.DataFrame, as_of: date) -> bool:
+    """Whether the session's run came to its end, with nothing failed."""
+    return not runs.filter(pl.col("as_of") == as_of, pl.col("status") == "done").is_empty()
+
+
+def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: int = CATCH_UP) -> list[date]:
+    """Sessions with prices between the newest run that ended and `as_of`, oldest first, the last `limit` of them.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table of runs.
+    priced : polars.Series of Date
+        Times of the panel's prices.
+    as_of : date
+        The session of this run.
+    limit : int
+    """
+    newest = runs.filter(pl.col("as_of") < as_of, pl.col("status") != "published")["as_of"].max()
+    if newest is None:
+        return []
+    between = priced.filter((priced > newest) & (priced < as_of)).unique().sort()
+    return between.tail(limit).to_list()
+
+
+def training_due(runs: pl.DataFrame, decided: date | None, as_of: date, settings: Settings) -> bool:
+    """Whether to train at the end of this session's run. Sessions are those of the panel: days on which any series is
+    quoted.
+
+    Every `retrain_every` sessions from the last attempt, on the newest session only: a backfill trains nothing. A
+    training by hand, whose decision is of `decided`, is an attempt as well.
+    """
+    if (runs["as_of"] > as_of).any():
+        return False
+    attempts = runs.filter(pl.col("as_of") < as_of, pl.col("training").fill_null(NOT_ATTEMPTED) != NOT_ATTEMPTED)
+    last = max((day for day in (attempts["as_of"].max(), decided) if isinstance(day, date)), default=None)
+    return last is None or sessions_between(last, as_of, settings.sessions) >= settings.retrain_every
+
+
+def gate_due(last_gate: date | None, as_of: date, settings: Settings) -> bool:
+    """Whether this training may test a new recipe: a gate is held at most every `gate.every` sessions."""
+    return last_gate is None or sessions_between(last_gate, as_of, settings.sessions) >= settings.gate.every
+
+
+def sessions_between(first: date, last: date, calendar: Calendar) -> int:
+    """How many sessions after `first` is `last`."""
+    return calendar.number_at(last) - calendar.number_at(first)

@@ -1,0 +1,164 @@
+"""Where a panel's MLflow is: addresses, the command that shows its pages, the mark on its runs; and how to quiet it.
+
+Nothing here imports MLflow.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from tidecast.flows.config.mlflow_yml import MlflowConfig
+from tidecast.flows.config.secrets import expand
+from tidecast.flows.config.state_folder import Home
+from tidecast.flows.io.databases import is_database, url_of
+
+QUIET = {  # while MLflow works: no bars, no calls home, no guesses about requirements
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+}
+
+
+_ALONE = threading.RLock()  # environment and log levels are everybody's: one thread at a time changes them
+
+
+@dataclass(frozen=True)
+class MlflowHome:
+    """Addresses of one state folder's MLflow: as configured, else files in the folder.
+
+    Parameters
+    ----------
+    home : Home
+    config : MlflowConfig
+    environ : mapping
+        Where ``${VAR}`` in addresses is looked up.
+    """
+
+    home: Home
+    config: MlflowConfig
+    environ: Mapping[str, str]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether runs are kept in the state folder's own SQLite file."""
+        return self.config.server.mlflow_tracking_uri is None
+
+    @property
+    def is_server(self) -> bool:
+        """Whether runs are kept by a server, which shows its own pages and chooses where files go."""
+        return not self.is_local and urlsplit(self.tracking_uri).scheme in ("http", "https", "databricks")
+
+    @property
+    def shown(self) -> str:
+        """The tracking address with its secrets unexpanded, for people and logs."""
+        return self.config.server.mlflow_tracking_uri or f"sqlite:///{self.home.mlflow_db}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where runs are, secrets included: for connecting only."""
+        return self._connectable(self.shown, "server.mlflow_tracking_uri")
+
+    @property
+    def registry_uri(self) -> str:
+        """Where models are registered, secrets included: for connecting only."""
+        return self._connectable(self.config.server.mlflow_registry_uri or self.shown, "server.mlflow_registry_uri")
+
+    def _connectable(self, address: str, setting: str) -> str:
+        """The address with its secrets; of a database, quoted as an address needs it, and with a driver we have."""
+        expanded = expand(address, self.environ)
+        scheme = expanded.partition(":")[0]
+        if scheme == "sqlite" or not is_database(scheme):
+            return expanded
+        return url_of(address, setting, self.environ).render_as_string(hide_password=False)
+
+    @property
+    def global_addresses(self) -> dict[str, str]:
+        """Variables for those parts of MLflow that look beyond the client they are called through."""
+        return {"MLFLOW_TRACKING_URI": self.tracking_uri, "MLFLOW_REGISTRY_URI": self.registry_uri}
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where a new experiment keeps its files; None leaves it to a server."""
+        given = self.config.tracking.experiment.create_experiment_kwargs.artifact_location
+        if given is not None:
+            return expand(given, self.environ)
+        return None if self.is_server else self.home.mlartifacts.as_uri()
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+        return expand(self.config.tracking.experiment.name, self.environ)
+
+    @cached_property
+    def panel(self) -> str:
+        """What marks this state folder's runs and versions, on whatever server they are; made on first use."""
+        place = self.home.path / "panel_id"
+        if not place.exists():
+            draft = place.with_suffix(".draft")
+            draft.write_text(uuid.uuid4().hex, encoding="utf-8")
+            draft.replace(place)
+        return place.read_text(encoding="utf-8").strip()
+
+    @property
+    def ui_url(self) -> str:
+        """Address of MLflow's pages without a slash at the end: the team's server, or the one `ui_command` starts."""
+        if self.is_server:
+            address = urlsplit(self.tracking_uri)
+            return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        return f"http://{self.config.ui.host}:{self.config.ui.port}"
+
+    @property
+    def ui_command(self) -> list[str] | None:
+        """Command that serves MLflow's pages, to be run with `ui_environ`; None when a server serves them already."""
+        if self.is_server:
+            return None
+        ui = self.config.ui
+        return [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", ui.host, "--port", str(ui.port)]
+
+    @property
+    def ui_environ(self) -> dict[str, str]:
+        """What `ui_command` needs in its environment: addresses, whose secrets are in no command line, and quiet."""
+        return QUIET | {
+            "MLFLOW_BACKEND_STORE_URI": self.tracking_uri,
+            "MLFLOW_REGISTRY_STORE_URI": self.registry_uri,
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": self.artifact_location or self.home.mlartifacts.as_uri(),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+
+
+@contextmanager
+def quietly(variables: Mapping[str, str]) -> Iterator[None]:
+    """MLflow with these variables set, and without log lines, warnings and bars; all is put back afterwards.
+
+    Threads wait for each other: what is set here is the whole process's.
+    """
+    variables = QUIET | dict(variables)
+    with _ALONE:
+        loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("mlflow", "alembic")}
+        before = {name: os.environ.get(name) for name in variables}
+        try:
+            os.environ.update(variables)
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for logger, level in loggers.items():
+                logger.setLevel(level)
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

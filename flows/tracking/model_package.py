@@ -1,0 +1,60 @@
+"""A forecaster in MLflow's own layout: code, safetensors, JSON, a signature and an example. No pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import yaml
+from mlflow.models import Model, infer_signature
+
+from tidecast.flows.tracking.environment import installed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tidecast.flows.training.result import Training
+
+MLMODEL = "MLmodel"
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+SERVED_BY = (
+    "tidecast", "mlflow", "numpy", "pandas", "polars", "safetensors", "scikit-learn", "scipy", "torch",
+    "exchange_calendars",
+)  # fmt: skip
+
+
+def package(training: Training, folder: Path) -> None:
+    """Write the training's model into `folder`, which must not be there yet; it belongs to no run until `adopt`."""
+    from mlflow.pyfunc import save_model  # not at the top: it warns on import
+
+    forecaster = training.model
+    parts = folder.with_name("forecaster")
+    forecaster.save(parts)
+    example = _example(training)
+    forecast = forecaster.predict(example).astype({"origin": "datetime64[us]", "time": "datetime64[us]"})
+    example = example.astype({"time": "datetime64[us]"})
+    save_model(
+        folder,
+        python_model=str(SERVED_MODEL),
+        artifacts={"forecaster": parts.as_uri()},  # MLflow reads %20 in a plain path as a blank
+        signature=infer_signature(example, forecast),
+        input_example=example,
+        pip_requirements=[f"{name}=={installed(name)}" for name in SERVED_BY],
+    )
+
+
+def adopt(folder: Path, run_id: str, model_id: str, location: str) -> None:
+    """Write into a packaged model which run and which logged model it is."""
+    layout = Model.from_dict(yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8")))  # load() unquotes the path
+    layout.run_id, layout.model_id, layout.artifact_path = run_id, model_id, location
+    layout.save(folder / MLMODEL)
+
+
+def _example(training: Training) -> pd.DataFrame:
+    """The newest rows of two series, as many as a forecast needs."""
+    forecaster = training.model
+    names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()
+    rows = training.panel.filter(pl.col("series_id").is_in(names)).sort("series_id", "time")
+    newest = rows.group_by("series_id", maintain_order=True).tail(forecaster.lookback + 1)
+    return newest.select(forecaster.columns_).to_pandas()

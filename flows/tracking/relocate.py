@@ -1,0 +1,117 @@
+"""A state folder that was moved, renamed or copied: MLflow's SQLite file still names the old place, and is mended.
+
+MLflow keeps absolute addresses: of experiments, runs, models and versions, and, as text, of the tables a run read. They
+are moved on in one transaction, those of other places stay. Nothing here imports MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from tidecast.flows.config.state_folder import Home
+from tidecast.flows.errors import TidecastError
+
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+PATIENCE = 60.0
+"""Seconds to wait for another program that writes to the file."""
+
+
+def mend_if_moved(home: Home) -> str | None:
+    """Let MLflow's addresses follow the folder; returns in words what was done, None when it was not moved.
+
+    Parameters
+    ----------
+    home : Home
+        With its own `mlflow.db`, or none.
+
+    Raises
+    ------
+    TidecastError
+        The file cannot be read or written.
+    """
+    if not home.mlflow_db.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(home.mlflow_db, timeout=PATIENCE)) as database, database:
+            old = _old_place(database, home)
+            if old is None:
+                return None
+            count = sum(_move(database, table, column, old, home.path.as_uri()) for table, column in _present(database))
+            before = Path(url2pathname(urlsplit(old).path))
+            _move_tables(database, before, home.path)
+    except sqlite3.Error as error:
+        raise TidecastError(
+            f"{home.mlflow_db} must be MLflow's SQLite file, reading it failed: {error}. Put back a copy of it."
+        ) from error
+    said = f"The state folder was moved here from {before}: {count} addresses in mlflow.db were mended."
+    if not home.mlartifacts.exists():
+        said += f" Its models did not come with it: {home.mlartifacts} is missing, and those of {before} are not used."
+    return said
+
+
+def _old_place(database: sqlite3.Connection, home: Home) -> str | None:
+    """Address of the folder that MLflow believes in, when its files lie in this one; else None.
+
+    An experiment that keeps its files elsewhere on purpose has none of them here. Another state folder is not such a
+    place: this one is a copy without its files, and the other's are not used.
+    """
+    found = database.execute(
+        "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file:%/mlartifacts'"
+    )
+    for (location,) in found.fetchall():
+        if location == home.mlartifacts.as_uri():
+            continue
+        runs = database.execute(
+            "SELECT artifact_uri FROM runs WHERE substr(artifact_uri, 1, ?) = ?", (len(location) + 1, f"{location}/")
+        ).fetchall()
+        folders = [home.mlartifacts / uri[len(location) + 1 :] for (uri,) in runs]
+        there = Path(url2pathname(urlsplit(location).path)).parent
+        if (
+            any(folder.exists() for folder in folders)
+            or _is_state_folder(there)
+            or (not there.exists() and not folders)
+        ):
+            return str(location.removesuffix("/mlartifacts"))
+    return None
+
+
+def _is_state_folder(folder: Path) -> bool:
+    """Whether this is a state folder of its own, with the files of another panel, or of a panel that was copied."""
+    return any((folder / name).exists() for name in ("mlflow.db", "panel.json", "panel_id"))
+
+
+def _present(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The columns of addresses that this version of MLflow has."""
+    return [
+        (table, column)
+        for table, column in ADDRESSES
+        if column in [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+    ]
+
+
+def _move(database: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
+    """Replace the beginning of addresses under the old folder; returns how many there were."""
+    return database.execute(
+        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+        (new, len(old) + 1, len(old) + 1, f"{old}/"),
+    ).rowcount
+
+
+def _move_tables(database: sqlite3.Connection, old: Path, new: Path) -> None:
+    """The same for the paths of tables, which are JSON inside the description of a data set."""
+    old_text, new_text = (json.dumps(f"{path}/")[:-1] for path in (old, new))
+    database.execute(
+        "UPDATE datasets SET dataset_source = replace(dataset_source, ?, ?) WHERE instr(dataset_source, ?)",
+        (old_text, new_text, old_text),
+    )

@@ -1,0 +1,111 @@
+"""The files of a run: decision, tables, exact numbers, environment and pictures. No MLflow here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tidecast.flows.reporting import calibration_plots, learning_plots
+from tidecast.flows.reporting import forecast_plots as plots
+from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time, quantile_shares
+from tidecast.flows.reporting.figure import Picture
+from tidecast.flows.tracking.environment import machine
+from tidecast.forecasting.tables.names import RANDOM_WALK
+from tidecast.forecasting.tables.quantiles import levels_in
+
+if TYPE_CHECKING:
+    from tidecast.flows.training.result import Training
+
+EVIDENCE = "evaluation/summary.parquet"
+DECISION = "decision.json"
+
+
+def write_files(training: Training, folder: Path) -> None:
+    """Write everything that a training's run shows as a file into `folder`."""
+    for name in ("evaluation", "pictures", "tables"):
+        (folder / name).mkdir(parents=True)
+    for name, document in {DECISION: _decision(training), "environment.json": machine()}.items():
+        text = json.dumps(document, indent=2, default=str, ensure_ascii=False)
+        (folder / name).write_text(text, encoding="utf-8")
+    for name, table in _tables(training).items():
+        content = {"columns": table.columns, "data": [[plain(value) for value in row] for row in table.rows()]}
+        text = json.dumps(content, default=str, ensure_ascii=False)
+        (folder / "tables" / name).write_text(text, encoding="utf-8")
+    if training.evaluation is not None:
+        training.evaluation.summary.write_parquet(folder / EVIDENCE)
+        training.evaluation.losses.write_parquet(folder / "evaluation/losses.parquet")
+    for name, picture in _pictures(training):
+        (folder / "pictures" / f"{name}.png").write_bytes(picture.png())
+
+
+def _decision(training: Training) -> dict[str, Any]:
+    decision = training.decision
+    return {
+        "as_of": training.as_of.isoformat(),
+        "winner": training.winner,
+        "outcome": training.outcome,
+        "reason": training.reason,
+        "verdict": None if decision is None else decision.verdict,
+        "decision": None if decision is None else decision.to_dict(),
+    }
+
+
+def _tables(training: Training) -> dict[str, pl.DataFrame]:
+    """What MLflow shows as tables: the most telling columns first, the best rows first."""
+    summary = None if training.evaluation is None else training.evaluation.summary
+    tables = {}
+    if training.selection.height:
+        tables["selection.json"] = training.selection
+    if summary is not None:
+        telling = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
+        order = [name for name in telling if name in summary.columns]
+        ordered = summary.select("group", *order, pl.exclude("group", *order))
+        for group, name, by in (
+            ("pooled", "models", []),
+            ("series", "series", ["model"]),
+            ("step", "steps", ["model", "step"]),
+        ):
+            rows = ordered.filter(pl.col("group") == group).drop("group")
+            rows = rows.sort(*by, -pl.col("skill"), nulls_last=True, maintain_order=True)
+            tables[f"{name}.json"] = rows.select(column.name for column in rows if column.null_count() < rows.height)
+    return tables
+
+
+def _pictures(training: Training) -> Iterator[tuple[str, Picture]]:
+    """The pictures by name, numbered in the order in which they are read."""
+    forecasts, prices = training.model.predict(), training.panel
+    newest = forecasts.filter(pl.col("origin") == forecasts["origin"].max())["series_id"].unique(maintain_order=True)
+    yield "1_forecasts", plots.fans(prices, forecasts, plots.calm_to_wild(prices, newest.to_list()))
+    if training.decision is not None and training.evaluation is not None and training.gate_forecasts is not None:
+        summary, losses = training.evaluation.summary, training.evaluation.losses
+        models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
+        levels = levels_in(training.gate_forecasts.columns)
+        nominal = max(levels) - min(levels)
+        yield "2_skill_by_step", plots.skill_by_step(summary, [name for name in models if name != RANDOM_WALK])
+        yield "3_skill_by_series", plots.skill_by_series(summary, training.decision.candidate)
+        judged = [name for name in models if name != "drift"]
+        shares = quantile_shares(training.gate_forecasts, prices)
+        yield "4_reliability", calibration_plots.reliability(shares.filter(pl.col("model").is_in(judged)))
+        yield "5_coverage_by_step", calibration_plots.coverage_by_step(summary, judged, nominal)
+        losses = losses.filter(pl.col("model").is_in(judged))
+        over_time = coverage_over_time(losses)
+        by_volatility = coverage_by_volatility(losses, prices, training.settings.positive)
+        yield "6_coverage_over_time", calibration_plots.coverage_over_time(over_time, by_volatility, nominal)
+    curves = {name: curve for name, curve in training.learning_curves.items() if curve.height}
+    if curves:
+        yield "7_learning_curves", learning_plots.learning_curves(curves)
+    if training.memory.height:
+        yield "8_memory", learning_plots.memory(training.memory)
+
+
+def plain(value: Any) -> Any:
+    """A value as people read it in a table of JSON: five digits, no NaN, no infinity; the exact ones are in Parquet."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value.isoformat() if isinstance(value, date) else value

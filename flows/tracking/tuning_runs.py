@@ -1,0 +1,208 @@
+"""A search for settings in MLflow: one run, with a run inside for each trial, written while they run.
+
+A run carries ``tuning_key`` from its first moment and ``complete`` as its last tag. A search that was killed goes on in
+its own run; only what is complete is handed to a training.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow.entities import Metric, Param, RunTag
+
+from tidecast.flows.config.state_folder import hold
+from tidecast.flows.errors import Busy
+from tidecast.flows.tracking.store import MlflowStore, TrackingError
+from tidecast.flows.tracking.tuning_record import (
+    RECIPE,
+    TABLE,
+    about,
+    metrics_of,
+    name_of,
+    name_of_trial,
+    params_of,
+    under_way,
+    words_of,
+    write_files,
+)
+from tidecast.flows.training.candidates import NETWORKS, Found
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from tidecast.flows.steps.search import Ground
+    from tidecast.forecasting.tuning.result import TrialSeen, Tuned
+
+KEY, COMPLETE, TRIAL, STATE, NOTE = "tuning_key", "complete", "trial", "state", "mlflow.note.content"
+PARENT = "mlflow.parentRunId"
+SOURCE_TAGS = {"mlflow.source.name": "tidecast tune", "mlflow.source.type": "JOB"}
+ENDED = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+
+
+class TuningRuns:
+    """One state folder's searches.
+
+    Parameters
+    ----------
+    store : MlflowStore
+    """
+
+    def __init__(self, store: MlflowStore) -> None:
+        self.store = store
+
+    def recover(self) -> int:
+        """End what a search left RUNNING that was killed; how many runs. A search at work is left alone."""
+        if self.store.is_new:
+            return 0
+        with suppress(Busy), hold(self.store.home.tuning, "clearing up"):
+            return self.end_running()
+        return 0
+
+    def end_running(self) -> int:
+        """End all runs of searches that are RUNNING, as KILLED. Call it while holding the lock of the searches."""
+        if self.store.is_new:
+            return 0
+        with self.store.connected() as client:
+            running = self._runs(client, f"attributes.status = 'RUNNING' and tags.{KEY} != ''")
+            for run in running:
+                client.set_terminated(run.info.run_id, "KILLED")
+            return len(running)
+
+    def begin(self, ground: Ground) -> str:
+        """Id of the run of a search; the same one when it goes on."""
+        with self.store.connected() as client:
+            found = self._runs(client, f"tags.{KEY} = '{ground.key}' and tags.{STATE} = 'search'")
+            if found:
+                run_id = str(found[0].info.run_id)
+                client.update_run(run_id, status="RUNNING")
+                return run_id
+            tags = {KEY: ground.key, "panel": self.store.where.panel, STATE: "search", NOTE: under_way(ground)}
+            run = client.create_run(self.store.searches, run_name=name_of(ground), tags=tags | SOURCE_TAGS)
+            client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(ground).items()])
+            return str(run.info.run_id)
+
+    def trials_of(self, run_id: str, ground: Ground) -> TrialRuns:
+        """What writes the search's trials."""
+        with self.store.connected() as client:
+            inside = self._runs(client, f"tags.`{PARENT}` = '{run_id}'")
+        return TrialRuns(self.store, run_id, ground.key, inside)
+
+    def finish(self, run_id: str, ground: Ground, tuned: Tuned) -> None:
+        """Numbers, words, table, pictures and recipe of a search that has come to its end."""
+        with self.store.connected() as client:
+            with tempfile.TemporaryDirectory() as folder:
+                write_files(tuned, Path(folder))
+                client.log_artifacts(run_id, folder)
+            now = int(1000 * time.time())
+            tags = {
+                NOTE: words_of(ground, tuned),
+                "as_of": ground.as_of.isoformat(),
+                "looked_through": ground.looked_through.isoformat(),
+                "winner": f"tuned {_cell(tuned)}",
+                "mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}]),
+            }
+            metrics = [Metric(key, value, now, 0) for key, value in metrics_of(tuned).items()]
+            client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+            client.update_run(run_id, name=name_of(ground, tuned))
+            client.set_tag(run_id, COMPLETE, "yes")
+            client.set_terminated(run_id, "FINISHED")
+
+    def newest(self, as_of: date) -> Found | None:
+        """What the newest complete search up to a session has found; None when there was none."""
+        if self.store.is_new:
+            return None
+        with self.store.connected() as client, tempfile.TemporaryDirectory() as folder:
+            complete = self._runs(client, f"tags.{COMPLETE} = 'yes' and tags.{KEY} != ''")
+            tags = [run.data.tags | {"id": run.info.run_id} for run in complete]
+            known = [each for each in tags if date.fromisoformat(each["as_of"]) <= as_of]
+            if not known:
+                return None
+            last = max(known, key=lambda each: each["as_of"])  # of one session, the one that ended last
+            recipe = Path(client.download_artifacts(last["id"], RECIPE, folder)).read_text(encoding="utf-8")
+            return Found(
+                date.fromisoformat(last["as_of"]), last["winner"], json.loads(recipe),
+                date.fromisoformat(last["looked_through"]),
+            )  # fmt: skip
+
+    def _runs(self, client: MlflowClient, what: str) -> list[Run]:
+        """The panel's own, the newest first."""
+        own = f"tags.panel = '{self.store.where.panel}' and {what}"
+        page = client.search_runs([self.store.searches], own, max_results=1000)
+        found = list(page)
+        while page.token:
+            page = client.search_runs([self.store.searches], own, max_results=1000, page_token=page.token)
+            found += page
+        return found
+
+
+class TrialRuns:
+    """Writes trials as runs inside their search's, each change once: call it with all trials, again and again.
+
+    A write that fails is said once, and the search goes on; it can be written when the search is run again.
+    """
+
+    def __init__(self, store: MlflowStore, run_id: str, key: str, inside: Sequence[Run]) -> None:
+        self.store, self.run_id, self.key = store, run_id, key
+        self._ids = {int(run.data.tags[TRIAL]): str(run.info.run_id) for run in inside}
+        self._done = {int(run.data.tags[TRIAL]) for run in inside if run.data.tags.get(STATE) in ENDED}
+        self._written: dict[int, int] = {}
+        self.failed: TrackingError | None = None
+
+    def __call__(self, trials: Sequence[TrialSeen]) -> None:
+        if self.failed is not None:
+            return
+        try:
+            with self.store.connected() as client:
+                for trial in trials:
+                    if trial.state != "waiting" and trial.number not in self._done:
+                        self._write(client, trial)
+        except TrackingError as error:
+            self.failed = error
+            self.store.say(f"The search goes on, its trials are not shown any more: {error}")
+
+    def _write(self, client: MlflowClient, trial: TrialSeen) -> None:
+        number, now = trial.number, int(1000 * time.time())
+        params = []
+        if number not in self._ids:
+            tags = {KEY: self.key, "panel": self.store.where.panel, PARENT: self.run_id, TRIAL: str(number)}
+            run = client.create_run(self.store.searches, run_name=name_of_trial(trial), tags=tags | SOURCE_TAGS)
+            self._ids[number] = str(run.info.run_id)
+            params = [Param(key, str(value)) for key, value in trial.settings.items()]
+        points = [("validation_skill", step, value) for step, value in trial.epochs.items()]
+        points += [("skill_so_far", step, value) for step, value in trial.folds.items()]
+        new = points[self._written.get(number, 0) :] if trial.state == "running" else points
+        metrics = [Metric(name, value, now, step) for name, step, value in new]
+        ends = []
+        if trial.state in ENDED:
+            ends = [RunTag(STATE, trial.state), RunTag(NOTE, about(trial))]
+            numbers = {"skill": trial.skill, "loss": trial.value, "seconds": trial.seconds}
+            metrics += [Metric(name, value, now, 0) for name, value in numbers.items() if value is not None]
+        if metrics or params or ends:
+            client.log_batch(self._ids[number], metrics=metrics, params=params, tags=ends)
+        self._written[number] = len(points)
+        if trial.state in ENDED:
+            client.update_run(self._ids[number], name=name_of_trial(trial))
+            client.set_terminated(self._ids[number], ENDED[trial.state])
+            self._done.add(number)
+
+
+def both(*tellers: Callable[[list[TrialSeen]], None]) -> Callable[[list[TrialSeen]], None]:
+    """One that tells all of them."""
+
+    def tell(trials: list[TrialSeen]) -> None:
+        for teller in tellers:
+            teller(trials)
+
+    return tell
+
+
+def _cell(tuned: Tuned) -> str:
+    return next(name for name, kind in NETWORKS.items() if isinstance(tuned.model, kind))

@@ -1,0 +1,1 @@
+"""Select, gate and refit: pure functions and values."""

@@ -1,0 +1,91 @@
+"""A backtest of a stored panel: how models would have done against the random walk. Nothing is decided on it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from tidecast.flows.config.settings import DRIFT, Settings
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.training.candidates import Stopwatch, Work
+from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.workspace import with_covariates
+
+log = logging.getLogger(LOGGER)
+
+LONGEST_FOLD = 252
+"""Origins in a fold, at most: a year between two refits."""
+
+
+@dataclass(frozen=True)
+class Backtested:
+    """What a backtest found.
+
+    Attributes
+    ----------
+    summary : DataFrame
+        As `forecasting.evaluate(...).summary`: every score per model, pooled, by step and by series.
+    judged : str
+        On which origins, and whether the gate's are among them.
+    """
+
+    summary: pl.DataFrame
+    judged: str
+
+
+def backtest_panel(
+    warehouse: Warehouse, settings: Settings, models: Sequence[str], folds: int, include_gate: bool
+) -> Backtested:
+    """Backtest models on the stored panel, each refit in every fold.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    models : sequence of str
+        Cells as the setting `models` has them, and "drift"; empty: those of the settings, and drift.
+    folds : int
+        Each of a year's origins, or as many as half of the history before the gate's origins allows.
+    include_gate : bool
+        Whether to look at the newest origins, on which the gate judges.
+
+    Raises
+    ------
+    TidecastError
+        There are no prices, or too few for so many folds.
+    """
+    as_of = warehouse.newest_session()
+    if as_of is None:
+        raise TidecastError("There must be prices to backtest on, found none. Start with: tidecast run")
+    panel = with_covariates(warehouse.prices(as_of, static=settings.static), settings)
+    names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
+    cells = tuple(name for name in names if name != DRIFT)
+    work = Work(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})
+    chosen = work.recipes | ({DRIFT: work.drift} if DRIFT in names else {})
+    plan = plan_origins(panel, settings)
+    left_out = 0 if include_gate else plan.gate
+    origins = min(folds * LONGEST_FOLD, (plan.possible - left_out) // 2) // folds * folds
+    if origins < folds:
+        raise TidecastError(
+            f"A backtest of {folds} folds must have {2 * folds} origins before the gate's, this panel has "
+            f"{plan.possible - left_out}. Ask for fewer folds, or wait for more prices."
+        )
+    rows = before_the_gate(panel, plan, settings) if left_out else panel
+    log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
+    evaluation = work.evaluate(work.backtest(chosen, rows, origins, folds))
+    return Backtested(evaluation.summary, _judged(evaluation.losses, plan, include_gate))
+
+
+def _judged(losses: pl.DataFrame, plan: Plan, include_gate: bool) -> str:
+    origins = losses["origin"].unique().sort()
+    on = f"{len(origins)} origins, {origins[0]} to {origins[-1]}"
+    if not plan.gate:
+        return f"{on}; the history is too short for a gate, so none of its origins had to be left out"
+    if include_gate:
+        return (
+            f"{on}, the gate's {plan.gate} among them: what is chosen on these numbers cannot be judged there any more"
+        )
+    return f"{on}; the {plan.gate} newest are the gate's and were not looked at"

@@ -1,0 +1,132 @@
+"""A panel with the recipes that may forecast it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from tidecast.features.panel import PanelSchema
+from tidecast.flows.config.settings import DRIFT, Settings
+from tidecast.flows.training.holdout import FOLDS, folds_of
+from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
+from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
+from tidecast.forecasting.forecasters.recurrent import FORECASTERS
+from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.saving.recipes import decode
+from tidecast.forecasting.tables.names import RANDOM_WALK
+
+NETWORKS = {cell.name: FORECASTERS[key] for key, cell in CELLS.items()}
+"""Forecaster classes by the names that the setting `models` has for their cells."""
+
+COMMON = ("horizon", "quantiles", "target", "schema")  # what recipes must share to be compared
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search for settings has found.
+
+    Attributes
+    ----------
+    as_of : date
+        The session it stood on.
+    name : str
+        "tuned GRU".
+    recipe : dict
+        ``model.recipe()``.
+    looked_through : date
+        The last session whose prices it saw.
+    """
+
+    as_of: date
+    name: str
+    recipe: dict[str, Any]
+    looked_through: date
+
+
+def recipes_of(settings: Settings) -> dict[str, Any]:
+    """The networks to choose from, unfitted, with their default settings."""
+    epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
+    return {name: NETWORKS[name](**_shared(settings), **epochs) for name in settings.models}
+
+
+def _shared(settings: Settings) -> dict[str, Any]:
+    """What all models of a panel have in common."""
+    return {
+        "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
+        "schema": PanelSchema(
+            covariates=settings.covariates, static=settings.static, positive=settings.positive,
+            calendar=settings.calendar,
+        ),
+    }  # fmt: skip
+
+
+class Work:
+    """A panel with the recipes that may forecast it."""
+
+    def __init__(
+        self, panel: pl.DataFrame, as_of: date, settings: Settings, say: Say, clock: Stopwatch,
+        versions: dict[str, int], champion_version: str = "",
+    ) -> None:  # fmt: skip
+        self.panel, self.as_of, self.settings = panel, as_of, settings
+        self.say, self.clock, self.table_versions = say, clock, versions
+        self.champion_version = champion_version
+        self.recipes = recipes_of(settings)
+        self.random_walk, self.drift = RandomWalk(**_shared(settings)), Drift(**_shared(settings))
+
+    def consider(self, found: Found, seen: pl.DataFrame) -> None:
+        """Let what a search has found be a candidate, too, unless it cannot be one."""
+        own = next(iter(self.recipes.values())).recipe()["settings"]
+        model = decode(found.recipe)
+        recipe = model.recipe()  # as it is written today; an earlier version named classes otherwise
+        others = [name for name in COMMON if recipe["settings"][name] != own[name]]
+        newest = seen["time"].max()
+        assert isinstance(newest, date)
+        if found.looked_through > newest:
+            why = f"the search saw prices up to {found.looked_through}, and the gate begins on {newest}"
+        elif others:
+            why = f"it has another {' and '.join(others)}"
+        elif any(recipe == other.recipe() for other in self.recipes.values()):
+            why = "it is one of the defaults"
+        else:
+            self.recipes[found.name] = model
+            return
+        self.say(f"The recipe that was tuned on {found.as_of} is no candidate: {why}.")
+
+    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> pl.DataFrame:
+        """Forecasts of refit models from the panel's newest origins."""
+        cv = folds_of(origins, self.settings.horizon, folds)
+
+        def tell(name: str, fold: int) -> None:
+            if name not in (RANDOM_WALK, DRIFT):  # those take no time
+                self.say(f"  {name}, fold {fold} of {folds}")
+
+        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=tell)
+
+    def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
+        """Scores of backtest forecasts."""
+        return evaluate(forecasts, self.panel, positive=self.settings.positive)
+
+
+class Stopwatch:
+    """Wall-clock seconds by name: ``with clock("gate"): …``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str) -> Stopwatch:
+        self._name = name
+        return self
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds[self._name] = round(time.perf_counter() - self._since, 3)

@@ -1,0 +1,197 @@
+"""Who became champion, on what evidence, or by whom and why: rows of the table `decisions`, made and read.
+
+A decision is stored before the champion's alias is moved. So a run that was killed in between finds what was decided,
+and only moves the alias; and what MLflow holds may be deleted without losing the reason why a model is published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tidecast.flows.tracking.run_record import POOLED
+
+if TYPE_CHECKING:
+    from tidecast.flows.tracking.registry import Champion
+    from tidecast.flows.training.result import Training
+
+Row = dict[str, Any]
+
+REFUSED = "refused"
+"""Outcome of a decision that could not be carried out: somebody else had changed the champion meanwhile."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training is known by: the same session, rows and settings are decided on once.
+
+    Attributes
+    ----------
+    as_of : date
+    panel_digest, settings_digest : str
+    """
+
+    as_of: date
+    panel_digest: str
+    settings_digest: str
+
+    def key(self, champion_version: str) -> str:
+        """The decision's key, and that of its run and version in MLflow: another champion, another comparison."""
+        text = f"{self.as_of}|{self.panel_digest}|{self.settings_digest}|{champion_version}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def decided(decisions: pl.DataFrame, trained: Trained) -> Row | None:
+    """What was decided on exactly this before; None when nothing was, or it could not be carried out."""
+    same = (pl.col(name) == value for name, value in asdict(trained).items())
+    return _last(carried_out(decisions).filter(pl.all_horizontal(same)))
+
+
+def last_of(decisions: pl.DataFrame) -> Row | None:
+    """The decision that holds; None before the first."""
+    return _last(carried_out(decisions))
+
+
+def made_champion(decisions: pl.DataFrame, version: str | None) -> Row | None:
+    """The last decision by which a version became champion."""
+    return _last(carried_out(decisions).filter(pl.col("version") == (version or "")))
+
+
+def carried_out(decisions: pl.DataFrame) -> pl.DataFrame:
+    """The decisions without those that were refused, and the refusals."""
+    refusals = decisions.filter(pl.col("outcome") == REFUSED)["decision"].str.strip_suffix(f" {REFUSED}")
+    return decisions.filter(pl.col("outcome") != REFUSED, ~pl.col("decision").is_in(refusals.implode()))
+
+
+def of_run(decisions: pl.DataFrame, run_id: str) -> Row | None:
+    """What was decided by the training that a run of MLflow holds."""
+    return _last(trainings(decisions).filter(pl.col("run_id") == run_id))
+
+
+def trainings(decisions: pl.DataFrame) -> pl.DataFrame:
+    """The decisions that trainings came to; those by hand have a `why`."""
+    return decisions.filter(pl.col("why").is_null(), pl.col("outcome") != REFUSED)
+
+
+def gates(decisions: pl.DataFrame) -> pl.DataFrame:
+    """The decisions for which newest origins were looked at."""
+    return trainings(decisions).filter(pl.col("n_origins").is_not_null())
+
+
+def newest(decisions: pl.DataFrame, as_of: date) -> date | None:
+    """Session of the newest of some decisions up to `as_of`."""
+    last = decisions.filter(pl.col("as_of") <= as_of)["as_of"].max()
+    return last if isinstance(last, date) else None
+
+
+def _last(decisions: pl.DataFrame) -> Row | None:
+    rows = decisions.tail(1).to_dicts()
+    return rows[0] if rows else None
+
+
+def of_training(
+    training: Training, trained: Trained, champion: Champion | None, gates_before: int, by: str, at: datetime
+) -> Row:  # fmt: skip
+    """The record of a training, but for the ``run_id`` and ``version`` that MLflow gives it.
+
+    Parameters
+    ----------
+    training : Training
+    trained : Trained
+    champion : Champion or None
+        What was published before.
+    gates_before : int
+        How many gates the panel had held before.
+    by : str
+        "schedule", "tidecast run", or a user's name.
+    at : datetime
+    """
+    decision = training.decision
+    numbers: Row = {} if decision is None else decision.to_dict()
+    names = ("candidate", "n_origins", "spread_skill", "spread_se", "spread_p", "centre_skill", "centre_se")
+    judged = {name: numbers.get(name) for name in (*names, "worst_decile", "verdict")}
+    origins = {} if decision is None else {n: _day(getattr(decision, n)) for n in ("first_origin", "last_origin")}
+    champion_version = "" if champion is None else champion.version
+    return judged | origins | asdict(trained) | {
+        "decision": trained.key(champion_version),
+        "outcome": training.outcome,
+        "winner": training.winner,
+        "champion": None if champion is None else champion.name,
+        "champion_version": champion_version or None,
+        "reason": training.reason,
+        "checks": json.dumps({name: numbers[name] for name in ("checks", "champion_checks") if name in numbers}),
+        "compared": json.dumps(_compared(training)),
+        "policy": json.dumps(asdict(training.settings.gate)),
+        "prices_version": training.table_versions.get("prices"),
+        "gates_before": gates_before,
+        "by": by,
+        "at": at,
+    }  # fmt: skip
+
+
+def by_hand(
+    outcome: str, as_of: date, chosen: Champion, champion: Champion | None, by: str, why: str,
+    decisions: pl.DataFrame, at: datetime,
+) -> Row:  # fmt: skip
+    """The record of a champion that somebody chose; the one that is there already, when it was not carried out yet."""
+    row = {
+        "outcome": outcome, "version": chosen.version, "champion_version": champion.version if champion else None,
+        "by": by, "why": why,
+    }  # fmt: skip
+    last = decisions.tail(1).to_dicts()
+    if last and all(last[0][name] == value for name, value in row.items()):
+        return last[0]
+    key = hashlib.sha256(json.dumps([decisions.height, *row.values()]).encode()).hexdigest()[:32]
+    return row | {
+        "decision": key,
+        "as_of": as_of,
+        "winner": chosen.name,
+        "run_id": chosen.run_id,
+        "champion": champion.name if champion else None,
+        "reason": f"Version {chosen.version} was {outcome} by {by}: {why}",
+        "gates_before": gates(decisions).height,
+        "at": at,
+    }
+
+
+def refused(row: Mapping[str, Any], why: str, at: datetime) -> Row:
+    """The record that a decision could not be carried out."""
+    return {**row, "decision": f"{row['decision']} {REFUSED}", "outcome": REFUSED, "reason": why, "at": at}
+
+
+def evidence_of(row: Mapping[str, Any]) -> Row:
+    """A stored decision as the report and the terminal read it: outcome, reason, verdict, numbers."""
+    judged = ("candidate", "champion", "n_origins", "spread_skill", "spread_se", "spread_p", "centre_skill",
+              "centre_se", "worst_decile")  # fmt: skip
+    numbers = {name: row[name] for name in judged}
+    numbers |= {name: str(row[name]) for name in ("first_origin", "last_origin")}
+    numbers |= json.loads(row["checks"] or "{}")
+    said = {name: row[name] for name in ("winner", "outcome", "reason", "verdict")}
+    return {"as_of": str(row["as_of"]), **said, "decision": numbers if row["n_origins"] else None}
+
+
+def decided_words(row: Mapping[str, Any] | None) -> str:
+    """When, how and by whom the champion was made."""
+    if row is None:
+        return "no decision is kept for it"
+    why = f": {row['why']}" if row["why"] else ""
+    return f"{row['as_of']}, {row['outcome']}, by {row['by']}{why}"
+
+
+def _compared(training: Training) -> list[Row]:
+    """Each model that forecast the gate's origins, with its recipe and pooled numbers; without a gate the winner."""
+    if training.evaluation is None:
+        return [{"model": training.winner, "recipe": training.model.recipe()}]
+    pooled = training.evaluation.summary.filter(pl.col("group") == "pooled")
+    numbers = pooled.select("model", *(name for name in POOLED if name in pooled.columns)).to_dicts()
+    return [found | {"recipe": training.compared.get(found["model"])} for found in numbers]
+
+
+def _day(moment: date | datetime) -> date:
+    return moment.date() if isinstance(moment, datetime) else moment

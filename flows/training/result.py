@@ -1,0 +1,80 @@
+"""What a training leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from tidecast.flows.config.settings import Settings
+from tidecast.forecasting.evaluation.decide import Decision
+from tidecast.forecasting.evaluation.metrics import Evaluation
+from tidecast.forecasting.forecasters.baselines import RandomWalk
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training found, and the model it leaves.
+
+    Attributes
+    ----------
+    as_of : date
+        The session it stood on; `panel` has no later row.
+    winner : str
+        A cell as the setting `models` has it, such as "GRU"; "tuned GRU"; or "random_walk".
+    model, random_walk : forecaster
+        The winner and the random walk, refit on all rows.
+    decision : Decision or None
+        None when no gate was held: a refresh, or too little history.
+    reason : str
+        Why the winner is the winner, in words.
+    outcome : {"promoted", "kept", "demoted", "refreshed", "first"}
+        At a gate a new recipe won, the champion's stayed, or it gave way to the random walk; the champion's recipe was
+        refit without a gate; there was no champion before, and the random walk is the first.
+    trained_through : date
+    evaluation : Evaluation or None
+        The gate's folds: candidate, champion's recipe, random walk and drift.
+    gate_forecasts : DataFrame or None
+        The forecasts behind `evaluation`.
+    selection : DataFrame
+        ``model``, ``origins``, ``crps`` (or ``pinball``), ``skill``, ``skill_se``, ``p`` on the older folds; empty
+        without selection.
+    learning_curves : dict of DataFrame
+        Of each recipe, fit on all rows.
+    seconds : dict of float
+        Wall-clock time of each part.
+    panel : DataFrame
+        The rows it saw.
+    settings : Settings
+    table_versions : dict of int
+        Versions of the warehouse's tables that were read.
+    compared : dict of dict
+        ``model.recipe()`` of each model that the gate compared.
+    memory : DataFrame
+        What each network remembers (`memory_profile`), those fit on all rows; empty without networks.
+    champion_version : str
+        Registered version of the champion there was; empty without one.
+    """
+
+    as_of: date
+    winner: str
+    model: Any
+    random_walk: RandomWalk
+    decision: Decision | None
+    reason: str
+    outcome: str
+    trained_through: date
+    evaluation: Evaluation | None
+    gate_forecasts: pl.DataFrame | None
+    selection: pl.DataFrame
+    learning_curves: dict[str, pl.DataFrame]
+    seconds: dict[str, float]
+    panel: pl.DataFrame
+    settings: Settings
+    table_versions: Mapping[str, int] = field(default_factory=dict)
+    compared: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    memory: pl.DataFrame = field(default_factory=pl.DataFrame)
+    champion_version: str = ""

@@ -1,0 +1,191 @@
+"""Training: which recipe earns to be published, and that recipe refit on all rows. Reads and writes nothing.
+
+Older folds choose one candidate; the newest origins test it, once; what wins is refit on every row. A refresh is only
+the last of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+
+from tidecast.flows.config.settings import DRIFT, Settings
+from tidecast.flows.training.candidates import Found, Say, Stopwatch, Work
+from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
+from tidecast.flows.training.result import Training
+from tidecast.forecasting.evaluation.decide import decide
+from tidecast.forecasting.saving.recipes import decode
+from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
+
+if TYPE_CHECKING:
+    from tidecast.flows.tracking.registry import Champion
+
+MEMORY_ROWS, MEMORY_ORIGINS = 63, 32  # how far back a network's memory is looked at, and from how many origins
+
+
+def train(
+    panel: pl.DataFrame,
+    as_of: date,
+    settings: Settings,
+    champion: Champion | None,
+    gate_due: bool,
+    say: Say,
+    table_versions: Mapping[str, int] | None = None,
+    found: Found | None = None,
+) -> Training:
+    """Refresh the champion's recipe, or, when a gate is due, put a new one to the test first.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        Prices known at `as_of`: ``series_id``, ``time``, ``close``.
+    as_of : date
+    settings : Settings
+        With the calendar decided.
+    champion : Champion or None
+        What is published now.
+    gate_due : bool
+        Whether a new recipe may be tested; a panel's first training always may.
+    say : callable
+        Told what begins, a line each.
+    table_versions : mapping, optional
+        Kept with the result.
+    found : Found, optional
+        One more candidate for the selection.
+    """
+    clock = Stopwatch()
+    version = champion.version if champion is not None else ""
+    work = Work(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
+    if champion is not None and not gate_due:
+        return _refresh(
+            work, champion, f"The recipe of {_words(champion.name)}, version {version}, refit on rows up to {as_of}."
+        )
+    plan = plan_origins(panel, settings)
+    if not plan.gate:
+        stays = _words(champion.name if champion else RANDOM_WALK)
+        needed = settings.gate.min_origins
+        why = f"too little history for a gate, which needs {needed} origins after training and selection"
+        return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
+    candidate, selection = _select(work, plan, found)
+    return _gate(work, plan, champion, candidate, selection)
+
+
+def _select(work: Work, plan: Plan, found: Found | None) -> tuple[str, pl.DataFrame]:
+    """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
+    older = before_the_gate(work.panel, plan, work.settings)
+    if found is not None:
+        work.consider(found, older)
+    work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
+    with work.clock("selection"):
+        summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
+    loss = loss_in(summary.columns)
+    pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
+    selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, "skill", "skill_se", "p")
+    candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]
+    return candidate, selection
+
+
+def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame) -> Training:
+    """Test one candidate, once, against the random walk and the champion's recipe; refit what wins.
+
+    Where the selection chose the champion's own recipe, that has to stand the test again.
+    """
+    present, models = RANDOM_WALK, {candidate: work.recipes[candidate], DRIFT: work.drift}
+    if champion is not None and champion.name != RANDOM_WALK:
+        if champion.recipe == work.recipes[candidate].recipe():
+            models[champion.name] = models.pop(candidate)
+            candidate = present = champion.name
+        else:
+            present = champion.name if champion.name != candidate else f"{champion.name} (champion)"
+            models[present] = decode(champion.recipe)
+    rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {present}"
+    work.say(f"Testing {candidate} against {rivals} on the newest {plan.gate} origins …")
+    with work.clock("gate"):
+        forecasts = work.backtest(models, work.panel, plan.gate)
+        evaluation = work.evaluate(forecasts)
+        decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
+    if decision.promoted:
+        winner, outcome = candidate, "promoted"
+        recipes = work.recipes if champion is None else {candidate: work.recipes[candidate]}
+    elif champion is None:
+        winner, outcome, recipes = RANDOM_WALK, "first", work.recipes
+    elif decision.demoted:
+        winner, outcome, recipes = RANDOM_WALK, "demoted", {}
+    else:
+        winner, outcome, recipes = champion.name, "kept", _recipe_of(champion)
+    return _finish(
+        work, winner, recipes, outcome, decision.reason, selection,
+        decision=decision, evaluation=evaluation, gate_forecasts=forecasts,
+        compared={name: model.recipe() for name, model in (models | {RANDOM_WALK: work.random_walk}).items()},
+    )  # fmt: skip
+
+
+def _refresh(work: Work, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None) -> Training:
+    """The same recipe on newer rows; it needs no test, but must be finite and reproducible."""
+    selection = pl.DataFrame() if selection is None else selection
+    if champion is None:
+        return _finish(work, RANDOM_WALK, {}, "first", reason, selection)
+    return _finish(work, champion.name, _recipe_of(champion), "refreshed", reason, selection)
+
+
+def _recipe_of(champion: Champion) -> dict[str, Any]:
+    """The champion's network, unfitted, by its name; nothing for the random walk, which is always fitted."""
+    return {} if champion.name == RANDOM_WALK else {champion.name: decode(champion.recipe)}
+
+
+def _finish(
+    work: Work, winner: str, recipes: dict[str, Any], outcome: str, reason: str, selection: pl.DataFrame, **gate: Any
+) -> Training:
+    """Fit the recipes and the random walk on all rows; the winner twice, to see that it is reproducible."""
+    work.say(f"Fitting {', '.join([*recipes, 'the random walk'])} on all {work.panel.height:,} rows …")
+    jobs = [*recipes.values(), work.random_walk]
+    if winner != RANDOM_WALK:
+        jobs.append(recipes[winner])
+    with work.clock("refit"):
+        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(delayed(_fit)(job, work.panel) for job in jobs)
+    models = dict(zip([*recipes, RANDOM_WALK], fitted, strict=False))
+    model = models[winner]
+    table = model.predict()
+    if not np.isfinite(table.select(pl.selectors.float()).to_numpy()).all():
+        raise ArithmeticError(f"{winner}, refit on rows up to {work.as_of}, must forecast finite prices; it did not.")
+    if winner != RANDOM_WALK and not table.equals(fitted[-1].predict()):
+        raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
+    return Training(
+        as_of=work.as_of,
+        winner=winner,
+        model=model,
+        random_walk=models[RANDOM_WALK],
+        outcome=outcome,
+        reason=reason,
+        trained_through=work.as_of,
+        selection=selection,
+        learning_curves={name: models[name].learning_curve_ for name in recipes},
+        seconds=work.clock.seconds,
+        panel=work.panel,
+        settings=work.settings,
+        table_versions=work.table_versions,
+        memory=_memory(work, [models[name] for name in recipes]),
+        champion_version=work.champion_version,
+        **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
+    )
+
+
+def _fit(model: Any, panel: pl.DataFrame) -> Any:
+    return model.fit(panel)
+
+
+def _memory(work: Work, networks: list[Any]) -> pl.DataFrame:
+    """What each network remembers of the rows before an origin, at most `lookback` of them."""
+    back = min(work.settings.lookback - 1, MEMORY_ROWS)
+    with work.clock("memory"):
+        profiles = [network.memory_profile(work.panel, back, MEMORY_ORIGINS) for network in networks]
+    return pl.concat(profiles) if profiles else pl.DataFrame()
+
+
+def _words(name: str) -> str:
+    return "the random walk" if name == RANDOM_WALK else f"the {name}"

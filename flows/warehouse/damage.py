@@ -1,0 +1,201 @@
+"""Damage to the tables: files that are missing or changed, commits that are empty, tables and rows that are gone.
+
+`damages` finds it cheaply, from the log, the sizes of files and the table `runs`; with `deep`, every file is read once.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from tidecast.flows.errors import WarehouseError
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+VERSIONS_BACK = 200
+"""How many versions are looked at, at most, for one whose files are whole."""
+
+SHOWN = 3
+"""Damaged files of a table that are named."""
+
+COMPARED = (pl.Float64, pl.Int64, pl.Int32, pl.Date)
+"""Types whose least and greatest values in a file are compared with the log."""
+
+
+def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
+    """Return a sentence for each damage found: what must hold, what was found, what can be restored.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    deep : bool
+        Read every file, and count rows against `runs`.
+    """
+    found: list[str] = []
+    readable = []
+    for name in warehouse.tables:
+        empty = list(_empty_commits(warehouse.folder(name)))
+        found += empty
+        try:
+            bad = _bad_files(warehouse, name, deep)
+            readable.append(name)
+        except WarehouseError as error:
+            if not empty:
+                found.append(_unreadable(warehouse, name, error))
+            continue
+        if bad:
+            found.append(_said(warehouse, name, bad))
+    if not found and len(readable) == len(warehouse.tables):
+        found += _gone(warehouse)
+        found += _fewer_rows(warehouse) if deep else []
+    return found
+
+
+def _empty_commits(folder: Path | None) -> Iterator[str]:
+    """Commits in a folder that say nothing: what they added is in no version."""
+    log = None if folder is None else folder / "_delta_log"
+    if log is None or not log.is_dir():
+        return
+    for commit in sorted(log.glob("*.json")):
+        if commit.stem.isdigit() and commit.stat().st_size == 0:
+            yield (
+                f"Every commit must say what it did, but {commit} is empty: rows that it added are in no table. Put "
+                "back a copy of the file. Without one, put back a copy of the whole folder, or move the folder away: "
+                "tidecast run then reads again what the source still has."
+            )
+
+
+def _bad_files(warehouse: Warehouse, name: str, deep: bool) -> dict[str, str]:
+    """Path and fault of each file of a table that is not as the log says."""
+    folder, files, bad = warehouse.folder(name), warehouse.files(name), {}
+    for file in files.to_dicts():
+        why = None if folder is None else _stat_fault(folder / file["path"], file["size_bytes"])
+        if why is None and deep:
+            why = _content_fault(warehouse, name, file)
+        if why is not None:
+            bad[file["path"]] = why
+    return bad
+
+
+def _stat_fault(path: Path, size: int) -> str | None:
+    try:
+        there = path.stat().st_size
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if there != size:
+        return f"has {there:,} bytes, not {size:,}"
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> str | None:
+    """Read a file whole, and compare it with what the log says of it."""
+    try:
+        rows = warehouse.rows_in(name, str(file["path"]))
+    except WarehouseError:
+        return "cannot be read: its content is damaged"
+    if file.get("num_records") is not None and rows.height != file["num_records"]:
+        return f"has {rows.height:,} rows, not {file['num_records']:,}"
+    for column in rows.select(pl.col(*COMPARED)):
+        known = column.drop_nans() if column.dtype.is_float() else column
+        for which, value in (("min", known.min()), ("max", known.max())):
+            said = file.get(f"{which}.{column.name}")
+            if said is not None and value is not None and said != value and str(said) != str(value):
+                return f"has {value!s} as {which} of {column.name}, not {said}"
+        nulls = file.get(f"null_count.{column.name}")
+        if nulls is not None and column.null_count() != nulls:
+            return f"has {column.null_count():,} rows without {column.name}, not {nulls:,}"
+    return None
+
+
+def _said(warehouse: Warehouse, name: str, bad: dict[str, str]) -> str:
+    place = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+    named = "; ".join(f"{place}/{path} {why}" for path, why in list(bad.items())[:SHOWN])
+    more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    return (
+        f"The files of {name} must be as they were written, but {named}{more}. Put back copies of them from a backup. "
+        f"{_restorable(warehouse, name, set(bad))}"
+    )
+
+
+def _restorable(warehouse: Warehouse, name: str, bad: set[str]) -> str:
+    """Say which version has none of the damaged files, and how to go back to it."""
+    newest = warehouse.version(name)
+    for version in range(newest - 1, max(-1, newest - 1 - VERSIONS_BACK), -1):
+        try:
+            if bad.isdisjoint(files := set(warehouse.files(name, version)["path"])) and files:
+                folder = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+                return (
+                    f'Without one, version {version} of {newest} has none of these files: python -c "from deltalake '
+                    f"import DeltaTable; DeltaTable('{folder}').restore({version})\". What came later is lost, but for "
+                    "what the source still has: tidecast run reads it again."
+                )
+        except WarehouseError:
+            break
+    return "No earlier version is without these files."
+
+
+def _unreadable(warehouse: Warehouse, name: str, error: WarehouseError) -> str:
+    place = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+    why = str(error).removesuffix(
+        " Files that are missing or damaged, and what can be restored: tidecast doctor --deep"
+    )
+    return f"{why} Put back a copy of {place}/_delta_log from a backup."
+
+
+def _gone(warehouse: Warehouse) -> list[str]:
+    """Tables that other tables say were there: deleted, made anew, or put back from an old copy."""
+    versions, runs, found = warehouse.versions(), warehouse.runs(), []
+    read: dict[str, int] = {}
+    for said in (*map(json.loads, runs["table_versions"].drop_nulls()), *warehouse.read_by()):
+        for name, version in said.items():
+            read[name] = max(read.get(name, 0), version)
+    needed = {
+        "prices": "runs" if (runs["rows_stored"].fill_null(0) > 0).any() else None,
+        "forecasts": "runs" if (runs["series_forecast"].fill_null(0) > 0).any() else None,
+        "quarantine": "runs" if (runs["rows_quarantined"].fill_null(0) > 0).any() else None,
+        "decisions": "runs" if runs["champion_version"].drop_nulls().len() else None,
+        "runs": "forecasts" if "forecasts" in versions and warehouse.height("forecasts") else None,
+    }
+    for name, witness in needed.items():
+        if witness and (name not in versions or warehouse.height(name) == 0):
+            found.append(_missing(warehouse, name, f"{witness} says that it was written"))
+        elif versions.get(name, 0) < read.get(name, 0):
+            what = f"is at version {versions[name]}, and version {read[name]} was read for published forecasts"
+            found.append(_missing(warehouse, name, what))
+    if "forecasts" in versions and not found:
+        issued = set(warehouse.forecasts().select("as_of").unique()["as_of"])
+        lost = [day for day in runs.filter(pl.col("series_forecast") > 0)["as_of"] if day not in issued]
+        if lost:
+            found.append(_missing(warehouse, "forecasts", f"runs says that those of {lost[0]} were published"))
+    return found
+
+
+def _missing(warehouse: Warehouse, name: str, what: str) -> str:
+    place = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+    again = {"prices": " tidecast run reads again what the source still has."}.get(name, "")
+    return f"The table {name} must have all its rows, but {what}. Put back a copy of {place} from a backup.{again}"
+
+
+def _fewer_rows(warehouse: Warehouse) -> list[str]:
+    """Rows that `runs` counted and that are not there any more."""
+    runs = warehouse.runs()
+    corrected, stored = (int(runs[name].fill_null(0).sum()) for name in ("rows_corrected", "rows_stored"))
+    there = warehouse.revisions().select("series_id", "time").unique().height
+    found = []
+    if there < stored - corrected:
+        found.append(_missing(warehouse, "prices", f"it has {there:,} sessions of series, and runs stored {stored:,}"))
+    issued = warehouse.forecasts().group_by("as_of").agg(series=pl.col("series_id").n_unique())
+    counted = runs.select("as_of", "series_forecast").join(issued, on="as_of", how="left")
+    short = counted.filter(pl.col("series").fill_null(0) < pl.col("series_forecast").fill_null(0))
+    for row in short.head(1).to_dicts():
+        what = (
+            f"those of {row['as_of']} are of {row['series'] or 0} series, and runs published {row['series_forecast']}"
+        )
+        found.append(_missing(warehouse, "forecasts", what))
+    return found

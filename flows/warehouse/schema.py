@@ -1,0 +1,230 @@
+"""The columns of the warehouse's tables, and what must hold of rows before they are written.
+
+=============  ==============================================  =========================================================
+table          unique on                                       what a row is
+=============  ==============================================  =========================================================
+`prices`       series_id, time, known_at                       a price, as known from `known_at` on; never deleted
+`actions`      series_id, time, known_at                       a split or dividend of an ex-date, as known from then on
+`quarantine`   rule, original, occurrence                      a row that broke a rule, its original values as JSON
+`repairs`      rule, original, occurrence                      who made a price of a row in quarantine, and which price
+`flags`        series_id, time, rule                           a row that was stored though a rule has doubts
+`deliveries`   file                                            a file that a drop folder had, and what came of it
+`features`     series_id, time                                 default inputs, for people; no model reads them
+`forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
+`scores`       as_of, series_id, step                          a published forecast against what came true
+`runs`         as_of                                           what the run of that session read, did and published
+`decisions`    decision                                        who became champion, on what evidence, or by whom and why
+`panel`        as_of                                           what the panel is, as in panel.json; the last row holds
+=============  ==============================================  =========================================================
+
+Further columns of `prices` are added when a source first has them; older rows read as null. For another table, a line
+in `TABLES` and methods of the warehouse that write and read it suffice.
+
+Days are dates, sessions of the panel's calendar. `year` is the partition: the year of `time` for prices and quarantine
+(0 where the time is unreadable), of `as_of` for the others.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+
+import polars as pl
+
+from tidecast.features.transformers.price_features import PriceFeatures
+from tidecast.flows.errors import WarehouseError
+from tidecast.forecasting.tables.names import CRPS, loss_in
+from tidecast.forecasting.tables.quantiles import level_of, levels_in
+from tidecast.forecasting.tables.quantiles import quantile_columns as columns_of_levels
+
+VALUES = ("close", "open", "high", "low", "volume")
+"""What may be known about one session of one series; only `close` always is."""
+
+TEXT, DAY, NUMBER, COUNT, FLAG = pl.String(), pl.Date(), pl.Float64(), pl.Int64(), pl.Boolean()
+CLOCK = pl.Datetime("us", "UTC")
+YEAR = {"year": pl.Int32()}
+
+Columns = Mapping[str, pl.DataType]
+
+# as_of in prices and quarantine: the run that first stored the row, so that what a run did can be counted from the
+# tables, whether or not it was killed on the way
+PRICES: Columns = {
+    "series_id": TEXT,
+    "time": DAY,
+    **dict.fromkeys(VALUES, NUMBER),
+    "known_at": DAY,
+    "as_of": DAY,
+    **YEAR,
+}
+QUARANTINE: Columns = {
+    "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "as_of": DAY,
+    **dict.fromkeys(VALUES, NUMBER), **YEAR,
+}  # fmt: skip
+ACTIONS: Columns = {
+    "series_id": TEXT, "time": DAY, "split_ratio": NUMBER, "dividend": NUMBER, "known_at": DAY, "as_of": DAY, **YEAR,
+}  # fmt: skip
+REPAIRS: Columns = {  # as_of: the newest the panel had seen, from which the price is known
+    "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "action": TEXT,
+    **dict.fromkeys(VALUES, NUMBER), "as_of": DAY, "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
+}  # fmt: skip
+FLAGS: Columns = {"series_id": TEXT, "time": DAY, "rule": TEXT, "as_of": DAY, **YEAR}
+FORECASTS: Columns = {  # the quantile columns come between forecast and model
+    "as_of": DAY, "series_id": TEXT, "step": COUNT, "origin": DAY, "time": DAY, "forecast": NUMBER,
+    "model": TEXT, "run_id": TEXT, "live": FLAG, "trained_through": DAY, **YEAR,
+}  # fmt: skip
+SCORES: Columns = {
+    "as_of": DAY, "series_id": TEXT, "step": COUNT, "origin": DAY, "time": DAY, "model": TEXT, "live": FLAG,
+    "truth": NUMBER, "crps": NUMBER, "ae": NUMBER, "covered": FLAG, "crps_random_walk": NUMBER,
+    "ae_random_walk": NUMBER, "scale": NUMBER, **YEAR,
+}  # fmt: skip
+RUNS: Columns = {
+    "as_of": DAY, "status": TEXT, "rows_in": COUNT, "rows_stored": COUNT, "rows_unchanged": COUNT,
+    "rows_quarantined": COUNT, "rows_corrected": COUNT, "series_live": COUNT, "series_forecast": COUNT,
+    "champion": TEXT, "champion_version": TEXT, "trained_through": DAY, "training": TEXT, "table_versions": TEXT,
+    "settings_digest": TEXT, "run_id": TEXT, "started": CLOCK, "finished": CLOCK, "rules": TEXT, **YEAR,
+}  # fmt: skip
+DELIVERIES: Columns = {
+    "file": TEXT, "bytes": COUNT, "modified": COUNT, "digest": TEXT, "rows_in": COUNT, "rows_stored": COUNT,
+    "rows_corrected": COUNT, "rows_unchanged": COUNT, "rows_quarantined": COUNT, "rules": TEXT, "as_of": DAY, **YEAR,
+}  # fmt: skip
+FEATURES: Columns = {  # as_of: the session on which the row was known to be so
+    "series_id": TEXT, "time": DAY, **dict.fromkeys(PriceFeatures(ranges=True).added_, NUMBER), "as_of": DAY, **YEAR,
+}  # fmt: skip
+DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are JSON; n_origins is null without a gate
+    "decision": TEXT, "as_of": DAY, "outcome": TEXT, "winner": TEXT, "version": TEXT, "run_id": TEXT,
+    "candidate": TEXT, "champion": TEXT, "champion_version": TEXT, "n_origins": COUNT, "first_origin": DAY,
+    "last_origin": DAY, "spread_skill": NUMBER, "spread_se": NUMBER, "spread_p": NUMBER, "centre_skill": NUMBER,
+    "centre_se": NUMBER, "worst_decile": NUMBER, "reason": TEXT, "verdict": TEXT, "checks": TEXT, "compared": TEXT,
+    "policy": TEXT, "prices_version": COUNT, "panel_digest": TEXT, "settings_digest": TEXT, "gates_before": COUNT,
+    "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
+}  # fmt: skip
+PANEL: Columns = {"as_of": DAY, "panel": TEXT, "settings": TEXT, **YEAR}  # settings is JSON
+TABLES: Mapping[str, Columns] = {
+    "prices": PRICES, "actions": ACTIONS, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
+    "deliveries": DELIVERIES, "features": FEATURES,
+    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS, "decisions": DECISIONS, "panel": PANEL,
+}  # fmt: skip
+
+OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")
+"""Columns of `prices` that are no values of a source."""
+
+PRICE_KEY = ("series_id", "time", "known_at")
+QUARANTINE_KEY = ("rule", "original", "occurrence")
+FEATURE_KEY = ("series_id", "time")
+FLAG_KEY = ("series_id", "time", "rule")
+FORECAST_KEY = ("as_of", "series_id", "step")
+DECISION_KEY = ("decision",)
+
+
+def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:
+    """The rows with the table's columns, types and order, `year` added, sorted by `key` and unique on it.
+
+    Further columns of prices are kept, after the others, numbers as Float64. Rows of prices and features are sorted by
+    time, so that a few days are read without the rest of their year. Quantile columns of forecasts are kept, between
+    `forecast` and `model`. Scores of other than the default quantiles have pinball in the place of crps, since they
+    cannot be compared with it.
+
+    Raises
+    ------
+    WarehouseError
+        A column is missing that is not optional, holds another type, or two rows have the same key.
+    """
+    columns = dict(TABLES[table])
+    if table == "forecasts":
+        names = list(columns)
+        middle = names.index("model")
+        quantiles = quantile_columns(rows)
+        columns = {name: columns.get(name, NUMBER) for name in (*names[:middle], *quantiles, *names[middle:])}
+    if table == "prices":
+        further = {name: kind for name, kind in rows.schema.items() if name not in columns}
+        columns |= {name: NUMBER if kind.is_numeric() else kind for name, kind in further.items()}
+    if table == "scores":
+        columns = {name.replace(CRPS, loss_in(rows.columns)): kind for name, kind in columns.items()}
+    missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
+    if missing:
+        raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")
+    day = pl.col("time" if "time" in columns and "step" not in columns else "as_of")
+    try:
+        shaped = (
+            rows.with_columns(pl.lit(None).alias(name) for name in optional if name not in rows.columns)
+            .with_columns(day.cast(pl.Date).dt.year().fill_null(0).alias("year"))
+            .select(pl.col(name).cast(kind) for name, kind in columns.items())
+        )
+    except pl.exceptions.PolarsError as error:
+        raise WarehouseError(f"Rows of {table} must have the types {columns}: {error}") from error
+    if key:
+        twice = shaped.filter(shaped.select(key).is_duplicated())
+        if not twice.is_empty():
+            raise WarehouseError(f"Rows of {table} must be unique on {list(key)}; twice: {twice.row(0, named=True)}.")
+        shaped = shaped.sort(("time", *key) if table in ("prices", "features") else key, nulls_last=True)
+    return shaped
+
+
+def quantile_columns(rows: pl.DataFrame) -> list[str]:
+    """Names of the quantile columns of a forecast table, rising."""
+    return columns_of_levels(levels_in(rows.columns))
+
+
+def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
+    """The panel as it was known at `as_of` (None: as it is known now): of several revisions of a row, the last.
+
+    Parameters
+    ----------
+    revisions : polars.DataFrame
+        Rows of `prices`, sorted by series_id, time and known_at.
+    as_of : date or None
+        Rows with ``time <= as_of`` and ``known_at <= as_of`` count.
+
+    Returns
+    -------
+    polars.DataFrame
+        series_id, time, close; open, high, low, volume and further columns where any is known. Sorted by series_id and
+        time.
+    """
+    panel = last_known(revisions, as_of)
+    unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
+    return panel.drop(unknown)
+
+
+def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
+    """Of sorted revisions up to `as_of` the last of each series and time, with what they say and nothing else."""
+    if as_of is not None:
+        revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
+    superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
+    return revisions.filter(~superseded.fill_null(False)).drop("known_at", "as_of", "year", strict=False)
+
+
+def values_in(rows: pl.DataFrame) -> list[str]:
+    """The columns of rows of `prices` that hold values of a source."""
+    return [name for name in rows.columns if name not in OF_THE_TABLE]
+
+
+def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
+    """Refuse forecasts that must not be published.
+
+    Raises
+    ------
+    WarehouseError
+        There are none; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a target not
+        after its origin; a model has seen more than the rows up to its forecasts' origins.
+    """
+    if rows.is_empty():
+        raise WarehouseError(f"A forecast of {as_of} must have rows, got none.")
+    ordered = sorted(["forecast", *quantile_columns(rows)], key=level_of)
+    crossing = [pl.col(low) > pl.col(high) for low, high in pairwise(ordered)]
+    needed = [name for name in rows.columns if name != "run_id"]
+    rules = {
+        "every value must be there": pl.any_horizontal(pl.col(needed).is_null()),
+        "prices must be finite": pl.any_horizontal(~pl.col(ordered).is_finite()),
+        "quantiles must not cross": pl.any_horizontal(pl.lit(False), *crossing),
+        f"origins must not lie after the as_of {as_of}": pl.col("origin") > as_of,
+        "a forecast's time must lie after its origin": pl.col("time") <= pl.col("origin"),
+        "a model must not have seen rows after an origin (trained_through)": pl.col("origin")
+        < pl.col("trained_through"),
+    }
+    for rule, broken in rules.items():
+        found = rows.filter(broken)
+        if not found.is_empty():
+            first = found.select("series_id", "step", "origin", "time", "trained_through").row(0, named=True)
+            raise WarehouseError(
+                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break this, first {first}."
+            )

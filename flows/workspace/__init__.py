@@ -1,0 +1,1 @@
+"""A state folder and its settings, opened: tables and models."""

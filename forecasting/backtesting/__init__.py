@@ -1,0 +1,1 @@
+"""All folds in time order, one forecast table."""

@@ -1,0 +1,180 @@
+"""Every fold in time order, as if it were today: one table of forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from itertools import groupby
+from typing import Any, cast
+
+import polars as pl
+from joblib import Parallel, delayed, parallel_config
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from tidecast.features.error_text import check_whole
+from tidecast.features.frames import Frame, FrameLike, like, to_polars
+from tidecast.features.panel import PanelSchema, check_columns
+from tidecast.forecasting.backtesting.outside_models import check_model, forecast_each_origin, is_ours
+from tidecast.forecasting.estimator.threads import one_thread
+from tidecast.forecasting.evaluation.splits import Fold, RollingOrigin
+from tidecast.forecasting.tables.check import check_forecasts
+from tidecast.forecasting.tables.facts import noted
+from tidecast.forecasting.tables.names import RANDOM_WALK
+from tidecast.forecasting.tables.quantiles import check_quantiles
+
+SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
+"""Settings that the random walk takes over from the first model that has them."""
+
+
+def backtest(
+    models: Any,
+    panel: FrameLike,
+    cv: RollingOrigin,
+    refit: bool | int = True,
+    n_jobs: int = 1,
+    on_fit: Callable[[str, int], None] | None = None,
+) -> FrameLike:
+    """Forecasts of every model and of the random walk, from every origin of every fold.
+
+    A forecast from an origin uses rows at or before it, of a model fitted on rows at or before its fold's cut. The
+    table is the same for any `n_jobs`: each fit has one thread.
+
+    Parameters
+    ----------
+    models : forecaster, PanelModel, Pipeline that ends in one, or dict of them by name
+        Unfitted; they are cloned. One without a name is called by its class. A model of your own follows `PanelModel`
+        and gets the rows known at each origin, one origin after the other; its forecasts are checked. ``random_walk``
+        is always added, with the horizon, lookback, quantiles, target and schema of the first model that has each.
+    panel : polars or pandas DataFrame
+        The prices, with all the history.
+    cv : RollingOrigin
+        The folds; its horizon is at least the models'.
+    refit : bool or int, default=True
+        True: fit on every fold, as a daily pipeline would. False: on the first only. k: on every k-th.
+    n_jobs : int, default=1
+        Processes, as joblib counts them: -1 is one per core.
+    on_fit : callable, optional
+        Told the model's name and the number of a fold when that has been forecast.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``fold`` (1 is the oldest), then the columns of a forecast table; sorted by model, fold, series_id,
+        origin and step; polars for polars, pandas for pandas.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When models differ in what they forecast, the settings are impossible, the panel is too short, a forecast is
+        missing, not finite, or has quantiles that cross, or the forecasts of a model of your own do not follow
+        `PanelModel`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tidecast.forecasting.forecasters.baselines import Drift
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 6, 30), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(days))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": days, "close": np.exp(steps.cumsum())})
+    >>> table = backtest(Drift(horizon=2, lookback=10), prices, RollingOrigin(n_splits=3, horizon=2, stride=10))
+    >>> table.group_by("model", "fold").len().sort("model", "fold")["len"].to_list()
+    [20, 20, 20, 20, 20, 20]
+    """
+    named = with_random_walk(models)
+    check_agreement(named, cv)
+    if isinstance(refit, bool):
+        refit = 1 if refit else cv.n_splits
+    check_whole("refit", refit, at_least=1)
+    frame = to_polars(panel)
+    check_columns(frame, ["series_id", "time"])
+    folds = list(enumerate(cv.folds(frame), start=1))
+    blocks = [list(block) for _, block in groupby(folds, key=lambda fold: (fold[0] - 1) // refit)]
+    first = sorted(named.items(), key=lambda item: is_ours(item[1]))  # what others' models do wrong shows at once
+    work = [(name, model, block) for block in blocks for name, model in first]
+
+    tables = []
+    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+        parallel = Parallel(return_as="generator_unordered")
+        for name, block in parallel(delayed(forecast_block)(*item, panel, named[RANDOM_WALK]) for item in work):
+            for number, table in block:
+                tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
+                if on_fit is not None:
+                    on_fit(name, number)
+    walk = named[RANDOM_WALK]
+    table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+    return cast("FrameLike", noted(table, walk.target, (walk.schema or PanelSchema()).positive))
+
+
+def forecast_block(
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any = None
+) -> tuple[str, list[tuple[int, pl.DataFrame]]]:
+    """Fit on the first fold of a block, forecast from the origins of each.
+
+    A model of others needs `common`, the random walk that it is compared with.
+    """
+    frame = to_polars(panel)
+    time, first = pl.col("time"), block[0][1]
+    train = frame.filter(time.is_between(first.train_start, first.train_end))
+    tables = []
+    with one_thread(linear_algebra=True):
+        fitted = clone(model, safe=False)
+        fitted.fit(like(train, panel))
+        for number, fold in block:
+            if not is_ours(model):
+                table = forecast_each_origin(name, fitted, forecaster_of(fitted), common, frame, panel, train, fold)
+                tables.append((number, table))
+                continue
+            known = frame.filter(time <= fold.end)
+            origins = known["time"].unique().sort()
+            origins = origins.filter(origins.is_between(fold.first_origin, fold.last_origin))
+            table = to_polars(fitted.predict(like(known, panel), origins=origins.to_list()))
+            kind = pl.Datetime("us") if isinstance(forecaster_of(fitted).fit_end_, datetime) else pl.Date()
+            table = table.with_columns(pl.col("origin", "time").cast(kind))  # pandas has no days
+            check_forecasts(table, f"Model {name!r} in fold {number}")
+            tables.append((number, table))
+    return name, tables
+
+
+def with_random_walk(models: Any) -> dict[str, Any]:
+    """The models by name, and the random walk."""
+    from tidecast.forecasting.forecasters.baselines import RandomWalk
+
+    named = dict(models) if isinstance(models, Mapping) else {_name_of(forecaster_of(models)): models}
+    if not named:
+        raise ValueError("models must hold at least one forecaster, got none.")
+    for name, model in named.items():
+        check_model(name, model, forecaster_of(model))
+    if not isinstance(named.get(RANDOM_WALK, RandomWalk()), RandomWalk):
+        raise ValueError(f"The name {RANDOM_WALK!r} is the random walk's own. Give {named[RANDOM_WALK]!r} another.")
+    shared: dict[str, Any] = {}
+    for forecaster in map(forecaster_of, named.values()):
+        shared = {name: getattr(forecaster, name) for name in SHARED if hasattr(forecaster, name)} | shared
+    return {RANDOM_WALK: RandomWalk(**shared), **named}
+
+
+def _name_of(model: Any) -> str:
+    return (model if isinstance(model, type) else type(model)).__name__
+
+
+def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
+    """Refuse models whose forecasts could not be compared, and folds that are too short for them."""
+    walk = named[RANDOM_WALK]
+    for name, model in named.items():
+        forecaster = forecaster_of(model)
+        for setting in ("horizon", "quantiles", "target"):
+            ours, theirs = getattr(walk, setting), getattr(forecaster, setting, None)
+            if setting == "quantiles" and theirs is not None:
+                ours, theirs = check_quantiles(ours), check_quantiles(theirs)
+            if theirs is not None and ours != theirs:
+                raise ValueError(f"Models must share their {setting}; {name!r} has {theirs!r}, others {ours!r}.")
+    if cv.horizon < walk.horizon:
+        raise ValueError(
+            f"The folds' horizon must be at least the models' {walk.horizon}, got {cv.horizon}: "
+            f"the last origins would have no truth. Use RollingOrigin(horizon={walk.horizon}, …)."
+        )
+
+
+def forecaster_of(model: Any) -> Any:
+    """The forecaster itself, or the one that a Pipeline ends in."""
+    return model[-1] if isinstance(model, Pipeline) else model

@@ -1,0 +1,229 @@
+"""Models of others in a backtest: their protocol, and forecasts made origin by origin.
+
+A forecaster of this package is known to be causal, so one pass over a fold gives all its forecasts. Of any other model
+nothing is known, so it is handed only the rows that were known at each origin, one origin after the other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Protocol, Self, runtime_checkable
+
+import polars as pl
+from sklearn.pipeline import Pipeline
+
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.error_text import check_whole
+from tidecast.features.frames import Frame, like
+from tidecast.features.panel import PanelSchema, check_panel
+from tidecast.features.transformers.base import PanelTransformer
+from tidecast.forecasting.backtesting.forecast_check import checked_forecasts
+from tidecast.forecasting.evaluation.splits import Fold
+from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
+
+HARMLESS = {"__init__", "__repr__", "search_space"}
+"""Methods that a subclass of a forecaster may override without a change to what it forecasts from which rows."""
+
+
+@runtime_checkable
+class PanelModel(Protocol):
+    """A model that `backtest` can compare with the forecasters of this package.
+
+    `backtest` copies it, fits it on each fold's training rows, and asks it for forecasts from each origin with the
+    rows that were known there: rows at or before the origin. If the model has a `schema` that names future covariates,
+    the next `horizon` sessions follow as rows without a target that hold these covariates alone.
+
+    Attributes
+    ----------
+    horizon : int
+        Sessions that it forecasts. The attributes `quantiles`, `target` and `schema` are optional; where a model has
+        them, they must agree with those of the other models.
+    """
+
+    horizon: int
+
+    def fit(self, X: Any) -> Self:
+        """Fit on a panel: `series_id`, `time`, the target and the panel's further columns."""
+        ...
+
+    def predict(self, X: Any) -> Any:
+        """Forecast from the last row of each series of a panel.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The rows known at one origin, of the kind that `backtest` was given. A model whose `predict` also takes
+            `origins` gets the origin as a list of one time.
+
+        Returns
+        -------
+        DataFrame
+            polars or pandas, in any order: `series_id`, `origin` (time of the series' last row), `step` (1 to
+            `horizon`), `time` (the session of that step), `forecast`, and a column for each quantile level, such as
+            `q0.05`. Without any quantile column the model is judged by its point forecasts only, and its CRPS is null.
+            A series may be left out.
+        """
+        ...
+
+
+def is_ours(model: Any) -> bool:
+    """Whether one pass over a fold may forecast from all its origins.
+
+    True for the forecasters of this package, for subclasses that override none of their methods, and for pipelines of
+    them with the transformers of this package. A transformer of another origin may look ahead, so it makes the whole
+    model an outsider.
+    """
+    if isinstance(model, Pipeline):
+        return type(model) is Pipeline and all(
+            step in (None, "passthrough") or is_ours(step) for _, step in model.steps
+        )
+    if not _trusted(type(model)):
+        return False
+    return all(is_ours(part) for value in model.get_params(deep=False).values() for part in _estimators(value))
+
+
+def _trusted(kind: type) -> bool:
+    packages = {__name__.rpartition(".")[0], PanelTransformer.__module__.rpartition(".")[0]}
+    own = [each for each in kind.__mro__ if each.__module__.rpartition(".")[0] in packages]
+    if not own or own[0] is PanelTransformer:
+        return False
+    known = {name for each in own for name in vars(each)} - HARMLESS
+    for each in kind.__mro__[: kind.__mro__.index(own[0])]:
+        for name, value in vars(each).items():
+            requests = name.startswith("set_") and name.endswith("_request")  # added by scikit-learn to each class
+            if name in known and not requests and (callable(value) or hasattr(value, "__get__")):
+                return False
+    return True
+
+
+def _estimators(value: Any) -> Iterator[Any]:
+    """Estimators in a parameter: itself, or in a list of them, named or not."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _estimators(item)
+    elif hasattr(value, "fit") and not isinstance(value, type):
+        yield value
+
+
+def check_model(name: str, model: Any, forecaster: Any) -> None:
+    """Refuse what does not follow `PanelModel`, before anything is fitted; `forecaster` ends the pipeline `model`.
+
+    Raises
+    ------
+    TypeError
+        Naming what is missing.
+    ValueError
+        For a horizon below 1.
+    """
+    if isinstance(model, type):
+        raise TypeError(f"models must be unfitted models, not classes; {name!r} is {model.__name__}. Write it with ().")
+    if not isinstance(forecaster, PanelModel):
+        lacking = [part for part in ("horizon", "fit", "predict") if not hasattr(forecaster, part)]
+        raise TypeError(
+            f"models must be forecasters, or Pipelines that end in one; {name!r} is {model!r} and has no "
+            f"{' and no '.join(lacking)}. A model of your own needs horizon, fit(panel) and predict(panel): see "
+            "forecasting.PanelModel."
+        )
+    check_whole(f"horizon of {name!r}", forecaster.horizon, at_least=1)
+    for method, given in ((forecaster.fit, 1), (forecaster.predict, 1)):
+        needed = [
+            each.name
+            for each in inspect.signature(method).parameters.values()
+            if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(needed) > given:
+            raise TypeError(
+                f"{method.__name__} of {name!r} must be callable with a panel alone, found that it needs "
+                f"{', '.join(needed)}. Give the others a default."
+            )
+
+
+def takes_origins(forecaster: Any) -> bool:
+    """Whether `predict` has a parameter `origins`."""
+    parameters = inspect.signature(forecaster.predict).parameters.values()
+    return any(each.name == "origins" for each in parameters)
+
+
+def forecast_each_origin(
+    name: str,
+    fitted: Any,
+    forecaster: Any,
+    common: Any,
+    frame: pl.DataFrame,
+    panel: Frame,
+    train: pl.DataFrame,
+    fold: Fold,
+) -> pl.DataFrame:
+    """Checked forecasts of a fold, each made with the rows that were known at its origin.
+
+    Parameters
+    ----------
+    name : str
+        The model's, for errors.
+    fitted : model, or Pipeline that ends in one
+    forecaster : model
+        The last step of `fitted`.
+    common : forecaster
+        The random walk that all models are compared with: its quantiles, target and schema hold.
+    frame : polars.DataFrame
+        The whole panel.
+    panel : polars or pandas DataFrame
+        As it was given: rows are handed on in its kind.
+    train : polars.DataFrame
+        Rows that the model was fitted on; the calendar is theirs.
+    fold : Fold
+
+    Raises
+    ------
+    TypeError, ValueError
+        For forecasts that do not follow `PanelModel`.
+    """
+    schema, target = common.schema or PanelSchema(), common.target
+    future = (getattr(forecaster, "schema", None) or schema).future
+    calendar = PanelCalendar.of(check_panel(train, schema, target), schema.calendar)
+    priced = check_panel(frame.with_row_index("_row"), schema, target)
+    priced = priced.with_columns(frame["time"].gather(priced["_row"]).alias("_given"))
+    levels = check_quantiles(getattr(common, "quantiles", DEFAULT_QUANTILES))
+    times = frame["time"].unique().sort()
+    tables = []
+    for origin in times.filter(times.is_between(fold.first_origin, fold.last_origin)):
+        known = _known_at(frame, origin, future, times, forecaster.horizon)
+        here = {"origins": [origin]} if takes_origins(forecaster) else {}
+        found = fitted.predict(like(known, panel), **here)
+        live = priced.filter(pl.col("_given") == origin)
+        expected = _sessions_ahead(live, calendar, forecaster.horizon)
+        tables.append(checked_forecasts(found, name, expected, frame["series_id"], origin, levels))
+    table = pl.concat(tables)
+    if table.is_empty():
+        raise ValueError(
+            f"The model {name!r} must forecast at least one series in each fold, found none from "
+            f"{fold.first_origin} to {fold.last_origin}. Check what its predict returns for the newest rows."
+        )
+    return table
+
+
+def _known_at(
+    frame: pl.DataFrame, origin: Any, future: tuple[str, ...], times: pl.Series, horizon: int
+) -> pl.DataFrame:
+    """Rows at or before the origin, and of the sessions ahead the future covariates alone."""
+    time = pl.col("time")
+    known = frame.filter(time <= origin)
+    if not future:
+        return known
+    ahead = frame.filter((time > origin) & time.is_in(times.filter(times > origin).head(horizon).implode()))
+    kept = {"series_id", "time", "calendar", *future}
+    hidden = [pl.lit(None, kind).alias(name) for name, kind in frame.schema.items() if name not in kept]
+    return pl.concat([known, ahead.with_columns(hidden)])
+
+
+def _sessions_ahead(live: pl.DataFrame, calendar: PanelCalendar, horizon: int) -> pl.DataFrame:
+    """`series_id`, `origin`, `step` and `time` of the forecasts that are possible from these rows."""
+    keys = [name for name in ("series_id", "time", "calendar") if name in live.columns]
+    numbers = pl.Series(calendar.numbers(live.select(keys)), dtype=pl.Int64)
+    known = calendar.joined(live) if "calendar" in live.columns else calendar
+    steps = pl.DataFrame({"step": pl.Series(range(1, horizon + 1), dtype=pl.Int32)})
+    rows = live.select("series_id", origin="time", number=numbers).join(steps, how="cross")
+    ahead = (rows["number"] + rows["step"]).to_numpy()
+    time = known.times(rows["series_id"], ahead).cast(live.schema["time"])
+    return rows.select("series_id", "origin", "step", time=time)

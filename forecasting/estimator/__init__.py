@@ -1,0 +1,1 @@
+"""What every estimator shares: checks of settings, and of who calls it."""

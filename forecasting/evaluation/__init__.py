@@ -1,0 +1,1 @@
+"""Splits, losses, tests and the gate."""

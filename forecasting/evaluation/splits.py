@@ -1,0 +1,156 @@
+"""Rolling-origin splits: the past to learn from, the sessions after it to forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from tidecast.features.error_text import check_whole
+from tidecast.features.frames import Frame, to_polars
+from tidecast.features.panel import check_columns
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split, by its times (dates, or datetimes of an intraday panel); all ends belong to it.
+
+    Attributes
+    ----------
+    train_start, train_end : date or datetime
+        Training rows.
+    first_origin, last_origin : date or datetime
+        Forecasts start here.
+    end : date or datetime
+        Session of the last origin's last step: the fold's last truth, and its last test row.
+    """
+
+    train_start: date | datetime
+    train_end: date | datetime
+    first_origin: date | datetime
+    last_origin: date | datetime
+    end: date | datetime
+
+
+@dataclass(frozen=True)
+class RollingOrigin:
+    """Splitter for panels: train on the past, forecast from the next `stride` sessions, move on, train again.
+
+    The newest fold ends with the panel; the folds' origins follow one another without a hole or an overlap. A fold's
+    training rows end at its first origin (`gap` sessions before it): the origin's own price is known, its targets are
+    not. A target that passes the cut is therefore never trained on, whatever the model: it is purged by construction.
+
+    Test rows are *every* row up to the fold's end: history, origins, truths. The forecaster's ``fit_end_`` tells one
+    from the other, so ``GridSearchCV`` and ``cross_validate`` score the right origins, also over a ``Pipeline`` whose
+    transformers need history. ``cross_val_predict`` is not supported: use `backtest`.
+
+    A forecaster has no score on its training rows, whose truths it has seen: with ``return_train_score=True`` that one
+    is NaN, with a warning. ``HalvingGridSearchCV`` asks for it by default: say False, and ``resource="max_epochs"``, as
+    it would draw rows at random.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds.
+    horizon : int, default=5
+        Sessions that each origin forecasts; the forecasters' own.
+    stride : int, default=21
+        Origins (sessions) per fold. 21 is a month: as often as one would train again in earnest.
+    window : {"expanding", "sliding"}, default="expanding"
+        Train on everything before the cut, or on as many sessions as the first fold has. Sliding forgets the oldest
+        rows: for markets that have changed for good.
+    gap : int, default=0
+        Sessions left empty between the last training row and the first origin: for prices that come in late.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For impossible settings; by `split` and `folds` when the panel has too few sessions.
+
+    Notes
+    -----
+    A session is a distinct time of the panel, whichever series has it. With a gap, a search also scores the origins
+    inside it (they lie after the training rows); `backtest` keeps to the fold's own.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 10), eager=True)
+    >>> panel = pl.DataFrame({"series_id": "a", "time": days, "close": 1.0})
+    >>> for train, test in RollingOrigin(n_splits=2, horizon=1, stride=3).split(panel):
+    ...     print(len(train), len(test))
+    4 7
+    7 10
+    """
+
+    n_splits: int = 5
+    horizon: int = 5
+    stride: int = 21
+    window: Literal["expanding", "sliding"] = "expanding"
+    gap: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_splits", 1), ("horizon", 1), ("stride", 1), ("gap", 0)):
+            check_whole(name, getattr(self, name), at_least=least)
+        if self.window not in ("expanding", "sliding"):
+            raise ValueError(f'window must be "expanding" or "sliding", got {self.window!r}.')
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of folds."""
+        return self.n_splits
+
+    def split(self, X: Frame, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions of each fold's training and test rows, in the panel's own order.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The panel, sorted or not.
+        y, groups : ignored
+
+        Yields
+        ------
+        train, test : ndarray of int
+        """
+        time = _times(X)
+        for fold in self.folds(X):
+            train = time.is_between(fold.train_start, fold.train_end)
+            yield np.flatnonzero(train.to_numpy()), np.flatnonzero((time <= fold.end).to_numpy())
+
+    def folds(self, panel: Frame) -> list[Fold]:
+        """The folds by their times, the oldest first.
+
+        Raises
+        ------
+        ValueError
+            When the panel has too few sessions: the first fold needs a training row with its whole horizon.
+        """
+        sessions = _times(panel).unique().sort().to_list()
+        needed = self.n_splits * self.stride + 2 * self.horizon + self.gap
+        if len(sessions) < needed:
+            raise ValueError(
+                f"{self.n_splits} folds of {self.stride} origins need at least {needed} sessions (n_splits · stride + "
+                f"2 · horizon + gap), the panel has {len(sessions)}. Lower n_splits or stride, or give more history."
+            )
+        folds = []
+        for k in range(self.n_splits):
+            end = len(sessions) - 1 - (self.n_splits - 1 - k) * self.stride
+            last_origin = end - self.horizon
+            first_origin = last_origin - self.stride + 1
+            start = k * self.stride if self.window == "sliding" else 0
+            ends = (start, first_origin - self.gap, first_origin, last_origin, end)
+            folds.append(Fold(*(sessions[i] for i in ends)))
+        return folds
+
+
+def _times(panel: Frame) -> pl.Series:
+    frame = to_polars(panel)
+    check_columns(frame, ["time"])
+    time = frame["time"]
+    if time.null_count():
+        raise ValueError(f"'time' must be known in every row, it is missing in {time.null_count()}. Drop these rows.")
+    return time

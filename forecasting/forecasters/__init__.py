@@ -1,0 +1,1 @@
+"""Panel in, forecast table out."""

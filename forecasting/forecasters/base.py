@@ -1,0 +1,397 @@
+"""The contract of every forecaster: a panel in, a forecast table out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, Self, cast, overload
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.error_text import check_whole
+from tidecast.features.frames import Frame, FrameLike, is_pandas, to_polars
+from tidecast.features.panel import RESERVED, PanelSchema, as_seen, check_panel
+from tidecast.features.stray_rows import settle
+from tidecast.forecasting.estimator.fitted_settings import all_or_nothing, check_fitted, remember_settings
+from tidecast.forecasting.estimator.freed_memory import give_back_memory
+from tidecast.forecasting.estimator.sklearn_callers import refuse_callers
+from tidecast.forecasting.estimator.threads import one_thread
+from tidecast.forecasting.estimator.validation import seed_from
+from tidecast.forecasting.evaluation.metrics import evaluate
+from tidecast.forecasting.forecasters.quantile_base import Walk
+from tidecast.forecasting.forecasters.sampling import blocks, sample_table
+from tidecast.forecasting.panel.carried_state import check_goes_on, newer_rows
+from tidecast.forecasting.panel.holdout import cut
+from tidecast.forecasting.panel.made_columns import check_made, made_columns
+from tidecast.forecasting.saving.recipes import encode, load_forecaster, save_forecaster
+from tidecast.forecasting.tables.check import check_finite, check_forecasts
+from tidecast.forecasting.tables.facts import noted
+from tidecast.forecasting.tables.names import loss_in
+from tidecast.forecasting.tables.quantiles import check_quantiles
+
+WEIGHT = f"{RESERVED}sample_weight"
+
+
+class PanelForecaster(Walk):
+    """Base of all forecasters: what can be asked of them; how it is answered is the part of `Walk`."""
+
+    # ------------------------------------------------------------------ fit
+    @one_thread()
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit on a panel, afresh.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The panel: ``series_id``, ``time``, the target, and what the features need.
+        y : ignored
+        sample_weight : array-like of shape (n_rows,), optional
+            Weight of each row as an origin to learn from, in the order of `X`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an impossible setting or panel; the forecaster then stays as it was.
+        """
+        refuse_callers(self)
+        self._check_settings()
+        with all_or_nothing(self):
+            self._fit_afresh(X, sample_weight)
+            remember_settings(self)
+        return self
+
+    def _fit_afresh(self, X: Any, sample_weight: Any) -> None:
+        self._schema = self.schema or PanelSchema()
+        self._kind = "pandas" if is_pandas(X) else "polars"
+        self.quantiles_ = check_quantiles(self.quantiles)
+        panel, weights = _weighted(X, sample_weight, self._schema, self.target)
+        self.calendar_ = PanelCalendar.of(panel, self._schema.calendar).meeting(panel)
+        panel, kept = settle(panel, self.calendar_)
+        weights = weights[kept] if len(kept) < len(weights) else weights
+        self.fit_end_ = cast("date | datetime", panel["time"].max())
+        rows = self._with_ahead(self._rows(panel, self.calendar_), X)
+        if not rows.ready.any():
+            raise ValueError(self._too_short(rows))
+
+        cuts = cut(rows.frame["time"].filter(pl.Series(rows.ready.numpy())), self.horizon)
+        self._spread = self._learned_spread(rows, cuts, weights)
+        give_back_memory()
+        self._fit_network(rows, cuts, weights)
+        give_back_memory()
+        self._kept, self._spread = self._calibrated(rows, cuts, weights)
+        give_back_memory()
+        self._dependence = self._measure_dependence(rows, cuts, weights)
+        made, schema = made_columns(X), self._schema
+        self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))
+        self._warn_of_unseen(made)
+
+    @one_thread()
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
+        """Go on training from the present weights, on what is newer than ``fit_end_``.
+
+        Between two fits, where markets have changed and a `fit` takes too long; the daily rows are `update`'s, which
+        learns nothing, and costs nothing. Only targets after ``fit_end_`` are learned, at a tenth of the learning rate,
+        with a fresh optimiser and none held back to stop on; scalers, base quantiles and calibration stay as they are,
+        so `fit` now and then. What has been seen is then this panel up to its end, the new ``fit_end_``. Baselines
+        take in the rows and learn nothing. A forecaster that is not fitted yet is, as by `fit`.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The newer rows, those that `update` took in among them, after their history: all of it, or at least
+            `lookback` rows up to ``fit_end_`` of each series (states then start at the first of them).
+        y, sample_weight
+            As for `fit`.
+        epochs : int, default=1
+            Passes over the newer rows. They are appended to a network's ``learning_curve_``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fit`, and for a panel without newer rows or their history; the forecaster then stays as it was.
+        """
+        check_whole("epochs", epochs, at_least=1)
+        if not hasattr(self, "fit_end_"):
+            return self.fit(X, y, sample_weight)
+        self._check_settings()
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
+        panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
+        calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+        panel, kept = settle(as_seen(panel, self._kept.standing.keys), calendar)
+        weights = weights[kept] if len(kept) < len(weights) else weights
+        further = copy.copy(self)  # what is learned replaces what was known once all has gone well
+        rows = further._with_ahead(further._rows(panel, calendar), X)
+        check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
+        further._go_on(rows, weights, epochs)
+        further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
+        further._kept, _ = further._keep(rows, rows.newest[:0])
+        remember_settings(further)
+        self.__dict__.update(vars(further))
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags, or refuse the meta-estimator that asks for them; see `refuse_callers`."""
+        refuse_callers(self, asked_for_tags=True)
+        return super().__sklearn_tags__()
+
+    def __copy__(self) -> Self:
+        """One that goes its own way: what one is updated with, the other does not know."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        if hasattr(self, "_kept"):
+            twin._kept = copy.copy(self._kept)
+        return twin
+
+    # -------------------------------------------------------------- predict
+    @overload
+    def predict(self, X: None = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Any: ...
+    @overload
+    def predict(self, X: FrameLike, origins: str | Sequence[Any] = "last", future: Any = None) -> FrameLike: ...
+
+    @one_thread()
+    def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Frame:
+        """Forecast table, each origin using rows at or before it, and future covariates of the sessions ahead.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame, optional
+            The panel with its history; without it, forecasts from the end of what `fit` and `update` have seen.
+        origins : {"last", "new", "all"} or list of times
+            Each series' last row; every row from ``fit_end_`` on whose whole horizon lies in the panel; every row with
+            `lookback` rows up to it; rows at these times.
+        future : polars or pandas DataFrame, optional
+            The schema's future covariates: ``series_id``, ``time`` and their columns, one row for each session ahead of
+            the panel. Where the panel has such a row itself (it needs no target), this one counts.
+
+        Returns
+        -------
+        DataFrame
+            ``series_id``, ``origin``, ``step``, ``time`` (the forecast session), ``forecast`` (the median) and a column
+            per further quantile, in the unit of the target. Sorted by series, origin and step; polars for polars,
+            pandas for pandas. Series with fewer than `lookback` rows have none and are named in ``skipped_``.
+
+        Raises
+        ------
+        ValueError
+            When no origin is left, a future covariate is not known after the newest row of the panel, or a forecast
+            would not be finite.
+        """
+        refuse_callers(self)
+        check_fitted(self, "fit_end_")
+        found = self._origins_of(X, origins, future)
+        values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
+        table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
+        return noted(self._given_back(table, X), self.target, self._schema.positive)
+
+    @overload
+    def sample(
+        self,
+        n: int,
+        X: None = None,
+        origins: str | Sequence[Any] = "last",
+        random_state: Any = None,
+        future: Any = None,
+    ) -> Any: ...
+    @overload
+    def sample(
+        self, n: int, X: FrameLike, origins: str | Sequence[Any] = "last", random_state: Any = None, future: Any = None
+    ) -> FrameLike: ...
+
+    @one_thread()
+    def sample(
+        self,
+        n: int,
+        X: Any = None,
+        origins: str | Sequence[Any] = "last",
+        random_state: Any = None,
+        future: Any = None,
+    ) -> Frame:
+        """Joint paths over the horizon, whose distribution at each step is that of the quantiles.
+
+        For whatever depends on several steps at once: the lowest price of the week, the mean, the chance to touch a
+        level. The steps of an origin depend on one another as past residuals did (a Gaussian copula, estimated in
+        `fit`); series are drawn independently of one another. Between two levels a step follows a normal distribution
+        through both; beyond the outermost levels it falls off exponentially, as far on average as past residuals did.
+
+        Parameters
+        ----------
+        n : int
+            Paths of each origin. Ranks are stratified, so that also some hundreds of them have the table's quantiles.
+        X, origins
+            As for `predict`.
+        random_state : int, RandomState or None, default=None
+            The same seed gives the same paths; None gives others each time.
+        future
+            As for `predict`.
+
+        Returns
+        -------
+        DataFrame
+            ``series_id``, ``origin``, ``sample`` (1…n), ``step``, ``time`` and ``value`` in the unit of the target, in
+            that order; polars for polars, pandas for pandas.
+
+        Raises
+        ------
+        ValueError
+            As `predict`, and where `quantiles` has no level on either side of 0.5.
+        """
+        check_fitted(self, "fit_end_")
+        check_whole("n", n, at_least=1)
+        levels = np.array(self.quantiles_)
+        if not 0 < self._spread.median < len(levels) - 1:
+            raise ValueError(
+                f"To sample, quantiles must have a level below 0.5 and one above, got {self.quantiles_}. Add some."
+            )
+        found = self._origins_of(X, origins, future)
+        quantiles_NHQ = self._spread.quantiles(found.outputs_NHQ)
+        generator = np.random.default_rng(None if random_state is None else seed_from(random_state))
+        scaled_NSH = np.empty((len(found), n, self.horizon))
+        for part in blocks(len(found), n, self.horizon):
+            ranks_NSH = self._dependence.draw(len(quantiles_NHQ[part]), n, generator)
+            scaled_NSH[part] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[part], levels)
+        values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
+        paths = check_finite(sample_table(found, values_NSH), ["value"], type(self).__name__)
+        return self._given_back(paths, X)
+
+    @one_thread()
+    def update(self, X: Any) -> Self:
+        """Take in new rows; `predict` without a panel then forecasts from them.
+
+        For every day between two fits: a row costs the same however long its history is, and the forecasts equal, to
+        rounding, those of ``predict(whole history)``. Nothing is learned: weights, scalers, base quantiles,
+        calibration and ``fit_end_`` stay. Any number of rows of any of the series may come at once; a series that was
+        not there before begins with its first row. All rows are taken in, or, on an error, none.
+
+        Corrections of rows that were taken in before are no update: give the whole history to `predict`, or fit again.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The new rows alone, with the columns of the panel that was fitted.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For rows at or before what was seen of their series, and as `fit` for an impossible panel.
+        """
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
+        rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
+        calendar = self.calendar_.meeting(rows, self._kept.standing.series_id)
+        rows = settle(rows, calendar)[0].sort("time", maintain_order=True)
+        if len(rows):
+            with self._kept.atomic():
+                self._kept = self._taken_in(rows, calendar)
+        return self
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Minus the mean scaled CRPS over the ``"new"`` origins of a panel; greater is better.
+
+        Each loss is divided by price × volatility at its origin, so that all series count alike.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+        y : ignored
+        sample_weight : array-like of shape (n_rows,), optional
+            Weight of each row as an origin.
+
+        Raises
+        ------
+        ValueError
+            When no new origin has a truth to compare with.
+        """
+        refuse_callers(self)
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
+        panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
+        table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
+        panel = self.calendar_.meeting(panel, self._kept.standing.series_id).marked(panel)
+        losses = evaluate(table, panel, self.target, self._schema.positive).losses
+        of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))
+        weighted = losses.join(of_origin, on=["series_id", "origin"], how="left").sort("series_id", "origin", "step")
+        if not weighted["weight"].sum() > 0:
+            raise ValueError(
+                f"A score needs a forecast from {self.fit_end_} or later that has come true, of a series that moves "
+                "and with a weight above 0; found none. Give newer rows."
+            )
+        loss = weighted[loss_in(losses.columns)]
+        return -float(np.average(loss.to_numpy(), weights=weighted["weight"].to_numpy()))
+
+    # -------------------------------------------------- recipe, save and load
+    def search_space(self) -> dict[str, Any]:
+        """What `tune` tries by default: Optuna's distributions, or lists of choices, by the name of a setting."""
+        return {}
+
+    def recipe(self) -> dict[str, Any]:
+        """Class, settings and features, as JSON holds them; equal recipes are equal dictionaries."""
+        return cast(dict[str, Any], json.loads(json.dumps(encode(self))))
+
+    def save(self, path: Any) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
+        save_forecaster(self, path)
+
+    @classmethod
+    def load(cls, path: Any, trusted: Iterable[type] = ()) -> Self:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+        trusted : iterable of type, optional
+            Transformers of your own that the model may use, as ``[MyFeatures]``.
+
+        Raises
+        ------
+        TypeError
+            When the folder holds a forecaster of another class.
+        FileNotFoundError, UnreadableModel
+            As `load_forecaster`.
+        """
+        model = load_forecaster(path, trusted)
+        if not isinstance(model, cls):
+            raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
+        return model
+
+
+def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) -> tuple[pl.DataFrame, Tensor]:
+    """The checked panel, and a weight for each of its rows, float64."""
+    if sample_weight is None:
+        checked = check_panel(panel, schema, target)
+        return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # seen by all rows, kept once
+    frame = to_polars(panel)
+    try:
+        weight = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"sample_weight must be {len(frame)} numbers, one for each row of the panel: {error}."
+        ) from None
+    wrong = ~np.isfinite(weight) | (weight < 0)
+    if weight.shape != (len(frame),) or wrong.any() or not weight.any():
+        found = f"shape {weight.shape}" if weight.shape != (len(frame),) else f"{weight[wrong.argmax()]} for a row"
+        raise ValueError(
+            f"sample_weight must be {len(frame)} finite numbers of at least 0, one a row and not all 0; got "
+            f"{found if weight.any() else 'zeros only'}. Give one weight for each row of the panel."
+        )
+    checked = check_panel(frame.with_columns(pl.Series(WEIGHT, weight)), schema, target)
+    return checked.drop(WEIGHT), torch.from_numpy(checked[WEIGHT].to_numpy().copy())

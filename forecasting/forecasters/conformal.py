@@ -1,0 +1,58 @@
+"""Split conformal calibration of quantiles, per step, pooled over series."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidecast.forecasting.panel.scaling import weighted_quantiles
+
+Array = NDArray[np.float64]
+
+FEWEST = 40  # residuals a step needs; with fewer its quantiles stay as they are
+
+
+def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array) -> Array:
+    """Offsets that give each quantile its nominal coverage on held-out residuals.
+
+    One-sided conformalised quantile regression (Romano, Patterson and Candès 2019, arXiv:1905.03222, theorem 2), level
+    by level on scaled residuals; levels beyond what the residuals can give are clipped to the outermost residual. The
+    median stays where it is: what is calibrated is the spread.
+
+    Parameters
+    ----------
+    residuals : ndarray of shape (n, horizon)
+        Truths in scaled units; NaN is no truth.
+    quantiles : ndarray of shape (n, horizon, n_quantiles)
+        What was forecast, in the same units.
+    levels : ndarray of shape (n_quantiles,)
+        With 0.5 among them.
+    weights : ndarray of shape (n,)
+
+    Returns
+    -------
+    ndarray of shape (horizon, n_quantiles)
+        To be added to the quantiles; `outwards` then keeps them in order.
+    """
+    offsets = np.zeros(quantiles.shape[1:])
+    for step in range(quantiles.shape[1]):
+        known = np.isfinite(residuals[:, step]) & (weights > 0)
+        n = int(known.sum())
+        if n < FEWEST:
+            continue
+        errors = residuals[known, step] - quantiles[known, step].T
+        for j, level in enumerate(levels):
+            side = np.sign(level - 0.5)  # -1 below the median, where everything is mirrored; 0 at it, which stays
+            outer = min(max(level, 1 - level) * (n + 1) / n, 1.0)
+            offsets[step, j] = side * weighted_quantiles(side * errors[j], weights[known], np.array([outer]))[0]
+    return offsets
+
+
+def outwards(quantiles: Array, median: int) -> Array:
+    """Quantiles in order along the last axis: none closer to the median than its inner neighbour."""
+    ordered = quantiles.copy()
+    for j in range(median - 1, -1, -1):
+        np.minimum(ordered[..., j], ordered[..., j + 1], out=ordered[..., j])
+    for j in range(median + 1, ordered.shape[-1]):
+        np.maximum(ordered[..., j], ordered[..., j - 1], out=ordered[..., j])
+    return ordered

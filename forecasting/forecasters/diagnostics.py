@@ -1,0 +1,263 @@
+"""What a fitted network remembers, how it learned, and both as pictures.
+
+Axes: N origins, K rows looked back at, F features, H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tidecast.features.error_text import check_whole
+from tidecast.forecasting.forecasters.palette import INK, colour_of
+from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.network.heads import Head
+from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.training import isolated
+from tidecast.forecasting.panel.flat_panel import PanelRows
+from tidecast.forecasting.panel.segments import run_through
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """What `summary` tells of a fitted forecaster.
+
+    Attributes
+    ----------
+    name, cell : str
+        Its class, and the key of its cell.
+    forecasts : str
+        As its head says it: "quantiles".
+    num_layers, hidden_size, n_parameters : int
+    inputs : sequence of str
+        The columns the network sees.
+    shortcut : bool
+        Whether the head reads them, too.
+    horizon, n_quantiles, lookback : int
+    calendar : str
+    fit_end, seen_until : date or datetime
+        Newest row of training, and of all that has been seen.
+    n_series : int
+        Series that have been seen.
+    curve : DataFrame
+        ``learning_curve_``.
+    offsets_HQ : ndarray of shape (H, Q)
+        What the calibration adds to the quantiles, in volatilities.
+    """
+
+    name: str
+    cell: str
+    forecasts: str
+    num_layers: int
+    hidden_size: int
+    n_parameters: int
+    inputs: Sequence[str]
+    shortcut: bool
+    horizon: int
+    n_quantiles: int
+    lookback: int
+    calendar: str
+    fit_end: date | datetime
+    seen_until: date | datetime
+    n_series: int
+    curve: pl.DataFrame
+    offsets_HQ: NDArray[np.float64]
+
+
+def memory_profile(
+    network: RecurrentNetwork,
+    head: Head,
+    median: int,
+    rows: PanelRows,
+    inputs_NF: Tensor,
+    ahead: Callable[[Tensor], Tensor | None],
+    steps_back: int,
+    n_origins: int,
+    random_state: int,
+) -> pl.DataFrame:
+    """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+        In the network's precision.
+    median : int
+        Place of the median among the quantiles.
+    rows : PanelRows
+    inputs_NF : Tensor of shape (N, F)
+        What the network sees of these rows.
+    ahead : callable
+        From rows to the scaled future covariates after them, of shape (..., H, Z), or None.
+    steps_back, n_origins, random_state : int
+
+    Returns
+    -------
+    DataFrame
+        ``step``, ``k``, ``influence`` and ``median``, sorted by the first two.
+
+    Raises
+    ------
+    ValueError
+        When no series is long enough.
+    """
+    check_whole("steps_back", steps_back, at_least=1)
+    check_whole("n_origins", n_origins, at_least=1)
+    long_enough = rows.moving & (torch.arange(len(rows)) - rows.first(torch.arange(len(rows))) > steps_back)
+    at_N = torch.nonzero(long_enough)[:, 0]
+    if not len(at_N):
+        raise ValueError(
+            f"A memory profile needs a series that moves, with more than steps_back={steps_back} rows since its start "
+            "or last pause; found none. Give a longer panel or lower steps_back."
+        )
+    generator = np.random.default_rng(random_state)
+    chosen = generator.choice(len(at_N), size=min(n_origins, len(at_N)), replace=False)
+    at_N = at_N[torch.from_numpy(np.sort(chosen))]
+
+    with isolated(0):
+        with torch.no_grad():
+            state, _ = run_through(network, inputs_NF, rows, at_N - steps_back - 1, at_N[:0])
+        x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
+        h_NKD, _ = network.encode(x_NKF, state)
+        q_NHQ = head(network.read_out(h_NKD[:, -1], ahead(at_N)))
+        influences = [_influence(q_NHQ[:, step], x_NKF, median) for step in range(network.horizon)]
+    steps = np.arange(1, network.horizon + 1, dtype=np.int32)
+    table = {
+        "step": np.repeat(steps, steps_back + 1),
+        "k": np.tile(np.arange(steps_back, -1, -1, dtype=np.int32), network.horizon),
+        "influence": torch.cat([all_K for all_K, _ in influences]).numpy(),
+        "median": torch.cat([median_K for _, median_K in influences]).numpy(),
+    }
+    return pl.DataFrame(table, orient="col").sort("step", "k")
+
+
+def _influence(q_NQ: Tensor, x_NKF: Tensor, median: int) -> tuple[Tensor, Tensor]:
+    """Norms of the gradient of quantiles with respect to each row of inputs, averaged over origins, shape (K,) each.
+
+    The first is the root mean square over the quantiles, the second that of the median alone.
+    """
+    squares_QNK = torch.stack(
+        [torch.autograd.grad(q_N.sum(), x_NKF, retain_graph=True)[0].pow(2).sum(-1) for q_N in q_NQ.unbind(1)]
+    )
+    return squares_QNK.mean(0).sqrt().mean(0).double(), squares_QNK[median].sqrt().mean(0).double()
+
+
+def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
+    """Draw memory profiles, one line a cell, averaged over steps, on a logarithmic scale.
+
+    Parameters
+    ----------
+    profiles : DataFrame
+        What `memory_profile` gave, of one model or of several below one another (``pl.concat``).
+    axes : matplotlib Axes
+    """
+    means = profiles.group_by("cell", "k").agg(pl.col("influence").mean()).sort("cell", "k")
+    for (cell,), line in means.group_by("cell", maintain_order=True):
+        known = line.filter(pl.col("influence") > 0)
+        axes.plot(known["k"], known["influence"], color=colour_of(str(cell)), label=_label(str(cell)))
+    axes.set_yscale("log")
+    axes.set_xlabel("rows before the origin")
+    axes.set_ylabel("influence on the quantiles\n(volatilities per input s.d.)")
+    _dress(axes)
+
+
+def _label(cell: str) -> str:
+    return CELLS[cell].label if cell in CELLS else cell
+
+
+def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
+    """Draw training losses (dashed) and validation losses, with a dot at the best epoch of each model.
+
+    Parameters
+    ----------
+    curves : dict of str to DataFrame
+        ``learning_curve_`` by the name to show: cells such as "RNN", "LSTM" and "GRU" have their own colours.
+    axes : matplotlib Axes
+    """
+    from matplotlib.ticker import MaxNLocator  # here, as forecasting loads no matplotlib until a picture is asked for
+
+    for name, curve in curves.items():
+        colour = colour_of(name)
+        trained = curve.filter(pl.col("train_loss").is_not_nan())
+        axes.plot(trained["epoch"], trained["train_loss"], color=colour, linestyle="--", linewidth=1, alpha=0.8)
+        held_out = curve.drop_nulls("validation_loss")
+        if len(held_out):
+            axes.plot(held_out["epoch"], held_out["validation_loss"], color=colour, label=name)
+            best = held_out.sort("validation_loss").row(0, named=True)
+            axes.plot(best["epoch"], best["validation_loss"], "o", color=colour, markersize=5)
+    axes.plot([], [], color=INK, linestyle="--", linewidth=1, label="training")
+    axes.set_xlabel("epoch (0: untrained, the random walk)")
+    axes.set_ylabel("pinball loss (volatilities)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _dress(axes)
+
+
+def remembered(profile: pl.DataFrame, share: float = 0.9) -> int:
+    """Rows back, the origin's own not counted, within which that share of all influence lies."""
+    of_row = profile.group_by("k").agg(pl.col("influence").mean()).sort("k")["influence"].to_numpy()
+    return int(np.searchsorted(of_row.cumsum(), share * of_row.sum())) if of_row.sum() > 0 else 0
+
+
+def summary(of: FittedNetwork, profile: pl.DataFrame | None = None) -> str:
+    """The text of `RecurrentForecaster.summary`; with a memory profile, how far back the network looks."""
+    layers = f"{of.num_layers} layer{'s' * (of.num_layers > 1)} of {of.hidden_size} units"
+    lines = {
+        "Network": f"{CELLS[of.cell].label}, {layers}, {of.n_parameters:,} parameters",
+        "Inputs": f"{len(of.inputs)}: {', '.join(of.inputs)}" + "; the head reads them, too" * of.shortcut,
+        "Forecasts": f"{of.horizon} sessions of {of.calendar}, {of.n_quantiles} {of.forecasts}",
+        "Trained": f"up to {of.fit_end}, on stretches of {of.lookback} rows",
+        "Seen": f"{of.n_series} series, up to {of.seen_until}",
+        "Learning": _learning(of.curve),
+        "Calibration": _calibration(of.offsets_HQ),
+    }
+    if profile is not None:
+        lines["Memory"] = (
+            f"nine tenths of what moves a forecast are the last {remembered(profile) + 1} rows"
+            if profile["influence"].sum() > 0
+            else "none: the forecast is the random walk's"
+        )
+    return "\n".join([of.name, *(f"  {name:<12}{text}" for name, text in lines.items())])
+
+
+def _learning(curve: pl.DataFrame) -> str:
+    run = cast("int", curve["epoch"].max() or 0)  # an empty curve has no largest epoch
+    held_out = curve.drop_nulls("validation_loss").sort("validation_loss")
+    if not run:
+        return "none: untrained, the random walk"
+    if not len(held_out):
+        return f"{run} epochs, none held back to choose from"
+    further = run - cast("int", held_out["epoch"].max())  # by partial_fit
+    best = held_out.row(0, named=True)
+    untrained = held_out.filter(epoch=0)["validation_loss"][0]
+    gain = 100 * (1 - best["validation_loss"] / untrained)
+    return (
+        f"{run - further} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
+        f"{untrained:.4f} untrained ({gain:.1f} % less)" + (f"; {further} more on newer rows" if further else "")
+    )
+
+
+def _calibration(offsets_HQ: np.ndarray) -> str:
+    low, high = offsets_HQ[:, 0].mean(), offsets_HQ[:, -1].mean()
+    return f"lowest quantile {low:+.3f}, highest {high:+.3f} volatilities, on average over the steps"
+
+
+def _dress(axes: Axes) -> None:
+    """No box, ink that can be read on a light and on a dark ground."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK, which="both")
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+    axes.legend(frameon=False, labelcolor=INK)

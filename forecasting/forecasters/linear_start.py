@@ -1,0 +1,78 @@
+"""A linear forecast of changes from the inputs at the origin, believed only as far as newer rows bear it out.
+
+Axes: N origins, F inputs, H horizon steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tidecast.forecasting.forecasters.quantile_model import CENTRE_SCALE, slow
+
+Array = NDArray[np.float64]
+
+CERTAIN = 3.0  # standard errors of a correlation under which it may be chance
+RIDGE = 1e-3  # of the inputs' variance, added to it: columns that say the same do no harm
+
+
+@dataclass(frozen=True)
+class LinearForecast:
+    """What is known of the median before a network is trained.
+
+    Attributes
+    ----------
+    scale_H : Tensor of shape (H,), float64
+        What one unit of output moves the median: the correlation √R² of changes with the forecast on newer rows, and
+        `CENTRE_SCALE` at least. Of prices the forecast explains less than nothing there, and the median learns slowly;
+        where values come back to a season's, it is soon where they go.
+    weights_FH : Tensor of shape (F, H), float64
+        From standardised inputs to standardised changes, where the scale is above `CENTRE_SCALE` and no chance; else 0.
+    """
+
+    scale_H: Tensor
+    weights_FH: Tensor
+
+    @property
+    def holds(self) -> bool:
+        """Whether it foretells any step."""
+        return bool(self.weights_FH.any())
+
+    @classmethod
+    def measure(cls, older: tuple[Array, Array], newer: tuple[Array, Array]) -> LinearForecast:
+        """A ridge regression on older rows, judged on newer ones; where it holds, fitted again on both.
+
+        Parameters
+        ----------
+        older, newer : tuple of ndarray, of shape (n, F) and (n, H)
+            Standardised inputs and changes; NaN where there is no truth.
+        """
+        (x_NF, y_NH), (newer_NF, newer_NH) = (_whole(*rows) for rows in (older, newer))
+        n_inputs, horizon = x_NF.shape[1], y_NH.shape[1]
+        none = cls(slow(horizon), torch.zeros(n_inputs, horizon, dtype=torch.float64))
+        if min(len(x_NF), len(newer_NF)) <= n_inputs:
+            return none
+        error_H = ((newer_NH - newer_NF @ _ridge(x_NF, y_NH)) ** 2).sum(0)
+        explained_H = 1 - error_H / np.maximum((newer_NH**2).sum(0), np.finfo(float).tiny)
+        scale_H = none.scale_H.maximum(torch.from_numpy(np.sqrt(explained_H.clip(0))))
+        error_of_scale_H = torch.from_numpy(np.sqrt(np.arange(1, horizon + 1) / len(newer_NF)))  # changes overlap
+        holds_H = (scale_H > CENTRE_SCALE) & (scale_H > CERTAIN * error_of_scale_H)
+        if not holds_H.any():
+            return cls(scale_H, none.weights_FH)
+        weights_FH = torch.from_numpy(_ridge(np.vstack([x_NF, newer_NF]), np.vstack([y_NH, newer_NH])))
+        return cls(scale_H, weights_FH * holds_H)
+
+
+def _ridge(x_NF: Array, y_NH: Array) -> Array:
+    gram_FF = x_NF.T @ x_NF + RIDGE * len(x_NF) * np.eye(x_NF.shape[1])
+    return cast("Array", np.linalg.solve(gram_FF, x_NF.T @ y_NH))
+
+
+def _whole(x_NF: Array, y_NH: Array) -> tuple[Array, Array]:
+    known = np.isfinite(y_NH).all(axis=1)
+    return x_NF[known], y_NH[known]

@@ -1,0 +1,106 @@
+"""The spread of forecasts: quantiles around a centre, in units of volatility · √step.
+
+Axes: N origins, H horizon steps, Q quantiles, P outputs of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tidecast.forecasting.forecasters.conformal import calibrate, outwards
+from tidecast.forecasting.network.heads import HEADS, Head
+from tidecast.forecasting.panel.scaling import weighted_quantiles
+from tidecast.forecasting.tables.quantiles import MEDIAN
+
+Array = NDArray[np.float64]
+
+CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median at least: prices hardly drift
+AT_A_TIME = 1 << 9  # origins whose quantiles are put together: they stay in the cache
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Quantiles of standardised changes, shaped by a network's outputs and calibrated.
+
+    Attributes
+    ----------
+    levels : tuple of float
+        In rising order, 0.5 among them.
+    base_HQ : Tensor of shape (H, Q), float64
+        What outputs of 0 stand for; the median is exactly 0.
+    offsets_HQ : ndarray of shape (H, Q)
+        Added by the calibration.
+    scale_H : Tensor of shape (H,), float64
+        Volatilities · √step that one unit of output moves the median: how fast a network learns it, see
+        `LinearForecast`.
+    head : str, default="quantile"
+        How outputs shape the quantiles: a name in `tidecast.forecasting.network.heads.HEADS`.
+    """
+
+    levels: tuple[float, ...]
+    base_HQ: Tensor
+    offsets_HQ: Array
+    scale_H: Tensor
+    head: str = "quantile"
+
+    @classmethod
+    def none(cls, horizon: int, levels: Sequence[float]) -> Spread:
+        """That of pegged series: there is none."""
+        zeros = np.zeros((horizon, len(levels)))
+        return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros, slow(horizon))
+
+    @classmethod
+    def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> Spread:
+        """Weighted quantiles of standardised residuals, NaN where there is no truth; not calibrated yet."""
+        base_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
+        for step, residuals_N in enumerate(residuals_NH.T):
+            known = np.isfinite(residuals_N)
+            base_HQ[step] = weighted_quantiles(residuals_N[known], weights_N[known], np.array(levels))
+        median = levels.index(MEDIAN)
+        base_HQ[:, median] = 0.0
+        base = torch.from_numpy(outwards(base_HQ, median))
+        return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
+
+    def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> Spread:
+        """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
+        offsets = []
+        for step in range(len(self.base_HQ)):  # one after the other: all their quantiles at once are large
+            here = slice(step, step + 1)
+            of_step = replace(
+                self, base_HQ=self.base_HQ[here], offsets_HQ=self.offsets_HQ[here], scale_H=self.scale_H[here]
+            )
+            quantiles_N1Q = of_step.quantiles(outputs_NHP[:, here])
+            offsets.append(calibrate(residuals_NH[:, here], quantiles_N1Q, np.array(self.levels), weights_N))
+        return replace(self, offsets_HQ=np.concatenate(offsets))
+
+    @property
+    def median(self) -> int:
+        """Place of the median among the levels."""
+        return self.levels.index(MEDIAN)
+
+    @property
+    def layer(self) -> Head:
+        """A new head on the base quantiles, before calibration: what a network is trained with."""
+        return HEADS[self.head](self.base_HQ, self.scale_H, self.levels)
+
+    def quantiles(self, outputs_NHP: Tensor) -> Array:
+        """Calibrated quantiles of shape (N, H, Q), never crossing; each level in one piece, as a table wants it."""
+        n, horizon, _ = outputs_NHP.shape
+        n_levels = len(self.levels)
+        quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
+        with torch.inference_mode():
+            for begin in range(0, len(outputs_NHP), AT_A_TIME):  # what lies between is several times as large
+                block = slice(begin, begin + AT_A_TIME)
+                quantiles[block] = outwards(layer(outputs_NHP[block]).numpy() + self.offsets_HQ, self.median)
+        return quantiles
+
+
+def slow(horizon: int) -> Tensor:
+    """The scale of a centre that nothing foretells."""
+    return torch.full((horizon,), CENTRE_SCALE, dtype=torch.float64)

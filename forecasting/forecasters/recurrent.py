@@ -1,0 +1,242 @@
+"""Recurrent forecasters by name: what each is, its settings, and what it can be asked beside forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tidecast.features.docstrings import complete_docstring
+from tidecast.features.error_text import check_whole
+from tidecast.features.panel import PanelSchema, check_panel
+from tidecast.forecasting.estimator.fitted_settings import check_fitted
+from tidecast.forecasting.estimator.validation import check_network_settings
+from tidecast.forecasting.forecasters.diagnostics import FittedNetwork, memory_profile, summary
+from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
+from tidecast.forecasting.network.cell_registry import CELLS, Cell
+from tidecast.forecasting.network.heads import HEADS
+from tidecast.forecasting.network.training import Training
+from tidecast.forecasting.panel.made_columns import check_made
+from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
+
+
+class RecurrentForecaster(NetworkForecaster):
+    """A recurrent network on top of the random walk; use the class of the cell you want.
+
+    The network sees the columns its `features` add and the schema's past and static covariates, never a raw price, and
+    is trained on every origin of a stretch of history at once. Future covariates, of the sessions that a forecast is
+    for, join its state just before the outputs: what it remembers does not depend on them. Its outputs start at zero:
+    untrained, it is the `RandomWalk`. The newest tenth of the training sessions calibrates the quantiles, the tenth
+    before stops the training.
+
+    Parameters
+    ----------
+    horizon : int, default=5
+        Sessions to forecast.
+    lookback : int, default=64
+        Rows in a stretch of training history, and rows a series needs before its first forecast. What the network
+        remembers is not bounded by it: its state is carried from a series' first row.
+    quantiles : sequence of float
+        Levels between 0 and 1; 0.5 is always among them.
+    target : str, default="close"
+        The column to forecast.
+    schema : PanelSchema, optional
+        What the panel's columns mean.
+    features : transformer, optional
+        Adds the network's inputs to the panel; `PriceFeatures` by default. Saved and applied with the model.
+    hidden_size : int, default=32
+    num_layers : int, default=1
+    dropout : float, default=0.0
+        Between layers; where there is one only, nothing is dropped.
+    max_epochs : int, default=8
+        A ceiling: training stops early. 0 leaves the random walk.
+    batch_size : int, default=64
+        Stretches in a batch.
+    learning_rate : float, default=5e-3
+        Its peak; one-cycle schedule.
+    device : str, default="cpu"
+        A torch device, or "auto" for a GPU where there is one.
+    random_state : int, RandomState or None, default=0
+        The same seed gives the same forecasts, bit for bit, on one machine.
+    kernel_size : int, default=1
+        Rows that a causal convolution in front of the cell sees at once; 1 is none. For MinGRU, whose gates see one
+        row alone, or for features that mean something only side by side.
+    training : Training, optional
+        The head (every quantile, or Student-t), patience, averaging, recency, the clipping of gradients, checkpoints.
+
+    Attributes
+    ----------
+    fit_end_ : date or datetime
+        Time of the last training row.
+    learning_curve_ : DataFrame
+        ``epoch``, ``train_loss``, ``validation_loss``: mean pinball losses of standardised changes.
+    quantiles_ : tuple of float
+    calendar_ : Calendar
+    inputs_ : list of str
+        The columns the network sees.
+    columns_ : list of str
+        The columns of a panel that forecasts need, covariates known ahead aside.
+    skipped_ : tuple
+        Series without a forecast from their last row.
+
+    Examples
+    --------
+    >>> import numpy as np, polars as pl
+    >>> times = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 12, 31), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(times))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": times, "close": np.exp(steps.cumsum())})
+    >>> model = GRUForecaster(horizon=2, lookback=16, max_epochs=2).fit(prices[:300])
+    >>> model.predict()["time"].to_list()
+    [datetime.date(2020, 10, 27), datetime.date(2020, 10, 28)]
+    >>> model.predict(prices, origins="new").height // 2
+    65
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        complete_docstring(cls)
+
+    def __init__(
+        self,
+        horizon: int = 5,
+        lookback: int = 64,
+        quantiles: Sequence[float] = DEFAULT_QUANTILES,
+        target: str = "close",
+        schema: PanelSchema | None = None,
+        features: Any = None,
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        max_epochs: int = 8,
+        batch_size: int = 64,
+        learning_rate: float = 5e-3,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = 0,
+        kernel_size: int = 1,
+        training: Training | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.lookback = lookback
+        self.quantiles = quantiles
+        self.target = target
+        self.schema = schema
+        self.features = features
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.device = device
+        self.random_state = random_state
+        self.kernel_size = kernel_size
+        self.training = training
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_network_settings(self)
+        check_whole("kernel_size", self.kernel_size, at_least=1)
+        if self.features is not None and (isinstance(self.features, type) or not hasattr(self.features, "transform")):
+            raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
+
+    def search_space(self) -> dict[str, Any]:
+        """What `tune` tries by default; further features, as the panel has them, join it where `features` is None."""
+        from optuna.distributions import FloatDistribution as Between  # takes a second, and is seldom needed
+
+        return {
+            "cell": [key for key, cell in CELLS.items() if cell.searched],
+            "head": list(HEADS),
+            "hidden_size": [8, 16, 32, 64],
+            "num_layers": [1, 2],
+            "dropout": Between(0.0, 0.3),
+            "lookback": [32, 64, 128],
+            "learning_rate": Between(1e-3, 2e-2, log=True),
+            "kernel_size": [1, 4],
+        }
+
+    def memory_profile(self, X: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0) -> pl.DataFrame:
+        """Influence of the inputs k rows before the origin on the forecast of each step.
+
+        To see how far back a network looks, and whether a longer `lookback` would give it anything: the norm of the
+        gradient of the quantiles with respect to the inputs of one row, averaged over origins. The state before the
+        oldest of these rows is the one carried from the start of the series, held constant.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The panel with its history.
+        steps_back : int, default=64
+        n_origins : int, default=128
+            Drawn among the rows of series that move.
+        random_state : int, default=0
+
+        Returns
+        -------
+        DataFrame
+            ``cell``, ``step``, ``k`` (0: the origin's own row), ``influence`` (root mean square over the quantiles) and
+            ``median`` (of the median alone), both in volatilities · √step per standard deviation of the inputs.
+
+        Raises
+        ------
+        ValueError
+            When no series is long enough.
+        """
+        check_fitted(self, "fit_end_")
+        check_made(X, self._made)
+        rows = self._with_ahead(self._rows(check_panel(X, self._schema_of_rows, self.target)), X)
+        profile = memory_profile(
+            self._network, self._spread.layer.float(), self._spread.median, rows, self._inputs.of(rows.frame),
+            partial(self._ahead, rows), steps_back, n_origins, random_state,
+        )  # fmt: skip
+        return profile.select(pl.lit(self.cell).alias("cell"), pl.all())
+
+    def summary(self, X: Any = None) -> str:
+        """Some lines for a person: network, inputs, what it was trained on and has seen, how it learned.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame, optional
+            A panel with its history, to say from it how far back the network looks.
+        """
+        check_fitted(self, "fit_end_")
+        seen = self._kept.standing
+        fitted = FittedNetwork(
+            name=type(self).__name__,
+            cell=self.cell,
+            forecasts=self._spread.layer.forecasts,
+            num_layers=self.num_layers,
+            hidden_size=self.hidden_size,
+            n_parameters=sum(parameter.numel() for parameter in self._network.parameters()),
+            inputs=self.inputs_,
+            shortcut=self._network.shortcut,
+            horizon=self.horizon,
+            n_quantiles=len(self.quantiles_),
+            lookback=self.lookback,
+            calendar=self.calendar_.name,
+            fit_end=self.fit_end_,
+            seen_until=seen.time.sort()[-1],
+            n_series=len(seen),
+            curve=self.learning_curve_,
+            offsets_HQ=self._spread.offsets_HQ,
+        )
+        return summary(fitted, None if X is None else self.memory_profile(X))
+
+
+def _named(cell: Cell) -> type[RecurrentForecaster]:
+    """Return the forecaster class of a cell; `complete_docstring` adds to its docstring what all of them share."""
+    doc = f"{cell.title} on top of the random walk: {cell.equation}.\n\n{cell.notes}"
+    return type(cell.forecaster, (RecurrentForecaster,), {"__module__": __name__, "__doc__": doc, "cell": cell.key})
+
+
+FORECASTERS: dict[str, type[RecurrentForecaster]] = {key: _named(cell) for key, cell in CELLS.items()}
+"""The forecaster class of each cell; each is a name of this module, too."""
+
+globals().update({kind.__name__: kind for kind in FORECASTERS.values()})
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[RecurrentForecaster]:
+        """Tell type checkers and editors what the names of the classes above stand for."""

@@ -1,0 +1,1 @@
+"""One recurrent network, and its training."""

@@ -1,0 +1,138 @@
+"""How far a training is: its learning curve, its best weights, and all that a checkpoint needs to go on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from tidecast.forecasting.network.checkpoints import Saved
+from tidecast.forecasting.network.optimiser import AdamW
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the learning curve; the losses are mean pinball losses in scaled units."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+
+
+class StopTraining(Exception):
+    """What `Training.on_epoch` raises to end a training whose weights are to be used."""
+
+
+LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64}
+
+
+def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
+    """The learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
+    return pl.from_dicts([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
+
+
+class Progress:
+    """How far a training is: the learning curve, the best weights so far, and all that the next step depends on.
+
+    Parameters
+    ----------
+    network, optimiser, shuffle
+        What the training loop moves on.
+    keep : int
+        So many of the newest weights are kept to be averaged.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: AdamW,
+        shuffle: np.random.Generator,
+        keep: int,
+    ) -> None:
+        self.network, self.optimiser, self.shuffle, self.keep = network, optimiser, shuffle, keep
+        self.curve: list[Epoch] = []
+        self.best_loss, self.best_epoch, self.best = math.inf, 0, self._weights()
+        self.recent: list[Weights] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return self.curve[-1].epoch if self.curve else 0
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Epochs trained since the validation loss was smallest."""
+        return self.epoch - self.best_epoch
+
+    @property
+    def untrained_loss(self) -> float:
+        """Validation loss of epoch 0; NaN where there is nothing to validate on."""
+        loss = self.curve[0].validation_loss
+        return math.nan if loss is None else loss
+
+    def record(self, epoch: Epoch) -> None:
+        """Take in an epoch that has just ended."""
+        self.curve.append(epoch)
+        if epoch.validation_loss is not None and epoch.validation_loss < self.best_loss:
+            self.best_loss, self.best_epoch, self.best = epoch.validation_loss, epoch.epoch, self._weights()
+        if self.keep and epoch.epoch:
+            self.recent = [*self.recent, self._weights()][-self.keep :]
+
+    def _weights(self) -> Weights:
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def saved(self) -> Saved:
+        """All of it, random states included, as tensors by name and what JSON can hold."""
+        groups = {"network": self._weights(), "best": self.best, "random": _random_states(self.network)}
+        groups |= {"optimiser": self.optimiser.tensors()}
+        groups |= {f"recent-{k}": weights for k, weights in enumerate(self.recent)}
+        tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+        return tensors, {
+            "curve": [vars(epoch) for epoch in self.curve],
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "steps": self.optimiser.steps,
+            "shuffle": self.shuffle.bit_generator.state,
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """The inverse of `saved`."""
+        tensors, state = saved
+        device = next(self.network.parameters()).device
+        groups: dict[str, Weights] = {}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups.setdefault(group, {})[name] = tensor
+        self.network.load_state_dict(groups.pop("network"))
+        _set_random_states(self.network, groups.pop("random"))
+        on_device = {name: {k: t.to(device) for k, t in part.items()} for name, part in groups.items()}
+        self.best = on_device["best"]
+        self.recent = [on_device[f"recent-{k}"] for k in range(self.keep) if f"recent-{k}" in on_device]
+        self.optimiser.restore(groups["optimiser"], state["steps"])
+        self.shuffle.bit_generator.state = state["shuffle"]
+        self.curve = [Epoch(**epoch) for epoch in state["curve"]]
+        self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
+
+
+def _random_states(network: nn.Module) -> Weights:
+    """Torch's random states that dropout draws from."""
+    device = next(network.parameters()).device
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_random_states(network: nn.Module, states: Weights) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], next(network.parameters()).device)
+
+
+def average(weights: list[Weights]) -> Weights:
+    """Their mean, tensor by tensor."""
+    return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}

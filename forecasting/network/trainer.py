@@ -1,0 +1,187 @@
+"""The training loop, once, for every network.
+
+Axes: B sequences, T rows, H horizon steps, P outputs of a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tidecast.forecasting.network.checkpoints import Checkpoint
+from tidecast.forecasting.network.heads import Head
+from tidecast.forecasting.network.optimiser import AdamW, one_cycle
+from tidecast.forecasting.network.progress import Epoch, Progress, StopTraining, average
+from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.training import Batch, Training
+
+logger = logging.getLogger(__name__)
+
+SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The data that a network learns from.
+
+    Attributes
+    ----------
+    epoch_batches : callable
+        Gives fresh batches in a generator's order, once an epoch.
+    steps_per_epoch : int
+        Number of these batches.
+    validation : sequence of Batch
+        On later rows than any training target.
+    fingerprint : str
+        Digest of settings and data, by which a checkpoint is found.
+    """
+
+    epoch_batches: Callable[[np.random.Generator], Iterable[Batch]]
+    steps_per_epoch: int
+    validation: Sequence[Batch] = ()
+    fingerprint: str = ""
+
+
+class Trainer:
+    """Trains a network in place by AdamW on a one-cycle schedule.
+
+    With validation batches, training stops after some epochs without a better validation loss, and the weights of the
+    best epoch stay; epoch 0, the untrained network, takes part.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+    lessons : Lessons
+    training : Training
+        Its `patience` must be set.
+    max_epochs : int
+    learning_rate : float
+        Its peak.
+    shuffle : Generator
+        The order of batches is drawn from it; part of a checkpoint.
+    """
+
+    def __init__(
+        self, network: RecurrentNetwork, head: Head, lessons: Lessons, training: Training, *, max_epochs: int,
+        learning_rate: float, shuffle: np.random.Generator,
+    ) -> None:  # fmt: skip
+        assert training.patience is not None, "callers know their default"
+        self.network, self.head, self.lessons, self.training = network, head, lessons, training
+        self.max_epochs, self.patience = max_epochs, training.patience
+        self.optimiser = AdamW(network, learning_rate, one_cycle(max_epochs * lessons.steps_per_epoch))
+        keep = self.patience + 1 if training.average else 0
+        self.progress = Progress(network, self.optimiser, shuffle, keep)
+        self.checkpoint = None
+        if training.checkpoint and max_epochs:
+            self.checkpoint = Checkpoint(training.checkpoint, lessons.fingerprint)
+        self.is_stopped = False
+
+    def run(self, start: Callable[[], None] | None = None) -> list[Epoch]:
+        """Train to the end, and return the learning curve; for `start` see `begin`."""
+        self.begin(start)
+        while not self.is_over:
+            self.epoch()
+        return self.finish()
+
+    def begin(self, start: Callable[[], None] | None = None) -> None:
+        """Resume from a checkpoint, or judge the untrained network as epoch 0.
+
+        Parameters
+        ----------
+        start : callable, optional
+            Puts weights in place that are known without training; called after epoch 0 was judged.
+        """
+        saved = self.checkpoint.read() if self.checkpoint else None
+        if self.checkpoint and saved:
+            self.progress.restore(saved)
+            done, path = self.progress.epoch, self.checkpoint.path
+            logger.info("Training goes on after epoch %d of %d, from %s.", done, self.max_epochs, path)
+        elif self.lessons.validation:
+            self.progress.record(Epoch(0, math.nan, self._validation_loss()))
+            self._tell()
+        if start and self.max_epochs and not self.progress.epoch:
+            start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no further epoch: stopped, all done, or no better for too long."""
+        impatient = bool(self.lessons.validation) and self.progress.epochs_since_best >= self.patience
+        return self.is_stopped or self.progress.epoch >= self.max_epochs or impatient
+
+    def epoch(self) -> None:
+        """Train for one epoch, judge it, write a checkpoint and notify `Training.on_epoch`."""
+        batches = self.lessons.epoch_batches(self.progress.shuffle)
+        train_loss = _train_epoch(self.network, self.head, batches, self.optimiser, self.training.gradient_norm)
+        held_out = self._validation_loss() if self.lessons.validation else None
+        self.progress.record(Epoch(self.progress.epoch + 1, train_loss, held_out))
+        if self.checkpoint:
+            self.checkpoint.write(*self.progress.saved())
+        self._tell()
+
+    def finish(self) -> list[Epoch]:
+        """Put the weights in place that stay, delete the checkpoint, and return the learning curve."""
+        network, progress = self.network, self.progress
+        if self.training.average and progress.recent:
+            network.load_state_dict(average(progress.recent))
+            if self.lessons.validation and not self._validation_loss() < progress.untrained_loss:
+                network.load_state_dict(progress.best)
+        elif self.lessons.validation:
+            network.load_state_dict(progress.best)
+        network.eval()
+        if self.checkpoint:
+            self.checkpoint.remove()
+        return progress.curve
+
+    def _validation_loss(self) -> float:
+        return mean_loss(self.network, self.head, self.lessons.validation)
+
+    def _tell(self) -> None:
+        """Call `Training.on_epoch` with the newest epoch; stop if it raised `StopTraining`."""
+        try:
+            if self.training.on_epoch is not None:
+                self.training.on_epoch(self.progress.curve[-1])
+        except StopTraining:
+            self.is_stopped = True
+
+
+def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted sums over every position that has a target: of the head's loss, of pinball losses, of the weights."""
+    h_BTD, _ = network.encode(batch.x_BTF)
+    o_BTHP = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
+    return *head.losses(o_BTHP, batch.y_BTH, batch.weight_BTH), batch.weight_BTH.sum()
+
+
+def mean_loss(network: RecurrentNetwork, head: Head, batches: Iterable[Batch]) -> float:
+    """Weighted mean pinball loss over `batches`, without training; NaN where no weight is above 0."""
+    network.eval()
+    with torch.inference_mode():
+        return _mean([torch.stack(batch_losses(network, head, batch)[1:]) for batch in batches])
+
+
+def _train_epoch(
+    network: RecurrentNetwork, head: Head, batches: Iterable[Batch], optimiser: AdamW, gradient_norm: float
+) -> float:
+    """Step along the gradient of each batch's mean loss; return the mean pinball loss before each step."""
+    network.train()
+    sums = []
+    for batch in batches:
+        loss, pinball, weight = batch_losses(network, head, batch)
+        network.zero_grad()
+        (loss / weight.clamp(min=SMALLEST)).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
+        optimiser.step()
+        sums.append(torch.stack([pinball, weight]))
+    return _mean(sums)
+
+
+def _mean(sums: list[Tensor]) -> float:
+    """Mean loss from every batch's sum of losses and sum of weights; NaN where no weight is above 0."""
+    loss, weight = torch.stack(sums).double().sum(0).tolist()
+    return loss / weight if weight else math.nan

@@ -1,0 +1,127 @@
+"""How a network is trained: settings, batches, weights of rows, and a random state of its own.
+
+Axes: B sequences, T rows, F features, N rows of a panel, H horizon steps, Z future covariates.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tidecast.features.error_text import check_whole
+from tidecast.features.frozen_settings import FrozenSettings
+from tidecast.forecasting.estimator.threads import one_thread
+from tidecast.forecasting.network.heads import check_head
+from tidecast.forecasting.network.progress import Epoch
+
+RANDOM_STATE = threading.RLock()  # torch's global one: whose turn it is
+
+
+@dataclass(frozen=True)
+class Training(FrozenSettings):
+    """How a network is trained, and for what, beyond epochs, batch size and learning rate.
+
+    Parameters
+    ----------
+    patience : int, optional
+        Epochs without a better validation loss until training stops; 3 for a forecaster, 10 for a regressor, whose
+        epochs are shorter.
+    average : bool, default=False
+        Keep the mean of the weights after the last ``patience + 1`` epochs instead of the best epoch's: steadier
+        from seed to seed (Izmailov et al. 2018, arXiv:1803.05407). Where even that is no better on the validation
+        rows than no training at all, the untrained network stays.
+    half_life : float, optional
+        Sessions after which a training row counts half; for panels whose distant past is another world. Regressors
+        refuse it: windows have no time.
+    gradient_norm : float, default=1.0
+        Longer gradients are cut to this length.
+    head : {"quantile", "student_t"}, default="quantile"
+        What the network puts out and what training minimises: every quantile by itself, by its pinball loss; or
+        location, scale and degrees of freedom of a Student-t distribution, by its log score. With any head, the
+        untrained network is the random walk, and epochs are compared by the pinball loss.
+    checkpoint : str, optional
+        A folder: after every epoch the training's whole state is written there, and a `fit` with the same settings
+        and data that finds it goes on from it and ends with the same bits. Deleted when training is done. Not part
+        of a recipe.
+    on_epoch : callable, optional
+        Told each `Epoch` as it ends, the untrained network's (0) first where there is something to validate on. What
+        it raises ends the `fit`; `StopTraining` ends the training alone, as if there were no more epochs. Not part of
+        a recipe.
+
+    Examples
+    --------
+    >>> Training(patience=5, half_life=504).average
+    False
+    """
+
+    patience: int | None = None
+    average: bool = False
+    half_life: float | None = None
+    gradient_norm: float = 1.0
+    head: str = field(default="quantile", metadata={"recipe": "unless default"})
+    checkpoint: str | None = field(default=None, metadata={"recipe": False})
+    on_epoch: Callable[[Epoch], None] | None = field(default=None, metadata={"recipe": False})
+
+    def __post_init__(self) -> None:
+        if self.patience is not None:
+            check_whole("patience", self.patience, at_least=1)
+        if not isinstance(self.average, bool):
+            raise TypeError(f"average must be True or False, got {self.average!r}.")
+        for name in ("half_life", "gradient_norm"):
+            value = getattr(self, name)
+            if value is None and name == "half_life":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+                raise TypeError(f"{name} must be a number, got {value!r}.")
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value!r}.")
+        check_head(self.head)
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str):
+            raise TypeError(f"checkpoint must be a folder's path as text, got {self.checkpoint!r}.")
+        if self.on_epoch is not None and not callable(self.on_epoch):
+            raise TypeError(f"on_epoch must be a function of an Epoch, got {self.on_epoch!r}.")
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Training:
+        """Itself: it never changes, and a cloned forecaster tells whom the forecaster told, not a copy of him."""
+        return self
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences with their targets; a weight of 0 means: no target here.
+
+    Attributes
+    ----------
+    x_BTF : Tensor of shape (B, T, F)
+    y_BTH, weight_BTH : Tensor of shape (B, T, H)
+        With T = 1 while x has more rows, the targets belong to the last row.
+    z_BTHZ : Tensor of shape (B, T, H, Z), optional
+        Future covariates of the targets' sessions.
+    """
+
+    x_BTF: Tensor
+    y_BTH: Tensor
+    weight_BTH: Tensor
+    z_BTHZ: Tensor | None = None
+
+
+@contextmanager
+def isolated(random_state: int) -> Iterator[None]:
+    """Seeded, on one thread, leaving the global random state and thread count as they were.
+
+    That state is the process's: of several threads one is inside at a time, or each would draw the others' numbers.
+    """
+    with RANDOM_STATE, torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
+        torch.manual_seed(random_state)
+        yield
+
+
+def recency(session_N: Tensor, newest: int | Tensor, half_life: float) -> Tensor:
+    """Weights of rows: halved with every `half_life` sessions before `newest`, 1 from there on."""
+    return 0.5 ** ((newest - session_N).clamp(min=0) / half_life)

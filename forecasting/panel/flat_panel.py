@@ -1,0 +1,252 @@
+"""A panel as flat arrays: one row after the other, series after series.
+
+Axes: N rows, S sequences, H horizon steps.
+
+Memory is what the arrays here cost a row: 4 bytes of session, 8 of volatility, 2 of flags. Prices stay where the panel
+has them, and whatever needs more room is computed for a block of series at a time, or for the rows asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.segments import series_starts, stretch_starts
+from tidecast.features.volatility import with_changes, with_volatility
+from tidecast.forecasting.panel.known_covariates import Ahead
+
+BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
+
+
+@dataclass(frozen=True)
+class PanelRows:
+    """Rows sorted by series and time; a *sequence* is a series' rows between two breaks.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        The checked panel itself.
+    starts : LongTensor of shape (S + 1,)
+        First row of each sequence, and the number of rows.
+    series : LongTensor of shape (n_series + 1,)
+        First row of each series, and the number of rows.
+    times : ndarray of shape (N,), int
+        The column ``time`` as it lies in memory: days or microseconds since 1970.
+    session : IntTensor of shape (N,)
+        Number of the row's session in its calendar.
+    prices : ndarray of shape (N,), float64
+    volatility : Tensor of shape (N,), float64
+        Of one step's change, as of the row; 0 where there is none yet.
+    ready : BoolTensor of shape (N,)
+        Rows with at least `lookback` rows of their sequence up to them: origins.
+    target : str
+        The column of prices.
+    positive : bool
+        Whether levels are log prices, or else the prices themselves.
+    calendar : PanelCalendar
+        That of each series.
+    ahead : Ahead, optional
+        Future covariates, for networks that see some.
+    """
+
+    frame: pl.DataFrame
+    starts: Tensor
+    series: Tensor
+    times: NDArray[np.integer]
+    session: Tensor
+    prices: NDArray[np.float64]
+    volatility: Tensor
+    ready: Tensor
+    target: str
+    positive: bool
+    calendar: PanelCalendar
+    ahead: Ahead | None = None
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    @property
+    def keys(self) -> pl.DataFrame:
+        """``series_id`` and ``time`` of each row."""
+        return self.frame.select("series_id", "time")
+
+    @cached_property
+    def moving(self) -> Tensor:
+        """Ready rows of series that are not pegged: what is learned from and scored; bool of shape (N,)."""
+        moving = self.ready.clone()
+        for block in self.blocks():
+            part = self.frame[block].select(*self.keys.columns, self.target, cs.by_name("calendar", require_all=False))
+            pegged = with_volatility(part, self.target, self.positive)["pegged"]
+            moving[block] &= torch.from_numpy(~pegged.to_numpy())
+        return moving
+
+    @property
+    def newest(self) -> Tensor:
+        """The last row of each series."""
+        return self.series[1:] - 1
+
+    @property
+    def usual_distance(self) -> int:
+        """Sessions from a row to the next of its sequence, the median; 1 where nothing is missing, 0 for no pair."""
+        inside = torch.ones(len(self) - 1, dtype=torch.bool)
+        inside[self.starts[1:-1] - 1] = False
+        steps = self.session.diff()[inside]
+        return int(steps.median()) if len(steps) else 0
+
+    def sequence(self, at: Tensor) -> Tensor:
+        """Numbers of the sequences that these rows belong to."""
+        return torch.searchsorted(self.starts, at.contiguous(), right=True) - 1
+
+    def series_of(self, at: Tensor) -> Tensor:
+        """Numbers of the series that these rows belong to."""
+        return torch.searchsorted(self.series, at.contiguous(), right=True) - 1
+
+    def first(self, at: Tensor) -> Tensor:
+        """The row at which the sequence of each of these rows begins."""
+        return self.starts[self.sequence(at)]
+
+    def last(self, at: Tensor) -> Tensor:
+        """The row at which the sequence of each of these rows ends."""
+        return self.starts[self.sequence(at) + 1] - 1
+
+    def price(self, at: Tensor) -> Tensor:
+        """Prices of these rows, float64."""
+        return torch.from_numpy(self.prices[at.numpy()])
+
+    def level(self, at: Tensor) -> Tensor:
+        """Log prices of these rows, or prices where they need not be positive: what the forecasts' steps add up in."""
+        price = self.prices[at.numpy()]
+        return torch.from_numpy(np.log(price) if self.positive else price)
+
+    def before(self, time: date | datetime, included: bool = False) -> Tensor:
+        """Whether each row lies before this time (or at it), bool of shape (N,)."""
+        limit = pl.Series([time]).cast(self.frame.schema["time"]).to_physical()[0]
+        return torch.from_numpy(self.times <= limit if included else self.times < limit)
+
+    def sessions_at(self, time: date | datetime) -> Tensor:
+        """The number of the last session at or before this time, in the calendar of each sequence; shape (S,)."""
+        return torch.from_numpy(self.calendar.through(self.frame["series_id"][self.starts[:-1].numpy()], time))
+
+    def lengths(self, until_S: Tensor) -> Tensor:
+        """How many rows of each sequence are sessions up to `until_S`, shape (S,)."""
+        low, high = self.starts[:-1], self.starts[1:]
+        for _ in range(int((high - low).max()).bit_length()):  # a binary search, in all sequences at once
+            middle = (low + high) // 2
+            before = (low < high) & (self.session[middle.clamp(max=len(self) - 1)] <= until_S)
+            low, high = torch.where(before, middle + 1, low), torch.where(before, high, middle)
+        return low - self.starts[:-1]
+
+    def changes(self, at: Tensor, horizon: int) -> Tensor:
+        """Changes of the level from each row to 1…`horizon` sessions later; NaN where that session has no row.
+
+        Parameters
+        ----------
+        at : LongTensor of shape (...)
+
+        Returns
+        -------
+        Tensor of shape (..., horizon), float64
+        """
+        at = at.unsqueeze(-1)
+        later = at + torch.arange(1, horizon + 1)  # sessions rise by 1 or more a row: none lies further ahead
+        inside = later <= self.last(at)
+        later = torch.where(inside, later, at)
+        step = self.session[later] - self.session[at]
+        place = torch.where(inside & (step <= horizon), step - 1, horizon).long()  # the last place is thrown away
+        found = torch.full((*later.shape[:-1], horizon + 1), torch.nan, dtype=torch.float64)
+        return found.scatter_(-1, place, self.level(later) - self.level(at))[..., :horizon]
+
+    def scaled_changes(self, at: Tensor, horizon: int) -> Tensor:
+        """Changes ÷ (volatility at the row × √step): what networks learn; NaN where there is no truth or no scale."""
+        scale = self.volatility[at].unsqueeze(-1) * root_steps(horizon)
+        scale = torch.where(self.moving[at].unsqueeze(-1), scale, torch.nan)
+        return self.changes(at, horizon) / scale
+
+    def blocks(self) -> Iterator[slice]:
+        """Rows of whole series, some `BLOCK` of them at a time, in order."""
+        return blocks_of(self.series.numpy())
+
+    def ends(self, at: Tensor) -> Tensor:
+        """The last of the rows `at`, in rising order, in each sequence that has some."""
+        _, counts = torch.unique_consecutive(self.sequence(at), return_counts=True)
+        return at[counts.cumsum(0) - 1]
+
+
+def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
+    """Rows of whole series, some `size` of them at a time, from the series' first rows and the number of rows."""
+    begin = 0
+    while begin < series[-1]:
+        end = int(series[np.searchsorted(series, begin + size, side="right") - 1])
+        if end <= begin:  # a series longer than a block
+            end = int(series[np.searchsorted(series, begin, side="right")])
+        yield slice(begin, end)
+        begin = end
+
+
+def within(block: slice, at: Tensor) -> slice:
+    """Places of the rows `at`, in rising order, that lie in a block."""
+    return slice(*torch.searchsorted(at, torch.tensor([block.start, block.stop])).tolist())
+
+
+def root_steps(horizon: int) -> Tensor:
+    """√1, √2, … √horizon, float64."""
+    return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
+
+
+def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int) -> PanelRows:
+    """Lay out a panel that `check_panel` has checked and sorted.
+
+    Raises
+    ------
+    ValueError
+        When rows are no sessions of the calendar.
+    """
+    n_rows, daily = len(frame), frame.schema["time"] == pl.Date
+    times = frame["time"].to_physical().to_numpy()
+    series = series_starts(frame)
+    starts, series = (np.append(begins, n_rows) for begins in (stretch_starts(frame, series), series))
+    session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
+    volatility = np.empty(n_rows)
+    kept = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]
+    for block in blocks_of(series):
+        part = frame[block].select(kept)
+        session[block] = calendar.numbers(part.select("series_id", "time"))
+        begins = series[(series >= block.start) & (series < block.stop)] - block.start
+        volatility[block] = with_changes(part, target, positive, begins)["volatility"].fill_null(0.0).to_numpy()
+    ready = np.zeros(n_rows, dtype=bool)
+    for begin, end in pairwise(starts.tolist()):
+        ready[begin + lookback - 1 : end] = True
+    return PanelRows(
+        frame=frame,
+        starts=torch.from_numpy(starts),
+        series=torch.from_numpy(series),
+        times=times,
+        session=torch.from_numpy(session),
+        prices=frame[target].to_numpy(),
+        volatility=torch.from_numpy(volatility),
+        ready=torch.from_numpy(ready),
+        target=target,
+        positive=positive,
+        calendar=calendar,
+    )
+
+
+def thinned(mask: Tensor, most: int) -> Tensor:
+    """Where `mask` holds, every k-th place, so that estimates of quantiles need bounded memory."""
+    every, seen, kept = max(1, -(-int(mask.sum()) // most)), 0, []
+    for begin in range(0, len(mask), BLOCK):
+        at = torch.nonzero(mask[begin : begin + BLOCK])[:, 0] + begin
+        kept.append(at[-seen % every :: every].clone())  # a view would keep all of them
+        seen += len(at)
+    return torch.cat(kept)

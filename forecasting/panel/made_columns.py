@@ -1,0 +1,54 @@
+"""Columns that a transformer made before a forecaster saw the panel, as a step of a Pipeline does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+from tidecast.features.error_text import shorten
+from tidecast.features.frame_notes import note_of
+from tidecast.features.transformers.base import MADE
+
+LEVEL = 6  # frames between a warning here and the caller of fit
+
+
+def made_columns(panel: Any) -> list[str]:
+    """Columns of a panel that `PanelTransformer` objects made, as far as they say so, and no later one has read."""
+    return [name for name in note_of(panel, MADE, []) if name in panel.columns]
+
+
+def warn_of_unseen(model: object, made: Collection[str], seen: Collection[str]) -> None:
+    """Warn of columns that were made for a model and are not among those that it has seen.
+
+    Warns
+    -----
+    UserWarning
+        Naming them, and how to make inputs of them.
+    """
+    unseen = tuple(name for name in made if name not in seen)
+    if unseen:
+        warnings.warn(
+            f"Columns that a transformer makes must be named to be inputs of a network; {type(model).__name__} does "
+            f"not see {shorten(unseen)}. Name them in its schema, PanelSchema(covariates={unseen!r}), or give it the "
+            "transformer as features=.",
+            stacklevel=LEVEL,
+        )
+
+
+def check_made(panel: Any, made: Collection[str]) -> None:
+    """Refuse a panel without the columns that a transformer made in `fit`.
+
+    Raises
+    ------
+    ValueError
+        Naming them.
+    """
+    columns = getattr(panel, "columns", None)
+    lacking = [] if columns is None else [name for name in made if name not in columns]
+    if lacking:
+        raise ValueError(
+            f"The panel must have the columns that a transformer made in fit; {shorten(lacking)} not found. Give the "
+            "transformer to the forecaster, features=, and fit again: then predict, update, sample and save include "
+            "it. Or transform the panel first, as the Pipeline does."
+        )

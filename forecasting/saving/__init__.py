@@ -1,0 +1,1 @@
+"""Recipes and models as JSON and safetensors."""

@@ -1,0 +1,1 @@
+"""Forecast tables: names, levels, types and the last check."""

@@ -1,0 +1,170 @@
+"""How good a trial is: its loss on each fold, as a share of the random walk's on the same rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import polars as pl
+from sklearn.base import clone
+
+from tidecast.features.frames import Frame, to_polars
+from tidecast.features.panel import PanelSchema
+from tidecast.forecasting.backtesting.backtest import forecast_block, forecaster_of, with_random_walk
+from tidecast.forecasting.estimator.threads import one_thread
+from tidecast.forecasting.evaluation.metrics import evaluate
+from tidecast.forecasting.evaluation.splits import RollingOrigin
+from tidecast.forecasting.network.progress import Epoch, StopTraining
+from tidecast.forecasting.network.training import Training
+from tidecast.forecasting.tables.names import CRPS, PINBALL, RANDOM_WALK
+from tidecast.forecasting.tuning.budget import Budget, Cost, FitClock
+
+METRICS = {CRPS: (CRPS, PINBALL), "mae": ("mae",)}
+"""What can be minimised, and what `evaluate` calls it."""
+
+CANDIDATE = "candidate"
+
+
+class Yardstick:
+    """The folds, and the random walk's forecasts there: what all trials are measured by.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+    panel : polars or pandas DataFrame
+    cv : RollingOrigin
+    lookback : int
+        The largest of any trial: all are judged on the origins that have so many rows.
+    metric : {"crps", "mae"}
+
+    Attributes
+    ----------
+    loss : float
+        The random walk's, pooled over all folds.
+    metric : str
+        What `evaluate` calls it.
+    """
+
+    def __init__(self, model: Any, panel: Frame, cv: RollingOrigin, lookback: int, metric: str) -> None:
+        self.panel, self.frame = panel, to_polars(panel)
+        self.folds = list(enumerate(cv.folds(self.frame), start=1))
+        self._forecaster = forecaster_of(model)
+        self._walk = walk = with_random_walk(model)[RANDOM_WALK]
+        demanding = clone(walk).set_params(lookback=lookback)
+        self._walks = []
+        for k in range(len(self.folds)):
+            shared = self.forecast(demanding, k).select("series_id", "origin", "step")
+            self._walks.append(self.forecast(walk, k).join(shared, on=shared.columns, how="semi"))
+        pooled = [self._pooled(k, table) for k, table in enumerate(self._walks)]
+        self.metric = next(name for name in METRICS[metric] if name in pooled[0][RANDOM_WALK])
+        sums = [self._sum(found[RANDOM_WALK]) for found in pooled]
+        self.loss = sum(sums) / sum(found[RANDOM_WALK]["n_origins"] for found in pooled)
+
+    def forecast(self, model: Any, k: int) -> pl.DataFrame:
+        """The forecasts of a model from the origins of fold k, fitted on the rows before them."""
+        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._walk)[1][0][1]
+
+    def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
+        """Losses of forecasts on fold k, summed up over origins: theirs, and the random walk's on the same rows."""
+        found = self._pooled(k, self._walks[k], table)
+        return self._sum(found[CANDIDATE]), self._sum(found[RANDOM_WALK])
+
+    def words(self) -> dict[str, Any]:
+        """What is measured, as JSON holds it: equal where losses can be compared."""
+        return {
+            "metric": self.metric,
+            "folds": [f"{fold.train_start} … {fold.first_origin} … {fold.last_origin}" for _, fold in self.folds],
+            "loss of the random walk": f"{self.loss:.9g}",
+        }
+
+    def _pooled(self, k: int, walk: pl.DataFrame, table: pl.DataFrame | None = None) -> dict[str, dict[str, Any]]:
+        """Pooled numbers of fold k, by model, on the rows that both have."""
+        tables = [walk.with_columns(model=pl.lit(RANDOM_WALK))]
+        if table is not None:
+            tables.append(table.with_columns(model=pl.lit(CANDIDATE)))
+        known = self.frame.filter(pl.col("time") <= self.folds[k][1].end)
+        positive = (self._forecaster.schema or PanelSchema()).positive
+        summary = evaluate(pl.concat(tables), known, self._forecaster.target, positive).summary
+        return {row["model"]: row for row in summary.filter(pl.col("group") == "pooled").to_dicts()}
+
+    def _sum(self, pooled: dict[str, Any]) -> float:
+        value = pooled[self.metric]
+        if value is None:
+            raise ArithmeticError("A trial must forecast finite prices; it did not.")
+        return float(value * pooled["n_origins"])
+
+
+def judge(
+    model: Any, by: Yardstick, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
+) -> float:
+    """Loss of a model on all folds, as a share of the random walk's.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+        Unfitted.
+    by : Yardstick
+    on_epoch : callable
+        Told the fold's place, from 0, and the epoch that has ended; what it raises ends the trial.
+    on_fold : callable
+        Told the fold's place, the share so far, and what a fit on the whole panel would cost.
+    """
+    ours = walks = 0.0
+    n_rows = len(by.frame)
+    for k, (_, fold) in enumerate(by.folds):
+        clock = FitClock()
+        table = by.forecast(_telling(model, clock.on_epoch, partial(on_epoch, k)), k)
+        n_train = by.frame.filter(pl.col("time").is_between(fold.train_start, fold.train_end)).height
+        cost = clock.cost(n_rows / n_train)
+        loss, of_walk = by.losses(k, table)
+        ours, walks = ours + loss, walks + of_walk
+        on_fold(k, ours / walks, cost)
+    return ours / walks
+
+
+def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
+    """The model, fitted on a whole panel as a trial is; its training ends when the time is over.
+
+    Warns
+    -----
+    UserWarning
+        When it did: the network has seen fewer epochs than it would have.
+    """
+    own = getattr(forecaster_of(model), "training", None)
+    keep, ended = budget.keeper(expected), []
+
+    def on_epoch(epoch: Epoch) -> None:
+        try:
+            keep(epoch)
+        except StopTraining:
+            ended.append(epoch.epoch)
+            raise
+
+    with one_thread(linear_algebra=True):
+        fitted = _telling(model, *([own.on_epoch] if own and own.on_epoch else []), on_epoch).fit(panel)
+    if hasattr(forecaster_of(model), "training"):
+        forecaster_of(fitted).set_params(training=own)
+    if ended and ended[0] < forecaster_of(model).max_epochs:
+        warnings.warn(
+            f"The last fit must end in time, it was ended after epoch {ended[0]} of at most "
+            f"{forecaster_of(model).max_epochs}. Fit the model of these settings again, or raise timeout.",
+            stacklevel=3,
+        )
+    return fitted
+
+
+def _telling(model: Any, *listeners: Callable[[Epoch], None]) -> Any:
+    """A copy of the model whose training tells all of them of its epochs; a mere copy where nothing is trained."""
+    telling = clone(model)
+    forecaster = forecaster_of(telling)
+    if hasattr(forecaster, "training"):
+
+        def on_epoch(epoch: Epoch) -> None:
+            for listener in listeners:
+                listener(epoch)
+
+        forecaster.set_params(training=replace(forecaster.training or Training(), on_epoch=on_epoch))
+    return telling

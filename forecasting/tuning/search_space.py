@@ -1,0 +1,213 @@
+"""What a search looks among: settings by name, and a forecaster with some of them changed."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial, FixedTrial
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from tidecast.features import MarketReturn, PanelSchema, PriceFeatures, RelativeVolume, VolumeZScore
+from tidecast.forecasting.backtesting.backtest import SHARED, forecaster_of
+from tidecast.forecasting.forecasters.recurrent import FORECASTERS
+from tidecast.forecasting.network.training import Training
+
+Space = Mapping[str, Any] | Callable[[BaseTrial], Mapping[str, Any]]
+
+CELL, HEAD, FEATURES, LOOKBACK = "cell", "head", "features", "lookback"
+FIXED = {*SHARED, "device", "random_state"} - {LOOKBACK}
+"""What is forecast, and on what: trials that differ in it could not be compared."""
+
+PRICES = "prices"
+MARKET, VOLUME = (f"{PRICES}, {further}" for further in ("market", "volume"))
+FURTHER: dict[str, tuple[tuple[str, ...], Callable[[str, PanelSchema], list[BaseEstimator]]]] = {
+    MARKET: ((), lambda target, schema: [MarketReturn(calendar=schema.calendar, target=target)]),
+    VOLUME: (("volume",), lambda target, schema: [RelativeVolume(target=target), VolumeZScore(63, target=target)]),
+}
+"""Features beside `PriceFeatures`, switched on by a word: the columns they need, and what makes them."""
+
+
+class SearchSpace:
+    """Settings to try for a model: called with a trial, it gives them by name.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+        Its own settings are the first to be tried.
+    space : mapping, callable or None
+        Optuna's distributions, or lists of choices, by the name of a setting, as `set_params` has it; a function of a
+        trial that returns settings by name; None for `default_space`. Beside the settings of the model there are the
+        names ``cell`` (a key of `tidecast.forecasting.network.cell_registry.CELLS`) and ``head`` (one of `Training.head`) and, for
+        `features`, the words of `feature_words`.
+    panel : polars.DataFrame
+
+    Attributes
+    ----------
+    own : dict
+        The model's own settings, of those that may be tried.
+    longest_lookback : int
+        Of all that may be tried, so that all can be judged on the same rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For names that the model has no setting by, and where the model's own settings do not lie in the space.
+    """
+
+    def __init__(self, model: Any, space: Space | None, panel: pl.DataFrame) -> None:
+        forecaster = forecaster_of(model)
+        self.model, self.prefix = model, prefix_of(model)
+        self.own = own_settings(model)
+        self.longest_lookback: int = forecaster.lookback
+        space = default_space(model, panel) if space is None else space
+        self.space = space if callable(space) else self._checked(space)
+        if not callable(self.space):
+            self.own = {name: self.own[name] for name in self.space}
+            self._check_own(self.space)
+            if self.prefix + LOOKBACK in self.space:
+                self.longest_lookback = max(self.longest_lookback, _largest(self.space[self.prefix + LOOKBACK]))
+
+    def __call__(self, trial: BaseTrial) -> dict[str, Any]:
+        """The settings of a trial, by name."""
+        if callable(self.space):
+            found = dict(self.space(trial))
+            self._refuse_strangers(found)
+            return found
+        return {name: _suggest(trial, name, distribution) for name, distribution in self.space.items()}
+
+    def configured(self, settings: Mapping[str, Any]) -> Any:
+        """An unfitted copy of the model with other settings."""
+        model, settings, forecaster = clone(self.model), dict(settings), forecaster_of(self.model)
+        cell = settings.pop(self.prefix + CELL, None)
+        if cell is not None and cell != forecaster.cell:
+            other = FORECASTERS[cell](**clone(forecaster).get_params(deep=False))
+            model = model.set_params(**{self.prefix[:-2]: other}) if self.prefix else other
+        head = settings.pop(self.prefix + HEAD, None)
+        own = getattr(forecaster, "training", None) or Training()
+        if head is not None and head != own.head:
+            settings[f"{self.prefix}training"] = replace(settings.get(f"{self.prefix}training") or own, head=head)
+        word = settings.get(self.prefix + FEATURES)
+        if isinstance(word, str):
+            settings[self.prefix + FEATURES] = features_by(word, forecaster)
+        return model.set_params(**settings)
+
+    def _checked(self, space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """The space with every choice as a distribution."""
+        if not isinstance(space, Mapping):
+            raise TypeError(
+                "search_space must be a mapping from the name of a setting to an Optuna distribution or a list of "
+                f"choices, or a function of a trial that returns settings, got {type(space).__name__}."
+            )
+        if not space:
+            raise ValueError(
+                f"There must be something to search, {type(forecaster_of(self.model)).__name__} has no settings to "
+                "tune. Give search_space."
+            )
+        self._refuse_strangers(space)
+        found = {
+            name: CategoricalDistribution(tuple(each)) if isinstance(each, list | tuple) and each else each
+            for name, each in space.items()
+        }
+        for name, distribution in found.items():
+            if not isinstance(distribution, BaseDistribution):
+                raise TypeError(
+                    f"search_space[{name!r}] must be an Optuna distribution such as IntDistribution(8, 64), or a list "
+                    f"of choices, got {distribution!r}."
+                )
+        return found
+
+    def _refuse_strangers(self, names: Mapping[str, Any]) -> None:
+        """Refuse names that are no setting of the model, or decide what is compared."""
+        known = {*self.model.get_params(), *self.own}
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"search_space may name settings of the model, {name!r} is none.{hint}")
+            if name.rpartition("__")[2] in FIXED and name.startswith(self.prefix):
+                raise ValueError(f"Trials must forecast the same to be compared, so {name!r} cannot be searched over.")
+
+    def _check_own(self, space: Mapping[str, BaseDistribution]) -> None:
+        """The model's own settings are the first trial, so they must lie in the space."""
+        for name, distribution in space.items():
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    _suggest(FixedTrial(self.own), name, distribution)
+            except (ValueError, TypeError, UserWarning) as error:
+                raise ValueError(
+                    f"The model's own settings are the first trial and must lie in the search space; {name}="
+                    f"{self.own[name]!r} is not in {distribution}. Widen it, or set the model's {name}."
+                ) from error
+
+
+def prefix_of(model: Any) -> str:
+    """What stands before the names of a forecaster's settings: nothing, or the name of a Pipeline's last step."""
+    return f"{model.steps[-1][0]}__" if isinstance(model, Pipeline) else ""
+
+
+def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
+    """The forecaster's own `search_space` and the settings it has; with the default features, what may join them."""
+    forecaster = forecaster_of(model)
+    space, own = forecaster.search_space(), own_settings(forecaster)
+    if getattr(forecaster, FEATURES, PRICES) is None:
+        space[FEATURES] = feature_words(panel, forecaster.schema or PanelSchema())
+    return {prefix_of(model) + name: _with(own[name], each) for name, each in space.items()}
+
+
+def own_settings(model: Any) -> dict[str, Any]:
+    """What a model is set to, as far as a trial can hold it, with the words for its cell, head and features."""
+    forecaster, prefix, simple = forecaster_of(model), prefix_of(model), (bool, int, float, str)
+    found = {name: value for name, value in model.get_params().items() if value is None or isinstance(value, simple)}
+    if hasattr(forecaster, CELL):
+        found[prefix + CELL] = forecaster.cell
+        found[prefix + HEAD] = (forecaster.training or Training()).head
+    if getattr(forecaster, FEATURES, PRICES) is None:
+        found[prefix + FEATURES] = PRICES
+    return found
+
+
+def feature_words(panel: pl.DataFrame, schema: PanelSchema) -> list[str]:
+    """The default features alone, and with each further kind that the panel has the columns and series for."""
+    market = schema.positive and panel["series_id"].n_unique() > 1
+    further = [word for word, (needed, _) in FURTHER.items() if set(needed) <= set(panel.columns)]
+    return [PRICES, *(word for word in further if market or word != MARKET)]
+
+
+def features_by(word: str, forecaster: Any) -> Any:
+    """The transformer of a word, None for the default one."""
+    if word == PRICES:
+        return None
+    if word not in FURTHER:
+        raise ValueError(f"features must be one of {', '.join([PRICES, *FURTHER])}, got {word!r}.")
+    schema = forecaster.schema or PanelSchema()
+    further = FURTHER[word][1](forecaster.target, schema)
+    return make_pipeline(PriceFeatures(target=forecaster.target, positive=schema.positive), *further)
+
+
+def _suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)  # there are these three
+    suggest: Any = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    return suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+
+def _with(value: Any, each: Any) -> Any:
+    """A list of choices, or a range, that `value` belongs to."""
+    if isinstance(each, list):
+        return each if value in each else sorted([*each, value])
+    kind = type(each)
+    return kind(min(each.low, value), max(each.high, value), log=each.log)
+
+
+def _largest(distribution: Any) -> int:
+    choices: Any = getattr(distribution, "choices", None)
+    return int(max(choices) if choices else distribution.high)

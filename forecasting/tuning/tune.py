@@ -1,0 +1,379 @@
+"""The search for settings: trials on rolling origins, side by side, and a forecaster refit with the best of them."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sklearn.base import clone
+
+from tidecast.features.error_text import check_whole
+from tidecast.features.frames import Frame, to_polars
+from tidecast.forecasting.backtesting.backtest import check_agreement, with_random_walk
+from tidecast.forecasting.estimator.threads import one_thread
+from tidecast.forecasting.evaluation.splits import RollingOrigin
+from tidecast.forecasting.network.progress import Epoch
+from tidecast.forecasting.tuning.budget import Budget, Cost
+from tidecast.forecasting.tuning.objective import METRICS, Yardstick, judge, refit
+from tidecast.forecasting.tuning.result import TrialSeen, Tuned, trials_of
+from tidecast.forecasting.tuning.search_space import SearchSpace, Space
+from tidecast.forecasting.tuning.trial_queue import (
+    BEAT,
+    BEATS_EVERY,
+    COST,
+    ERROR,
+    FIRST_FOLD,
+    OWN,
+    Queue,
+    Worker,
+    is_hopeless,
+    open_storage,
+    quiet,
+)
+
+JUDGED = "judged on"
+LOOK_EVERY = 2.0  # seconds between two looks at what has changed
+REFUSED = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+"""What a trial may fail of, with settings that a panel, or the machine, is too small for."""
+
+
+def tune(
+    model: Any,
+    panel: Frame,
+    cv: RollingOrigin,
+    search_space: Space | None = None,
+    n_trials: int | None = 50,
+    timeout: float | None = None,
+    metric: str = "crps",
+    *,
+    storage: str | Path | None = None,
+    study_name: str = "tidecast",
+    n_jobs: int = 1,
+    random_state: int = 0,
+    on_change: Callable[[list[TrialSeen]], None] | None = None,
+) -> Tuned:
+    """Search for settings with a small loss on the folds, and fit a model with the best of them on the whole panel.
+
+    The model's own settings are the first trial. What follows is drawn by Optuna (TPE), each settings once. A trial
+    that is worse than three quarters of the others at the same place is given up: by the validation loss of the first
+    fold, epoch by epoch, and by the loss on the folds so far. All trials are judged on the same rows, those that the
+    random walk forecasts.
+
+    The best of many trials looks better than it is. Keep origins that the search never sees, and test on those once:
+    give `tune` the panel up to them, and the result to `backtest` or to the gate.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+        Unfitted; it is cloned.
+    panel : polars or pandas DataFrame
+        The prices; the search sees all of them.
+    cv : RollingOrigin
+        The folds to judge on.
+    search_space : mapping or callable, optional
+        Optuna's distributions, or lists of choices, by the name of a setting; or a function of a trial that returns
+        settings by name. By default what the forecaster's `search_space` says, and features that the panel has.
+        ``cell`` is a name like others ("rnn", "lstm", "gru"; all: `tidecast.forecasting.network.cell_registry.CELLS`).
+    n_trials : int or None, default=50
+        Trials that the study has in the end, those of other processes and earlier calls included.
+    timeout : float, optional
+        Seconds that all of it may take, the last fit included. A training is stopped between two epochs; the last one,
+        for which time is kept back as the trials took it, with a warning.
+    metric : {"crps", "mae"}, default="crps"
+        Loss, pooled as `evaluate` does; with other than the default quantiles the first is their mean pinball loss.
+    storage : path or URL, optional
+        A journal file (made where missing), or a database as SQLAlchemy names it. A search that was killed goes on from
+        it, and several processes can share it. By default nothing is kept.
+    study_name : str, default="tidecast"
+        Of the study in the storage.
+    n_jobs : int, default=1
+        Processes, as joblib counts them.
+    random_state : int, default=0
+        With one process and no timeout, the same one gives the same trials, also when the search was killed in between.
+    on_change : callable, optional
+        Told all trials, some seconds after one of them has changed; in a thread of its own.
+
+    Returns
+    -------
+    Tuned
+
+    Raises
+    ------
+    TypeError, ValueError
+        For impossible arguments, where the study in the storage was judged on something else, and where the time was
+        over before one trial was whole.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> from tidecast.forecasting.forecasters.baselines import SeasonalNaive
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 6, 30), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(days))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": days, "close": np.exp(steps.cumsum())})
+    >>> model = SeasonalNaive(horizon=2, lookback=30)
+    >>> found = tune(model, prices, RollingOrigin(n_splits=2, horizon=2, stride=10), {"season": [1, 5, 7]}, n_trials=3)
+    >>> found.looked_at, found.settings
+    (3, {'season': 1})
+    """
+    begun = time.time()
+    _check_arguments(n_trials, timeout, metric, random_state, on_change)
+    _check_folds(model, cv)
+    space = SearchSpace(model, search_space, to_polars(panel))
+    by = Yardstick(model, panel, cv, space.longest_lookback, metric)
+    search = Search(space, by, n_trials, random_state, Budget(begun, timeout))
+    with quiet():
+        with _place_of(storage, effective_n_jobs(n_jobs)) as place:
+            study = optuna.create_study(storage=open_storage(place), study_name=study_name, load_if_exists=True)
+            _check_judged_alike(study, space, by)
+            with _watched(study, by.loss, on_change):
+                if effective_n_jobs(n_jobs) == 1:
+                    search.work(study)
+                else:
+                    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+                        Parallel()(delayed(_work)(search, place, study_name) for _ in range(effective_n_jobs(n_jobs)))
+            study = study if place == storage else _in_memory(study)
+        return _found(study, search)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the processes of a search share: what is tried, how it is judged, how much of it, and until when.
+
+    Parameters
+    ----------
+    space : SearchSpace
+    by : Yardstick
+    n_trials : int or None
+    seed : int
+    budget : Budget
+    """
+
+    space: SearchSpace
+    by: Yardstick
+    n_trials: int | None
+    seed: int
+    budget: Budget
+
+    def work(self, study: Study) -> None:
+        """Take trials until there are no more, or no time."""
+        with Worker() as worker, one_thread(linear_algebra=True), suppress(_OutOfTime):
+            queue = Queue(study, self.space, self.n_trials, self.seed, worker)
+            queue.enqueue_own()
+            while self.time_left(study) > 0:
+                taken = queue.next()
+                if taken is not None:
+                    self._try(queue, *taken)
+                elif queue.is_waiting():  # another process may die, and what it tries has to be tried again
+                    time.sleep(0.2)
+                else:
+                    return
+
+    def time_left(self, study: Study, own: Cost | None = None) -> float:
+        """Seconds until the last fit has to begin; before there is a best trial, that of the trial under way."""
+        best = _best(study)
+        return self.budget.left(_cost_of(best) if best else own or Cost())
+
+    def _try(self, queue: Queue, trial: Trial, settings: dict[str, Any]) -> None:
+        """One trial, from its settings to its end."""
+        study, listener = queue.study, _Listener(self, queue.study, trial)
+        try:
+            share = judge(self.space.configured(settings), self.by, listener.on_epoch, listener.on_fold)
+            study.tell(trial, share * self.by.loss, skip_if_finished=True)
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        except optuna.exceptions.UpdateFinishedTrialError:  # taken for dead, and tried again elsewhere
+            return
+        except REFUSED as error:
+            trial.set_user_attr(ERROR, " ".join(str(error).split()) or type(error).__name__)
+            study.tell(trial, state=TrialState.FAIL)
+            if OWN in trial.user_attrs:  # where the model itself fails, others will
+                raise
+        except BaseException:
+            queue.give_back(trial.number)
+            raise
+
+
+class _OutOfTime(Exception):
+    """What the timeout leaves is needed for the last fit."""
+
+
+class _Listener:
+    """Hears of a trial's epochs and folds: reports them to the study, and ends the trial when it is time."""
+
+    def __init__(self, search: Search, study: Study, trial: Trial) -> None:
+        self.search, self.study, self.trial = search, study, trial
+        self.costs: list[Cost] = []
+        self._last: float | None = None  # when the epoch before ended
+        self._untrained = self._best = math.nan
+        self._beat = time.time()
+
+    def on_epoch(self, k: int, epoch: Epoch) -> None:
+        now, loss = time.time(), epoch.validation_loss
+        if k == 0 and loss is not None:
+            if epoch.epoch == 0:
+                self._untrained = self._best = loss
+            elif math.isfinite(self._untrained):
+                self._best = min(self._best, loss)
+                self._report(epoch.epoch, self._best / self._untrained)
+        if now - self._beat > BEATS_EVERY:
+            self.trial.set_user_attr(BEAT, now)
+            self._beat = now
+        took = 0.0 if self._last is None or epoch.epoch == 0 else now - self._last
+        self._last = now
+        self._check_time(took)
+
+    def on_fold(self, k: int, share: float, cost: Cost) -> None:
+        self.costs.append(cost)
+        self.trial.set_user_attr(COST, asdict(Cost.most(self.costs)))
+        self._report(FIRST_FOLD + k + 1, share)
+        if k + 1 < len(self.search.by.folds):
+            self._check_time(0.0)
+
+    def _report(self, step: int, share: float) -> None:
+        value = share * self.search.by.loss
+        self.trial.report(value, step)
+        is_last = step == FIRST_FOLD + len(self.search.by.folds)
+        if not is_last and OWN not in self.trial.user_attrs and is_hopeless(self.study, step, value):
+            raise optuna.TrialPruned
+
+    def _check_time(self, needed: float) -> None:
+        if self.search.time_left(self.study, Cost.most(self.costs)) < needed:
+            raise _OutOfTime
+
+
+def _work(search: Search, storage: str, study_name: str) -> None:
+    """`Search.work` in a process of its own."""
+    with quiet():
+        search.work(optuna.load_study(study_name=study_name, storage=open_storage(storage)))
+
+
+def _best(study: Study) -> FrozenTrial | None:
+    """The whole trial with the smallest loss, the oldest of equals."""
+    whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return min(whole, key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def _cost_of(trial: FrozenTrial) -> Cost:
+    """What a fit on the whole panel costs with a trial's settings."""
+    return Cost(**trial.user_attrs.get(COST, {}))
+
+
+def _found(study: Study, search: Search) -> Tuned:
+    """The best trial's model on the whole panel, and all trials."""
+    best, by = _best(study), search.by
+    if best is None:
+        raise ValueError(
+            f"The search must have time for one whole trial, timeout was over before. {study.study_name!r} has "
+            f"{len(study.trials)} trials, none of them whole. Raise timeout, or lower the folds or max_epochs."
+        )
+    settings = {} if OWN in best.user_attrs else search.space(optuna.trial.FixedTrial(best.params))
+    return Tuned(
+        model=refit(search.space.configured(settings), by.panel, search.budget, _cost_of(best)),
+        study=study,
+        settings=dict(best.params),
+        number=best.number,
+        value=float(best.value or math.nan),
+        random_walk=by.loss,
+        metric=by.metric,
+        trials=trials_of(study, by.loss),
+    )
+
+
+@contextmanager
+def _place_of(storage: str | Path | None, n_jobs: int) -> Iterator[str | Path | None]:
+    """Where the study is: as given, in memory, or for several processes in a file that goes away."""
+    if storage is not None or n_jobs == 1:
+        yield storage
+        return
+    with tempfile.TemporaryDirectory(prefix="tidecast-tuning-") as folder:
+        yield Path(folder) / "study.journal"
+
+
+def _in_memory(study: Study) -> Study:
+    """A copy of a study whose file goes away."""
+    copy = optuna.create_study(study_name=study.study_name)
+    copy.add_trials(study.get_trials(deepcopy=False))
+    return copy
+
+
+@contextmanager
+def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialSeen]], None] | None) -> Iterator[None]:
+    """While the body runs, tell what has changed every `LOOK_EVERY` seconds, and once when it is done."""
+    if on_change is None:
+        yield
+        return
+    done, failures = threading.Event(), list[BaseException]()
+
+    def look() -> None:
+        before: tuple[TrialSeen, ...] = ()
+        is_last = False
+        while not is_last:
+            is_last = done.wait(LOOK_EVERY)
+            seen = trials_of(study, random_walk)
+            if seen != before:
+                on_change(list(seen))
+            before = seen
+
+    def safely() -> None:
+        try:
+            look()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=safely, name="tidecast-tuning", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _check_judged_alike(study: Study, space: SearchSpace, by: Yardstick) -> None:
+    """Refuse a study whose trials were judged on something else."""
+    judged = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **by.words()}
+    before = study.user_attrs.get(JUDGED)
+    if before is None:
+        study.set_user_attr(JUDGED, judged)
+    elif before != judged:
+        other = " and ".join(name for name in judged if judged[name] != before.get(name))
+        raise ValueError(
+            f"Trials of one study must be judged alike; {study.study_name!r} was made with another {other}. Give "
+            "another study_name or storage, or what it was made with."
+        )
+
+
+def _check_folds(model: Any, cv: Any) -> None:
+    if not isinstance(cv, RollingOrigin):
+        raise TypeError(f"cv must be a RollingOrigin, got {cv!r}.")
+    check_agreement(with_random_walk(model), cv)
+
+
+def _check_arguments(n_trials: Any, timeout: Any, metric: Any, random_state: Any, on_change: Any) -> None:
+    if n_trials is None and timeout is None:
+        raise ValueError("n_trials and timeout are both None, so a search would never end. Give one of them.")
+    if n_trials is not None:
+        check_whole("n_trials", n_trials, at_least=1)
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+        raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}.")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}.")
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.")
+    check_whole("random_state", random_state, at_least=0)
+    if on_change is not None and not callable(on_change):
+        raise TypeError(f"on_change must be a function of a list of trials, got {on_change!r}.")

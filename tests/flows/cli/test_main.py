@@ -1,0 +1,193 @@
+"""The command: what a person types, reads and gets back."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from tidecast.flows.cli.main import tidecast
+from tidecast.flows.config.state_folder import Home, hold
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*arguments, home, folder, **environ):
+    """`tidecast …` as a process of its own, in an empty home directory."""
+    clean = {"PATH": os.environ["PATH"], "HOME": str(folder / "user"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    (folder / "user").mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", "tidecast", *arguments, "--home", str(home)],
+        env=clean | environ, cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def refused(*arguments, folder):
+    """`tidecast …` in this process, for commands that end before anything is imported or set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
+        return CliRunner().invoke(tidecast, [*arguments])
+
+
+def test_one_command_forecasts_own_prices_and_the_second_time_finds_nothing_to_do(sandbox, prefect_api):
+    folder, home = sandbox.folder, sandbox.folder / "home"
+    renamed = sandbox.rows.rename({"series_id": "Name", "time": "Date", "close": "Close"})
+    renamed.with_columns(Name=pl.col("Name").replace("A", "[red]<script>")).write_csv(folder / "own.csv")
+    server = {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": os.environ["PREFECT_HOME"]}
+    columns = ["--series-id", "Name", "--time", "Date", "--target", "Close"]
+    first = command(
+        "run", "--source", "own.csv", *columns, "--horizon", "3", "--quantiles", "0.1,0.9", "--output", "out.csv",
+        home=home, folder=folder, **server,
+    )  # fmt: skip
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    assert first.stdout.startswith(f"Home      {home} (found)\nSource    {folder}/own.csv\n")
+    for words in ("[red]<script>", "weekdays", "random walk, version 1", "too little history", "Report", "tidecast ui"):
+        assert words.lower() in first.stdout.lower(), words
+    table = pl.read_csv(folder / "out.csv")
+    assert table.height == 3 * 3
+    assert [name for name in table.columns if name.startswith("q")] == ["q0.1", "q0.9"]
+
+    second = command("run", home=home, folder=folder)  # needs neither server nor settings
+    assert second.returncode == 0, second.stderr
+    assert "Nothing to do" in second.stdout
+    assert "(remembered)" in second.stdout
+    shown = command("show", "--series", "B", home=home, folder=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert "B " in shown.stdout
+    assert "[red]" not in shown.stdout
+    assert list((folder / "user").iterdir()) == [], "nothing may be written to the user's home directory"
+
+
+def test_doctor_names_settings_their_origin_tables_and_problems(sandbox):
+    from datetime import date
+
+    sandbox.place.warehouse.put_run({"as_of": date(2020, 1, 1), "status": "published"})
+    found = command("doctor", home=sandbox.folder / "home", folder=sandbox.folder, TIDECAST_HORIZON="7")
+    assert re.search(r"horizon +7 +TIDECAST_HORIZON", found.stdout), found.stdout
+    assert re.search(r"runs +1 +\d", found.stdout)
+    assert "Lock      free" in found.stdout
+    assert "The run of 2020-01-01 was stopped before it ended." in found.stdout
+    assert found.returncode == 1
+
+
+def test_a_run_while_another_holds_the_folder_exits_with_75(sandbox):
+    with hold(sandbox.place.home, "another run"):
+        found = command("run", "--source", str(sandbox.source), home=sandbox.folder / "home", folder=sandbox.folder)
+    assert found.returncode == 75
+    assert found.stderr.startswith("tidecast: One run at a time")
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--source", "none.csv"], 1, "none.csv"),
+        (["--source", "prices.csv", "--target", "Close"], 1, "close"),
+        (["--source", "postgresql://me:secret@host/db"], 2, "environment variable"),
+        (["--calendar", "XNYSE"], 2, "XNYS"),
+        (["--horizon", "0"], 2, "horizon must be at least 1"),
+        (["--quantiles", "5,95"], 2, "between 0 and 1"),
+        (["--quantiles", "a"], 2, "0.1,0.5,0.9"),
+        (["--as-of", "31.12.2024"], 2, "2026-11-20"),
+        (["--output", "x.xlsx"], 2, ".parquet"),
+        (["--output", "nowhere/x.csv"], 2, "existing folder"),
+        (["--unknown"], 2, "--unknown"),
+    ],
+)
+def test_wrong_input_is_one_clear_line_and_an_exit_code(sandbox, arguments, code, words):
+    result = refused("run", "--home", "elsewhere", *arguments, folder=sandbox.folder)
+    assert result.exit_code == code, result.output
+    *_, last = result.stderr.strip().splitlines()
+    assert words in last
+    assert "secret" not in result.output
+    assert "Traceback" not in result.output
+    assert not (sandbox.folder / "elsewhere" / "warehouse").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run",
+        "schedule",
+        "show",
+        "train",
+        "tune",
+        "backtest",
+        "promote",
+        "rollback",
+        "decisions",
+        "ui",
+        "doctor",
+    ],
+)
+def test_every_help_has_an_example_that_can_be_typed(name):
+    result = CliRunner().invoke(tidecast, [name, "--help"])
+    assert result.exit_code == 0
+    assert re.search(rf"Examples?:\n +tidecast {name}", result.output), result.output
+
+
+def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_1(sandbox, monkeypatch):
+    from tidecast.flows.cli import show
+    from tidecast.flows.scheduling import launch
+    from tidecast.flows.workspace.workspace import Incomplete
+
+    def run_day(*arguments):
+        problems = ("training failed: no memory left.", "scoring failed: so it did.")
+        raise Incomplete(SimpleNamespace(as_of=sandbox.sessions[-1], problems=problems))
+
+    monkeypatch.setattr(launch, "run_day", run_day)
+    monkeypatch.setattr(show, "summary", lambda out, day, asked: out.print(f"summary of {day.as_of}"))
+    result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)
+    assert result.exit_code == 1
+    assert f"summary of {sandbox.sessions[-1]}" in result.stdout
+    assert "training failed: no memory left. So did 1 more of its steps." in result.stderr
+
+
+def test_commands_that_look_at_a_folder_ask_for_one_that_is_there(tmp_path):
+    for name in ("show", "ui"):
+        result = refused(name, folder=tmp_path)
+        assert result.exit_code == 1
+        assert "tidecast run" in result.stderr
+
+
+def test_help_does_not_wait_for_heavy_imports(tmp_path):
+    code = (
+        "import sys; from tidecast import main; sys.argv = ['tidecast', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'prefect', 'mlflow', 'polars'} & set(sys.modules)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True
+    )
+
+
+def test_a_package_of_another_project_in_the_way_is_named(tmp_path):
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "__init__.py").write_text("")
+    found = subprocess.run(
+        [sys.executable, "-m", "tidecast", "run"], cwd=tmp_path, capture_output=True, text=True,
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert found.returncode == 1
+    assert str(tmp_path / "features") in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_an_existing_prefect_profile_is_used_and_not_hidden(tmp_path):
+    from tidecast.flows.scheduling.prefect_env import additions
+
+    ours, user = Home(tmp_path / "state").prefect, tmp_path / "user"
+    assert additions(ours, {}, user)["PREFECT_HOME"] == str(ours)
+    assert "PREFECT_HOME" not in additions(ours, {"PREFECT_PROFILE": "work"}, user)
+    assert "PREFECT_LOGGING_EXTRA_LOGGERS" not in additions(ours, {"PREFECT_LOGGING_EXTRA_LOGGERS": "mine"}, user)
+    (user / ".prefect").mkdir(parents=True)
+    (user / ".prefect" / "profiles.toml").write_text("")
+    assert "PREFECT_HOME" not in additions(ours, {}, user)

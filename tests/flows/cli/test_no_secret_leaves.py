@@ -1,0 +1,85 @@
+"""Secrets planted where users keep them are in no file of the state folder, no database and no output."""
+
+import base64
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tidecast.flows.config.state_folder import Home
+from tidecast.flows.scheduling.prefect_server import free_port
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORD, PIN, FIXED = "plant/ed pass+word", "planted-pin-4711", "planted-by-name"
+PATIENCE = 400  # seconds, on a busy machine; an idle one needs 40
+
+
+def ways(secret):
+    """A secret as files may hold it."""
+    raw = secret.encode()
+    basic = base64.b64encode(b"me:" + raw), base64.b64encode(raw).rstrip(b"=")
+    return {raw, quote(secret).encode(), quote(secret, safe="").encode(), *basic}
+
+
+@pytest.fixture
+def desk(sandbox):
+    """A source that wants a key, an MLflow server that is down; `tidecast` as a process of its own."""
+    handler = functools.partial(_Silent, directory=str(sandbox.folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        home = sandbox.place.home
+        ours = {f"TIDECAST_{name.upper()}": _text(value) for name, value in sandbox.settings.items()}
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(sandbox.folder),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_TRACKING_URI": f"http://me:{quote(PASSWORD, safe='')}@127.0.0.1:{free_port()}",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "AWS_SECRET_ACCESS_KEY": FIXED,
+            "PRICES_PIN": PIN,
+            "TIDECAST_SOURCE": f"http://127.0.0.1:{server.server_port}/prices.csv?key=${{PRICES_PIN}}",
+            **ours,
+        }
+
+        def tidecast(*arguments):
+            command = [sys.executable, "-m", "tidecast", *arguments, "--home", str(home.path)]
+            return subprocess.run(
+                command, env=environ, cwd=sandbox.folder, capture_output=True, text=True, timeout=PATIENCE
+            )
+
+        yield tidecast
+        server.shutdown()
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def _text(value):
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def test_no_secret_is_in_any_output_file_or_database_after_runs_that_fail(desk, sandbox):
+    said = [desk("run", "--debug"), desk("doctor"), desk("show")]
+    printed = "\n".join(f"{process.stdout}\n{process.stderr}" for process in said)
+    assert "MLflow at ${MLFLOW_TRACKING_URI} answered" in printed
+    assert "Traceback" in said[0].stderr
+    assert said[0].returncode == 1
+    home = Home(sandbox.folder / "home")
+    assert Warehouse(home.warehouse_uri).forecasts().height  # published all the same
+    files = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
+    database = b"".join(content for path, content in files.items() if path.name.startswith("prefect.db"))
+    assert b"MLflow at ${MLFLOW_TRACKING_URI} answered" in database
+    for secret in (PASSWORD, PIN, FIXED):
+        for way in ways(secret):
+            assert way not in printed.encode(), way
+            assert [path for path, content in files.items() if way in content] == [], way

@@ -1,0 +1,20 @@
+"""Random tables are stored or kept aside row by row, or refused in one clear sentence; see tests/door.py."""
+
+import pytest
+
+from tests.door import run
+
+
+@pytest.mark.parametrize("first", range(0, 60, 10))
+def test_any_table_is_taken_in_whole_or_refused_clearly(monkeypatch, first):
+    import tidecast.flows.ingest.ingest
+
+    real = tidecast.flows.ingest.ingest.open_source
+
+    def opened(source):
+        monkeypatch.setattr(
+            "tidecast.flows.ingest.ingest.open_source", real if source is None else lambda settings: source
+        )
+
+    outcomes = [run(seed, opened) for seed in range(first, first + 10)]
+    assert set(outcomes) <= {"stored", "refused"}

@@ -1,0 +1,65 @@
+"""Thousands separators are read where a whole column shows what they are, and no decimal comma is ever guessed."""
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SourceError, TidecastError
+from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.parsing.values import numbers
+from tidecast.flows.steps.take_in import check_panel, take_in_prices
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (["1,012.50", "987.25", "-1,000"], [1012.5, 987.25, -1000.0]),
+        (["1,234,567", "12"], [1234567.0, 12.0]),
+        (["1,234", "999.5"], [1234.0, 999.5]),
+        (["1 234.5", "1'234", "12\u202f345", "1\u00a0234"], [1234.5, 1234.0, 12345.0, 1234.0]),
+        (["1,234", "999"], [None, 999.0]),  # 1.234 in much of Europe
+        (["1,234", "1,5"], [None, None]),
+        (["0,123", "0,456"], [None, None]),
+        (["1.234,56", "1.234", "12,5"], [None, None, None]),  # else 1.234 would be read beside it
+        (["1.234", "1,5", "2.50"], [1.234, None, 2.5]),  # one typing error costs one value
+        (["1,234.50", "1,5"], [1234.5, None]),
+        (["12,34.5", "1,2345", "1,,234", ",123", "1,234,"], [None] * 5),
+        (["1_000", "12%", "$5"], [None] * 3),
+    ],
+)
+def test_numbers_with_separators_are_read_where_they_can_mean_one_thing(text, read):
+    assert numbers(pl.Series(text))[0].to_list() == read
+
+
+def prices(count, form):
+    days = [date(2024, 1, 1) + timedelta(days=number) for number in range(count)]
+    return "series_id,time,close\n" + "".join(f'A,{day},"{form(990 + number)}"\n' for number, day in enumerate(days))
+
+
+def test_prices_that_pass_a_thousand_are_all_stored(tmp_path):
+    """Once, all from 1,000 on went to quarantine, and the error spoke of lookback."""
+    (tmp_path / "prices.csv").write_text(prices(120, lambda price: f"{price:,.2f}"))
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    found = ingest(warehouse, Settings(source=str(tmp_path / "prices.csv"), calendar="24/7"))
+    assert (found.stored, found.quarantined) == (120, {})
+    assert warehouse.prices()["close"].to_list() == [990.0 + number for number in range(120)]
+
+
+def test_where_they_cannot_be_read_the_error_names_the_rule_of_the_quarantine(sandbox):
+    sandbox.source.write_text(prices(120, lambda price: f"{price:,}"))
+    sandbox.settings |= {"calendar": "24/7"}
+    place, found = take_in_prices(sandbox.place, None, date(2030, 1, 1))
+    assert found.quarantined == {"unreadable_price": 110}
+    with pytest.raises(TidecastError) as error:
+        check_panel(place, found.as_of)
+    assert "110 more rows: 110 unreadable_price; one is" in str(error.value)
+    assert "1,234 alone and decimal commas are not read" in str(error.value)
+
+
+def test_a_column_of_decimal_commas_is_one_clear_error(tmp_path):
+    (tmp_path / "prices.csv").write_text(prices(9, lambda price: f"{price},50"))
+    with pytest.raises(SourceError, match=r"every row breaks a rule: 9 unreadable_price.* decimal commas are not read"):
+        ingest(Warehouse(str(tmp_path / "w")), Settings(source=str(tmp_path / "prices.csv"), calendar="24/7"))

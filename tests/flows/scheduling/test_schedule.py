@@ -1,0 +1,180 @@
+"""The schedule, on a real server: every other test passes while scheduling is dead."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import datetime
+from datetime import time as clock
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tidecast.flows.scheduling.prefect_server import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 240  # seconds, on a busy machine; idle ones need 20 altogether
+
+
+@pytest.fixture
+def scheduled(sandbox, tmp_path):
+    """`tidecast schedule` as a process of its own; its API's address."""
+    sandbox.write(until=sandbox.sessions[-4])
+    port = free_port()
+    ours = {
+        f"TIDECAST_{name.upper()}": ",".join(v) if isinstance(v, tuple) else str(v)
+        for name, v in sandbox.settings.items()
+    }
+    ours |= {
+        "TIDECAST_SOURCE": str(sandbox.source),
+        "TIDECAST_CRON": "30 17 * * 1-5",
+        "TIDECAST_TIME_ZONE": "Europe/Berlin",
+    }
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "tidecast",
+        "schedule",
+        "--home",
+        str(sandbox.place.home.path),
+        "--port",
+        str(port),
+    ]
+    with (tmp_path / "schedule.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=environ | ours, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_scheduled_time(
+    sandbox, scheduled, tmp_path
+):
+    log = tmp_path / "schedule.log"
+    deployment = until(lambda: ask(f"{scheduled}/deployments/filter", {}))[0]
+    assert deployment["schedules"][0]["schedule"]["cron"] == "30 17 * * 1-5"
+    assert deployment["schedules"][0]["schedule"]["timezone"] == "Europe/Berlin"
+    only_scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    planned = until(lambda: ask(f"{scheduled}/flow_runs/filter", only_scheduled))
+    hours = {
+        datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")).time()
+        for run in planned
+    }
+    assert hours == {clock(17, 30)}
+
+    as_of = sandbox.sessions[-6]  # a run that came due on an earlier day, and is late now
+    due = datetime.combine(as_of, clock(17, 30), ZoneInfo("Europe/Berlin"))
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
+    run = ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state})
+    ended = until(lambda: ended_run(scheduled, run["id"]))
+    assert ended["state_name"] == "Completed", ended["state"]["message"]
+    forecasts = sandbox.place.warehouse.forecasts()
+    assert forecasts["as_of"].unique().to_list() == [as_of]
+    assert forecasts["origin"].unique().to_list() == [as_of]
+    assert sandbox.place.warehouse.runs()["run_id"].to_list() == [run["id"]]
+
+    # another flow than the one that is served, by a change in Prefect's database: it is not run
+    other = {"entrypoint": "tidecast.flows.maintenance.maintain_warehouse"}
+    assert post(f"{scheduled}/deployments/{deployment['id']}", other, "PATCH") == 204
+    again = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
+    assert until(lambda: ended_run(scheduled, again["id"]))["state_name"] == "Skipped"
+    assert sandbox.place.warehouse.forecasts().equals(forecasts)
+
+    refuses_other_pages(scheduled, deployment["id"])
+    elsewhere = tmp_path / "elsewhere"
+    meddling = {"home": str(elsewhere), "settings": {"source": "http://127.0.0.1:9/?v=${PATH}"}}
+    body = {"state": state, "parameters": meddling}
+    refused = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", body))
+    assert until(lambda: ended_run(scheduled, refused["id"]))["state_name"] in ("Failed", "Crashed")
+    assert not elsewhere.exists()
+    assert sandbox.place.warehouse.forecasts().equals(forecasts)
+
+    sandbox.source.unlink()
+    failing = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
+    assert until(lambda: ended_run(scheduled, failing["id"]))["state_name"] == "Failed"
+    told = until(lambda: [line for line in log.read_text().splitlines() if "Failed" in line] and log.read_text())
+    assert f"  The forecasts of {as_of} are published." in told
+    assert f"  Nothing to do: {as_of} was done before." in told
+    assert "  Failed: A source must exist, but there is no file" in told
+
+
+def refuses_other_pages(api, deployment):
+    """A page elsewhere can neither read nor start anything; the server's own pages can."""
+    address = urlsplit(api)
+    run, mine, listing = f"/api/deployments/{deployment}/create_flow_run", address.netloc, "/api/deployments/filter"
+    for headers in ({"Host": mine, "Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}):
+        for method, path in (("POST", run), ("POST", listing), ("OPTIONS", run), ("GET", "/api/health")):
+            status, said = status_of(mine, method, path, headers)
+            assert status == 403
+            assert "access-control-allow-origin" not in said
+    own = {"Host": mine, "Origin": f"http://{mine}"}
+    assert status_of(mine, "POST", listing, own)[0] == 200
+    assert status_of(mine, "GET", "/", {"Host": mine})[0] in (200, 307)
+    pages = json.loads(urllib.request.urlopen(f"http://{mine}/ui-settings", timeout=30).read())
+    assert pages["api_url"] == f"http://{mine}/api"
+
+
+def status_of(netloc, method, path, headers):
+    """Status and headers, lower case, of a request with an empty JSON object."""
+    connection = http.client.HTTPConnection(netloc, timeout=30)
+    try:
+        connection.request(method, path, b"{}", {"Content-Type": "application/json", **headers})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower() for name, _ in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def post(url, body, method="POST"):
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), kind, method=method)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return answer.status
+
+
+def ended_run(api, run_id):
+    run = ask(f"{api}/flow_runs/{run_id}")
+    return run if run and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+
+def ask(url, body=None):
+    """The server's answer; None while it does not answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE if body else 30) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def until(found):
+    """What `found` gives, once it gives something."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if result := found():
+            return result
+        time.sleep(0.3)
+    raise AssertionError(f"nothing within {PATIENCE} s")

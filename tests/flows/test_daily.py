@@ -1,0 +1,229 @@
+"""The daily flow: from a source to published forecasts, day after day."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from tidecast.flows.cli.show import summary
+from tidecast.flows.config.state_folder import hold
+from tidecast.flows.errors import Busy, TidecastError
+from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.steps import daily_steps as steps
+from tidecast.flows.steps import promote
+from tidecast.flows.steps.take_in import take_in_prices
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.workspace import Incomplete
+
+ROOT = Path(__file__).resolve().parents[2]
+TODAY = date(2030, 1, 1)
+
+
+def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
+    first, second = sandbox.sessions[-3], sandbox.sessions[-1]
+    sandbox.write(until=first)
+    day = sandbox.run()
+    assert (day.as_of, day.row["status"], day.row["training"]) == (first, "done", "first")
+    assert day.row["rows_stored"] == 3 * 128
+    assert day.report.read_text().startswith("<!")
+    forecasts = sandbox.place.warehouse.forecasts(first)
+    assert forecasts.height == 3 * 5
+    assert forecasts["live"].all()
+    assert forecasts["time"].unique().sort()[:2].to_list() == sandbox.sessions[-2:]
+
+    sandbox.write()
+    day = sandbox.run(second)
+    assert (day.row["rows_stored"], day.row["rows_unchanged"]) == (3 * 2, 3 * 128)
+    assert (day.row["training"], day.row["champion_version"]) == ("none", "1")
+    assert sandbox.place.warehouse.scores()["as_of"].unique().to_list() == [first]
+
+    versions = sandbox.place.warehouse.versions()
+    again = sandbox.run(second)
+    assert again.settled
+    for asked, told in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
+        summary(out := Console(file=StringIO(), width=200, soft_wrap=True), again, asked)
+        assert f"{second}{told}\n" in out.file.getvalue()
+    assert sandbox.place.warehouse.versions() == versions
+    assert 5 <= _task_runs_of_last_flow() <= 20
+
+
+def test_a_correction_is_a_new_revision_and_changes_what_is_issued_only_on_demand(sandbox, prefect_api):
+    as_of = sandbox.run().as_of
+    warehouse = sandbox.place.warehouse
+    prices, issued = warehouse.revisions(), warehouse.forecasts()
+    price = sandbox.rows.filter(series_id="B", time=sandbox.sessions[-10])["close"].item()
+    sandbox.write(B=price * 1.05)
+    day = sandbox.run(as_of)
+    assert day.ingested.corrected == 1
+    assert warehouse.revisions().height == prices.height + 1
+    assert warehouse.forecasts().equals(issued)
+
+    sandbox.run(as_of, reissue=True)
+    changed = warehouse.forecasts()
+    assert changed.height == issued.height
+    differs = (changed["q0.95"] != issued["q0.95"]) & (changed["series_id"] == "B")
+    assert differs.any()
+    assert warehouse.runs()["status"].to_list() == ["done"]
+
+
+def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_failed(sandbox, prefect_api, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError("no memory left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promote, "train", fail)
+        with pytest.raises(Incomplete, match="training failed: no memory left") as failure:
+            sandbox.run()
+    warehouse = sandbox.place.warehouse
+    assert failure.value.day.row["status"] == "failed"
+    assert warehouse.runs()["training"].to_list() == ["failed"]
+    issued = warehouse.forecasts()
+    assert set(issued["model"]) == {"random_walk"}
+
+    day = sandbox.run()  # repaired: trained, but what is issued stays
+    assert (day.row["status"], day.row["training"]) == ("done", "first")
+    assert warehouse.forecasts().equals(issued)
+
+
+def test_a_broken_champion_is_replaced_by_the_random_walk_for_the_day(sandbox, prefect_api, monkeypatch):
+    def fail(*arguments):
+        raise ConnectionError("MLflow does not answer")
+
+    sandbox.write(until=sandbox.sessions[-2])
+    sandbox.run()
+    sandbox.write()
+    monkeypatch.setattr(steps, "champion_of", fail)
+    with pytest.raises(Incomplete, match="MLflow does not answer"):
+        sandbox.run()
+    newest = sandbox.place.warehouse.runs().tail(1)
+    assert newest["champion"].item() == "random_walk"
+    assert newest["champion_version"].item() is None
+
+
+def test_a_second_run_at_once_is_told_who_holds_the_folder(sandbox, prefect_api):
+    with hold(sandbox.place.home, "another run"), pytest.raises(Busy, match="another run"):
+        sandbox.run()
+    assert sandbox.place.warehouse.versions() == {}
+
+
+def test_a_backfill_uses_no_model_that_has_seen_later_rows(sandbox):
+    newest, early = sandbox.sessions[-1], sandbox.sessions[60]
+    _plain_run(sandbox.place, newest, train=True)
+    row = _plain_run(sandbox.place, early)
+    issued = sandbox.place.warehouse.forecasts(early)
+    assert issued["origin"].max() == early
+    assert (issued["trained_through"] <= issued["origin"]).all()
+    assert not issued["live"].any()
+    assert row["champion_version"] is None
+
+
+def test_a_panel_of_which_no_series_is_long_enough_is_refused_with_the_longest_named(sandbox):
+    from tidecast.flows.steps.take_in import check_panel
+
+    sandbox.settings["lookback"] = 500
+    place = sandbox.place
+    ingest(place.warehouse, place.settings)
+    with pytest.raises(TidecastError, match=r"must have lookback = 500 rows .* has 130"):
+        check_panel(place, sandbox.sessions[-1])
+
+
+def test_forecasts_that_a_killed_run_issued_keep_the_prices_they_were_made_from(sandbox, monkeypatch):
+    """Once, the repetition wrote down the prices that it found itself."""
+
+    def publish():
+        place, found = take_in_prices(sandbox.place, None, TODAY)
+        champion = steps.random_walk_of(place, found.as_of, "a test")
+        return steps.publish(place, found, champion, datetime(2030, 1, 1, tzinfo=UTC)).row
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Warehouse, "put_run", lambda *row: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish()
+    warehouse = sandbox.place.warehouse
+    read = warehouse.versions()["prices"]
+    sandbox.write(B=1.0)
+    row = publish()
+    assert warehouse.versions()["prices"] > read
+    assert json.loads(row["table_versions"]) == {"prices": read}
+
+
+def test_missed_sessions_are_made_up_for_oldest_first(sandbox):
+    from datetime import UTC, datetime
+
+    *_, first, missed, newest = sandbox.sessions
+    _plain_run(sandbox.place, first, train=True)
+    place = sandbox.place
+    found = ingest(place.warehouse, place.settings, newest)
+    done = steps.catch_up(place, found, TODAY, datetime.now(UTC))
+    assert done == [missed]
+    assert place.is_done(missed)
+    assert place.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
+
+
+def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
+    from tidecast.flows.steps.take_in import take_in_prices
+
+    sandbox.settings["target"] = "price"
+    with pytest.raises(TidecastError, match="close"):
+        take_in_prices(sandbox.place, None, TODAY)
+    assert not sandbox.place.home.panel_file.exists()
+
+
+def test_importing_flows_changes_no_environment_variable_and_makes_no_folder(tmp_path):
+    code = (
+        "import os; before = dict(os.environ); import flows; "
+        "assert dict(os.environ) == before; import sys; assert 'prefect' not in sys.modules; print(dir(flows))"
+    )
+    environ = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environ, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _plain_run(place, as_of, train=False):
+    """A day without Prefect: the steps in their order."""
+    from datetime import UTC, datetime
+
+    from tidecast.flows.steps.take_in import take_in_prices
+
+    place, found = take_in_prices(place, as_of, TODAY)
+    outcome = promote.train_and_promote(place, found.as_of, "test")["outcome"] if train else None
+    now = datetime.now(UTC)
+    published = steps.publish(place, found, steps.champion_of(place, found.as_of), now, training=outcome)
+    steps.score_what_came_true(place, found.as_of)
+    return steps.close(place, published.row, outcome, False, now)
+
+
+def _task_runs_of_last_flow() -> int:
+    """Most task runs of any flow run so far."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs()
+        return max(len(client.read_task_runs(flow_run_filter=_only(run.id))) for run in runs)
+
+
+def _only(flow_run_id):
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    return FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+
+
+def test_the_forecast_table_covers_every_live_series(sandbox):
+    place = sandbox.place
+    found = ingest(place.warehouse, place.settings)
+    from datetime import UTC, datetime
+
+    from tidecast.flows.workspace.workspace import Place
+
+    place = Place(place.home, found.settings)
+    walk = steps.random_walk_of(place, found.as_of, "")
+    published = steps.publish(place, found, walk, datetime.now(UTC))
+    assert published.row["series_live"] == published.row["series_forecast"] == 3
+    assert place.warehouse.forecasts()["step"].unique().sort().to_list() == [1, 2, 3, 4, 5]
+    assert place.warehouse.forecasts().filter(pl.col("forecast").is_null()).is_empty()

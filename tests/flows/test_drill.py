@@ -1,0 +1,55 @@
+"""A short form of `make drill`: two kills, and the tables as if nothing had happened."""
+
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from tests import drill
+
+KILLS = ("table decisions", "table forecasts")
+CHEAP = {"TIDECAST_GATE_MIN_ORIGINS": "252", "TIDECAST_GATE_MAX_ORIGINS": "504"}  # too little history: no network
+
+
+def test_a_killed_and_repeated_day_leaves_what_an_undisturbed_one_leaves(tmp_path, prefect_api, empty_mlflow_db):
+    tiny = drill.prepare(tmp_path, CHEAP | {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": os.environ["PREFECT_HOME"]})
+    tiny.home.mkdir()
+    shutil.copyfile(empty_mlflow_db, tiny.home / "mlflow.db")
+    tiny.save("new")
+    trace = tmp_path / "trace.jsonl"
+    tiny.finish(tiny.first, trace)
+    expected = drill.tables(tiny.home), drill.models(tiny.home)
+    assert expected[0]["forecasts"].height == 3 * 5
+    writes = [name for name, _ in drill.writes_in(trace)]
+    for number, name in enumerate(KILLS):
+        again = replace(tiny, name=f"home-{number}")
+        again.restore("new")
+        again.killed(again.first, after=writes.index(name) + 1)
+        run_here(again)
+        drill.compare(again, expected, name)
+
+
+def test_a_difference_after_a_repeated_run_is_found(tmp_path):
+    """The drill itself: a table with another number is told from the undisturbed one."""
+    from tidecast.flows.warehouse.warehouse import Warehouse
+
+    tiny = drill.prepare(tmp_path)
+    warehouse = Warehouse(str(tiny.home / "warehouse"))
+    warehouse.put_run({"as_of": tiny.first, "status": "done", "rows_in": 1})
+    expected = drill.tables(tiny.home)
+    warehouse.put_run({"as_of": tiny.first, "status": "done", "rows_in": 2})
+    with pytest.raises(AssertionError, match="the table runs differs"):
+        drill.compare(tiny, (expected, {}), "nothing")
+
+
+def run_here(tiny: drill.Drill) -> None:
+    """The day's flow in this process: faster than another process, and a folder that MLflow has not seen yet."""
+    from tidecast.flows.config.settings import load_settings
+    from tidecast.flows.config.state_folder import Home
+    from tidecast.flows.daily import daily_forecast
+
+    shutil.copyfile(tiny.folder / f"{tiny.first}.csv", tiny.source)
+    ours = {name: value for name, value in tiny.environ.items() if name.startswith("TIDECAST_")}
+    settings, _ = load_settings(Home(tiny.home), {"source": str(tiny.source)}, ours, tiny.folder)
+    daily_forecast(as_of=tiny.first, home=str(tiny.home), settings=settings)

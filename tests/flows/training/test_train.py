@@ -1,0 +1,179 @@
+"""What a training selects, tests and leaves, on panels where the truth is known."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.training.holdout import plan_origins
+from tidecast.flows.training.result import Training
+from tidecast.flows.training.train import train
+from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.forecasters.baselines import RandomWalk
+from tidecast.forecasting.forecasters.recurrent import LSTMForecaster
+
+SETTINGS = Settings(
+    calendar="weekdays", horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), models=("RNN", "GRU"), max_epochs=1,
+    n_jobs=1, gate=GatePolicy(max_origins=130, min_origins=120),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """As much of a champion as training looks at."""
+
+    name: str
+    recipe: dict[str, Any]
+    version: str = "4"
+
+
+def trained(panel, settings: Settings = SETTINGS, champion: Any = None, gate_due: bool = True) -> Training:
+    return train(panel, panel["time"].max(), settings, champion, gate_due, lambda text: None, {"prices": 3})
+
+
+@pytest.fixture(scope="module")
+def walks(random_walks):
+    return random_walks(n_series=3, n_rows=600)
+
+
+@pytest.fixture(scope="module")
+def first(walks) -> Training:
+    return trained(walks)
+
+
+def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
+    """Ten sessions of 0.3 %, ten of 3 %, and so on: the spread of tomorrow is known to who counts."""
+    generator = np.random.default_rng(3)
+    days = pl.date_range(date(2015, 1, 1), date(2024, 1, 1), eager=True)
+    days = days.filter(days.dt.weekday() <= 5).head(n_rows)
+    scale = np.where(np.arange(n_rows) // 10 % 2, 0.03, 0.003)
+    series = [
+        pl.DataFrame({"series_id": name, "time": days, "close": 100 * np.exp((scale * noise).cumsum())})
+        for name, noise in zip("ABCD", generator.standard_normal((n_series, n_rows)), strict=False)
+    ]
+    return pl.concat(series)
+
+
+def test_origins_are_planned_by_hand(walks):
+    plan = plan_origins(walks, SETTINGS)
+    assert plan.possible == 600 - 15 - 4  # sessions with 16 rows up to them, less two horizons
+    assert plan.gate == 130  # a third of them is 193: more than the policy asks for
+    assert plan.selection == (581 - 130) // 2 // 2 * 2 == 224
+
+
+def test_sessions_count_only_where_something_can_be_learned(walks):
+    pegged = walks.filter(pl.col("series_id") == "A").with_columns(close=pl.lit(7.5))
+    sessions = walks["time"].unique().sort()
+    young = walks.filter((pl.col("series_id") == "B") & (pl.col("time") > sessions[299]))
+    assert plan_origins(pl.concat([pegged, young]), SETTINGS).possible == 300 - 15 - 4
+    training = trained(pegged)
+    assert (training.winner, training.decision) == ("random_walk", None)
+    assert training.reason == "There is no series that moves: the random walk stays."
+
+
+def test_a_random_walk_is_published_as_a_random_walk(first):
+    assert (first.winner, first.outcome) == ("random_walk", "first")
+    assert isinstance(first.model, RandomWalk)
+    assert not first.decision.promoted
+    assert first.decision.n_origins == 130
+
+
+def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
+    backtested = []
+    monkeypatch.setattr(
+        "tidecast.flows.training.candidates.backtest", lambda *a, **k: backtested.append(a[1]) or backtest(*a, **k)
+    )
+    training = trained(walks)
+    first_target_of_the_gate = training.gate_forecasts["time"].min()
+    for_selection, for_gate = backtested
+    assert for_selection["time"].max() < first_target_of_the_gate
+    assert for_gate["time"].max() == walks["time"].max()
+
+
+def test_every_fit_of_a_network_is_told(walks):
+    told = []
+    train(walks, walks["time"].max(), SETTINGS, None, True, told.append)
+    selection = told[1 : told.index(next(line for line in told if line.startswith("Testing")))]
+    assert sorted(selection) == [f"  {name}, fold {fold} of 2" for name in ("GRU", "RNN") for fold in (1, 2)]
+
+
+def test_the_selection_ranks_every_recipe(first):
+    assert first.selection["origins"].unique().to_list() == [224]
+    assert set(first.selection["model"]) == {"RNN", "GRU", "random_walk"}
+
+
+def test_the_gate_tests_one_candidate_once(first):
+    models = set(first.gate_forecasts["model"])
+    assert models - {"random_walk", "drift"} == {first.decision.candidate}
+    assert first.decision.last_origin == first.panel["time"].unique().sort()[-1 - SETTINGS.horizon]
+
+
+def test_every_recipe_leaves_its_learning_curve(first):
+    assert set(first.learning_curves) == {"RNN", "GRU"}
+    assert first.learning_curves["GRU"]["epoch"].to_list() == [0, 1]
+
+
+def test_too_little_history_leaves_the_random_walk(random_walks):
+    training = trained(random_walks(n_series=2, n_rows=200))
+    assert (training.winner, training.outcome, training.decision) == ("random_walk", "first", None)
+    assert "too little history" in training.reason
+
+
+def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_without_a_test():
+    panel = calm_and_wild()
+    settings = SETTINGS.model_copy(update={"models": ("GRU",), "max_epochs": 8})
+    training = trained(panel, settings)
+    assert (training.winner, training.outcome) == ("GRU", "promoted")
+    assert training.decision.spread_p < 0.01
+    assert training.model.predict().equals(training.model.predict())
+
+    champion = Published("GRU", training.model.recipe())
+    refreshed = trained(panel, settings, champion, gate_due=False)
+    assert (refreshed.winner, refreshed.outcome, refreshed.decision) == ("GRU", "refreshed", None)
+    assert refreshed.model.predict().equals(training.model.predict())  # same recipe, same rows
+
+    again = trained(panel, settings, champion)
+    assert (again.winner, again.outcome) == ("GRU", "kept")
+    assert "GRU was put to the test again and stays" in again.reason
+    assert again.decision.spread_skill == pytest.approx(training.decision.spread_skill)  # same folds, same network
+
+
+def test_a_champion_stays_where_the_candidate_is_no_better(walks, first):
+    champion = Published("random_walk", first.random_walk.recipe())
+    training = trained(walks, champion=champion)
+    assert (training.winner, training.outcome) == ("random_walk", "kept")
+
+
+def test_a_network_champion_is_compared_by_its_recipe(walks):
+    lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)
+    training = trained(walks, champion=Published("LSTM", lstm.recipe()))
+    assert "LSTM" in set(training.gate_forecasts["model"])
+    assert (training.winner, training.outcome, training.champion_version) == ("random_walk", "demoted", "4")
+    assert "LSTM no longer beats the random walk" in training.reason
+
+    refreshed = trained(walks, champion=Published("LSTM", lstm.recipe()), gate_due=False)
+    assert (refreshed.winner, refreshed.outcome) == ("LSTM", "refreshed")
+    assert refreshed.model.hidden_size == 4
+
+
+@pytest.mark.parametrize(
+    ("predict", "words"),
+    [
+        (lambda table: table.with_columns(forecast=pl.lit(float("nan"))), "must forecast finite prices"),
+        (lambda table: table.with_columns(forecast=pl.col("forecast") * rng()), "fit twice on the same rows"),
+    ],
+)
+def test_a_refresh_that_is_not_finite_or_not_reproducible_is_no_refresh(walks, monkeypatch, predict, words):
+    genuine = LSTMForecaster.predict
+    monkeypatch.setattr(LSTMForecaster, "predict", lambda self, *a, **k: predict(genuine(self, *a, **k)))
+    lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)
+    with pytest.raises(ArithmeticError, match=words):
+        trained(walks, champion=Published("LSTM", lstm.recipe()), gate_due=False)
+
+
+rng = np.random.default_rng(0).uniform

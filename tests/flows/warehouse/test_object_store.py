@@ -1,0 +1,68 @@
+"""Tables in an object store: a real S3 protocol on loopback, and two processes that write at the same time."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+ROOT = Path(__file__).parents[2]
+SERVER = "import sys; from moto.server import main; main(sys.argv[1:])"
+WRITER = """
+import sys
+from datetime import date
+import polars as pl
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+warehouse = Warehouse(sys.argv[1])
+for day in range(1, 5):
+    rows = pl.DataFrame({"series_id": ["A", "B"], "time": [date(2024, 1, day)] * 2, "close": [1.0, 2.0]})
+    warehouse.store_prices(rows.with_columns(known_at="time", as_of="time"))  # the same days as the other
+    own = rows.with_columns(pl.lit(sys.argv[2]).alias("series_id")).head(1)
+    warehouse.store_prices(own.with_columns(known_at="time", as_of="time"))  # and rows of its own
+"""
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The address of a bucket; the server keeps it in memory, and refuses to create what is there (If-None-Match)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SERVER, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            with suppress(URLError, ConnectionError):
+                urlopen(Request(f"http://127.0.0.1:{port}/bucket", method="PUT")).close()
+                break
+            time.sleep(0.1)
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        yield "s3://bucket/tables"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_two_processes_writing_the_same_days_to_an_object_store_end_in_one_correct_table(bucket):
+    command = [sys.executable, "-W", "ignore", "-c", WRITER, bucket]
+    writers = [subprocess.Popen([*command, name], cwd=ROOT, env={**os.environ}) for name in ("one", "two")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    rows = Warehouse(bucket).revisions()
+    assert rows["series_id"].value_counts().sort("series_id").rows() == [("A", 4), ("B", 4), ("one", 4), ("two", 4)]
+    assert not rows.select("series_id", "time", "known_at").is_duplicated().any()
+    assert Warehouse(bucket).newest_session() == rows["time"].max()

@@ -1,0 +1,115 @@
+"""Calibration: coverage on known noise, order kept, clipped to what the residuals can give."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tidecast.forecasting import DEFAULT_QUANTILES
+from tidecast.forecasting.forecasters.conformal import FEWEST, calibrate, outwards
+from tidecast.forecasting.forecasters.quantile_model import Spread
+
+LEVELS = np.array(DEFAULT_QUANTILES)
+MEDIAN = 9
+
+
+def wrong_quantiles(n, horizon=2):
+    """Quantiles of a uniform on (-0.5, 0.5): far too narrow for standard normal noise."""
+    return np.broadcast_to(LEVELS - 0.5, (n, horizon, 19))
+
+
+def test_every_quantile_covers_its_level_on_known_noise():
+    generator = np.random.default_rng(0)
+    held_out, later = generator.standard_normal((2000, 2)), generator.standard_normal((20_000, 2))
+    offsets = calibrate(held_out, wrong_quantiles(2000), LEVELS, np.ones(2000))
+    quantiles = outwards(wrong_quantiles(1)[0] + offsets, MEDIAN)
+    covered = (later[:, :, None] <= quantiles).mean(axis=0)
+    assert np.abs(covered - LEVELS).max() < 0.03
+
+
+def test_coverage_of_the_90_per_cent_interval_holds_on_average_for_few_residuals():
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        offsets = calibrate(generator.standard_normal((59, 1)), wrong_quantiles(59, 1), LEVELS, np.ones(59))
+        quantiles = outwards(wrong_quantiles(1, 1)[0] + offsets, MEDIAN)[0]
+        later = generator.standard_normal(1000)
+        found.append(((later >= quantiles[0]) & (later <= quantiles[-1])).mean())
+    assert np.mean(found) == pytest.approx(0.90, abs=0.01)
+
+
+def test_the_offset_is_the_order_statistic_of_split_conformal_prediction():
+    residuals = np.arange(1.0, 100.0)[:, None]  # n = 99: rank τ · 100 counted from the far end
+    quantiles = np.zeros((99, 1, 3))
+    offsets = calibrate(residuals, quantiles, np.array([0.05, 0.5, 0.95]), np.ones(99))
+    assert offsets.tolist() == [[5.0, 0.0, 95.0]]
+    offsets = calibrate(residuals[:98], quantiles[:98], np.array([0.05, 0.5, 0.95]), np.ones(98))
+    assert offsets.tolist() == [[4.0, 0.0, 95.0]]  # 94.05 is rounded outwards, on both sides
+
+
+def test_calibration_is_a_mirror():
+    generator = np.random.default_rng(0)
+    for n in (41, 59, 99, 100, 199):
+        residuals = generator.standard_t(4, (n, 3)) + 0.3
+        quantiles = wrong_quantiles(n, 3)
+        offsets = calibrate(residuals, quantiles, LEVELS, np.ones(n))
+        mirrored = calibrate(-residuals, -quantiles[..., ::-1], LEVELS, np.ones(n))
+        assert np.allclose(offsets, -mirrored[:, ::-1])
+
+
+def test_the_median_stays():
+    residuals = np.full((100, 2), 7.0)
+    assert (calibrate(residuals, wrong_quantiles(100), LEVELS, np.ones(100))[:, MEDIAN] == 0).all()
+
+
+def test_levels_beyond_what_the_residuals_can_give_are_the_outermost_residual():
+    residuals = np.random.default_rng(0).standard_normal((50, 1))
+    levels = np.array([0.001, 0.5, 0.999])
+    offsets = calibrate(residuals, np.zeros((50, 1, 3)), levels, np.ones(50))
+    assert offsets[0].tolist() == [residuals.min(), 0.0, residuals.max()]
+
+
+def test_a_step_with_too_few_residuals_stays_as_it_is():
+    residuals = np.random.default_rng(0).standard_normal((60, 2))
+    residuals[FEWEST - 1 :, 1] = np.nan
+    offsets = calibrate(residuals, wrong_quantiles(60), LEVELS, np.ones(60))
+    assert (offsets[0, [0, -1]] != 0).all()
+    assert (offsets[1] == 0).all()
+    assert (calibrate(residuals[:0], wrong_quantiles(0), LEVELS, np.ones(0)) == 0).all()
+
+
+def test_residuals_without_weight_do_not_count():
+    generator = np.random.default_rng(0)
+    residuals = np.concatenate([generator.standard_normal((100, 1)), np.full((100, 1), 50.0)])
+    weights = np.repeat([2.0, 0.0], 100)
+    found = calibrate(residuals, wrong_quantiles(200, 1), LEVELS, weights)
+    assert np.array_equal(found, calibrate(residuals[:100], wrong_quantiles(100, 1), LEVELS, np.ones(100)))
+
+
+def test_a_heavy_residual_pulls_its_quantile():
+    residuals = np.linspace(-1.0, 1.0, 101)[:, None]
+    weights = np.where(residuals[:, 0] > 0.89, 10.0, 1.0)
+    found = calibrate(residuals, np.zeros((101, 1, 19)), LEVELS, weights)
+    plain = calibrate(residuals, np.zeros((101, 1, 19)), LEVELS, np.ones(101))
+    assert found[0, -4] > plain[0, -4]
+
+
+def test_outwards_lets_no_quantile_come_nearer_the_median_than_its_inner_neighbour():
+    quantiles = np.array([[-1.0, -3.0, 0.5, 0.0, 2.0, 1.0]])
+    assert outwards(quantiles, 3).tolist() == [[-3.0, -3.0, 0.0, 0.0, 2.0, 2.0]]
+    generator = np.random.default_rng(0)
+    for median in range(6):
+        found = outwards(generator.standard_normal((50, 3, 6)), median)
+        assert (np.diff(found, axis=-1) >= 0).all()
+    ordered = np.sort(generator.standard_normal((50, 6)), axis=-1)
+    assert np.array_equal(outwards(ordered, 2), ordered)
+
+
+def test_a_spread_calibrated_step_by_step_is_as_calibrated_at_once():
+    generator = np.random.default_rng(0)
+    levels, residuals, weights = (0.1, 0.5, 0.9), generator.standard_normal((200, 3)), np.ones(200)
+    outputs = torch.from_numpy(generator.standard_normal((200, 3, 3)))
+    spread = replace(Spread.of(residuals, weights, levels), scale_H=torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64))
+    expected = calibrate(residuals, spread.quantiles(outputs), np.array(levels), weights)
+    assert np.array_equal(spread.calibrated(residuals, outputs, weights).offsets_HQ, expected)

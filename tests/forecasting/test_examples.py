@@ -1,0 +1,22 @@
+"""The examples in docstrings run."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+from tidecast import forecasting
+
+MODULES = [f"forecasting.{module.name}" for module in pkgutil.iter_modules(forecasting.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("name", ["forecasters", "regressors", "baselines", "splits", "backtest", "skill"])
+def test_a_module_that_people_call_has_an_example(name):
+    module = importlib.import_module(f"forecasting.{name}")
+    assert doctest.testmod(module).attempted > 0
