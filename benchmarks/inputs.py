@@ -5,7 +5,7 @@
 
 Every set is `PriceFeatures(ranges=False)` and further columns, in a GRU with default settings, refit every other year.
 A gain is the CRPS skill against the same GRU without them, losses averaged over the seeds and paired origin by origin.
-Its error is over origins (`tidecast.forecasting.evaluation.dm_test.compare`); how far seeds differ is beside it, and no part of it.
+Its error is over origins (`dm_test.compare`); how far seeds differ is beside it, and no part of it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m benchmarks.warehouse FOLDER [--series 5000] [--sessions 5000]
 
 The table is built in FOLDER once, a year at a time, and copied for each measurement, so that all begin from the same.
-Each delivery is a Parquet file that is taken in by `tidecast.flows.ingest.ingest.ingest`, rules and all, in a process of its own.
+Each delivery is a Parquet file that is taken in by `tidecast.flows.ingest`, rules and all, in a process of its own.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The daily forecast, a table of contents. The steps are in `tidecast.flows.steps.daily_steps`, what is due in `tidecast.flows.steps.due`."""
+"""The daily forecast, a table of contents. The steps are in `daily_steps`, what is due in `due`."""
 
 import logging
 import os

@@ -52,15 +52,15 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
-    "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
-    "forecasters": tuple(cell.forecaster for cell in CELLS.values()),
-    "persistence": ("load_forecaster",),
+    "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
+    "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
+    "saving.recipes": ("load_forecaster",),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
-    "progress": ("StopTraining",),
-    "saved_classes": ("UnreadableModel",),
-    "training": ("Training",),
-    "tuned": ("Tuned",),
-    "tuning": ("tune",),
+    "network.progress": ("StopTraining",),
+    "saving.saved_classes": ("UnreadableModel",),
+    "network.training": ("Training",),
+    "tuning.result": ("Tuned",),
+    "tuning.tune": ("tune",),
 }
 
 
@@ -68,7 +68,7 @@ def __getattr__(name: str) -> Any:
     """Torch takes seconds to import, and is imported only when a model is asked for."""
     for module, names in _WITH_TORCH.items():
         if name in names:
-            return getattr(import_module(f"forecasting.{module}"), name)
+            return getattr(import_module(f"tidecast.forecasting.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

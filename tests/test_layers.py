@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("features", "forecasting", "flows")
 OUTSIDE_OF = {
-    "features": {"forecasting", "flows", "tidecast", "torch", "optuna", "mlflow", "prefect", "deltalake"},
-    "forecasting": {"flows", "tidecast", "mlflow", "prefect", "deltalake"},
+    "features": {"forecasting", "flows", "torch", "optuna", "mlflow", "prefect", "deltalake"},
+    "forecasting": {"flows", "mlflow", "prefect", "deltalake"},
     "flows": {"optuna"},
 }
 HOMES = {
@@ -26,7 +26,7 @@ HOMES = {
 
 def sources():
     inside = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-    return [*inside, *ROOT.glob("tidecast.py")]
+    return [*inside, *(ROOT / "tidecast").glob("*.py")]
 
 
 def imported(path):
@@ -34,11 +34,17 @@ def imported(path):
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
-            found |= {name.name.partition(".")[0] for name in node.names}
+            found |= {top_of(name.name) for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}, line {node.lineno}: imports are absolute here"
-            found.add((node.module or "").partition(".")[0])
+            found |= {top_of(f"{node.module}.{name.name}") for name in node.names}
     return found
+
+
+def top_of(dotted):
+    """The library that a dotted name lies in; of ours, the package: "flows" of "tidecast.flows.daily"."""
+    first, _, rest = dotted.partition(".")
+    return rest.partition(".")[0] if first == "tidecast" else first
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -64,7 +70,7 @@ SNAPSHOT = """
 import os, sys
 import {libraries}  # whatever these change is theirs
 before = dict(os.environ)
-import {package}
+import tidecast.{package}
 assert dict(os.environ) == before, "importing changed the environment"
 loaded = [name for name in {forbidden} if name in sys.modules]
 assert not loaded, loaded
@@ -77,12 +83,12 @@ assert not loaded, loaded
         (
             "features",
             "polars, sklearn",
-            ["torch", "forecasting", "flows", "mlflow", "prefect", "deltalake", "exchange_calendars"],
+            ["torch", "tidecast.forecasting", "tidecast.flows", "mlflow", "prefect", "deltalake", "exchange_calendars"],
         ),
         (
             "forecasting",
             "polars, sklearn, torch",
-            ["flows", "mlflow", "prefect", "deltalake", "exchange_calendars", "matplotlib"],
+            ["tidecast.flows", "mlflow", "prefect", "deltalake", "exchange_calendars", "matplotlib"],
         ),
     ],
 )
@@ -99,7 +105,8 @@ def test_importing_a_package_loads_nothing_heavy_and_changes_nothing(package, li
 def test_what_needs_no_network_is_imported_without_torch_and_the_models_when_asked_for():
     script = """
 import sys
-import tidecast.flows.config.settings, forecasting
+import tidecast.flows.config.settings
+from tidecast import forecasting
 from tidecast.forecasting import backtest, decide
 assert callable(backtest) and callable(decide), "the functions, not the files of the same name"
 assert "torch" not in sys.modules

@@ -1,7 +1,7 @@
 """Names and addresses for MLflow: ``mlflow.yml``, under the environment, over the defaults.
 
 The keys are spelled as in kedro-mlflow's file of the same name where they mean the same. Text that may hide a secret is
-kept unexpanded (``${VAR}``), so this object can be printed and logged; `tidecast.flows.config.secrets.expand` is called on connecting.
+kept unexpanded (``${VAR}``), so this object can be printed and logged; `secrets.expand` is called on connecting.
 """
 
 from __future__ import annotations

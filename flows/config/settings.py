@@ -84,7 +84,7 @@ class Settings(BaseModel):
     layout : {"auto", "long", "wide"}
         Long: one row per series and session. Wide: one column per series. Auto: seen from the columns at first ingest.
     calendar : str or None
-        Name of the sessions, see `tidecast.features.calendars.base.get_calendar`. None: chosen at first ingest, and remembered.
+        Name of the sessions, see `tidecast.get_calendar`. None: chosen at first ingest, and remembered.
     calendars : tuple of str
         Those that series name for themselves, in the source's column `calendar`: met at ingest, and remembered.
     positive : bool
@@ -108,7 +108,7 @@ class Settings(BaseModel):
     gate : GatePolicy
         When a new recipe becomes champion.
     rules : dict of str to str
-        Rule to "fail", "quarantine", "flag" or "off", where that is not the default of `tidecast.flows.config.rule_actions`.
+        Rule to "fail", "quarantine", "flag" or "off", where that is not the default of `rule_actions`.
     rules_schema : str or None
         A user's own rules, "package.module:Class"; see docs/rules.md.
     warehouse : str or None

@@ -49,7 +49,7 @@ def memory(profiles: pl.DataFrame) -> Picture:
     Parameters
     ----------
     profiles : polars.DataFrame
-        What `tidecast.forecasting.forecasters.diagnostics.memory_profile` gives, of one model or of several below one another.
+        What `memory_profile` gives, of one model or of several below one another.
     """
     figure, (chart,) = new_figure(1, 1, height=3.0)
     plot_memory_profile(profiles, chart)

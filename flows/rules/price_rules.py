@@ -1,7 +1,7 @@
 """The rules a price must keep, as a dataframely schema; `tidecast.flows.rules.check` asks them.
 
 A rule is a method that gives an expression, true where a row keeps it. It sees the row's own values and what its series
-did before (`tidecast.flows.rules.evidence`). A user's own schema is a subclass with further rules; docs/rules.md has an example.
+did before (`evidence`). A user's own schema is a subclass with further rules; docs/rules.md has an example.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PriceRules(dy.Schema):
     """A row of prices with what is known about its series, and the rules it must keep.
 
     Columns up to `known_at` are the row's own, null where the source has none or it cannot be read; the others are
-    evidence. Rules are asked in the order of `tidecast.flows.config.rule_actions.DEFAULT_ACTIONS`, own ones after those. Null is kept.
+    evidence. Rules are asked in the order of `DEFAULT_ACTIONS`, own ones after those. Null is kept.
     """
 
     row = dy.Int64(nullable=True)
@@ -213,7 +213,7 @@ def rules_schema(settings: Settings) -> type[PriceRules]:
         ) from None
     if not (isinstance(found, type) and issubclass(found, PriceRules)):
         raise SettingsError(
-            f"rules_schema must name a subclass of tidecast.flows.rules.price_rules.PriceRules, {settings.rules_schema!r} is none."
+            f"rules_schema must name a subclass of tidecast.flows.rules.PriceRules, {settings.rules_schema!r} is none."
         )
     return found
 

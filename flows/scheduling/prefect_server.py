@@ -128,7 +128,7 @@ def starting(folder: Path, port: int | None = None, schedules: bool = False) -> 
 
 def _path() -> list[str]:
     """Where a child process finds this package, before whatever the user has on PYTHONPATH."""
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(__file__).parents[3])  # the folder that holds tidecast/, also where that is a link
     return [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 

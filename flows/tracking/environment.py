@@ -23,7 +23,7 @@ def installed(package: str) -> str:
 
 def commit() -> str | None:
     """The commit that this code was checked out at; None where it was installed, or git is not there to ask."""
-    top = Path(__file__).parents[1]
+    top = Path(__file__).resolve().parents[2]
     if not (top / ".git").exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The tables of one panel: those of prices (`tidecast.flows.warehouse.price_tables`), and what was made of them and published."""
+"""The tables of one panel: those of prices (`price_tables`), and what was made of them and published."""
 
 from collections.abc import Mapping
 from datetime import date

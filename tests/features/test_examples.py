@@ -8,7 +8,7 @@ import pytest
 
 from tidecast import features
 
-MODULES = [f"features.{module.name}" for module in pkgutil.iter_modules(features.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(features.__path__, "tidecast.features.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

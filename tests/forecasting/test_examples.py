@@ -8,7 +8,7 @@ import pytest
 
 from tidecast import forecasting
 
-MODULES = [f"forecasting.{module.name}" for module in pkgutil.iter_modules(forecasting.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(forecasting.__path__, "tidecast.forecasting.")]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -16,7 +16,17 @@ def test_the_examples_of_a_module_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("name", ["forecasters", "regressors", "baselines", "splits", "backtest", "skill"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "forecasters.recurrent",
+        "regressors",
+        "forecasters.baselines",
+        "evaluation.splits",
+        "backtesting",
+        "evaluation.dm_test",
+    ],
+)
 def test_a_module_that_people_call_has_an_example(name):
-    module = importlib.import_module(f"forecasting.{name}")
+    module = importlib.import_module(f"tidecast.forecasting.{name}")
     assert doctest.testmod(module).attempted > 0

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tidecast.flows.cli.main import tidecast
 from tidecast.flows.config.state_folder import Home, hold
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def command(*arguments, home, folder, **environ):

@@ -13,7 +13,7 @@ from tidecast.flows.config.state_folder import Home
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.tracking.addresses import MlflowHome, quietly
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def written(folder: Path, text: str) -> Path:

@@ -18,7 +18,7 @@ from tidecast.flows.config.state_folder import find_home, hold
 from tidecast.flows.errors import Busy, SettingsError, SourceError
 from tidecast.flows.scheduling.launch import run_day
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_without_a_state_folder_one_is_to_be_made_here_and_nothing_is_written_yet(tmp_path):

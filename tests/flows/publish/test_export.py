@@ -110,7 +110,7 @@ def test_killed_before_a_commit_and_run_again_the_table_is_the_same(postgres, wa
     warehouse.publish(MONDAY, forecasts(MONDAY, 3.0), reissue=True)
     warehouse.publish(TUESDAY, forecasts(TUESDAY, 4.0), reissue=True)
     arguments = [sys.executable, "-c", KILLED, warehouse.uri, settings.publish_to, "outbox", "3"]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     killed = subprocess.run(arguments, env=environ, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert there(postgres)["forecast"].to_list() == [3.0] * 4 + [2.0] * 4  # Monday came whole, Tuesday not at all

@@ -19,7 +19,7 @@ import pytest
 
 from tidecast.flows.scheduling.prefect_server import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 240  # seconds, on a busy machine; idle ones need 20 altogether
 
 

@@ -195,7 +195,7 @@ def test_the_logged_model_forecasts_elsewhere_without_a_pickle(store, tracking, 
     refreshed.panel.to_pandas().to_parquet(tmp_path / "prices.parquet")
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     if "site-packages" not in str(Path(sys.modules["flows"].__file__)):
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])  # as an editable install would
+        environment["PYTHONPATH"] = str(Path(__file__).parents[3])  # as an editable install would
     command = [sys.executable, "-c", OUTSIDE, store.where.tracking_uri]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from tidecast.flows.warehouse.warehouse import Warehouse
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SERVER = "import sys; from moto.server import main; main(sys.argv[1:])"
 WRITER = """
 import sys

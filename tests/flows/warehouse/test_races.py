@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_writers_that_race_and_are_killed_leave_the_tables_of_one_whom_nobody_disturbed():

@@ -15,7 +15,7 @@ from tidecast.flows.config.state_folder import find_home
 from tidecast.flows.errors import SettingsError, WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MON, TUE, WED, THU = (date(2024, 1, day) for day in (1, 2, 3, 4))
 
 

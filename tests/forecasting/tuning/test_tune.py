@@ -34,7 +34,7 @@ from tidecast.forecasting.tuning import trial_queue as trials
 from tidecast.forecasting.tuning import tune as tuning
 from tidecast.forecasting.tuning.search_space import SearchSpace, default_space
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CV = RollingOrigin(n_splits=2, horizon=2, stride=20)
 NAIVE = SeasonalNaive(horizon=2, lookback=70)
 SEASONS = {"season": IntDistribution(1, 60)}
