@@ -76,3 +76,9 @@ __all__ = [
     "to_polars",
     "with_volatility",
 ]
+
+
+if __name__ == "features":  # imported by the folder's own name, from a checkout
+    from tidecast.bare_names import use_bare_name
+
+    use_bare_name(__name__)

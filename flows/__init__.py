@@ -1,5 +1,6 @@
 """Data flows: prices in, forecasts out, every day. The only package that knows Prefect, MLflow and the warehouse."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,23 +11,22 @@ if TYPE_CHECKING:
 
 __all__ = ["build_features", "daily_forecast", "maintain_warehouse", "tune_forecaster"]
 
+_MODULES = {
+    "build_features": "feature_table",
+    "daily_forecast": "daily",
+    "maintain_warehouse": "maintenance",
+    "tune_forecaster": "tune",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Prefect takes a second to import, and is imported only when a flow is asked for."""
-    if name == "build_features":
-        from tidecast.flows.feature_table import build_features
-
-        return build_features
-    if name == "daily_forecast":
-        from tidecast.flows.daily import daily_forecast
-
-        return daily_forecast
-    if name == "maintain_warehouse":
-        from tidecast.flows.maintenance import maintain_warehouse
-
-        return maintain_warehouse
-    if name == "tune_forecaster":
-        from tidecast.flows.tune import tune_forecaster
-
-        return tune_forecaster
+    """Import a flow when it is first asked for, because Prefect takes a second to import."""
+    if name in _MODULES:
+        return getattr(import_module(f"tidecast.flows.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if __name__ == "flows":  # imported by the folder's own name, from a checkout
+    from tidecast.bare_names import use_bare_name
+
+    use_bare_name(__name__)

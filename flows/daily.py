@@ -15,17 +15,15 @@ from tidecast.flows.config.settings import Settings, load_settings
 from tidecast.flows.config.state_folder import find_home, hold
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.log import log
 from tidecast.flows.outcome import tell
 from tidecast.flows.safe_output import fails_cleanly
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
 from tidecast.flows.steps import take_in as intake
 from tidecast.flows.steps.due import latest_day_anywhere, scheduled_day
 from tidecast.flows.tracking.registry import Champion
 from tidecast.flows.workspace.workspace import Day, Incomplete, Place
-
-log = logging.getLogger(LOGGER)
 
 
 @flow(name="daily-forecast", on_completion=[tell], on_failure=[tell])

@@ -19,8 +19,8 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
 from tidecast.flows.daily import open_place
 from tidecast.flows.errors import WarehouseError
+from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.warehouse.schema import FEATURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Place
@@ -30,8 +30,6 @@ SAME = 1e-9
 
 DAYS_A_ROW = 1.6
 """Days read per row that is needed, at first: sessions are 1.45 days apart, and some are missing."""
-
-log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
 def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
     """The oldest row whose basis prices from `news` on may have changed; `news` without a split in doubt near it.
 
-    See `tidecast.features.corporate_actions.shown_actions`: rows after a split say whether some near it were on another basis.
+    See `shown_actions`: rows after a split say whether some near it were on another basis.
     """
     near, before = (timedelta(days=int(rows * DAYS_A_ROW)) for rows in (REACH, BEFORE))
     splits = (pl.col("split_ratio") != 1) & (pl.col("time") >= news - near)

@@ -17,14 +17,12 @@ from prefect.cache_policies import NO_CACHE
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
 from tidecast.flows.daily import open_place
+from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Place
 
 WEEK = timedelta(days=7)
-
-log = logging.getLogger(LOGGER)
 
 
 @flow(name="maintain-warehouse")

@@ -10,16 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
 from tidecast.flows.daily import open_place
+from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.steps import search
 from tidecast.flows.steps.search import Ground
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.tracking.tuning_runs import both
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.tuning.result import Tuned
-
-log = logging.getLogger(LOGGER)
 
 TRIALS, HOUR = 50, 3600.0
 

@@ -74,3 +74,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if __name__ == "forecasting":  # imported by the folder's own name, from a checkout
+    from tidecast.bare_names import use_bare_name
+
+    use_bare_name(__name__)

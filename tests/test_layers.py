@@ -9,19 +9,35 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("features", "forecasting", "flows")
+ORDER = {
+    "features": (
+        "error_text", "frames", "calendars", "segments", "panel", "volatility", "corporate_actions", "transformers",
+        "windows", "causality",
+    ),
+    "forecasting": (
+        "quantiles", "validation", "memory", "palette", "network", "panel", "evaluation", "forecasters",
+        "regressors", "persistence", "backtesting", "tuning",
+    ),
+    "flows": (
+        "errors", "log", "config", "io", "warehouse", "sources", "rules", "ingest", "reporting", "training",
+        "publish", "tracking", "workspace", "steps", "daily", "tune", "feature_table", "maintenance", "scheduling",
+        "cli",
+    ),
+}  # fmt: skip
+"""The packages and files of each folder from the ground up: each imports only what stands before it."""
+
+PACKAGES = tuple(ORDER)
 OUTSIDE_OF = {
-    "features": {"forecasting", "flows", "torch", "optuna", "mlflow", "prefect", "deltalake"},
-    "forecasting": {"flows", "mlflow", "prefect", "deltalake"},
+    "features": {"torch", "optuna", "mlflow", "prefect", "deltalake"},
+    "forecasting": {"mlflow", "prefect", "deltalake"},
     "flows": {"optuna"},
 }
 HOMES = {
-    "mlflow": {
-        "flows/tracking/store.py", "flows/tracking/training_runs.py", "flows/tracking/registry.py", "flows/tracking/model_package.py",
-        "flows/tracking/served_model.py", "flows/tracking/tuning_runs.py",
-    },
-    "deltalake": {"flows/warehouse/delta_writer.py", "flows/warehouse/delta_reader.py"},
-}  # fmt: skip
+    "mlflow": ("flows/tracking/",),
+    "deltalake": ("flows/warehouse/",),
+}
+MOST_FILES = 16
+"""In one folder; a reader takes in no more at a glance."""
 
 
 def sources():
@@ -29,41 +45,135 @@ def sources():
     return [*inside, *(ROOT / "tidecast").glob("*.py")]
 
 
+def module_of(path):
+    """The dotted name below `tidecast`: "flows.daily" of flows/daily.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in sources() if path.parent != ROOT / "tidecast"}
+
+
 def imported(path):
-    """First names of everything that a file imports, wherever in the file."""
+    """Everything that a file imports, wherever in the file, as dotted names; of ours without "tidecast."."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
-            found |= {top_of(name.name) for name in node.names}
+            found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}, line {node.lineno}: imports are absolute here"
-            found |= {top_of(f"{node.module}.{name.name}") for name in node.names}
-    return found
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    assert not {name for name in found if name.partition(".")[0] in PACKAGES} - {""}, f"{path}: write tidecast.…"
+    return {name.removeprefix("tidecast.") for name in found}
 
 
-def top_of(dotted):
-    """The library that a dotted name lies in; of ours, the package: "flows" of "tidecast.flows.daily"."""
-    first, _, rest = dotted.partition(".")
-    return rest.partition(".")[0] if first == "tidecast" else first
+def module_in(name):
+    """The longest module of ours that a dotted name begins with; None for other libraries."""
+    while name:
+        if name in MODULES:
+            return name
+        name = name.rpartition(".")[0]
+    return None
+
+
+def arrows():
+    """(module, module it imports) of ours, once each; the packages' faces and their lists of names apart."""
+    for name, path in MODULES.items():
+        if path.name != "__init__.py":
+            for found in sorted({module_in(wanted) for wanted in imported(path)} - {None, name}):
+                yield name, found
+
+
+ARROWS = sorted(arrows())
+
+
+def test_every_package_and_file_has_its_place_in_the_order():
+    for package, order in ORDER.items():
+        there = {name.split(".")[1] for name in MODULES if name.startswith(f"{package}.")}
+        assert there == set(order)
+
+
+def test_a_package_imports_nothing_from_above_itself():
+    places = {package: place for place, package in enumerate(PACKAGES)}
+    upwards = [(low, high) for low, high in ARROWS if places[low.split(".")[0]] < places[high.split(".")[0]]]
+    assert upwards == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_nothing_from_above_itself(package):
-    found = {path.relative_to(ROOT).as_posix(): imported(path) for path in (ROOT / package).rglob("*.py")}
-    assert found, f"{package} has no files"
-    assert {path: names & OUTSIDE_OF[package] for path, names in found.items() if names & OUTSIDE_OF[package]} == {}
+def test_inside_a_package_no_import_points_upwards(package):
+    places = {f"{package}.{part}": place for place, part in enumerate(ORDER[package])}
+
+    def place_of(module):
+        return places[".".join(module.split(".")[:2])]
+
+    inside = [
+        (low, high)
+        for low, high in ARROWS
+        if low.startswith(f"{package}.") and high.startswith(f"{package}.") and place_of(low) < place_of(high)
+    ]
+    assert inside == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    towards = {name: {high for low, high in ARROWS if low == name} for name in MODULES}
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, "circle: " + " → ".join([*path[path.index(name) :], name])
+        if name not in done:
+            path.append(name)
+            for following in sorted(towards.get(name, ())):
+                visit(following)
+            done.add(path.pop())
+
+    for name in sorted(towards):
+        visit(name)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_imports_a_library_that_lives_elsewhere(package):
+    found = {
+        name: {wanted.partition(".")[0] for wanted in imported(path)} & OUTSIDE_OF[package]
+        for name, path in MODULES.items()
+        if name.split(".")[0] == package
+    }
+    assert {name: libraries for name, libraries in found.items() if libraries} == {}
 
 
 @pytest.mark.parametrize("library", HOMES)
 def test_a_heavy_library_is_imported_only_at_its_home(library):
-    users = {path.relative_to(ROOT).as_posix() for path in sources() if library in imported(path)}
-    assert users <= HOMES[library]
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources()
+        if library in {wanted.partition(".")[0] for wanted in imported(path)}
+    }
+    assert users, f"nothing imports {library}: its home has moved"
+    assert [user for user in users if not user.startswith(HOMES[library])] == []
+
+
+def test_no_folder_holds_more_files_than_one_takes_in_at_a_glance():
+    folders = {path.parent for path in sources()}
+    counts = {str(folder): sum(1 for path in folder.glob("*.py") if path.name != "__init__.py") for folder in folders}
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_nothing_stray_lies_at_the_root():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    expected = {
+        ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "NOTICE", "README.md",
+        "constraints.txt", "mlflow.yml", "pyproject.toml",
+    }  # fmt: skip
+    assert {path for path in tracked if "/" not in path} == expected
+    folders = {path.partition("/")[0] for path in tracked if "/" in path}
+    assert folders == {".ci", "benchmarks", "docs", "features", "flows", "forecasting", "tests", "tidecast"}
 
 
 def test_the_walk_over_imports_sees_what_hides_in_functions(tmp_path):
     hidden = tmp_path / "hidden.py"
     hidden.write_text("def f():\n    import mlflow.pyfunc\n    from torch.nn import GRU\n")
-    assert imported(hidden) == {"mlflow", "torch"}
+    assert imported(hidden) == {"mlflow.pyfunc", "torch.nn.GRU"}
+    hidden.write_text("if TYPE_CHECKING:\n    from tidecast.flows.daily import daily_forecast\n")
+    assert {module_in(name) for name in imported(hidden)} == {"flows.daily"}
 
 
 SNAPSHOT = """
@@ -90,6 +200,12 @@ assert not loaded, loaded
             "polars, sklearn, torch",
             ["tidecast.flows", "mlflow", "prefect", "deltalake", "exchange_calendars", "matplotlib"],
         ),
+        (
+            "flows.config.settings",
+            "pydantic, polars",
+            ["torch", "sklearn", "deltalake", "prefect", "mlflow", "matplotlib", "exchange_calendars"],
+        ),
+        ("flows.log", "logging", ["polars", "prefect"]),
     ],
 )
 def test_importing_a_package_loads_nothing_heavy_and_changes_nothing(package, libraries, forbidden, tmp_path):

@@ -10,11 +10,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("features", "forecasting", "flows")
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_says_that_it_is_typed_in_the_wheel_too(package):
-    assert (ROOT / package / "py.typed").is_file()
+def test_the_package_says_that_it_is_typed_in_the_wheel_too():
+    assert (ROOT / "tidecast" / "py.typed").is_file()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["*"]
+    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["tidecast"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -23,7 +23,7 @@ def adjust(panel: Frame, actions: Frame, target: str = "close") -> Frame:
     (Center for Research in Security Prices, total return; the factor is that of Quandl's WIKI prices), and prices from
     the last action on stay as quoted, exactly.
 
-    Every action is undone as it is told. `tidecast.features.corporate_actions.shown_actions` leaves out those that the prices do not show, such as
+    Every action is undone as it is told. `shown_actions` leaves out those that the prices do not show, such as
     a split of prices that are restated already: undone once more, it would be a return of its own size.
 
     Only actions up to a series' last row count: give the panel and the actions as they were known on a day, and what

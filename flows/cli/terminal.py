@@ -12,14 +12,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from tidecast.flows.log import log
 from tidecast.flows.redaction import redact
-from tidecast.flows.scheduling.prefect_env import LOGGER
 
 WIDTH_WITHOUT_TERMINAL = 110
 GAP = 2
 """Blanks between the columns of a table."""
-
-log = logging.getLogger(LOGGER)
 
 
 def console(stderr: bool = False) -> Console:

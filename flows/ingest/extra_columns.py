@@ -17,7 +17,7 @@ def further_columns(
 ) -> list[pl.Series]:
     """Covariates as numbers, null where they cannot be read; static ones as numbers or text.
 
-    Each is called as `tidecast.flows.config.column_names.with_prefix` says. Standard columns, such as volume, are not among them: they
+    Each is called as `with_prefix` says. Standard columns, such as volume, are not among them: they
     are read with the price. A static column is text where `prices` has it as text or, not yet having it, where not all
     of it can be read as numbers; it is left out as long as nothing is known of it.
 

@@ -1,18 +1,15 @@
 """Trying again: only what may pass by itself, each time later and at a moment of its own, and never unnoticed."""
 
-import logging
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.log import log
 
 ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds. Each wait is twice the one before, and up to as much again at random: many readers do not come in step."""
-
-log = logging.getLogger(LOGGER)
 
 Result = TypeVar("Result")
 

@@ -4,7 +4,6 @@ What is done is read from that table, never from a note of our own: an `as_of` t
 the one published here (a reissue), is copied. So a failed or killed copy is made up for by the next run.
 """
 
-import logging
 import math
 import os
 from collections.abc import Mapping
@@ -19,14 +18,12 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.io.databases import engine_of, in_words, may_pass, split_table
 from tidecast.flows.io.retrying import retried
-from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.log import log
 from tidecast.flows.warehouse.schema import FORECAST_KEY, quantile_columns
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
-
-log = logging.getLogger(LOGGER)
 
 Digest = tuple[int, float, str, str]  # rows, weighted sum of all prices, model, run
 

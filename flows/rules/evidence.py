@@ -204,7 +204,7 @@ _NO_SPLITS = {"off_split": pl.lit(False), "split": pl.lit(0.0), "undone": pl.lit
 
 
 def _splits(table: pl.DataFrame, aside: pl.DataFrame | None) -> pl.DataFrame:
-    """What the prices show of the splits and dividends told, by `tidecast.features.corporate_actions.shown_actions`, each in its series' unit."""
+    """What the prices show of the splits and dividends told, by `shown_actions`, each in its series' unit."""
     told = _told(table, aside)
     if told.is_empty():
         return table.with_columns(**_NO_SPLITS)

@@ -12,9 +12,9 @@ from tidecast.flows.config.state_folder import Home, hold
 from tidecast.flows.ingest.calendars import market_zone
 from tidecast.flows.ingest.delivery import first_day_needed
 from tidecast.flows.ingest.drop_folder import is_drop_folder, waiting
+from tidecast.flows.log import log
 from tidecast.flows.parsing.values import dates
 from tidecast.flows.publish.export import publish_out
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.scheduling.prefect_server import ServerError, starting
 from tidecast.flows.sources.prefetch import look_ahead
 from tidecast.flows.steps.due import latest_day_anywhere, refuse_clock_set_back
@@ -23,8 +23,6 @@ from tidecast.flows.workspace.workspace import Day, Place
 
 if TYPE_CHECKING:
     from tidecast.forecasting.tuning.result import Tuned
-
-log = logging.getLogger(LOGGER)
 
 
 def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -> Day:

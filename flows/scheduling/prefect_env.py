@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-LOGGER = "tidecast"
+from tidecast.flows.log import log
 
 _DEFAULTS = {
     # a cold start takes half a minute on a slow machine; Prefect gives up after 20 s
@@ -19,7 +19,7 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # our log goes to Prefect's interface; Prefect's log does not go to our terminal
-    "PREFECT_LOGGING_EXTRA_LOGGERS": LOGGER,
+    "PREFECT_LOGGING_EXTRA_LOGGERS": log.name,
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "GIT_PYTHON_REFRESH": "quiet",

@@ -3,7 +3,6 @@
 A server that Prefect embeds in a flow run schedules nothing, so a real one must be there first.
 """
 
-import logging
 import os
 from contextlib import suppress
 
@@ -12,14 +11,12 @@ from prefect.schedules import Cron
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import Home
+from tidecast.flows.log import log
 from tidecast.flows.scheduling.launch import prefect_api
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.scheduling.prefect_server import DEFAULT_PORT, free_port
 from tidecast.flows.scheduling.served_flow import bind, scheduled_forecast
 
 NAME = "daily"
-
-log = logging.getLogger(LOGGER)
 
 
 def serve_daily(home: Home, settings: Settings, port: int | None = None) -> None:

@@ -4,7 +4,6 @@ Each can be killed and called again. What is done is read from the tables and fr
 """
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ import polars as pl
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.ingest.calendars import is_live
 from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.log import log
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.publish.predict import Forecasts, predict
 from tidecast.flows.publish.score import score
 from tidecast.flows.redaction import redact
 from tidecast.flows.reporting.report import ReportData, write_report
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.steps import due as plan
 from tidecast.flows.steps.promote import present_champion
 from tidecast.flows.steps.take_in import take_in_prices
@@ -33,8 +32,6 @@ from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK
-
-log = logging.getLogger(LOGGER)
 
 Row = dict[str, Any]
 

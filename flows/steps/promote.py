@@ -5,7 +5,6 @@ Call these while holding the state folder. Each can be killed and called again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -15,7 +14,7 @@ import polars as pl
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.log import log
 from tidecast.flows.steps import due as plan
 from tidecast.flows.tracking.lost_model import ModelLost, not_in
 from tidecast.flows.tracking.registry import Champion, ChampionChanged
@@ -28,8 +27,6 @@ from tidecast.flows.training.train import train
 from tidecast.flows.workspace.panel_identity import identify
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.tables.quantiles import check_quantiles
-
-log = logging.getLogger(LOGGER)
 
 
 def train_and_promote(

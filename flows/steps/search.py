@@ -6,7 +6,6 @@ A search that was killed goes on from its study when the same rows are searched 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +15,6 @@ import polars as pl
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
@@ -25,8 +23,6 @@ from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.tuning.result import TrialSeen, Tuned
 from tidecast.forecasting.tuning.search_space import default_space
 from tidecast.forecasting.tuning.tune import tune
-
-log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Prices in: remember what the panel is, store what is new, look whether anything can be forecast."""
 
-import logging
 from datetime import date
 
 import polars as pl
@@ -13,13 +12,11 @@ from tidecast.flows.ingest.delivery import ADVICE
 from tidecast.flows.ingest.drop_folder import is_drop_folder, take_deliveries
 from tidecast.flows.ingest.ingest import Ingested, ingest
 from tidecast.flows.ingest.quarantine import waiting
+from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.steps.due import refuse_clock_set_back
 from tidecast.flows.workspace.panel_identity import identify, keep, stored_panel
 from tidecast.flows.workspace.workspace import Place
-
-log = logging.getLogger(LOGGER)
 
 
 def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place, Ingested]:

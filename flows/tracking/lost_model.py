@@ -1,4 +1,4 @@
-"""A champion whose model is lost, and the way back: a training (``tidecast train --anew``), see `tidecast.flows.training.recorded_recipe`."""
+"""A champion whose model is lost, and the way back: a training (``tidecast train --anew``), see `recorded_recipe`."""
 
 from __future__ import annotations
 

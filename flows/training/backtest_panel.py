@@ -1,6 +1,5 @@
 """A backtest of a stored panel: how models would have done against the random walk. Nothing is decided on it."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,13 +7,11 @@ import polars as pl
 
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.scheduling.prefect_env import LOGGER
+from tidecast.flows.log import log
 from tidecast.flows.training.candidates import Stopwatch, Work
 from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import with_covariates
-
-log = logging.getLogger(LOGGER)
 
 LONGEST_FOLD = 252
 """Origins in a fold, at most: a year between two refits."""

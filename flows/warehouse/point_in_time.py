@@ -36,7 +36,7 @@ class Knowledge:
     def shown_at(self, as_of: date | None = None) -> pl.DataFrame:
         """The actions of `actions_at` that the prices known at `as_of` show, each on the row where they show it.
 
-        See `tidecast.features.corporate_actions.shown_actions`: what no price shows was restated before it was told, or never applied.
+        See `shown_actions`: what no price shows was restated before it was told, or never applied.
         """
         return look_for(self.quotes(as_of), self.actions_at(as_of)).actions
 

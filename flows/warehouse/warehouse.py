@@ -113,7 +113,7 @@ class Warehouse(PriceTables):
         return self._of("decisions", None, version).sort("at", "decision")
 
     def panel(self) -> pl.DataFrame:
-        """What the panel is, from each session on that changed it, oldest first; see `tidecast.flows.workspace.panel_identity`."""
+        """What the panel is, from each session on that changed it, oldest first; see `panel_identity`."""
         return self._of("panel", None).sort("as_of")
 
     def has_published(self) -> bool:

@@ -70,7 +70,7 @@ class State:
 class RecurrentNetwork(nn.Module):
     """Rows in, ``H × P`` outputs at every row out; all horizons come from the state at that row.
 
-    The outputs start at zero, so an untrained network forecasts the base that its `tidecast.forecasting.network.heads.Head` was given.
+    The outputs start at zero, so an untrained network forecasts the base that its `Head` was given.
 
     Parameters
     ----------

@@ -20,10 +20,10 @@ from tidecast.features.transformers.base import PanelTransformer
 from tidecast.forecasting.network.cell_registry import CELLS
 
 _OWN = {  # loaded on demand: modules of this package, and the public classes in each
-    "baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
-    "forecasters": tuple(cell.forecaster for cell in CELLS.values()),
+    "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
+    "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
-    "training": ("Training",),
+    "network.training": ("Training",),
 }
 _PACKAGES = ("features", "forecasting", "tidecast", "sklearn")
 """Where formats up to 2 say that a public class lives: they named ``module:Class``."""
@@ -49,7 +49,7 @@ def public_class(name: str) -> type | None:
     """The public class of that name; None when there is none."""
     for module, names in _OWN.items():
         if name in names:
-            found: type = getattr(import_module(f"{__package__}.{module}"), name)
+            found: type = getattr(import_module(f"tidecast.forecasting.{module}"), name)
             return found
     return _features().get(name)
 

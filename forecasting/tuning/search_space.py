@@ -44,7 +44,7 @@ class SearchSpace:
     space : mapping, callable or None
         Optuna's distributions, or lists of choices, by the name of a setting, as `set_params` has it; a function of a
         trial that returns settings by name; None for `default_space`. Beside the settings of the model there are the
-        names ``cell`` (a key of `tidecast.forecasting.network.cell_registry.CELLS`) and ``head`` (one of `Training.head`) and, for
+        names ``cell`` (a key of `CELLS`) and ``head`` (one of `Training.head`) and, for
         `features`, the words of `feature_words`.
     panel : polars.DataFrame
 

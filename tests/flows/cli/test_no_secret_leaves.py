@@ -16,7 +16,7 @@ from tidecast.flows.config.state_folder import Home
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.warehouse.warehouse import Warehouse
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PASSWORD, PIN, FIXED = "plant/ed pass+word", "planted-pin-4711", "planted-by-name"
 PATIENCE = 400  # seconds, on a busy machine; an idle one needs 40
 

@@ -19,7 +19,7 @@ from tidecast.flows.training.candidates import Work
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting import GRUForecaster, RandomWalk, evaluate
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 MAKE_COLUMNS = ("alias", "with_columns", "select", "agg", "with_row_index", "rename", "col", "DataFrame", "Series")

@@ -15,7 +15,6 @@ import pytest
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.publish.export import publish_out
-from tidecast.flows.scheduling.prefect_env import LOGGER
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 MONDAY, TUESDAY = date(2024, 1, 1), date(2024, 1, 2)
@@ -132,7 +131,7 @@ def test_a_table_that_cannot_take_them_is_one_clear_error(postgres, warehouse, s
 
 
 def test_what_was_copied_and_where_to_is_said(postgres, warehouse, settings, caplog):
-    with caplog.at_level(logging.INFO, logger=LOGGER):
+    with caplog.at_level(logging.INFO, logger=log.name):
         publish_out(warehouse, settings)
     assert caplog.messages == [f"Copied the forecasts of 2 sessions to outbox of {postgres.address}."]
 

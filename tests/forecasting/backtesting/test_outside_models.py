@@ -230,7 +230,7 @@ def test_future_covariates_are_known_ahead_and_nothing_else_is(prices):
 
 
 def test_the_example_of_the_documentation_runs(random_walks):
-    page = (Path(__file__).parents[2] / "docs" / "backtest.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "backtest.md").read_text(encoding="utf-8")
     code = page.split("```python\n")[1].split("```")[0]
     names = {"prices": random_walks(n_series=2, n_rows=200)}
     exec(compile(code, "docs/backtest.md", "exec"), names)

@@ -20,7 +20,7 @@ from tidecast.forecasting.forecasters.recurrent import FORECASTERS, RecurrentFor
 from tidecast.forecasting.network.cell_registry import CELLS, by_key
 from tidecast.forecasting.regressors import REGRESSORS, RecurrentRegressor
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 every = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 

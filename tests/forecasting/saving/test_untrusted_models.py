@@ -20,7 +20,7 @@ from tidecast.forecasting import GRUForecaster, GRURegressor, RandomWalk, load_f
 from tidecast.forecasting.saving.model_files import DIGEST, digest_of
 from tidecast.forecasting.saving.saved_classes import UnreadableModel, class_of, name_of
 
-SAVED = Path(__file__).with_name("saved")
+SAVED = Path(__file__).parents[1] / "saved"
 CHECKPOINT = {"class": "Training", "settings": {"checkpoint": "x"}}
 SMALL = {"horizon": 2, "lookback": 8, "quantiles": (0.1, 0.5, 0.9), "hidden_size": 4, "max_epochs": 1}
 
