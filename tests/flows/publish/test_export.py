@@ -14,6 +14,7 @@ import pytest
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
+from tidecast.flows.log import log
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.warehouse.warehouse import Warehouse
 
