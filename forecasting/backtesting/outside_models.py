@@ -67,6 +67,10 @@ class PanelModel(Protocol):
         ...
 
 
+OUR_PACKAGES = ("tidecast.features.", "tidecast.forecasting.")
+"""How the modules of classes begin whose forecasts use nothing after an origin."""
+
+
 def is_ours(model: Any) -> bool:
     """Whether one pass over a fold may forecast from all its origins.
 
@@ -84,8 +88,7 @@ def is_ours(model: Any) -> bool:
 
 
 def _trusted(kind: type) -> bool:
-    packages = {__name__.rpartition(".")[0], PanelTransformer.__module__.rpartition(".")[0]}
-    own = [each for each in kind.__mro__ if each.__module__.rpartition(".")[0] in packages]
+    own = [each for each in kind.__mro__ if each.__module__.startswith(OUR_PACKAGES)]
     if not own or own[0] is PanelTransformer:
         return False
     known = {name for each in own for name in vars(each)} - HARMLESS
