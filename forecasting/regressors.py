@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, validate_data
-from torch import Tensor, nn
+from torch import Tensor
 
 from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
@@ -306,8 +306,8 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         }
         arrays = {**vars(self._scaler), "sparse": self._sparse}
         learned = {name: torch.from_numpy(values) for name, values in arrays.items()}
-        for name, module in (("network", self._network), ("layer", cast(nn.Module, self._layer))):
-            learned |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        learned |= {f"network.{name}": value for name, value in self._network.state_dict().items()}
+        learned |= {"layer.base_HQ": self._layer.base_HQ, "layer.scale_H": self._layer.scale_H}
         write_model(path, self, description, learned)
 
     @classmethod

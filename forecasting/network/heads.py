@@ -22,6 +22,9 @@ class Head(Protocol):
 
     Attributes
     ----------
+    base_HQ : Tensor of shape (H, Q)
+    scale_H : Tensor of shape (H,)
+        With the levels, all that a head is made from and all that is saved of it.
     n_outputs : int
         Outputs of a step, P.
     centre : int
@@ -30,6 +33,8 @@ class Head(Protocol):
         In words for a summary, after their number: "quantiles".
     """
 
+    base_HQ: Tensor
+    scale_H: Tensor
     n_outputs: int
     centre: int
     forecasts: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,10 +57,10 @@ class SLSTM(StackedCell):
     def run(self, layer: int, x_TBF: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `StackedCell.run`; the parts of the state are h, c, n, m."""
         h, c, n, m = state
-        R = cast(nn.Linear, self.recurrent[layer]).weight.T
+        mixed = self.recurrent[layer]
         rows = []
         for wx in self.inputs[layer](x_TBF).unbind():
-            z, i, f, o = torch.addmm(wx, h, R).chunk(4, dim=-1)
+            z, i, f, o = (wx + mixed(h)).chunk(4, dim=-1)
             kept = (logsigmoid(f) + m).masked_fill(n == 0, -math.inf)  # log f + m; nothing is kept of nothing
             m = torch.maximum(kept, i).detach()  # h does not depend on m, so its gradient is 0
             i, f = torch.exp(i - m), torch.exp(kept - m)

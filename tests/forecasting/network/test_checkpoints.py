@@ -75,7 +75,7 @@ def test_a_fit_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, 
     assert np.array_equal(model.predict_quantiles(windows), undisturbed.predict_quantiles(windows))
 
 
-@pytest.mark.parametrize("kind", FORECASTERS)
+@pytest.mark.parametrize("kind", FORECASTERS.values())
 @pytest.mark.parametrize("average", [False, True])
 def test_a_forecaster_goes_on_after_any_epoch(kind, average, breathing, tmp_path, monkeypatch):
     training = Training(checkpoint=str(tmp_path), average=average, patience=2)
