@@ -32,8 +32,8 @@ def verdict(training: Training) -> str:
         return f"{training.winner}; {training.reason}"
     return (
         f"{training.winner}; candidate {decision.candidate}, {decision.n_origins} origins, "
-        f"spread {100 * decision.spread_skill:+.2f} ± {100 * decision.spread_se:.2f} %, p = {decision.spread_p:.4f}, "
-        f"centre {100 * decision.centre_skill:+.2f} %"
+        f"distribution {100 * decision.distribution_skill:+.2f} ± {100 * decision.distribution_se:.2f} %, "
+        f"p = {decision.distribution_p:.4f}, median {100 * decision.median_skill:+.2f} %"
     )
 
 

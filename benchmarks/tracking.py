@@ -18,7 +18,7 @@ import polars as pl
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.mlflow_yml import MlflowConfig, Ui
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.store import MlflowStore
@@ -36,7 +36,7 @@ ECB = Path(__file__).parents[1] / "flows" / "data" / "ecb_fx_daily.parquet"
 def main() -> None:
     training = judged()
     with tempfile.TemporaryDirectory() as folder:
-        store = MlflowStore(Home(Path(folder)).make(), MlflowConfig(ui=Ui(port=free_port(5000))), {})
+        store = MlflowStore(StateFolder(Path(folder)).make(), MlflowConfig(ui=Ui(port=free_port(5000))), {})
         tracking = Tracking(store)
         print(f"new store: {timed(lambda: store.experiment):.1f} s, once")
         for key in ("first", "second"):

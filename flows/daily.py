@@ -12,7 +12,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from tidecast.flows.config.settings import Settings, load_settings
-from tidecast.flows.config.state_folder import find_home, hold
+from tidecast.flows.config.state_folder import find_state_folder, hold
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
@@ -128,7 +128,7 @@ def open_place(home: str | None, settings: Settings | None) -> Place:
             "Leave them out; set TIDECAST_HOME and the settings where the deployment is served, as `tidecast schedule` "
             "does."
         )
-    found = find_home(home, os.environ, Path.cwd())
+    found = find_state_folder(home, os.environ, Path.cwd())
     return Place(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
 
 

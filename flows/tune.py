@@ -13,11 +13,11 @@ from tidecast.flows.daily import open_place
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import search
-from tidecast.flows.steps.search import Ground
+from tidecast.flows.steps.search import SearchProblem
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.tracking.tuning_runs import both
 from tidecast.flows.workspace.workspace import Place
-from tidecast.forecasting.tuning.result import Tuned
+from tidecast.forecasting.tuning.result import TuningResult
 
 TRIALS, HOUR = 50, 3600.0
 
@@ -30,7 +30,7 @@ def tune_forecaster(
     timeout: float = HOUR,
     home: str | None = None,
     settings: Settings | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search for settings on rows that are older than any gate's on `as_of`, and keep the best recipe in MLflow.
 
     The daily forecast may run beside it. Killed and run again, it goes on from its study.
@@ -59,7 +59,7 @@ def tune_forecaster(
     place = open_place(home, settings)
     with hold(place.home.tuning, "tidecast tune"):
         recover(place)
-        ground = choose_ground(place, as_of)
+        ground = choose_problem(place, as_of)
         run_id = begin(place, ground)
         tuned = look(place, ground, run_id, n_trials, timeout)
         finish(place, ground, run_id, tuned)
@@ -76,28 +76,28 @@ def recover(place: Place) -> None:
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def choose_ground(place: Place, as_of: date | None) -> Ground:
+def choose_problem(place: Place, as_of: date | None) -> SearchProblem:
     """The rows before the gate's, the folds, and the settings to try."""
-    ground = search.ground_of(place, as_of)
+    ground = search.search_problem_of(place, as_of)
     log.info(f"Searching on prices up to {ground.looked_through}; what is newer is the gate's.")
     return ground
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def begin(place: Place, ground: Ground) -> str:
+def begin(place: Place, ground: SearchProblem) -> str:
     """The search's run in MLflow."""
     return place.tuning_runs(log.info).begin(ground)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def look(place: Place, ground: Ground, run_id: str, n_trials: int, timeout: float) -> Tuned:
+def look(place: Place, ground: SearchProblem, run_id: str, n_trials: int, timeout: float) -> TuningResult:
     """Trial after trial, each shown as it runs."""
     runs = place.tuning_runs(log.warning)
     shown = runs.trials_of(run_id, ground)
     try:
-        tuned = search.search(place, ground, n_trials, timeout, both(search.Teller(n_trials, log.info), shown))
+        tuned = search.search(place, ground, n_trials, timeout, both(search.TrialLog(n_trials, log.info), shown))
     except BaseException:
         with suppress(TrackingError):  # why it ended matters more
             runs.end_running()
@@ -109,6 +109,6 @@ def look(place: Place, ground: Ground, run_id: str, n_trials: int, timeout: floa
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def finish(place: Place, ground: Ground, run_id: str, tuned: Tuned) -> None:
+def finish(place: Place, ground: SearchProblem, run_id: str, tuned: TuningResult) -> None:
     """What was found, for people and for the next training."""
     place.tuning_runs(log.info).finish(run_id, ground, tuned)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors alone: at run time the regist
     from tidecast.forecasting.regressors import SLSTMRegressor as SLSTMRegressor
     from tidecast.forecasting.saving.recipes import load_forecaster
     from tidecast.forecasting.saving.saved_classes import UnreadableModel
-    from tidecast.forecasting.tuning.result import Tuned
+    from tidecast.forecasting.tuning.result import TuningResult
     from tidecast.forecasting.tuning.tune import tune
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
     "SeasonalNaive",
     "StopTraining",
     "Training",
-    "Tuned",
+    "TuningResult",
     "UnreadableModel",
     "backtest",
     "decide",
@@ -59,7 +59,7 @@ _WITH_TORCH = {
     "network.progress": ("StopTraining",),
     "saving.saved_classes": ("UnreadableModel",),
     "network.training": ("Training",),
-    "tuning.result": ("Tuned",),
+    "tuning.result": ("TuningResult",),
     "tuning.tune": ("tune",),
 }
 

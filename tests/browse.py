@@ -20,7 +20,7 @@ from tests.conftest import make_random_walks
 from tests.flows.trainings import crowned, judged_on
 from tidecast.flows.config.mlflow_yml import MlflowConfig
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.steps import search
 from tidecast.flows.tracking.registry import Champion, Registry
@@ -38,7 +38,7 @@ def main(shots: Path) -> int:
     shots.mkdir(parents=True, exist_ok=True)
     with browsing() as browser, tempfile.TemporaryDirectory() as folder:  # first the browser: it may not be installed
         print("Logging a training ...")
-        home = Home(Path(folder) / "home").make()
+        home = StateFolder(Path(folder) / "home").make()
         store = MlflowStore(home, MlflowConfig(), {})
         training = judged_on(make_random_walks(n_series=3, n_rows=400))
         run_id = crowned(store, training, "browsed")
@@ -79,14 +79,14 @@ def pages(listed: str, run_id: str, champion: Champion) -> dict[str, tuple[str, 
     }
 
 
-def searched(home: Home, store: MlflowStore) -> str:
+def searched(home: StateFolder, store: MlflowStore) -> str:
     """Id of the run of a search among tiny networks on random walks."""
     settings = Settings(
         calendar="weekdays", horizon=2, lookback=16, quantiles=(0.1, 0.9), max_epochs=2, models=("RNN", "GRU"),
         n_jobs=1, gate=GatePolicy(max_origins=130, min_origins=120),
     )  # fmt: skip
     walks = make_random_walks(n_series=2, n_rows=600)
-    ground, runs = search.ground_in(walks, walks["time"].max(), settings), TuningRuns(store)
+    ground, runs = search.search_problem_in(walks, walks["time"].max(), settings), TuningRuns(store)
     run_id = runs.begin(ground)
     tuned = search.search(Place(home, settings), ground, TRIALS, SECONDS, runs.trials_of(run_id, ground))
     runs.finish(run_id, ground, tuned)

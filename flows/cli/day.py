@@ -11,14 +11,14 @@ from tidecast.flows.cli.failing import one_line_errors
 from tidecast.flows.cli.options import (
     Day,
     Levels,
-    enter_home,
+    enter_state_folder,
     everywhere,
     existing_panel,
     settings_of,
     writable_table,
 )
 from tidecast.flows.cli.terminal import console, facts, progress
-from tidecast.flows.config.state_folder import find_home
+from tidecast.flows.config.state_folder import find_state_folder
 
 
 @click.command()
@@ -73,11 +73,11 @@ def run(
     """
     with one_line_errors(debug):
         target = writable_table(output)
-        place = find_home(home, os.environ, Path.cwd())
+        place = find_state_folder(home, os.environ, Path.cwd())
         out = console()
         facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
         with progress(out):
-            enter_home(place, debug)
+            enter_state_folder(place, debug)
             flags |= {name: flags[name] or None for name in ("covariates", "static")}
             settings = settings_of(place, {**flags, "time": time_column}, out)
             from tidecast.flows.scheduling.launch import run_day
@@ -115,11 +115,11 @@ def schedule(home: str | None, debug: bool, port: int | None) -> None:
       TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
     """
     with one_line_errors(debug):
-        place = find_home(home, os.environ, Path.cwd())
+        place = find_state_folder(home, os.environ, Path.cwd())
         out = console()
         facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
         with progress(out):
-            enter_home(place.make(), debug)
+            enter_state_folder(place.make(), debug)
             settings = settings_of(place, {}, out)
             from tidecast.flows.scheduling.schedule import serve_daily
 

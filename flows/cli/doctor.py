@@ -16,7 +16,7 @@ from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
 from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.settings import Settings, load_settings
-from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import Busy, WarehouseError
 from tidecast.flows.sources import open_source
 from tidecast.flows.training.decisions import decided_words, last_of, made_champion
@@ -31,7 +31,7 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def examine(out: Console, home: Home, deep: bool = False) -> list[str]:
+def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     """Print the state of things; returns the problems. With `deep`, every file of the tables is read."""
     problems: list[str] = []
     versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
@@ -118,7 +118,7 @@ def _champion(out: Console, place: Place, problems: list[str]) -> None:
         problems.append(f"Version {champion.version} is champion, but version {last['version']} was decided on: {why}.")
 
 
-def _lock(home: Home) -> str:
+def _lock(home: StateFolder) -> str:
     try:
         with hold(home, "tidecast doctor"):
             return "free"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tidecast.flows.cli.terminal import facts
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.tracking.store import MlflowStore
@@ -23,7 +23,7 @@ from tidecast.flows.tracking.training_runs import Tracking
 START_SECONDS = 120.0
 
 
-def serve_ui(out: Console, home: Home, browse: bool = False) -> None:
+def serve_ui(out: Console, home: StateFolder, browse: bool = False) -> None:
     """Serve the pages until stopped, and say where they are. With a tracking server of the user's own, only say where.
 
     Raises

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidecast.flows.cli.terminal import facts
-from tidecast.flows.config.state_folder import Home, find_home
+from tidecast.flows.config.state_folder import StateFolder, find_state_folder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.scheduling.prefect_env import enter
 
@@ -64,7 +64,7 @@ def decided_by(command: Callable[..., None]) -> Callable[..., None]:
     )
 
 
-def settings_of(place: Home, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
+def settings_of(place: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
     """The settings in force; on `out`, the line that says which source is used."""
     from tidecast.flows.config.settings import BUNDLED, load_settings
 
@@ -82,19 +82,19 @@ def settings_of(place: Home, flags: dict[str, Any], out: "Console | None" = None
     return settings
 
 
-def enter_home(place: Home, debug: bool) -> None:
+def enter_state_folder(place: StateFolder, debug: bool) -> None:
     """Settle where Prefect keeps its things, and how quiet all are, for this state folder."""
     enter(place.prefect, os.environ, debug)
 
 
-def existing_panel(given: str | None, debug: bool, out: "Console | None" = None) -> tuple[Home, "Settings"]:
+def existing_panel(given: str | None, debug: bool, out: "Console | None" = None) -> tuple[StateFolder, "Settings"]:
     """The state folder, which must be there already, entered, and its settings."""
-    place = find_home(given, os.environ, Path.cwd())
+    place = find_state_folder(given, os.environ, Path.cwd())
     if place.created:
         raise TidecastError(
             f"There must be a state folder to look at, found none at {place.path}. Start with: tidecast run"
         )
-    enter_home(place, debug)
+    enter_state_folder(place, debug)
     return place, settings_of(place, {}, out)
 
 

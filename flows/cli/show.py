@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tidecast.flows.cli.terminal import GAP, facts, table
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import choose_calendars
 from tidecast.flows.ingest.ingest import Ingested
@@ -63,7 +63,7 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     facts(out, pairs)
 
 
-def show(out: Console, home: Home, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
+def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
     """Print the forecasts of one session, who made them and how they have done so far.
 
     Raises
@@ -134,7 +134,7 @@ def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
     return [*first, gap, last]
 
 
-def show_quarantine(out: Console, home: Home, settings: Settings, **rows: Any) -> None:
+def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows: Any) -> None:
     """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule."""
     warehouse = Place(home, settings).warehouse
     found = waiting(warehouse, **rows)
@@ -155,7 +155,7 @@ def show_quarantine(out: Console, home: Home, settings: Settings, **rows: Any) -
 
 def decide(
     out: Console,
-    home: Home,
+    home: StateFolder,
     settings: Settings,
     rows: dict[str, Any],
     by: str,

@@ -55,8 +55,9 @@ def _line(row: dict[str, Any]) -> list[str]:
     judged = row["n_origins"] is not None
     return [
         str(row["as_of"]), row["outcome"], _spoken(row["winner"]), row["version"], replaced,
-        _spoken(row["candidate"] or ""), _percent(row["spread_skill"], row["spread_se"]) if judged else "",
-        p_value(row["spread_p"]) if judged and row["spread_p"] is not None else "", str(row["gates_before"]), row["by"],
+        _spoken(row["candidate"] or ""), _percent(row["distribution_skill"], row["distribution_se"]) if judged else "",
+        p_value(row["distribution_p"]) if judged and row["distribution_p"] is not None else "",
+        str(row["gates_before"]), row["by"],
     ]  # fmt: skip
 
 

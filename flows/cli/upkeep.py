@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from tidecast.flows.cli.failing import FAILED, one_line_errors
-from tidecast.flows.cli.options import Day, enter_home, everywhere, existing_panel
+from tidecast.flows.cli.options import Day, enter_state_folder, everywhere, existing_panel
 from tidecast.flows.cli.terminal import console, facts
-from tidecast.flows.config.state_folder import find_home
+from tidecast.flows.config.state_folder import find_state_folder
 
 
 @click.command()
@@ -92,9 +92,9 @@ def doctor(home: str | None, debug: bool, deep: bool) -> None:
       tidecast doctor --deep
     """
     with one_line_errors(debug):
-        place = find_home(home, os.environ, Path.cwd())
+        place = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        enter_home(place, debug)
+        enter_state_folder(place, debug)
         from tidecast.flows.cli.doctor import examine
 
         if examine(out, place, deep):

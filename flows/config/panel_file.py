@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ REMEMBERED = (*OF_PRICES, "calendars", "horizon", "quantiles")
 _READABLE: dict[str, Any] = {"indent": 2, "ensure_ascii": False}
 
 
-def remember(home: Home, settings: "Settings", panel: str | None = None) -> None:
+def remember(home: StateFolder, settings: "Settings", panel: str | None = None) -> None:
     """Keep what the panel is in the state folder, so that the second day is plain ``tidecast run``.
 
     `panel` is the panel's id, see `tidecast.flows.workspace.panel_identity`; None: the one that is there stays.
@@ -44,7 +44,7 @@ def text_of(settings: "Settings") -> str:
     return json.dumps({name: kept[name] for name in REMEMBERED}, **_READABLE)
 
 
-def own_id(home: Home) -> str | None:
+def own_id(home: StateFolder) -> str | None:
     """Return the panel's id in panel.json; None where it has none.
 
     Raises
@@ -56,7 +56,7 @@ def own_id(home: Home) -> str | None:
     return str(panel) if panel else None
 
 
-def remembered(home: Home) -> dict[str, Any]:
+def remembered(home: StateFolder) -> dict[str, Any]:
     """What the panel is, as JSON holds it; what was left open is left out.
 
     Raises
@@ -68,7 +68,7 @@ def remembered(home: Home) -> dict[str, Any]:
     return {name: kept[name] for name in REMEMBERED if kept.get(name) is not None}
 
 
-def _read(home: Home) -> dict[str, Any]:
+def _read(home: StateFolder) -> dict[str, Any]:
     """What panel.json holds; nothing where there is none."""
     try:
         if not home.panel_file.exists():
@@ -81,7 +81,7 @@ def _read(home: Home) -> dict[str, Any]:
     return kept
 
 
-def _unreadable(home: Home, why: str) -> SettingsError:
+def _unreadable(home: StateFolder, why: str) -> SettingsError:
     return SettingsError(
         f"{home.panel_file} must be as tidecast wrote it, but cannot be read: {why}. Put back a copy of it, or remove "
         "it: the next tidecast run makes it again from what the tables say."

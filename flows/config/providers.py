@@ -17,12 +17,12 @@ OTHER_VARIABLES = ("TIDECAST_HOME",)
 SUBTABLES = ("gate", "rules")
 """Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
 
-Given = tuple[str, Any, str]  # name, value, where it was given
+GivenSetting = tuple[str, Any, str]  # name, value, where it was given
 
 
 def everything_given(
     known: Iterable[str], flags: Mapping[str, Any], environ: Mapping[str, str], pyproject: Path
-) -> list[Given]:
+) -> list[GivenSetting]:
     """What is given anywhere; what comes first wins.
 
     Parameters
@@ -47,13 +47,13 @@ def everything_given(
     ]  # fmt: skip
 
 
-def _from_flags(known: list[str], flags: Mapping[str, Any]) -> list[Given]:
+def _from_flags(known: list[str], flags: Mapping[str, Any]) -> list[GivenSetting]:
     for name in flags:
         _check_name(name, known, "the flags")
     return [(name, value, "flag") for name, value in flags.items() if value is not None]
 
 
-def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Given]:
+def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[GivenSetting]:
     given = []
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
@@ -67,7 +67,7 @@ def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Give
     return given
 
 
-def _from_pyproject(known: list[str], path: Path) -> list[Given]:
+def _from_pyproject(known: list[str], path: Path) -> list[GivenSetting]:
     if not os.path.lexists(path):
         return []
     try:

@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from tidecast.features.calendars.base import Calendar, get_calendar
 from tidecast.flows.config import column_names
 from tidecast.flows.config.panel_file import differences, remembered
-from tidecast.flows.config.providers import SUBTABLES, Given, everything_given
+from tidecast.flows.config.providers import SUBTABLES, GivenSetting, everything_given
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS, actions_in_force
 from tidecast.flows.config.secrets import refuse_password
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import refuse_unknown, stored_panel
@@ -240,13 +240,13 @@ class Settings(BaseModel):
 
 
 def load_settings(
-    home: Home, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path
+    home: StateFolder, flags: Mapping[str, Any], environ: Mapping[str, str], cwd: Path
 ) -> tuple[Settings, dict[str, str]]:
     """The settings in force, and for each name where its value came from.
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
         The state folder; its panel.json holds what the panel remembers.
     flags : mapping
         Values given on the command line; None means not given. Gate settings are called "gate.level" and so on.
@@ -307,7 +307,7 @@ def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     return before + os.path.normpath(cwd.absolute() / Path(path).expanduser())
 
 
-def _remembered_by_tables(home: Home, settings: Settings, is_named: bool) -> dict[str, Any]:
+def _remembered_by_tables(home: StateFolder, settings: Settings, is_named: bool) -> dict[str, Any]:
     """Return what the tables say that the panel is. Tables that do not say so need a source that is named."""
     warehouse = Warehouse(settings.warehouse or home.warehouse_uri)
     if (stored := stored_panel(warehouse)) is not None:
@@ -318,7 +318,7 @@ def _remembered_by_tables(home: Home, settings: Settings, is_named: bool) -> dic
 
 
 def _decided(
-    given: Sequence[Given], memory: Mapping[str, Any], cwd: Path, memory_from: str = "remembered"
+    given: Sequence[GivenSetting], memory: Mapping[str, Any], cwd: Path, memory_from: str = "remembered"
 ) -> tuple[Settings, dict[str, str]]:
     """The settings, and where those come from that are no defaults."""
     chosen: dict[str, Any] = {}
@@ -363,7 +363,7 @@ def _must_be(name: str, what: str, value: Any, origin: str) -> str:
 
 
 def _refuse_if_published(
-    settings: Settings, anew: Mapping[str, tuple[Any, Any]], origins: Mapping[str, str], home: Home
+    settings: Settings, anew: Mapping[str, tuple[Any, Any]], origins: Mapping[str, str], home: StateFolder
 ) -> None:
     if not Warehouse(settings.warehouse or home.warehouse_uri).has_published():
         return

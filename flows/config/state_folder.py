@@ -23,7 +23,7 @@ LONGEST = 440
 
 
 @dataclass(frozen=True)
-class Home:
+class StateFolder:
     """Where everything of one panel lies. Nothing is written before :meth:`make`.
 
     Parameters
@@ -59,9 +59,9 @@ class Home:
         return self.path / "unsent"
 
     @property
-    def tuning(self) -> "Home":
+    def tuning(self) -> "StateFolder":
         """Where studies lie, with a lock of their own: the day goes on beside a search."""
-        return Home(self.path / "tuning")
+        return StateFolder(self.path / "tuning")
 
     @property
     def reports(self) -> Path:
@@ -75,7 +75,7 @@ class Home:
     def lock_file(self) -> Path:
         return self.path / "lock"
 
-    def make(self) -> "Home":
+    def make(self) -> "StateFolder":
         """Make the folder, with a .gitignore of its own, if it is not there yet."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class Home:
         return self
 
 
-def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
+def find_state_folder(given: str | None, environ: Mapping[str, str], cwd: Path) -> StateFolder:
     """The state folder: as given, else ``TIDECAST_HOME``, else the nearest ``.tidecast`` upwards, else a new one here.
 
     Parameters
@@ -125,7 +125,7 @@ def find_home(given: str | None, environ: Mapping[str, str], cwd: Path) -> Home:
             "or choose another with --home."
         )
     refuse_unusable(path)
-    return Home(path, created=not is_there)
+    return StateFolder(path, created=not is_there)
 
 
 def _is_there(path: Path) -> bool:
@@ -151,7 +151,7 @@ def _words(error: Exception) -> str:
 
 
 @contextmanager
-def hold(home: Home, what: str) -> Iterator[None]:
+def hold(home: StateFolder, what: str) -> Iterator[None]:
     """Hold the state folder, alone, while the block runs.
 
     The lock is the operating system's: the kernel releases it when the process ends, however it ends. Who holds it is
@@ -159,7 +159,7 @@ def hold(home: Home, what: str) -> Iterator[None]:
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
         The state folder.
     what : str
         What the holder does, for the second one to read: "tidecast run".
@@ -191,13 +191,13 @@ def hold(home: Home, what: str) -> Iterator[None]:
         lock.release()
 
 
-def _not_writable(home: Home, error: OSError) -> SettingsError:
+def _not_writable(home: StateFolder, error: OSError) -> SettingsError:
     return SettingsError(
         f"The state folder {home.path} must be writable: {error.strerror}. Choose another with --home."
     )
 
 
-def _who_holds(home: Home, note: Path) -> str:
+def _who_holds(home: StateFolder, note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
         who = f"{holder['what']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"

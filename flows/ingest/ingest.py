@@ -20,7 +20,7 @@ from tidecast.flows.ingest.stored_context import known_around, with_actions
 from tidecast.flows.rules.check import Checked, check_rows
 from tidecast.flows.sources import Fetched, open_source
 from tidecast.flows.sources.clear_errors import in_one_line
-from tidecast.flows.warehouse.delta_writer import MovedOn
+from tidecast.flows.warehouse.delta_writer import TableChanged
 from tidecast.flows.warehouse.schema import PRICE_KEY, VALUES, as_known
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -120,7 +120,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     for _ in range(RACES):
         try:
             return _ingest(warehouse, settings, as_of, today)
-        except MovedOn:
+        except TableChanged:
             continue
         except pl.exceptions.PanicException as error:  # which is not an Exception, and would pass all who handle one
             raise SourceError(

@@ -9,7 +9,7 @@ from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.panel import PanelSchema
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.warehouse.point_in_time import Knowledge
+from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FORECAST_KEY, SCORES, quantile_columns
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.evaluation.metrics import evaluate
@@ -102,7 +102,7 @@ def _shown_before_told(warehouse: Warehouse, since: date, as_of: date) -> pl.Dat
 
 
 def _parts(
-    pending: pl.DataFrame, known: Knowledge, prices: pl.DataFrame, as_of: date
+    pending: pl.DataFrame, known: PointInTime, prices: pl.DataFrame, as_of: date
 ) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
     """The forecasts in parts, each with the prices to measure it by.
 
@@ -125,7 +125,7 @@ def _parts(
     return parts
 
 
-def _changed_since(pending: pl.DataFrame, known: Knowledge, basis: pl.DataFrame, as_of: date) -> pl.DataFrame:
+def _changed_since(pending: pl.DataFrame, known: PointInTime, basis: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Forecasts, by as_of and series_id, whose rows up to the origin were corrected, added or put on another basis.
 
     A split may be told before a price shows it: then the `basis` of the origin, its factor, says so.
@@ -161,7 +161,7 @@ def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return moved.filter("pegged").select("series_id", origin="time")
 
 
-def _random_walks(pending: pl.DataFrame, known: Knowledge, settings: Settings) -> pl.DataFrame:
+def _random_walks(pending: pl.DataFrame, known: PointInTime, settings: Settings) -> pl.DataFrame:
     """What the random walk would have forecast in the place of these forecasts, with their `as_of`."""
     schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
     fitted: dict[object, RandomWalk] = {}

@@ -9,10 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from tidecast.flows.reporting.figure import Picture, new_figure, zero
 from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE
-from tidecast.forecasting.tuning.result import TrialSeen
+from tidecast.forecasting.tuning.result import TrialRecord
 
 
-def optimisation_history(trials: Sequence[TrialSeen]) -> Picture:
+def optimisation_history(trials: Sequence[TrialRecord]) -> Picture:
     """Skill of every whole trial in the order of their numbers, and of the best so far.
 
     Parameters

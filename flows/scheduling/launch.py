@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.ingest.calendars import market_zone
 from tidecast.flows.ingest.delivery import first_day_needed
 from tidecast.flows.ingest.drop_folder import is_drop_folder, waiting
@@ -22,10 +22,10 @@ from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.workspace.workspace import Day, Place
 
 if TYPE_CHECKING:
-    from tidecast.forecasting.tuning.result import Tuned
+    from tidecast.forecasting.tuning.result import TuningResult
 
 
-def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -> Day:
+def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: bool) -> Day:
     """Run the daily flow, unless the tables say that the session is done.
 
     Then the source is only looked at for corrections, and no Prefect server is started. A source that cannot be read is
@@ -50,7 +50,9 @@ def run_day(home: Home, settings: Settings, as_of: date | None, reissue: bool) -
         return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
 
 
-def run_tuning(home: Home, settings: Settings, as_of: date | None, n_trials: int, timeout: float) -> "Tuned":
+def run_tuning(
+    home: StateFolder, settings: Settings, as_of: date | None, n_trials: int, timeout: float
+) -> "TuningResult":
     """Run the flow that searches for settings."""
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
@@ -89,7 +91,7 @@ def _settled(place: Place, as_of: date | None, today: date) -> Day | None:
 
 
 @contextlib.contextmanager
-def prefect_api(home: Home, port: int | None = None, schedules: bool = False) -> Iterator[str]:
+def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = False) -> Iterator[str]:
     """The address of the user's own Prefect server if he has one, else of one that ends with the body.
 
     Importing Prefect and starting a server go side by side. What was logged is handed over before the server ends.

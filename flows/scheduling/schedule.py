@@ -10,7 +10,7 @@ from prefect.flows import EntrypointType
 from prefect.schedules import Cron
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.log import log
 from tidecast.flows.scheduling.launch import prefect_api
 from tidecast.flows.scheduling.prefect_server import DEFAULT_PORT, free_port
@@ -19,7 +19,7 @@ from tidecast.flows.scheduling.served_flow import bind, scheduled_forecast
 NAME = "daily"
 
 
-def serve_daily(home: Home, settings: Settings, port: int | None = None) -> None:
+def serve_daily(home: StateFolder, settings: Settings, port: int | None = None) -> None:
     """Schedule the daily forecast of this state folder, and run what is due, until stopped.
 
     Runs that came due while nobody served them are done when somebody does; each stands on the session of its own
@@ -27,7 +27,7 @@ def serve_daily(home: Home, settings: Settings, port: int | None = None) -> None
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
     settings : Settings
         With `cron` and `time_zone`.
     port : int, optional

@@ -9,7 +9,7 @@ from datetime import date
 
 from prefect import flow
 
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.daily import daily_forecast
 from tidecast.flows.outcome import tell
 from tidecast.flows.safe_output import fails_cleanly
@@ -33,7 +33,7 @@ def scheduled_forecast(as_of: date | None = None, reissue: bool = False) -> Day:
     return daily_forecast.fn(as_of=as_of, reissue=reissue)
 
 
-def bind(home: Home, environ: MutableMapping[str, str]) -> None:
+def bind(home: StateFolder, environ: MutableMapping[str, str]) -> None:
     """Fix the state folder, and which flow runs, in the environment of the processes that Prefect starts for a run.
 
     Prefect runs the entry point that its database names unless the environment names one; a request can change the

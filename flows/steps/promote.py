@@ -21,7 +21,7 @@ from tidecast.flows.tracking.registry import Champion, ChampionChanged
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.training import decisions
-from tidecast.flows.training.decisions import Row, Trained
+from tidecast.flows.training.decisions import Row, TrainingKey
 from tidecast.flows.training.recorded_recipe import recorded_champion
 from tidecast.flows.training.train import train
 from tidecast.flows.workspace.panel_identity import identify
@@ -60,7 +60,7 @@ def train_and_promote(
     warehouse = place.warehouse
     version = warehouse.versions()["prices"]
     panel = place.prices(as_of, version)
-    known, trained = warehouse.decisions(), Trained(as_of, fingerprint(panel), place.settings.digest)
+    known, trained = warehouse.decisions(), TrainingKey(as_of, fingerprint(panel), place.settings.digest)
     before = decisions.decided(known, trained)
     if before and not anew:
         return before

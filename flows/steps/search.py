@@ -20,13 +20,13 @@ from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.evaluation.splits import RollingOrigin
-from tidecast.forecasting.tuning.result import TrialSeen, Tuned
+from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 from tidecast.forecasting.tuning.search_space import default_space
 from tidecast.forecasting.tuning.tune import tune
 
 
 @dataclass(frozen=True)
-class Ground:
+class SearchProblem:
     """What is searched, and on what.
 
     Attributes
@@ -58,7 +58,7 @@ class Ground:
     key: str
 
 
-def ground_of(place: Place, as_of: date | None) -> Ground:
+def search_problem_of(place: Place, as_of: date | None) -> SearchProblem:
     """What is searched on a session; None: on the newest.
 
     Raises
@@ -70,10 +70,10 @@ def ground_of(place: Place, as_of: date | None) -> Ground:
     if newest is None:
         raise TidecastError(f"There must be prices to search on, found none in {place.home.path}. Start: tidecast run")
     as_of = place.settings.sessions.at_or_before(min(as_of or newest, newest))
-    return ground_in(place.prices(as_of), as_of, place.settings)
+    return search_problem_in(place.prices(as_of), as_of, place.settings)
 
 
-def ground_in(known: pl.DataFrame, as_of: date, settings: Settings) -> Ground:
+def search_problem_in(known: pl.DataFrame, as_of: date, settings: Settings) -> SearchProblem:
     """The rows that are older than a gate's, and the settings to try on them.
 
     Raises
@@ -97,12 +97,12 @@ def ground_in(known: pl.DataFrame, as_of: date, settings: Settings) -> Ground:
     space["lookback"] = [rows for rows in space["lookback"] if rows <= settings.lookback]  # or young series had none
     key = hashlib.sha256(f"{as_of}|{fingerprint(panel)}|{settings.digest}".encode()).hexdigest()[:32]
     cv = folds_of(plan.selection, settings.horizon)
-    return Ground(as_of, panel, looked_through, cv, model, space, settings, key)
+    return SearchProblem(as_of, panel, looked_through, cv, model, space, settings, key)
 
 
 def search(
-    place: Place, ground: Ground, n_trials: int, timeout: float, on_change: Callable[[list[TrialSeen]], None]
-) -> Tuned:
+    place: Place, ground: SearchProblem, n_trials: int, timeout: float, on_change: Callable[[list[TrialRecord]], None]
+) -> TuningResult:
     """Look among `n_trials` settings, at most `timeout` seconds long; goes on from its study where there is one."""
     study = place.home.tuning.make().path / f"{ground.as_of}-{ground.key[:8]}.journal"
     return tune(
@@ -111,14 +111,14 @@ def search(
     )  # fmt: skip
 
 
-class Teller:
+class TrialLog:
     """Tells the log of every trial that has come to its end."""
 
     def __init__(self, n_trials: int, say: Callable[[str], None]) -> None:
         self.n_trials, self.say = n_trials, say
         self._told: set[int] = set()
 
-    def __call__(self, trials: Sequence[TrialSeen]) -> None:
+    def __call__(self, trials: Sequence[TrialRecord]) -> None:
         ended = [trial for trial in trials if trial.state in ("complete", "pruned", "failed")]
         whole = [trial for trial in ended if trial.skill is not None]
         best = max(whole, key=lambda trial: trial.skill or 0.0, default=None)

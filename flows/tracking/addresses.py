@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tidecast.flows.config.mlflow_yml import MlflowConfig
 from tidecast.flows.config.secrets import expand
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.io.databases import is_database, url_of
 
 QUIET = {  # while MLflow works: no bars, no calls home, no guesses about requirements
@@ -34,18 +34,18 @@ _ALONE = threading.RLock()  # environment and log levels are everybody's: one th
 
 
 @dataclass(frozen=True)
-class MlflowHome:
+class MlflowAddresses:
     """Addresses of one state folder's MLflow: as configured, else files in the folder.
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
     config : MlflowConfig
     environ : mapping
         Where ``${VAR}`` in addresses is looked up.
     """
 
-    home: Home
+    home: StateFolder
     config: MlflowConfig
     environ: Mapping[str, str]
 

@@ -14,7 +14,7 @@ from tidecast.flows.tracking.environment import installed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tidecast.flows.training.result import Training
+    from tidecast.flows.training.result import TrainingResult
 
 MLMODEL = "MLmodel"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
@@ -24,7 +24,7 @@ SERVED_BY = (
 )  # fmt: skip
 
 
-def package(training: Training, folder: Path) -> None:
+def package(training: TrainingResult, folder: Path) -> None:
     """Write the training's model into `folder`, which must not be there yet; it belongs to no run until `adopt`."""
     from mlflow.pyfunc import save_model  # not at the top: it warns on import
 
@@ -51,7 +51,7 @@ def adopt(folder: Path, run_id: str, model_id: str, location: str) -> None:
     layout.save(folder / MLMODEL)
 
 
-def _example(training: Training) -> pd.DataFrame:
+def _example(training: TrainingResult) -> pd.DataFrame:
     """The newest rows of two series, as many as a forecast needs."""
     forecaster = training.model
     names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 
 ADDRESSES = (
@@ -27,12 +27,12 @@ PATIENCE = 60.0
 """Seconds to wait for another program that writes to the file."""
 
 
-def mend_if_moved(home: Home) -> str | None:
+def relocate_if_moved(home: StateFolder) -> str | None:
     """Let MLflow's addresses follow the folder; returns in words what was done, None when it was not moved.
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
         With its own `mlflow.db`, or none.
 
     Raises
@@ -60,7 +60,7 @@ def mend_if_moved(home: Home) -> str | None:
     return said
 
 
-def _old_place(database: sqlite3.Connection, home: Home) -> str | None:
+def _old_place(database: sqlite3.Connection, home: StateFolder) -> str | None:
     """Address of the folder that MLflow believes in, when its files lie in this one; else None.
 
     An experiment that keeps its files elsewhere on purpose has none of them here. Another state folder is not such a

@@ -20,13 +20,13 @@ from tidecast.forecasting.tables.names import RANDOM_WALK
 from tidecast.forecasting.tables.quantiles import levels_in
 
 if TYPE_CHECKING:
-    from tidecast.flows.training.result import Training
+    from tidecast.flows.training.result import TrainingResult
 
 EVIDENCE = "evaluation/summary.parquet"
 DECISION = "decision.json"
 
 
-def write_files(training: Training, folder: Path) -> None:
+def write_files(training: TrainingResult, folder: Path) -> None:
     """Write everything that a training's run shows as a file into `folder`."""
     for name in ("evaluation", "pictures", "tables"):
         (folder / name).mkdir(parents=True)
@@ -44,7 +44,7 @@ def write_files(training: Training, folder: Path) -> None:
         (folder / "pictures" / f"{name}.png").write_bytes(picture.png())
 
 
-def _decision(training: Training) -> dict[str, Any]:
+def _decision(training: TrainingResult) -> dict[str, Any]:
     decision = training.decision
     return {
         "as_of": training.as_of.isoformat(),
@@ -56,7 +56,7 @@ def _decision(training: Training) -> dict[str, Any]:
     }
 
 
-def _tables(training: Training) -> dict[str, pl.DataFrame]:
+def _tables(training: TrainingResult) -> dict[str, pl.DataFrame]:
     """What MLflow shows as tables: the most telling columns first, the best rows first."""
     summary = None if training.evaluation is None else training.evaluation.summary
     tables = {}
@@ -77,7 +77,7 @@ def _tables(training: Training) -> dict[str, pl.DataFrame]:
     return tables
 
 
-def _pictures(training: Training) -> Iterator[tuple[str, Picture]]:
+def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
     """The pictures by name, numbered in the order in which they are read."""
     forecasts, prices = training.model.predict(), training.panel
     newest = forecasts.filter(pl.col("origin") == forecasts["origin"].max())["series_id"].unique(maintain_order=True)

@@ -17,7 +17,7 @@ from tidecast.flows.tracking.environment import commit, installed, peak_memory
 from tidecast.flows.tracking.run_text import candidate_words, description, fate, spoken
 
 if TYPE_CHECKING:
-    from tidecast.flows.training.result import Training
+    from tidecast.flows.training.result import TrainingResult
 
 POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
 OUTCOMES = {"kept": "stays"}
@@ -79,12 +79,12 @@ class RunRecord:
         return cls(**tree | {"inside": [cls._of(inner) for inner in tree["inside"]]})
 
 
-def describe(training: Training, source: str, prefect: Mapping[str, str] | None = None) -> RunRecord:
+def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] | None = None) -> RunRecord:
     """The record of a training.
 
     Parameters
     ----------
-    training : Training
+    training : TrainingResult
     source : str
         Address of the prices table, secrets unexpanded.
     prefect : mapping, optional
@@ -129,7 +129,7 @@ def fingerprint(panel: pl.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
-def _candidate(training: Training, name: str, curve: pl.DataFrame) -> RunRecord:
+def _candidate(training: TrainingResult, name: str, curve: pl.DataFrame) -> RunRecord:
     """The run of one candidate: how it did where it was chosen from, and its learning curve."""
     rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
     metrics = {f"selection/{key}": float(rows[0][key]) for key in POOLED if rows and rows[0].get(key) is not None}
@@ -146,7 +146,7 @@ def _curve(curve: pl.DataFrame | None) -> list[tuple[str, int, float]]:
     return [point for point in points if point[2] is not None and math.isfinite(point[2])]
 
 
-def _params(training: Training) -> dict[str, str]:
+def _params(training: TrainingResult) -> dict[str, str]:
     seen = training.panel
     params = dict(_flat(training.model.recipe()))
     params |= {f"settings.{key}": value for key, value in _flat(training.settings.model_dump(mode="json"))}
@@ -171,7 +171,7 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
             yield name, value if isinstance(value, str) else json.dumps(value)
 
 
-def _metrics(training: Training) -> dict[str, float]:
+def _metrics(training: TrainingResult) -> dict[str, float]:
     """Pooled numbers, the winner's first and by their own name, then seconds and megabytes."""
     summary = None if training.evaluation is None else training.evaluation.summary
     of_winner: dict[str, float] = {}
@@ -188,7 +188,7 @@ def _metrics(training: Training) -> dict[str, float]:
     return of_winner | of_others | taken | {f"peak_memory_mb/{name}": value for name, value in peak_memory().items()}
 
 
-def _dataset(training: Training, source: str) -> dict[str, str]:
+def _dataset(training: TrainingResult, source: str) -> dict[str, str]:
     """The prices as MLflow describes a data set: a Delta table and its version."""
     seen, version = training.panel, training.table_versions.get("prices")
     first, last = seen["time"].min(), seen["time"].max()

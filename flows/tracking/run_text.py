@@ -11,19 +11,19 @@ from tidecast.forecasting.evaluation.decision import p_value
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
 if TYPE_CHECKING:
-    from tidecast.flows.training.result import Training
+    from tidecast.flows.training.result import TrainingResult
     from tidecast.forecasting.evaluation.decision import Decision
 
 RECIPE = ("hidden_size", "num_layers", "dropout", "learning_rate", "batch_size", "max_epochs", "random_state")
 SPACE = "\u00a0\u00a0"  # MLflow shows tables without any room between columns
 
 
-def description(training: Training, dataset: Mapping[str, str], prefect: Mapping[str, str]) -> str:
+def description(training: TrainingResult, dataset: Mapping[str, str], prefect: Mapping[str, str]) -> str:
     """The description of a training's run.
 
     Parameters
     ----------
-    training : Training
+    training : TrainingResult
     dataset : mapping
         ``name`` and ``digest`` of the prices.
     prefect : mapping
@@ -49,7 +49,7 @@ def description(training: Training, dataset: Mapping[str, str], prefect: Mapping
     return "\n\n".join(parts)
 
 
-def _compared(training: Training, decision: Decision) -> str:
+def _compared(training: TrainingResult, decision: Decision) -> str:
     """Who stood at the gate; the champion's recipe with the version that it is champion as."""
     candidate, walk, rivals = spoken(decision.candidate), "the random walk", ""
     version = f", version {training.champion_version}" if training.champion_version else ""
@@ -62,7 +62,7 @@ def _compared(training: Training, decision: Decision) -> str:
     return f"{candidate} with {walk}{rivals}"
 
 
-def candidate_words(training: Training, name: str) -> str:
+def candidate_words(training: TrainingResult, name: str) -> str:
     """What became of one candidate, for the run that holds its learning curve."""
     rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
     parts = []
@@ -75,7 +75,7 @@ def candidate_words(training: Training, name: str) -> str:
     return " ".join(parts)
 
 
-def fate(training: Training, name: str) -> str:
+def fate(training: TrainingResult, name: str) -> str:
     """What became of one candidate, in a few words; nothing where there was no gate."""
     if training.decision is None:
         return ""
@@ -84,7 +84,7 @@ def fate(training: Training, name: str) -> str:
     return "champion before" if name == training.decision.champion else "not chosen for the gate"
 
 
-def recipe_words(training: Training) -> str:
+def recipe_words(training: TrainingResult) -> str:
     """The model that was logged, its main settings and what it was trained on, on one line."""
     settings = training.model.recipe()["settings"]
     shown = [f"{name} {settings[name]}" for name in RECIPE if settings.get(name) is not None]
@@ -104,7 +104,7 @@ def percent(share: float | None, digits: int, sign: str = "") -> str:
     return format(round(100 * share, digits) + 0.0, f"{sign}.{digits}f").replace("-", "−")  # + 0.0: no minus nought
 
 
-def _data(training: Training, dataset: Mapping[str, str]) -> str:
+def _data(training: TrainingResult, dataset: Mapping[str, str]) -> str:
     seen = training.panel
     shape = f"{seen['series_id'].n_unique()} series, {seen.height:,} prices"
     dates = f"{seen['time'].min()!s} to {seen['time'].max()!s}"

@@ -15,11 +15,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tidecast.flows.config.mlflow_yml import MlflowConfig
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.redaction import redact
-from tidecast.flows.tracking.addresses import MlflowHome, quietly
-from tidecast.flows.tracking.relocate import mend_if_moved
+from tidecast.flows.tracking.addresses import MlflowAddresses, quietly
+from tidecast.flows.tracking.relocate import relocate_if_moved
 
 EXPERIMENT_WORDS = (
     "Every training is a run; its description says in words what was decided, and why. "
@@ -40,7 +40,7 @@ class MlflowStore:
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
         State folder: ``mlflow.db`` and ``mlartifacts`` unless `config` names other places.
     config : MlflowConfig
         Names and addresses.
@@ -52,14 +52,14 @@ class MlflowStore:
 
     def __init__(
         self,
-        home: Home,
+        home: StateFolder,
         config: MlflowConfig,
         environ: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.home = home
         self.config = config
-        self.where = MlflowHome(home, config, os.environ if environ is None else environ)
+        self.where = MlflowAddresses(home, config, os.environ if environ is None else environ)
         self.say = say
 
     @contextmanager
@@ -77,7 +77,7 @@ class MlflowStore:
         if self.is_new:
             self.say("Making the MLflow store, once …")
             self.make()
-        elif self.where.is_local and (mended := mend_if_moved(self.home)):
+        elif self.where.is_local and (mended := relocate_if_moved(self.home)):
             self.say(mended)
         return MlflowClient(self.where.tracking_uri, self.where.registry_uri)
 

@@ -25,7 +25,7 @@ from tidecast.flows.tracking.run_record import RunRecord, describe
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 
 if TYPE_CHECKING:
-    from tidecast.flows.training.result import Training
+    from tidecast.flows.training.result import TrainingResult
 
 RECORD, FILES, MODEL = "record.json", "files", "model"  # of a kept training: what MLflow gets
 DECIDED, FORECASTS = "decided.parquet", "forecasts.parquet"  # and what is done with it then
@@ -68,7 +68,7 @@ class Tracking:
 
     def log_training(
         self,
-        training: Training,
+        training: TrainingResult,
         key: str,
         decision: Mapping[str, Any] | None = None,
         prefect: Mapping[str, str] | None = None,
@@ -79,7 +79,7 @@ class Tracking:
 
         Parameters
         ----------
-        training : Training
+        training : TrainingResult
         key : str
             What the training is known by.
         decision : mapping, optional
@@ -145,7 +145,9 @@ class Tracking:
     def _place(self, key: str) -> Path:
         return self.store.home.unsent / key
 
-    def _keep(self, training: Training, place: Path, decision: Mapping[str, Any], prefect: Mapping[str, str]) -> None:
+    def _keep(
+        self, training: TrainingResult, place: Path, decision: Mapping[str, Any], prefect: Mapping[str, str]
+    ) -> None:
         """Write a training whole into `place`: all of it or nothing."""
         draft = _draft_of(place)
         shutil.rmtree(draft, ignore_errors=True)
@@ -223,7 +225,7 @@ class Tracking:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id)
 
-    def _prices_of(self, training: Training) -> str:
+    def _prices_of(self, training: TrainingResult) -> str:
         """Address of the prices table that a training read."""
         return f"{training.settings.warehouse or self.store.home.warehouse_uri}/prices"
 

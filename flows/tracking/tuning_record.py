@@ -9,21 +9,21 @@ from pathlib import Path
 
 from tidecast.flows.reporting import tuning_plots
 from tidecast.flows.reporting.figure import Picture
-from tidecast.flows.steps.search import Ground
+from tidecast.flows.steps.search import SearchProblem
 from tidecast.flows.tracking.run_files import plain
 from tidecast.flows.tracking.run_text import percent
-from tidecast.forecasting.tuning.result import TrialSeen, Tuned
+from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 RECIPE = "recipe.json"
 TABLE = "tables/trials.json"
 
 
-def name_of(ground: Ground, tuned: Tuned | None = None) -> str:
+def name_of(ground: SearchProblem, tuned: TuningResult | None = None) -> str:
     """What the run is called: "tuning 2026-10-30"; with what was found, ", best +0.21 %" comes after it."""
     return f"tuning {ground.as_of}" + (f", best {_percent(tuned.skill)}" if tuned else "")
 
 
-def name_of_trial(trial: TrialSeen) -> str:
+def name_of_trial(trial: TrialRecord) -> str:
     """What a trial's run is called: "trial 0, the default settings", and at its end "trial 7, given up"."""
     own = ", the default settings" if trial.number == 0 else ""
     ends = {"pruned": ", given up", "failed": ", failed", "interrupted": ", stopped"}
@@ -31,7 +31,7 @@ def name_of_trial(trial: TrialSeen) -> str:
     return f"trial {trial.number}{own}{end}"
 
 
-def about(trial: TrialSeen) -> str:
+def about(trial: TrialRecord) -> str:
     """The description of the run of a trial that has ended."""
     if trial.skill is not None:
         return f"{_percent(trial.skill)} against the random walk, on all folds."
@@ -42,7 +42,7 @@ def about(trial: TrialSeen) -> str:
     }[trial.state]
 
 
-def params_of(ground: Ground) -> dict[str, str]:
+def params_of(ground: SearchProblem) -> dict[str, str]:
     """What was searched, and on what."""
     folds = ground.cv.folds(ground.panel)
     days = f"{folds[0].first_origin} to {folds[-1].last_origin}"
@@ -56,7 +56,7 @@ def params_of(ground: Ground) -> dict[str, str]:
     }
 
 
-def metrics_of(tuned: Tuned) -> dict[str, float]:
+def metrics_of(tuned: TuningResult) -> dict[str, float]:
     """Counts, and the best trial's numbers beside the default settings' and the random walk's."""
     numbers = {
         "trials": tuned.looked_at,
@@ -70,12 +70,12 @@ def metrics_of(tuned: Tuned) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
 
-def under_way(ground: Ground) -> str:
+def under_way(ground: SearchProblem) -> str:
     """The description of a run while the search goes on."""
     return f"A search for settings on prices up to {ground.looked_through} is under way; each trial is a run inside."
 
 
-def counts_of(tuned: Tuned) -> str:
+def counts_of(tuned: TuningResult) -> str:
     """Out of how many trials the best was chosen."""
     return (
         f"{tuned.looked_at} trials were looked at: {tuned.count('complete')} whole, {tuned.count('pruned')} given up, "
@@ -83,7 +83,7 @@ def counts_of(tuned: Tuned) -> str:
     )
 
 
-def best_of(tuned: Tuned) -> str:
+def best_of(tuned: TuningResult) -> str:
     """The best trial beside the default settings."""
     own = _percent(tuned.trials[0].skill)
     if tuned.number == tuned.trials[0].number:
@@ -95,7 +95,7 @@ def best_of(tuned: Tuned) -> str:
     )
 
 
-def words_of(ground: Ground, tuned: Tuned) -> str:
+def words_of(ground: SearchProblem, tuned: TuningResult) -> str:
     """The description of the run, Markdown: what was found, out of how many, and what that is worth."""
     return "\n\n".join(
         [
@@ -110,7 +110,7 @@ def words_of(ground: Ground, tuned: Tuned) -> str:
     )
 
 
-def write_files(tuned: Tuned, folder: Path) -> None:
+def write_files(tuned: TuningResult, folder: Path) -> None:
     """Write the recipe, the table of trials and the pictures into `folder`."""
     for name in ("tables", "pictures"):
         (folder / name).mkdir()
@@ -122,7 +122,7 @@ def write_files(tuned: Tuned, folder: Path) -> None:
         (folder / "pictures" / f"{name}.png").write_bytes(picture.png())
 
 
-def _pictures(tuned: Tuned) -> Iterator[tuple[str, Picture]]:
+def _pictures(tuned: TuningResult) -> Iterator[tuple[str, Picture]]:
     yield "1_history", tuning_plots.optimisation_history(tuned.trials)
     if shares := tuned.importances():
         yield "2_importances", tuning_plots.importances(shares)

@@ -32,14 +32,14 @@ from tidecast.flows.tracking.tuning_record import (
     words_of,
     write_files,
 )
-from tidecast.flows.training.candidates import NETWORKS, Found
+from tidecast.flows.training.candidates import NETWORKS, TunedRecipe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from tidecast.flows.steps.search import Ground
-    from tidecast.forecasting.tuning.result import TrialSeen, Tuned
+    from tidecast.flows.steps.search import SearchProblem
+    from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 KEY, COMPLETE, TRIAL, STATE, NOTE = "tuning_key", "complete", "trial", "state", "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
@@ -76,7 +76,7 @@ class TuningRuns:
                 client.set_terminated(run.info.run_id, "KILLED")
             return len(running)
 
-    def begin(self, ground: Ground) -> str:
+    def begin(self, ground: SearchProblem) -> str:
         """Id of the run of a search; the same one when it goes on."""
         with self.store.connected() as client:
             found = self._runs(client, f"tags.{KEY} = '{ground.key}' and tags.{STATE} = 'search'")
@@ -89,13 +89,13 @@ class TuningRuns:
             client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(ground).items()])
             return str(run.info.run_id)
 
-    def trials_of(self, run_id: str, ground: Ground) -> TrialRuns:
+    def trials_of(self, run_id: str, ground: SearchProblem) -> TrialRuns:
         """What writes the search's trials."""
         with self.store.connected() as client:
             inside = self._runs(client, f"tags.`{PARENT}` = '{run_id}'")
         return TrialRuns(self.store, run_id, ground.key, inside)
 
-    def finish(self, run_id: str, ground: Ground, tuned: Tuned) -> None:
+    def finish(self, run_id: str, ground: SearchProblem, tuned: TuningResult) -> None:
         """Numbers, words, table, pictures and recipe of a search that has come to its end."""
         with self.store.connected() as client:
             with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ class TuningRuns:
             client.set_tag(run_id, COMPLETE, "yes")
             client.set_terminated(run_id, "FINISHED")
 
-    def newest(self, as_of: date) -> Found | None:
+    def newest(self, as_of: date) -> TunedRecipe | None:
         """What the newest complete search up to a session has found; None when there was none."""
         if self.store.is_new:
             return None
@@ -127,7 +127,7 @@ class TuningRuns:
                 return None
             last = max(known, key=lambda each: each["as_of"])  # of one session, the one that ended last
             recipe = Path(client.download_artifacts(last["id"], RECIPE, folder)).read_text(encoding="utf-8")
-            return Found(
+            return TunedRecipe(
                 date.fromisoformat(last["as_of"]), last["winner"], json.loads(recipe),
                 date.fromisoformat(last["looked_through"]),
             )  # fmt: skip
@@ -156,7 +156,7 @@ class TrialRuns:
         self._written: dict[int, int] = {}
         self.failed: TrackingError | None = None
 
-    def __call__(self, trials: Sequence[TrialSeen]) -> None:
+    def __call__(self, trials: Sequence[TrialRecord]) -> None:
         if self.failed is not None:
             return
         try:
@@ -168,7 +168,7 @@ class TrialRuns:
             self.failed = error
             self.store.say(f"The search goes on, its trials are not shown any more: {error}")
 
-    def _write(self, client: MlflowClient, trial: TrialSeen) -> None:
+    def _write(self, client: MlflowClient, trial: TrialRecord) -> None:
         number, now = trial.number, int(1000 * time.time())
         params = []
         if number not in self._ids:
@@ -194,15 +194,15 @@ class TrialRuns:
             self._done.add(number)
 
 
-def both(*tellers: Callable[[list[TrialSeen]], None]) -> Callable[[list[TrialSeen]], None]:
+def both(*tellers: Callable[[list[TrialRecord]], None]) -> Callable[[list[TrialRecord]], None]:
     """One that tells all of them."""
 
-    def tell(trials: list[TrialSeen]) -> None:
+    def tell(trials: list[TrialRecord]) -> None:
         for teller in tellers:
             teller(trials)
 
     return tell
 
 
-def _cell(tuned: Tuned) -> str:
+def _cell(tuned: TuningResult) -> str:
     return next(name for name, kind in NETWORKS.items() if isinstance(tuned.model, kind))

@@ -8,7 +8,7 @@ import polars as pl
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
-from tidecast.flows.training.candidates import Stopwatch, Work
+from tidecast.flows.training.candidates import CandidateSet, Stopwatch
 from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import with_covariates
@@ -60,7 +60,7 @@ def backtest_panel(
     panel = with_covariates(warehouse.prices(as_of, static=settings.static), settings)
     names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
     cells = tuple(name for name in names if name != DRIFT)
-    work = Work(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})
+    work = CandidateSet(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})
     chosen = work.recipes | ({DRIFT: work.drift} if DRIFT in names else {})
     plan = plan_origins(panel, settings)
     left_out = 0 if include_gate else plan.gate

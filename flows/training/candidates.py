@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Found:
+class TunedRecipe:
     """What a search for settings has found.
 
     Attributes
@@ -68,7 +68,7 @@ def _shared(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Work:
+class CandidateSet:
     """A panel with the recipes that may forecast it."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Work:
         self.recipes = recipes_of(settings)
         self.random_walk, self.drift = RandomWalk(**_shared(settings)), Drift(**_shared(settings))
 
-    def consider(self, found: Found, seen: pl.DataFrame) -> None:
+    def consider(self, found: TunedRecipe, seen: pl.DataFrame) -> None:
         """Let what a search has found be a candidate, too, unless it cannot be one."""
         own = next(iter(self.recipes.values())).recipe()["settings"]
         model = decode(found.recipe)

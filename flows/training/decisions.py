@@ -19,7 +19,7 @@ from tidecast.flows.tracking.run_record import POOLED
 
 if TYPE_CHECKING:
     from tidecast.flows.tracking.registry import Champion
-    from tidecast.flows.training.result import Training
+    from tidecast.flows.training.result import TrainingResult
 
 Row = dict[str, Any]
 
@@ -28,7 +28,7 @@ REFUSED = "refused"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingKey:
     """What a training is known by: the same session, rows and settings are decided on once.
 
     Attributes
@@ -47,7 +47,7 @@ class Trained:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def decided(decisions: pl.DataFrame, trained: Trained) -> Row | None:
+def decided(decisions: pl.DataFrame, trained: TrainingKey) -> Row | None:
     """What was decided on exactly this before; None when nothing was, or it could not be carried out."""
     same = (pl.col(name) == value for name, value in asdict(trained).items())
     return _last(carried_out(decisions).filter(pl.all_horizontal(same)))
@@ -96,14 +96,14 @@ def _last(decisions: pl.DataFrame) -> Row | None:
 
 
 def of_training(
-    training: Training, trained: Trained, champion: Champion | None, gates_before: int, by: str, at: datetime
+    training: TrainingResult, trained: TrainingKey, champion: Champion | None, gates_before: int, by: str, at: datetime
 ) -> Row:  # fmt: skip
     """The record of a training, but for the ``run_id`` and ``version`` that MLflow gives it.
 
     Parameters
     ----------
-    training : Training
-    trained : Trained
+    training : TrainingResult
+    trained : TrainingKey
     champion : Champion or None
         What was published before.
     gates_before : int
@@ -114,7 +114,15 @@ def of_training(
     """
     decision = training.decision
     numbers: Row = {} if decision is None else decision.to_dict()
-    names = ("candidate", "n_origins", "spread_skill", "spread_se", "spread_p", "centre_skill", "centre_se")
+    names = (
+        "candidate",
+        "n_origins",
+        "distribution_skill",
+        "distribution_se",
+        "distribution_p",
+        "median_skill",
+        "median_se",
+    )
     judged = {name: numbers.get(name) for name in (*names, "worst_decile", "verdict")}
     origins = {} if decision is None else {n: _day(getattr(decision, n)) for n in ("first_origin", "last_origin")}
     champion_version = "" if champion is None else champion.version
@@ -167,8 +175,10 @@ def refused(row: Mapping[str, Any], why: str, at: datetime) -> Row:
 
 def evidence_of(row: Mapping[str, Any]) -> Row:
     """A stored decision as the report and the terminal read it: outcome, reason, verdict, numbers."""
-    judged = ("candidate", "champion", "n_origins", "spread_skill", "spread_se", "spread_p", "centre_skill",
-              "centre_se", "worst_decile")  # fmt: skip
+    judged = (
+        "candidate", "champion", "n_origins", "distribution_skill", "distribution_se", "distribution_p",
+        "median_skill", "median_se", "worst_decile",
+    )  # fmt: skip
     numbers = {name: row[name] for name in judged}
     numbers |= {name: str(row[name]) for name in ("first_origin", "last_origin")}
     numbers |= json.loads(row["checks"] or "{}")
@@ -184,7 +194,7 @@ def decided_words(row: Mapping[str, Any] | None) -> str:
     return f"{row['as_of']}, {row['outcome']}, by {row['by']}{why}"
 
 
-def _compared(training: Training) -> list[Row]:
+def _compared(training: TrainingResult) -> list[Row]:
     """Each model that forecast the gate's origins, with its recipe and pooled numbers; without a gate the winner."""
     if training.evaluation is None:
         return [{"model": training.winner, "recipe": training.model.recipe()}]

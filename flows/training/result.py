@@ -16,7 +16,7 @@ from tidecast.forecasting.forecasters.baselines import RandomWalk
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingResult:
     """What a training found, and the model it leaves.
 
     Attributes

@@ -15,9 +15,9 @@ import polars as pl
 from joblib import Parallel, delayed
 
 from tidecast.flows.config.settings import DRIFT, Settings
-from tidecast.flows.training.candidates import Found, Say, Stopwatch, Work
+from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
-from tidecast.flows.training.result import Training
+from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
@@ -36,8 +36,8 @@ def train(
     gate_due: bool,
     say: Say,
     table_versions: Mapping[str, int] | None = None,
-    found: Found | None = None,
-) -> Training:
+    found: TunedRecipe | None = None,
+) -> TrainingResult:
     """Refresh the champion's recipe, or, when a gate is due, put a new one to the test first.
 
     Parameters
@@ -55,12 +55,12 @@ def train(
         Told what begins, a line each.
     table_versions : mapping, optional
         Kept with the result.
-    found : Found, optional
+    found : TunedRecipe, optional
         One more candidate for the selection.
     """
     clock = Stopwatch()
     version = champion.version if champion is not None else ""
-    work = Work(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
+    work = CandidateSet(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
     if champion is not None and not gate_due:
         return _refresh(
             work, champion, f"The recipe of {_words(champion.name)}, version {version}, refit on rows up to {as_of}."
@@ -75,7 +75,7 @@ def train(
     return _gate(work, plan, champion, candidate, selection)
 
 
-def _select(work: Work, plan: Plan, found: Found | None) -> tuple[str, pl.DataFrame]:
+def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[str, pl.DataFrame]:
     """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
     older = before_the_gate(work.panel, plan, work.settings)
     if found is not None:
@@ -90,7 +90,9 @@ def _select(work: Work, plan: Plan, found: Found | None) -> tuple[str, pl.DataFr
     return candidate, selection
 
 
-def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame) -> Training:
+def _gate(
+    work: CandidateSet, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame
+) -> TrainingResult:
     """Test one candidate, once, against the random walk and the champion's recipe; refit what wins.
 
     Where the selection chose the champion's own recipe, that has to stand the test again.
@@ -125,7 +127,9 @@ def _gate(work: Work, plan: Plan, champion: Champion | None, candidate: str, sel
     )  # fmt: skip
 
 
-def _refresh(work: Work, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None) -> Training:
+def _refresh(
+    work: CandidateSet, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None
+) -> TrainingResult:
     """The same recipe on newer rows; it needs no test, but must be finite and reproducible."""
     selection = pl.DataFrame() if selection is None else selection
     if champion is None:
@@ -139,8 +143,14 @@ def _recipe_of(champion: Champion) -> dict[str, Any]:
 
 
 def _finish(
-    work: Work, winner: str, recipes: dict[str, Any], outcome: str, reason: str, selection: pl.DataFrame, **gate: Any
-) -> Training:
+    work: CandidateSet,
+    winner: str,
+    recipes: dict[str, Any],
+    outcome: str,
+    reason: str,
+    selection: pl.DataFrame,
+    **gate: Any,
+) -> TrainingResult:
     """Fit the recipes and the random walk on all rows; the winner twice, to see that it is reproducible."""
     work.say(f"Fitting {', '.join([*recipes, 'the random walk'])} on all {work.panel.height:,} rows …")
     jobs = [*recipes.values(), work.random_walk]
@@ -155,7 +165,7 @@ def _finish(
         raise ArithmeticError(f"{winner}, refit on rows up to {work.as_of}, must forecast finite prices; it did not.")
     if winner != RANDOM_WALK and not table.equals(fitted[-1].predict()):
         raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
-    return Training(
+    return TrainingResult(
         as_of=work.as_of,
         winner=winner,
         model=model,
@@ -179,7 +189,7 @@ def _fit(model: Any, panel: pl.DataFrame) -> Any:
     return model.fit(panel)
 
 
-def _memory(work: Work, networks: list[Any]) -> pl.DataFrame:
+def _memory(work: CandidateSet, networks: list[Any]) -> pl.DataFrame:
     """What each network remembers of the rows before an origin, at most `lookback` of them."""
     back = min(work.settings.lookback - 1, MEMORY_ROWS)
     with work.clock("memory"):

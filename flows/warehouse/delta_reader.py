@@ -26,7 +26,7 @@ _STORES = ("AWS_", "AZURE_", "GOOGLE_")
 """Beginnings of the environment variables that say how an object store is reached."""
 
 
-class DeltaReading:
+class DeltaReader:
     """Tables of one place, by name, to be read.
 
     Parameters

@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.os_errors import in_words
-from tidecast.flows.warehouse.delta_reader import DeltaReading
+from tidecast.flows.warehouse.delta_reader import DeltaReader
 
 _ATTEMPTS = 30
 _GROUP = 131_072
@@ -32,11 +32,11 @@ _KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_lo
 Result = TypeVar("Result")
 
 
-class MovedOn(WarehouseError):
+class TableChanged(WarehouseError):
     """A table is not at the version any more that a write was worked out from."""
 
 
-class DeltaTables(DeltaReading):
+class DeltaTables(DeltaReader):
     """Tables of one place, by name. A write that loses a race looks at the table again and retries.
 
     In an object store, as in a folder, the next version's file is created only if it is not there (a conditional put),
@@ -101,7 +101,7 @@ class DeltaTables(DeltaReading):
         def attempt() -> int:
             table = self._made(name, rows)
             if version is not None and table.version() != version:
-                raise MovedOn(f"{name} must be at version {version}, but is at {table.version()}.")
+                raise TableChanged(f"{name} must be at version {version}, but is at {table.version()}.")
             there = self._rows(table, name, day or "time", spans)
             _refuse_other_types(name, rows, there)
             there = there.filter(pl.col("year").is_in(rows["year"].unique().implode()))

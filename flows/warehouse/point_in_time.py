@@ -11,7 +11,7 @@ from tidecast.flows.warehouse.schema import as_known, last_known
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class PointInTime:
     """Every revision of prices and of corporate actions; what any day knew is read from them.
 
     Parameters

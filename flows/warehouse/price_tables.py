@@ -8,7 +8,7 @@ import polars as pl
 
 from tidecast.flows.warehouse.delta_reader import Spans
 from tidecast.flows.warehouse.delta_writer import DeltaTables
-from tidecast.flows.warehouse.point_in_time import Knowledge
+from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, VALUES, as_known, shape, values_in
 
 LATELY = 99
@@ -52,21 +52,21 @@ class PriceTables(DeltaTables):
         """
         return self.knowledge(as_of).actions_at(as_of)
 
-    def knowledge(self, as_of: date | None = None, version: int | None = None) -> Knowledge:
+    def knowledge(self, as_of: date | None = None, version: int | None = None) -> PointInTime:
         """Every revision of prices and actions known by `as_of`; with `version`, of that version of `prices`."""
         actions = self._scan("actions", spans=None if as_of is None else [(date.min, as_of)])
         if as_of is not None:
             actions = actions.filter(pl.col("known_at") <= as_of)
-        return Knowledge(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
+        return PointInTime(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
 
-    def knowledge_since(self, first: date, as_of: date) -> Knowledge:
+    def knowledge_since(self, first: date, as_of: date) -> PointInTime:
         """Every revision known by `as_of` of the prices and actions from `first` to `as_of`."""
         known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
         prices, actions = (
             self._read(self._scan(name, spans=spans).filter(known), name).sort(PRICE_KEY)
             for name in ("prices", "actions")
         )
-        return Knowledge(prices, actions)
+        return PointInTime(prices, actions)
 
     def has_older(self, first: date, series_id: pl.Series) -> bool:
         """Whether any of these series has a price before `first`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.panel_file import OF_PRICES, differences, own_id, text_of
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -45,7 +45,7 @@ def stored_panel(warehouse: Warehouse) -> Stored | None:
     return Stored(rows[0]["panel"], settings)
 
 
-def keep(home: Home, warehouse: Warehouse, settings: "Settings", as_of: date) -> None:
+def keep(home: StateFolder, warehouse: Warehouse, settings: "Settings", as_of: date) -> None:
     """Write into the tables what panel.json says, unless they say so already."""
     text, panel = text_of(settings), own_id(home)
     last = warehouse.panel().tail(1).to_dicts()
@@ -53,7 +53,7 @@ def keep(home: Home, warehouse: Warehouse, settings: "Settings", as_of: date) ->
         warehouse.put_panel({"as_of": as_of, "panel": panel, "settings": text})
 
 
-def identify(home: Home, warehouse: Warehouse, settings: "Settings") -> str:
+def identify(home: StateFolder, warehouse: Warehouse, settings: "Settings") -> str:
     """Return the id of the panel that the settings and the tables belong to; a new one where neither has one.
 
     Raises
@@ -73,7 +73,7 @@ def identify(home: Home, warehouse: Warehouse, settings: "Settings") -> str:
     return stored.panel
 
 
-def refuse_unknown(home: Home, warehouse: Warehouse) -> None:
+def refuse_unknown(home: StateFolder, warehouse: Warehouse) -> None:
     """Refuse to take the default source for tables that hold prices and do not say of which panel.
 
     Raises

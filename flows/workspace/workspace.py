@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -29,11 +29,11 @@ class Place:
 
     Parameters
     ----------
-    home : Home
+    home : StateFolder
     settings : Settings
     """
 
-    home: Home
+    home: StateFolder
     settings: Settings
 
     @property

@@ -31,10 +31,10 @@ class Decision:
     n_origins : int
         Origins looked at.
     first_origin, last_origin : date or datetime
-    spread_skill, spread_se, spread_p : float or None
+    distribution_skill, distribution_se, distribution_p : float or None
         CRPS skill of the candidate against the random walk, its standard error and one-sided p-value. None where it
         cannot be known: forecasts missing or not finite; for p, also fewer than 120 origins.
-    centre_skill, centre_se : float or None
+    median_skill, median_se : float or None
         MAE skill of the median against the random walk, and its standard error.
     worst_decile : float or None
         10th percentile over series of CRPS skill.
@@ -54,11 +54,11 @@ class Decision:
     n_origins: int
     first_origin: date | datetime
     last_origin: date | datetime
-    spread_skill: float | None
-    spread_se: float | None
-    spread_p: float | None
-    centre_skill: float | None
-    centre_se: float | None
+    distribution_skill: float | None
+    distribution_se: float | None
+    distribution_p: float | None
+    median_skill: float | None
+    median_se: float | None
     worst_decile: float | None
     reason: str
     checks: tuple[Check, ...]
@@ -67,19 +67,19 @@ class Decision:
     @property
     def verdict(self) -> str:
         """Two lines on the candidate against the random walk; ± is one standard error."""
-        if self.spread_skill is None or self.centre_skill is None:
+        if self.distribution_skill is None or self.median_skill is None:
             return "Centre not known: forecasts are missing or not finite.\nSpread not known, for the same reason."
-        p = "too little history for a p-value" if self.spread_p is None else p_value(self.spread_p)
+        p = "too little history for a p-value" if self.distribution_p is None else p_value(self.distribution_p)
         return (
-            f"Centre {percent(self.centre_skill, self.centre_se)} ({self._centre_in_words}).\n"
-            f"Spread {percent(self.spread_skill, self.spread_se)}, {p}."
+            f"Centre {percent(self.median_skill, self.median_se)} ({self._centre_in_words}).\n"
+            f"Spread {percent(self.distribution_skill, self.distribution_se)}, {p}."
         )
 
     @property
     def _centre_in_words(self) -> str:
         if any(check.name == "centre" and not check.passed for check in self.checks):
             return "worse than the last price"
-        if self.centre_skill and self.centre_se and self.centre_skill > SURE * self.centre_se:
+        if self.median_skill and self.median_se and self.median_skill > SURE * self.median_se:
             return "better than the last price"
         return "no better than the last price"
 

@@ -24,7 +24,7 @@ from tidecast.forecasting.estimator.sklearn_callers import refuse_callers
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.estimator.validation import seed_from
 from tidecast.forecasting.evaluation.metrics import evaluate
-from tidecast.forecasting.forecasters.quantile_base import Walk
+from tidecast.forecasting.forecasters.quantile_base import QuantileForecaster
 from tidecast.forecasting.forecasters.sampling import blocks, sample_table
 from tidecast.forecasting.panel.carried_state import check_goes_on, newer_rows
 from tidecast.forecasting.panel.holdout import cut
@@ -38,8 +38,8 @@ from tidecast.forecasting.tables.quantiles import check_quantiles
 WEIGHT = f"{RESERVED}sample_weight"
 
 
-class PanelForecaster(Walk):
-    """Base of all forecasters: what can be asked of them; how it is answered is the part of `Walk`."""
+class PanelForecaster(QuantileForecaster):
+    """Base of all forecasters: what can be asked of them; how it is answered is the part of `QuantileForecaster`."""
 
     # ------------------------------------------------------------------ fit
     @one_thread()

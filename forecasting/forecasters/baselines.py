@@ -12,7 +12,7 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
 from tidecast.features.panel import PanelSchema
 from tidecast.forecasting.forecasters.base import PanelForecaster
-from tidecast.forecasting.panel.snapshot import Standing
+from tidecast.forecasting.panel.snapshot import Snapshot
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
 
 
@@ -78,7 +78,7 @@ class Drift(RandomWalk):
     Parameters and attributes are those of `RandomWalk`.
     """
 
-    def _centre(self, here: Standing) -> Tensor:
+    def _centre(self, here: Snapshot) -> Tensor:
         sessions = (here.session - here.first_session).clamp(min=1)
         drift = (here.levels_NK[:, -1] - here.first_level) / sessions
         return drift.unsqueeze(-1) * torch.arange(1, self.horizon + 1)
@@ -119,6 +119,6 @@ class SeasonalNaive(RandomWalk):
     def _n_levels(self) -> int:
         return self.season
 
-    def _centre(self, here: Standing) -> Tensor:
+    def _centre(self, here: Snapshot) -> Tensor:
         same_season = torch.arange(self.horizon) % self.season
         return here.levels_NK[:, same_season] - here.levels_NK[:, -1:]

@@ -22,7 +22,7 @@ from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.network.heads import Head
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
 from tidecast.forecasting.network.training import isolated
-from tidecast.forecasting.panel.flat_panel import PanelRows
+from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.panel.segments import run_through
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def memory_profile(
     network: RecurrentNetwork,
     head: Head,
     median: int,
-    rows: PanelRows,
+    rows: FlatPanel,
     inputs_NF: Tensor,
     ahead: Callable[[Tensor], Tensor | None],
     steps_back: int,
@@ -95,7 +95,7 @@ def memory_profile(
         In the network's precision.
     median : int
         Place of the median among the quantiles.
-    rows : PanelRows
+    rows : FlatPanel
     inputs_NF : Tensor of shape (N, F)
         What the network sees of these rows.
     ahead : callable

@@ -30,15 +30,15 @@ from tidecast.forecasting.network.progress import LEARNING_CURVE, Epoch, learnin
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.trainer import Lessons, Trainer
 from tidecast.forecasting.network.training import Batch, Training, isolated
-from tidecast.forecasting.panel.carried_state import Kept
+from tidecast.forecasting.panel.carried_state import CarriedState
 from tidecast.forecasting.panel.feature_streams import stream_tensors
-from tidecast.forecasting.panel.flat_panel import BLOCK, PanelRows, thinned, within
-from tidecast.forecasting.panel.holdout import Cuts
+from tidecast.forecasting.panel.flat_panel import BLOCK, FlatPanel, thinned, within
+from tidecast.forecasting.panel.holdout import Holdout
 from tidecast.forecasting.panel.inputs import PIECE, NetworkInputs, StaticInputs
-from tidecast.forecasting.panel.known_covariates import Ahead
+from tidecast.forecasting.panel.known_covariates import KnownCovariates
 from tidecast.forecasting.panel.made_columns import warn_of_unseen
 from tidecast.forecasting.panel.scaling import InputScaler
-from tidecast.forecasting.panel.segments import Stretches, run_through
+from tidecast.forecasting.panel.segments import Segments, run_through
 from tidecast.forecasting.panel.snapshot import standing
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors, saved_network
@@ -67,7 +67,7 @@ class NetworkForecaster(PanelForecaster):
     cell: ClassVar[str]
 
     # ------------------------------------------------------------------ fit
-    def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
+    def _fit_network(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> None:
         train = rows.before(cuts.train, included=True).numpy()
         self._inputs, inputs_NF = NetworkInputs.fit_transform(self._new_features(), self._schema, rows, train)
         self.inputs_ = self._inputs.names
@@ -94,7 +94,7 @@ class NetworkForecaster(PanelForecaster):
             )
         self.learning_curve_ = learning_curve(curve)
 
-    def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
+    def _go_on(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
         stretches = self._stretches(rows, self._inputs.halves(rows.frame), weights, learned=self.fit_end_)
         training = replace(self.training or Training(), average=False, checkpoint=None)
         seed, done = seed_from(self.random_state), len(self.learning_curve_)
@@ -118,15 +118,15 @@ class NetworkForecaster(PanelForecaster):
         self.learning_curve_ = pl.concat([self.learning_curve_, further])
 
     def _stretches(
-        self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor, learned: date | datetime | None = None
-    ) -> Stretches:
+        self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor, learned: date | datetime | None = None
+    ) -> Segments:
         half_life = self.training.half_life if self.training else None
-        return Stretches(
+        return Segments(
             rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
             partial(self._ahead, rows),
         )  # fmt: skip
 
-    def _linear(self, rows: PanelRows, inputs_NF: Tensor, cuts: Cuts, weights: Tensor) -> LinearForecast:
+    def _linear(self, rows: FlatPanel, inputs_NF: Tensor, cuts: Holdout, weights: Tensor) -> LinearForecast:
         """A linear forecast from training rows, judged on their newer half."""
         at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_REGRESSED)
         inputs = inputs_NF[at.to(inputs_NF.device)].double().cpu().numpy()
@@ -138,7 +138,7 @@ class NetworkForecaster(PanelForecaster):
         """Give the median what a linear forecast knows; a network learns the rest."""
         self._network.begin_linear(linear.weights_FH / linear.scale_H, self._spread.layer.centre)
 
-    def _fit_ahead_scaler(self, rows: PanelRows, cuts: Cuts) -> InputScaler | None:
+    def _fit_ahead_scaler(self, rows: FlatPanel, cuts: Holdout) -> InputScaler | None:
         """From the future covariates of training sessions."""
         if rows.ahead is None:
             return None
@@ -146,7 +146,7 @@ class NetworkForecaster(PanelForecaster):
 
     def _train(
         self,
-        stretches: Stretches,
+        stretches: Segments,
         until: date | datetime,
         shuffle: np.random.Generator,
         training: Training,
@@ -177,7 +177,7 @@ class NetworkForecaster(PanelForecaster):
         self._network.to("cpu")
         return curve
 
-    def _fingerprint(self, rows: PanelRows, inputs_NF: Tensor, weights: Tensor) -> str:
+    def _fingerprint(self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor) -> str:
         ahead = () if rows.ahead is None else (rows.ahead.keys_M, rows.ahead.values_MZ)
         return fingerprint(
             self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
@@ -211,23 +211,23 @@ class NetworkForecaster(PanelForecaster):
     def _ahead_names(self) -> tuple[str, ...]:
         return self._schema.future
 
-    def _ahead(self, rows: PanelRows, at: Tensor) -> Tensor | None:
+    def _ahead(self, rows: FlatPanel, at: Tensor) -> Tensor | None:
         """Scaled future covariates of the sessions after these rows, shape (..., H, Z); None without any."""
         return self._ahead_of(rows.ahead, rows.series_of(at), rows.session[at])
 
-    def _ahead_of(self, ahead: Ahead | None, series_N: Tensor, session_N: Tensor) -> Tensor | None:
+    def _ahead_of(self, ahead: KnownCovariates | None, series_N: Tensor, session_N: Tensor) -> Tensor | None:
         if ahead is None or self._ahead_scaler is None:
             return None
         return torch.from_numpy(ahead.scaled(self._ahead_scaler, series_N.numpy(), session_N.numpy(), self.horizon))
 
-    def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
+    def _outputs(self, rows: FlatPanel, at: Tensor) -> Tensor:
         at_N, order = torch.sort(at)
         h_ND = torch.empty(len(at), self._network.width)
         with torch.inference_mode():
             _, h_ND[order] = self._run_through(rows, rows.ends(at_N), at_N)
             return self._network.read_out(h_ND, self._ahead(rows, at))
 
-    def _run_through(self, rows: PanelRows, ends: Tensor, at: Tensor, at_a_time: int = BLOCK) -> tuple[State, Tensor]:
+    def _run_through(self, rows: FlatPanel, ends: Tensor, at: Tensor, at_a_time: int = BLOCK) -> tuple[State, Tensor]:
         """See `run_through`: over blocks of the panel, with `ends` in rising order, too; `at_a_time` see `inputs`."""
         states, h_ND = [self._network.zero_state(0)], torch.empty(len(at), self._network.width)
         for block in self._inputs.blocks(rows):
@@ -239,7 +239,7 @@ class NetworkForecaster(PanelForecaster):
         return State.cat(states), h_ND
 
     # ---------------------------------------------------- what has been seen
-    def _keep(self, rows: PanelRows, at: Tensor) -> tuple[Kept, Tensor]:
+    def _keep(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
         paused = rows.last(at) != rows.newest[rows.series_of(at)]  # rows of sequences that are not gone on with
         h_ND = torch.empty(len(at), self._network.width)
         with torch.inference_mode():
@@ -247,9 +247,9 @@ class NetworkForecaster(PanelForecaster):
             _, h_ND[paused] = self._run_through(rows, rows.ends(at[paused]), at[paused], PIECE)
             outputs_NHQ = self._network.read_out(h_ND, self._ahead(rows, at))
         here = standing(rows, rows.newest, self._n_levels)
-        return Kept(here, state, self._inputs.stream(rows.frame)), outputs_NHQ
+        return CarriedState(here, state, self._inputs.stream(rows.frame)), outputs_NHQ
 
-    def _with_room(self, series_id: pl.Series) -> Kept:
+    def _with_room(self, series_id: pl.Series) -> CarriedState:
         if self._kept.stream is None:
             raise TypeError(
                 "To be updated row by row, features must say their min_history; "
@@ -259,7 +259,7 @@ class NetworkForecaster(PanelForecaster):
         with torch.inference_mode():
             return self._kept.with_room(series_id, self._network)
 
-    def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
+    def _moved_on(self, kept: CarriedState, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> CarriedState:
         assert kept.state is not None  # a network keeps both
         assert kept.stream is not None
         inputs_MF = self._inputs.pushed(kept.stream, rows)
@@ -270,7 +270,7 @@ class NetworkForecaster(PanelForecaster):
             kept.state.put(at_M, state_M)
         return kept
 
-    def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
+    def _kept_outputs(self, at: Tensor, ahead: KnownCovariates | None) -> Tensor:
         assert self._kept.state is not None
         z_NHZ = self._ahead_of(ahead, at, self._kept.standing.session[at])
         with torch.inference_mode():
@@ -333,7 +333,7 @@ class NetworkForecaster(PanelForecaster):
         stream, state = under("stream", learned), under("state", learned)
         zero = self._network.zero_state(len(keys)).tensors()  # a number a unit and series; the files hold as many
         check_tensors(zero, state)
-        self._kept = Kept(
+        self._kept = CarriedState(
             self._kept.standing,
             State.from_tensors({name: state[name] for name in zero}),
             self._inputs.resumed(stream) if stream else None,

@@ -26,15 +26,15 @@ from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.segments import longest_gap, longest_gaps, places_of
 from tidecast.features.stray_rows import settle
 from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
-from tidecast.forecasting.forecasters.quantile_model import Spread, slow
+from tidecast.forecasting.forecasters.quantile_model import QuantileModel, slow
 from tidecast.forecasting.forecasters.sampling import MOST_ORIGINS, Dependence
-from tidecast.forecasting.panel.carried_state import Kept
-from tidecast.forecasting.panel.flat_panel import PanelRows, panel_rows, root_steps, thinned
-from tidecast.forecasting.panel.holdout import Cuts
-from tidecast.forecasting.panel.known_covariates import Ahead, given_ahead, known_ahead
+from tidecast.forecasting.panel.carried_state import CarriedState
+from tidecast.forecasting.panel.flat_panel import FlatPanel, panel_rows, root_steps, thinned
+from tidecast.forecasting.panel.holdout import Holdout
+from tidecast.forecasting.panel.known_covariates import KnownCovariates, given_ahead, known_ahead
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
-from tidecast.forecasting.panel.snapshot import Standing, standing
+from tidecast.forecasting.panel.snapshot import Snapshot, standing
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
 
@@ -44,7 +44,7 @@ SPARSE = 4  # sessions to a row from which on the calendar of a series that came
 MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
 
 
-class Walk(HoldsFrozenSettings, BaseEstimator):
+class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     """The random walk, and the places where a subclass adds a centre or a network's outputs to it.
 
     A forecast is ``last price · exp(centre + volatility · √step · quantile)``: volatility is the EWMA at the origin,
@@ -65,9 +65,9 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
     skipped_: tuple[Any, ...]
     _schema: PanelSchema
     _kind: str
-    _spread: Spread
+    _spread: QuantileModel
     _dependence: Dependence
-    _kept: Kept
+    _kept: CarriedState
     _made: tuple[str, ...] = ()  # covariates that a transformer made before `fit`
 
     def _check_settings(self) -> None:
@@ -86,7 +86,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             )
 
     # ------------------------------------------------------- panel to rows
-    def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> PanelRows:
+    def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> FlatPanel:
         """The rows of a checked panel; with the calendar where they are known to be its sessions."""
         if calendar is None:
             calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
@@ -96,7 +96,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         self.skipped_ = tuple(panel["series_id"][without.numpy()])
         return rows
 
-    def _too_short(self, rows: PanelRows) -> str:
+    def _too_short(self, rows: FlatPanel) -> str:
         n_series, longest = rows.keys["series_id"].n_unique(), int(rows.starts.diff().max())
         pause = max(longest_gap(calendar.name) for calendar in rows.calendar.calendars)
         return (
@@ -105,7 +105,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             "history or lower lookback."
         )
 
-    def _find(self, rows: PanelRows, origins: str | Sequence[Any]) -> Tensor:
+    def _find(self, rows: FlatPanel, origins: str | Sequence[Any]) -> Tensor:
         return find_origins(rows, origins, self.fit_end_, self.horizon)
 
     def _origins_of(self, X: Any, origins: str | Sequence[Any], future: Any) -> Origins:
@@ -142,13 +142,13 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         """A table in the kind of `X`, or of the panel that was fitted."""
         return like(table, X) if X is not None or self._kind == "polars" else table.to_pandas()
 
-    def _with_ahead(self, rows: PanelRows, X: Any, future: Any = None) -> PanelRows:
+    def _with_ahead(self, rows: FlatPanel, X: Any, future: Any = None) -> FlatPanel:
         """The rows of the panel `X` with its future covariates."""
         if not self._ahead_names:
             return rows
         return replace(rows, ahead=known_ahead(rows, X, future, self._schema, self._schema_of_rows, self.target))
 
-    def _kept_ahead(self, future: Any) -> Ahead | None:
+    def _kept_ahead(self, future: Any) -> KnownCovariates | None:
         """As `_with_ahead`, of the series that have been seen."""
         if not self._ahead_names:
             return None
@@ -164,10 +164,10 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         return self._schema if named is None else replace(self._schema, calendar=named.name)
 
     # -------------------------------------------------- what `fit` estimates
-    def _learned_spread(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Spread:
+    def _learned_spread(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> QuantileModel:
         """Of standardised training changes, not calibrated yet."""
         if not rows.moving.any():  # pegged, all of them: there is no spread to learn, and none to forecast
-            return Spread.none(self.horizon, self.quantiles_)
+            return QuantileModel.none(self.horizon, self.quantiles_)
         at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_RESIDUALS)
         residuals = self._residuals(rows, at, until=cuts.train)
         unknown = ~np.isfinite(residuals).any(axis=0)
@@ -182,22 +182,22 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
                 f"Step {unknown.argmax() + 1} needs at least one series with lookback + horizon = {self.lookback} + "
                 f"{self.horizon} rows that moves; found none. {advice}"
             )
-        return Spread.of(residuals, weights[at].numpy(), self.quantiles_)
+        return QuantileModel.of(residuals, weights[at].numpy(), self.quantiles_)
 
-    def _calibrated(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> tuple[Kept, Spread]:
+    def _calibrated(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> tuple[CarriedState, QuantileModel]:
         """What is kept, and the spread, calibrated on the newest training rows."""
         at = thinned(rows.moving & ~rows.before(cuts.validation) & (weights > 0), MOST_CALIBRATED)
         kept, outputs_NHQ = self._keep(rows, at)
         residuals = self._residuals(rows, at, until=cuts.calibration)
         return kept, self._spread.calibrated(residuals, outputs_NHQ, weights[at].numpy())
 
-    def _measure_dependence(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> Dependence:
+    def _measure_dependence(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> Dependence:
         """How the steps move together, on all training rows: a correlation is hardly overfitted, but needs many."""
         at = thinned(rows.moving & (weights > 0), MOST_ORIGINS)
         residuals = self._residuals(rows, at, until=cuts.calibration)
         return Dependence.measure(residuals, weights[at].numpy(), np.array(self.quantiles_))
 
-    def _residuals(self, rows: PanelRows, at: Tensor, until: date | datetime) -> NDArray[np.float64]:
+    def _residuals(self, rows: FlatPanel, at: Tensor, until: date | datetime) -> NDArray[np.float64]:
         """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past the time `until`."""
         residuals, until_S = torch.empty(len(at), self.horizon, dtype=torch.float64), rows.sessions_at(until)
         for some, here in zip(residuals.split(BLOCK), at.split(BLOCK), strict=True):
@@ -209,10 +209,10 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         return residuals.numpy()
 
     # ---------------------------------------------- rows to quantiles in prices
-    def _origins(self, rows: PanelRows, at: Tensor) -> Origins:
+    def _origins(self, rows: FlatPanel, at: Tensor) -> Origins:
         return self._origins_at(standing(rows, at, self._n_levels), self._outputs(rows, at), rows.calendar)
 
-    def _origins_at(self, here: Standing, outputs: Tensor, calendar: PanelCalendar) -> Origins:
+    def _origins_at(self, here: Snapshot, outputs: Tensor, calendar: PanelCalendar) -> Origins:
         return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs, calendar)
 
     def _in_prices(self, origins: Origins, scaled: np.ndarray) -> np.ndarray:
@@ -223,11 +223,11 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         return (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
 
     # ------------------------------------------------------- what has been seen
-    def _keep(self, rows: PanelRows, at: Tensor) -> tuple[Kept, Tensor]:
+    def _keep(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
         """What is needed of the panel's series to go on from their last rows, and on the way there `_outputs`."""
-        return Kept(standing(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
+        return CarriedState(standing(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
 
-    def _taken_in(self, rows: pl.DataFrame, calendar: PanelCalendar) -> Kept:
+    def _taken_in(self, rows: pl.DataFrame, calendar: PanelCalendar) -> CarriedState:
         """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
         rows = calendar.marked(rows)
         longest = longest_gaps(rows)
@@ -250,11 +250,11 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         self.calendar_ = calendar
         return kept
 
-    def _with_room(self, series_id: pl.Series) -> Kept:
+    def _with_room(self, series_id: pl.Series) -> CarriedState:
         """A copy of what is kept, with room for these series, too."""
-        return Kept(self._kept.standing.with_room(series_id)[0])
+        return CarriedState(self._kept.standing.with_room(series_id)[0])
 
-    def _moved_on(self, kept: Kept, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> Kept:
+    def _moved_on(self, kept: CarriedState, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> CarriedState:
         """What a network remembers, moved on by a row of each series at the places `at_M`."""
         return kept
 
@@ -275,7 +275,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             ahead.check(at.numpy(), here.session[at].numpy(), self.horizon)
         return self._origins_at(here.take(at), self._kept_outputs(at, ahead), self.calendar_)
 
-    def _sparse(self, here: Standing) -> Tensor:
+    def _sparse(self, here: Snapshot) -> Tensor:
         """Series that came a few rows at a time and have one in many sessions: their calendar is another one."""
         sparse = (here.session - here.first_session) >= SPARSE * (here.rows - 1).clamp(min=1)
         unproven = here.series_id.is_in(list(self.calendar_.unproven)) if self.calendar_.unproven else None
@@ -293,21 +293,21 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
             )
         return sparse
 
-    def _kept_outputs(self, at: Tensor, ahead: Ahead | None) -> Tensor:
+    def _kept_outputs(self, at: Tensor, ahead: KnownCovariates | None) -> Tensor:
         """As `_outputs`, of the series at these places."""
         return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
 
     # -------------------------------------------------- what subclasses add
-    def _fit_network(self, rows: PanelRows, cuts: Cuts, weights: Tensor) -> None:
+    def _fit_network(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> None:
         """Train what `_outputs` needs; nothing for the baselines."""
 
-    def _go_on(self, rows: PanelRows, weights: Tensor, epochs: int) -> None:
+    def _go_on(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
         """Train further what `_fit_network` trained, in place of it and leaving it as it was."""
 
     def _warn_of_unseen(self, made: list[str]) -> None:
         """Warn of columns that were made and are no inputs; baselines have none."""
 
-    def _centre(self, here: Standing) -> Tensor:
+    def _centre(self, here: Snapshot) -> Tensor:
         """Expected change of the level for each step, shape (N, H)."""
         return torch.zeros(len(here), self.horizon, dtype=torch.float64)
 
@@ -316,7 +316,7 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         """Newest levels of a series that `_centre` looks at."""
         return 1
 
-    def _outputs(self, rows: PanelRows, at: Tensor) -> Tensor:
+    def _outputs(self, rows: FlatPanel, at: Tensor) -> Tensor:
         """Outputs that shape the base quantiles, shape (N, H, Q), in the network's precision."""
         return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
 
@@ -362,6 +362,6 @@ class Walk(HoldsFrozenSettings, BaseEstimator):
         # models lack a scale that were saved before there was one
         check_tensors(self._expected(len(keys)), learned, optional=["scale"])
         scale_H = learned.get("scale", slow(self.horizon))
-        self._spread = Spread(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
+        self._spread = QuantileModel(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
-        self._kept = Kept(Standing(keys["series_id"], keys["time"], **under("standing", learned)))
+        self._kept = CarriedState(Snapshot(keys["series_id"], keys["time"], **under("standing", learned)))

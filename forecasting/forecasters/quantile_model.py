@@ -25,7 +25,7 @@ AT_A_TIME = 1 << 9  # origins whose quantiles are put together: they stay in the
 
 
 @dataclass(frozen=True)
-class Spread:
+class QuantileModel:
     """Quantiles of standardised changes, shaped by a network's outputs and calibrated.
 
     Attributes
@@ -50,13 +50,13 @@ class Spread:
     head: str = "quantile"
 
     @classmethod
-    def none(cls, horizon: int, levels: Sequence[float]) -> Spread:
+    def none(cls, horizon: int, levels: Sequence[float]) -> QuantileModel:
         """That of pegged series: there is none."""
         zeros = np.zeros((horizon, len(levels)))
         return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros, slow(horizon))
 
     @classmethod
-    def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> Spread:
+    def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> QuantileModel:
         """Weighted quantiles of standardised residuals, NaN where there is no truth; not calibrated yet."""
         base_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
         for step, residuals_N in enumerate(residuals_NH.T):
@@ -67,7 +67,7 @@ class Spread:
         base = torch.from_numpy(outwards(base_HQ, median))
         return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
 
-    def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> Spread:
+    def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> QuantileModel:
         """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
         offsets = []
         for step in range(len(self.base_HQ)):  # one after the other: all their quantiles at once are large

@@ -19,24 +19,24 @@ from tidecast.features.panel import PanelSchema, as_seen, check_rows
 from tidecast.features.segments import at_places, places_of
 from tidecast.features.transformers.streaming import Stream
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
-from tidecast.forecasting.panel.flat_panel import PanelRows
-from tidecast.forecasting.panel.snapshot import Standing
+from tidecast.forecasting.panel.flat_panel import FlatPanel
+from tidecast.forecasting.panel.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
-class Kept:
+class CarriedState:
     """Per series, sorted by name: where it stands, and for networks what they remember of it.
 
     Attributes
     ----------
-    standing : Standing
+    standing : Snapshot
     state : State, optional
         Of the network, after the row that each series stands at.
     stream : Stream, optional
         The features, ready for the next row.
     """
 
-    standing: Standing
+    standing: Snapshot
     state: State | None = None
     stream: Stream | None = None
 
@@ -44,17 +44,17 @@ class Kept:
         """On an error inside, the stream is as it was before; the other parts are never changed in place."""
         return nullcontext() if self.stream is None else self.stream.atomic()
 
-    def __copy__(self) -> Kept:
+    def __copy__(self) -> CarriedState:
         """One that goes its own way: of its parts the stream alone is changed in place."""
         return replace(self, stream=copy.deepcopy(self.stream))
 
-    def with_room(self, series_id: pl.Series, network: RecurrentNetwork | None) -> Kept:
+    def with_room(self, series_id: pl.Series, network: RecurrentNetwork | None) -> CarriedState:
         """A copy with further series, of which nothing is known yet; the stream alone is the same one, see `atomic`."""
         standing, order = self.standing.with_room(series_id)
         state = self.state
         if state is not None and network is not None:
             state = State.cat([state, network.zero_state(len(series_id))]).take(order)
-        return Kept(standing, state, self.stream)
+        return CarriedState(standing, state, self.stream)
 
 
 def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame) -> pl.DataFrame:
@@ -88,7 +88,7 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
     return rows.sort("time", maintain_order=True)  # of one time, they come sorted by series
 
 
-def check_goes_on(rows: PanelRows, end: date | datetime, seen: Standing, lookback: int) -> None:
+def check_goes_on(rows: FlatPanel, end: date | datetime, seen: Snapshot, lookback: int) -> None:
     """Refuse a panel that does not go on from what has been learned up to `end` and `seen` of its series.
 
     Raises

@@ -24,13 +24,13 @@ from torch import Tensor
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.segments import series_starts, stretch_starts
 from tidecast.features.volatility import with_changes, with_volatility
-from tidecast.forecasting.panel.known_covariates import Ahead
+from tidecast.forecasting.panel.known_covariates import KnownCovariates
 
 BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
 
 @dataclass(frozen=True)
-class PanelRows:
+class FlatPanel:
     """Rows sorted by series and time; a *sequence* is a series' rows between two breaks.
 
     Attributes
@@ -56,7 +56,7 @@ class PanelRows:
         Whether levels are log prices, or else the prices themselves.
     calendar : PanelCalendar
         That of each series.
-    ahead : Ahead, optional
+    ahead : KnownCovariates, optional
         Future covariates, for networks that see some.
     """
 
@@ -71,7 +71,7 @@ class PanelRows:
     target: str
     positive: bool
     calendar: PanelCalendar
-    ahead: Ahead | None = None
+    ahead: KnownCovariates | None = None
 
     def __len__(self) -> int:
         return len(self.session)
@@ -204,7 +204,7 @@ def root_steps(horizon: int) -> Tensor:
     return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
 
 
-def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int) -> PanelRows:
+def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int) -> FlatPanel:
     """Lay out a panel that `check_panel` has checked and sorted.
 
     Raises
@@ -227,7 +227,7 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     ready = np.zeros(n_rows, dtype=bool)
     for begin, end in pairwise(starts.tolist()):
         ready[begin + lookback - 1 : end] = True
-    return PanelRows(
+    return FlatPanel(
         frame=frame,
         starts=torch.from_numpy(starts),
         series=torch.from_numpy(series),

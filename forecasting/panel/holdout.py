@@ -13,7 +13,7 @@ FEWEST_HORIZONS = 4  # the training part must span this many horizons, or nothin
 
 
 @dataclass(frozen=True)
-class Cuts:
+class Holdout:
     """The time that ends each part: the first origin of the next, so a part's targets do not pass its end.
 
     Times, not session numbers: those of different calendars cannot be compared.
@@ -29,7 +29,7 @@ class Cuts:
     calibration: date | datetime
 
 
-def cut(times: pl.Series, horizon: int) -> Cuts:
+def cut(times: pl.Series, horizon: int) -> Holdout:
     """Cut the times of all origins (in any order, repeated or not) into 80, 10 and 10 per cent."""
     distinct = times.unique().sort()
     end = len(distinct) - 1
@@ -37,4 +37,4 @@ def cut(times: pl.Series, horizon: int) -> Cuts:
     train = validation - round(VALIDATION_SHARE * len(distinct))
     if train < FEWEST_HORIZONS * horizon:
         train = validation = end
-    return Cuts(distinct[train], distinct[validation], distinct[end])
+    return Holdout(distinct[train], distinct[validation], distinct[end])

@@ -22,7 +22,7 @@ from tidecast.features.panel import PanelSchema
 from tidecast.features.segments import series_starts
 from tidecast.features.transformers.streaming import Stream, per_series
 from tidecast.forecasting.panel.feature_streams import open_stream, resume_stream
-from tidecast.forecasting.panel.flat_panel import BLOCK, PanelRows, blocks_of
+from tidecast.forecasting.panel.flat_panel import BLOCK, FlatPanel, blocks_of
 from tidecast.forecasting.panel.scaling import InputScaler, Moments
 
 PIECE = 1 << 14  # rows whose features a fit computes at a time: in float64, and with all that lies between
@@ -53,7 +53,7 @@ class NetworkInputs:
 
     @classmethod
     def fit_transform(
-        cls, features: Any, schema: PanelSchema, rows: PanelRows, train: NDArray[np.bool_]
+        cls, features: Any, schema: PanelSchema, rows: FlatPanel, train: NDArray[np.bool_]
     ) -> tuple[NetworkInputs, Tensor]:
         """From a panel and its rows to `train` on, with what a network sees of them all, see `halves`.
 
@@ -129,7 +129,7 @@ class NetworkInputs:
     def _numbers_of(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         return _numbers(self.static.added_to(_transformed(self.features, frame)), self.names)
 
-    def blocks(self, rows: PanelRows) -> Iterator[slice]:
+    def blocks(self, rows: FlatPanel) -> Iterator[slice]:
         """Blocks of series whose features can be computed alone: all series where they may look across them."""
         return rows.blocks() if per_series(self.features) else iter([slice(0, len(rows))])
 

@@ -21,14 +21,14 @@ from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
 
 if TYPE_CHECKING:
-    from tidecast.forecasting.panel.flat_panel import PanelRows
+    from tidecast.forecasting.panel.flat_panel import FlatPanel
 
 SPAN = 1 << 40  # sessions that a key has room for: more than any calendar numbers
 FIRST = -(1 << 39)
 
 
 @dataclass(frozen=True)
-class Ahead:
+class KnownCovariates:
     """Future covariates, to be looked up by series and session.
 
     Attributes
@@ -59,7 +59,7 @@ class Ahead:
         series_id: pl.Series,
         calendar: PanelCalendar,
         until_S: NDArray[np.int64],
-    ) -> Ahead:
+    ) -> KnownCovariates:
         """From the rows of a table: ``series_id``, ``time`` and the covariates; where one comes twice, the last counts.
 
         Raises
@@ -181,13 +181,13 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
 
 
 def known_ahead(
-    rows: PanelRows, panel: Any, future: Any, schema: PanelSchema, schema_of_rows: PanelSchema, target: str
-) -> Ahead:
+    rows: FlatPanel, panel: Any, future: Any, schema: PanelSchema, schema_of_rows: PanelSchema, target: str
+) -> KnownCovariates:
     """Future covariates of a panel's series: from its rows, those without a target too, and from `future`, if given.
 
     Parameters
     ----------
-    rows : PanelRows
+    rows : FlatPanel
         Of the checked panel.
     panel, future : polars or pandas DataFrame
         As they were given.
@@ -203,13 +203,13 @@ def known_ahead(
     known = known.filter(pl.Series(sessions))  # rows without a target may lie on any day
     if future is not None:
         known = pl.concat([known, check_future(future, schema_of_rows, known.select("series_id", "time"))])
-    return Ahead.of(known, names, series_id, rows.calendar, rows.calendar.through(series_id, newest))
+    return KnownCovariates.of(known, names, series_id, rows.calendar, rows.calendar.through(series_id, newest))
 
 
 def given_ahead(
     future: Any, seen: pl.DataFrame, session_S: NDArray[np.int64], calendar: PanelCalendar, schema: PanelSchema
-) -> Ahead:
+) -> KnownCovariates:
     """Future covariates from `future` alone, for series `seen` up to their sessions; none without it."""
     kinds: Any = {**seen.schema, **dict.fromkeys(schema.future, pl.Float64)}
     known = pl.DataFrame(schema=kinds) if future is None else check_future(future, schema, seen)
-    return Ahead.of(known, schema.future, seen["series_id"], calendar, session_S)
+    return KnownCovariates.of(known, schema.future, seen["series_id"], calendar, session_S)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.forecasting.panel.flat_panel import PanelRows
+from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.tables.quantiles import MEDIAN, quantile_columns
 
 
@@ -74,7 +74,7 @@ class Origins:
         ).hstack(quantiles.select("forecast", *others))
 
 
-def find_origins(rows: PanelRows, origins: str | Sequence[Any], since: date | datetime, horizon: int) -> Tensor:
+def find_origins(rows: FlatPanel, origins: str | Sequence[Any], since: date | datetime, horizon: int) -> Tensor:
     """Numbers of the rows to forecast from, in order.
 
     Parameters

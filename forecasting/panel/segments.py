@@ -18,7 +18,7 @@ from torch.nn.functional import embedding
 
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.training import Batch, recency
-from tidecast.forecasting.panel.flat_panel import PanelRows
+from tidecast.forecasting.panel.flat_panel import FlatPanel
 
 BLOCK = 256  # whole sequences run side by side
 CHUNK = 64  # rows of them run at once, the state carried on to the next; more where fewer run side by side
@@ -26,12 +26,12 @@ HELD_OUT = 1 << 12  # rows in a batch of validation, about: as much memory as a 
 
 
 @dataclass(frozen=True)
-class Stretches:
+class Segments:
     """Batches of training history, gathered by index from one tensor.
 
     Attributes
     ----------
-    rows : PanelRows
+    rows : FlatPanel
     inputs_NF : Tensor of shape (N, F)
         Where it lies, batches are made: on the network's device. Half precision will do, networks see float32.
     weights_N : Tensor of shape (N,)
@@ -47,7 +47,7 @@ class Stretches:
         Future covariates of the sessions after rows of shape (B, T): a Tensor of shape (B, T, H, Z); None without.
     """
 
-    rows: PanelRows
+    rows: FlatPanel
     inputs_NF: Tensor
     weights_N: Tensor
     length: int
@@ -132,14 +132,14 @@ class HeldOut(Sequence[Batch]):
 
     Attributes
     ----------
-    stretches : Stretches
+    stretches : Segments
     begins, ends : LongTensor of shape (n_sequences,)
         Rows of each sequence, the last not among them.
     since_S, until_S : LongTensor of shape (S,)
         Sessions of the first origin and of the last target.
     """
 
-    stretches: Stretches
+    stretches: Segments
     begins: Tensor
     ends: Tensor
     since_S: Tensor
@@ -170,7 +170,7 @@ class HeldOut(Sequence[Batch]):
 
 
 def run_through(
-    network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, ends: Tensor, at: Tensor, begin: int = 0
+    network: RecurrentNetwork, inputs_NF: Tensor, rows: FlatPanel, ends: Tensor, at: Tensor, begin: int = 0
 ) -> tuple[State, Tensor]:
     """Run up to the rows `ends`, each from the first row of its sequence.
 
@@ -198,7 +198,7 @@ def run_through(
 
 
 def _side_by_side(
-    network: RecurrentNetwork, inputs_NF: Tensor, rows: PanelRows, ends: Tensor, at: Tensor, begin: int, h_ND: Tensor
+    network: RecurrentNetwork, inputs_NF: Tensor, rows: FlatPanel, ends: Tensor, at: Tensor, begin: int, h_ND: Tensor
 ) -> State:
     """As `run_through`, for sequences of rising length; what it finds at the rows `at` goes into `h_ND`."""
     first, lengths = rows.first(ends), ends - rows.first(ends) + 1

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from tidecast.features.segments import MAX_PAUSE
 from tidecast.features.volatility import DECAY
-from tidecast.forecasting.panel.flat_panel import PanelRows
+from tidecast.forecasting.panel.flat_panel import FlatPanel
 
 
 @dataclass(frozen=True)
-class Standing:
+class Snapshot:
     """Origins, and what is known there of the sequence that each belongs to.
 
     Attributes
@@ -28,7 +28,7 @@ class Standing:
     rows : LongTensor of shape (N,)
         Rows of the sequence so far; 0 for a series that is known by name only.
     price, volatility : Tensor of shape (N,), float64
-        As in `PanelRows`.
+        As in `FlatPanel`.
     first_session : LongTensor of shape (N,)
         That of the sequence's first row.
     first_level : Tensor of shape (N,), float64
@@ -58,18 +58,18 @@ class Standing:
         """Everything but the keys, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
 
-    def take(self, at_N: Tensor) -> Standing:
+    def take(self, at_N: Tensor) -> Snapshot:
         """The origins at these places."""
         places = at_N.numpy()
         taken = {name: values[at_N] for name, values in self.tensors().items()}
-        return Standing(self.series_id[places], self.time[places], **taken)
+        return Snapshot(self.series_id[places], self.time[places], **taken)
 
-    def with_room(self, series_id: pl.Series) -> tuple[Standing, Tensor]:
+    def with_room(self, series_id: pl.Series) -> tuple[Snapshot, Tensor]:
         """With further series of which no row is known yet, sorted by name.
 
         Returns
         -------
-        standing : Standing
+        standing : Snapshot
         order : LongTensor of shape (N,)
             Where each was in the old ones followed by the new ones.
         """
@@ -80,7 +80,7 @@ class Standing:
             for name, values in self.tensors().items()
         }
         times = self.time.extend_constant(None, len(series_id))
-        return Standing(names, times, **extended).take(order), order
+        return Snapshot(names, times, **extended).take(order), order
 
     def moved_on(
         self,
@@ -90,7 +90,7 @@ class Standing:
         price_M: Tensor,
         level_M: Tensor,
         longest_M: pl.Series | None = None,
-    ) -> tuple[Standing, Tensor]:
+    ) -> tuple[Snapshot, Tensor]:
         """The series at `at_M` one row on, the others as they were.
 
         A pause is longer than `MAX_PAUSE`, or than the durations `longest_M`. Volatility follows its recursion,
@@ -98,7 +98,7 @@ class Standing:
 
         Returns
         -------
-        standing : Standing
+        standing : Snapshot
         begins : BoolTensor of shape (M,)
             Rows that begin a sequence: the first of a series, or after a pause.
         """
@@ -120,15 +120,15 @@ class Standing:
         }
         times = self.time.clone().scatter(at_M.numpy(), time)
         moved = {name: values.index_copy(0, at_M, new[name]) for name, values in self.tensors().items()}
-        return Standing(self.series_id, times, **moved), begins
+        return Snapshot(self.series_id, times, **moved), begins
 
 
-def standing(rows: PanelRows, at_N: Tensor, n_levels: int = 1) -> Standing:
+def standing(rows: FlatPanel, at_N: Tensor, n_levels: int = 1) -> Snapshot:
     """Where the rows `at_N` of a panel stand."""
     first_N = rows.first(at_N)
     newest_NK = at_N[:, None] - torch.arange(n_levels - 1, -1, -1)
     keys = rows.keys[at_N.numpy()]
-    return Standing(
+    return Snapshot(
         series_id=keys["series_id"],
         time=keys["time"],
         session=rows.session[at_N].long(),

@@ -28,7 +28,7 @@ METRICS = {CRPS: (CRPS, PINBALL), "mae": ("mae",)}
 CANDIDATE = "candidate"
 
 
-class Yardstick:
+class TrialScorer:
     """The folds, and the random walk's forecasts there: what all trials are measured by.
 
     Parameters
@@ -98,7 +98,7 @@ class Yardstick:
 
 
 def judge(
-    model: Any, by: Yardstick, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
+    model: Any, by: TrialScorer, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
 ) -> float:
     """Loss of a model on all folds, as a share of the random walk's.
 
@@ -106,7 +106,7 @@ def judge(
     ----------
     model : forecaster, or Pipeline that ends in one
         Unfitted.
-    by : Yardstick
+    by : TrialScorer
     on_epoch : callable
         Told the fold's place, from 0, and the epoch that has ended; what it raises ends the trial.
     on_fold : callable

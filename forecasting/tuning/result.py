@@ -19,7 +19,7 @@ STATES = {
 
 
 @dataclass(frozen=True)
-class TrialSeen:
+class TrialRecord:
     """One trial, as it stands.
 
     Attributes
@@ -54,7 +54,7 @@ class TrialSeen:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """What `tune` found.
 
     Attributes
@@ -82,7 +82,7 @@ class Tuned:
     value: float
     random_walk: float
     metric: str
-    trials: tuple[TrialSeen, ...]
+    trials: tuple[TrialRecord, ...]
 
     @property
     def skill(self) -> float:
@@ -119,18 +119,18 @@ class Tuned:
         return dict(optuna.importance.get_param_importances(self.study)) if len(values) > 1 else {}
 
 
-def trials_of(study: Study, random_walk: float) -> tuple[TrialSeen, ...]:
+def trials_of(study: Study, random_walk: float) -> tuple[TrialRecord, ...]:
     """All trials of a study whose random walk has this loss."""
     every = study.get_trials(deepcopy=False)
     return tuple(_seen(trial, random_walk) for trial in every if NONE not in trial.user_attrs)
 
 
-def _seen(trial: FrozenTrial, random_walk: float) -> TrialSeen:
+def _seen(trial: FrozenTrial, random_walk: float) -> TrialRecord:
     is_whole = trial.state == TrialState.COMPLETE
     skills = {step: 1 - value / random_walk for step, value in trial.intermediate_values.items()}
     end = trial.datetime_complete
     is_lost = trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
-    return TrialSeen(
+    return TrialRecord(
         number=trial.number,
         state="interrupted" if is_lost else STATES[trial.state],
         settings=given(trial),

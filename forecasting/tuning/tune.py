@@ -25,8 +25,8 @@ from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.network.progress import Epoch
 from tidecast.forecasting.tuning.budget import Budget, Cost
-from tidecast.forecasting.tuning.objective import METRICS, Yardstick, judge, refit
-from tidecast.forecasting.tuning.result import TrialSeen, Tuned, trials_of
+from tidecast.forecasting.tuning.objective import METRICS, TrialScorer, judge, refit
+from tidecast.forecasting.tuning.result import TrialRecord, TuningResult, trials_of
 from tidecast.forecasting.tuning.search_space import SearchSpace, Space
 from tidecast.forecasting.tuning.trial_queue import (
     BEAT,
@@ -61,8 +61,8 @@ def tune(
     study_name: str = "tidecast",
     n_jobs: int = 1,
     random_state: int = 0,
-    on_change: Callable[[list[TrialSeen]], None] | None = None,
-) -> Tuned:
+    on_change: Callable[[list[TrialRecord]], None] | None = None,
+) -> TuningResult:
     """Search for settings with a small loss on the folds, and fit a model with the best of them on the whole panel.
 
     The model's own settings are the first trial. What follows is drawn by Optuna (TPE), each settings once. A trial
@@ -131,7 +131,7 @@ def tune(
     _check_arguments(n_trials, timeout, metric, random_state, on_change)
     _check_folds(model, cv)
     space = SearchSpace(model, search_space, to_polars(panel))
-    by = Yardstick(model, panel, cv, space.longest_lookback, metric)
+    by = TrialScorer(model, panel, cv, space.longest_lookback, metric)
     search = Search(space, by, n_trials, random_state, Budget(begun, timeout))
     with quiet():
         with _place_of(storage, effective_n_jobs(n_jobs)) as place:
@@ -154,14 +154,14 @@ class Search:
     Parameters
     ----------
     space : SearchSpace
-    by : Yardstick
+    by : TrialScorer
     n_trials : int or None
     seed : int
     budget : Budget
     """
 
     space: SearchSpace
-    by: Yardstick
+    by: TrialScorer
     n_trials: int | None
     seed: int
     budget: Budget
@@ -270,7 +270,7 @@ def _cost_of(trial: FrozenTrial) -> Cost:
     return Cost(**trial.user_attrs.get(COST, {}))
 
 
-def _found(study: Study, search: Search) -> Tuned:
+def _found(study: Study, search: Search) -> TuningResult:
     """The best trial's model on the whole panel, and all trials."""
     best, by = _best(study), search.by
     if best is None:
@@ -279,7 +279,7 @@ def _found(study: Study, search: Search) -> Tuned:
             f"{len(study.trials)} trials, none of them whole. Raise timeout, or lower the folds or max_epochs."
         )
     settings = {} if OWN in best.user_attrs else search.space(optuna.trial.FixedTrial(best.params))
-    return Tuned(
+    return TuningResult(
         model=refit(search.space.configured(settings), by.panel, search.budget, _cost_of(best)),
         study=study,
         settings=dict(best.params),
@@ -309,7 +309,7 @@ def _in_memory(study: Study) -> Study:
 
 
 @contextmanager
-def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialSeen]], None] | None) -> Iterator[None]:
+def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialRecord]], None] | None) -> Iterator[None]:
     """While the body runs, tell what has changed every `LOOK_EVERY` seconds, and once when it is done."""
     if on_change is None:
         yield
@@ -317,7 +317,7 @@ def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialSe
     done, failures = threading.Event(), list[BaseException]()
 
     def look() -> None:
-        before: tuple[TrialSeen, ...] = ()
+        before: tuple[TrialRecord, ...] = ()
         is_last = False
         while not is_last:
             is_last = done.wait(LOOK_EVERY)
@@ -343,7 +343,7 @@ def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialSe
         raise failures[0]
 
 
-def _check_judged_alike(study: Study, space: SearchSpace, by: Yardstick) -> None:
+def _check_judged_alike(study: Study, space: SearchSpace, by: TrialScorer) -> None:
     """Refuse a study whose trials were judged on something else."""
     judged = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **by.words()}
     before = study.user_attrs.get(JUDGED)

@@ -43,10 +43,10 @@ class Sandbox:
     def place(self):
         """The state folder with its settings, as a run would find them."""
         from tidecast.flows.config.settings import load_settings
-        from tidecast.flows.config.state_folder import Home
+        from tidecast.flows.config.state_folder import StateFolder
         from tidecast.flows.workspace.workspace import Place
 
-        home = Home(self.folder / "home")
+        home = StateFolder(self.folder / "home")
         flags = {"source": str(self.source), **self.settings}
         return Place(home.make(), load_settings(home, flags, {}, self.folder)[0])
 
@@ -84,10 +84,10 @@ def sandbox(tmp_path, random_walks, empty_mlflow_db) -> Sandbox:
 def store(tmp_path, empty_mlflow_db):
     """MLflow of a state folder in which nothing was logged yet."""
     from tidecast.flows.config.mlflow_yml import MlflowConfig
-    from tidecast.flows.config.state_folder import Home
+    from tidecast.flows.config.state_folder import StateFolder
     from tidecast.flows.tracking.store import MlflowStore
 
-    home = Home(tmp_path / "home").make()
+    home = StateFolder(tmp_path / "home").make()
     shutil.copyfile(empty_mlflow_db, home.mlflow_db)
     return MlflowStore(home, MlflowConfig(), {})
 

@@ -46,10 +46,10 @@ def test_a_difference_after_a_repeated_run_is_found(tmp_path):
 def run_here(tiny: drill.Drill) -> None:
     """The day's flow in this process: faster than another process, and a folder that MLflow has not seen yet."""
     from tidecast.flows.config.settings import load_settings
-    from tidecast.flows.config.state_folder import Home
+    from tidecast.flows.config.state_folder import StateFolder
     from tidecast.flows.daily import daily_forecast
 
     shutil.copyfile(tiny.folder / f"{tiny.first}.csv", tiny.source)
     ours = {name: value for name, value in tiny.environ.items() if name.startswith("TIDECAST_")}
-    settings, _ = load_settings(Home(tiny.home), {"source": str(tiny.source)}, ours, tiny.folder)
+    settings, _ = load_settings(StateFolder(tiny.home), {"source": str(tiny.source)}, ours, tiny.folder)
     daily_forecast(as_of=tiny.first, home=str(tiny.home), settings=settings)

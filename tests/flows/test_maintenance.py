@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tidecast.flows.cli.main import tidecast
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.maintenance import maintain, maintain_warehouse, versions_read
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -91,7 +91,7 @@ def test_what_a_forecast_read_is_kept_though_its_run_was_killed_before_it_could_
 
 
 def test_the_flow_and_the_command_tidy_up_and_wait_for_no_run(warehouse, tmp_path, prefect_api, monkeypatch):
-    home = Home(tmp_path)  # its tables are those of the fixture
+    home = StateFolder(tmp_path)  # its tables are those of the fixture
     now = warehouse.revisions()
     done = maintain_warehouse(home=str(tmp_path), settings=Settings(), unused_for=AT_ONCE)
     assert done["prices"][0] == 5

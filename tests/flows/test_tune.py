@@ -14,12 +14,12 @@ from tidecast.flows.steps import search
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.tuning_runs import ENDED, TuningRuns
-from tidecast.flows.training.candidates import Found, Stopwatch, Work, recipes_of
+from tidecast.flows.training.candidates import CandidateSet, Stopwatch, TunedRecipe, recipes_of
 from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.train import train
 from tidecast.forecasting.evaluation.decide import GatePolicy
 from tidecast.forecasting.forecasters.recurrent import RNNForecaster
-from tidecast.forecasting.tuning.result import TrialSeen, Tuned
+from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 GATE = GatePolicy(max_origins=130, min_origins=120)
 
@@ -37,18 +37,18 @@ def place(sandbox, random_walks):
     return place
 
 
-def trial(number: int, state: str = "complete", skill: float | None = 0.01, **more) -> TrialSeen:
+def trial(number: int, state: str = "complete", skill: float | None = 0.01, **more) -> TrialRecord:
     value = None if skill is None else 0.3 * (1 - skill)
-    seen = TrialSeen(number, state, {"hidden_size": number}, value, skill, 1.5, "", {1: 0.001}, {1: 0.02})
+    seen = TrialRecord(number, state, {"hidden_size": number}, value, skill, 1.5, "", {1: 0.001}, {1: 0.02})
     return replace(seen, **more)
 
 
 @pytest.fixture
-def tuned(random_walks) -> Tuned:
+def tuned(random_walks) -> TuningResult:
     seen = random_walks(1, 120)
     model = RNNForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.9), hidden_size=4, max_epochs=0).fit(seen)
     trials = (trial(0, skill=0.001), trial(1), trial(2, "pruned", None), trial(3, "failed", None, why="too short"))
-    return Tuned(model, optuna.create_study(), {"hidden_size": 4}, 1, 0.297, 0.3, "pinball", trials)
+    return TuningResult(model, optuna.create_study(), {"hidden_size": 4}, 1, 0.297, 0.3, "pinball", trials)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def ground(walks):
     from tidecast.flows.config.settings import Settings
 
     settings = Settings(calendar="weekdays", horizon=2, lookback=16, quantiles=(0.1, 0.9), gate=GATE, max_epochs=0)
-    return search.ground_in(walks, walks["time"].max(), settings)
+    return search.search_problem_in(walks, walks["time"].max(), settings)
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,13 @@ def test_a_search_sees_the_selections_rows_and_none_of_the_gates(walks, ground):
     assert ground.cv.n_splits * ground.cv.stride == plan.selection
     assert ground.space["cell"] == ["gru", "lstm", "rnn"]
     assert ground.space["lookback"] == [16]  # a longer one would leave young series without forecasts
-    other = search.ground_in(walks.with_columns(pl.col("close") * 2), walks["time"].max(), ground.settings)
+    other = search.search_problem_in(walks.with_columns(pl.col("close") * 2), walks["time"].max(), ground.settings)
     assert other.key != ground.key
 
 
 def test_too_little_history_for_a_gate_is_too_little_for_a_search(random_walks, ground):
     with pytest.raises(TidecastError, match="120 origins that it did not see"):
-        search.ground_in(random_walks(2, 200), ground.as_of, ground.settings)
+        search.search_problem_in(random_walks(2, 200), ground.as_of, ground.settings)
 
 
 def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_written_once(store, ground, tuned):
@@ -141,7 +141,7 @@ def test_only_a_complete_search_up_to_the_session_is_handed_to_a_training(store,
     runs.finish(run_id, ground, tuned)
     assert runs.newest(ground.as_of - timedelta(days=1)) is None
     found = runs.newest(ground.as_of)
-    assert found == Found(ground.as_of, "tuned RNN", tuned.model.recipe(), ground.looked_through)
+    assert found == TunedRecipe(ground.as_of, "tuned RNN", tuned.model.recipe(), ground.looked_through)
 
 
 def test_a_store_that_does_not_answer_stops_the_showing_and_not_the_search(store, ground, monkeypatch):
@@ -162,14 +162,14 @@ def test_what_was_found_is_one_more_candidate_unless_the_search_saw_the_gates_ro
     model = RNNForecaster(
         horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), schema=ground.model.schema, hidden_size=4, max_epochs=0
     )
-    found = Found(ground.as_of, "tuned RNN", model.recipe(), ground.looked_through)
+    found = TunedRecipe(ground.as_of, "tuned RNN", model.recipe(), ground.looked_through)
     settings = ground.settings.model_copy(update={"models": ("GRU",)})
 
     training = train(walks, ground.as_of, settings, None, True, said.append, found=found)
     assert set(training.selection["model"]) == {"GRU", "tuned RNN", "random_walk"}
 
-    def candidates(found: Found) -> set[str]:
-        work = Work(walks, ground.as_of, settings, said.append, Stopwatch(), {})
+    def candidates(found: TunedRecipe) -> set[str]:
+        work = CandidateSet(walks, ground.as_of, settings, said.append, Stopwatch(), {})
         work.consider(found, ground.panel)
         return set(work.recipes)
 

@@ -8,7 +8,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import Tracking
-from tidecast.flows.training.result import Training
+from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.backtesting.backtest import backtest
 from tidecast.forecasting.evaluation.decide import GatePolicy, decide
 from tidecast.forecasting.evaluation.metrics import evaluate
@@ -20,7 +20,7 @@ SHARED = {"horizon": 2, "lookback": 16, "quantiles": (0.1, 0.5, 0.9)}
 SETTINGS = Settings(calendar="weekdays", **SHARED)
 
 
-def judged_on(walks: pl.DataFrame) -> Training:
+def judged_on(walks: pl.DataFrame) -> TrainingResult:
     """A first training: the drift was tested, and turned down."""
     cv = RollingOrigin(n_splits=1, horizon=2, stride=130)
     forecasts = backtest({"drift": Drift(**SHARED)}, walks, cv)
@@ -29,7 +29,7 @@ def judged_on(walks: pl.DataFrame) -> Training:
     walk = RandomWalk(**SHARED).fit(walks)
     profile = pl.DataFrame({"cell": "gru", "step": 1, "k": [0, 1], "influence": [1.0, 0.1]})
     curve = pl.DataFrame({"epoch": [1, 2], "train_loss": [0.3, 0.2], "validation_loss": [0.35, None]})
-    return Training(
+    return TrainingResult(
         as_of=walks["time"].max(), winner="random_walk", model=walk, random_walk=walk, decision=decision,
         reason=decision.reason, outcome="first", trained_through=walks["time"].max(), evaluation=evaluation,
         gate_forecasts=forecasts, selection=pl.DataFrame({"model": ["drift"], "pinball": [0.5]}),
@@ -38,7 +38,7 @@ def judged_on(walks: pl.DataFrame) -> Training:
     )  # fmt: skip
 
 
-def refreshed_before(judged: Training) -> Training:
+def refreshed_before(judged: TrainingResult) -> TrainingResult:
     """The same panel a year earlier, a network, and no gate."""
     seen = judged.panel.filter(pl.col("time") <= judged.panel["time"].unique().sort()[260])
     model = GRUForecaster(hidden_size=4, max_epochs=1, **SHARED).fit(seen)
@@ -50,7 +50,7 @@ def refreshed_before(judged: Training) -> Training:
     )  # fmt: skip
 
 
-def crowned(store: MlflowStore, training: Training, key: str) -> str:
+def crowned(store: MlflowStore, training: TrainingResult, key: str) -> str:
     """Id of the run of a training that was logged, registered and made champion."""
     registry = Registry(store)
     run_id = Tracking(store).log_training(training, key)

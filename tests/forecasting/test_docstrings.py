@@ -16,7 +16,14 @@ CLASSES = [
 ]
 ESTIMATORS = [kind for kind in CLASSES if kind.__name__.endswith(("Forecaster", "Regressor"))]
 BASELINES = [RandomWalk, forecasting.Drift, SeasonalNaive]
-MADE_BY_US = {"Decision", "Evaluation", "Tuned", "PanelCalendar", "WindowArray", "Windows"}  # returned, not created
+MADE_BY_US = {
+    "Decision",
+    "Evaluation",
+    "TuningResult",
+    "PanelCalendar",
+    "WindowArray",
+    "Windows",
+}  # returned, not created
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind.__name__ not in MADE_BY_US])

@@ -10,7 +10,7 @@ import pytest
 from tidecast.flows.cli.failing import one_line, one_line_errors
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
 from tidecast.flows.config.providers import everything_given
-from tidecast.flows.config.state_folder import Home, find_home, hold
+from tidecast.flows.config.state_folder import StateFolder, find_state_folder, hold
 from tidecast.flows.errors import SettingsError, WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -91,10 +91,10 @@ def test_a_path_that_cannot_be_a_state_folder_is_refused_with_the_reason(tmp_pat
         "~nobody-of-that-name/x": "home directory",
     }.items():
         with pytest.raises(SettingsError, match=words):
-            find_home(given, {}, tmp_path)
+            find_state_folder(given, {}, tmp_path)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="No such file or directory"):
-        find_home("gone", {}, tmp_path)
+        find_state_folder("gone", {}, tmp_path)
 
 
 def test_the_longest_path_of_a_state_folder_holds_an_mlflow_store(tmp_path):
@@ -105,8 +105,8 @@ def test_the_longest_path_of_a_state_folder_holds_an_mlflow_store(tmp_path):
     folder = tmp_path
     while LONGEST - len(str(folder)) > 200:
         folder = folder / ("c" * 99)
-    home = Home(folder / ("d" * (LONGEST - len(str(folder)) - 1))).make()
-    assert len(str(find_home(str(home.path), {}, tmp_path).path)) == LONGEST
+    home = StateFolder(folder / ("d" * (LONGEST - len(str(folder)) - 1))).make()
+    assert len(str(find_state_folder(str(home.path), {}, tmp_path).path)) == LONGEST
     with sqlite3.connect(home.mlflow_db.with_suffix(".draft")) as database:
         database.execute("CREATE TABLE t (a)")
     database.close()
@@ -117,7 +117,7 @@ def denied(*arguments, **named):
 
 
 def test_a_folder_that_may_not_be_read_or_locked_is_one_clear_error(tmp_path, monkeypatch):
-    home = Home(tmp_path / "home").make()
+    home = StateFolder(tmp_path / "home").make()
     with monkeypatch.context() as patch:  # root may read and write everything
         patch.setattr("tidecast.flows.config.state_folder.FileLock.acquire", denied)
         with pytest.raises(SettingsError, match="must be writable: Permission denied"), hold(home, "x"):
@@ -125,7 +125,7 @@ def test_a_folder_that_may_not_be_read_or_locked_is_one_clear_error(tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr("tidecast.flows.config.state_folder.os.access", lambda *arguments: False)
         with pytest.raises(SettingsError, match="must be readable, but permission is denied"):
-            find_home(str(home.path), {}, tmp_path)
+            find_state_folder(str(home.path), {}, tmp_path)
 
 
 BROKEN_YAML = {

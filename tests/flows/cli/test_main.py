@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tidecast.flows.cli.main import tidecast
-from tidecast.flows.config.state_folder import Home, hold
+from tidecast.flows.config.state_folder import StateFolder, hold
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -184,7 +184,7 @@ def test_a_package_of_another_project_in_the_way_is_named(tmp_path):
 def test_an_existing_prefect_profile_is_used_and_not_hidden(tmp_path):
     from tidecast.flows.scheduling.prefect_env import additions
 
-    ours, user = Home(tmp_path / "state").prefect, tmp_path / "user"
+    ours, user = StateFolder(tmp_path / "state").prefect, tmp_path / "user"
     assert additions(ours, {}, user)["PREFECT_HOME"] == str(ours)
     assert "PREFECT_HOME" not in additions(ours, {"PREFECT_PROFILE": "work"}, user)
     assert "PREFECT_LOGGING_EXTRA_LOGGERS" not in additions(ours, {"PREFECT_LOGGING_EXTRA_LOGGERS": "mine"}, user)

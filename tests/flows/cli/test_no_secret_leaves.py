@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -74,7 +74,7 @@ def test_no_secret_is_in_any_output_file_or_database_after_runs_that_fail(desk, 
     assert "MLflow at ${MLFLOW_TRACKING_URI} answered" in printed
     assert "Traceback" in said[0].stderr
     assert said[0].returncode == 1
-    home = Home(sandbox.folder / "home")
+    home = StateFolder(sandbox.folder / "home")
     assert Warehouse(home.warehouse_uri).forecasts().height  # published all the same
     files = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
     database = b"".join(content for path, content in files.items() if path.name.startswith("prefect.db"))

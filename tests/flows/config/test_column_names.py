@@ -15,7 +15,7 @@ from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.rules.price_rules import PriceRules
 from tidecast.flows.steps.take_in import take_in_prices
-from tidecast.flows.training.candidates import Work
+from tidecast.flows.training.candidates import CandidateSet
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting import GRUForecaster, RandomWalk, evaluate
 
@@ -149,7 +149,7 @@ def test_a_standard_column_can_be_a_covariate(tmp_path, random_walks, name, spel
     assert settings.covariates == (name,)
     found = ingest(warehouse, settings)
     assert warehouse.prices()[name].to_list() == panel[name].to_list()
-    work = Work(warehouse.prices(), found.as_of, settings, lambda text: None, None, {})
+    work = CandidateSet(warehouse.prices(), found.as_of, settings, lambda text: None, None, {})
     model = work.recipes["GRU"].fit(work.panel)
     assert model.predict().height == settings.horizon
     panel.drop(name).write_csv(file)
@@ -275,7 +275,7 @@ def test_columns_without_any_value_are_told_of_and_seen_as_missing(sandbox):
     assert any("without a value in any row: 'vix', 'volume', 'sector'" in message for message in found.messages)
     panel = place.prices(first)
     assert panel.select(pl.col("vix", "volume", "sector").null_count()).row(0) == (panel.height,) * 3
-    work = Work(panel, first, place.settings, lambda text: None, None, {})
+    work = CandidateSet(panel, first, place.settings, lambda text: None, None, {})
     assert work.recipes["GRU"].set_params(max_epochs=1).fit(work.panel).predict().height == 15
 
     rows.write_csv(sandbox.source)

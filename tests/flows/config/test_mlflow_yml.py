@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from tidecast.flows.config.mlflow_yml import MlflowConfig, load_mlflow_config
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
-from tidecast.flows.tracking.addresses import MlflowHome, quietly
+from tidecast.flows.tracking.addresses import MlflowAddresses, quietly
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,7 +36,7 @@ def test_without_a_file_everything_is_in_the_state_folder(tmp_path):
     config, origins = load_mlflow_config(tmp_path, {})
     assert config == MlflowConfig()
     assert set(origins.values()) == {"default"}
-    where = MlflowHome(Home(tmp_path), config, {})
+    where = MlflowAddresses(StateFolder(tmp_path), config, {})
     assert where.tracking_uri == where.registry_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert where.artifact_location == (tmp_path / "mlartifacts").as_uri()
 
@@ -45,7 +45,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
     text = "server:\n  mlflow_tracking_uri: http://file:1\n  mlflow_registry_uri: http://file:2\nui:\n  port: 6000\n"
     environ = {"MLFLOW_TRACKING_URI": "http://environment:3", "MLFLOW_REGISTRY_URI": ""}
     config, origins = load_mlflow_config(written(tmp_path, text), environ)
-    where = MlflowHome(Home(tmp_path), config, environ)
+    where = MlflowAddresses(StateFolder(tmp_path), config, environ)
     assert (where.tracking_uri, where.registry_uri) == ("http://environment:3", "http://file:2")
     assert where.artifact_location is None  # the server's own choice
     assert where.ui_command is None
@@ -91,26 +91,26 @@ def test_a_secret_is_put_in_on_connecting_and_shown_nowhere(tmp_path):
     text = "server:\n  mlflow_tracking_uri: postgresql://me:${PGPASSWORD}@host/db\n"
     environ = {"PGPASSWORD": "hunter2"}
     config, origins = load_mlflow_config(written(tmp_path, text), environ)
-    where = MlflowHome(Home(tmp_path), config, environ)
+    where = MlflowAddresses(StateFolder(tmp_path), config, environ)
     assert where.tracking_uri == "postgresql+psycopg://me:hunter2@host/db"
-    odd = MlflowHome(Home(tmp_path), config, {"PGPASSWORD": "a/b@c"})
+    odd = MlflowAddresses(StateFolder(tmp_path), config, {"PGPASSWORD": "a/b@c"})
     assert odd.tracking_uri == "postgresql+psycopg://me:a%2Fb%40c@host/db"
     assert where.ui_environ["MLFLOW_BACKEND_STORE_URI"] == where.tracking_uri
     shown = [repr(config), str(origins), where.shown, str(where.ui_command), where.ui_url]
     assert not any("hunter2" in text for text in shown)
     with pytest.raises(SettingsError, match="PGPASSWORD"):
-        _ = MlflowHome(Home(tmp_path), config, {}).tracking_uri
+        _ = MlflowAddresses(StateFolder(tmp_path), config, {}).tracking_uri
 
 
 def test_a_servers_address_is_shown_without_the_password_in_it(tmp_path):
     environ = {"MLFLOW_TRACKING_URI": "https://me:hunter2@mlflow.example/team/"}
-    where = MlflowHome(Home(tmp_path), load_mlflow_config(tmp_path, environ)[0], environ)
+    where = MlflowAddresses(StateFolder(tmp_path), load_mlflow_config(tmp_path, environ)[0], environ)
     assert where.ui_url == "https://mlflow.example/team"
 
 
 def test_a_database_of_ones_own_keeps_files_in_the_state_folder(tmp_path):
     environ = {"MLFLOW_TRACKING_URI": "postgresql://host/db"}
-    where = MlflowHome(Home(tmp_path), load_mlflow_config(tmp_path, environ)[0], environ)
+    where = MlflowAddresses(StateFolder(tmp_path), load_mlflow_config(tmp_path, environ)[0], environ)
     assert where.artifact_location == (tmp_path / "mlartifacts").as_uri()
     assert where.ui_command is not None
 
@@ -118,17 +118,17 @@ def test_a_database_of_ones_own_keeps_files_in_the_state_folder(tmp_path):
 def test_a_password_in_mlflows_own_variable_is_not_copied(tmp_path):
     environ = {"MLFLOW_TRACKING_URI": "postgresql://me:hunter2@host/db"}
     config, _ = load_mlflow_config(tmp_path, environ)
-    where = MlflowHome(Home(tmp_path), config, environ)
+    where = MlflowAddresses(StateFolder(tmp_path), config, environ)
     assert where.tracking_uri == "postgresql+psycopg://me:hunter2@host/db"
     assert where.shown == "${MLFLOW_TRACKING_URI}"
     assert "hunter2" not in repr(where.config)
 
 
 def test_a_state_folder_keeps_its_mark(tmp_path):
-    first, again = (MlflowHome(Home(tmp_path), MlflowConfig(), {}).panel for _ in range(2))
+    first, again = (MlflowAddresses(StateFolder(tmp_path), MlflowConfig(), {}).panel for _ in range(2))
     assert first == again
     (tmp_path / "other").mkdir()
-    assert MlflowHome(Home(tmp_path / "other"), MlflowConfig(), {}).panel != first
+    assert MlflowAddresses(StateFolder(tmp_path / "other"), MlflowConfig(), {}).panel != first
 
 
 def test_quiet_puts_everything_back_even_after_an_error(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from tidecast.flows.config.panel_file import remember
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import KINDS, Settings, load_settings
-from tidecast.flows.config.state_folder import find_home
+from tidecast.flows.config.state_folder import find_state_folder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -16,7 +16,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 @pytest.fixture
 def load(tmp_path):
     """load_settings in a folder of its own: load(flags, environ)."""
-    home = find_home(None, {}, tmp_path).make()
+    home = find_state_folder(None, {}, tmp_path).make()
 
     def load_here(flags=None, environ=None):
         return load_settings(home, flags or {}, environ or {}, tmp_path)

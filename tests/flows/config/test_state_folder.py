@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tidecast.flows.cli.doctor import examine
 from tidecast.flows.config.settings import load_settings
-from tidecast.flows.config.state_folder import find_home, hold
+from tidecast.flows.config.state_folder import find_state_folder, hold
 from tidecast.flows.errors import Busy, SettingsError, SourceError
 from tidecast.flows.scheduling.launch import run_day
 
@@ -22,40 +22,40 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_without_a_state_folder_one_is_to_be_made_here_and_nothing_is_written_yet(tmp_path):
-    home = find_home(None, {}, tmp_path)
+    home = find_state_folder(None, {}, tmp_path)
     assert home.path == tmp_path / ".tidecast"
     assert home.created
     assert list(tmp_path.iterdir()) == []
 
 
 def test_made_it_ignores_itself_and_is_found_from_folders_below(tmp_path):
-    home = find_home(None, {}, tmp_path).make()
+    home = find_state_folder(None, {}, tmp_path).make()
     assert (home.path / ".gitignore").read_text() == "*\n"
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
-    found = find_home(None, {}, below)
+    found = find_state_folder(None, {}, below)
     assert found.path == home.path
     assert not found.created
 
 
 def test_a_folder_given_wins_over_the_environment_and_that_over_the_nearest(tmp_path):
-    find_home(None, {}, tmp_path).make()
+    find_state_folder(None, {}, tmp_path).make()
     environ = {"TIDECAST_HOME": str(tmp_path / "of-environment")}
-    assert find_home(None, environ, tmp_path).path == tmp_path / "of-environment"
-    assert find_home("given", environ, tmp_path).path == tmp_path / "given"
+    assert find_state_folder(None, environ, tmp_path).path == tmp_path / "of-environment"
+    assert find_state_folder("given", environ, tmp_path).path == tmp_path / "given"
 
 
 def test_a_file_in_its_place_is_refused(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(SettingsError, match=r"must be a folder, but .*taken is a file"):
-        find_home("taken", {}, tmp_path)
+        find_state_folder("taken", {}, tmp_path)
     (tmp_path / "folder").write_text("")
     with pytest.raises(SettingsError, match="must be writable"):
-        find_home("folder/inside", {}, tmp_path).make()
+        find_state_folder("folder/inside", {}, tmp_path).make()
 
 
 def test_the_second_run_is_told_who_holds_the_folder_and_the_third_gets_in(tmp_path):
-    home = find_home(None, {}, tmp_path)
+    home = find_state_folder(None, {}, tmp_path)
     with hold(home, "tidecast run"):
         with pytest.raises(Busy, match=f"held by tidecast run, process {os.getpid()} on .*, since 20"), hold(home, "x"):
             pass
@@ -68,13 +68,13 @@ def test_the_second_run_is_told_who_holds_the_folder_and_the_third_gets_in(tmp_p
 @pytest.fixture
 def unwritable(tmp_path, monkeypatch):
     """A state folder that is there and may not be written to; the tests may run as root, who may."""
-    home = find_home(None, {}, tmp_path).make()
+    home = find_state_folder(None, {}, tmp_path).make()
 
     def refuse(self):
         raise PermissionError(errno.EACCES, "Permission denied", str(home.lock_file))
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    return find_home(None, {}, tmp_path)
+    return find_state_folder(None, {}, tmp_path)
 
 
 def test_a_folder_that_is_there_but_may_not_be_written_to_is_one_clear_error(unwritable):
@@ -90,7 +90,7 @@ def test_doctor_lists_a_folder_that_may_not_be_written_to_as_a_problem(unwritabl
 
 
 def test_an_error_inside_lets_go_of_the_folder(tmp_path):
-    home = find_home(None, {}, tmp_path)
+    home = find_state_folder(None, {}, tmp_path)
     with pytest.raises(ZeroDivisionError), hold(home, "tidecast run"):
         _ = 1 / 0
     with hold(home, "tidecast run"):
@@ -106,7 +106,7 @@ def test_the_stale_note_of_a_killed_holder_neither_blocks_nor_misleads(tmp_path)
     )
     killed = subprocess.run([sys.executable, "-c", holder], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
-    home = find_home(None, {}, tmp_path)
+    home = find_state_folder(None, {}, tmp_path)
     note = home.path / "lock.json"
     stale = note.read_text()
     assert "the killed one" in stale
@@ -119,7 +119,7 @@ def test_the_stale_note_of_a_killed_holder_neither_blocks_nor_misleads(tmp_path)
 @pytest.mark.parametrize("flags", [{"source": "none.csv"}, {"source": "prices.csv", "target": "Close"}])
 def test_a_first_run_whose_source_cannot_be_read_leaves_no_folder_behind(tmp_path, flags):
     (tmp_path / "prices.csv").write_text("series_id,time,price\nA,2024-01-02,1\n")
-    home = find_home(None, {}, tmp_path)
+    home = find_state_folder(None, {}, tmp_path)
     settings, _ = load_settings(home, flags, {}, tmp_path)
     with pytest.raises(SourceError):
         run_day(home, settings, None, reissue=False)

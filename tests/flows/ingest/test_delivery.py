@@ -15,7 +15,7 @@ from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.sources import Fetched, open_source
 from tidecast.flows.sources.prefetch import look_ahead
 from tidecast.flows.steps.take_in import take_in_prices
-from tidecast.flows.training.candidates import Work
+from tidecast.flows.training.candidates import CandidateSet
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 DAYS = [date(2024, 1, 1) + timedelta(days=number) for number in range(60)]
@@ -140,7 +140,7 @@ def test_covariates_are_stored_as_numbers_corrected_like_prices_and_reach_the_ne
     panel.with_columns(mood=pl.when(time=day).then(-1.0).otherwise("mood")).write_csv(file)
     assert ingest(warehouse, settings).corrected == 1
     assert warehouse.prices().filter(time=day)["mood"].item() == -1.0
-    work = Work(warehouse.prices(), found.as_of, settings, lambda text: None, None, {})
+    work = CandidateSet(warehouse.prices(), found.as_of, settings, lambda text: None, None, {})
     assert work.recipes["GRU"].schema.covariates == ("mood",)
     assert "covariates" in REMEMBERED
 
@@ -162,7 +162,7 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
     ]
     assert said[0].rows() == [("A", "bank", 7.0), ("B", "NA", 7.0), ("C", None, 7.0)]
     assert said[1].rows() == [("A", "shop", 7.0), *said[0].rows()[1:]]
-    work = Work(place.prices(second), second, place.settings, lambda text: None, None, {})
+    work = CandidateSet(place.prices(second), second, place.settings, lambda text: None, None, {})
     model = work.recipes["GRU"].set_params(max_epochs=0).fit(work.panel)
     assert model.predict(work.panel)["series_id"].n_unique() == 3
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tidecast.flows.config.settings import Settings, load_settings
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest import drop_folder as deliveries
 from tidecast.flows.ingest.drop_folder import take_deliveries
@@ -115,7 +115,7 @@ def test_a_file_that_changed_after_it_was_taken_and_an_empty_folder_are_clear_er
 
 def test_a_run_takes_them_and_remembers_the_folder(inbox, tmp_path):
     put(inbox)
-    home = Home(tmp_path / "home").make()
+    home = StateFolder(tmp_path / "home").make()
     settings, _ = load_settings(home, {"source": "drop:inbox"}, {}, tmp_path)
     assert settings.source == f"drop:{inbox}"
     place, found = take_in_prices(Place(home, settings), None, TODAY)

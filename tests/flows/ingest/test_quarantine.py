@@ -12,7 +12,7 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.flows.cli.main import tidecast
 from tidecast.flows.config.panel_file import remember
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import find_home
+from tidecast.flows.config.state_folder import find_state_folder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.ingest.quarantine import decide_on, finish_repairs, waiting
@@ -142,7 +142,7 @@ def test_flagged_rows_are_stored_and_noted_once(desk):
 
 def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monkeypatch):
     monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
-    home = find_home(str(tmp_path / "home"), {}, tmp_path).make()
+    home = find_state_folder(str(tmp_path / "home"), {}, tmp_path).make()
     remember(home, desk.settings)
     monkeypatch.setenv("TIDECAST_WAREHOUSE", desk.warehouse.uri)
 

@@ -248,7 +248,7 @@ def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path):
 
 
 def test_a_relative_sqlite_address_starts_where_the_command_was_called(tmp_path):
-    from tidecast.flows.config.state_folder import Home
+    from tidecast.flows.config.state_folder import StateFolder
 
-    settings, _ = load_settings(Home(tmp_path / "home"), {"source": "sqlite:///p.db"}, {}, tmp_path)
+    settings, _ = load_settings(StateFolder(tmp_path / "home"), {"source": "sqlite:///p.db"}, {}, tmp_path)
     assert settings.source == f"sqlite:///{tmp_path}/p.db"

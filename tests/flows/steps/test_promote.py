@@ -13,7 +13,7 @@ from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
 from tidecast.flows.tracking.registry import ChampionChanged, Registry
 from tidecast.flows.tracking.store import TrackingError
-from tidecast.flows.training.decisions import Trained, gates, last_of
+from tidecast.flows.training.decisions import TrainingKey, gates, last_of
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.evaluation.decide import GatePolicy
 
@@ -63,7 +63,7 @@ def test_every_decision_is_a_record(place, trains, judged):
     assert stored == {**dict.fromkeys(stored), **row}
     assert (stored["outcome"], stored["winner"], stored["version"]) == ("first", "random_walk", "1")
     assert (stored["candidate"], stored["n_origins"], stored["gates_before"]) == ("drift", 130, 0)
-    assert stored["spread_p"] == judged.decision.spread_p
+    assert stored["distribution_p"] == judged.decision.distribution_p
     assert stored["first_origin"] == judged.decision.first_origin
     assert stored["prices_version"] == place.warehouse.versions()["prices"]
     assert json.loads(stored["policy"])["level"] == GatePolicy().level
@@ -81,7 +81,7 @@ def test_a_training_of_the_same_session_rows_and_settings_is_held_once(place, tr
 
 
 def test_the_key_changes_with_session_rows_settings_and_champion():
-    one = Trained(date(2024, 1, 1), "a", "b")
+    one = TrainingKey(date(2024, 1, 1), "a", "b")
     others = [replace(one, as_of=date(2024, 1, 2)), replace(one, panel_digest="c"), replace(one, settings_digest="c")]
     assert len({one.key(""), one.key("1"), *(other.key("") for other in others)}) == 5
 

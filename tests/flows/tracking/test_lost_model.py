@@ -10,13 +10,13 @@ import pytest
 
 from tests.flows.trainings import SETTINGS, crowned
 from tidecast.flows.config.mlflow_yml import MlflowConfig
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
 from tidecast.flows.tracking.lost_model import ModelLost
 from tidecast.flows.tracking.registry import Registry
-from tidecast.flows.tracking.relocate import mend_if_moved
+from tidecast.flows.tracking.relocate import relocate_if_moved
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.workspace.workspace import Place
 
@@ -41,31 +41,31 @@ def trained(store, judged, refreshed, monkeypatch) -> Place:
     return place
 
 
-def lose_database(home: Home, empty_db: Path) -> Home:
+def lose_database(home: StateFolder, empty_db: Path) -> StateFolder:
     """MLflow began anew, in a folder that was moved: an open database cannot be taken away in the same process."""
-    moved = Home(home.path.rename(home.path.with_name("moved")))
+    moved = StateFolder(home.path.rename(home.path.with_name("moved")))
     shutil.copyfile(empty_db, moved.mlflow_db)
     return moved
 
 
-def lose_files(home: Home, empty_db: Path) -> Home:
+def lose_files(home: StateFolder, empty_db: Path) -> StateFolder:
     shutil.rmtree(home.mlartifacts)
     return home
 
 
-def lose_both(home: Home, empty_db: Path) -> Home:
+def lose_both(home: StateFolder, empty_db: Path) -> StateFolder:
     moved = lose_files(lose_database(home, empty_db), empty_db)
     moved.mlflow_db.unlink()
     return moved
 
 
-def cut_weights(home: Home, empty_db: Path) -> Home:
+def cut_weights(home: StateFolder, empty_db: Path) -> StateFolder:
     (weights,) = home.mlartifacts.rglob("weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
     return home
 
 
-def spoil_description(home: Home, empty_db: Path) -> Home:
+def spoil_description(home: StateFolder, empty_db: Path) -> StateFolder:
     (description,) = home.mlartifacts.rglob("model.json")
     description.write_text("{}")
     return home
@@ -124,10 +124,12 @@ def test_a_training_anew_that_was_killed_before_its_promotion_is_carried_out(
 
 def test_a_copy_without_its_models_never_uses_those_of_the_original(store, judged, tmp_path):
     crowned(store, judged, "key")
-    copy = Home(shutil.copytree(store.home.path, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts")))
+    copy = StateFolder(
+        shutil.copytree(store.home.path, tmp_path / "copy", ignore=shutil.ignore_patterns("mlartifacts"))
+    )
     said = []
     with pytest.raises(ModelLost, match=r"must be whole, but .* must be in .*/copy/mlartifacts.* found nothing there"):
         Registry(MlflowStore(copy, MlflowConfig(), {}, said.append)).champion()
     assert f"{copy.mlartifacts} is missing, and those of {store.home.path} are not used" in said[0]
-    assert mend_if_moved(store.home) is None
+    assert relocate_if_moved(store.home) is None
     assert Registry(store).champion(date(2030, 1, 1)).version == "1"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.flows.trainings import crowned
 from tidecast.flows.config.mlflow_yml import MlflowConfig, Server
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.tracking.addresses import QUIET
 from tidecast.flows.tracking.registry import Registry
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def store_at(folder: Path, address: str, environ: dict[str, str]) -> MlflowStore:
-    return MlflowStore(Home(folder).make(), MlflowConfig(server=Server(mlflow_tracking_uri=address)), environ)
+    return MlflowStore(StateFolder(folder).make(), MlflowConfig(server=Server(mlflow_tracking_uri=address)), environ)
 
 
 class TrackingServer:
@@ -99,7 +99,7 @@ def test_postgresql_keeps_them_as_well(tmp_path, postgres, judged):
 
 
 def logged(home: Path, training, key: str) -> str:
-    return Tracking(MlflowStore(Home(home), MlflowConfig(), {})).log_training(training, key)
+    return Tracking(MlflowStore(StateFolder(home), MlflowConfig(), {})).log_training(training, key)
 
 
 def test_threads_and_processes_log_side_by_side(store, refreshed):

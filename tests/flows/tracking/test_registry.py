@@ -9,11 +9,11 @@ import pytest
 
 from tests.flows.trainings import crowned
 from tidecast.flows.config.mlflow_yml import MlflowConfig, Server
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.tracking.registry import FLAG, ChampionChanged, Registry
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.training_runs import Tracking
-from tidecast.flows.training.decisions import Trained, of_training
+from tidecast.flows.training.decisions import TrainingKey, of_training
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -24,7 +24,7 @@ def registry(store) -> Registry:
 
 
 def test_asking_a_new_folder_for_its_champion_writes_nothing(tmp_path):
-    store = MlflowStore(Home(tmp_path), MlflowConfig(), {})
+    store = MlflowStore(StateFolder(tmp_path), MlflowConfig(), {})
     assert Registry(store).champion() is None
     assert Tracking(store).recover() == []
     assert list(tmp_path.iterdir()) == []
@@ -100,7 +100,7 @@ def test_a_run_that_is_not_whole_is_never_registered(store, registry, judged):
 def test_two_panels_on_one_store_do_not_take_each_others_champion(store, tmp_path, judged):
     crowned(store, judged, "key")
     shared = MlflowConfig(server=Server(mlflow_tracking_uri=store.where.tracking_uri))
-    other = Registry(MlflowStore(Home(tmp_path / "other").make(), shared, {}))
+    other = Registry(MlflowStore(StateFolder(tmp_path / "other").make(), shared, {}))
     with pytest.raises(TrackingError, match="must belong to this panel"):
         other.champion()
     with pytest.raises(TrackingError, match=r"registry\.model_name"):
@@ -191,12 +191,12 @@ def test_a_champion_whose_gate_was_deleted_from_mlflow_for_good_still_forecasts(
     alone = Registry(store).champion()
     assert alone.model.predict().equals(judged.model.predict())
     assert "was deleted from MLflow" in alone.decision["reason"]
-    known = of_training(judged, Trained(judged.as_of, "a", "b"), None, 0, "me", datetime.now(UTC))
+    known = of_training(judged, TrainingKey(judged.as_of, "a", "b"), None, 0, "me", datetime.now(UTC))
     row = known | {"version": "1", "run_id": run_id}
     table = pl.DataFrame([row | {"why": None}])
     champion = Registry(store, lambda: table).champion()
     assert champion.decision["verdict"] == judged.decision.verdict
-    assert champion.decision["decision"]["spread_skill"] == judged.decision.spread_skill
+    assert champion.decision["decision"]["distribution_skill"] == judged.decision.distribution_skill
     assert (champion.gate_as_of, champion.evidence) == (judged.as_of, None)
 
 

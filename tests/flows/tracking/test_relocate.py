@@ -8,17 +8,17 @@ import pytest
 
 from tests.flows.trainings import crowned
 from tidecast.flows.config.mlflow_yml import MlflowConfig
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.tracking.registry import Registry
-from tidecast.flows.tracking.relocate import mend_if_moved
+from tidecast.flows.tracking.relocate import relocate_if_moved
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import Tracking
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
-def everything_in(home: Home) -> str:
+def everything_in(home: StateFolder) -> str:
     """All text of MLflow's file."""
     with closing(sqlite3.connect(home.mlflow_db)) as database:
         return "\n".join(database.iterdump())
@@ -27,7 +27,7 @@ def everything_in(home: Home) -> str:
 @pytest.mark.parametrize("name", ["b", "neu ü %20 'x'"])
 def test_a_folder_that_was_moved_forecasts_and_trains_on_in_its_new_place(store, judged, refreshed, tmp_path, name):
     run_id = crowned(store, judged, "key")
-    new = Home(store.home.path.rename(tmp_path / name))
+    new = StateFolder(store.home.path.rename(tmp_path / name))
     said = []
     moved = MlflowStore(new, MlflowConfig(), {}, said.append)
     champion = Registry(moved).champion()
@@ -40,15 +40,15 @@ def test_a_folder_that_was_moved_forecasts_and_trains_on_in_its_new_place(store,
 
     crowned(moved, refreshed, "next")
     assert not store.home.path.exists(), "nothing may be written to the old place"
-    assert mend_if_moved(new) is None
+    assert relocate_if_moved(new) is None
 
 
 def test_a_copy_uses_its_own_files_and_leaves_the_original_alone(store, judged, tmp_path):
     crowned(store, judged, "key")
-    copy = Home(shutil.copytree(store.home.path, tmp_path / "copy"))
+    copy = StateFolder(shutil.copytree(store.home.path, tmp_path / "copy"))
     before = everything_in(store.home)
-    assert "was moved here" in mend_if_moved(copy)
-    assert mend_if_moved(store.home) is None
+    assert "was moved here" in relocate_if_moved(copy)
+    assert relocate_if_moved(store.home) is None
     assert everything_in(store.home) == before
     shutil.rmtree(store.home.path)
     assert Registry(MlflowStore(copy, MlflowConfig(), {})).champion().version == "1"
@@ -58,13 +58,13 @@ def test_files_that_are_kept_elsewhere_on_purpose_stay_where_they_are(store, jud
     elsewhere = tmp_path / "shared" / "mlartifacts"
     store.client.create_experiment("tidecast", elsewhere.as_uri())
     Tracking(store).log_training(judged, "key")
-    assert mend_if_moved(store.home) is None
-    new = Home(store.home.path.rename(tmp_path / "b"))
-    assert mend_if_moved(new) is None
+    assert relocate_if_moved(store.home) is None
+    new = StateFolder(store.home.path.rename(tmp_path / "b"))
+    assert relocate_if_moved(new) is None
     assert elsewhere.as_uri() in everything_in(new)
 
 
 def test_a_file_that_is_no_database_is_named(store):
     store.home.mlflow_db.write_text("not a database, but long enough to be looked at as one " * 40)
     with pytest.raises(TidecastError, match=r"mlflow\.db must be MLflow's SQLite file"):
-        mend_if_moved(store.home)
+        relocate_if_moved(store.home)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.flows.trainings import crowned
 from tidecast.flows.config.mlflow_yml import MlflowConfig, Server
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.run_text import description
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
@@ -36,7 +36,7 @@ def artifact(store: MlflowStore, run_id: str, name: str) -> Path:
 
 
 def test_a_store_is_made_whole_though_another_was_killed_half_made(tmp_path):
-    home, said = Home(tmp_path).make(), []
+    home, said = StateFolder(tmp_path).make(), []
     (tmp_path / "mlflow.draft").write_text("half a database")
     Tracking(MlflowStore(home, MlflowConfig(), {}, said.append)).page()
     assert home.mlflow_db.exists()
@@ -56,7 +56,7 @@ def test_the_numbers_of_a_run_are_those_of_evaluate(store, tracking, judged):
         assert metrics[f"drift/{name}"] == pooled["drift"][name]
     decided = json.loads(artifact(store, run_id, "decision.json").read_text(encoding="utf-8"))
     assert decided["verdict"] == judged.decision.verdict
-    assert decided["decision"]["spread_skill"] == judged.decision.spread_skill
+    assert decided["decision"]["distribution_skill"] == judged.decision.distribution_skill
 
 
 def test_a_run_says_in_words_what_was_decided_and_what_it_saw(store, tracking, judged):
@@ -154,7 +154,7 @@ def test_a_training_that_fails_on_the_way_is_failed_and_not_used_again(store, tr
 def test_a_store_that_cannot_be_used_is_one_line(tmp_path):
     config = MlflowConfig(server=Server(mlflow_tracking_uri="file:///nowhere"))
     with pytest.raises(TrackingError, match="MLflow at file:///nowhere answered"):
-        Tracking(MlflowStore(Home(tmp_path).make(), config, {})).page()
+        Tracking(MlflowStore(StateFolder(tmp_path).make(), config, {})).page()
 
 
 def test_mlflow_is_silent_and_leaves_nothing_behind(store, tracking, judged, tmp_path, monkeypatch, capfd):

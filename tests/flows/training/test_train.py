@@ -10,7 +10,7 @@ import pytest
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.training.holdout import plan_origins
-from tidecast.flows.training.result import Training
+from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
 from tidecast.forecasting.backtesting.backtest import backtest
 from tidecast.forecasting.evaluation.decide import GatePolicy
@@ -32,7 +32,7 @@ class Published:
     version: str = "4"
 
 
-def trained(panel, settings: Settings = SETTINGS, champion: Any = None, gate_due: bool = True) -> Training:
+def trained(panel, settings: Settings = SETTINGS, champion: Any = None, gate_due: bool = True) -> TrainingResult:
     return train(panel, panel["time"].max(), settings, champion, gate_due, lambda text: None, {"prices": 3})
 
 
@@ -42,7 +42,7 @@ def walks(random_walks):
 
 
 @pytest.fixture(scope="module")
-def first(walks) -> Training:
+def first(walks) -> TrainingResult:
     return trained(walks)
 
 
@@ -129,7 +129,7 @@ def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_withou
     settings = SETTINGS.model_copy(update={"models": ("GRU",), "max_epochs": 8})
     training = trained(panel, settings)
     assert (training.winner, training.outcome) == ("GRU", "promoted")
-    assert training.decision.spread_p < 0.01
+    assert training.decision.distribution_p < 0.01
     assert training.model.predict().equals(training.model.predict())
 
     champion = Published("GRU", training.model.recipe())
@@ -140,7 +140,9 @@ def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_withou
     again = trained(panel, settings, champion)
     assert (again.winner, again.outcome) == ("GRU", "kept")
     assert "GRU was put to the test again and stays" in again.reason
-    assert again.decision.spread_skill == pytest.approx(training.decision.spread_skill)  # same folds, same network
+    assert again.decision.distribution_skill == pytest.approx(
+        training.decision.distribution_skill
+    )  # same folds, same network
 
 
 def test_a_champion_stays_where_the_candidate_is_no_better(walks, first):

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tidecast.flows.config.paths import folder_of
-from tidecast.flows.config.state_folder import find_home
+from tidecast.flows.config.state_folder import find_state_folder
 from tidecast.flows.errors import SettingsError, WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -347,7 +347,7 @@ def test_a_path_that_delta_lake_cannot_have_is_refused_before_anything_is_writte
         Warehouse(str(tmp_path / name / "warehouse")).store_prices(prices(("A", MON, 1, MON)))
     assert "\n" not in str(error.value)
     with pytest.raises(SettingsError, match="must be without"):
-        find_home(None, {}, tmp_path / name)
+        find_state_folder(None, {}, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tidecast.flows.config.settings import load_settings
-from tidecast.flows.config.state_folder import Home
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.workspace.panel_identity import stored_panel
@@ -64,7 +64,7 @@ def test_tables_of_an_earlier_build_learn_whose_they_are_from_panel_json(publish
 def test_the_tables_of_another_panel_are_refused_and_stay_as_they_are(published, tmp_path):
     theirs = published.place.warehouse
     versions = theirs.versions()
-    mine = Home(tmp_path / "mine").make()
+    mine = StateFolder(tmp_path / "mine").make()
     published.rows.with_columns(series_id=pl.lit("Z")).unique(["series_id", "time"]).write_csv(tmp_path / "mine.csv")
     alone, _ = load_settings(mine, {"source": "mine.csv"}, {}, tmp_path)
     take_in_prices(Place(mine, alone), None, TODAY)
@@ -98,7 +98,7 @@ def test_prices_of_an_unknown_source_are_not_mixed_with_others_before_anything_i
 def test_a_broken_panel_json_is_one_clear_error(published, text):
     published.place.home.panel_file.write_text(text)
     with pytest.raises(SettingsError, match=r"panel\.json must be as tidecast wrote it.*remove it: the next tidecast"):
-        load_settings(Home(published.folder / "home"), {}, {}, published.folder)
+        load_settings(StateFolder(published.folder / "home"), {}, {}, published.folder)
 
 
 def test_a_run_with_the_clock_set_back_reads_and_stores_nothing(published):

@@ -45,8 +45,8 @@ def failed(decision):
 def test_a_candidate_with_a_better_spread_is_promoted_and_only_its_spread_is_praised():
     decision = decide(losses(BETTER))
     assert (decision.winner, decision.promoted, decision.n_origins) == ("GRU", True, 504)
-    assert decision.spread_skill == pytest.approx(0.02, abs=0.003)
-    assert decision.spread_p < 0.001
+    assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
+    assert decision.distribution_p < 0.001
     assert decision.verdict.splitlines() == [
         "Centre 0.0 ± 0.1 % (no better than the last price).",
         "Spread +2.0 ± 0.1 %, p < 0.001.",
@@ -81,7 +81,7 @@ def test_a_centre_is_called_better_only_with_evidence():
 def test_an_equal_forecast_has_no_skill_and_p_one():
     table = losses({"random_walk": (1.0, 1.0)})
     decision = decide(pl.concat([table, table.with_columns(model=pl.lit("GRU"))]))
-    assert (decision.spread_skill, decision.spread_p, decision.centre_skill) == (0.0, 1.0, 0.0)
+    assert (decision.distribution_skill, decision.distribution_p, decision.median_skill) == (0.0, 1.0, 0.0)
     assert not decision.promoted
 
 
@@ -133,7 +133,7 @@ def test_a_champion_on_trial_alone_stays_or_makes_way():
 
 def test_a_champion_needs_less_evidence_to_stay_than_a_candidate_to_come():
     table = losses({"LSTM": (0.999, 1.0), "random_walk": (1.0, 1.0)}, seed=1)
-    (p,) = {decide(table, GatePolicy(level=level)).spread_p for level in (0.01, 0.001)}
+    (p,) = {decide(table, GatePolicy(level=level)).distribution_p for level in (0.01, 0.001)}
     assert 0.01 < p < 0.1
     assert decide(table).winner == "random_walk"
     assert decide(table, candidate="LSTM", champion="LSTM").winner == "LSTM"
@@ -191,7 +191,7 @@ def test_with_too_few_origins_the_random_walk_stays():
     assert "251 origins, at least 252 are needed" in short.reason
     assert decide(losses(BETTER, n_origins=252)).promoted
     very_short = decide(losses(BETTER, n_origins=100))
-    assert very_short.spread_p is None
+    assert very_short.distribution_p is None
     assert very_short.verdict.endswith("too little history for a p-value.")
 
 
@@ -243,7 +243,7 @@ def test_the_order_of_rows_and_the_kind_of_frame_do_not_matter():
     table = losses(BETTER)
     shuffled = table.sample(fraction=1, shuffle=True, seed=1)
     one, other, pandas = decide(table), decide(shuffled), decide(shuffled.to_pandas())
-    for field in ("spread_skill", "spread_se", "centre_skill", "worst_decile", "n_origins", "promoted"):
+    for field in ("distribution_skill", "distribution_se", "median_skill", "worst_decile", "n_origins", "promoted"):
         assert getattr(one, field) == pytest.approx(getattr(other, field))
         assert getattr(pandas, field) == pytest.approx(getattr(other, field))
 
@@ -317,5 +317,5 @@ def test_a_spread_that_is_a_few_per_cent_better_is_found():
     for _ in range(20):
         table = equal_losses(rng, n_origins=504)
         better = pl.when(pl.col("model") == "GRU").then(0.95 * pl.col("crps")).otherwise("crps")
-        found.append(decide(table.with_columns(crps=better)).spread_p < 0.01)
+        found.append(decide(table.with_columns(crps=better)).distribution_p < 0.01)
     assert np.mean(found) > 0.7

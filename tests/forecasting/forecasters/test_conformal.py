@@ -8,7 +8,7 @@ import torch
 
 from tidecast.forecasting import DEFAULT_QUANTILES
 from tidecast.forecasting.forecasters.conformal import FEWEST, calibrate, outwards
-from tidecast.forecasting.forecasters.quantile_model import Spread
+from tidecast.forecasting.forecasters.quantile_model import QuantileModel
 
 LEVELS = np.array(DEFAULT_QUANTILES)
 MEDIAN = 9
@@ -110,6 +110,8 @@ def test_a_spread_calibrated_step_by_step_is_as_calibrated_at_once():
     generator = np.random.default_rng(0)
     levels, residuals, weights = (0.1, 0.5, 0.9), generator.standard_normal((200, 3)), np.ones(200)
     outputs = torch.from_numpy(generator.standard_normal((200, 3, 3)))
-    spread = replace(Spread.of(residuals, weights, levels), scale_H=torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64))
+    spread = replace(
+        QuantileModel.of(residuals, weights, levels), scale_H=torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+    )
     expected = calibrate(residuals, spread.quantiles(outputs), np.array(levels), weights)
     assert np.array_equal(spread.calibrated(residuals, outputs, weights).offsets_HQ, expected)

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from tidecast.features import PanelCalendar, PanelSchema, get_calendar
 from tidecast.forecasting import GRUForecaster, RandomWalk, load_forecaster
 from tidecast.forecasting.panel.flat_panel import panel_rows
-from tidecast.forecasting.panel.segments import Stretches
+from tidecast.forecasting.panel.segments import Segments
 
 NAMES = {"AAPL": "XNYS", "BTC": "24/7", "TYO": "XTKS"}
 MODELS = {
@@ -51,7 +51,7 @@ def test_no_target_crosses_a_cut_whatever_its_calendar(mixed):
     rows = panel_rows(mixed, True, "close", PanelCalendar.of(mixed), 16)
     until = date(2023, 5, 4)  # a holiday in Tokyo
     inputs_N1 = torch.arange(len(rows), dtype=torch.float32)[:, None]
-    stretches = Stretches(rows, inputs_N1, inputs_N1[:, 0] * 0 + 1, 16, 3)
+    stretches = Segments(rows, inputs_N1, inputs_N1[:, 0] * 0 + 1, 16, 3)
     found = set()
     for batch in stretches.epoch(until, 8, np.random.default_rng(0)):
         b, t, h = batch.weight_BTH.nonzero(as_tuple=True)

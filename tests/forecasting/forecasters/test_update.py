@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
 
-from tests.test_forecasting import models
+from tests.forecasting import models
 from tidecast.features import LogReturn, PanelSchema, RollingVolatility
 from tidecast.forecasting import LSTMForecaster, MinGRUForecaster, RandomWalk, SeasonalNaive, load_forecaster
 

@@ -22,7 +22,7 @@ from tidecast.forecasting import (
     load_forecaster,
     tune,
 )
-from tidecast.forecasting.forecasters.quantile_model import Spread
+from tidecast.forecasting.forecasters.quantile_model import QuantileModel
 from tidecast.forecasting.network.heads import HEADS
 from tidecast.forecasting.network.losses import pinball
 from tidecast.forecasting.network.student_t import HEAVIEST, LIGHTEST, NARROWEST, StudentTHead, log_score
@@ -37,7 +37,7 @@ def base_of(n_steps=3, levels=DEFAULT_QUANTILES, seed=0):
     generator = np.random.default_rng(seed)
     changes = generator.standard_t(4, size=(4000, n_steps)) + 0.3 * generator.exponential(size=(4000, n_steps))
     changes -= np.median(changes, axis=0)
-    return Spread.of(changes, np.ones(4000), levels).base_HQ
+    return QuantileModel.of(changes, np.ones(4000), levels).base_HQ
 
 
 def head_of(name, base_HQ=None, levels=DEFAULT_QUANTILES, scale=0.1):

@@ -13,7 +13,7 @@ from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
 from tidecast.forecasting.network.training import isolated
 from tidecast.forecasting.panel.flat_panel import panel_rows
-from tidecast.forecasting.panel.segments import Stretches, run_through
+from tidecast.forecasting.panel.segments import Segments, run_through
 
 
 def rows_of(panel, lookback=16):
@@ -23,7 +23,7 @@ def rows_of(panel, lookback=16):
 def stretches_of(panel, length=16, horizon=3, lookback=16):
     rows = rows_of(panel, lookback)
     inputs_N1 = torch.arange(len(rows), dtype=torch.float32)[:, None]  # each row's input is its own number
-    return rows, Stretches(rows, inputs_N1, torch.ones(len(rows)), length, horizon)
+    return rows, Segments(rows, inputs_N1, torch.ones(len(rows)), length, horizon)
 
 
 def days(rows):

@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
+from tests.forecasting import models
 from tests.forecasting.models import NETWORK
-from tests.test_forecasting import models
 from tidecast.features import LogReturn, PanelSchema, PriceFeatures, RollingVolatility
 from tidecast.forecasting import Drift, GRUForecaster, RandomWalk, SeasonalNaive, load_forecaster
 from tidecast.forecasting.saving.model_files import digest_of
@@ -162,7 +162,7 @@ def test_newer_and_older_formats_are_refused(fitted, tmp_path):
         ("sklearn.linear_model:Ridge", r"pass it: load_forecaster\(path, trusted=\[Ridge\]\)"),
         ("no_such_module:Model", "If you trust it, import it"),
         ("tidecast.forecasting.forecasters.baselines:Walk", "found 'tidecast.forecasting.forecasters.baselines:Walk'"),
-        ("Walk", "found 'Walk', which is neither"),
+        ("QuantileForecaster", "found 'Walk', which is neither"),
         ("GRURegressor", "must hold a forecaster, found a GRURegressor"),
         (7, "must name its classes, found 7"),
     ],

@@ -9,7 +9,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes H
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 
-from tests.test_forecasting import models
+from tests.forecasting import models
 from tidecast.features import LogReturn, PanelSchema, RollingMean
 from tidecast.forecasting import GRUForecaster, RollingOrigin
 
