@@ -93,7 +93,8 @@ DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are 
     "decision": TEXT, "as_of": DAY, "outcome": TEXT, "winner": TEXT, "version": TEXT, "run_id": TEXT,
     "candidate": TEXT, "champion": TEXT, "champion_version": TEXT, "n_origins": COUNT, "first_origin": DAY,
     "last_origin": DAY, "distribution_skill": NUMBER, "distribution_se": NUMBER, "distribution_p": NUMBER,
-    "median_skill": NUMBER, "median_se": NUMBER, "worst_decile": NUMBER, "reason": TEXT, "verdict": TEXT, "checks": TEXT, "compared": TEXT,
+    "median_skill": NUMBER, "median_se": NUMBER, "worst_decile": NUMBER,
+    "reason": TEXT, "verdict": TEXT, "checks": TEXT, "compared": TEXT,
     "policy": TEXT, "prices_version": COUNT, "panel_digest": TEXT, "settings_digest": TEXT, "gates_before": COUNT,
     "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
 }  # fmt: skip
