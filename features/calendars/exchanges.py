@@ -16,7 +16,7 @@ import pandas as pd
 from exchange_calendars import ExchangeCalendar, get_calendar_names
 from exchange_calendars import get_calendar as get_exchange
 
-from tidecast.features.calendars.daily import DailyCalendar, Hours, every_day
+from tidecast.features.calendars.daily import DailyCalendar, Hours, all_days
 from tidecast.features.calendars.euro_target import TargetCalendar
 from tidecast.features.error_text import near_match
 
@@ -44,7 +44,7 @@ def exchange(name: str) -> DailyCalendar:
         template = _build(name, "2024-01-01", "2024-12-31")  # any year: only the rules are read, they hold for all
         start, end = _bounds(template)
         sessions = pd.date_range(start, end, freq=template.day).to_numpy().astype("datetime64[D]")
-    days = every_day()
+    days = all_days()
     ruled = (days >= np.datetime64(start, "D")) & (days <= np.datetime64(end, "D"))
     open_days = np.where(ruled, np.isin(days, sessions), np.is_busday(days))
     return DailyCalendar(template.name, open_days, template.tz.key, _hours)
@@ -57,7 +57,7 @@ def _hours(calendar: DailyCalendar) -> Hours:
         start, end = (f"{day:%Y-%m-%d}" for day in _bounds(template))
         built = _build(calendar.name, start, end)
     dates = calendar.dates
-    columns = {name: _microseconds(built.schedule[name]) for name in built.schedule.columns}
+    columns = {name: pd.DatetimeIndex(instants).as_unit("us").asi8 for name, instants in built.schedule.items()}
     for lunch in ("break_start", "break_end"):
         columns[lunch] = np.where(columns[lunch] < columns["open"], columns["open"], columns[lunch])
     inside = (dates >= np.datetime64(start, "D")) & (dates <= np.datetime64(end, "D"))
@@ -84,10 +84,6 @@ def _at_hour_of(instant: int, day: np.datetime64, dates: np.ndarray, zone: str) 
     wall = pd.DatetimeIndex(dates.astype("datetime64[us]")) + clock
     local = wall.tz_localize(zone, ambiguous=True, nonexistent=timedelta(hours=1))
     return local.tz_convert("UTC").as_unit("us").asi8
-
-
-def _microseconds(instants: pd.Series) -> np.ndarray:
-    return pd.DatetimeIndex(instants).as_unit("us").asi8
 
 
 def _build(name: str, start: str, end: str) -> ExchangeCalendar:

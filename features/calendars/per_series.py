@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import CLOSING, Calendar, get_calendar
+from tidecast.features.calendars.base import CLOSING, Calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.infer import infer_panel
-from tidecast.features.calendars.odd_series import standing_out, tell, warn_of_named
+from tidecast.features.calendars.odd_series import infer_contradicting, report_inferred, warn_of_named
 from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import shorten
 from tidecast.features.segments import MAX_PAUSE, longest_gap
@@ -102,7 +103,7 @@ class PanelCalendar:
         if named.own and rows.is_empty():
             return named
         found = infer_panel(rows)
-        tell(found)
+        report_inferred(found)
         own = {series_id: one.found.calendar for one in found[1:] for series_id in one.series}
         return cls(found[0].found.calendar, named.own | own, own, default_inferred=True)
 
@@ -179,13 +180,13 @@ class PanelCalendar:
             rows = rows.filter(~pl.col("series_id").is_in(list(joined.own)))
         if known is not None:
             rows = rows.filter(~pl.col("series_id").is_in(known.implode()))
-        found = standing_out(rows, joined.default)
+        found = infer_contradicting(rows, joined.default)
         if not found:
             return joined
         if not joined.default_inferred:
             warn_of_named([one for one in found if is_of_periods(one.found.calendar)], joined.default)
             return joined
-        tell(found)
+        report_inferred(found)
         own = {series_id: one.found.calendar for one in found for series_id in one.series}
         return PanelCalendar(joined.default, joined.own | own, joined.inferred | own.keys(), True, joined.unproven)
 
@@ -237,7 +238,9 @@ class PanelCalendar:
 
         What may be seen from a row are the rows whose closing instant is not after its own.
         """
-        found = self._by_calendar(frame, lambda calendar, rows: _microseconds(calendar.closes(rows["time"])), np.int64)
+        found = self._by_calendar(
+            frame, lambda calendar, rows: calendar.closes(rows["time"]).to_physical().to_numpy(), np.int64
+        )
         return pl.Series("closes", found).cast(CLOSING)
 
     def times(self, series_ids: pl.Series, numbers: np.ndarray) -> pl.Series:
@@ -340,7 +343,3 @@ def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:
             "series two names."
         )
     return {series_id: get_calendar(name) for series_id, name in named.sort("series_id").iter_rows()}
-
-
-def _microseconds(times: pl.Series) -> np.ndarray:
-    return times.to_physical().to_numpy()
