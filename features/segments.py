@@ -87,7 +87,7 @@ def pauses(panel: pl.DataFrame) -> np.ndarray:
     return np.flatnonzero(np.diff(time.to_physical().to_numpy()) > limit) + 1
 
 
-def stretch_starts(panel: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
+def segment_starts(panel: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
     """Positions at which series of a sorted panel begin, given as `starts`, or go on after a pause."""
     after = pauses(panel)
     return np.union1d(starts, after) if len(after) else starts

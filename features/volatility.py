@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from tidecast.features.segments import series_starts, stretch_starts
+from tidecast.features.segments import segment_starts, series_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""
@@ -42,29 +42,29 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
     start-up bias.
     """
-    moved = (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("_stretch")
+    moved = (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("_segment")
     return (
         with_changes(panel, target, positive)
         .with_columns(_moved=moved)
         .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("_moved") >= 0.5)).fill_null(False))
-        .drop("_moved", "_stretch")
+        .drop("_moved", "_segment")
     )
 
 
 def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.ndarray | None = None) -> pl.DataFrame:
-    """As `with_volatility`, without `pegged`, and with `_stretch`; for `starts` see `with_stretches`."""
+    """As `with_volatility`, without `pegged`, and with `_segment`; for `starts` see `with_segments`."""
     level = pl.col(target).log() if positive else pl.col(target)
-    before = pl.col("_stretch").cum_max()  # rows without a target have number 0
-    variance = (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch")
+    before = pl.col("_segment").cum_max()  # rows without a target have number 0
+    variance = (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_segment")
     return (
-        with_stretches(panel, target, starts)
+        with_segments(panel, target, starts)
         .with_columns(change=pl.when(before == before.shift()).then(level - level.forward_fill().shift()))
         .with_columns(volatility=variance.sqrt())
     )
 
 
-def with_stretches(panel: pl.DataFrame, target: str, starts: np.ndarray | None = None) -> pl.DataFrame:
-    """Add `_stretch` to a sorted panel: a number per piece of a series between two breaks.
+def with_segments(panel: pl.DataFrame, target: str, starts: np.ndarray | None = None) -> pl.DataFrame:
+    """Add `_segment` to a sorted panel: a number per piece of a series between two breaks.
 
     Expressions over it never look across a series, a break, or onto rows without a target, which share number 0.
     Without any such rows the numbers are marked as sorted: polars then takes stretches as slices, and needs no hashes.
@@ -73,10 +73,10 @@ def with_stretches(panel: pl.DataFrame, target: str, starts: np.ndarray | None =
     missing = panel[target].null_count()
     rows = panel.filter(pl.col(target).is_not_null()) if missing else panel
     starts = series_starts(rows) if starts is None or missing else starts
-    begins = stretch_starts(rows, starts)
+    begins = segment_starts(rows, starts)
     numbers = np.repeat(np.arange(1, len(begins) + 1, dtype=np.uint32), np.diff(begins, append=len(rows)))
     if not missing:
-        return panel.with_columns(_stretch=pl.Series(numbers).set_sorted())
+        return panel.with_columns(_segment=pl.Series(numbers).set_sorted())
     stretch = np.zeros(len(panel), dtype=np.uint32)
     stretch[panel[target].is_not_null().to_numpy()] = numbers
-    return panel.with_columns(_stretch=pl.Series(stretch))
+    return panel.with_columns(_segment=pl.Series(stretch))

@@ -14,7 +14,7 @@ from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.stray_rows import settle
 from tidecast.features.transformers.price_features import PriceFeatures
-from tidecast.features.volatility import with_stretches
+from tidecast.features.volatility import with_segments
 
 SESSIONS = 1 << 32  # more than any calendar has: stretch × SESSIONS + session is unique and sorted
 
@@ -159,7 +159,7 @@ def make_windows(
     _check_numbers(table, names, features)
     rows = np.ascontiguousarray(table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy())
 
-    stretch = with_stretches(frame, target)["_stretch"].to_numpy().astype(np.int64)
+    stretch = with_segments(frame, target)["_segment"].to_numpy().astype(np.int64)
     end = np.arange(len(frame))
     whole = (end >= lookback - 1) & (stretch[end - lookback + 1] == stretch)
     if not missing:

@@ -21,7 +21,7 @@ from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.panel import PanelSchema, check_columns, sorted_rows
 from tidecast.features.segments import series_starts
 from tidecast.features.transformers.streaming import Stream, TailStream, tail_of
-from tidecast.features.volatility import with_stretches
+from tidecast.features.volatility import with_segments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,9 +101,9 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return sorted(named - {"series_id", "time", self.target} - shared.keys())
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Sorted rows with a target and `_stretch` in, with the columns of `added_` out."""
+        """Sorted rows with a target and `_segment` in, with the columns of `added_` out."""
         for columns in (self.shared(), self.expressions()):
-            rows = rows.with_columns(**{name: value.over("_stretch") for name, value in columns.items()})
+            rows = rows.with_columns(**{name: value.over("_segment") for name, value in columns.items()})
         return rows
 
     def _check_parameters(self) -> None:
@@ -157,7 +157,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The added columns alone, Float64, a row for each of the frame's, in its order."""
         rows, starts = self._checked(frame)
-        rows = with_stretches(rows, self.target, starts)
+        rows = with_segments(rows, self.target, starts)
         cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
         blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
         return in_order(pl.concat(_in_threads(self._computed, blocks)), frame.height)

@@ -57,7 +57,7 @@ class CrossSection(PanelTransformer):
         """The added columns by name, over the rows that a session sees, of the column `value`."""
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        value = pl.col(self.target).log().diff(self.steps).over("_stretch")
+        value = pl.col(self.target).log().diff(self.steps).over("_segment")
         groups = self._groups(rows.with_columns(value=value))
         return pl.concat([self._compared(group, groups) for group in groups])
 

@@ -1,16 +1,15 @@
-"""How much is traded, and how far a trade moves the price."""
+"""Traded volume, and how far a trade moves the price."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from tidecast.features.error_text import check_whole
-from tidecast.features.transformers.base import PanelTransformer
 from tidecast.features.transformers.returns import CHANGE, log_change
+from tidecast.features.transformers.window import WindowTransformer
 
 
-class Liquidity(PanelTransformer):
-    """What the measures share: a window of rows, and the column ``volume``, in the source's unit.
+class Liquidity(WindowTransformer):
+    """A measure of the column ``volume``, in the source's unit, over a window of rows.
 
     Parameters
     ----------
@@ -19,18 +18,6 @@ class Liquidity(PanelTransformer):
     target : str, default="close"
         Column of prices, above zero.
     """
-
-    def __init__(self, window: int = 21, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 2)
 
 
 class RelativeVolume(Liquidity):
@@ -46,9 +33,9 @@ class RelativeVolume(Liquidity):
 
 
 class VolumeZScore(Liquidity):
-    """Standard deviations (divisor n − 1) that the log volume lies above its mean: the column `volume_zscore_{window}`.
+    """Standard deviations (divisor n − 1) by which log volume exceeds its mean: the column `volume_zscore_{window}`.
 
-    Of the last `window` rows. Null until the window is full, where a row of it traded nothing, and where all its
+    Both of the last `window` rows. Null until the window is full, where a row of it traded nothing, and where all its
     volumes are equal. Parameters are those of `Liquidity`.
     """
 
@@ -65,7 +52,7 @@ class AmihudIlliquidity(Liquidity):
     """Mean of |log return| ÷ (price · volume) over the last `window` rows: the column `amihud_{window}`.
 
     In decimals per unit of money traded. Rows that traded nothing, or whose volume is missing, are left out of the
-    mean, as in the paper; null where all are, and until there are `window` returns' rows. Parameters are those of
+    mean, as in the paper. Null where all are left out, and until there are `window` returns. Parameters are those of
     `Liquidity`.
 
     References
@@ -74,10 +61,7 @@ class AmihudIlliquidity(Liquidity):
     log returns.
     """
 
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window + 1
+    rows_before = 1
 
     def shared(self) -> dict[str, pl.Expr]:
         """The log return of a row."""
