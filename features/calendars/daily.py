@@ -19,14 +19,14 @@ FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2199, 12, 31)
 
 @dataclass(frozen=True)
 class Hours:
-    """Opening hours of every session of a calendar, each of shape (n_sessions,).
+    """Opening hours of every session of a calendar; each array has shape (n_sessions,).
 
     Attributes
     ----------
     opens, closes : ndarray of int64
         Microseconds since 1970, UTC.
     breaks, resumes : ndarray of int64
-        The lunch break; both the opening instant where there is none.
+        Begin and end of the lunch break; without one, both are the opening instant.
     half_day : ndarray of bool
         Whether the session closes earlier than usual.
     """

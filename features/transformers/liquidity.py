@@ -27,7 +27,7 @@ class RelativeVolume(Liquidity):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         volume = pl.col("volume")
         return {f"relative_volume_{self.window}": (volume / volume.rolling_mean(self.window)).log()}
 
@@ -40,7 +40,7 @@ class VolumeZScore(Liquidity):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         k = self.window
         level = pl.when(pl.col("volume") > 0).then(pl.col("volume").log())
         varies = level.rolling_max(k) > level.rolling_min(k)
@@ -64,11 +64,11 @@ class AmihudIlliquidity(Liquidity):
     rows_before = 1
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of a row."""
+        """Return the log return of a row."""
         return log_change(self.target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         price, k = pl.col(self.target), self.window
         traded = pl.when(pl.col("volume") > 0).then(price * pl.col("volume"))
         impact = (pl.col(CHANGE).abs() / traded).rolling_mean(k, min_samples=1)

@@ -39,7 +39,7 @@ class ParkinsonVolatility(RangeVolatility):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         square = self._log("high", pl.col("low")) ** 2 / (4 * math.log(2))
         return {f"parkinson_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
@@ -56,7 +56,7 @@ class GarmanKlassVolatility(RangeVolatility):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         height, drift = self._log("high", pl.col("low")), self._log(self.target, pl.col("open"))
         square = 0.5 * height**2 - (2 * math.log(2) - 1) * drift**2
         return {f"garman_klass_{self.window}": square.rolling_mean(self.window).clip(0, None).sqrt()}
@@ -78,7 +78,7 @@ class YangZhangVolatility(RangeVolatility):
     rows_before = 1  # the close before the window
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         n = self.window
         night = self._log("open", pl.col(self.target).shift())
         up, down, day = (self._log(name, pl.col("open")) for name in ("high", "low", self.target))

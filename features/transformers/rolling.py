@@ -27,7 +27,7 @@ class RollingMean(WindowTransformer):
     least_window = 1
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         return {f"{self.target}_mean_{self.window}": pl.col(self.target).rolling_mean(self.window)}
 
 
@@ -46,11 +46,11 @@ class RollingVolatility(WindowTransformer):
     rows_before = 1
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of a row."""
+        """Return the log return of a row."""
         return log_change(self.target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         square = pl.col(CHANGE) ** 2
         return {f"volatility_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
@@ -67,7 +67,7 @@ class RollingRange(WindowTransformer):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         level = pl.col(self.target).log()
         return {f"range_{self.window}": level.rolling_max(self.window) - level.rolling_min(self.window)}
 
@@ -92,7 +92,7 @@ class RollingZScore(WindowTransformer):
         super().__init__(window, target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         value, k = pl.col(self.target), self.window
         varies = value.rolling_max(k) > value.rolling_min(k)
         score = (value - value.rolling_mean(k)) / value.rolling_std(k)
@@ -131,11 +131,11 @@ class EwmaVolatility(PanelTransformer):
             raise ValueError(f"decay must lie between 0 and 1, got {self.decay}.")
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of a row."""
+        """Return the log return of a row."""
         return log_change(self.target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         square = pl.col(CHANGE) ** 2
         return {f"ewma_volatility_{self.decay}": square.ewm_mean(alpha=1 - self.decay, ignore_nulls=True).sqrt()}
 
@@ -158,6 +158,6 @@ class Drawdown(WindowTransformer):
         super().__init__(window, target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         price = pl.col(self.target)
         return {f"drawdown_{self.window}": (price / price.rolling_max(self.window)).log()}
