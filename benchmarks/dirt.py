@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config.rule_actions import UNUSABLE
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.rules.check import Checked, check_rows

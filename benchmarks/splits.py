@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.corporate_actions.adjustment import adjust
 from tidecast.features.corporate_actions.shown_actions import shown_actions
 from tidecast.flows.config.settings import Settings

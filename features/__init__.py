@@ -1,6 +1,8 @@
 """Causal features: panels in, panels out."""
 
-from tidecast.features.calendars.base import Calendar, get_calendar, infer_calendar
+from tidecast.features.calendars.base import Calendar
+from tidecast.features.calendars.by_name import get_calendar
+from tidecast.features.calendars.infer import infer_calendar
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.causality import assert_causal
 from tidecast.features.corporate_actions.adjustment import action_factors, adjust

@@ -1,4 +1,4 @@
-"""Usual names of a panel's columns, and which columns of a frame have which meaning."""
+"""Usual names of a panel's columns, and the columns of a frame with each meaning."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FIELDS = PRICES | {"volume", "dividends", "stock splits", "capital gains"}
 def find_columns(
     table: pl.DataFrame, series_id: str | None = None, time: str | None = None, target: str | None = None
 ) -> dict[str, str | None]:
-    """The columns that hold names, times and values: those given, else those recognised, else None.
+    """Return the columns of names, times and values: the given ones, else the recognised ones, else None.
 
-    A usual name counts where it is the only one of its kind. Without one, the only column of times is the time, the
-    only column of text names the series.
+    A usual name is recognised if it is the only one of its kind. Without one, the only column of times is the time,
+    and the only column of text holds the names of series.
 
     Parameters
     ----------
     table : polars.DataFrame
     series_id, time, target : str, optional
-        Columns that are known.
+        Given columns.
 
     Returns
     -------
@@ -54,17 +54,17 @@ def find_columns(
 
 
 def _one_of_many(table: pl.DataFrame, name: str, time: str | None) -> bool:
-    """Whether a column with the usual name of a series' name is a column of values, as a wide table may have."""
+    """Whether a column with a usual name for names of series is one of values, as in a wide table."""
     return bool(table.schema[name].is_float()) and time is not None
 
 
 def _usual(names: list[str], usual: tuple[str, ...]) -> str | None:
-    """The column with a usual name; the panel's own name wins, two others are not clear."""
+    """Return the column with a usual name, the panel's own name first; None for several others."""
     if usual[0] in names:
         return usual[0]
     found = [name for name in names if name in usual or (len(name) > 1 and name.lower() in usual)]
     first = [name for name in found if name.lower() == usual[0]]
-    if usual is TARGETS and not first:  # adjusted prices are meant only where there are no others
+    if usual is TARGETS and not first:  # adjusted prices are meant only without others
         found = [name for name in found if not name.lower().startswith("adj")] or found
     return _only(names, first or found)
 
@@ -74,13 +74,13 @@ def _only(names: list[str], found: list[str]) -> str | None:
 
 
 def line_for(table: pl.DataFrame, always: bool = False) -> str | None:
-    """The call of `panel_from` that makes a panel of this table; None where nothing is recognised.
+    """Return the call of `panel_from` that makes this table a panel; None if nothing is recognised.
 
     Parameters
     ----------
     table : polars.DataFrame
     always : bool, default=False
-        Give a line with ``...`` for what is not recognised.
+        Return a line with ``...`` for what is not recognised.
     """
     found = find_columns(table)
     if not always and (found["time"] is None or found["target"] is None):

@@ -1,4 +1,4 @@
-"""Docstrings of classes that share their settings: each documents all of its own, and each text is written once."""
+"""Docstrings of classes that share parameters: every class documents all of its own, and each text is written once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ INHERITED = ("Parameters", "Attributes")
 
 
 def complete_docstring(kind: type) -> None:
-    """Add to the docstring of a class what its base says of parameters and attributes that it does not name itself.
+    """Add to a class's docstring the parameters and attributes that only its base documents.
 
     Parameters
     ----------
     kind : type
-        Its docstring and its base's are numpydoc. Without one of its own it is left alone.
+        With a numpydoc docstring, as its base. A class without one is left alone.
     """
     if not kind.__dict__.get("__doc__"):
         return
@@ -33,14 +33,14 @@ def complete_docstring(kind: type) -> None:
 
 
 def sections_of(kind: type) -> tuple[str, dict[str, str]]:
-    """The text of a class's own docstring up to its first section, and its sections by title."""
+    """Return a class's own docstring as the text before its first section, and its sections by title."""
     text = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
     intro, *parts = HEADING.split(text)
     return intro.strip(), {title: body.strip() for title, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def entries_of(section: str) -> dict[str, str]:
-    """The entries of a section by name, each with its indented text; ``a, b : type`` is one entry for each name."""
+    """Return the entries of a section by name, each with its indented text; ``a, b : type`` gives two entries."""
     entries: dict[str, str] = {}
     names: list[str] = []
     for line in section.splitlines():

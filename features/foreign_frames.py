@@ -1,4 +1,4 @@
-"""Frames of other libraries, recognised and made a panel: one rename at the door."""
+"""Panels from frames of other libraries, whose columns are recognised and renamed."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ ISO = (
     (DATETIMES, "%Y-%m-%dT%H:%M:%S%.f%#z"),
     (DATETIMES, "%Y-%m-%d %H:%M:%S%.f%#z"),
 )
-"""Forms of text that are read as times; one with an offset comes in UTC."""
+"""Formats of text that are read as times; times with an offset become UTC."""
 
 ONLY = "series"
-"""Name of a series that has none."""
+"""Name of a series without a name."""
 
 
 def panel_from(frame: Any, series_id: str | None = None, time: str | None = None, target: str | None = None) -> Frame:
-    """Return a panel with `series_id`, `time` and `close` from a frame as other libraries have it.
+    """Return a panel with `series_id`, `time` and `close` from a frame in the form of another library.
 
-    Recognised without further words: long frames with usual names (Nixtla's ``unique_id``, ``ds``, ``y``; ``ticker``,
+    Recognised without arguments: long frames with usual names (Nixtla's ``unique_id``, ``ds``, ``y``; ``ticker``,
     ``date``, ``Close``; …), a pandas index of times, or of names and times (sktime, GluonTS), pandas columns of two
     levels (yfinance), wide frames with a column for each series, a single series without a name, a pandas Series, and
-    a pyarrow Table. Further columns stay; names of price fields become lower case ("Volume" → "volume").
+    a pyarrow Table. Further columns are kept; names of price fields become lower case ("Volume" → "volume").
 
     Parameters
     ----------
     frame : polars or pandas DataFrame, pandas Series, or pyarrow Table
         Text times must be ISO dates or datetimes. A pandas period counts as its first instant.
     series_id, time, target : str, optional
-        Columns (or index levels) that hold names, times and the values to forecast. None: recognised.
+        Columns (or index levels) of names, times and the values to forecast. None: recognised.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def panel_from(frame: Any, series_id: str | None = None, time: str | None = None
     TypeError
         When `frame` is none of these.
     ValueError
-        When a column does not exist, or its meaning is not clear; with the line to write.
+        When a column does not exist, or its meaning is not clear. The message gives the line to write.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def panel_from(frame: Any, series_id: str | None = None, time: str | None = None
 
 
 def _flat(frame: Any) -> tuple[pl.DataFrame, bool]:
-    """The frame as polars with all that a pandas index holds in columns, and whether it was pandas."""
+    """Return the frame as polars, with a pandas index as columns, and whether it was pandas."""
     if is_pandas(frame):
         return pandas_to_polars(_without_index(_stacked(frame))), True
     pandas = sys.modules.get("pandas")
@@ -109,7 +109,7 @@ def _holds_times(index: Any) -> bool:
 
 
 def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of two levels, price fields and names of series, as one level and rows for each series."""
+    """Return a frame with two levels of columns, price fields and series, as rows for each series."""
     columns = frame.columns
     if columns.nlevels == 1:
         return frame
@@ -125,18 +125,14 @@ def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
         )
     by_field = frame if fields[0] == 0 else frame.swaplevel(axis=1)
     names = by_field.columns.get_level_values(1).unique()
-    parts = []
-    for name in names:
-        part = by_field.xs(name, axis=1, level=1)
-        part = part.dropna(how="all")
-        parts.append(part.assign(series_id=name))
-    stacked = sys.modules["pandas"].concat(parts)
+    each = [by_field.xs(name, axis=1, level=1).dropna(how="all").assign(series_id=name) for name in names]
+    stacked = sys.modules["pandas"].concat(each)
     stacked.columns.name = None
     return stacked
 
 
 def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Named levels and times of the index as columns; any other index is dropped."""
+    """Return the frame with named levels and times of the index as columns; any other index is dropped."""
     index: Any = frame.index
     if index.nlevels == 1:
         if not _holds_times(index) and (index.name is None or index.name in frame.columns):
@@ -144,15 +140,15 @@ def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
         name = index.name if index.name is not None and index.name not in frame.columns else "time"
         return frame.rename_axis(index=name).reset_index(drop=name in frame.columns)
     levels: list[Any] = []
-    for place in range(index.nlevels):
-        name = index.names[place]
-        usual = "time" if _holds_times(index.levels[place]) else "series_id" if index.nlevels == 2 else f"level_{place}"
+    for level in range(index.nlevels):
+        name = index.names[level]
+        usual = "time" if _holds_times(index.levels[level]) else "series_id" if index.nlevels == 2 else f"level_{level}"
         levels.append(usual if name is None else name)
     return frame.rename_axis(index=levels).reset_index()
 
 
 def _from_wide(table: pl.DataFrame, found: dict[str, str | None]) -> tuple[pl.DataFrame, dict[str, str | None]]:
-    """A row for each value of a table that has a column for each series."""
+    """Return a wide table, with a column for each series, as a row for each value, and its columns' meaning."""
     time, others = found["time"], [name for name in table.columns if name not in found.values()]
     numbers = [name for name in others if table.schema[name].is_numeric()]
     fields = [name for name in numbers if name.lower() in FIELDS or name.lower() in TARGETS]
@@ -164,14 +160,14 @@ def _from_wide(table: pl.DataFrame, found: dict[str, str | None]) -> tuple[pl.Da
 
 
 def _single(table: pl.DataFrame, found: dict[str, str | None]) -> pl.DataFrame:
-    """The table of one series with a name for it."""
+    """Return the table of one series with a name for it."""
     if table[str(found["time"])].is_duplicated().any():
         raise ValueError(_unclear("series_id", "a column of names, because times occur twice", table))
     return table.select(pl.lit(ONLY).alias("series_id"), pl.all())
 
 
 def _renamed(table: pl.DataFrame, found: dict[str, str | None]) -> pl.DataFrame:
-    """The table with the panel's names, and price fields in lower case."""
+    """Return the table with the panel's names, and price fields in lower case."""
     usual = {"series_id": "series_id", "time": "time", "target": "close"}
     names = {str(found[argument]): name for argument, name in usual.items()}
     taken = {*names.values(), *(name for name in table.columns if name not in names)}
@@ -190,7 +186,7 @@ def _renamed(table: pl.DataFrame, found: dict[str, str | None]) -> pl.DataFrame:
 
 
 def _parsed(times: pl.Series, name: str, pandas: bool) -> pl.Series:
-    """Times as dates or datetimes; ISO texts are read."""
+    """Return times as dates or datetimes; ISO texts are parsed."""
     if isinstance(times.dtype, pl.Date | pl.Datetime):
         return times
     if times.dtype == pl.String:
@@ -207,6 +203,7 @@ def _parsed(times: pl.Series, name: str, pandas: bool) -> pl.Series:
 
 
 def _unclear(argument: str, what: str, table: pl.DataFrame) -> str:
+    """Return the message for a column that is not recognised."""
     return (
         f"{argument} must be {what}, and it is not clear which of {shorten(table.columns)} it is. Write "
         f"{line_for(table, always=True)}."

@@ -1,7 +1,7 @@
-"""Notes that a frame carries along: what only its maker knows of it.
+"""Notes on a frame about how it was made.
 
-pandas keeps them in ``attrs`` through most operations. A polars frame keeps them until an operation makes another frame
-of it. So a note may spare a question or raise a warning, and nothing may depend on one being there.
+pandas keeps them in ``attrs`` through most operations. In polars, an operation returns a frame without them. So a note
+may save work or cause a warning, but nothing may depend on its presence.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Kind = TypeVar("Kind")
 
 
 def with_note(frame: Kind, name: str, value: Any) -> Kind:
-    """The same frame, with a note on it.
+    """Return the same frame, with a note on it.
 
     Parameters
     ----------
     frame : polars or pandas DataFrame
-        Made by the caller: a frame of the user's own is left without notes.
+        Made by the caller; a user's own frame stays without notes.
     name : str
     value
-        As JSON holds it.
+        Anything that JSON can hold.
     """
     notes = {**_notes(frame), name: value}
     if is_pandas(frame):
@@ -36,7 +36,14 @@ def with_note(frame: Kind, name: str, value: Any) -> Kind:
 
 
 def note_of(frame: object, name: str, otherwise: Any = None) -> Any:
-    """The note of that name on a frame, or else another value."""
+    """Return the note of that name on a frame, or `otherwise` without one.
+
+    Parameters
+    ----------
+    frame : polars or pandas DataFrame
+    name : str
+    otherwise : optional
+    """
     return _notes(frame).get(name, otherwise)
 
 

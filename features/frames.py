@@ -1,4 +1,4 @@
-"""Panels as they come in and go out, polars or pandas."""
+"""Panels as users give and get them, polars or pandas."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FrameLike = TypeVar("FrameLike", bound="pl.DataFrame | pd.DataFrame")
-"""A frame that comes back in the kind in which it was given."""
+"""A frame that is returned in the kind in which it was given."""
 
 Frame: TypeAlias = "pl.DataFrame | pd.DataFrame"
-"""A panel as it comes in and goes out: polars (eager) or pandas."""
+"""A panel as users give and get it: polars (eager) or pandas."""
 
 
 def to_polars(panel: Frame) -> pl.DataFrame:
-    """The panel as an eager polars frame; a pandas index is dropped, its NaN become null.
+    """Return the panel as an eager polars frame; a pandas index is dropped, its NaN become null.
 
-    Times with a fixed offset from UTC come back in UTC, and pandas periods as their first instant.
+    Times with a fixed offset from UTC are returned in UTC, and pandas periods as their first instant.
+
+    Parameters
+    ----------
+    panel : polars or pandas DataFrame
 
     Raises
     ------
@@ -47,7 +51,7 @@ def to_polars(panel: Frame) -> pl.DataFrame:
 
 
 def _check_index(panel: pd.DataFrame) -> None:
-    """Refuse a frame whose index, or second level of columns, holds what must be a column."""
+    """Raise ValueError if the index, or a second level of columns, holds what must be a column."""
     if panel.columns.nlevels > 1:
         raise ValueError(
             f"A panel must have one level of columns, found {panel.columns.nlevels}: {shorten(list(panel.columns), 3)}"
@@ -67,7 +71,12 @@ def _check_index(panel: pd.DataFrame) -> None:
 
 
 def pandas_to_polars(panel: pd.DataFrame) -> pl.DataFrame:
-    """The columns of a pandas frame with one level of columns, without its index.
+    """Return the columns of a pandas frame, without its index.
+
+    Parameters
+    ----------
+    panel : pandas DataFrame
+        With one level of columns.
 
     Raises
     ------
@@ -78,12 +87,12 @@ def pandas_to_polars(panel: pd.DataFrame) -> pl.DataFrame:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Columns must have names of their own, found {shorten(twice)} twice. Rename or drop one.")
     plain = panel.reset_index(drop=True)
-    columns = {name: _column(name, plain.iloc[:, place]) for place, name in enumerate(names)}
+    columns = {name: _column(name, plain.iloc[:, index]) for index, name in enumerate(names)}
     return pl.DataFrame(columns)
 
 
 def _column(name: str, values: pd.Series) -> pl.Series:
-    """One column of a pandas frame."""
+    """Return one column of a pandas frame."""
     try:
         return _converted(name, values)
     except (Exception, pl.exceptions.PanicException):
@@ -110,7 +119,7 @@ def _converted(name: str, values: Any) -> pl.Series:
 
 
 def _aware(values: pd.Series) -> Any:
-    """The zone of the first datetime of an object column that holds datetimes with a zone, else None."""
+    """Return the zone of the first datetime of an object column of datetimes with a zone, else None."""
     known = [value for value in values if not _missing(value)]
     aware = [isinstance(value, datetime) and value.tzinfo is not None for value in known]
     return known[0].tzinfo if known and all(aware) else None
@@ -121,20 +130,20 @@ def _missing(value: object) -> bool:
 
 
 def _in_zone(instants: pl.Series, zone: Any) -> pl.Series:
-    """Instants in UTC, shown in a zone; in UTC where it has no name, as a fixed offset."""
+    """Return instants in UTC as times in a zone; in UTC if the zone has no name, such as a fixed offset."""
     found = instants.dt.replace_time_zone("UTC")
     name = zone if isinstance(zone, str) else _name_of(zone)
     if name is None or name.startswith(("+", "-")):
         return found
     try:
         return found.dt.convert_time_zone(name)
-    except pl.exceptions.PolarsError:  # an instant is not lost with the name of a zone
+    except pl.exceptions.PolarsError:  # an unknown zone does not change the instant
         return found
 
 
 def _name_of(zone: tzinfo) -> str | None:
-    """Its name in the time zone database; None where it has none, as a fixed offset."""
-    from pyarrow.lib import ArrowException, tzinfo_to_string  # takes a while, and polars data needs none
+    """Return the name of a zone in the time zone database; None without one, such as for a fixed offset."""
+    from pyarrow.lib import ArrowException, tzinfo_to_string  # slow to import, and polars data does not need it
 
     try:
         return str(tzinfo_to_string(zone))
@@ -143,12 +152,18 @@ def _name_of(zone: tzinfo) -> str | None:
 
 
 def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:
-    """`frame` in the kind of `panel`: pandas when that is pandas, else polars."""
+    """Return a frame in the kind of a panel: pandas if that is pandas, else polars.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    panel : polars or pandas DataFrame, optional
+    """
     return frame.to_pandas() if is_pandas(panel) else frame
 
 
 def is_pandas(frame: object) -> bool:
-    """Whether this is a pandas DataFrame (asked without importing pandas, which takes a while)."""
+    """Whether an object is a pandas DataFrame, without importing pandas, which is slow."""
     return any(
         (kind.__module__.partition(".")[0], kind.__name__) == ("pandas", "DataFrame") for kind in type(frame).mro()
     )

@@ -1,4 +1,4 @@
-"""Panels: what their columns mean, and one clear error for whatever is wrong with one."""
+"""Panels: the meaning of their columns, and one clear error for each thing that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tidecast.features.segments import series_starts, starts_if_sorted
 from tidecast.features.session_dates import read_sessions
 
 RESERVED = "__tidecast_"
-"""How names of working columns begin that stand beside a panel's own; no covariate may be called so."""
+"""Prefix of working columns next to a panel's own. A covariate's name must not begin with it."""
 
 
 @dataclass(frozen=True)
 class PanelSchema(FrozenSettings):
-    """What a panel's columns mean.
+    """Meaning of a panel's columns.
 
     Parameters
     ----------
     positive : bool, default=True
-        Prices are above zero and move by log returns. False: prices may be zero or negative, and every series
-        moves by differences, always.
+        Prices are above zero and move by log returns. False: prices may be zero or negative, and every series always
+        moves by differences.
     calendar : str, optional
-        Name of the sessions, see `get_calendar`. None: inferred from the training rows. A column `calendar` in the
-        panel names those of single series, and wins.
+        Name of the calendar, see `get_calendar`. None: inferred from the training rows. A column `calendar` in the
+        panel names the calendar of single series, and takes precedence.
     covariates : tuple of str, default=()
-        Past covariates: further columns handed to the network as they are.
+        Past covariates: further columns that the network gets as they are.
     future : tuple of str, default=()
-        Future covariates: numbers known ahead, such as holidays or planned output. A forecast sees those of the
-        sessions it is for, and no others; it is asked for with them (rows of the panel without a target, or ``future=``
-        of `predict`). For what is known up to the origin alone, use `covariates`.
+        Future covariates: numbers known ahead, such as holidays or planned output. A forecast uses those of the
+        forecast sessions only. Give them to `predict`, as rows of the panel without a target or as ``future=``. For
+        columns known up to the origin only, use `covariates`.
     static : tuple of str, default=()
         Static covariates, constant in each series: numbers, or text as one input for each category of training.
 
@@ -76,13 +76,12 @@ class PanelSchema(FrozenSettings):
 
 
 def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
-    """The panel as sorted polars, every column kept, rows without a target dropped.
+    """Return the panel as sorted polars, with every column, without rows that have no target.
 
-    `time` comes back as Date when its times are days: all midnights, or at most one row a day in each series, such as
-    closes stamped 16:00. Otherwise, and when the calendar is of bars within the day, it comes back as Datetime in UTC
-    without zone. Times with a zone have the date of their market (column `calendar`, else the schema's), or of their
-    own zone where nothing names a market; midnights keep the date that they are written with.
-    The input is left as it is.
+    `time` becomes a Date when its times are days: all midnights, or at most one row a day in each series, such as
+    closes stamped 16:00. Otherwise, and with a calendar of bars within the day, it becomes a Datetime in UTC without
+    zone. Times with a zone get the date in their market's zone (column `calendar`, else the schema's), or in their own
+    zone without a named market; midnights keep the date they are written with. The input is not changed.
 
     Parameters
     ----------
@@ -101,9 +100,9 @@ def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "
     Raises
     ------
     ValueError
-        Naming the column or series, for a missing column, a wrong type, an empty panel, rows that occur twice,
-        infinite values, static covariates that change within a series, and prices at or below zero when the schema
-        says that they are positive.
+        For a missing column, a wrong type, an empty panel, rows that occur twice, infinite values, static covariates
+        that change within a series, and prices at or below zero unless the schema allows them. The message names the
+        column or series.
     TypeError
         When `panel` is not an eager frame.
 
@@ -123,30 +122,30 @@ def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "
 
 
 def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
-    """As `check_panel`, but rows without a target stay."""
+    """Return the panel as `check_panel` does, but with rows that have no target; parameters are the same."""
     return sorted_rows(panel, schema, target)[0]
 
 
 def sorted_rows(
     panel: Frame, schema: PanelSchema | None = None, target: str = "close"
 ) -> tuple[pl.DataFrame, np.ndarray]:
-    """As `check_rows`, and what `series_starts` gives for it."""
+    """Return the panel as `check_rows` does, and the positions at which its series begin, int64."""
     schema = schema or PanelSchema()
     numbers = [target, *schema.covariates, *schema.future]
     frame, starts = _in_order(_typed(to_polars(panel), schema, numbers, is_pandas(panel)))
     for column in (*numbers, *schema.static):
-        if frame.schema[column] == pl.Float64 and not math.isfinite(frame[column].sum()):  # cheap to ask
+        if frame.schema[column] == pl.Float64 and not math.isfinite(frame[column].sum()):  # a cheap test
             _refuse(frame, frame[column].is_infinite(), f"{column!r} must be finite, found infinite", "Drop the rows.")
     for column in schema.static:
         _check_static(frame, column)
     if schema.positive:
-        advice = "Drop the rows, or say PanelSchema(positive=False): then every series moves by differences."
+        advice = "Drop the rows, or set PanelSchema(positive=False): then every series moves by differences."
         _refuse(frame, frame[target] <= 0, f"{target!r} must be above 0, found 0 or less", advice)
     return frame, starts
 
 
 def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pandas: bool) -> pl.DataFrame:
-    """The rows with names, times and values in the types that a checked panel has; the target is the first number."""
+    """Return the rows in the types of a checked panel; the target is the first of `numbers`."""
     _check_known(frame, numbers[0])
     check_columns(frame, ["series_id", "time", *numbers, *schema.static])
     if frame.is_empty():
@@ -164,7 +163,7 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
 
 
 def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
-    """The rows sorted by series and time, none twice, and where each series begins."""
+    """Return the rows sorted by series and time, and where each series begins; raise for rows that occur twice."""
     starts = starts_if_sorted(frame)
     if starts is None:
         frame = frame.sort("series_id", "time")
@@ -172,11 +171,11 @@ def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
         twice = np.append(False, time[1:] == time[:-1])
         twice[starts] = False
         _refuse(frame, pl.Series(twice), "series_id and time must be unique, found twice", "Keep one row of each.")
-    return frame.with_columns(pl.col("series_id").set_sorted()), starts  # which spares the next the same question
+    return frame.with_columns(pl.col("series_id").set_sorted()), starts  # spares later checks
 
 
 def _check_static(frame: pl.DataFrame, column: str) -> None:
-    """Refuse a static covariate that changes within a series."""
+    """Raise ValueError for a static covariate that changes within a series."""
     varies = pl.col(column).min() != pl.col(column).max()
     changing = frame.group_by("series_id").agg(varies.fill_null(False)).filter(column)["series_id"]
     if len(changing):
@@ -189,12 +188,16 @@ def _check_static(frame: pl.DataFrame, column: str) -> None:
 
 
 def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the columns that they share with `seen` in its types.
+    """Return the rows with the columns of `seen` in its types.
+
+    Parameters
+    ----------
+    rows, seen : polars.DataFrame
 
     Raises
     ------
     ValueError
-        When a column cannot be.
+        For a column of another kind.
     """
     for name, kind in seen.schema.items():
         if rows.schema[name] != kind and (kind.is_integer() != rows.schema[name].is_integer() or kind == pl.Date):
@@ -203,7 +206,7 @@ def as_seen(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
 
 
 def _check_known(frame: pl.DataFrame, target: str) -> None:
-    """Refuse a frame with the columns of another library, in one error with the line that makes it a panel."""
+    """Raise ValueError for a frame with another library's columns, with the line that makes it a panel."""
     missing = [name for name in ("series_id", "time") if name not in frame.columns]
     if not missing and (target in frame.columns or near_match(target, frame.columns)):
         return
@@ -217,7 +220,18 @@ def _check_known(frame: pl.DataFrame, target: str) -> None:
 
 
 def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
-    """Raise ValueError naming the first column that is missing, and the one that was probably meant."""
+    """Check that a panel has these columns.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    needed : sequence of str
+
+    Raises
+    ------
+    ValueError
+        For the first missing column. The message names the column that was probably meant.
+    """
     for column in needed:
         if column in frame.columns:
             continue
@@ -229,13 +243,13 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
 
 
 def is_missing(values: pl.Series) -> pl.Series:
-    """Whether each value is null or NaN."""
+    """Whether each value is null or NaN, a Boolean Series."""
     missing = values.is_null()
     return missing | values.is_nan().fill_null(True) if values.dtype.is_float() else missing
 
 
 def _refuse(panel: pl.DataFrame, broken: pl.Series, what: str, advice: str) -> None:
-    """Raise ValueError where a row is `broken`; that none is, is cheap to see."""
+    """Raise ValueError if any row is `broken`."""
     if not broken.any():
         return
     rows = panel.filter(broken)
@@ -257,11 +271,11 @@ def _numbers(values: pl.Series, pandas: bool = False) -> pl.Series:
         cast = ".astype(float)" if pandas else ".cast(pl.Float64)"
         raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with {cast}.")
     values = values.cast(pl.Float64)
-    return values.fill_nan(None) if values.is_nan().any() else values  # a copy only where it makes a difference
+    return values.fill_nan(None) if values.is_nan().any() else values  # copied only if needed
 
 
 def _covariate(values: pl.Series, pandas: bool) -> pl.Series:
-    """Numbers; true and false as 1 and 0."""
+    """Return numbers; true and false as 1 and 0."""
     if values.dtype == pl.Boolean:
         return values.cast(pl.Float64)
     if values.dtype in (pl.Categorical, pl.Enum):

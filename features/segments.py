@@ -1,4 +1,4 @@
-"""Where the series of a sorted panel begin and pause, and where a series stands among others."""
+"""Segments of a sorted panel: where series begin and pause; and positions of series among others."""
 
 from __future__ import annotations
 
@@ -11,22 +11,32 @@ import polars as pl
 MAX_PAUSE = timedelta(days=100)
 """A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
 
-
 LONG_PERIODS = {"monthly": 31, "quarterly": 92, "halfyearly": 184, "yearly": 366}
-"""Days of a session, by how the names of calendars of long periods begin."""
+"""Days of a session in calendars of long periods, by the first word of their names."""
 
 LONGEST_IN_SESSIONS = 4
-"""Sessions of a long period after which a gap is a pause."""
+"""A gap of more sessions of a long period is a pause."""
 
 
 def longest_gap(calendar: str) -> timedelta:
-    """Return the longest gap that is not a pause, in a calendar of that name: `MAX_PAUSE`, or a few long sessions."""
+    """Return the longest gap that is not a pause: `MAX_PAUSE`, or a few sessions of a long period.
+
+    Parameters
+    ----------
+    calendar : str
+        Name of the calendar.
+    """
     days = LONG_PERIODS.get(re.split("[ -]", calendar)[0], 0) if "|" not in calendar else 0
     return max(MAX_PAUSE, timedelta(days=days * LONGEST_IN_SESSIONS))
 
 
 def longest_gaps(panel: pl.DataFrame) -> pl.Series | None:
-    """Return `longest_gap` of each row by its column `calendar`; None where it is `MAX_PAUSE` for all."""
+    """Return the `longest_gap` of each row, of Duration, by its column `calendar`; None if all are `MAX_PAUSE`.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    """
     if "calendar" not in panel.columns:
         return None
     names = panel["calendar"].cast(pl.String)
@@ -37,27 +47,35 @@ def longest_gaps(panel: pl.DataFrame) -> pl.Series | None:
 
 
 def series_starts(panel: pl.DataFrame) -> np.ndarray:
-    """Positions at which the series of a sorted panel begin, int64.
+    """Positions at which the series of a sorted panel begin, int64 of shape (n_series,).
 
-    Where polars knows the names as sorted, those between two equal ones are not looked at.
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        `series_id` and `time`. If polars knows the names as sorted, those between two equal ones are not read.
     """
     return _starts(panel["series_id"], _falls(panel))
 
 
 def starts_if_sorted(panel: pl.DataFrame) -> np.ndarray | None:
-    """What `series_starts` gives where rows are sorted by ``series_id`` and ``time``, none twice; else None.
+    """Positions at which the series begin if rows are sorted by ``series_id`` and ``time`` and unique, else None.
 
-    Far cheaper to ask than to sort again.
+    Checking is far cheaper than sorting again.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        `series_id` and `time`.
     """
     falls = _falls(panel)
     starts = _starts(panel["series_id"], falls)
-    in_order = panel["series_id"].gather(starts).is_sorted()  # and unique, for no two neighbours are equal
+    in_order = panel["series_id"].gather(starts).is_sorted()  # and unique, because no two neighbours are equal
     in_order &= len(falls) < max(len(starts), 1) and bool(np.isin(falls, starts).all())  # from series to series only
     return starts if in_order else None
 
 
 def _starts(names: pl.Series, falls: np.ndarray) -> np.ndarray:
-    """Positions at which other names begin; rows at which time falls are looked at first, see `series_starts`."""
+    """Positions at which other names begin, see `series_starts`; `falls` are the rows at which time falls."""
     if names.flags["SORTED_ASC"] and len(names):
         runs = np.append(0, falls)
         first, last = names.gather(runs), names.gather(np.append(runs[1:], len(names)) - 1)
@@ -69,14 +87,19 @@ def _starts(names: pl.Series, falls: np.ndarray) -> np.ndarray:
 
 def _falls(panel: pl.DataFrame) -> np.ndarray:
     """Positions of rows that are not later than the row before, whichever series that is of, int64."""
-    time = panel["time"].to_physical().to_numpy()  # in a fraction of the time that polars takes to compare
+    time = panel["time"].to_physical().to_numpy()  # NumPy compares in a fraction of the time
     return np.flatnonzero(time[1:] <= time[:-1]) + 1
 
 
 def pauses(panel: pl.DataFrame) -> np.ndarray:
     """Positions of rows that come after a pause since the row before, whichever series that is of, int64.
 
-    A pause is longer than `MAX_PAUSE`; where the column `calendar` names one of long periods, than `longest_gap`.
+    A pause is longer than `MAX_PAUSE`, or than `longest_gap` if the column `calendar` names one of long periods.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        `time` and, optionally, `calendar`.
     """
     time, longest = panel["time"], longest_gaps(panel)
     usual = pl.Series([MAX_PAUSE]) if longest is None else longest[1:]
@@ -87,23 +110,43 @@ def pauses(panel: pl.DataFrame) -> np.ndarray:
     return np.flatnonzero(np.diff(time.to_physical().to_numpy()) > limit) + 1
 
 
-def stretch_starts(panel: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
-    """Positions at which series of a sorted panel begin, given as `starts`, or go on after a pause."""
+def segment_starts(panel: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
+    """Positions at which the segments of a sorted panel begin, int64: starts of series, and ends of pauses.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    starts : ndarray of int64
+        Positions at which the series begin.
+    """
     after = pauses(panel)
     return np.union1d(starts, after) if len(after) else starts
 
 
 def places_of(series_id: pl.Series, known: pl.Series) -> np.ndarray:
-    """Where each of `series_id` stands in `known`, whose values are distinct; int64, −1 for those that do not."""
+    """Position of each name among known names, int64; −1 for an unknown one.
+
+    Parameters
+    ----------
+    series_id : Series
+    known : Series
+        Distinct names.
+    """
     if series_id.equals(known):  # a whole day of all series, the usual case, needs no join
         return np.arange(len(known))
-    places = pl.DataFrame({"series_id": known}).with_row_index("place")
-    asked = pl.DataFrame({"series_id": series_id}).join(places, on="series_id", how="left", maintain_order="left")
-    return asked["place"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)
+    positions = pl.DataFrame({"series_id": known}).with_row_index("position")
+    asked = pl.DataFrame({"series_id": series_id}).join(positions, on="series_id", how="left", maintain_order="left")
+    return asked["position"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)
 
 
 def at_places(values: pl.Series, places: np.ndarray) -> pl.Series:
-    """The values at these places, null at −1."""
+    """Return the values at these positions, null at −1.
+
+    Parameters
+    ----------
+    values : Series
+    places : ndarray of int64
+    """
     missing = places < 0
     if not missing.any():
         return values.gather(places)
@@ -111,9 +154,16 @@ def at_places(values: pl.Series, places: np.ndarray) -> pl.Series:
 
 
 def breaks(panel: pl.DataFrame | None = None) -> pl.Expr:
-    """Per row of a sorted panel: how often its series has paused so far (0, 1, …), see `pauses`.
+    """Number of pauses of a series up to each row (0, 1, …), as an expression: ``breaks(panel).over("series_id")``.
 
-    Use it per series: ``breaks(panel).over("series_id")``. Without the panel, a pause is longer than `MAX_PAUSE`.
+    Parameters
+    ----------
+    panel : polars.DataFrame, optional
+        Sorted; its column `calendar` says which gaps are pauses, see `pauses`. None: gaps longer than `MAX_PAUSE`.
+
+    Returns
+    -------
+    polars.Expr
     """
     limit = pl.lit(MAX_PAUSE)
     if panel is not None and longest_gaps(panel) is not None:

@@ -1,41 +1,37 @@
-"""Read times that are days: dates in the zone of each series' market, whatever clock time they carry."""
+"""Read times that are days as dates in the time zone of each series' market."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
+from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
 
-if TYPE_CHECKING:
-    from tidecast.features.calendars.per_series import PanelCalendar
-
 LEAST_ROWS = 3
-"""A panel in which no series has so many rows does not show whether times with a clock are days."""
+"""With fewer rows in every series, a panel does not show whether times with a clock are days."""
 
 
 def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = False) -> pl.Series:
     """Return the column `time` as Date where its times are days, else as Datetime in UTC without zone.
 
-    Times are days when all lie at midnight, when a calendar of days is named, and when no series has two on a day.
-    Midnights have the date that they are written with. Other times have that of their market's zone where a calendar
-    names one, else of their own.
+    Times are days if all are midnights, if a calendar of days is named, or if no series has two on a day. Midnights
+    keep the date they are written with. Other times get the date in their market's zone if a calendar names one, else
+    in their own zone.
 
     Parameters
     ----------
     frame : polars.DataFrame
-        `series_id` and `time`, both known.
+        `series_id` and `time`, without missing values.
     calendar : PanelCalendar
-        The calendars that are named.
-    pandas : bool
+        The named calendars.
+    pandas : bool, default=False
         Whether the panel came as pandas, for the advice in a message.
 
     Raises
     ------
     ValueError
-        When `time` holds something else, when the days are those of another zone, and when a calendar of days is named
-        and a series has several times on a day.
+        When `time` holds something else, when the days look like those of another zone, and when a calendar of days is
+        named and a series has several times on a day.
     """
     times = frame["time"]
     kind = times.dtype
@@ -76,7 +72,7 @@ def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = F
 
 
 def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
-    """What the clocks of each series' market show; the clocks that times are written in where none is named."""
+    """Return the clock times of each series' market; without a named market, the times as written."""
     zones: dict[str, list[object]] = {}
     for series_id, own in calendar.own.items():
         zones.setdefault(own.market_zone or "", []).append(series_id)
@@ -91,7 +87,7 @@ def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
 
 
 def _refuse_other_zone(rows: pl.DataFrame) -> None:
-    """Refuse days with a clock time of which many are Sundays and hardly any Saturdays, or the other way round."""
+    """Raise ValueError for clock times of which many are Sundays and hardly any Saturdays, or the other way round."""
     weekday = pl.col("time").dt.weekday()
     counts = rows.group_by("series_id").agg(
         rows=pl.len(), first=pl.col("time").min(), sat=(weekday == 6).sum(), sun=(weekday == 7).sum()

@@ -1,31 +1,28 @@
-"""Rows that are not a session of a calendar that was inferred: moved to the session they belong to, or left out."""
+"""Rows that are not a session of an inferred calendar: moved to the session they belong to, or left out."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.daily import FIRST_DAY, LAST_DAY, DailyCalendar
-
-if TYPE_CHECKING:
-    from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar
 
 SHOWN = 3
-"""Rows named in a warning."""
+"""Rows that a warning names."""
 
 NEAR = 0.4
 """A row moves to the next session of a week, month, … when that is at most this share of the period away."""
 
 
 def settle(panel: pl.DataFrame, calendar: PanelCalendar) -> tuple[pl.DataFrame, np.ndarray]:
-    """Return the panel with a session in each row of the series whose calendar was inferred.
+    """Return the panel without rows that are not a session of their series' inferred calendar.
 
-    A row that is a few days before the session of its week, month, quarter or year moves to that session when its
-    series has no row there. Other rows that are not a session are left out. A warning names the rows. Rows of series
-    whose calendar was named stay as they are: there, such a row is an error.
+    A row a few days before the session of its week, month, quarter or year moves to that session if its series has no
+    row there. Other rows that are not a session are left out. A warning names the rows. Rows of series whose calendar
+    was named stay as they are, because there such a row is an error.
 
     Parameters
     ----------
@@ -37,7 +34,7 @@ def settle(panel: pl.DataFrame, calendar: PanelCalendar) -> tuple[pl.DataFrame, 
     -------
     panel : polars.DataFrame
     kept : ndarray of int64
-        Places of its rows in the panel that was given.
+        Positions of its rows in the given panel.
     """
     kept = np.arange(len(panel))
     keys = panel.select("series_id", "time")
@@ -59,7 +56,7 @@ def settle(panel: pl.DataFrame, calendar: PanelCalendar) -> tuple[pl.DataFrame, 
 
 
 def _moves(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.DataFrame:
-    """`row`, `series_id` and the session to which each row may move."""
+    """Return `row`, `series_id` and the session to which each row may move."""
     parts = [rows.clear().select("row", "series_id", "time")]
     for one, at in calendar.groups(rows):
         if isinstance(one, DailyCalendar) and (step := _step(one)) >= 5:

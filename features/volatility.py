@@ -1,20 +1,20 @@
-"""Exponentially weighted volatility, the yardstick of every forecast."""
+"""Exponentially weighted volatility, the scale of every forecast."""
 
 from __future__ import annotations
 
 import numpy as np
 import polars as pl
 
-from tidecast.features.segments import series_starts, stretch_starts
+from tidecast.features.segments import segment_starts, series_starts
 
 DECAY = 0.94
 """λ, the daily decay of RiskMetrics."""
 
 EWMA_ROWS = 600
-"""Changes after which an average with `DECAY` has forgotten the rest: 0.94⁶⁰⁰ is 7.6e-17, below rounding."""
+"""Changes after which older ones no longer count in an average with `DECAY`: 0.94⁶⁰⁰ is 7.6e-17, below rounding."""
 
 PEG_WINDOW = 63
-"""Changes looked at when asking whether a series is pegged: three months."""
+"""Changes that show whether a series is pegged: three months."""
 
 
 def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool = True) -> pl.DataFrame:
@@ -23,60 +23,80 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     - `change`: log return from the row before, as a decimal (difference in price units when not `positive`); null on
       the first row of a series and after a break.
     - `volatility`: σ of one change, exponentially weighted with the row's own change included and bias corrected:
-      n ← λn + r², d ← λd + 1, σ = √(n/d), afresh after a break. Null before the first change, 0 while all are 0.
+      n ← λn + r², d ← λd + 1, σ = √(n/d), restarted after a break. Null before the first change, 0 while all are 0.
     - `pegged`: no volatility, or fewer than half of the last 63 changes (of those there are) differ from 0.
 
-    A row without a target has no change and no volatility, and is pegged; the others are as if it were not there.
+    A row without a target has no change and no volatility, is pegged, and does not affect the others.
 
     Parameters
     ----------
     panel : polars.DataFrame
-        Sorted by `series_id` and `time`, as `check_panel` gives it.
+        Sorted by `series_id` and `time`, as `check_panel` returns it.
     target : str, default="close"
         Column of prices.
     positive : bool, default=True
         Whether prices move by log returns rather than differences.
+
+    Returns
+    -------
+    polars.DataFrame
+        The panel with the three columns.
 
     References
     ----------
     J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
     start-up bias.
     """
-    moved = (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("_stretch")
+    share_moved = (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("_segment")
     return (
         with_changes(panel, target, positive)
-        .with_columns(_moved=moved)
+        .with_columns(_moved=share_moved)
         .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("_moved") >= 0.5)).fill_null(False))
-        .drop("_moved", "_stretch")
+        .drop("_moved", "_segment")
     )
 
 
 def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.ndarray | None = None) -> pl.DataFrame:
-    """As `with_volatility`, without `pegged`, and with `_stretch`; for `starts` see `with_stretches`."""
+    """Add `change`, `volatility` and `_segment` to a sorted panel, see `with_volatility` and `with_segments`.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    target : str
+    positive : bool
+    starts : ndarray of int64, optional
+        Positions at which the series begin, if known.
+    """
     level = pl.col(target).log() if positive else pl.col(target)
-    before = pl.col("_stretch").cum_max()  # rows without a target have number 0
-    variance = (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_stretch")
+    before = pl.col("_segment").cum_max()  # rows without a target have number 0
+    variance = (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_segment")
     return (
-        with_stretches(panel, target, starts)
+        with_segments(panel, target, starts)
         .with_columns(change=pl.when(before == before.shift()).then(level - level.forward_fill().shift()))
         .with_columns(volatility=variance.sqrt())
     )
 
 
-def with_stretches(panel: pl.DataFrame, target: str, starts: np.ndarray | None = None) -> pl.DataFrame:
-    """Add `_stretch` to a sorted panel: a number per piece of a series between two breaks.
+def with_segments(panel: pl.DataFrame, target: str, starts: np.ndarray | None = None) -> pl.DataFrame:
+    """Add `_segment` to a sorted panel: the number of the piece of a series between two breaks.
 
-    Expressions over it never look across a series, a break, or onto rows without a target, which share number 0.
-    Without any such rows the numbers are marked as sorted: polars then takes stretches as slices, and needs no hashes.
-    `starts` is what `series_starts` gives, where that is known already.
+    Expressions over it never cross a series or a break. Rows without a target share number 0. If there are none, the
+    numbers are marked as sorted, so that polars takes segments as slices and needs no hashes.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    target : str
+    starts : ndarray of int64, optional
+        Positions at which the series begin (`series_starts`), if known.
     """
     missing = panel[target].null_count()
     rows = panel.filter(pl.col(target).is_not_null()) if missing else panel
     starts = series_starts(rows) if starts is None or missing else starts
-    begins = stretch_starts(rows, starts)
+    begins = segment_starts(rows, starts)
     numbers = np.repeat(np.arange(1, len(begins) + 1, dtype=np.uint32), np.diff(begins, append=len(rows)))
     if not missing:
-        return panel.with_columns(_stretch=pl.Series(numbers).set_sorted())
-    stretch = np.zeros(len(panel), dtype=np.uint32)
-    stretch[panel[target].is_not_null().to_numpy()] = numbers
-    return panel.with_columns(_stretch=pl.Series(stretch))
+        return panel.with_columns(_segment=pl.Series(numbers).set_sorted())
+    segment = np.zeros(len(panel), dtype=np.uint32)
+    segment[panel[target].is_not_null().to_numpy()] = numbers
+    return panel.with_columns(_segment=pl.Series(segment))

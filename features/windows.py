@@ -1,4 +1,4 @@
-"""Panels to windows: arrays for regressors, without a copy per window."""
+"""Windows of panels: arrays for regressors, without a copy per window."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.stray_rows import settle
 from tidecast.features.transformers.price_features import PriceFeatures
-from tidecast.features.volatility import with_stretches
+from tidecast.features.volatility import with_segments
 
-SESSIONS = 1 << 32  # more than any calendar has: stretch × SESSIONS + session is unique and sorted
+SESSIONS = 1 << 32  # more than any calendar has: segment × SESSIONS + session is unique and sorted
 
 
 class WindowArray(NDArrayOperatorsMixin):
-    """Windows over rows that lie one after the other: an array of shape (n_windows, lookback, n_features).
+    """Windows over consecutive rows: an array of shape (n_windows, lookback, n_features).
 
-    ``windows[i]`` is a view; a slice, a mask or positions gather what they ask for, and whatever takes arrays gets all.
+    ``windows[i]`` is a view. A slice, a mask or positions copy the windows they select; NumPy functions copy all.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ class WindowArray(NDArrayOperatorsMixin):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the rows."""
+        """Type of the rows."""
         return self.rows.dtype
 
     @property
     def ndim(self) -> int:
-        """3."""
+        """Number of axes, 3."""
         return 3
 
     def __len__(self) -> int:
@@ -71,15 +71,15 @@ class WindowArray(NDArrayOperatorsMixin):
         return np.asarray(self[:], dtype=dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
-        given = [np.asarray(one) if isinstance(one, WindowArray) else one for one in inputs]
-        return getattr(ufunc, method)(*given, **settings)
+        arrays = [np.asarray(one) if isinstance(one, WindowArray) else one for one in inputs]
+        return getattr(ufunc, method)(*arrays, **settings)
 
     def __repr__(self) -> str:
         return f"<WindowArray of shape {self.shape}>"
 
 
 class Windows(NamedTuple):
-    """What `make_windows` gives.
+    """Windows of a panel, from `make_windows`.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Windows(NamedTuple):
     y : ndarray of shape (n_windows, horizon), float64
         Log returns from the origin, cumulated over the steps (differences where prices need not be positive).
     series_id, origin : polars.Series of length n_windows
-        Whose window it is, and the time of its last row.
+        The series of each window, and the time of its last row.
     """
 
     X: WindowArray
@@ -105,11 +105,11 @@ def make_windows(
     schema: PanelSchema | None = None,
     missing: bool = False,
 ) -> Windows:
-    """All windows of a panel whose whole horizon is in it, for regressors.
+    """Return all windows of a panel whose whole horizon is in it, for regressors.
 
-    A window is `lookback` rows of one series without a break among them; rows without a target are left out before.
-    Step k is the k-th session of the series' calendar after the origin; a window one of whose steps has no row is left
-    out, as a missing session has no truth.
+    A window is `lookback` rows of one series without a break between them; rows without a target are dropped first.
+    Step k is the k-th session of the series' calendar after the origin. A window with a step that has no row is left
+    out, because a missing session has no truth.
 
     Parameters
     ----------
@@ -117,12 +117,12 @@ def make_windows(
     lookback, horizon : int
         Rows of X and steps of y.
     features : transformer, optional
-        Its added columns are the features, after them the schema's covariates. None: ``PriceFeatures()``.
+        Its added columns are the features, followed by the schema's covariates. None: ``PriceFeatures()``.
     target : str, default="close"
     schema : PanelSchema, optional
     missing : bool, default=False
-        Whether windows with missing features are kept, as NaN. Our regressors take NaN; most others refuse it. The
-        first row of a series has no `PriceFeatures`, so its first window is left out otherwise.
+        Whether to keep windows with missing features, as NaN. Tidecast's regressors take NaN; most others refuse it.
+        The first row of a series has no `PriceFeatures`, so its first window is left out by default.
 
     Returns
     -------
@@ -135,8 +135,8 @@ def make_windows(
     Raises
     ------
     TypeError, ValueError
-        As `check_panel`, and for impossible numbers; when the features give back other rows than they were given, or no
-        numbers; when no window is left.
+        As `check_panel`, and for impossible numbers; when the features return other rows than they got, or columns that
+        are not numbers; when no window is left.
 
     Examples
     --------
@@ -159,50 +159,50 @@ def make_windows(
     _check_numbers(table, names, features)
     rows = np.ascontiguousarray(table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy())
 
-    stretch = with_stretches(frame, target)["_stretch"].to_numpy().astype(np.int64)
+    segment = with_segments(frame, target)["_segment"].to_numpy().astype(np.int64)
     end = np.arange(len(frame))
-    whole = (end >= lookback - 1) & (stretch[end - lookback + 1] == stretch)
+    whole = (end >= lookback - 1) & (segment[end - lookback + 1] == segment)
     if not missing:
         holes = np.concatenate([[0], np.isnan(rows).any(axis=1).cumsum()])
         whole &= holes[end + 1] == holes[np.maximum(end - lookback + 1, 0)]
-    y = _changes(frame, stretch, horizon, target, schema.positive, calendar)
-    kept = np.flatnonzero(whole & ~np.isnan(y).any(axis=1))
-    if not len(kept):
+    y = _changes(frame, segment, horizon, target, schema.positive, calendar)
+    last = np.flatnonzero(whole & ~np.isnan(y).any(axis=1))
+    if not len(last):
         raise ValueError(
             f"A window needs lookback + horizon = {lookback} + {horizon} rows of a series without a break, with "
             f"features in the first {lookback} and a price in each session after; none of the {len(frame)} rows "
             "begins one. Give more history, a calendar with its sessions, or missing=True for windows with NaN."
         )
     return Windows(
-        WindowArray(rows, kept - lookback + 1, lookback), y[kept], frame["series_id"][kept], frame["time"][kept]
+        WindowArray(rows, last - lookback + 1, lookback), y[last], frame["series_id"][last], frame["time"][last]
     )
 
 
 def _same_rows(table: pl.DataFrame, frame: pl.DataFrame, features: Any) -> pl.DataFrame:
-    """The table, if its rows are those of the frame, in their order."""
+    """Return the table; raise ValueError unless its rows are those of the frame, in their order."""
     keys = frame.select("series_id", "time")
     if not set(keys.columns) <= set(table.columns) or not table.select(keys.columns).cast(keys.schema).equals(keys):
         raise ValueError(
-            f"features must give back the rows they were given, in their order; {type(features).__name__} did not. "
+            f"features must return the rows they were given, in their order; {type(features).__name__} did not. "
             "Let transform add columns, and do nothing else."
         )
     return table
 
 
 def _check_numbers(table: pl.DataFrame, names: list[str], features: Any) -> None:
-    """Refuse features that are no numbers, or none at all."""
-    words = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
-    if words or not names:
-        found = f"{shorten(words)} hold none" if words else f"{type(features).__name__} added no column"
+    """Raise ValueError for features that are not numbers, and without any."""
+    others = [name for name in names if not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean)]
+    if others or not names:
+        found = f"{shorten(others)} hold none" if others else f"{type(features).__name__} added no column"
         raise ValueError(f"X must hold numbers; {found}. Give features that add columns of numbers, or covariates.")
 
 
 def _changes(
-    frame: pl.DataFrame, stretch: np.ndarray, horizon: int, target: str, positive: bool, calendar: PanelCalendar
+    frame: pl.DataFrame, segment: np.ndarray, horizon: int, target: str, positive: bool, calendar: PanelCalendar
 ) -> np.ndarray:
-    """Changes of the level to 1…horizon sessions later, shape (n_rows, horizon); NaN where that has no row."""
+    """Changes of the level until 1…horizon sessions later, shape (n_rows, horizon); NaN where that has no row."""
     level = frame[target].log().to_numpy() if positive else frame[target].to_numpy()
-    position = stretch * SESSIONS + calendar.numbers(frame)
+    position = segment * SESSIONS + calendar.numbers(frame)
     wanted = position[:, None] + np.arange(1, horizon + 1)
     found = np.minimum(np.searchsorted(position, wanted), len(position) - 1)
     return np.where(position[found] == wanted, level[found] - level[:, None], np.nan)

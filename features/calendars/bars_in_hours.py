@@ -1,4 +1,4 @@
-"""Calendars of equal bars within a part of the day or of the week, such as "every 1h 09:30-15:30 MON-FRI"."""
+"""Calendars of equal bars within hours of the day or of the week, such as "every 1h 09:30-15:30 MON-FRI"."""
 
 from __future__ import annotations
 
@@ -7,21 +7,30 @@ import re
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.daily import DAY, Hours, every_day
-from tidecast.features.calendars.intraday import ExchangeBars, spell, unit_of
-from tidecast.features.calendars.weekdays import DAYS, WEEKDAYS, parse_days, spell_days, weekday_of
-
-_CLOCK = r"([01]\d|2[0-3]):([0-5]\d)"
-_DAY = f"({'|'.join(WEEKDAYS)})"
-STRETCHES = re.compile(
-    rf"every (\d+)(h|m|s) (?:{_CLOCK}-{_CLOCK} ({DAYS.pattern})|{_DAY} {_CLOCK}-{_DAY} {_CLOCK})(?: in (\S+))?"
+from tidecast.features.calendars.daily import Hours, all_days
+from tidecast.features.calendars.intraday import SessionBars
+from tidecast.features.calendars.spelling import (
+    DAY,
+    DAYS,
+    WEEKDAYS,
+    parse_clock,
+    parse_days,
+    parse_duration,
+    spell_clock,
+    spell_days,
+    spell_duration,
+    weekday_of,
 )
-"""How such bars are spelled: the first and the last of a day and the days, or the first and the last of a week."""
 
-MINUTE = 60_000_000
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d"
+_WEEKDAY = "|".join(WEEKDAYS)
+_OF_DAY = rf"(?P<first>{_CLOCK})-(?P<last>{_CLOCK}) (?P<days>{DAYS.pattern})"
+_OF_WEEK = rf"(?P<day>{_WEEKDAY}) (?P<begin>{_CLOCK})-(?P<last_day>{_WEEKDAY}) (?P<end>{_CLOCK})"
+BARS_IN_HOURS = re.compile(rf"every (?P<step>\d+[hms]) (?:{_OF_DAY}|{_OF_WEEK})(?: in (?P<zone>\S+))?")
+"""Spelling of such bars: the first and the last bar of a day and the days, or the first and the last bar of a week."""
 
 
-class StretchBars(ExchangeBars):
+class BarsInHours(SessionBars):
     """Bars of equal length between two times of the day on some days, or between two times of the week.
 
     Parameters
@@ -29,67 +38,68 @@ class StretchBars(ExchangeBars):
     step : int
         Length of a bar in microseconds.
     first, last : int
-        Ends of a stretch's first and last bar, in microseconds since the start of its first day.
+        Ends of the first and the last bar, in microseconds since midnight of the day on which the first one lies.
     days : frozenset of int
-        Days of the week on which a stretch begins, 0 for Monday.
-    zone : str
-        Zone of the clock that `first` and `last` are read on.
+        Days of the week on which a first bar lies, 0 for Monday; one day where the last bar lies on a later day.
+    zone : str, default="UTC"
+        Time zone of the clock that `first` and `last` are read on.
+
+    Raises
+    ------
+    ValueError
+        For an unknown zone.
     """
 
     def __init__(self, step: int, first: int, last: int, days: frozenset[int], zone: str = "UTC") -> None:
-        self.time_zone = zone
-        where = "" if zone == "UTC" else f" in {zone}"
-        if last < DAY:
-            spelled = f"{_spell_clock(first)}-{_spell_clock(last)} {spell_days(days)}"
-        else:
-            (day,) = days
-            end = WEEKDAYS[(day + last // DAY) % 7]
-            spelled = f"{WEEKDAYS[day]} {_spell_clock(first)}-{end} {_spell_clock(last % DAY)}"
-        name = f"every {spell(step)} {spelled}{where}"
-        starts = every_day().astype(np.int64)
+        starts = all_days().astype(np.int64)
         starts = starts[np.isin(weekday_of(starts), list(days))] * DAY
         opens, closes = _instants(starts + first - step, zone), _instants(starts + last, zone)
-        self._lay_out(name, Hours(opens, closes, opens, opens, np.zeros(opens.size, dtype=bool)), step)
+        hours = Hours(opens, closes, opens, opens, np.zeros(opens.size, dtype=bool))
+        super().__init__(bars_name(step, first, last, days, zone), hours, step, zone)
 
 
-def stretches(name: str) -> StretchBars:
+def bars_name(step: int, first: int, last: int, days: frozenset[int], zone: str = "UTC") -> str:
+    """Return the name of the calendar of these bars; parameters are those of `BarsInHours`."""
+    if last < DAY:
+        hours = f"{spell_clock(first)}-{spell_clock(last)} {spell_days(days)}"
+    else:
+        (day,) = days
+        last_day = WEEKDAYS[(day + last // DAY) % 7]
+        hours = f"{WEEKDAYS[day]} {spell_clock(first)}-{last_day} {spell_clock(last)}"
+    return f"every {spell_duration(step)} {hours}" + ("" if zone == "UTC" else f" in {zone}")
+
+
+def parse_bars_in_hours(name: str) -> BarsInHours:
     """Return the calendar of that name, see `get_calendar`.
 
     Raises
     ------
     ValueError
-        For bars that do not fill the time between the first and the last, or for an unknown zone.
+        For a name that is spelled otherwise, for bars that do not fill the time from the first to the last one, and
+        for an unknown zone.
     """
-    match = STRETCHES.fullmatch(name)
+    match = BARS_IN_HOURS.fullmatch(name)
     if match is None:
-        raise ValueError(f"Bars of a part of the day are spelled like 'every 1h 09:30-15:30 MON-FRI', got {name!r}.")
-    count, unit, h1, m1, h2, m2, days, day1, h3, m3, day2, h4, m4, zone = match.groups()
-    step, zone = int(count) * unit_of(unit), zone or "UTC"
-    if days:
-        begin, first, last = parse_days(days), _clock(h1, m1), _clock(h2, m2)
+        raise ValueError(f"Bars within hours are spelled like 'every 1h 09:30-15:30 MON-FRI', got {name!r}.")
+    step = parse_duration(match["step"])
+    if match["days"]:
+        days, first, last = parse_days(match["days"]), parse_clock(match["first"]), parse_clock(match["last"])
         longest = DAY
     else:
-        begin, first, last = frozenset({WEEKDAYS.index(day1)}), _clock(h3, m3), _clock(h4, m4)
-        last += (WEEKDAYS.index(day2) - WEEKDAYS.index(day1)) % 7 * DAY
+        day, last_day = WEEKDAYS.index(match["day"]), WEEKDAYS.index(match["last_day"])
+        days, first = frozenset({day}), parse_clock(match["begin"])
+        last = parse_clock(match["end"]) + (last_day - day) % 7 * DAY
         longest = 7 * DAY
     if step == 0 or last < first or (last - first) % step or last - first + step > longest:
         raise ValueError(
-            "Bars of a part of the day must fill the time from the end of the first to the end of the last, as in "
+            "Bars within hours must fill the time from the end of the first to the end of the last, as in "
             f"'every 1h 09:30-15:30 MON-FRI', got {name!r}."
         )
-    return StretchBars(step, first, last, begin, zone)
-
-
-def _clock(hours: str, minutes: str) -> int:
-    return (int(hours) * 60 + int(minutes)) * MINUTE
-
-
-def _spell_clock(time: int) -> str:
-    return f"{time // MINUTE // 60:02d}:{time // MINUTE % 60:02d}"
+    return BarsInHours(step, first, last, days, match["zone"] or "UTC")
 
 
 def _instants(wall: np.ndarray, zone: str) -> np.ndarray:
-    """Microseconds since 1970 in UTC, of clock times in a zone; a time that a clock skips is an hour later."""
+    """Return clock times of a zone as microseconds since 1970 in UTC; a time that the clock skips is an hour later."""
     if zone == "UTC":
         return wall
     local = pl.Series(wall).cast(pl.Datetime("us"))

@@ -10,25 +10,23 @@ from functools import cached_property, reduce
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import CLOSING, Calendar, get_calendar
+from tidecast.features.calendars.base import CLOSING, Calendar
+from tidecast.features.calendars.spelling import DAY
 
 FIRST_DAY, LAST_DAY = date(1800, 1, 1), date(2199, 12, 31)
-"""The days a daily calendar knows."""
-
-DAY = 86_400_000_000
-"""Microseconds."""
+"""The first and the last day of every calendar of days."""
 
 
 @dataclass(frozen=True)
 class Hours:
-    """Opening hours of every session of a calendar, each of shape (n_sessions,).
+    """Opening hours of every session of a calendar; each array has shape (n_sessions,).
 
     Attributes
     ----------
     opens, closes : ndarray of int64
         Microseconds since 1970, UTC.
     breaks, resumes : ndarray of int64
-        The lunch break; both the opening instant where there is none.
+        Begin and end of the lunch break; without one, both are the opening instant.
     half_day : ndarray of bool
         Whether the session closes earlier than usual.
     """
@@ -48,10 +46,10 @@ class DailyCalendar(Calendar):
     name : str
     open_days : ndarray of bool
         Whether each day from `FIRST_DAY` to `LAST_DAY` is a session.
-    time_zone : str
+    time_zone : str, default="UTC"
     hours : callable, optional
-        Gives the opening hours of an exchange; asked when they are needed, for they take a second. None: a session
-        lasts until midnight UTC, and there are no half days.
+        Returns the opening hours of an exchange. It is called when they are first needed, because it takes a second.
+        None: a session lasts until midnight UTC, and there are no half days.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class DailyCalendar(Calendar):
 
     @property
     def has_hours(self) -> bool:
-        """Whether sessions are those of a market, with opening hours and a time zone of its own."""
+        """Whether the sessions are those of a market, which has opening hours and a time zone."""
         return self._hours_of is not None
 
     @property
@@ -80,7 +78,7 @@ class DailyCalendar(Calendar):
 
     @cached_property
     def hours(self) -> Hours | None:
-        """Opening hours of every session; None where there is no exchange."""
+        """Opening hours of every session; None without an exchange."""
         return self._hours_of(self) if self._hours_of else None
 
     def numbers(self, times: pl.Series) -> np.ndarray:
@@ -99,9 +97,9 @@ class DailyCalendar(Calendar):
         return pl.Series("time", (self._days[numbers] + self._first).astype(np.int32)).cast(pl.Date)
 
     def at_or_before(self, day: date) -> date:
-        position = (day.date() if isinstance(day, datetime) else day) - FIRST_DAY
-        index = int(np.searchsorted(self._days, position.days, side="right")) - 1
-        if index < 0 or position.days >= self._number_of.size:
+        since_first = ((day.date() if isinstance(day, datetime) else day) - FIRST_DAY).days
+        index = int(np.searchsorted(self._days, since_first, side="right")) - 1
+        if index < 0 or since_first >= self._number_of.size:
             raise ValueError(f"A session must lie between {FIRST_DAY} and {LAST_DAY}, got {day}.")
         return FIRST_DAY + timedelta(days=int(self._days[index]))
 
@@ -115,7 +113,7 @@ class DailyCalendar(Calendar):
         return self.hours.half_day[numbers] if self.hours else np.zeros(len(numbers), dtype=bool)
 
     def _look_up(self, times: pl.Series) -> np.ndarray:
-        """Session numbers, -1 where a time is no session."""
+        """Session numbers, -1 where a time is not a session."""
         days = times.cast(pl.Date)
         position = days.to_physical().cast(pl.Int64).fill_null(-(2**40)).to_numpy() - self._first
         numbers = self._number_of.take(position, mode="clip")
@@ -127,10 +125,17 @@ class DailyCalendar(Calendar):
 
 
 class AnyOf(DailyCalendar):
-    """The days that are a session of one of several calendars; such a session closes with the last of them."""
+    """Days that are a session of at least one of several calendars; a session closes when the last of them does.
+
+    Parameters
+    ----------
+    name : str
+        Names of the calendars, joined by "|".
+    parts : sequence of DailyCalendar
+    """
 
     def __init__(self, name: str, parts: Sequence[DailyCalendar]) -> None:
-        days = every_day()
+        days = all_days()
         open_days = reduce(np.logical_or, (np.isin(days, part.dates) for part in parts))
         super().__init__(name, open_days, parts[0].time_zone if len(parts) == 1 else "UTC")
         self._parts = parts
@@ -145,34 +150,26 @@ class AnyOf(DailyCalendar):
         return pl.select(pl.all_horizontal(half)).to_series().fill_null(True).to_numpy()
 
     def _of_parts(self, times: pl.Series, ask: Callable[[DailyCalendar, pl.Series], pl.Series]) -> list[pl.Series]:
-        """Answers of the parts, null where a time is no session of theirs."""
+        """The answer of each part, null where a time is not a session of it."""
         answers = []
         for part in self._parts:
             is_open = part.is_session(times)
             answer = ask(part, times.filter(pl.Series(is_open)))
-            place = np.where(is_open, np.cumsum(is_open) - 1, len(answer))
-            answers.append(answer.extend_constant(None, 1).gather(place))
+            index = np.where(is_open, np.cumsum(is_open) - 1, len(answer))
+            answers.append(answer.extend_constant(None, 1).gather(index))
         return answers
 
 
-def every_day() -> np.ndarray:
-    """The days from `FIRST_DAY` to `LAST_DAY`, datetime64[D]."""
+def all_days() -> np.ndarray:
+    """Return the days from `FIRST_DAY` to `LAST_DAY`, datetime64[D]."""
     return np.arange(np.datetime64(FIRST_DAY, "D"), np.datetime64(LAST_DAY, "D") + 1)
 
 
-def daily(name: str) -> DailyCalendar:
-    """The calendar of days of that name, see `get_calendar`."""
-    if "|" in name:
-        parts = [get_calendar(part.strip()) for part in name.split("|")]
-        known = [part for part in parts if isinstance(part, DailyCalendar)]
-        if len(known) < len(parts):
-            raise ValueError(f"Only calendars of days can be joined by '|', got {name!r}.")
-        return AnyOf(name, known)
-    if name in ("24/7", "weekdays"):
-        days = every_day()
-        return DailyCalendar(name, np.is_busday(days) if name == "weekdays" else np.ones(days.size, dtype=bool))
-    from tidecast.features.calendars.exchanges import (
-        exchange,  # here, as exchange_calendars and pandas take half a second to import
-    )
+def weekdays() -> DailyCalendar:
+    """Return the calendar "weekdays": Monday to Friday, without holidays."""
+    return DailyCalendar("weekdays", np.is_busday(all_days()))
 
-    return exchange(name)
+
+def every_day() -> DailyCalendar:
+    """Return the calendar "24/7": every day."""
+    return DailyCalendar("24/7", np.ones(all_days().size, dtype=bool))

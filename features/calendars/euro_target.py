@@ -13,12 +13,12 @@ from pandas.tseries.holiday import EasterMonday, GoodFriday, Holiday
 
 
 class TargetCalendar(ExchangeCalendar):
-    """Days on which the euro's payment system is open, and the ECB publishes its reference rates.
+    """Days on which the euro's payment system is open and the ECB publishes its reference rates.
 
     Closed on weekends, 1 January, Good Friday, Easter Monday, 1 May, 25 and 26 December (ECB press release of
-    14 December 2000, which fixed the list from 2002 on). In 1999 the system was open at Easter; it closed on the last
-    days of 1999 and 2001 besides. The rates are fixed at 14:15 and published around 16:00 Central European time: then a
-    session closes here, for nobody knows its rates before. (The payment system itself goes on until 18:00.)
+    14 December 2000, which fixed the list from 2002 on). In 1999 the system was open at Easter. It also closed on the
+    last days of 1999 and 2001. The rates are fixed at 14:15 and published around 16:00 Central European time. A session
+    closes at 16:00 here, because its rates are not known before. (The payment system itself closes at 18:00.)
     """
 
     name = "TARGET"

@@ -1,7 +1,7 @@
 """Exchanges: their sessions and opening hours, from exchange_calendars.
 
-exchange_calendars 4.13 uses what pandas 3.1 deprecates, keeps bounds, and cannot build every exchange it lists; all of
-that stays in this file.
+exchange_calendars 4.13 uses features that pandas 3.1 deprecates, limits the years, and cannot build every exchange it
+lists. Only this file deals with that.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ import pandas as pd
 from exchange_calendars import ExchangeCalendar, get_calendar_names
 from exchange_calendars import get_calendar as get_exchange
 
-from tidecast.features.calendars.daily import DailyCalendar, Hours, every_day
+from tidecast.features.calendars.daily import DailyCalendar, Hours, all_days
 from tidecast.features.calendars.euro_target import TargetCalendar
 from tidecast.features.error_text import near_match
 
 RULES_FROM, RULES_TO = "1950-01-01", "2150-12-31"
-"""An exchange's holidays are followed between these days, or its own bounds where those are nearer; else weekdays."""
+"""Holidays of an exchange are known between these days, or within its own bounds if they are narrower; outside, every
+weekday is a session."""
 
 
 def exchange(name: str) -> DailyCalendar:
-    """The sessions of an exchange, or of TARGET.
+    """Return the calendar of an exchange, or of TARGET.
+
+    Parameters
+    ----------
+    name : str
+        As exchange_calendars spells it.
 
     Raises
     ------
     ValueError
-        For an unknown name, with the nearest known one, and for one that exchange_calendars lists and cannot build.
+        For an unknown name, with the nearest known one, and for an exchange that exchange_calendars cannot build.
     """
     known = ["weekdays", "TARGET", *get_calendar_names()]
     if name not in known:
@@ -41,23 +47,23 @@ def exchange(name: str) -> DailyCalendar:
             f"'monthly last', or bars such as 'XNYS 1h', got {name!r}.{hint}"
         )
     with _quirks(name):
-        template = _build(name, "2024-01-01", "2024-12-31")  # any year: only the rules are read, they hold for all
+        template = _build(name, "2024-01-01", "2024-12-31")  # any year: the rules hold for all
         start, end = _bounds(template)
         sessions = pd.date_range(start, end, freq=template.day).to_numpy().astype("datetime64[D]")
-    days = every_day()
+    days = all_days()
     ruled = (days >= np.datetime64(start, "D")) & (days <= np.datetime64(end, "D"))
     open_days = np.where(ruled, np.isin(days, sessions), np.is_busday(days))
     return DailyCalendar(template.name, open_days, template.tz.key, _hours)
 
 
 def _hours(calendar: DailyCalendar) -> Hours:
-    """Hours by the exchange's rules; where those are not recorded, the first or last regular ones."""
+    """Return the hours by the exchange's rules; where there are none, those of the first or last regular session."""
     with _quirks(calendar.name):
         template = _build(calendar.name, "2024-01-01", "2024-12-31")
         start, end = (f"{day:%Y-%m-%d}" for day in _bounds(template))
         built = _build(calendar.name, start, end)
     dates = calendar.dates
-    columns = {name: _microseconds(built.schedule[name]) for name in built.schedule.columns}
+    columns = {name: pd.DatetimeIndex(instants).as_unit("us").asi8 for name, instants in built.schedule.items()}
     for lunch in ("break_start", "break_end"):
         columns[lunch] = np.where(columns[lunch] < columns["open"], columns["open"], columns[lunch])
     inside = (dates >= np.datetime64(start, "D")) & (dates <= np.datetime64(end, "D"))
@@ -79,15 +85,11 @@ def _hours(calendar: DailyCalendar) -> Hours:
 
 
 def _at_hour_of(instant: int, day: np.datetime64, dates: np.ndarray, zone: str) -> np.ndarray:
-    """The wall clock time of an instant of one day's session, on other days; microseconds since 1970, UTC."""
+    """Return the clock time of an instant on other days; microseconds since 1970, UTC."""
     clock = pd.Timestamp(instant, unit="us", tz="UTC").tz_convert(zone).tz_localize(None) - pd.Timestamp(day)
     wall = pd.DatetimeIndex(dates.astype("datetime64[us]")) + clock
     local = wall.tz_localize(zone, ambiguous=True, nonexistent=timedelta(hours=1))
     return local.tz_convert("UTC").as_unit("us").asi8
-
-
-def _microseconds(instants: pd.Series) -> np.ndarray:
-    return pd.DatetimeIndex(instants).as_unit("us").asi8
 
 
 def _build(name: str, start: str, end: str) -> ExchangeCalendar:
@@ -102,7 +104,7 @@ def _bounds(template: ExchangeCalendar) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 @contextmanager
 def _quirks(name: str) -> Iterator[None]:
-    """Silence what pandas warns of, and say what cannot be built, as XTAE and ASEX beside pandas 3."""
+    """Silence warnings of pandas, and explain why a calendar cannot be built, as XTAE and ASEX with pandas 3."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

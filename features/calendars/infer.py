@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +10,25 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.base import Calendar
-from tidecast.features.calendars.fit import Inference, fit_of
 from tidecast.features.calendars.infer_bars import infer_bars
 from tidecast.features.calendars.infer_periods import SPARSE, infer_period
-from tidecast.features.calendars.infer_weekdays import FEW, of_week
+from tidecast.features.calendars.infer_weekdays import infer_weekdays
+from tidecast.features.calendars.inference import (
+    LEAST_FOUND,
+    MOST_MISSES,
+    SHOWN,
+    Inference,
+    SeriesDays,
+    as_dates,
+    fit_of,
+)
 from tidecast.features.error_text import shorten
-from tidecast.features.segments import series_starts
 
-_CLASSES = (10, 20, 45, 75, 135, 270)
-"""Days between two rows that part weeks, fortnights, months, quarters, half-years and years."""
+FEW = 8
+"""A series with fewer rows, or of less than a week, has the calendar of most others where its rows fit that."""
 
-MOST_MISSES, LEAST_FOUND = 0.25, 0.4
-"""A series has its class's calendar unless more of its rows, or fewer of its sessions, than these shares fit it."""
+_DISTANCES = (10, 20, 45, 75, 135, 270)
+"""Days between two rows that separate weeks, fortnights, months, quarters, half-years and years."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class SeriesInference:
     Attributes
     ----------
     series : tuple
-        Their names.
+        Their `series_id`.
     found : Inference
     """
 
@@ -40,21 +47,45 @@ class SeriesInference:
 
     def describe(self) -> str:
         """Return the calendar, how well it fits, and the series."""
-        names = shorten(list(self.series), 3)
+        names = shorten(list(self.series), SHOWN)
         return f"{self.found.calendar.name} for {len(self.series)} series ({names}), {self.found.fit}"
 
     def doubt(self) -> str:
-        """Return why another calendar may be right, and what to do; empty where nothing speaks for another one."""
+        """Return why another calendar may be right, and what to do; empty without a reason."""
         if not self.found.doubt:
             return ""
         return (
-            f"The calendar {self.found.calendar.name!r} was inferred for {shorten(list(self.series), 3)}, but "
+            f"The calendar {self.found.calendar.name!r} was inferred for {shorten(list(self.series), SHOWN)}, but "
             f"{self.found.doubt}. Name the calendar: PanelSchema(calendar=...), or a column 'calendar'."
         )
 
 
+def infer_calendar(times: pl.Series) -> Calendar:
+    """Return the calendar that the times of one series suggest.
+
+    Dates: the days of the week that usually have a row, or one day of each week, month, quarter or year. Datetimes:
+    equal steps, on the days and between the times of the day that usually have a row. A few odd rows change nothing.
+
+    Parameters
+    ----------
+    times : Series of Date or Datetime
+        In any order. Missing times are left out.
+
+    Raises
+    ------
+    ValueError
+        For no dates, fewer than two distinct datetimes, and bars that show no calendar.
+    """
+    return infer_times(times.drop_nulls()).calendar
+
+
+def infer_times(times: pl.Series) -> Inference:
+    """Return the calendar that the times of one series suggest, and how well it fits; see `infer_panel`."""
+    return infer_panel(pl.DataFrame({"series_id": pl.repeat(0, len(times), eager=True), "time": times}))[0].found
+
+
 def infer_panel(panel: pl.DataFrame) -> list[SeriesInference]:
-    """Return the calendars of a panel's series, that of most series first.
+    """Return the calendars of a panel's series, the one that most series have first.
 
     Parameters
     ----------
@@ -69,82 +100,76 @@ def infer_panel(panel: pl.DataFrame) -> list[SeriesInference]:
     keys = panel.select("series_id", "time").drop_nulls().unique().sort("series_id", "time")
     if keys.is_empty():
         raise ValueError("A calendar can be inferred from two times or more, found 0. Name a calendar.")
-    if keys.schema["time"] != pl.Date:
-        return _in_order(_merged(_bars(keys)))
-    return _days(keys)
-
-
-def infer_times(times: pl.Series) -> Inference:
-    """Return the calendar that the times of one series suggest, see `infer_panel`."""
-    return infer_panel(pl.DataFrame({"series_id": pl.repeat(0, len(times), eager=True), "time": times}))[0].found
+    return _merged(_days(keys) if keys.schema["time"] == pl.Date else _bars(keys))
 
 
 def _bars(keys: pl.DataFrame) -> Iterator[SeriesInference]:
-    """Bars within the day, series by series; equal times are looked at once."""
-    known: dict[bytes, Inference] = {}
+    """Yield the calendar of bars of each series. Series with equal times are inferred once."""
+    inferred: dict[bytes, Inference] = {}
     for (series_id,), rows in keys.group_by("series_id", maintain_order=True):
-        pattern = rows["time"].to_physical().to_numpy().tobytes()
-        if pattern not in known:
+        key = rows["time"].to_physical().to_numpy().tobytes()
+        if key not in inferred:
             try:
-                known[pattern] = infer_bars(rows["time"])
+                inferred[key] = infer_bars(rows["time"])
             except ValueError as error:
                 raise ValueError(f"{error} The series is {series_id!r}.") from None
-        yield SeriesInference((series_id,), known[pattern])
+        yield SeriesInference((series_id,), inferred[key])
 
 
 def _days(keys: pl.DataFrame) -> list[SeriesInference]:
-    """Days: those of a week where rows are close together, else one of a longer period."""
-    starts = series_starts(keys)
-    ends = np.append(starts[1:], len(keys))
-    day = keys["time"].to_physical().to_numpy().astype(np.int64)
-    names = keys["series_id"].gather(starts).to_list()
-    near = np.diff(day, prepend=day[0]) < SPARSE
-    near[starts] = False
-    count = ends - starts
-    close = np.add.reduceat(near, starts, dtype=np.int64)
-    sparse = (count >= 3) & (2 * close < count - 1)
-    short = ~sparse & ((count < FEW) | (day[ends - 1] - day[starts] < 7))
-    found: list[SeriesInference] = []
+    """Return the calendars of series of dates: sparse ones have periods, the others days of the week."""
+    days = SeriesDays.of(keys)
+    names = keys["series_id"].gather(days.starts).to_list()
+    sparse = _is_sparse(days)
+    short = ~sparse & ((days.n_rows < FEW) | (days.last - days.first < 7))
     irregular = np.zeros(len(names), dtype=bool)
-    for members, one in _periods(day, starts, ends, np.flatnonzero(sparse)):
-        if one is None:
+    groups: list[tuple[list[int], Inference]] = []
+    for members, found in _periods(days, np.flatnonzero(sparse)):
+        if found is None:
             irregular[members] = True
         else:
-            found.append(SeriesInference(tuple(names[at] for at in members), one))
-    weekly = ~sparse | irregular
-    groups = of_week(day, starts, ends, np.flatnonzero(weekly & ~short), irregular)
-    found += [SeriesInference(tuple(names[at] for at in members), one) for members, one in groups]
-    found = _in_order(_merged(found))
-    for members, one in of_week(day, starts, ends, np.flatnonzero(short), irregular):
+            groups.append((members, found))
+    weekly = np.flatnonzero((~sparse | irregular) & ~short)
+    groups += infer_weekdays(days, weekly, irregular)
+    inferred = _merged(SeriesInference(tuple(names[at] for at in members), found) for members, found in groups)
+    usual = inferred[0].found.calendar if inferred else None
+    for members, found in infer_weekdays(days, np.flatnonzero(short), irregular):
         for at in members:
-            times = keys["time"][int(starts[at]) : int(ends[at])]
-            usual = found[0].found.calendar if found else None
-            fits = usual is not None and usual.is_session(times).all()
-            found.append(SeriesInference((names[at],), fit_of(usual, times) if usual and fits else one))
-    return _in_order(_merged(found))
+            dates = as_dates(days.days_of(at))
+            fits = usual is not None and usual.is_session(dates).all()
+            inferred.append(SeriesInference((names[at],), fit_of(usual, dates) if usual and fits else found))
+    return inferred
 
 
-def _periods(
-    day: np.ndarray, starts: np.ndarray, ends: np.ndarray, members: np.ndarray
-) -> Iterator[tuple[list[int], Inference | None]]:
-    """Series of one row a week or less: of the same distance together, and alone where that does not fit."""
-    gaps = np.array([np.median(np.diff(day[starts[at] : ends[at]])) for at in members])
-    classes = np.searchsorted(_CLASSES, gaps, side="right")
+def _is_sparse(days: SeriesDays) -> np.ndarray:
+    """Whether most rows of each series are far from the row before, bool of shape (n_series,)."""
+    close = np.diff(days.day, prepend=days.day[0]) < SPARSE
+    close[days.starts] = False
+    return (days.n_rows >= 3) & (2 * np.add.reduceat(close, days.starts, dtype=np.int64) < days.n_rows - 1)
+
+
+def _periods(days: SeriesDays, members: np.ndarray) -> Iterator[tuple[list[int], Inference | None]]:
+    """Yield sparse series and their calendar of periods, None where there is none.
+
+    Series of about the same distance between rows are inferred together; those that do not fit the result, alone.
+    """
+    distances = np.array([np.median(np.diff(days.days_of(at))) for at in members])
+    classes = np.searchsorted(_DISTANCES, distances, side="right")
     alone: dict[bytes, Inference | None] = {}
     for number in np.unique(classes):
         same = members[classes == number]
-        dates, weights = np.unique(np.concatenate([day[starts[at] : ends[at]] for at in same]), return_counts=True)
-        pooled = infer_period(_as_dates(dates), weights)
+        day, weights = np.unique(days.subset(same).day, return_counts=True)
+        pooled = infer_period(as_dates(day), weights)
         if len(same) > 1 and pooled is not None:
-            fitting = [at for at in same if _fits(pooled.calendar, _as_dates(day[starts[at] : ends[at]]))]
+            fitting = [int(at) for at in same if _fits(pooled.calendar, as_dates(days.days_of(at)))]
             if fitting:
                 yield fitting, pooled
             same = np.setdiff1d(same, fitting)
         for at in same:
-            dates = day[starts[at] : ends[at]]
-            if dates.tobytes() not in alone:
-                alone[dates.tobytes()] = infer_period(_as_dates(dates))
-            yield [int(at)], alone[dates.tobytes()]
+            own = days.days_of(at)
+            if own.tobytes() not in alone:
+                alone[own.tobytes()] = infer_period(as_dates(own))
+            yield [int(at)], alone[own.tobytes()]
 
 
 def _fits(calendar: Calendar, dates: pl.Series) -> bool:
@@ -152,26 +177,18 @@ def _fits(calendar: Calendar, dates: pl.Series) -> bool:
     return fit.n_stray <= MOST_MISSES * fit.n_rows and fit.share >= LEAST_FOUND
 
 
-def _as_dates(days: np.ndarray) -> pl.Series:
-    return pl.Series("time", days.astype(np.int32)).cast(pl.Date)
-
-
-def _merged(found: Sequence[SeriesInference] | Iterator[SeriesInference]) -> list[SeriesInference]:
-    """One for each calendar."""
+def _merged(inferred: Iterable[SeriesInference]) -> list[SeriesInference]:
+    """Return one for each calendar, that of most series first."""
     by_calendar: dict[Calendar, list[SeriesInference]] = {}
-    for one in found:
+    for one in inferred:
         by_calendar.setdefault(one.found.calendar, []).append(one)
     merged = []
-    for calendar, parts in by_calendar.items():
+    for calendar, group in by_calendar.items():
         counts = {
-            name: sum(getattr(part.found, name) for part in parts)
+            name: sum(getattr(one.found, name) for one in group)
             for name in ("n_rows", "n_stray", "n_sessions", "n_found")
         }
-        doubt = next((part.found.doubt for part in parts if part.found.doubt), "")
-        series = tuple(series_id for part in parts for series_id in part.series)
+        doubt = next((one.found.doubt for one in group if one.found.doubt), "")
+        series = tuple(series_id for one in group for series_id in one.series)
         merged.append(SeriesInference(series, Inference(calendar, **counts, doubt=doubt)))
-    return merged
-
-
-def _in_order(found: list[SeriesInference]) -> list[SeriesInference]:
-    return sorted(found, key=lambda one: (-len(one.series), -one.found.n_rows))
+    return sorted(merged, key=lambda one: (-len(one.series), -one.found.n_rows))

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import Calendar, get_calendar
-from tidecast.features.calendars.daily import DAY
-from tidecast.features.calendars.fit import SHOWN, Inference, fit_of
-from tidecast.features.calendars.intraday import RegularCalendar, spell
-from tidecast.features.calendars.weekdays import WEEKDAYS, WORKING, spell_days
+from tidecast.features.calendars.bars_in_hours import bars_name
+from tidecast.features.calendars.base import Calendar
+from tidecast.features.calendars.by_name import get_calendar
+from tidecast.features.calendars.inference import SHOWN, Inference, fit_of
+from tidecast.features.calendars.intraday import RegularCalendar
+from tidecast.features.calendars.spelling import DAY, HOUR, MINUTE, WORKING, microseconds_of, spell_duration
 from tidecast.features.error_text import shorten
 
 ZONES = ("UTC", "America/New_York", "Europe/London", "Australia/Sydney")
-"""Clocks that bars may follow; one for each set of days on which clocks change."""
+"""Time zones whose clocks bars may follow; one for each set of days on which clocks change."""
 
-MOST_STRAY = 0.05
-"""Share of rows that may lie outside the calendar's bars."""
+MOST_STRAY, LEAST_FOUND = 0.05, 0.5
+"""A calendar fits when at most the first share of the rows are not a bar, and at least the second share of the bars
+have a row."""
 
-LEAST_FOUND = 0.5
-"""Share of the bars from the first to the last row that must have one."""
-
-HOUR = 3_600_000_000
 WEEK = 7 * DAY
 _MONDAY = 3 * DAY
 """1970 began on a Thursday."""
@@ -42,102 +41,137 @@ def infer_bars(times: pl.Series) -> Inference:
     ValueError
         When no calendar that can be inferred has these bars.
     """
-    instants = times.cast(pl.Datetime("us")).to_physical().to_numpy()
+    instants = microseconds_of(times)
     if len(instants) < 2:
         raise ValueError(f"A calendar can be inferred from two times or more, found {len(instants)}. Name a calendar.")
     step = _mode(np.diff(instants))
-    phase = _mode(instants % step)
     if step >= DAY:
         raise ValueError(
-            f"Bars must lie within the day to infer a calendar, found steps of {spell(step)}. Give the days as dates, "
-            "in a panel of their own, or name a calendar."
+            f"Bars must lie within the day to infer a calendar, found steps of {spell_duration(step)}. Give the days "
+            "as dates, in a panel of their own, or name a calendar."
         )
-    best, fewest = fit_of(RegularCalendar(step, phase), times), np.inf
-    for calendar in _candidates(instants, step, phase):
-        found = fit_of(calendar, times)
-        misfit = found.n_stray + found.n_sessions - found.n_found
-        if misfit < (fewest if fewest == np.inf else fewest / 2 if fewest > 0.01 * len(instants) else 0):
-            best, fewest = found, misfit
+    best = _best(times, instants, step)
     if best.n_stray > MOST_STRAY * best.n_rows or best.share < LEAST_FOUND:
-        raise ValueError(_unclear(best, times))
+        raise ValueError(_no_fit(best, times))
     whole_week = instants[-1] - instants[0] >= WEEK - 2 * step
     doubt = "" if whole_week else f"the rows cover less than a week, {times[0]} to {times[-1]}"
-    return Inference(best.calendar, best.n_rows, best.n_stray, best.n_sessions, best.n_found, doubt)
+    return replace(best, doubt=doubt)
 
 
-def _candidates(instants: np.ndarray, step: int, phase: int) -> Iterator[Calendar]:
-    """Calendars that bars of this length may have, the simpler first."""
+def _best(times: pl.Series, instants: np.ndarray, step: int) -> Inference:
+    """Return the calendar with fewest rows that are not a session and sessions without a row.
+
+    The simpler calendar is kept unless a later one halves its misfit of more than 1 % of the rows.
+    """
+    regular = RegularCalendar(step, _mode(instants % step))
+    best: Inference | None = None
+    fewest = np.inf
+    for calendar in _candidates(instants, step, regular):
+        found = fit_of(calendar, times)
+        misfit = found.n_stray + found.n_sessions - found.n_found
+        if best is None or (fewest > 0.01 * len(instants) and misfit < fewest / 2):
+            best, fewest = found, misfit
+    return best or fit_of(regular, times)
+
+
+def _candidates(instants: np.ndarray, step: int, regular: RegularCalendar) -> Iterator[Calendar]:
+    """Yield calendars that bars of this length may have, the simpler first."""
     if DAY % step:
-        yield RegularCalendar(step, phase)
+        yield regular
         return
     for zone in ZONES if HOUR % step == 0 or step % HOUR == 0 else ZONES[:1]:
-        yield from _on_clock(_wall(instants, zone), step, zone, phase)
+        week = _Week.of(_local(instants, zone), step)
+        if week.is_around_the_clock:
+            if zone == "UTC":
+                yield regular
+        elif not (week.offset % MINUTE or step % MINUTE):  # names spell minutes
+            yield from _in_hours(week, zone)
 
 
-def _on_clock(wall: np.ndarray, step: int, zone: str, phase: int) -> Iterator[Calendar]:
-    """Calendars that the week shows on one clock."""
-    offset = _mode(wall % step)
-    slot = (wall - offset + _MONDAY) // step
-    per_week, per_day = WEEK // step, DAY // step
-    counts = np.bincount(slot % per_week, minlength=per_week)
-    passed = _passed(int(slot[0]), int(slot[-1]), per_week)
-    share = np.divide(counts, passed, out=np.full(per_week, np.nan), where=passed > 0)
-    usual = np.quantile(share[counts > 0], 0.75)
-    usually = (share >= 0.5 * usual).reshape(7, per_day)
-    known = (passed > 0).reshape(7, per_day)
-    if usually[known].mean() >= 0.9:
-        if zone == "UTC":
-            yield RegularCalendar(step, phase)
-        return
-    where = "" if zone == "UTC" else f" in {zone}"
-    days = np.flatnonzero(usually.any(axis=1))
-    of_day = np.flatnonzero(usually[days].sum(axis=0) * 2 > known[days].sum(axis=0))
-    minute = 60_000_000
-    if offset % minute or step % minute:  # names know minutes
-        return
-    if of_day.size and of_day[-1] - of_day[0] + 1 == of_day.size:
-        unseen = {int(day) for day in np.flatnonzero(~known.any(axis=1))}
-        week = WORKING if set(days) <= WORKING and set(days) | unseen >= WORKING else frozenset(int(d) for d in days)
-        first, last = (_clock(int(at) * step + offset) for at in (of_day[0], of_day[-1]))
-        yield get_calendar(f"every {spell(step)} {first}-{last} {spell_days(week)}{where}")
-    flat = usually.ravel()
-    starts = np.flatnonzero(flat & ~np.roll(flat, 1))
-    if starts.size == 1 and known.all():
-        begins = int(starts[0]) * step + offset
-        ends = begins + (int(flat.sum()) - 1) * step
-        if ends // DAY > begins // DAY:
-            begin, end = WEEKDAYS[begins // DAY % 7], WEEKDAYS[ends // DAY % 7]
-            yield get_calendar(f"every {spell(step)} {begin} {_clock(begins)}-{end} {_clock(ends)}{where}")
+@dataclass(frozen=True)
+class _Week:
+    """The bars of a week, from Monday.
+
+    Attributes
+    ----------
+    step, offset : int
+        Length of a bar, and the end of the first one after midnight, in microseconds.
+    usual, seen : ndarray of bool, shape (7, bars a day)
+        Whether each bar usually has a row, and whether it lies between the first and the last row.
+    """
+
+    step: int
+    offset: int
+    usual: np.ndarray
+    seen: np.ndarray
+
+    @classmethod
+    def of(cls, local: np.ndarray, step: int) -> _Week:
+        """Return the week that instants on one clock, in microseconds, show."""
+        offset = _mode(local % step)
+        slot = (local - offset + _MONDAY) // step
+        per_week = WEEK // step
+        rows = np.bincount(slot % per_week, minlength=per_week)
+        weeks = _occurrences(int(slot[0]), int(slot[-1]), per_week)
+        share = np.divide(rows, weeks, out=np.full(per_week, np.nan), where=weeks > 0)
+        usual = share >= 0.5 * np.quantile(share[rows > 0], 0.75)
+        return cls(step, offset, usual.reshape(7, -1), (weeks > 0).reshape(7, -1))
+
+    @property
+    def is_around_the_clock(self) -> bool:
+        """Whether nearly all bars usually have a row."""
+        return bool(self.usual[self.seen].mean() >= 0.9)
+
+    def end(self, bar: int) -> int:
+        """The end of a bar, in microseconds since the midnight before bar 0."""
+        return int(bar) * self.step + self.offset
 
 
-def _passed(first: int, last: int, per_week: int) -> np.ndarray:
-    """How often each slot of the week occurs from the first to the last."""
+def _occurrences(first: int, last: int, per_week: int) -> np.ndarray:
+    """Return how often each bar of the week occurs from the first to the last."""
     whole, rest = divmod(last - first + 1, per_week)
-    passed = np.full(per_week, whole)
-    passed[(first + np.arange(rest)) % per_week] += 1
-    return passed
+    counts = np.full(per_week, whole)
+    counts[(first + np.arange(rest)) % per_week] += 1
+    return counts
 
 
-def _wall(instants: np.ndarray, zone: str) -> np.ndarray:
-    """What the clocks of a zone show, in microseconds since 1970."""
+def _in_hours(week: _Week, zone: str) -> Iterator[Calendar]:
+    """Yield the calendars of the same hours on some days, and of one run of bars a week."""
+    days = np.flatnonzero(week.usual.any(axis=1))
+    hours = np.flatnonzero(week.usual[days].sum(axis=0) * 2 > week.seen[days].sum(axis=0))
+    if hours.size and hours[-1] - hours[0] + 1 == hours.size:
+        open_days = _with_unseen(frozenset(days.tolist()), week)
+        yield get_calendar(bars_name(week.step, week.end(hours[0]), week.end(hours[-1]), open_days, zone))
+    flat = week.usual.ravel()
+    starts = np.flatnonzero(flat & ~np.roll(flat, 1))
+    if starts.size == 1 and week.seen.all():
+        day, first = divmod(week.end(starts[0]), DAY)
+        last = first + (int(flat.sum()) - 1) * week.step
+        if last >= DAY:
+            yield get_calendar(bars_name(week.step, first, last, frozenset({day}), zone))
+
+
+def _with_unseen(days: frozenset[int], week: _Week) -> frozenset[int]:
+    """Return Monday to Friday where the other days of these lie before the first or after the last row."""
+    unseen = set(np.flatnonzero(~week.seen.any(axis=1)).tolist())
+    return WORKING if days <= WORKING <= days | unseen else days
+
+
+def _local(instants: np.ndarray, zone: str) -> np.ndarray:
+    """Return the clock times of a zone, in microseconds since 1970, of instants in UTC."""
     if zone == "UTC":
         return instants
     there = pl.Series(instants).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
     return there.dt.replace_time_zone(None).to_physical().to_numpy()
 
 
-def _clock(time: int) -> str:
-    minutes = time % DAY // 60_000_000
-    return f"{minutes // 60:02d}:{minutes % 60:02d}"
-
-
-def _unclear(best: Inference, times: pl.Series) -> str:
-    """Say which rows no calendar explains, and which calendars can be named."""
-    outside = times.filter(pl.Series(~best.calendar.is_session(times)))
+def _no_fit(best: Inference, times: pl.Series) -> str:
+    """Return the message that names the rows which no calendar explains, and calendars that can be named."""
     found = f"{best.calendar.name!r} would have a row in {best.share:.0%} of its sessions"
-    if len(outside):
-        shown = shorten([str(time) for time in outside[:SHOWN]])
-        found += f", and {len(outside)} of {len(times)} rows are not a session ({shown})"
+    stray = times.filter(pl.Series(~best.calendar.is_session(times)))
+    if len(stray):
+        shown = shorten([str(time) for time in stray[:SHOWN]])
+        found += f", and {len(stray)} of {len(times)} rows are not a session ({shown})"
     step = best.calendar.name.split(" ")[1]
     return (
         f"The bars must show a calendar, found none that fits: {found}. Name it in the schema or in a column "

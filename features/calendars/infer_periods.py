@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.daily import DailyCalendar
-from tidecast.features.calendars.fit import Inference, fit_of
-from tidecast.features.calendars.periodic import MONTHS_OF, PLACES, period_name
-from tidecast.features.calendars.weekdays import WEEKDAYS, weekday_of
+from tidecast.features.calendars.inference import LEAST_FOUND, MOST_MISSES, Inference, fit_of
+from tidecast.features.calendars.periodic import MONTHS_OF, ORDINALS, period_name
+from tidecast.features.calendars.spelling import WEEKDAYS, weekday_of
 
 SPARSE = 5
-"""Dates of which most are at least so many days apart are one of a week, a month or a longer period."""
+"""A series has one row a week, a month or a longer period when most of its dates are at least so many days apart."""
 
 EXCHANGES = ("XNYS", "TARGET", "XLON", "XTKS")
 """Exchanges that are tried where holidays may have moved a session."""
 
-MOST_MISSES = 0.25
-"""Share of dates that may lie on other days than the calendar's."""
-
-LEAST_FOUND = 0.4
-"""Share of the sessions from the first to the last date that must have one."""
-
-TELLING = 9
+ENOUGH_WEEKDAYS = 9
 """So many dates without a weekend among them are weekdays: other days would have one with a probability of 95 %."""
 
-AHEAD = 12
-"""Sessions ahead that two calendars are compared on."""
+COMPARED = 12
+"""Calendars differ when they differ in one of so many sessions to come."""
 
-_LONGEST = {"monthly": 45, "quarterly": 135, "halfyearly": 270, "yearly": 550}
-_SHORTEST = {"monthly": 20, "quarterly": 75, "halfyearly": 135, "yearly": 270}
+_DISTANCES = {"monthly": (20, 45), "quarterly": (75, 135), "halfyearly": (135, 270), "yearly": (270, 550)}
+"""Median distances of dates in days, at least and below, for which a period is tried."""
 
 
 def infer_period(dates: pl.Series, weights: np.ndarray | None = None) -> Inference | None:
@@ -47,25 +42,29 @@ def infer_period(dates: pl.Series, weights: np.ndarray | None = None) -> Inferen
     """
     day = dates.to_physical().to_numpy().astype(np.int64)
     weight = np.ones(day.size) if weights is None else np.asarray(weights, dtype=float)
-    if day.size < 3 or (gap := float(np.median(np.diff(day)))) < SPARSE:
+    if day.size < 3 or (distance := float(np.median(np.diff(day)))) < SPARSE:
         return None
-    found = _best(list(_plain(day, weight, gap)), dates, weight)
-    if day.size >= TELLING - 1 and (found is None or found[1] > 0):
-        closer = _best(list(_of_exchanges(day, weight, gap)), dates, weight)
-        if closer is not None and (found is None or closer[1] < found[1]):
-            found = closer
-    if found is None:
+    best = _best(_plain_names(day, weight, distance), dates, weight)
+    if day.size >= ENOUGH_WEEKDAYS - 1 and (best is None or best.misses > 0):
+        with_holidays = _best(_exchange_names(day, weight, distance), dates, weight)
+        if with_holidays is not None and (best is None or with_holidays.misses < best.misses):
+            best = with_holidays
+    if best is None or best.misses > MOST_MISSES * weight.sum() or (day.size < 4 and best.misses > 0):
         return None
-    best, misses = found
-    if misses > MOST_MISSES * weight.sum() or (day.size < 4 and misses > 0):
-        return None
-    return fit_of(best[0], dates, _rivals(best, dates))
+    return fit_of(best.calendars[0], dates, _doubt(best.calendars, dates))
 
 
-def _best(names: list[str], dates: pl.Series, weight: np.ndarray) -> tuple[list[DailyCalendar], float] | None:
-    """The calendars on whose sessions most dates lie, the first one first, and the weight of those that do not."""
-    best: list[DailyCalendar] = []
-    fewest = np.inf
+@dataclass(frozen=True)
+class _Best:
+    """Calendars that fit dates equally well, the likeliest first, and the weight of the dates that are no session."""
+
+    calendars: list[DailyCalendar]
+    misses: float
+
+
+def _best(names: Iterator[str], dates: pl.Series, weight: np.ndarray) -> _Best | None:
+    """Return the calendars with most of the dates; None where too few of any calendar's sessions have a date."""
+    best: _Best | None = None
     for name in dict.fromkeys(names):
         calendar = get_calendar(name)
         assert isinstance(calendar, DailyCalendar)
@@ -74,73 +73,75 @@ def _best(names: list[str], dates: pl.Series, weight: np.ndarray) -> tuple[list[
             continue
         number = calendar.numbers(dates.filter(pl.Series(on)))
         misses = float(weight[~on].sum())
-        if on.sum() < LEAST_FOUND * (number[-1] - number[0] + 1) or misses > fewest:
+        if on.sum() < LEAST_FOUND * (number[-1] - number[0] + 1):
             continue
-        best = [*best, calendar] if misses == fewest else [calendar]
-        fewest = misses
-    return (best, fewest) if best else None
+        if best is None or misses < best.misses:
+            best = _Best([calendar], misses)
+        elif misses == best.misses:
+            best.calendars.append(calendar)
+    return best
 
 
-def _plain(day: np.ndarray, weight: np.ndarray, gap: float) -> Iterator[str]:
-    """Names that need no exchange, the likelier first among equals."""
+def _plain_names(day: np.ndarray, weight: np.ndarray, distance: float) -> Iterator[str]:
+    """Yield names of calendars without an exchange, the likeliest first."""
     weekday, month = weekday_of(day), day.astype("datetime64[D]").astype("datetime64[M]")
-    if gap < 10:
+    if distance < 10:
         yield from (f"weekly {WEEKDAYS[at]}" for at in _most_common(weekday, weight))
-    elif gap < 20:
-        yield from (f"biweekly {np.datetime64(int(at), 'D')}" for at in _most_common(day % 14, weight))
-    working = day.size >= TELLING and bool((weekday < 5).all())
-    of_days: tuple[str | None, ...] = ("weekday", None) if working else (None, "weekday")
-    month_day = (day.astype("datetime64[D]") - month).astype(np.int64) + 1
-    for period in _periods(gap):
+    elif distance < 20:
+        yield from (f"biweekly {np.datetime64(at, 'D')}" for at in _most_common(day % 14, weight))
+    only_weekdays = day.size >= ENOUGH_WEEKDAYS and bool((weekday < 5).all())
+    counted: tuple[str | None, ...] = ("weekday", None) if only_weekdays else (None, "weekday")
+    for period in _periods(distance):
         for ending in _endings(day, weight, period):
-            yield from (period_name(period, place, of, ending) for of in of_days for place in ("first", "last"))
+            yield from (period_name(period, ordinal, of, ending) for of in counted for ordinal in ("first", "last"))
         if period == "monthly":
-            for at in _most_common(month_day, weight):
+            day_of_month = (day.astype("datetime64[D]") - month).astype(np.int64) + 1
+            for at in _most_common(day_of_month, weight):
                 if 1 < at <= 28:
-                    yield from (period_name(period, str(at), of) for of in of_days)
+                    yield from (period_name(period, str(at), of) for of in counted)
             for at in _most_common(weekday, weight):
-                yield from (period_name(period, place, WEEKDAYS[at]) for place in PLACES)
+                yield from (period_name(period, ordinal, WEEKDAYS[at]) for ordinal in ORDINALS)
 
 
-def _of_exchanges(day: np.ndarray, weight: np.ndarray, gap: float) -> Iterator[str]:
-    """Names of the first and last sessions of exchanges."""
+def _exchange_names(day: np.ndarray, weight: np.ndarray, distance: float) -> Iterator[str]:
+    """Yield names of the last and first sessions of exchanges."""
     for exchange in EXCHANGES:
-        if gap < 10:
-            yield from (f"weekly {place} {exchange}" for place in ("last", "first"))
-        for period in _periods(gap):
+        if distance < 10:
+            yield from (f"weekly {ordinal} {exchange}" for ordinal in ("last", "first"))
+        for period in _periods(distance):
             for ending in _endings(day, weight, period):
-                yield from (period_name(period, place, exchange, ending) for place in ("last", "first"))
+                yield from (period_name(period, ordinal, exchange, ending) for ordinal in ("last", "first"))
 
 
-def _periods(gap: float) -> Iterator[str]:
-    return (period for period in MONTHS_OF if _SHORTEST[period] <= gap < _LONGEST[period])
+def _periods(distance: float) -> list[str]:
+    return [period for period, (least, below) in _DISTANCES.items() if least <= distance < below]
 
 
 def _endings(day: np.ndarray, weight: np.ndarray, period: str) -> list[int]:
-    """The last months of periods that begin or end in the months of most dates, that of the calendar year first."""
+    """Return the last months of periods that begin or end in the commonest months, the calendar year's first."""
     length = MONTHS_OF[period]
     month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    common = [at for one in _most_common(month % length, weight) for at in (one, (one - 1) % length)]
-    return sorted({at + 1 for at in common}, key=lambda ending: (ending != length, ending))
+    common = {last for at in _most_common(month % length, weight) for last in (at, (at - 1) % length)}
+    return sorted((last + 1 for last in common), key=lambda ending: (ending != length, ending))
 
 
 def _most_common(values: np.ndarray, weight: np.ndarray) -> list[int]:
-    """The two most common values, the most common first."""
+    """Return the two most common values, the most common first."""
     found, at = np.unique(values, return_inverse=True)
     counts = np.bincount(at, weights=weight)
-    return [int(value) for value in found[np.argsort(-counts, kind="stable")[:2]]]
+    return found[np.argsort(-counts, kind="stable")[:2]].tolist()
 
 
-def _rivals(best: list[DailyCalendar], dates: pl.Series) -> str:
-    """Which other calendars fit as well and go on otherwise."""
-    chosen = best[0]
-    if len(dates) >= TELLING and chosen.name.endswith("weekday"):
-        best = [one for one in best if one.name.endswith(("weekday", *WEEKDAYS, *EXCHANGES))]
-    number = chosen.number_at(dates[-1])
-    coming = chosen.times(number + np.arange(1, AHEAD + 1))
-    others = [
-        repr(other.name)
-        for other in best[1:]
-        if not coming.equals(other.times(other.number_at(dates[-1]) + np.arange(1, AHEAD + 1)))
-    ]
-    return f"the dates fit {' and '.join(others[:2])} as well" if others else ""
+def _doubt(calendars: list[DailyCalendar], dates: pl.Series) -> str:
+    """Name the calendars that fit as well as the first one but have other sessions to come."""
+    chosen, *others = calendars
+    if len(dates) >= ENOUGH_WEEKDAYS and chosen.name.endswith("weekday"):
+        others = [other for other in others if other.name.endswith(("weekday", *WEEKDAYS, *EXCHANGES))]
+    coming = _coming(chosen, dates)
+    names = [repr(other.name) for other in others if not coming.equals(_coming(other, dates))]
+    return f"the dates fit {' and '.join(names[:2])} as well" if names else ""
+
+
+def _coming(calendar: DailyCalendar, dates: pl.Series) -> pl.Series:
+    """Return the next sessions of a calendar after the last date."""
+    return calendar.times(calendar.number_at(dates[-1]) + np.arange(1, COMPARED + 1))

@@ -3,108 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from tidecast.features.calendars.base import get_calendar
-from tidecast.features.calendars.fit import Inference
-from tidecast.features.calendars.weekdays import WEEKDAYS, WORKING, spell_days, weekday_of
-
-FEW = 8
-"""A series with fewer rows, or of less than a week, has the calendar of most others where its rows fit that."""
+from tidecast.features.calendars.by_name import get_calendar
+from tidecast.features.calendars.inference import Inference, SeriesDays
+from tidecast.features.calendars.spelling import WEEKDAYS, WORKING, spell_days, weekday_of
 
 USUAL, RARE = 0.5, 0.1
-"""A day of the week with at least the first share of its rows is a session, with at most the second it is not."""
+"""A day of the week is a session when at least the first share of its dates have a row, and is not one when at most
+the second share have."""
 
 RECENT = 56
 """Days at the end of a series that show whether its week has changed."""
 
 
-def of_week(
-    day: np.ndarray, starts: np.ndarray, ends: np.ndarray, members: np.ndarray, irregular: np.ndarray
+def infer_weekdays(
+    days: SeriesDays, members: np.ndarray, irregular: np.ndarray
 ) -> Iterator[tuple[list[int], Inference]]:
-    """Yield series that share the same days of the week, and what was inferred for them.
+    """Yield the series that have rows on the same days of the week, and the calendar of those days.
 
     Parameters
     ----------
-    day : ndarray of int64
-        Days since 1970, series after series, rising in each.
-    starts, ends : ndarray of int64
-        First row of each series, and the one after its last.
+    days : SeriesDays
     members : ndarray of int64
-        The series that are looked at.
-    irregular : ndarray of bool
-        Series whose rows are far apart without a period.
+        The series to look at.
+    irregular : ndarray of bool, shape (n_series,)
+        Whether the rows of a series are far apart without a period.
+
+    Yields
+    ------
+    list of int, Inference
     """
     if not members.size:
         return
-    length = ends[members] - starts[members]
-    rows = np.repeat(starts[members] - np.append(0, np.cumsum(length)[:-1]), length) + np.arange(length.sum())
-    code = np.repeat(np.arange(members.size), length)
-    counts, passed = _counts(day[rows], code, day[starts[members]], day[ends[members] - 1])
-    begin = np.maximum(day[starts[members]], day[ends[members] - 1] - RECENT + 1)
-    late = day[rows] >= begin[code]
-    recent, recent_passed = _counts(day[rows][late], code[late], begin, day[ends[members] - 1])
-    is_session, doubtful = _decide(counts, passed, recent, recent_passed)
-    loose = irregular[members]
-    is_session[loose] = np.where(counts[loose, 5:].sum(axis=1, keepdims=True) > 1, True, np.arange(7) < 5)
-    key = is_session @ (1 << np.arange(7)) + 128 * loose
-    for pattern in np.unique(key):
-        same = key == pattern
-        days = is_session[same][0]
-        inside = int(counts[same][:, days].sum())
-        week = frozenset(int(at) for at in np.flatnonzero(days))
-        calendar = get_calendar(f"daily {spell_days(week)}")
-        n_rows, n_sessions = int(counts[same].sum()), int(passed[same][:, days].sum())
-        doubt = _doubt(week, doubtful[same].any(axis=0), counts[same].sum(axis=0), passed[same].sum(axis=0))
-        if pattern >= 128:
-            doubt = f"only {inside / max(n_sessions, 1):.0%} of its sessions have a row, in no regular distance"
-        yield (
-            [int(at) for at in members[same]],
-            Inference(calendar, n_rows, n_rows - inside, n_sessions, inside, doubt),
-        )
+    irregular, chosen = irregular[members], days.subset(members)
+    ever = _Frequency.since(chosen, chosen.first)
+    recent = _Frequency.since(chosen, np.maximum(chosen.first, chosen.last - RECENT + 1))
+    is_session, doubtful = _decide(ever, recent)
+    has_weekends = ever.rows[irregular, 5:].sum(axis=1, keepdims=True) > 1
+    is_session[irregular] = np.where(has_weekends, True, np.arange(7) < 5)
+    pattern = is_session @ (1 << np.arange(7)) + 128 * irregular
+    for value in np.unique(pattern):
+        same = pattern == value
+        week = np.flatnonzero(is_session[same][0])
+        found = _infer(week, ever.of(same), doubtful[same].any(axis=0), irregular=bool(value >= 128))
+        yield members[same].tolist(), found
 
 
-def _counts(day: np.ndarray, code: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows on each day of the week, and how often that day passed, each of shape (n_series, 7)."""
-    counts = np.bincount(code * 7 + weekday_of(day), minlength=7 * first.size).reshape(-1, 7)
-    offset = (np.arange(7) - weekday_of(first)[:, None]) % 7
-    return counts, np.maximum((last - first)[:, None] - offset + 7, 0) // 7
+@dataclass(frozen=True)
+class _Frequency:
+    """How often series have a row on each day of the week.
+
+    Attributes
+    ----------
+    rows, dates : ndarray of int64, shape (n_series, 7)
+        Rows on each day of the week, and dates that are that day of the week.
+    """
+
+    rows: np.ndarray
+    dates: np.ndarray
+
+    @classmethod
+    def since(cls, days: SeriesDays, begin: np.ndarray) -> _Frequency:
+        """Return that from a day of each series to its last one."""
+        series = np.repeat(np.arange(begin.size), days.n_rows)
+        later = days.day >= begin[series]
+        rows = np.bincount(series[later] * 7 + weekday_of(days.day[later]), minlength=7 * begin.size).reshape(-1, 7)
+        until_first = (np.arange(7) - weekday_of(begin)[:, None]) % 7
+        return cls(rows, np.maximum((days.last - begin)[:, None] - until_first + 7, 0) // 7)
+
+    def of(self, members: np.ndarray) -> _Frequency:
+        """Return that of some series."""
+        return _Frequency(self.rows[members], self.dates[members])
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of the dates that have a row, relative to the day of the week with most."""
+        share = np.divide(self.rows, self.dates, out=np.zeros(self.rows.shape), where=self.dates > 0)
+        return share / np.maximum(share.max(axis=1, keepdims=True), 1e-9)
 
 
-def _decide(
-    counts: np.ndarray, passed: np.ndarray, recent: np.ndarray, recent_passed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each day of the week is a session of each series, and whether that is in doubt; shape (n_series, 7)."""
-    share = _relative(counts, passed)
-    lately = _relative(recent, recent_passed)
-    working = np.arange(7) < 5
-    weekend = (share[:, 5:] >= USUAL).all(axis=1, keepdims=True) & (counts[:, 5:].sum(axis=1, keepdims=True) > 1)
-    begun = (lately >= USUAL) & (recent >= 4)
-    free = (share >= USUAL) & ((counts > 2) | weekend) | ((share > RARE) & (counts > 2)) | begun
-    closed = (share < RARE) & (passed >= 4) & ~begun
-    is_session = np.where(working, ~closed, free)
-    ended = (recent_passed >= 8) & (recent == 0) & (counts > 2)
-    unsure = np.where(working, (share < USUAL) & (share >= RARE) & (passed >= 4), (share < USUAL) & free)
-    return is_session, is_session & (unsure | ended | (begun & (share < USUAL)))
+def _decide(ever: _Frequency, recent: _Frequency) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each day of the week is a session of each series, and whether that is in doubt.
+
+    Both of shape (n_series, 7). Monday to Friday are sessions unless they rarely have a row; Saturday and Sunday are
+    sessions only when they usually have one.
+    """
+    share, working = ever.share, np.arange(7) < 5
+    usual, rare = share >= USUAL, share < RARE
+    began_lately = (recent.share >= USUAL) & (recent.rows >= 4)
+    ended_lately = (recent.dates >= 8) & (recent.rows == 0) & (ever.rows > 2)
+    whole_weekend = usual[:, 5:].all(axis=1, keepdims=True) & (ever.rows[:, 5:].sum(axis=1, keepdims=True) > 1)
+    weekend_opens = (usual & ((ever.rows > 2) | whole_weekend)) | ((share > RARE) & (ever.rows > 2)) | began_lately
+    working_closes = rare & (ever.dates >= 4) & ~began_lately
+    is_session = np.where(working, ~working_closes, weekend_opens)
+    sometimes = ~usual & np.where(working, ~rare & (ever.dates >= 4), weekend_opens)
+    return is_session, is_session & (sometimes | ended_lately | (began_lately & ~usual))
 
 
-def _relative(counts: np.ndarray, passed: np.ndarray) -> np.ndarray:
-    """Share of each day of the week that has a row, relative to the day with most."""
-    share = np.divide(counts, passed, out=np.zeros(counts.shape), where=passed > 0)
-    return share / np.maximum(share.max(axis=1, keepdims=True), 1e-9)
+def _infer(week: np.ndarray, frequency: _Frequency, doubtful: np.ndarray, irregular: bool) -> Inference:
+    """Return how well a week fits series, and why it may be another one."""
+    days = frozenset(week.tolist())
+    rows, dates = frequency.rows.sum(axis=0), frequency.dates.sum(axis=0)
+    n_rows, n_found, n_sessions = int(rows.sum()), int(rows[week].sum()), int(dates[week].sum())
+    doubt = _doubt(days, doubtful, rows, dates)
+    if irregular:
+        doubt = f"only {n_found / max(n_sessions, 1):.0%} of its sessions have a row, at irregular distances"
+    calendar = get_calendar(f"daily {spell_days(days)}")
+    return Inference(calendar, n_rows, n_rows - n_found, n_sessions, n_found, doubt)
 
 
-def _doubt(week: frozenset[int], doubtful: np.ndarray, counts: np.ndarray, passed: np.ndarray) -> str:
+def _doubt(week: frozenset[int], doubtful: np.ndarray, rows: np.ndarray, dates: np.ndarray) -> str:
     if doubtful.any():
-        at = int(np.flatnonzero(doubtful)[0])
+        day = int(np.flatnonzero(doubtful)[0])
         return (
-            f"{WEEKDAYS[at]} has a row in {counts[at]} of {passed[at]} weeks: sometimes a session, or no longer, or "
-            "only since lately"
+            f"{WEEKDAYS[day]} has a row in {rows[day]} of {dates[day]} weeks: it may be a session only sometimes, only "
+            "recently, or no longer"
         )
     if week <= WORKING or len(week) == 7:
         return ""
     return (
-        f"its days are {spell_days(week)}: the market trades on them, or the times are those of another zone (such as "
-        "midnights of Tokyo that are written in UTC)"
+        f"its days are {spell_days(week)}: either the market trades on them, or the times are in another time zone "
+        "(such as midnights in Tokyo, written in UTC)"
     )

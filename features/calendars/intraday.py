@@ -1,4 +1,4 @@
-"""Calendars of bars within the day, named by the instant at which a bar ends: what it holds is known then."""
+"""Calendars of bars within the day. A bar is named by the instant at which it ends: then its price is known."""
 
 from __future__ import annotations
 
@@ -10,73 +10,73 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.base import CLOSING, Calendar
-from tidecast.features.calendars.daily import DailyCalendar, Hours, daily
+from tidecast.features.calendars.daily import DailyCalendar, Hours
+from tidecast.features.calendars.spelling import UNITS, microseconds_of, spell_duration
 
-BARS = re.compile(r"(\S+) (\d+)(h|m|s)")
-"""How bars of an exchange are spelled."""
+EXCHANGE_BARS = re.compile(r"\S+ \d+[hms]")
+"""Spelling of the bars of an exchange."""
 
-_UNITS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "us": 1}
+_DURATION = rf"(\d+)({'|'.join(UNITS)})"
+_REGULAR = re.compile(rf"every {_DURATION}(?: \+ {_DURATION})?")
 
 
 class RegularCalendar(Calendar):
-    """A calendar of equal steps in UTC, around the clock: session *n* is the instant phase + *n* steps after 1970."""
+    """A calendar of equal steps in UTC, around the clock: session *n* is the instant phase + *n* steps after 1970.
+
+    Parameters
+    ----------
+    step, phase : int
+        In microseconds; the phase is at least 0 and below the step.
+    """
 
     intraday = True
 
     def __init__(self, step: int, phase: int) -> None:
-        self.step, self.phase = step, phase  # both in microseconds
-        self.name = f"every {spell(step)}" + (f" + {spell(phase)}" if phase else "")
+        self.step, self.phase = step, phase
+        self.name = f"every {spell_duration(step)}" + (f" + {spell_duration(phase)}" if phase else "")
 
     def numbers(self, times: pl.Series) -> np.ndarray:
         if not (session := self.is_session(times)).all():
             self._refuse(times.filter(pl.Series(~session)))
-        return (_microseconds(times) - self.phase) // self.step
+        return (microseconds_of(times) - self.phase) // self.step
 
     def is_session(self, times: pl.Series) -> np.ndarray:
-        return ((_microseconds(times) - self.phase) % self.step == 0) & times.is_not_null().to_numpy()
+        return ((microseconds_of(times) - self.phase) % self.step == 0) & times.is_not_null().to_numpy()
 
     def times(self, numbers: np.ndarray) -> pl.Series:
         instants = np.asarray(numbers, dtype=np.int64) * self.step + self.phase
         return pl.Series("time", instants).cast(pl.Datetime("us"))
 
     def at_or_before(self, day: date) -> date:
-        instant = day if isinstance(day, datetime) else datetime.combine(day, time.max)
-        since = (instant - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-        return instant - timedelta(microseconds=(since - self.phase) % self.step)
+        since_1970 = _end_of(day)
+        instant = since_1970 - (since_1970 - self.phase) % self.step
+        return datetime(1970, 1, 1) + timedelta(microseconds=instant)
 
     def closes(self, times: pl.Series) -> pl.Series:
         self.numbers(times)
-        return pl.Series("closes", _microseconds(times)).cast(CLOSING)
+        return pl.Series("closes", microseconds_of(times)).cast(CLOSING)
 
 
-class ExchangeBars(Calendar):
-    """Bars of equal length inside the sessions of an exchange; none spans a night or a lunch break.
+class SessionBars(Calendar):
+    """Bars of equal length inside sessions with opening hours; none spans a night or a lunch break.
 
-    They are counted from the opening, and again from the end of the lunch break; the last one before a break or the
+    They are counted from the opening, and again from the end of the lunch break. The last bar before a break or the
     close is shorter where the length does not divide the hours, as on half days.
 
     Parameters
     ----------
-    exchange : DailyCalendar
-        With opening hours.
+    name : str
+    hours : Hours
+        Opening hours of every session.
     step : int
         Length of a bar in microseconds.
+    time_zone : str
     """
 
     intraday = True
 
-    def __init__(self, exchange: DailyCalendar, step: int) -> None:
-        hours = exchange.hours
-        if hours is None:
-            raise ValueError(
-                f"Bars need an exchange with opening hours, {exchange.name!r} has none. Write 'every {spell(step)}'."
-            )
-        self.time_zone = exchange.time_zone
-        self._lay_out(f"{exchange.name} {spell(step)}", hours, step)
-
-    def _lay_out(self, name: str, hours: Hours, step: int) -> None:
-        """Number the bars of all sessions."""
-        self.name, self.step, self._hours = name, step, hours
+    def __init__(self, name: str, hours: Hours, step: int, time_zone: str) -> None:
+        self.name, self.step, self.time_zone, self._hours = name, step, time_zone, hours
         self._morning = -((hours.opens - hours.breaks) // step)  # bars before lunch, rounded up; 0 without lunch
         per_session = self._morning - (hours.resumes - hours.closes) // step
         self._first = np.concatenate([[0], np.cumsum(per_session)])
@@ -97,21 +97,20 @@ class ExchangeBars(Calendar):
         return pl.Series("time", self._ends(numbers)).cast(pl.Datetime("us"))
 
     def at_or_before(self, day: date) -> date:
-        instant = day if isinstance(day, datetime) else datetime.combine(day, time.max)
-        since = (instant - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-        session = int(np.searchsorted(self._hours.opens, since, side="left")) - 1
+        end = _end_of(day)
+        session = int(np.searchsorted(self._hours.opens, end, side="left")) - 1
         if session < 0:
             raise ValueError(f"A bar of {self.name!r} must end in or after 1800, got {day}.")
         bars = np.arange(max(self._first[session] - 1, 0), self._first[session + 1])
-        ended = bars[self._ends(bars) <= since]
+        ended = bars[self._ends(bars) <= end]
         return cast(datetime, self.times(ended[-1:])[0])
 
     def closes(self, times: pl.Series) -> pl.Series:
         self.numbers(times)
-        return pl.Series("closes", _microseconds(times)).cast(CLOSING)
+        return pl.Series("closes", microseconds_of(times)).cast(CLOSING)
 
     def is_half_day(self, times: pl.Series) -> np.ndarray:
-        """Whether the bar's session closes earlier than usual, bool of shape (n_times,)."""
+        """Whether the session of each bar closes earlier than usual, bool of shape (n_times,)."""
         return self._hours.half_day[np.searchsorted(self._first, self.numbers(times), side="right") - 1]
 
     def _ends(self, numbers: np.ndarray) -> np.ndarray:
@@ -123,8 +122,8 @@ class ExchangeBars(Calendar):
         return np.where(bar <= before_lunch, morning, later)
 
     def _look_up(self, times: pl.Series) -> np.ndarray:
-        """Session numbers, -1 where a time is no end of a bar."""
-        hours, instant = self._hours, _microseconds(times)
+        """Session numbers, -1 where no bar ends at a time."""
+        hours, instant = self._hours, microseconds_of(times)
         session = np.minimum(np.searchsorted(hours.closes, instant, side="left"), len(hours.closes) - 1)
         after_lunch = instant > hours.breaks[session]
         start = np.where(after_lunch, hours.resumes[session], hours.opens[session])
@@ -135,34 +134,47 @@ class ExchangeBars(Calendar):
         return np.where(within & (self._ends(number) == instant), number, -1)
 
 
-def bars(name: str) -> ExchangeBars:
-    """The bars of an exchange of that name, see `get_calendar`."""
-    match = BARS.fullmatch(name)
-    exchange, step = (daily(match[1]), int(match[2]) * _UNITS[match[3]]) if match else (None, 0)
-    if exchange is None or not 0 < step < _UNITS["d"]:
-        raise ValueError(f"Bars of an exchange are spelled like 'XNYS 30m', and shorter than a day, got {name!r}.")
-    return ExchangeBars(exchange, step)
+class ExchangeBars(SessionBars):
+    """Bars of equal length inside the sessions of an exchange, see `SessionBars`.
+
+    Parameters
+    ----------
+    exchange : DailyCalendar
+        With opening hours.
+    step : int
+        Length of a bar in microseconds.
+
+    Raises
+    ------
+    ValueError
+        For a calendar without opening hours.
+    """
+
+    def __init__(self, exchange: DailyCalendar, step: int) -> None:
+        spelled = spell_duration(step)
+        if exchange.hours is None:
+            raise ValueError(
+                f"Bars need an exchange with opening hours, {exchange.name!r} has none. Write 'every {spelled}'."
+            )
+        super().__init__(f"{exchange.name} {spelled}", exchange.hours, step, exchange.time_zone)
 
 
-def regular(name: str) -> RegularCalendar:
-    """The calendar of equal steps of that name, see `get_calendar`."""
-    match = re.fullmatch(r"every (\d+)(d|h|m|s|us)(?: \+ (\d+)(d|h|m|s|us))?", name)
-    step = int(match[1]) * _UNITS[match[2]] if match else 0
+def parse_regular(name: str) -> RegularCalendar:
+    """Return the calendar of equal steps of that name, see `get_calendar`.
+
+    Raises
+    ------
+    ValueError
+        For a name that is spelled otherwise.
+    """
+    match = _REGULAR.fullmatch(name)
+    step = int(match[1]) * UNITS[match[2]] if match else 0
     if match is None or step == 0:
         raise ValueError(f"A calendar of equal steps is spelled like 'every 1h' or 'every 30m + 15m', got {name!r}.")
-    return RegularCalendar(step, int(match[3]) * _UNITS[match[4]] % step if match[3] else 0)
+    return RegularCalendar(step, int(match[3]) * UNITS[match[4]] % step if match[3] else 0)
 
 
-def spell(microseconds: int) -> str:
-    """Return a length of time as it stands in the names of calendars, such as "30m"."""
-    unit, size = next((unit, size) for unit, size in _UNITS.items() if microseconds % size == 0)
-    return f"{microseconds // size}{unit}"
-
-
-def unit_of(letter: str) -> int:
-    """Return the microseconds of a unit of time in the names of calendars: "d", "h", "m", "s" or "us"."""
-    return _UNITS[letter]
-
-
-def _microseconds(times: pl.Series) -> np.ndarray:
-    return times.cast(pl.Datetime("us")).to_physical().fill_null(0).to_numpy()
+def _end_of(day: date) -> int:
+    """Return a datetime, or the end of a day, as microseconds since 1970."""
+    instant = day if isinstance(day, datetime) else datetime.combine(day, time.max)
+    return (instant - datetime(1970, 1, 1)) // timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Series whose rows contradict the calendar of the others, and what is said about inferred calendars."""
+"""Series whose rows contradict the calendar of the others; log entries and warnings about inferred calendars."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import polars as pl
 
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.infer import SeriesInference, infer_panel
+from tidecast.features.calendars.inference import SHOWN
 from tidecast.features.error_text import shorten
 
 logger = logging.getLogger(__name__)
 
 LEAST_ROWS, MOST_STRAY, LEAST_FOUND = 8, 0.1, 0.8
-"""A series that is met later has the calendar of the others unless, in so many rows or more, more than the first share
-are not a session, or fewer sessions than the second share have a row: then its own is inferred."""
+"""The calendar of a new series is inferred when, in at least so many rows, more than the first share are not a session
+of the usual calendar, or fewer of its sessions than the second share have a row."""
 
 
-def tell(found: list[SeriesInference]) -> None:
-    """Log what was inferred, and warn where another calendar may be right."""
-    for one in found:
+def report_inferred(inferred: list[SeriesInference]) -> None:
+    """Log inferred calendars, and warn where another calendar may be right."""
+    for one in inferred:
         logger.info("Inferred the calendar %s.", one.describe())
         if one.found.doubt:
             warnings.warn(one.doubt(), UserWarning, stacklevel=4)
 
 
-def standing_out(rows: pl.DataFrame, usual: Calendar) -> list[SeriesInference]:
+def infer_contradicting(rows: pl.DataFrame, usual: Calendar) -> list[SeriesInference]:
     """Return the calendars of those series whose rows contradict the usual calendar and show another one.
 
     Parameters
@@ -36,16 +37,17 @@ def standing_out(rows: pl.DataFrame, usual: Calendar) -> list[SeriesInference]:
     rows : polars.DataFrame
         `series_id` and `time`.
     usual : Calendar
+        The calendar of the other series.
     """
     odd = _contradicting(rows, usual)
     if not odd:
         return []
-    found = infer_panel(rows.filter(pl.col("series_id").is_in(odd)))
-    return [one for one in found if one.found.calendar != usual and one.found.share >= LEAST_FOUND / 2]
+    inferred = infer_panel(rows.filter(pl.col("series_id").is_in(odd)))
+    return [one for one in inferred if one.found.calendar != usual and one.found.share >= LEAST_FOUND / 2]
 
 
 def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
-    """Series whose rows do not look like those of a calendar."""
+    """Return the series whose rows do not fit a calendar."""
     on = calendar.is_session(rows["time"])
     number = np.zeros(len(rows), dtype=np.int64)
     number[on] = calendar.numbers(rows["time"].filter(pl.Series(on)) if not on.all() else rows["time"])
@@ -61,12 +63,14 @@ def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
     return fits.filter(odd)["series_id"].sort().to_list()
 
 
-def warn_of_named(found: list[SeriesInference], named: Calendar) -> None:
-    for one in found:
+def warn_of_named(contradicting: list[SeriesInference], named: Calendar) -> None:
+    """Warn that series do not fit the calendar that was named for them."""
+    for one in contradicting:
+        names = shorten(list(one.series), SHOWN)
         warnings.warn(
-            f"The rows of a series should fit its calendar {named.name!r}, but those of {shorten(list(one.series), 3)} "
-            f"look like {one.found.calendar.name!r}: their steps would have the wrong dates and widths. Name their "
-            "calendar in a column 'calendar', or make them a panel of their own.",
+            f"The rows of a series should fit its calendar {named.name!r}, but those of {names} look like "
+            f"{one.found.calendar.name!r}: their steps would have the wrong dates and widths. Name their calendar in a "
+            "column 'calendar', or make them a panel of their own.",
             UserWarning,
             stacklevel=4,
         )

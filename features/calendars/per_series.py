@@ -10,37 +10,38 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidecast.features.calendars.base import CLOSING, Calendar, get_calendar
+from tidecast.features.calendars.base import CLOSING, Calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.infer import infer_panel
-from tidecast.features.calendars.odd_series import standing_out, tell, warn_of_named
+from tidecast.features.calendars.odd_series import infer_contradicting, report_inferred, warn_of_named
 from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import shorten
 from tidecast.features.segments import MAX_PAUSE, longest_gap
 
 
 class PanelCalendar:
-    """The calendar of each series of a panel: its column `calendar` where that names one, else one for all.
+    """The calendar of each series of a panel: the one that column `calendar` names, else one for all.
 
-    Numbers of different calendars cannot be compared: XNYS has some 252 sessions a year, 24/7 has 365. Cut by time,
-    then ask for numbers (`through`).
+    Session numbers of different calendars cannot be compared: XNYS has some 252 sessions a year, 24/7 has 365. Cut by
+    time first, then ask for numbers (`through`).
 
     Parameters
     ----------
     default : Calendar or None
-        Of series that have none of their own.
+        Calendar of the series without one of their own.
     own : mapping of series_id to Calendar, optional
-        Of those that have.
+        Calendars of single series.
     inferred : collection of series_id, default=()
-        Those of `own` whose calendar was inferred; that of the others was named.
+        Series of `own` whose calendar was inferred; that of the others was named.
     default_inferred : bool, default=False
         Whether `default` was inferred.
     unproven : collection of series_id, default=()
-        Series that came a few rows at a time, so that nothing shows whether `default` is their calendar.
+        Series whose rows came a few at a time, too few to show whether `default` is their calendar.
 
     Attributes
     ----------
     default, own, inferred, default_inferred, unproven
-        As given.
+        The parameters.
 
     Raises
     ------
@@ -70,20 +71,33 @@ class PanelCalendar:
 
     @classmethod
     def named(cls, panel: pl.DataFrame, default: str | None = None) -> PanelCalendar:
-        """As `of`, but nothing is inferred: series that nothing is named for have no calendar."""
+        """Return the calendars that are named; other series have none.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+            `series_id` and, optionally, `calendar`.
+        default : str, optional
+            Name of the calendar of series without one of their own.
+
+        Raises
+        ------
+        ValueError
+            When a series has two calendars, or one that does not exist.
+        """
         return cls(get_calendar(default) if default is not None else None, _own_calendars(panel))
 
     @classmethod
     def of(cls, panel: pl.DataFrame, default: str | None = None) -> PanelCalendar:
-        """The calendar of a panel.
+        """Return the calendars of a panel: those that are named, else inferred from the times.
 
         Parameters
         ----------
         panel : polars.DataFrame
             `series_id`, `time` and, optionally, `calendar`: a name per series, on all of its rows or on some.
         default : str, optional
-            Name of the calendar of series without one of their own. None: each of those has the calendar that its times
-            suggest; that of most becomes `default`.
+            Name of the calendar of series without one of their own. None: infer the calendar of each of them from its
+            times; the one that most have becomes `default`.
 
         Raises
         ------
@@ -101,19 +115,19 @@ class PanelCalendar:
         rows = panel.filter(~pl.col("series_id").is_in(list(named.own))) if named.own else panel
         if named.own and rows.is_empty():
             return named
-        found = infer_panel(rows)
-        tell(found)
-        own = {series_id: one.found.calendar for one in found[1:] for series_id in one.series}
-        return cls(found[0].found.calendar, named.own | own, own, default_inferred=True)
+        usual, *others = infer_panel(rows)
+        report_inferred([usual, *others])
+        own = {series_id: one.found.calendar for one in others for series_id in one.series}
+        return cls(usual.found.calendar, named.own | own, own, default_inferred=True)
 
     @property
     def calendars(self) -> tuple[Calendar, ...]:
-        """The distinct ones, that of all others first."""
+        """The distinct calendars, `default` first."""
         return tuple(dict.fromkeys(calendar for calendar in (self.default, *self.own.values()) if calendar))
 
     @property
     def name(self) -> str:
-        """Names of the calendars, for people."""
+        """Names of the calendars, joined by commas."""
         return ", ".join(calendar.name for calendar in self.calendars)
 
     @property
@@ -123,16 +137,20 @@ class PanelCalendar:
 
     @cached_property
     def days(self) -> Calendar:
-        """The panel's own sessions: the times that are a session of one calendar at least."""
+        """The sessions of the panel: times that are a session of at least one calendar."""
         return get_calendar(" | ".join(sorted(calendar.name for calendar in self.calendars)))
 
     def calendar_of(self, series_id: Any) -> Calendar:
-        """The calendar of one series.
+        """Return the calendar of one series.
+
+        Parameters
+        ----------
+        series_id : str or int
 
         Raises
         ------
         ValueError
-            When neither it nor the panel has one.
+            When neither the series nor the panel has one.
         """
         found = self.own.get(series_id, self.default)
         if found is None:
@@ -143,7 +161,12 @@ class PanelCalendar:
         return found
 
     def was_inferred(self, series_ids: pl.Series) -> np.ndarray:
-        """Return whether the calendar of each row's series was inferred, bool of shape (n_rows,)."""
+        """Whether the calendar of each row's series was inferred, bool of shape (n_rows,).
+
+        Parameters
+        ----------
+        series_ids : Series of length n_rows
+        """
         if not self.default_inferred and not self.inferred:
             return np.zeros(len(series_ids), dtype=bool)
         if not self.own:
@@ -152,7 +175,12 @@ class PanelCalendar:
         return (series_ids.is_in(other) ^ self.default_inferred).to_numpy()
 
     def with_unproven(self, series_ids: Collection[Any]) -> PanelCalendar:
-        """Return this one with further series that came a few rows at a time."""
+        """Return a copy with further `unproven` series.
+
+        Parameters
+        ----------
+        series_ids : collection of series_id
+        """
         if not len(series_ids):
             return self
         return PanelCalendar(
@@ -160,11 +188,18 @@ class PanelCalendar:
         )
 
     def meeting(self, panel: pl.DataFrame, known: pl.Series | None = None) -> PanelCalendar:
-        """Return this one for a panel that may have further series: those of the column, and those that stand out.
+        """Return the calendars for a panel that may have new series.
 
-        A series without a calendar of its own whose rows contradict `default` has the calendar that they suggest, where
-        `default` was inferred, too. Where it was named, a warning names series that have one row a week or less. Series
-        that are `known` keep their calendar.
+        New series have the calendar that the column names. When a new series without one contradicts `default`, its
+        calendar is inferred if `default` was inferred; if `default` was named, a warning names series that have one
+        row a week or less.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+            `series_id`, `time` and, optionally, `calendar`.
+        known : Series of series_id, optional
+            Series that keep their calendar.
 
         Raises
         ------
@@ -179,18 +214,23 @@ class PanelCalendar:
             rows = rows.filter(~pl.col("series_id").is_in(list(joined.own)))
         if known is not None:
             rows = rows.filter(~pl.col("series_id").is_in(known.implode()))
-        found = standing_out(rows, joined.default)
+        found = infer_contradicting(rows, joined.default)
         if not found:
             return joined
         if not joined.default_inferred:
             warn_of_named([one for one in found if is_of_periods(one.found.calendar)], joined.default)
             return joined
-        tell(found)
+        report_inferred(found)
         own = {series_id: one.found.calendar for one in found for series_id in one.series}
         return PanelCalendar(joined.default, joined.own | own, joined.inferred | own.keys(), True, joined.unproven)
 
     def joined(self, panel: pl.DataFrame) -> PanelCalendar:
-        """This one, with the calendars of series that it has not met, taken from the panel's column.
+        """Return a copy with the calendars that a panel's column names for new series.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+            `series_id` and, optionally, `calendar`.
 
         Raises
         ------
@@ -215,12 +255,12 @@ class PanelCalendar:
         Parameters
         ----------
         frame : polars.DataFrame
-            `series_id` and `time`; `calendar` of series that are not known yet.
+            `series_id` and `time`; `calendar` of new series.
 
         Raises
         ------
         ValueError
-            Naming times that are no sessions, or a series without a calendar.
+            For times that are not sessions, and for a series without a calendar.
         """
         return self._by_calendar(frame, lambda calendar, rows: calendar.numbers(rows["time"]), np.int64)
 
@@ -233,15 +273,29 @@ class PanelCalendar:
         return self._by_calendar(frame, lambda calendar, rows: calendar.is_half_day(rows["time"]), np.bool_)
 
     def closes(self, frame: pl.DataFrame) -> pl.Series:
-        """The instant at which each row's session closes and its price can be known, Datetime in UTC.
+        """Return the instant at which each row's session closes and its price becomes known, Datetime in UTC.
 
-        What may be seen from a row are the rows whose closing instant is not after its own.
+        A row may use the rows whose closing instant is not after its own.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            `series_id` and `time`; `calendar` of new series.
         """
-        found = self._by_calendar(frame, lambda calendar, rows: _microseconds(calendar.closes(rows["time"])), np.int64)
+        found = self._by_calendar(
+            frame, lambda calendar, rows: calendar.closes(rows["time"]).to_physical().to_numpy(), np.int64
+        )
         return pl.Series("closes", found).cast(CLOSING)
 
     def times(self, series_ids: pl.Series, numbers: np.ndarray) -> pl.Series:
-        """The sessions with these numbers, each in its series' calendar: Date, or Datetime for bars within the day."""
+        """Return the sessions with these numbers: Date, or Datetime for bars within the day.
+
+        Parameters
+        ----------
+        series_ids : Series of length n
+        numbers : ndarray of int64, shape (n,)
+            Each in the calendar of its series.
+        """
         numbers = np.asarray(numbers, dtype=np.int64)
         frame = pl.DataFrame({"series_id": series_ids, "number": numbers})
 
@@ -253,12 +307,23 @@ class PanelCalendar:
         return pl.Series("time", found).cast(pl.Int64 if self.intraday else pl.Int32).cast(kind)
 
     def through(self, series_ids: pl.Series, day: date) -> np.ndarray:
-        """Number of the last session at or before that day (or datetime) in each series' calendar, int64."""
+        """Return the number of the last session at or before a day in each series' calendar, int64 of shape (n,).
+
+        Parameters
+        ----------
+        series_ids : Series of length n
+        day : date or datetime
+        """
         frame = pl.DataFrame({"series_id": series_ids})
         return self._by_calendar(frame, lambda calendar, rows: np.full(rows.height, calendar.number_at(day)), np.int64)
 
     def marked(self, panel: pl.DataFrame) -> pl.DataFrame:
-        """Return the panel with the column `calendar` where some series has long periods: their pauses are longer."""
+        """Return the panel, with the column `calendar` if a series has long periods, because its pauses are longer.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+        """
         if all(longest_gap(calendar.name) == MAX_PAUSE for calendar in self.calendars):
             return panel
         names = {series_id: calendar.name for series_id, calendar in self.own.items()}
@@ -267,17 +332,26 @@ class PanelCalendar:
         return panel.with_columns(own.alias("calendar"))
 
     def describe(self) -> dict[str, Any]:
-        """What JSON can hold and `described` makes a calendar of again."""
+        """Return a description that JSON can hold; `described` is the inverse."""
         own: dict[str, list[Any]] = {}
         for series_id, calendar in self.own.items():
             own.setdefault(calendar.name, []).append(series_id)
-        described = {"default": self.default.name if self.default else None, "own": own}
-        told = {"inferred": sorted(self.inferred), "default_inferred": self.default_inferred}
-        return described | told | {"unproven": sorted(self.unproven)}
+        return {
+            "default": self.default.name if self.default else None,
+            "own": own,
+            "inferred": sorted(self.inferred),
+            "default_inferred": self.default_inferred,
+            "unproven": sorted(self.unproven),
+        }
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> PanelCalendar:
-        """The inverse of `describe`."""
+        """Return the calendars of a description, see `describe`.
+
+        Parameters
+        ----------
+        description : mapping
+        """
         own = {series: get_calendar(name) for name, all_of in description["own"].items() for series in all_of}
         default = get_calendar(description["default"]) if description["default"] else None
         inferred, of_all = description.get("inferred", ()), description.get("default_inferred", False)
@@ -296,7 +370,13 @@ class PanelCalendar:
         return PanelCalendar, (self.default, self.own, self.inferred, self.default_inferred, self.unproven)
 
     def groups(self, frame: pl.DataFrame) -> Iterator[tuple[Calendar, np.ndarray]]:
-        """Each calendar that rows of the frame have, with the places of those rows, int64 and rising."""
+        """Yield each calendar that rows of the frame have, with the positions of those rows, int64 and rising.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            `series_id`; `calendar` of new series.
+        """
         known = self.joined(frame) if "calendar" in frame.columns else self
         if known.default is not None and not known.own:
             yield known.default, np.arange(frame.height)
@@ -307,7 +387,7 @@ class PanelCalendar:
                 yield calendar, at
 
     def _by_calendar(self, frame: pl.DataFrame, ask: Any, kind: type) -> np.ndarray:
-        """What `ask` answers for the rows of each calendar, put together in their order."""
+        """Return the answers of `ask(calendar, rows)` for the rows of each calendar, in the order of the frame."""
         answer: np.ndarray = np.zeros(frame.height, dtype=kind)
         for calendar, at in self.groups(frame):
             answer[at] = ask(calendar, frame if len(at) == frame.height else frame[at])
@@ -315,16 +395,16 @@ class PanelCalendar:
 
     def _codes(self, series_ids: pl.Series) -> np.ndarray:
         """Position of each row's calendar in `calendars`."""
-        runs = series_ids.rle().struct.unnest()  # a sorted panel has one a series, and names are slow to compare
+        runs = series_ids.rle().struct.unnest()  # a sorted panel has one run a series; comparing names is slow
         series = runs["value"].unique()
-        position = {calendar: place for place, calendar in enumerate(self.calendars)}
+        position = {calendar: index for index, calendar in enumerate(self.calendars)}
         codes = [position[self.calendar_of(value)] for value in series]
         code = runs["value"].replace_strict(series, pl.Series(codes, dtype=pl.Int64), return_dtype=pl.Int64)
         return np.repeat(code.to_numpy(), runs["len"].to_numpy())
 
 
 def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:
-    """The calendars that a panel's column `calendar` names, by series."""
+    """Return the calendars that a panel's column `calendar` names, by series."""
     if "calendar" not in panel.columns:
         return {}
     kind = panel["calendar"].dtype
@@ -340,7 +420,3 @@ def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:
             "series two names."
         )
     return {series_id: get_calendar(name) for series_id, name in named.sort("series_id").iter_rows()}
-
-
-def _microseconds(times: pl.Series) -> np.ndarray:
-    return times.to_physical().to_numpy()

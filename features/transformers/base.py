@@ -1,4 +1,4 @@
-"""What all transformers of panels share."""
+"""The base of all transformers of panels."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.panel import PanelSchema, check_columns, sorted_rows
 from tidecast.features.segments import series_starts
 from tidecast.features.transformers.streaming import Stream, TailStream, tail_of
-from tidecast.features.volatility import with_stretches
+from tidecast.features.volatility import with_segments
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MADE = "made"
-"""Name of the note on a frame that lists the columns which transformers made."""
+"""Name of the note on a frame that lists the columns that transformers added."""
 
 BLOCK = 1 << 18
-"""Rows computed at a time and thread, in whole series: bounds the memory beside the panel and its new columns."""
+"""Rows, in whole series, that a thread computes at a time: bounds the memory next to the panel and its new columns."""
 
 
-# scikit-learn has no types, so mypy does not know the keyword; it keeps set_output from wrapping what transform gives
+# scikit-learn has no types, so mypy does not know the keyword; it stops set_output from wrapping transform's result
 class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
-    """A panel in, the same rows in the same order out, columns added.
+    """Add columns to a panel; its rows and their order stay the same.
 
     A subclass says how many rows it needs (`min_history`) and gives one polars expression per column (`expressions`).
-    Each is evaluated over one piece of a series at a time, sorted by time, between two breaks and without the rows that
-    have no target; what is not finite becomes null. So an expression is causal when it looks backwards only.
+    Each expression is evaluated over one segment of a series at a time: the rows between two breaks, sorted by time,
+    without those that have no target. Values that are not finite become null. So an expression is causal when it only
+    looks backwards.
 
     Transformers are stateless: `fit` learns the names of columns and nothing else.
 
@@ -66,7 +67,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     """Whether a row's values depend on rows of its own series only."""
 
     needs_target: bool = True
-    """Whether a row without a target has no values, and the others are as if it were not there."""
+    """Whether rows without a target get no values and are ignored."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,16 +76,17 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     @property
     @abstractmethod
     def min_history(self) -> int:
-        """Rows of a series with a target, the newest included, that its newest values depend on: older ones do not
-        matter."""
+        """Rows of a series with a target, the newest included, that its newest values depend on."""
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added columns by name, each computed from a series' rows at or before its own."""
-        raise NotImplementedError(f"{type(self).__name__} must have expressions() that gives its columns by name.")
+        """Return the added columns by name, each computed from a series' rows at or before its own."""
+        raise NotImplementedError(f"{type(self).__name__} must have expressions() that returns its columns by name.")
 
     def shared(self) -> dict[str, pl.Expr]:
-        """Columns that `expressions` may start from, by names that begin with ``_``: computed once, also for a union
-        of several transformers that have the same, and not kept."""
+        """Return columns that `expressions` may start from, by names that begin with ``_``.
+
+        They are computed once, also for a union of several transformers that share them, and dropped afterwards.
+        """
         return {}
 
     @property
@@ -94,16 +96,16 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     @property
     def inputs_(self) -> list[str]:
-        """Columns that it reads beside ``series_id``, ``time`` and the target."""
+        """Columns that are read besides ``series_id``, ``time`` and the target."""
         shared = self.shared()
         values = [*shared.values(), *self.expressions().values()]
         named = {name for value in values for name in value.meta.root_names()}
         return sorted(named - {"series_id", "time", self.target} - shared.keys())
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Sorted rows with a target and `_stretch` in, with the columns of `added_` out."""
+        """Return sorted rows with a target and `_segment`, with the columns of `added_`."""
         for columns in (self.shared(), self.expressions()):
-            rows = rows.with_columns(**{name: value.over("_stretch") for name, value in columns.items()})
+            rows = rows.with_columns(**{name: value.over("_segment") for name, value in columns.items()})
         return rows
 
     def _check_parameters(self) -> None:
@@ -111,7 +113,18 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
     # ------------------------------------------------------ fit, transform
     def fit(self, X: Frame, y: Any = None) -> Self:
-        """Learn the names of the columns of the panel `X`."""
+        """Learn the names of the columns of a panel.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+        y : ignored
+
+        Raises
+        ------
+        TypeError, ValueError
+            For impossible parameters, and for a missing column.
+        """
         self._check_parameters()
         frame = to_polars(X)
         self.feature_names_in_ = np.array(frame.columns, dtype=object)
@@ -120,7 +133,11 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return self
 
     def transform(self, X: Frame) -> Frame:
-        """The panel `X` with the columns of `added_`; null (pandas: NaN) where there is no value.
+        """Return the panel with the columns of `added_`; null (pandas: NaN) where there is no value.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
 
         Raises
         ------
@@ -130,7 +147,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return self._finish(X, self._ready(X).compute(to_polars(X)))
 
     def transform_tail(self, X: Frame, since: Any) -> Frame:
-        """The rows of `transform` from `since` on, computed from the last `min_history` rows before.
+        """Return the rows of `transform` from `since` on, computed from the last `min_history` rows before.
 
         Parameters
         ----------
@@ -155,26 +172,31 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return self._finish(frame.filter(new), computed)
 
     def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The added columns alone, Float64, a row for each of the frame's, in its order."""
+        """Return the added columns alone, Float64, a row for each of the frame's, in its order.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+        """
         rows, starts = self._checked(frame)
-        rows = with_stretches(rows, self.target, starts)
+        rows = with_segments(rows, self.target, starts)
         cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
         blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
         return in_order(pl.concat(_in_threads(self._computed, blocks)), frame.height)
 
     def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
-        """`_row` and the added columns of a block of whole series."""
+        """Return `_row` and the added columns of a block of whole series."""
         rows = self._add(block).select("_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
         return rows.with_columns(finite(rows[name]) for name in self.added_)
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
-        """The added columns of the new rows of a tail, in its order."""
+        """Return the added columns of the new rows of a tail, in its order."""
         return self.compute(tail).filter(is_new)
 
     def _checked(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
-        """The frame's rows with a target, where one is needed, sorted, and where each series begins.
+        """Return the frame's rows, sorted, and where each series begins; without a target only if none is needed.
 
-        `_row` is the number in the frame.
+        `_row` is the row's number in the frame.
         """
         read = frame.select(self._reads(frame))
         numbers = tuple(name for name in self.inputs_ if read.schema[name].is_numeric())
@@ -186,13 +208,13 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return rows, starts
 
     def _reads(self, frame: pl.DataFrame) -> list[str]:
-        """Columns of the frame that are looked at."""
+        """Return the names of the frame's columns that are read."""
         named = ["series_id", "time", self.target, *self.inputs_]
         check_columns(frame, named)
         return [*named, "calendar"] if "calendar" in frame.columns and "calendar" not in named else named
 
     def _ready(self, X: Frame) -> Self:
-        """This transformer; where it is not fitted, a copy that is, to `X`."""
+        """Return this transformer if it is fitted, else a copy fitted to `X`."""
         self._check_parameters()
         return self if self.__sklearn_is_fitted__() else clone(self).fit(X)
 
@@ -205,30 +227,41 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return self._noted(frame.to_pandas() if kind == "pandas" else frame, X, computed.columns)
 
     def _noted(self, frame: Frame, before: Frame, added: list[str]) -> Frame:
-        """The frame, with a note of the columns that were made and that no transformer has read since."""
+        """Return the frame, with a note of the added columns that no transformer has read since."""
         read = {*self.inputs_, self.target}
         earlier = [name for name in note_of(before, MADE, []) if name not in (*read, *added)]
         return with_note(frame, MADE, [*earlier, *added])
 
     # ------------------------------------------------------------- streams
     def stream(self, panel: Frame) -> Stream:
-        """What gives the columns of further rows, one row of each series at a time, without the history again.
+        """Return a stream that computes the columns of further rows, one row of each series at a time.
 
         Parameters
         ----------
         panel : polars or pandas DataFrame
-            The history; ``stream(panel).push(rows)`` are the last values of ``transform`` of both together.
+            The history. ``stream(panel).push(rows)`` equals the last values of ``transform`` of both together.
         """
         fitted, frame = self._ready(panel), to_polars(panel)
         return TailStream(fitted, fitted.added_, frame.select(fitted._reads(frame)), self.target)
 
     def resume(self, state: dict[str, Any]) -> Stream:
-        """The stream whose ``state()`` this is."""
+        """Return the stream whose ``state()`` this is.
+
+        Parameters
+        ----------
+        state : dict
+        """
         return TailStream(self, self.added_, state["tail"], self.target)
 
     # ----------------------------------------------------- names and output
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Columns of the input, then the added ones."""
+        """Return the columns of the input, then the added ones.
+
+        Parameters
+        ----------
+        input_features : sequence of str, optional
+            None: those seen in `fit`.
+        """
         if input_features is None:
             check_is_fitted(self, "feature_names_in_")
             input_features = self.feature_names_in_
@@ -236,7 +269,18 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return np.array(kept + self.added_, dtype=object)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Choose what `transform` returns: "default" (as the input), "pandas" or "polars"; None changes nothing."""
+        """Choose the frames that `transform` returns.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            "default": the kind of the input. None changes nothing.
+
+        Raises
+        ------
+        ValueError
+            For another value.
+        """
         if transform not in (None, "default", "pandas", "polars"):
             raise ValueError(f"transform must be 'default', 'pandas' or 'polars', got {transform!r}.")
         if transform is not None:
@@ -255,7 +299,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 def _in_threads(
     compute: Callable[[pl.DataFrame], pl.DataFrame], blocks: Sequence[pl.DataFrame]
 ) -> Iterable[pl.DataFrame]:
-    """What is computed of each block: polars itself takes windows one after the other. One block needs no thread."""
+    """Return the result for each block, computed in threads because polars computes windows one after the other."""
     if len(blocks) == 1:
         return map(compute, blocks)
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
@@ -263,22 +307,22 @@ def _in_threads(
 
 
 def finite(values: pl.Series) -> pl.Series:
-    """The values, null where one is not finite: a copy only where that makes a difference."""
+    """Return the values, null where one is not finite; copied only if one is not."""
     return values if math.isfinite(values.sum()) else values.set(~values.is_finite(), None)
 
 
 def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:
-    """Where to cut sorted rows into blocks of whole series, of some `size` rows: begins at 0, ends with `n_rows`."""
+    """Return where to cut sorted rows into blocks of whole series with about `size` rows, from 0 to `n_rows`."""
     cuts = starts[np.searchsorted(starts, np.arange(0, n_rows, size), side="right") - 1]
     return np.append(np.union1d(0, cuts), n_rows)
 
 
 def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
-    """Without `_row`, a row for each number below `height`; those that are not there are null."""
+    """Return the columns in the order of `_row`, a row for each number below `height`, null for missing numbers."""
     rows = computed["_row"].to_numpy()
     values = computed.drop("_row")
     if len(rows) == height and (rows[1:] > rows[:-1]).all():
         return values
-    place = np.full(height, -1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
-    return values.select(pl.all().gather(pl.Series(place).replace(-1, None))) if len(rows) else values.clear(height)
+    position = np.full(height, -1, dtype=np.int64)
+    position[rows] = np.arange(len(rows))
+    return values.select(pl.all().gather(pl.Series(position).replace(-1, None))) if len(rows) else values.clear(height)

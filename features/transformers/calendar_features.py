@@ -1,4 +1,4 @@
-"""What a calendar knows ahead of each session: columns for networks, past and future."""
+"""Columns from the calendar alone, known before each session: covariates of the past and of the future."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ import polars as pl
 
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.spelling import weekday_of
 from tidecast.features.error_text import check_whole
 from tidecast.features.transformers.base import PanelTransformer
 
 NAMES = ("weekday_sin", "weekday_cos", "month_end", "sessions_to_holiday", "days_to_next", "half_day")
 
 FARTHEST = 21
-"""Sessions to a holiday are counted up to this one; the rest is far away."""
+"""Sessions to a holiday are counted up to this number."""
 
 
 class CalendarFeatures(PanelTransformer):
-    """What is known ahead of the session of each row, or of the one `ahead` sessions later; each series' own calendar.
+    """Properties of each row's session, or of the one `ahead` sessions later, in the calendar of its series.
 
     - `weekday_sin`, `weekday_cos`: of the angle 2π · weekday / 7, Monday is 0;
     - `month_end`: 1 for the last session of a month, else 0;
-    - `sessions_to_holiday`: how many sessions follow before the next Monday to Friday without one, at most 21, ÷ 21:
-      0 on the eve of a holiday, 1 where none is near, as always with "24/7";
+    - `sessions_to_holiday`: sessions that follow before the next Monday to Friday without one, at most 21, ÷ 21: 0 on
+      the eve of a holiday, 1 without a holiday nearby, as always with "24/7";
     - `days_to_next`: days until the next session: 1, 3 over a weekend, more around holidays;
     - `half_day`: 1 where the session closes early, else 0.
 
-    With `ahead` above 0 the names end in `_ahead_{ahead}`. All come from the calendar alone, no price is looked at:
-    they are known for sessions to come, and may stand in `PanelSchema(future=...)` (with ``ahead=0``) as well as among
-    the covariates of the past.
+    With `ahead` above 0 the names end in `_ahead_{ahead}`. All come from the calendar alone, not from prices. So they
+    are known for sessions to come, and may be future covariates (`PanelSchema(future=...)`, with ``ahead=0``) as well
+    as past ones.
 
     Parameters
     ----------
     calendar : str, optional
-        Name of the calendar of days of series that the panel's column `calendar` names none for. It is never inferred:
-        what is inferred from the rows there are could change with the rows to come.
+        Name of the calendar of days of series without one in the panel's column `calendar`. It is never inferred,
+        because further rows could change an inferred calendar.
     ahead : int, default=0
-        Sessions from the row's own to the one that is described.
+        Sessions from the row's own to the described one.
     target : str, default="close"
         A column of the panel.
 
@@ -50,7 +51,7 @@ class CalendarFeatures(PanelTransformer):
     [1.0]
     """
 
-    positive = False  # prices are not looked at
+    positive = False  # prices are not read
     needs_target = False
 
     def __init__(self, calendar: str | None = None, ahead: int = 0, target: str = "close") -> None:
@@ -70,7 +71,7 @@ class CalendarFeatures(PanelTransformer):
 
     @property
     def inputs_(self) -> list[str]:
-        """None: every transformer is given the column `calendar`."""
+        """No columns: every transformer reads the column `calendar`."""
         return []
 
     def _check_parameters(self) -> None:
@@ -81,32 +82,32 @@ class CalendarFeatures(PanelTransformer):
         for calendar, at in PanelCalendar.named(rows, self.calendar).groups(rows):
             if calendar.intraday:
                 raise ValueError(
-                    f"CalendarFeatures describe days, {calendar.name!r} is of bars within the day. Name the calendar "
-                    "of its days, and a panel of days."
+                    f"CalendarFeatures need a calendar of days, {calendar.name!r} is of bars within the day. Name the "
+                    "calendar of its days, and give a panel of days."
                 )
             number = calendar.numbers(rows["time"][at]) + self.ahead
             first = int(number.min())
             values[at] = _described(calendar, first, int(number.max()))[number - first]
-        return rows.with_columns(pl.Series(name, values[:, place]) for place, name in enumerate(self.added_))
+        return rows.with_columns(pl.Series(name, values[:, index]) for index, name in enumerate(self.added_))
 
 
 def _described(calendar: Calendar, first: int, last: int) -> np.ndarray:
-    """The columns of `NAMES` for the sessions numbered from `first` to `last`, shape (n_sessions, 6)."""
-    reach = last - first + 1
+    """Return the columns of `NAMES` for the sessions numbered from `first` to `last`, shape (n_sessions, 6)."""
+    n_sessions = last - first + 1
     times = calendar.times(np.arange(first, last + FARTHEST + 2))
     day = times.to_numpy().astype("datetime64[D]")
     this, following = day[:-1], day[1:]
     is_eve = np.busday_count(this + 1, following) > 0  # a Monday to Friday without a session comes next
-    to_holiday = np.full(reach, FARTHEST)
+    to_holiday = np.full(n_sessions, FARTHEST)
     for k in reversed(range(FARTHEST)):
-        to_holiday[is_eve[k : k + reach]] = k
-    weekday = (this.astype(np.int64) + 3) % 7  # 1 January 1970 was a Thursday
+        to_holiday[is_eve[k : k + n_sessions]] = k
+    weekday = weekday_of(this.astype(np.int64))
     columns = (
-        np.sin(2 * np.pi * weekday / 7)[:reach],
-        np.cos(2 * np.pi * weekday / 7)[:reach],
-        (this.astype("datetime64[M]") != following.astype("datetime64[M]"))[:reach],
+        np.sin(2 * np.pi * weekday / 7)[:n_sessions],
+        np.cos(2 * np.pi * weekday / 7)[:n_sessions],
+        (this.astype("datetime64[M]") != following.astype("datetime64[M]"))[:n_sessions],
         to_holiday / FARTHEST,
-        (following - this).astype(np.int64)[:reach],
-        calendar.is_half_day(times[:reach]),
+        (following - this).astype(np.int64)[:n_sessions],
+        calendar.is_half_day(times[:n_sessions]),
     )
     return np.column_stack(columns).astype(np.float64)

@@ -1,16 +1,15 @@
-"""How much is traded, and how far a trade moves the price."""
+"""Traded volume, and how far a trade moves the price."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from tidecast.features.error_text import check_whole
-from tidecast.features.transformers.base import PanelTransformer
 from tidecast.features.transformers.returns import CHANGE, log_change
+from tidecast.features.transformers.window import WindowTransformer
 
 
-class Liquidity(PanelTransformer):
-    """What the measures share: a window of rows, and the column ``volume``, in the source's unit.
+class Liquidity(WindowTransformer):
+    """A measure of the column ``volume``, in the source's unit, over a window of rows.
 
     Parameters
     ----------
@@ -20,18 +19,6 @@ class Liquidity(PanelTransformer):
         Column of prices, above zero.
     """
 
-    def __init__(self, window: int = 21, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 2)
-
 
 class RelativeVolume(Liquidity):
     """Log of the volume over the mean of the last `window` volumes: the column `relative_volume_{window}`.
@@ -40,20 +27,20 @@ class RelativeVolume(Liquidity):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         volume = pl.col("volume")
         return {f"relative_volume_{self.window}": (volume / volume.rolling_mean(self.window)).log()}
 
 
 class VolumeZScore(Liquidity):
-    """Standard deviations (divisor n − 1) that the log volume lies above its mean: the column `volume_zscore_{window}`.
+    """Standard deviations (divisor n − 1) by which log volume exceeds its mean: the column `volume_zscore_{window}`.
 
-    Of the last `window` rows. Null until the window is full, where a row of it traded nothing, and where all its
+    Both of the last `window` rows. Null until the window is full, where a row of it traded nothing, and where all its
     volumes are equal. Parameters are those of `Liquidity`.
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         k = self.window
         level = pl.when(pl.col("volume") > 0).then(pl.col("volume").log())
         varies = level.rolling_max(k) > level.rolling_min(k)
@@ -65,7 +52,7 @@ class AmihudIlliquidity(Liquidity):
     """Mean of |log return| ÷ (price · volume) over the last `window` rows: the column `amihud_{window}`.
 
     In decimals per unit of money traded. Rows that traded nothing, or whose volume is missing, are left out of the
-    mean, as in the paper; null where all are, and until there are `window` returns' rows. Parameters are those of
+    mean, as in the paper. Null where all are left out, and until there are `window` returns. Parameters are those of
     `Liquidity`.
 
     References
@@ -74,17 +61,14 @@ class AmihudIlliquidity(Liquidity):
     log returns.
     """
 
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window + 1
+    rows_before = 1
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of a row."""
+        """Return the log return of a row."""
         return log_change(self.target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         price, k = pl.col(self.target), self.window
         traded = pl.when(pl.col("volume") > 0).then(price * pl.col("volume"))
         impact = (pl.col(CHANGE).abs() / traded).rolling_mean(k, min_samples=1)

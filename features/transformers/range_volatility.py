@@ -1,4 +1,4 @@
-"""Volatility from the highest and the lowest price of a session: several times as precise as from its close alone."""
+"""Volatility from the highest and the lowest price of a session, several times as precise as from its close alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 
 import polars as pl
 
-from tidecast.features.error_text import check_whole
-from tidecast.features.transformers.base import PanelTransformer
+from tidecast.features.transformers.window import WindowTransformer
 
 
-class RangeVolatility(PanelTransformer):
-    """What the estimators share: windows of sessions, null until they are full or where a price is missing or not
-    above 0.
+class RangeVolatility(WindowTransformer):
+    """An estimator of volatility from the prices within sessions, over a window of sessions.
+
+    Null until the window is full, and where a price of it is missing or not above 0.
 
     Parameters
     ----------
@@ -22,20 +22,8 @@ class RangeVolatility(PanelTransformer):
         The session's last price; ``open``, ``high`` and ``low`` are found by these names.
     """
 
-    def __init__(self, window: int = 21, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 2)
-
     def _log(self, price: str, over: pl.Expr) -> pl.Expr:
-        """Log of one price over another; null where either is not above 0."""
+        """Return the log of one price over another; null where either is not above 0."""
         above = pl.col(price)
         return pl.when((above > 0) & (over > 0)).then((above / over).log())
 
@@ -43,7 +31,7 @@ class RangeVolatility(PanelTransformer):
 class ParkinsonVolatility(RangeVolatility):
     """σ² = mean of (ln H/L)² ÷ (4 ln 2), σ as a decimal per session: the column `parkinson_{window}`.
 
-    For prices without drift that are watched all the time. Parameters are those of `RangeVolatility`.
+    For prices without drift that are observed continuously. Parameters are those of `RangeVolatility`.
 
     References
     ----------
@@ -51,7 +39,7 @@ class ParkinsonVolatility(RangeVolatility):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         square = self._log("high", pl.col("low")) ** 2 / (4 * math.log(2))
         return {f"parkinson_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
@@ -59,7 +47,7 @@ class ParkinsonVolatility(RangeVolatility):
 class GarmanKlassVolatility(RangeVolatility):
     """σ² = mean of ½ (ln H/L)² − (2 ln 2 − 1)(ln C/O)², σ as a decimal: the column `garman_klass_{window}`.
 
-    The session's own hours, without drift; 0 where a faulty range makes the mean negative. Parameters are those of
+    For the session's own hours, without drift. 0 where a faulty range makes the mean negative. Parameters are those of
     `RangeVolatility`.
 
     References
@@ -68,9 +56,9 @@ class GarmanKlassVolatility(RangeVolatility):
     """
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
-        spread, drift = self._log("high", pl.col("low")), self._log(self.target, pl.col("open"))
-        square = 0.5 * spread**2 - (2 * math.log(2) - 1) * drift**2
+        """Return the added column by name."""
+        height, drift = self._log("high", pl.col("low")), self._log(self.target, pl.col("open"))
+        square = 0.5 * height**2 - (2 * math.log(2) - 1) * drift**2
         return {f"garman_klass_{self.window}": square.rolling_mean(self.window).clip(0, None).sqrt()}
 
 
@@ -79,7 +67,7 @@ class YangZhangVolatility(RangeVolatility):
 
     V(o) and V(c) are the variances (divisor n − 1) of the logs of open over the close before and of close over open,
     V(rs) the mean of u(u − c) + d(d − c) of Rogers and Satchell with u, d, c the logs of high, low and close over
-    open, and k = 0.34 ÷ (1.34 + (n + 1)/(n − 1)). Free of drift. Parameters are those of `RangeVolatility`.
+    open, and k = 0.34 ÷ (1.34 + (n + 1)/(n − 1)). Independent of drift. Parameters are those of `RangeVolatility`.
 
     References
     ----------
@@ -87,13 +75,10 @@ class YangZhangVolatility(RangeVolatility):
     (1991), Annals of Applied Probability 1(4), 504–512, doi:10.1214/aoap/1177005835.
     """
 
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on: one close more than the window."""
-        return self.window + 1
+    rows_before = 1  # the close before the window
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         n = self.window
         night = self._log("open", pl.col(self.target).shift())
         up, down, day = (self._log(name, pl.col("open")) for name in ("high", "low", self.target))

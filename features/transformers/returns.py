@@ -1,4 +1,4 @@
-"""Prices to returns."""
+"""Returns of prices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHANGE = "_log_change"
 
 
 def log_change(target: str) -> dict[str, pl.Expr]:
-    """The log return since the row before, as a decimal, by the name that transformers share it under."""
+    """Return the log return since the row before, as a decimal, by the name under which transformers share it."""
     return {CHANGE: pl.col(target).log().diff()}
 
 
@@ -45,7 +45,7 @@ class LogReturn(PanelTransformer):
 
     @property
     def min_history(self) -> int:
-        """Rows up to the first value of the longest return, and what it depends on."""
+        """Rows up to the first value of the longest return, which are those that it depends on."""
         return max(self._lags) + 1
 
     def _check_parameters(self) -> None:
@@ -55,11 +55,11 @@ class LogReturn(PanelTransformer):
             check_whole("steps", steps, 1)
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of one row, where it is asked for."""
+        """Return the log return of one row, if it is among the lags."""
         return log_change(self.target) if 1 in self._lags else {}
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added columns by name."""
+        """Return the added columns by name."""
         level = pl.col(self.target).log()
         return {f"log_return_{k}": pl.col(CHANGE) if k == 1 else level.diff(k) for k in self._lags}
 
@@ -92,7 +92,7 @@ class Momentum(PanelTransformer):
 
     @property
     def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
+        """Rows up to the first value, which are those that it depends on."""
         return self.window + 1
 
     def _check_parameters(self) -> None:
@@ -100,6 +100,6 @@ class Momentum(PanelTransformer):
         check_whole("window", self.window, self.skip + 1)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         level = pl.col(self.target).log()
         return {f"momentum_{self.window}_{self.skip}": level.shift(self.skip) - level.shift(self.window)}

@@ -6,13 +6,13 @@ import math
 
 import polars as pl
 
-from tidecast.features.error_text import check_whole
 from tidecast.features.transformers.base import PanelTransformer
 from tidecast.features.transformers.returns import CHANGE, log_change
+from tidecast.features.transformers.window import WindowTransformer
 from tidecast.features.volatility import DECAY
 
 
-class RollingMean(PanelTransformer):
+class RollingMean(WindowTransformer):
     """Mean of the last `window` values, in their own unit: the column `{target}_mean_{window}`.
 
     Parameters
@@ -24,25 +24,14 @@ class RollingMean(PanelTransformer):
     """
 
     positive = False
-
-    def __init__(self, window: int = 21, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 1)
+    least_window = 1
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         return {f"{self.target}_mean_{self.window}": pl.col(self.target).rolling_mean(self.window)}
 
 
-class RollingVolatility(PanelTransformer):
+class RollingVolatility(WindowTransformer):
     """Root mean square of the last `window` log returns, as a decimal per row: the column `volatility_{window}`.
 
     Parameters
@@ -53,29 +42,20 @@ class RollingVolatility(PanelTransformer):
         Column of prices, above zero.
     """
 
-    def __init__(self, window: int = 21, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window + 1
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 1)
+    least_window = 1
+    rows_before = 1
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of a row."""
+        """Return the log return of a row."""
         return log_change(self.target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         square = pl.col(CHANGE) ** 2
         return {f"volatility_{self.window}": square.rolling_mean(self.window).clip(0).sqrt()}
 
 
-class RollingRange(PanelTransformer):
+class RollingRange(WindowTransformer):
     """Log of the highest over the lowest of the last `window` prices, as a decimal: the column `range_{window}`.
 
     Parameters
@@ -86,26 +66,14 @@ class RollingRange(PanelTransformer):
         Column of prices, above zero.
     """
 
-    def __init__(self, window: int = 21, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 2)
-
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         level = pl.col(self.target).log()
         return {f"range_{self.window}": level.rolling_max(self.window) - level.rolling_min(self.window)}
 
 
-class RollingZScore(PanelTransformer):
-    """How many standard deviations a value lies above its recent mean: the column `{target}_zscore_{window}`.
+class RollingZScore(WindowTransformer):
+    """Standard deviations by which a value exceeds its recent mean: the column `{target}_zscore_{window}`.
 
     Mean and standard deviation (divisor n − 1) are those of the last `window` values, the row's own among them.
     Null until the window is full and where all its values are equal.
@@ -121,19 +89,10 @@ class RollingZScore(PanelTransformer):
     positive = False
 
     def __init__(self, window: int = 63, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 2)
+        super().__init__(window, target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         value, k = pl.col(self.target), self.window
         varies = value.rolling_max(k) > value.rolling_min(k)
         score = (value - value.rolling_mean(k)) / value.rolling_std(k)
@@ -154,8 +113,8 @@ class EwmaVolatility(PanelTransformer):
 
     References
     ----------
-    J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2.1; divided by the sum of the
-    weights there are.
+    J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2.1; divided by the sum of
+    the weights of the rows there are.
     """
 
     def __init__(self, decay: float = DECAY, target: str = "close") -> None:
@@ -164,7 +123,7 @@ class EwmaVolatility(PanelTransformer):
 
     @property
     def min_history(self) -> int:
-        """Rows after which the weight of the rest, λⁿ, is below rounding (1e-16): 597 where λ is 0.94."""
+        """Rows after which the weight of older rows, λⁿ, is below rounding (1e-16): 597 where λ is 0.94."""
         return math.ceil(math.log(1e-16) / math.log(self.decay)) + 1
 
     def _check_parameters(self) -> None:
@@ -172,20 +131,20 @@ class EwmaVolatility(PanelTransformer):
             raise ValueError(f"decay must lie between 0 and 1, got {self.decay}.")
 
     def shared(self) -> dict[str, pl.Expr]:
-        """The log return of a row."""
+        """Return the log return of a row."""
         return log_change(self.target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         square = pl.col(CHANGE) ** 2
         return {f"ewma_volatility_{self.decay}": square.ewm_mean(alpha=1 - self.decay, ignore_nulls=True).sqrt()}
 
 
-class Drawdown(PanelTransformer):
+class Drawdown(WindowTransformer):
     """Log of a price over the highest of the last `window`, a decimal at or below 0: the column `drawdown_{window}`.
 
     The drawdown of Magdon-Ismail and Atiya (2004, Risk 17(10), 99–102), from the peak of a window rather than of all
-    time, so that it forgets.
+    time, so that old peaks are forgotten.
 
     Parameters
     ----------
@@ -196,18 +155,9 @@ class Drawdown(PanelTransformer):
     """
 
     def __init__(self, window: int = 252, target: str = "close") -> None:
-        self.window = window
-        self.target = target
-
-    @property
-    def min_history(self) -> int:
-        """Rows up to the first value, and what it depends on."""
-        return self.window
-
-    def _check_parameters(self) -> None:
-        check_whole("window", self.window, 2)
+        super().__init__(window, target)
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """The added column, by name."""
+        """Return the added column by name."""
         price = pl.col(self.target)
         return {f"drawdown_{self.window}": (price / price.rolling_max(self.window)).log()}

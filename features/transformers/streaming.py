@@ -1,4 +1,4 @@
-"""The newest rows of a panel and what they are computed from, instead of the whole history."""
+"""Features of new rows from the rows that they depend on, instead of the whole history."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tidecast.features.segments import series_starts, starts_if_sorted
 
 
 def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = None) -> pl.DataFrame:
-    """Rows from `since` on, and per series the last `rows` with a target before it; in the order they had.
+    """Return the rows from `since` on, and of each series the last `rows` with a target before; in the panel's order.
 
     Parameters
     ----------
     panel : polars.DataFrame
         ``series_id``, ``time``, the target; in any order.
     target : str, optional
-        Column whose missing values do not count. None: every row counts.
+        Rows without it are left out before `since`. None: every row counts.
     rows : int
-        Rows with a target that are kept of each series before `since`.
+        Rows of each series before `since`.
     since : date or datetime, optional
-        The first time that is new. None: no row is.
+        The first time that is new. None: no row is new.
     """
     new = pl.lit(False) if since is None else pl.col("time") >= since
     if target is not None and (missing := is_missing(panel[target])).any():
@@ -43,19 +43,19 @@ def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = Non
     if since is not None:
         n_new = np.diff(np.searchsorted(keys.select(new).to_series().arg_true(), np.append(starts, len(keys))))
     begins = np.maximum(starts, ends - n_new - rows)
-    kept = np.repeat(np.tile([False, True], len(starts)), np.column_stack([begins - starts, ends - begins]).ravel())
+    is_tail = np.repeat(np.tile([False, True], len(starts)), np.column_stack([begins - starts, ends - begins]).ravel())
     if order is not None:
-        in_order = np.empty_like(kept)
-        in_order[order] = kept
-        kept = in_order
-    return panel.filter(pl.Series(kept))
+        in_order = np.empty_like(is_tail)
+        in_order[order] = is_tail
+        is_tail = in_order
+    return panel.filter(pl.Series(is_tail))
 
 
 class Stream(Protocol):
-    """A transformer at the end of a panel, that takes one more row of each series at a time."""
+    """A transformer at the end of a panel that takes in one more row of each series at a time."""
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
-        """The added columns of new rows, float64 of shape (n_rows, n_added), NaN where `transform` has null.
+        """Return the added columns of new rows, float64 of shape (n_rows, n_added), NaN where `transform` has null.
 
         Parameters
         ----------
@@ -71,27 +71,27 @@ class Stream(Protocol):
         ...
 
     def atomic(self) -> AbstractContextManager[None]:
-        """On an error inside, the stream is as it was before."""
+        """Return a context that restores the stream after an error inside."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """All that the stream knows, as polars frames and NumPy arrays; `PanelTransformer.resume` takes it."""
+        """Return the state of the stream as polars frames and NumPy arrays, for `PanelTransformer.resume`."""
         ...
 
 
 class TailStream:
-    """The stream of any transformer with a `min_history`: keeps that many rows of each series to transform them anew.
+    """The stream of any transformer with a `min_history`: it keeps that many rows of each series and transforms them.
 
     Parameters
     ----------
     transformer : transformer
-        Fitted, or a Pipeline of such.
+        Fitted, or a Pipeline of fitted ones.
     added : sequence of str
-        The columns wanted of it.
+        The columns to return.
     panel : polars.DataFrame
-        What it goes on from: the history, or what `state` gave.
+        The history, or the ``tail`` of a state.
     target : str, optional
-        Column that must be known for a row to count. None: every row counts.
+        Rows without it are left out. None: every row counts.
     """
 
     def __init__(self, transformer: Any, added: Sequence[str], panel: pl.DataFrame, target: str | None = None) -> None:
@@ -101,13 +101,13 @@ class TailStream:
     def push(self, rows: pl.DataFrame) -> np.ndarray:
         """See `Stream`."""
         kinds = self._tail.schema
-        given = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)
+        new = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)
         last = self._tail.group_by("series_id").agg(last=pl.col("time").max())
-        refuse_old(given.join(last, on="series_id", how="left", maintain_order="left"))
-        tail, rest, pushed = self._tail, self._tail.clear(), pl.col("series_id").is_in(given["series_id"].implode())
+        refuse_old(new.join(last, on="series_id", how="left", maintain_order="left"))
+        tail, rest, pushed = self._tail, self._tail.clear(), pl.col("series_id").is_in(new["series_id"].implode())
         if per_series(self._transformer):
             tail, rest = tail.filter(pushed), tail.filter(~pushed)
-        whole = pl.concat([tail, given], how="diagonal").sort("series_id", "time")
+        whole = pl.concat([tail, new], how="diagonal").sort("series_id", "time")
         newest = to_polars(self._transformer.transform(whole)).group_by("series_id", maintain_order=True).last()
         self._tail = pl.concat([rest, self._newest(whole)])
         values = newest.filter(pushed).select(pl.col(self._added).cast(pl.Float64).fill_null(float("nan")))
@@ -132,7 +132,12 @@ class TailStream:
 
 
 def history_of(transformer: Any) -> int | None:
-    """Rows that the newest values depend on, the newest among them, also of a Pipeline; None where it does not say."""
+    """Return the rows that the newest values depend on, the newest included; None for an unknown number.
+
+    Parameters
+    ----------
+    transformer : transformer or Pipeline
+    """
     if isinstance(transformer, Pipeline):
         steps = [history_of(step) for _, step in transformer.steps if step not in (None, "passthrough")]
         return None if None in steps else 1 + sum(history - 1 for history in cast("list[int]", steps))
@@ -140,14 +145,25 @@ def history_of(transformer: Any) -> int | None:
 
 
 def per_series(transformer: Any) -> bool:
-    """Whether a transformer says that it looks at one series at a time; a Pipeline, if all its steps do."""
+    """Whether a transformer, or each step of a Pipeline, declares that it looks at one series at a time.
+
+    Parameters
+    ----------
+    transformer : transformer or Pipeline
+    """
     if isinstance(transformer, Pipeline):
         return all(per_series(step) for _, step in transformer.steps)
     return transformer in (None, "passthrough") or bool(getattr(transformer, "per_series", False))
 
 
 def refuse_old(rows: pl.DataFrame) -> None:
-    """Raise ValueError for rows whose ``time`` is not after ``last``, the series' last one, or that share a series."""
+    """Check that rows are newer than ``last``, the last time of their series, and of different series.
+
+    Raises
+    ------
+    ValueError
+        For an older row, and for two rows of a series.
+    """
     if rows["series_id"].n_unique() < len(rows):
         twice = rows.filter(~rows["series_id"].is_first_distinct())["series_id"].unique(maintain_order=True)
         raise ValueError(

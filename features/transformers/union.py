@@ -13,18 +13,18 @@ from tidecast.features.transformers.base import PanelTransformer
 
 
 class PanelUnion(PanelTransformer):
-    """The columns of several transformers, as of a Pipeline of them, but the panel is checked and cut up once.
+    """The columns of several transformers, as from a Pipeline, but the panel is checked and cut into segments once.
 
-    Each is computed from the panel's own columns, none from what another adds. A pipeline takes longer, as every step
-    checks what it gets.
+    Each transformer reads the panel's own columns, not those that another adds. A pipeline takes longer, because every
+    step checks its input.
 
     Parameters
     ----------
     transformers : sequence of PanelTransformer
-        Of one series at a time and rows with a target, such as `LogReturn`; what compares series, or describes
-        sessions to come, goes beside the union in a pipeline.
+        They look at one series at a time and at rows with a target, as `LogReturn` does. Transformers that compare
+        series, or describe sessions to come, go next to the union in a pipeline.
     target : str, default="close"
-        Column of prices, that of all.
+        Column of prices, the same for all.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class PanelUnion(PanelTransformer):
 
     @property
     def min_history(self) -> int:
-        """The longest of all."""
+        """The longest history that a transformer needs."""
         return max(part.min_history for part in self.transformers)
 
     @property
@@ -51,11 +51,22 @@ class PanelUnion(PanelTransformer):
 
     @property
     def inputs_(self) -> list[str]:
-        """Columns that any reads beside ``series_id``, ``time`` and the target."""
+        """Columns that a transformer reads besides ``series_id``, ``time`` and the target."""
         return sorted({name for part in self.transformers for name in part.inputs_})
 
     def fit(self, X: Frame, y: Any = None) -> Self:
-        """Learn the names of the columns of the panel `X`, for all."""
+        """Learn the names of the columns of a panel, for all transformers.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+        y : ignored
+
+        Raises
+        ------
+        TypeError, ValueError
+            For impossible parameters, transformers that do not fit together, and a missing column.
+        """
         self._check_parameters()
         for part in self.transformers:
             part.fit(X)
@@ -69,12 +80,12 @@ class PanelUnion(PanelTransformer):
             if not (isinstance(part, PanelTransformer) and part.per_series and part.needs_target):
                 raise TypeError(
                     f"transformers must each look at one series and at rows with a target, got {part!r}. "
-                    "Put it beside the union in a pipeline."
+                    "Put it next to the union in a pipeline."
                 )
             if part.target != self.target:
                 raise ValueError(f"transformers must have the target {self.target!r}, got {part!r}. Use a pipeline.")
             part._check_parameters()
-        if twice := [name for place, name in enumerate(self.added_) if name in self.added_[:place]]:
+        if twice := [name for index, name in enumerate(self.added_) if name in self.added_[:index]]:
             raise ValueError(f"transformers must add different columns, found {shorten(twice)} twice. Take one out.")
         self._check_shared()
 
@@ -88,15 +99,16 @@ class PanelUnion(PanelTransformer):
                 if name in part.inputs_ or not own.get(name, value).meta.eq(value)
             ]:
                 raise ValueError(
-                    f"shared() of all must mean the same by a name, {part!r} differs in {shorten(clash)}. Rename its."
+                    f"shared() of all transformers must give a name one meaning, {part!r} differs in {shorten(clash)}. "
+                    "Rename its columns."
                 )
 
     def shared(self) -> dict[str, pl.Expr]:
-        """Those of all that are made of expressions: what several start from is computed once."""
+        """Return the shared columns of all transformers made of expressions; each is computed once."""
         return {name: value for part in self.transformers if _plain(part) for name, value in part.shared().items()}
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """Those of all that are made of expressions: polars then finds the series once for all of them."""
+        """Return the columns of all transformers made of expressions; polars then finds the segments once."""
         return {name: value for part in self.transformers if _plain(part) for name, value in part.expressions().items()}
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -107,4 +119,5 @@ class PanelUnion(PanelTransformer):
 
 
 def _plain(part: PanelTransformer) -> bool:
+    """Whether a transformer is made of expressions alone."""
     return type(part)._add is PanelTransformer._add

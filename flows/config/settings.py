@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from tidecast.features.calendars.base import Calendar, get_calendar
+from tidecast.features.calendars.base import Calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config import column_names
 from tidecast.flows.config.panel_file import differences, remembered
 from tidecast.flows.config.providers import SUBTABLES, GivenSetting, everything_given

@@ -6,9 +6,10 @@ from datetime import date
 
 import polars as pl
 
-from tidecast.features.calendars.base import Calendar, get_calendar
+from tidecast.features.calendars.base import Calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.infer import SeriesInference, infer_panel
-from tidecast.features.calendars.odd_series import standing_out
+from tidecast.features.calendars.odd_series import infer_contradicting
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.flows.config.settings import CALENDARS, Settings
@@ -105,7 +106,7 @@ def choose_calendars(
         usual, found, told = _inferred(unnamed)
     else:
         usual = get_calendar(name)
-        found = [one for one in standing_out(unnamed, usual) if is_of_periods(one.found.calendar)]
+        found = [one for one in infer_contradicting(unnamed, usual) if is_of_periods(one.found.calendar)]
         told = tuple(
             f"Some rows are not like those of {usual.name}. Their series have another calendar from now on: "
             f"{one.describe()}. For another, name it in a column 'calendar'."

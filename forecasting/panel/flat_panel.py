@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.segments import series_starts, stretch_starts
+from tidecast.features.segments import series_starts, segment_starts
 from tidecast.features.volatility import with_changes, with_volatility
 from tidecast.forecasting.panel.known_covariates import KnownCovariates
 
@@ -215,7 +215,7 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
     series = series_starts(frame)
-    starts, series = (np.append(begins, n_rows) for begins in (stretch_starts(frame, series), series))
+    starts, series = (np.append(begins, n_rows) for begins in (segment_starts(frame, series), series))
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
     volatility = np.empty(n_rows)
     kept = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]

@@ -92,7 +92,7 @@ def test_features_that_drop_or_move_rows_are_refused(panel):
     assert make_windows(panel, 5, 1, Sloppy(lambda X: X)).X.shape[2] == 1
     assert make_windows(panel, 5, 1, Sloppy(lambda X: X.to_pandas())).X.shape[2] == 1
     for change in (lambda X: X[1:], lambda X: X.reverse(), lambda X: X.drop("time")):
-        with pytest.raises(ValueError, match="must give back the rows they were given, in their order; Sloppy did not"):
+        with pytest.raises(ValueError, match="must return the rows they were given, in their order; Sloppy did not"):
             make_windows(panel, 5, 1, Sloppy(change))
     with pytest.raises(ValueError, match="X must hold numbers; 'one' hold none"):
         make_windows(panel, 5, 1, Sloppy(lambda X: X.with_columns(one=pl.lit("a"))))

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from tests.flows.desk import FRI, MON, TUE, WED, WEEK, Desk
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest.calendars import is_live

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.flows.cli.main import tidecast
 from tidecast.flows.config.panel_file import remember

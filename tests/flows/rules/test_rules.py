@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from tidecast.features.calendars.base import get_calendar
+from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.steps import due as plan

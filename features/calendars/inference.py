@@ -1,0 +1,117 @@
+"""Inferred calendars, and how well they fit the times of series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tidecast.features.calendars.base import Calendar
+from tidecast.features.segments import series_starts
+
+SHOWN = 3
+"""Times or series that a message names."""
+
+MOST_MISSES, LEAST_FOUND = 0.25, 0.4
+"""A calendar of periods fits when at most the first share of the rows are not a session, and at least the second share
+of the sessions have a row."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A calendar that times suggest.
+
+    Attributes
+    ----------
+    calendar : Calendar
+    n_rows, n_stray : int
+        Number of times, and of those that are not a session of the calendar.
+    n_sessions, n_found : int
+        Number of sessions from the first to the last time, and of those that have a row.
+    doubt : str
+        Why another calendar may be right; empty without a reason.
+    """
+
+    calendar: Calendar
+    n_rows: int
+    n_stray: int
+    n_sessions: int
+    n_found: int
+    doubt: str = ""
+
+    @property
+    def share(self) -> float:
+        """Share of the sessions from the first to the last time that have a row."""
+        return self.n_found / max(self.n_sessions, 1)
+
+    @property
+    def fit(self) -> str:
+        """How well the calendar fits, as in "98% of 401 sessions have a row"."""
+        stray = f", {self.n_stray} of {self.n_rows:,} rows are not a session" if self.n_stray else ""
+        return f"{self.share:.0%} of {self.n_sessions:,} sessions have a row{stray}"
+
+
+def fit_of(calendar: Calendar, times: pl.Series, doubt: str = "") -> Inference:
+    """Return how well distinct times fit a calendar."""
+    on = calendar.is_session(times)
+    number = calendar.numbers(times.filter(pl.Series(on)))
+    n_sessions = int(number.max() - number.min()) + 1 if number.size else 0
+    n_found = np.unique(number).size
+    return Inference(calendar, len(times), int((~on).sum()), n_sessions, n_found, doubt)
+
+
+@dataclass(frozen=True)
+class SeriesDays:
+    """Days on which series have rows, series after series. A series is named by its position.
+
+    Attributes
+    ----------
+    day : ndarray of int64, shape (n_rows,)
+        Days since 1970, rising within each series.
+    starts, ends : ndarray of int64, shape (n_series,)
+        The first row of each series, and the one after its last.
+    """
+
+    day: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, keys: pl.DataFrame) -> SeriesDays:
+        """Return those of a frame sorted by `series_id` and `time`, a Date."""
+        starts = series_starts(keys)
+        day = keys["time"].to_physical().to_numpy().astype(np.int64)
+        return cls(day, starts, np.append(starts[1:], len(keys)))
+
+    @property
+    def n_rows(self) -> np.ndarray:
+        """Rows of each series, int64 of shape (n_series,)."""
+        return self.ends - self.starts
+
+    @property
+    def first(self) -> np.ndarray:
+        """The first day of each series, int64 of shape (n_series,)."""
+        return self.day[self.starts]
+
+    @property
+    def last(self) -> np.ndarray:
+        """The last day of each series, int64 of shape (n_series,)."""
+        return self.day[self.ends - 1]
+
+    def days_of(self, series: int) -> np.ndarray:
+        """Return the days of one series."""
+        return self.day[self.starts[series] : self.ends[series]]
+
+    def subset(self, members: np.ndarray) -> SeriesDays:
+        """Return the days of some series, in that order."""
+        n_rows = self.n_rows[members]
+        ends = np.cumsum(n_rows)
+        starts = ends - n_rows
+        rows = np.repeat(self.starts[members] - starts, n_rows) + np.arange(n_rows.sum())
+        return SeriesDays(self.day[rows], starts, ends)
+
+
+def as_dates(days: np.ndarray) -> pl.Series:
+    """Return days since 1970 as a Series of Date named ``time``."""
+    return pl.Series("time", days.astype(np.int32)).cast(pl.Date)
