@@ -29,12 +29,13 @@ from tidecast.forecasting.estimator.fitted_settings import (
 )
 from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
 from tidecast.forecasting.estimator.threads import one_thread
-from tidecast.forecasting.estimator.validation import check_network_settings, pick_device, seed_from
+from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.checkpoints import fingerprint
 from tidecast.forecasting.network.heads import HEADS, Head
 from tidecast.forecasting.network.progress import LEARNING_CURVE, learning_curve
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.settings import check_network_settings
 from tidecast.forecasting.network.trainer import Lessons, Trainer
 from tidecast.forecasting.network.training import Batch, Training, isolated
 from tidecast.forecasting.panel.scaling import InputScaler, weighted_quantiles

@@ -138,7 +138,7 @@ def forecast_block(
 
 def with_random_walk(models: Any) -> dict[str, Any]:
     """The models by name, and the random walk."""
-    from tidecast.forecasting.forecasters.baselines import RandomWalk
+    from tidecast.forecasting.forecasters.baselines import RandomWalk  # loads torch, which takes seconds
 
     named = dict(models) if isinstance(models, Mapping) else {_name_of(forecaster_of(models)): models}
     if not named:

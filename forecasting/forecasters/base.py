@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Any, Self, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,12 @@ from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, FrameLike, is_pandas, to_polars
 from tidecast.features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from tidecast.features.stray_rows import settle
-from tidecast.forecasting.estimator.fitted_settings import all_or_nothing, check_fitted, remember_settings
+from tidecast.forecasting.estimator.fitted_settings import (
+    NOT_SAVED_AS_LEARNED,
+    all_or_nothing,
+    check_fitted,
+    remember_settings,
+)
 from tidecast.forecasting.estimator.freed_memory import give_back_memory
 from tidecast.forecasting.estimator.sklearn_callers import refuse_callers
 from tidecast.forecasting.estimator.threads import one_thread
@@ -29,13 +34,17 @@ from tidecast.forecasting.forecasters.sampling import blocks, sample_table
 from tidecast.forecasting.panel.carried_state import check_goes_on, newer_rows
 from tidecast.forecasting.panel.holdout import cut
 from tidecast.forecasting.panel.made_columns import check_made, made_columns
-from tidecast.forecasting.saving.recipes import encode, load_forecaster, save_forecaster
+from tidecast.forecasting.saving.model_files import restoring
+from tidecast.forecasting.saving.recipes import encode, read_model, write_model
+from tidecast.forecasting.saving.saved_classes import UnreadableModel
 from tidecast.forecasting.tables.check import check_finite, check_forecasts
 from tidecast.forecasting.tables.facts import noted
 from tidecast.forecasting.tables.names import loss_in
 from tidecast.forecasting.tables.quantiles import check_quantiles
 
 WEIGHT = f"{RESERVED}sample_weight"
+
+Kind = TypeVar("Kind", bound="PanelForecaster")
 
 
 class PanelForecaster(QuantileForecaster):
@@ -348,7 +357,8 @@ class PanelForecaster(QuantileForecaster):
 
     def save(self, path: Any) -> None:
         """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
-        save_forecaster(self, path)
+        check_fitted(self, "fit_end_", free=NOT_SAVED_AS_LEARNED)
+        write_model(path, self, self._common_description() | self._described(), self._learned())
 
     @classmethod
     def load(cls, path: Any, trusted: Iterable[type] = ()) -> Self:
@@ -364,14 +374,75 @@ class PanelForecaster(QuantileForecaster):
         Raises
         ------
         TypeError
-            When the folder holds a forecaster of another class.
+            The folder holds a forecaster of another class.
         FileNotFoundError, UnreadableModel
             As `load_forecaster`.
         """
-        model = load_forecaster(path, trusted)
-        if not isinstance(model, cls):
-            raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
-        return model
+        return load_saved(cls, path, trusted)
+
+    def _common_description(self) -> dict[str, Any]:
+        """What every forecaster learned that is not a tensor, as JSON holds it."""
+        keys = self._kept.standing.keys
+        return {
+            "fit_end": self.fit_end_.isoformat(),
+            "calendar": self.calendar_.describe(),
+            "kind": self._kind,
+            "series_id": keys["series_id"].to_list(),
+            "series_id_type": str(keys.schema["series_id"]),
+            "time": [time.isoformat() for time in keys["time"]],
+            "skipped": list(self.skipped_),
+            "made": list(self._made),
+        }
+
+    def _restore_common(self, description: dict[str, Any]) -> None:
+        """Take back what `_common_description` wrote, the keys of the series aside."""
+        self._schema = self.schema or PanelSchema()
+        self.quantiles_ = check_quantiles(self.quantiles)
+        self.calendar_ = PanelCalendar.described(description["calendar"])
+        self._kind = description["kind"]
+        self.skipped_ = tuple(description["skipped"])
+        self._made = tuple(description.get("made", ()))  # older models lack it
+        self.fit_end_ = _time_parser(description)(description["fit_end"])
+
+
+def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
+    """Return the fitted forecaster that a folder holds, if it is of that class; see `PanelForecaster.load`."""
+    model, description, learned = read_model(path, trusted, stacklevel=4)
+    if not isinstance(model, PanelForecaster):
+        raise UnreadableModel(f"{path} must hold a forecaster, found a {type(model).__name__}.")
+    if not isinstance(model, kind):
+        raise TypeError(f"{path} must hold a {kind.__name__}, found a {type(model).__name__}.")
+    with restoring(path):
+        model._restore_common(description)
+        model._restore(description, learned, _saved_keys(description))
+        remember_settings(model)
+    return model
+
+
+def _time_parser(description: dict[str, Any]) -> Any:
+    """Return the function that reads a saved model's times: days, or datetimes of an intraday panel."""
+    return date.fromisoformat if len(description["fit_end"]) == len("2026-01-01") else datetime.fromisoformat
+
+
+def _saved_keys(description: dict[str, Any]) -> pl.DataFrame:
+    """Return ``series_id`` and newest ``time`` of each series of a saved model."""
+    parse = _time_parser(description)
+    kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
+    types = {"series_id": _type_of(description["series_id_type"]), "time": kind}
+    keys = pl.DataFrame(
+        {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]},
+        schema=types,
+    )
+    if keys["series_id"].is_duplicated().any():
+        raise UnreadableModel("A saved model must name each series once, found one twice. Save the model again.")
+    return keys
+
+
+def _type_of(name: str) -> type[pl.DataType]:
+    found = getattr(pl, name, None)
+    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
+        raise UnreadableModel(f"series_id_type must be a type of polars such as 'String', found {name!r}.")
+    return found
 
 
 def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) -> tuple[pl.DataFrame, Tensor]:

@@ -31,7 +31,11 @@ from tidecast.forecasting.forecasters.sampling import MOST_ORIGINS, Dependence
 from tidecast.forecasting.panel.carried_state import CarriedState
 from tidecast.forecasting.panel.flat_panel import FlatPanel, panel_rows, root_steps, thinned
 from tidecast.forecasting.panel.holdout import Holdout
-from tidecast.forecasting.panel.known_covariates import KnownCovariates, given_ahead, known_ahead
+from tidecast.forecasting.panel.known_covariates import (
+    KnownCovariates,
+    covariates_of_future,
+    covariates_of_panel,
+)
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
 from tidecast.forecasting.panel.snapshot import Snapshot, standing
@@ -146,14 +150,17 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         """The rows of the panel `X` with its future covariates."""
         if not self._ahead_names:
             return rows
-        return replace(rows, ahead=known_ahead(rows, X, future, self._schema, self._schema_of_rows, self.target))
+        known = covariates_of_panel(
+            rows.series_id, rows.calendar, X, future, self._schema, self._schema_of_rows, self.target
+        )
+        return replace(rows, ahead=known)
 
     def _kept_ahead(self, future: Any) -> KnownCovariates | None:
         """As `_with_ahead`, of the series that have been seen."""
         if not self._ahead_names:
             return None
         here = self._kept.standing
-        return given_ahead(future, here.keys, here.session.numpy(), self.calendar_, self._schema_of_rows)
+        return covariates_of_future(future, here.keys, here.session.numpy(), self.calendar_, self._schema_of_rows)
 
     @property
     def _schema_of_rows(self) -> PanelSchema:

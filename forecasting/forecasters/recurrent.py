@@ -13,11 +13,11 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
-from tidecast.forecasting.estimator.validation import check_network_settings
 from tidecast.forecasting.forecasters.diagnostics import FittedNetwork, memory_profile, summary
 from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.heads import HEADS
+from tidecast.forecasting.network.settings import check_network_settings
 from tidecast.forecasting.network.training import Training
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES

@@ -92,6 +92,11 @@ class FlatPanel:
         return moving
 
     @property
+    def series_id(self) -> pl.Series:
+        """The name of each series."""
+        return self.frame["series_id"][self.series[:-1].numpy()]
+
+    @property
     def newest(self) -> Tensor:
         """The last row of each series."""
         return self.series[1:] - 1

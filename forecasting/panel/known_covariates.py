@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,6 @@ from tidecast.features.error_text import shorten
 from tidecast.features.panel import PanelSchema, as_seen, check_rows
 from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
-
-if TYPE_CHECKING:
-    from tidecast.forecasting.panel.flat_panel import FlatPanel
 
 SPAN = 1 << 40  # sessions that a key has room for: more than any calendar numbers
 FIRST = -(1 << 39)
@@ -180,36 +177,65 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
     return rows.select("series_id", "time", *schema.future)
 
 
-def known_ahead(
-    rows: FlatPanel, panel: Any, future: Any, schema: PanelSchema, schema_of_rows: PanelSchema, target: str
+def covariates_of_panel(
+    series_id: pl.Series,
+    calendar: PanelCalendar,
+    panel: Any,
+    future: Any,
+    schema: PanelSchema,
+    schema_of_rows: PanelSchema,
+    target: str,
 ) -> KnownCovariates:
-    """Future covariates of a panel's series: from its rows, those without a target too, and from `future`, if given.
+    """Future covariates of a panel's series: from its rows, with or without a target, and from `future`, if any.
 
     Parameters
     ----------
-    rows : FlatPanel
-        Of the checked panel.
+    series_id : Series of shape (S,)
+        The series of the checked panel.
+    calendar : PanelCalendar
     panel, future : polars or pandas DataFrame
-        As they were given.
+        As the user passed them.
     schema, schema_of_rows : PanelSchema
-        That of the panel; the same with the calendar where `future` needs one to be read.
+        That of the panel; the same with a calendar, where `future` needs one to be read.
+    target : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_future`.
     """
     names = schema.future
-    series_id = rows.frame["series_id"][rows.series[:-1].numpy()]
     known = check_rows(panel, schema, target).filter(pl.col("series_id").is_in(series_id.implode()))
     newest: Any = known["time"].max()
     known = known.select("series_id", "time", *names)
-    sessions = rows.calendar.is_session(known.select("series_id", "time"))
+    sessions = calendar.is_session(known.select("series_id", "time"))
     known = known.filter(pl.Series(sessions))  # rows without a target may lie on any day
     if future is not None:
         known = pl.concat([known, check_future(future, schema_of_rows, known.select("series_id", "time"))])
-    return KnownCovariates.of(known, names, series_id, rows.calendar, rows.calendar.through(series_id, newest))
+    return KnownCovariates.of(known, names, series_id, calendar, calendar.through(series_id, newest))
 
 
-def given_ahead(
+def covariates_of_future(
     future: Any, seen: pl.DataFrame, session_S: NDArray[np.int64], calendar: PanelCalendar, schema: PanelSchema
 ) -> KnownCovariates:
-    """Future covariates from `future` alone, for series `seen` up to their sessions; none without it."""
+    """Future covariates from `future` alone; none without it.
+
+    Parameters
+    ----------
+    future : polars or pandas DataFrame, optional
+        As the user passed it.
+    seen : DataFrame
+        ``series_id`` and newest ``time`` of each series.
+    session_S : ndarray of shape (S,), int64
+        Sessions of these times.
+    calendar : PanelCalendar
+    schema : PanelSchema
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_future`.
+    """
     kinds: Any = {**seen.schema, **dict.fromkeys(schema.future, pl.Float64)}
     known = pl.DataFrame(schema=kinds) if future is None else check_future(future, schema, seen)
     return KnownCovariates.of(known, schema.future, seen["series_id"], calendar, session_S)
