@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # for type checkers and editors alone: at run time the regist
     )
     from tidecast.forecasting.forecasters.recurrent import SLSTMForecaster as SLSTMForecaster
     from tidecast.forecasting.network.training import Training
+    from tidecast.forecasting.persistence import load_forecaster
     from tidecast.forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor  # noqa: F401
     from tidecast.forecasting.regressors import SLSTMRegressor as SLSTMRegressor
-    from tidecast.forecasting.saving.recipes import load_forecaster
     from tidecast.forecasting.saving.saved_classes import UnreadableModel
     from tidecast.forecasting.tuning.result import TuningResult
     from tidecast.forecasting.tuning.tune import tune
@@ -54,7 +54,7 @@ __all__ = [
 _WITH_TORCH = {
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
-    "saving.recipes": ("load_forecaster",),
+    "persistence": ("load_forecaster",),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
     "network.progress": ("StopTraining",),
     "saving.saved_classes": ("UnreadableModel",),

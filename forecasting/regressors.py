@@ -29,12 +29,13 @@ from tidecast.forecasting.estimator.fitted_settings import (
 )
 from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
 from tidecast.forecasting.estimator.threads import one_thread
-from tidecast.forecasting.estimator.validation import check_network_settings, pick_device, seed_from
+from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.checkpoints import fingerprint
 from tidecast.forecasting.network.heads import HEADS, Head
 from tidecast.forecasting.network.progress import LEARNING_CURVE, learning_curve
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
+from tidecast.forecasting.network.settings import check_network_settings
 from tidecast.forecasting.network.trainer import Lessons, Trainer
 from tidecast.forecasting.network.training import Batch, Training, isolated
 from tidecast.forecasting.panel.scaling import InputScaler, weighted_quantiles
@@ -213,16 +214,19 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         X_NTF, y_NH, weights = training
         levels, horizon = np.array(self.quantiles_), y_NH.shape[1]
         base_HQ = np.stack([weighted_quantiles(column, weights, levels) for column in y_NH.T])
-        spread = InputScaler.fit(y_NH, weights)
+        target_scaler = InputScaler.fit(y_NH, weights)
         self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
         self._sparse = np.isnan(X_NTF).any(axis=(0, 1))
         device, seed = pick_device(self.device), seed_from(self.random_state)
 
         def scaled(X: Array, y: Array, w: Array) -> tuple[Tensor, Tensor, Tensor]:
-            targets, shares = torch.tensor((y - spread.mean) / spread.scale), torch.tensor(w / weights.mean())
+            targets, shares = (
+                torch.tensor((y - target_scaler.mean) / target_scaler.scale),
+                torch.tensor(w / weights.mean()),
+            )
             return self._inputs(X).to(device), targets.float().to(device), shares.float().to(device)
 
-        scaled_base = torch.tensor((base_HQ - spread.mean[:, None]) / spread.scale[:, None])
+        scaled_base = torch.tensor((base_HQ - target_scaler.mean[:, None]) / target_scaler.scale[:, None])
         layer = self._head(scaled_base, torch.ones(horizon)).float().to(device)
         scaled_training = scaled(*training)
         with isolated(seed):
@@ -247,7 +251,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         # predictions are float64, so that a window's does not depend on the windows beside it
         self._network = network.double().to("cpu")
         varies_H = np.ptp(y_NH, axis=0) > 0  # a target that does not is predicted exactly
-        self._layer = self._head(torch.tensor(base_HQ), torch.tensor(spread.scale * varies_H))
+        self._layer = self._head(torch.tensor(base_HQ), torch.tensor(target_scaler.scale * varies_H))
 
     def _head(self, base_HQ: Tensor, scale_H: Tensor) -> Head:
         return HEADS[(self.training or Training()).head](base_HQ, scale_H, self.quantiles_)

@@ -17,7 +17,7 @@ ORDER = {
     ),
     "forecasting": (
         "tables", "estimator", "network", "saving", "panel", "evaluation", "forecasters", "regressors",
-        "backtesting", "tuning",
+        "persistence", "backtesting", "tuning",
     ),
     "flows": (
         "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",

@@ -28,7 +28,7 @@ from tidecast.flows.tracking.lost_model import damaged
 from tidecast.flows.tracking.run_files import DECISION, EVIDENCE
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.training.decisions import evidence_of, of_run
-from tidecast.forecasting.saving.recipes import load_forecaster
+from tidecast.forecasting.persistence import load_forecaster
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from tidecast.forecasting.saving.recipes import load_forecaster
+from tidecast.forecasting.persistence import load_forecaster
 
 SHOWN = 5  # series named in a message
 

@@ -101,9 +101,9 @@ def backtest(
                 tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
                 if on_fit is not None:
                     on_fit(name, number)
-    walk = named[RANDOM_WALK]
+    random_walk = named[RANDOM_WALK]
     table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
-    return cast("FrameLike", noted(table, walk.target, (walk.schema or PanelSchema()).positive))
+    return cast("FrameLike", noted(table, random_walk.target, (random_walk.schema or PanelSchema()).positive))
 
 
 def forecast_block(
@@ -138,7 +138,7 @@ def forecast_block(
 
 def with_random_walk(models: Any) -> dict[str, Any]:
     """The models by name, and the random walk."""
-    from tidecast.forecasting.forecasters.baselines import RandomWalk
+    from tidecast.forecasting.forecasters.baselines import RandomWalk  # loads torch, which takes seconds
 
     named = dict(models) if isinstance(models, Mapping) else {_name_of(forecaster_of(models)): models}
     if not named:
@@ -159,19 +159,19 @@ def _name_of(model: Any) -> str:
 
 def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
     """Refuse models whose forecasts could not be compared, and folds that are too short for them."""
-    walk = named[RANDOM_WALK]
+    random_walk = named[RANDOM_WALK]
     for name, model in named.items():
         forecaster = forecaster_of(model)
         for setting in ("horizon", "quantiles", "target"):
-            ours, theirs = getattr(walk, setting), getattr(forecaster, setting, None)
+            ours, theirs = getattr(random_walk, setting), getattr(forecaster, setting, None)
             if setting == "quantiles" and theirs is not None:
                 ours, theirs = check_quantiles(ours), check_quantiles(theirs)
             if theirs is not None and ours != theirs:
                 raise ValueError(f"Models must share their {setting}; {name!r} has {theirs!r}, others {ours!r}.")
-    if cv.horizon < walk.horizon:
+    if cv.horizon < random_walk.horizon:
         raise ValueError(
-            f"The folds' horizon must be at least the models' {walk.horizon}, got {cv.horizon}: "
-            f"the last origins would have no truth. Use RollingOrigin(horizon={walk.horizon}, …)."
+            f"The folds' horizon must be at least the models' {random_walk.horizon}, got {cv.horizon}: "
+            f"the last origins would have no truth. Use RollingOrigin(horizon={random_walk.horizon}, …)."
         )
 
 

@@ -83,8 +83,8 @@ def _with_levels(table: pl.DataFrame, levels: tuple[float, ...], refuse: Any) ->
         except ValueError:
             continue
     wanted = [level for level in levels if level != MEDIAN]
-    given = [level for level in wanted if level in names]
-    if not given and set(names) <= {MEDIAN}:
+    present = [level for level in wanted if level in names]
+    if not present and set(names) <= {MEDIAN}:
         return table.with_columns(pl.lit(None, pl.Float64).alias(column) for column in quantile_columns(levels))
     if lacking := [f"q{level!r}" for level in wanted if level not in names]:
         refuse(

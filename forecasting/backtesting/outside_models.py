@@ -129,13 +129,13 @@ def check_model(name: str, model: Any, forecaster: Any) -> None:
             "forecasting.PanelModel."
         )
     check_whole(f"horizon of {name!r}", forecaster.horizon, at_least=1)
-    for method, given in ((forecaster.fit, 1), (forecaster.predict, 1)):
+    for method, n_passed in ((forecaster.fit, 1), (forecaster.predict, 1)):
         needed = [
             each.name
             for each in inspect.signature(method).parameters.values()
             if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
         ]
-        if len(needed) > given:
+        if len(needed) > n_passed:
             raise TypeError(
                 f"{method.__name__} of {name!r} must be callable with a panel alone, found that it needs "
                 f"{', '.join(needed)}. Give the others a default."
@@ -214,10 +214,10 @@ def _known_at(
     known = frame.filter(time <= origin)
     if not future:
         return known
-    ahead = frame.filter((time > origin) & time.is_in(times.filter(times > origin).head(horizon).implode()))
+    later = frame.filter((time > origin) & time.is_in(times.filter(times > origin).head(horizon).implode()))
     kept = {"series_id", "time", "calendar", *future}
     hidden = [pl.lit(None, kind).alias(name) for name, kind in frame.schema.items() if name not in kept]
-    return pl.concat([known, ahead.with_columns(hidden)])
+    return pl.concat([known, later.with_columns(hidden)])
 
 
 def _sessions_ahead(live: pl.DataFrame, calendar: PanelCalendar, horizon: int) -> pl.DataFrame:
@@ -227,6 +227,6 @@ def _sessions_ahead(live: pl.DataFrame, calendar: PanelCalendar, horizon: int) -
     known = calendar.joined(live) if "calendar" in live.columns else calendar
     steps = pl.DataFrame({"step": pl.Series(range(1, horizon + 1), dtype=pl.Int32)})
     rows = live.select("series_id", origin="time", number=numbers).join(steps, how="cross")
-    ahead = (rows["number"] + rows["step"]).to_numpy()
-    time = known.times(rows["series_id"], ahead).cast(live.schema["time"])
+    later = (rows["number"] + rows["step"]).to_numpy()
+    time = known.times(rows["series_id"], later).cast(live.schema["time"])
     return rows.select("series_id", "origin", "step", time=time)

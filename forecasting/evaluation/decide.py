@@ -22,7 +22,7 @@ KEYS = ["series_id", "origin", "step"]
 
 @dataclass(frozen=True)
 class GatePolicy:
-    """What a candidate has to show; impossible values are refused.
+    """Thresholds of the gate; impossible values are refused.
 
     Parameters
     ----------
@@ -30,18 +30,20 @@ class GatePolicy:
         p-values must be below this. A gate every quarter at 0.01 promotes an equal model within a year in about 5 % of
         cases; every week at 0.05, in a third.
     max_origins : int, default=504
-        Newest origins that are looked at: two years, so that old glory does not count.
+        Newest origins to test on: two years, so that older successes do not count.
     min_origins : int, default=252
         With fewer the random walk stays.
     centre_limit : float, default=1.002
-        MAE of the median ÷ the random walk's may not be above this: the centre does no harm.
+        MAE of the median ÷ the random walk's must not be above this: the median does no harm.
     worst_decile : float, default=-0.02
-        The 10th percentile over series of CRPS skill must be above this: not a few good series at the others' cost.
+        The 10th percentile over series of CRPS skill must be above this, so that a few good series do not make up for
+        bad ones.
     every : int, default=63
         Sessions between two gates.
     stay_level : float, default=0.1
-        A champion stays as long as its own p-value against the random walk is below this, or below a larger `level`:
-        a network that is truly better by three standard errors fails 0.01 at one gate in four, 0.1 at one in twenty.
+        A champion stays while its own p-value against the random walk is below this, or below `level` if that is
+        larger. A network that is truly better by three standard errors fails 0.01 at one gate in four, 0.1 at one in
+        twenty.
     """
 
     level: float = 0.01
@@ -74,13 +76,13 @@ def decide(
     candidate: str | None = None,
     champion: str = RANDOM_WALK,
 ) -> Decision:
-    """Whether the candidate's recipe replaces the champion's; a pure function of a table of losses.
+    """Decide whether the candidate's recipe replaces the champion's; a pure function of a table of losses.
 
-    The candidate is promoted when, on the newest origins, it forecast all that the random walk did, its CRPS is
-    smaller with evidence, the MAE of its median is no worse, no tenth of the series pays for it, and its CRPS is
-    smaller than the champion's, too, with evidence. The champion has to stand the same test, at its own level: one that
-    no longer beats the random walk is in nobody's way, and gives way to the random walk where the candidate fails.
-    A pinball loss over other levels serves as well.
+    The candidate is promoted if, on the newest origins, it forecast everything that the random walk did, its CRPS is
+    significantly smaller, the MAE of its median is not worse, no tenth of the series loses much, and its CRPS is also
+    significantly smaller than the champion's. The champion takes the same test against the random walk, at its own
+    level. A champion that fails does not block the candidate, and the random walk replaces it if the candidate fails,
+    too. With other levels the pinball loss takes the place of the CRPS.
 
     Parameters
     ----------
@@ -89,15 +91,19 @@ def decide(
     policy : GatePolicy, optional
         Defaults to ``GatePolicy()``.
     candidate : str, optional
-        Model on trial; may be left out where only one stands besides the random walk and the champion. The champion
-        itself: nothing new is tested, only whether it stays.
+        Model to test; optional if there is only one besides the random walk and the champion. If it is the champion,
+        only the champion's place is tested.
     champion : str, default="random_walk"
         Model that is published now.
+
+    Returns
+    -------
+    Decision
 
     Raises
     ------
     ValueError
-        When a model is not in the table, the candidate is not clear, or the random walk's own losses are not finite.
+        A model is not in the table, the candidate is ambiguous, or the random walk's own losses are not finite.
 
     References
     ----------
@@ -111,8 +117,8 @@ def decide(
     >>> names = ("random_walk", "GRU")
     >>> losses = pl.concat(rows.with_columns(pl.lit(name).alias("model")) for name in names)
     >>> print(decide(losses).verdict)
-    Centre 0.0 ± 0.0 % (no better than the last price).
-    Spread 0.0 ± 0.0 %, p = 1.000.
+    Median 0.0 ± 0.0 % (no better than the last price).
+    Distribution 0.0 ± 0.0 %, p = 1.000.
     """
     policy = policy or GatePolicy()
     table = to_polars(losses)
@@ -122,17 +128,17 @@ def decide(
     rows = _side_by_side(table.filter(pl.col("origin") >= origins[0]), loss, candidate, champion)
 
     history = _history(len(origins), policy)
-    standing = None if champion == RANDOM_WALK else _try_again(rows, policy)
+    champion_result = None if champion == RANDOM_WALK else _test_champion(rows, policy)
     if candidate == champion:
-        assert standing is not None  # the random walk is no candidate
-        tried = standing
+        assert champion_result is not None  # the random walk cannot be the candidate
+        candidate_result = champion_result
     else:
-        tried = _try(rows, "candidate", policy.level, policy)
-    checks = [history, *tried.checks]
-    if candidate != champion and standing is not None and standing.passed:
+        candidate_result = _test(rows, "candidate", policy.level, policy)
+    checks = [history, *candidate_result.checks]
+    if candidate != champion and champion_result is not None and champion_result.passed:
         checks.append(_against_champion(rows, champion, policy))
     promoted = candidate != champion and all(check.passed for check in checks)
-    demoted = not promoted and history.passed and standing is not None and not standing.passed
+    demoted = not promoted and history.passed and champion_result is not None and not champion_result.passed
     return Decision(
         winner=candidate if promoted else RANDOM_WALK if demoted else champion,
         promoted=promoted,
@@ -142,15 +148,15 @@ def decide(
         n_origins=len(origins),
         first_origin=origins[0],
         last_origin=origins[-1],
-        distribution_skill=tried.spread.skill,
-        distribution_se=tried.spread.se,
-        distribution_p=tried.spread.p,
-        median_skill=tried.centre.skill,
-        median_se=tried.centre.se,
-        worst_decile=tried.worst,
-        reason=_reason(candidate, champion, promoted, demoted, checks, standing),
+        distribution_skill=candidate_result.distribution.skill,
+        distribution_se=candidate_result.distribution.se,
+        distribution_p=candidate_result.distribution.p,
+        median_skill=candidate_result.median.skill,
+        median_se=candidate_result.median.se,
+        worst_decile=candidate_result.worst_decile,
+        reason=_reason(candidate, champion, promoted, demoted, checks, champion_result),
         checks=tuple(checks),
-        champion_checks=() if standing is None else standing.checks,
+        champion_checks=() if champion_result is None else champion_result.checks,
     )
 
 
@@ -173,17 +179,17 @@ def _candidate(models: list[str], candidate: str | None, champion: str) -> str:
             raise ValueError(f"One candidate is tested, found {shorten(others) or 'none'}. Name it: candidate=….")
         return others[0]
     if candidate == RANDOM_WALK:
-        raise ValueError("The candidate must not be the random walk, which everything is measured against.")
+        raise ValueError("The candidate must not be the random walk, the reference of every test.")
     return candidate
 
 
 def _side_by_side(table: pl.DataFrame, loss: str, candidate: str, champion: str) -> pl.DataFrame:
     """The random walk's rows with columns for each model: its losses, and its absolute errors (``…_ae``).
 
-    ``walk``, ``candidate`` where it is not the champion, ``champion`` where it is not the random walk; null where a
-    model lacks a row that the random walk has.
+    The columns are ``random_walk``, ``candidate`` if it is not the champion, and ``champion`` if it is not the random
+    walk; null where a model lacks a row that the random walk has.
     """
-    models = {"walk": RANDOM_WALK} | ({} if candidate == champion else {"candidate": candidate})
+    models = {RANDOM_WALK: RANDOM_WALK} | ({} if candidate == champion else {"candidate": candidate})
     models |= {} if champion == RANDOM_WALK else {"champion": champion}
     parts = [
         table.filter(pl.col("model") == model).select(
@@ -197,11 +203,11 @@ def _side_by_side(table: pl.DataFrame, loss: str, candidate: str, champion: str)
             rows = rows.join(part, on=KEYS, how="left", validate="1:1")
         except pl.exceptions.ComputeError:
             raise ValueError(
-                "losses must hold one row for each model, series_id, origin and step; some share theirs."
+                "losses must hold one row for each model, series_id, origin and step; some occur twice."
             ) from None
-    if not rows.select(_finite("walk", "walk_ae").all()).item():
-        raise ValueError("Losses of the random walk must be finite, some are not: nothing can be measured against it.")
-    return rows.sort("origin", "series_id", "step")  # sums of unsorted rows depend on which thread was first
+    if not rows.select(_finite("random_walk", "random_walk_ae").all()).item():
+        raise ValueError("Losses of the random walk must be finite, some are not. It cannot serve as the reference.")
+    return rows.sort("origin", "series_id", "step")  # sums of unsorted rows depend on the order of threads
 
 
 def _finite(*columns: str) -> pl.Expr:
@@ -210,7 +216,7 @@ def _finite(*columns: str) -> pl.Expr:
 
 # ---------------------------------------------------------------- the numbers
 def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
-    """At each origin one number, the mean over series and steps; then the skill of these numbers."""
+    """Skill of the means per origin, over series and steps."""
     if rows.is_empty() or not rows.select(_finite(loss, reference).all()).item():
         return Skill(None, None, None)
     means = rows.group_by("origin", maintain_order=True).agg(pl.col(loss, reference).mean())
@@ -221,19 +227,19 @@ def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
 def _worst_decile(rows: pl.DataFrame, loss: str) -> float:
     """10th percentile over series of CRPS skill against the random walk."""
     by_series = rows.sort("series_id", "origin", "step").group_by("series_id", maintain_order=True)
-    means = by_series.agg(pl.col(loss, "walk").mean())
-    skills = (1 - means[loss] / means["walk"]).fill_nan(0.0)
+    means = by_series.agg(pl.col(loss, "random_walk").mean())
+    skills = (1 - means[loss] / means["random_walk"]).fill_nan(0.0)
     return float(np.quantile(skills.to_numpy(), 0.1))
 
 
 # ---------------------------------------------------------------- the checks
 @dataclass(frozen=True)
-class _Trial:
-    """How a model did against the random walk: the numbers, and whether they suffice."""
+class _Result:
+    """A model against the random walk: the numbers, and the checks of them."""
 
-    spread: Skill
-    centre: Skill
-    worst: float | None
+    distribution: Skill
+    median: Skill
+    worst_decile: float | None
     checks: tuple[Check, ...]
 
     @property
@@ -241,24 +247,24 @@ class _Trial:
         return all(check.passed for check in self.checks)
 
 
-def _try(rows: pl.DataFrame, column: str, level: float, policy: GatePolicy) -> _Trial:
-    """The test that everything published has to stand, of the model in a column of `rows`."""
+def _test(rows: pl.DataFrame, column: str, level: float, policy: GatePolicy) -> _Result:
+    """Test the model in a column of `rows`, as every published model must be tested."""
     bad = rows.select((~_finite(column, f"{column}_ae")).sum()).item()
-    spread, centre = _skill(rows, column, "walk"), _skill(rows, f"{column}_ae", "walk_ae")
-    worst = None if bad or rows.is_empty() else _worst_decile(rows, column)
+    distribution, median = _skill(rows, column, "random_walk"), _skill(rows, f"{column}_ae", "random_walk_ae")
+    worst_decile = None if bad or rows.is_empty() else _worst_decile(rows, column)
     checks = (
         Check("complete", not bad, f"{bad} of {len(rows)} forecasts are missing or not finite"),
-        _better("spread", "the random walk", spread, level),
-        _harmless(centre, policy),
-        _for_all(worst, policy),
+        _distribution_check("distribution", "the random walk", distribution, level),
+        _median_check(median, policy),
+        _worst_decile_check(worst_decile, policy),
     )
-    return _Trial(spread, centre, worst, checks)
+    return _Result(distribution, median, worst_decile, checks)
 
 
-def _try_again(rows: pl.DataFrame, policy: GatePolicy) -> _Trial:
-    """The same test of the champion, on what it forecast: a recipe may need more history than the random walk."""
+def _test_champion(rows: pl.DataFrame, policy: GatePolicy) -> _Result:
+    """Test the champion on the rows it forecast: a recipe may need more history than the random walk."""
     level = max(policy.level, policy.stay_level)
-    return _try(rows.filter(pl.col("champion").is_not_null()), "champion", level, policy)
+    return _test(rows.filter(pl.col("champion").is_not_null()), "champion", level, policy)
 
 
 def _history(n_origins: int, policy: GatePolicy) -> Check:
@@ -266,7 +272,7 @@ def _history(n_origins: int, policy: GatePolicy) -> Check:
     return Check("history", n_origins >= policy.min_origins, text)
 
 
-def _better(name: str, reference: str, skill: Skill, level: float) -> Check:
+def _distribution_check(name: str, reference: str, skill: Skill, level: float) -> Check:
     if skill.skill is None:
         found = "not known"
     else:
@@ -277,40 +283,43 @@ def _better(name: str, reference: str, skill: Skill, level: float) -> Check:
 
 
 def _against_champion(rows: pl.DataFrame, champion: str, policy: GatePolicy) -> Check:
-    """Better than the champion's recipe, where that forecast."""
+    """Check that the candidate beats the champion on the rows that the champion forecast."""
     shared = rows.filter(pl.col("champion").is_not_null())
-    return _better("champion", champion, _skill(shared, "candidate", "champion"), policy.level)
+    return _distribution_check("champion", champion, _skill(shared, "candidate", "champion"), policy.level)
 
 
-def _harmless(centre: Skill, policy: GatePolicy) -> Check:
-    if centre.skill is None:
-        return Check("centre", False, "MAE of the median is not known")
-    ratio = 1 - centre.skill
-    text = f"MAE of the median is {ratio:.4f} × the random walk's, may be at most {policy.centre_limit:g}"
-    return Check("centre", ratio <= policy.centre_limit, text)
+def _median_check(median: Skill, policy: GatePolicy) -> Check:
+    if median.skill is None:
+        return Check("median", False, "MAE of the median is not known")
+    ratio = 1 - median.skill
+    text = f"MAE of the median is {ratio:.4f} × the random walk's, must be at most {policy.centre_limit:g}"
+    return Check("median", ratio <= policy.centre_limit, text)
 
 
-def _for_all(worst: float | None, policy: GatePolicy) -> Check:
-    if worst is None:
+def _worst_decile_check(worst_decile: float | None, policy: GatePolicy) -> Check:
+    if worst_decile is None:
         return Check("worst decile", False, "CRPS skill by series is not known")
     limit = percent(policy.worst_decile)
-    text = f"10th percentile over series of CRPS skill is {percent(worst)}, must be above {limit}"
-    return Check("worst decile", worst > policy.worst_decile, text)
+    text = f"10th percentile over series of CRPS skill is {percent(worst_decile)}, must be above {limit}"
+    return Check("worst decile", worst_decile > policy.worst_decile, text)
 
 
-# ---------------------------------------------------------------- the words
+# ---------------------------------------------------------------- the reason
 def _reason(
-    candidate: str, champion: str, promoted: bool, demoted: bool, checks: list[Check], standing: _Trial | None
+    candidate: str, champion: str, promoted: bool, demoted: bool, checks: list[Check], champion_result: _Result | None
 ) -> str:
-    gone = standing is not None and not standing.passed
-    fell = f" {champion} no longer beats the random walk: {_failed(standing.checks)}." if standing and gone else ""
+    failed_again = champion_result is not None and not champion_result.passed
+    fell = ""
+    if champion_result is not None and failed_again:
+        fell = f" {champion} no longer beats the random walk: {_failed(champion_result.checks)}."
     if promoted:
-        beaten = "the random walk" if gone or standing is None else f"the random walk and {champion}"
+        beaten = "the random walk" if failed_again or champion_result is None else f"the random walk and {champion}"
         return (
-            f"{candidate} is published: its spread is better than that of {beaten}, and its centre does no harm.{fell}"
+            f"{candidate} is published: its distribution is better than that of {beaten}, and its median does no "
+            f"harm.{fell}"
         )
-    if candidate == champion and standing is not None and not demoted:
-        return f"{champion} was put to the test again and stays: {standing.checks[1].text}."
+    if candidate == champion and champion_result is not None and not demoted:
+        return f"{champion} was tested again and stays: {champion_result.checks[1].text}."
     failed = "" if candidate == champion else f" {candidate} failed: {_failed(checks)}."
     if demoted:
         return f"The random walk is published.{fell}{failed}"

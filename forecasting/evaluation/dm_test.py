@@ -10,11 +10,11 @@ from scipy import stats
 from scipy.fft import dct
 
 FEWEST_ORIGINS = 120
-"""Below this there is no p-value: too little history."""
+"""With fewer there is no p-value: too little history."""
 
 FEWEST_TERMS = 4
 EQUAL = 1e-6
-"""Losses that never differ by more than this share of their mean are equal: what differs is rounding."""
+"""Losses that never differ by more than this share of their mean are equal: the rest is rounding."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DMTest:
 
 @dataclass(frozen=True)
 class Skill:
-    """How much smaller a loss is than the reference's, as a share of it.
+    """Skill: how much smaller a loss is than the reference's, as a share of it.
 
     Attributes
     ----------
@@ -66,15 +66,19 @@ def dm_test(differences: np.ndarray, horizon: int) -> DMTest:
     Parameters
     ----------
     differences : array-like of shape (n_origins,)
-        In order of time, one number per origin: loss of the reference less loss of the model, averaged over all that
-        is forecast from there. Rows would not do: origins overlap, and series move together.
+        In order of time, one number per origin: loss of the reference less loss of the model, averaged over its series
+        and steps. Single rows would be dependent: origins overlap, and series move together.
     horizon : int
         Steps that each origin forecasts.
+
+    Returns
+    -------
+    DMTest
 
     Raises
     ------
     ValueError
-        For fewer than 5 differences, and for ones that are not finite.
+        There are fewer than 5 differences, or one is not finite.
 
     References
     ----------
@@ -113,6 +117,10 @@ def compare(loss: np.ndarray, reference: np.ndarray, horizon: int) -> Skill:
         In order of time, from the same series and steps; never negative.
     horizon : int
         Steps that each origin forecasts.
+
+    Returns
+    -------
+    Skill
     """
     n_origins = len(loss)
     if not n_origins or not np.isfinite(loss).all() or not np.isfinite(reference).all():

@@ -1,4 +1,4 @@
-"""Forecasts against what came true: losses row by row, and their summary."""
+"""Evaluation of forecasts: losses row by row, and their summary."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found; frames are of the kind that the forecasts were.
+    """Result of `evaluate`; frames are polars or pandas, as the forecasts were.
 
     Attributes
     ----------
     losses : DataFrame
-        A row per forecast that has come true: ``model``, ``series_id``, ``origin``, ``step``, ``crps`` (``pinball``
+        A row per forecast whose truth is known: ``model``, ``series_id``, ``origin``, ``step``, ``crps`` (``pinball``
         with other than the default levels), ``ae`` (of the median), ``covered`` (the truth lies between the outermost
         levels; null without a level on either side of 0.5) and ``scale``. Losses are in units of ``scale`` = price ×
         volatility at the origin; times it, they are in price units. A forecast that is missing or not finite has a loss
@@ -49,7 +49,7 @@ class Evaluation:
         the median's absolute error. All models' numbers come from the rows that all of them forecast. ``coverage`` and
         ``interval_score`` are null without a level on either side of 0.5. A mean over a missing forecast is null.
     pegged : tuple
-        Series with origins left out because they had no volatility there to measure by.
+        Series with origins left out because their volatility there was zero.
     """
 
     losses: Any
@@ -58,37 +58,41 @@ class Evaluation:
 
 
 def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive: bool | None = None) -> Evaluation:
-    """Losses of forecasts that have come true, and their summary with skill against the random walk.
+    """Compute losses of forecasts whose truth is known, and their summary with skill against the random walk.
 
-    Losses are divided by price × EWMA volatility at the origin, so that every series and every calm or wild time counts
+    Losses are divided by price × EWMA volatility at the origin, so that all series, and calm and turbulent times, count
     alike. CRPS is twice the mean pinball loss over the 19 default levels.
 
     Parameters
     ----------
     forecasts : polars or pandas DataFrame
         A forecast table, or several under each other with a column `model` (without one, the model is "forecast").
-        Skill needs one called ``random_walk``.
+        Skill needs a model called ``random_walk``.
     panel : polars or pandas DataFrame
         Prices with the origins' rows and history, and the truths. A session without a row has no truth.
     target : str, optional
-        The column that was forecast. By default the one that the table is noted to be of, see Notes, or else "close".
+        The column that was forecast. By default as the table's note says, see Notes, else "close".
     positive : bool, optional
-        Whether prices move by log returns; the scale is price × volatility then, else the volatility of differences.
-        By default as the table is noted, or else True.
+        Whether prices move by log returns; then the scale is price × volatility, else the volatility of differences.
+        By default as the table's note says, else True.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
     ValueError
-        When columns are missing or of a wrong type, a forecast occurs twice, quantiles cross, an origin is not in the
-        panel, models disagree about the session of a step, or have no forecast in common; when `target` or `positive`
-        contradict the table's note, or a table without a note has quantiles at or below zero and `positive` is not
-        given.
+        Columns are missing or of a wrong type, a forecast occurs twice, quantiles cross, an origin is not in the
+        panel, or models disagree about the session of a step or have no forecast in common. Or `target` or `positive`
+        contradict the table's note, or `positive` is missing for a table without a note that has quantiles at or below
+        zero.
 
     Notes
     -----
-    A table as `predict` and `backtest` return it carries a note of its target and of the schema's ``positive``. pandas
-    keeps the note through most operations. In polars an operation such as ``filter`` or ``concat`` makes a frame
-    without it: name `target` and `positive` then, where they are not the defaults.
+    A table from `predict` or `backtest` carries a note of its target and of the schema's ``positive``. pandas keeps the
+    note through most operations. In polars an operation such as ``filter`` or ``concat`` drops it: then pass `target`
+    and `positive`, unless they are the defaults.
 
     References
     ----------
@@ -101,7 +105,7 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     """
     target, positive = facts_of(forecasts, target, positive)
     prices = check_panel(panel, PanelSchema(positive=positive), target)
-    prices = prices.select("series_id", "time", target)  # beside other columns, those that follow could be taken
+    prices = prices.select("series_id", "time", target)  # other columns could clash with those added below
     table = _checked(to_polars(forecasts), prices)
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
@@ -119,7 +123,7 @@ def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
     if twice:
         raise ValueError(
             "A forecast table must hold one row for each model, series_id, origin and step; "
-            f"{twice} rows share theirs. Tell forecasts of several models apart by a column 'model'."
+            f"{twice} rows share theirs. Distinguish several models by a column 'model'."
         )
     return check_order(table, quantiles_by_level(table.columns), "A forecast table")
 
@@ -127,7 +131,7 @@ def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
 def _with_truth(
     table: pl.DataFrame, prices: pl.DataFrame, target: str, positive: bool
 ) -> tuple[pl.DataFrame, tuple[Any, ...]]:
-    """Forecasts that have come true, with `truth`, `price` and `scale` at the origin; and the series pegged at one."""
+    """Forecasts whose truth is known, with `truth`, `price` and `scale` at the origin; and the pegged series."""
     price, volatility = pl.col(target), pl.col("volatility")
     at_origin = with_volatility(prices, target, positive).select(
         "series_id", origin="time", price=price, scale=price * volatility if positive else volatility, pegged="pegged"
@@ -164,11 +168,11 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     below = pl.max_horizontal(low - truth, pl.lit(0.0)) / levels[0]
     above = pl.max_horizontal(truth - high, pl.lit(0.0)) / (1 - levels[-1])
     factor = 2.0 if loss == "crps" else 1.0
-    total = reduce(operator.add, map(pinball, levels))  # sum_horizontal adds in an order of its own, run by run
+    total = reduce(operator.add, map(pinball, levels))  # sum_horizontal adds in an order that varies between runs
     is_interval, nan = pl.lit(levels[0] < MEDIAN < levels[-1]), pl.lit(float("nan"))
     right = (forecast > pl.col("price")) == (truth > pl.col("price"))
     moved = (forecast != pl.col("price")) & (truth != pl.col("price"))
-    judged = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to judge
+    judged = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to score
     return rows.with_columns(
         judged.then(factor * total / len(levels) / scale).alias(loss),
         ae=(truth - forecast).abs() / scale,
@@ -182,7 +186,7 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
 
 
 def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame, target: str) -> pl.DataFrame:
-    """MASE's scale: mean absolute change of each series up to its first origin; null where it never changed."""
+    """Scale of the MASE: mean absolute change of each series up to its first origin; null if it never changed."""
     first = table.group_by("series_id").agg(first=pl.col("origin").min())
     change = pl.col(target).diff().over("series_id", breaks(prices).over("series_id")).abs()
     known = prices.with_columns(naive=change).join(first, on="series_id").filter(pl.col("time") <= pl.col("first"))
@@ -194,12 +198,14 @@ def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
     """Means over origins, and skill against the random walk, pooled and by series and step."""
     common = _common(rows)
     horizon: int = rows.select(pl.col("step").max()).item() or 1
-    parts = []
+    tables = []
     for group, by in (("pooled", []), ("series", ["series_id"]), ("step", ["step"])):
         means = (
             common.with_columns(
                 mase=pl.col("ae") * pl.col("scale") / pl.col("naive"),
-                covered=pl.col("covered").cast(pl.Float64).fill_null(float("nan")),  # else others would stand for it
+                covered=pl.col("covered")
+                .cast(pl.Float64)
+                .fill_null(float("nan")),  # so that a missing value is not skipped
             )
             .group_by("model", *by, "origin")
             .agg(pl.col(loss, "ae", "mase", "covered", "interval_score", "square", "direction").mean())
@@ -215,15 +221,15 @@ def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
         )  # fmt: skip
         joined = numbers.join(skills, on=["model", *by], how="left", maintain_order="left")
         absent = {name: rows.schema[name] for name in ("series_id", "step") if name not in by}
-        parts.append(joined.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items()).select(
+        tables.append(joined.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items()).select(
             pl.lit(group).alias("group"), "model", "series_id", "step", "n_origins", "mae", "mase", loss, "coverage",
             "interval_score", "skill", "skill_se", "p", "ae_skill", "ae_skill_se", "rmse", "direction",
         ))  # fmt: skip
-    return pl.concat(parts).with_columns(pl.selectors.float().fill_nan(None))
+    return pl.concat(tables).with_columns(pl.selectors.float().fill_nan(None))
 
 
 def _common(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows that every model has, so that all numbers of a summary are about the same forecasts."""
+    """Rows that every model has, so that all numbers of a summary are of the same forecasts."""
     n_models = rows["model"].n_unique()
     shared = rows.group_by(KEYS).agg(models=pl.len(), sessions=pl.col("time").n_unique())
     if (shared["sessions"] > 1).any():
@@ -241,18 +247,18 @@ def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.D
     """Skill of each group of per-origin means, sorted by time, against the random walk's."""
     numbers = dict.fromkeys(("skill", "skill_se", "p", "ae_skill", "ae_skill_se"), pl.Float64())
     schema = {**means.select(by).schema, **numbers}
-    groups = {key: part.select(loss, "ae").to_numpy() for key, part in means.partition_by(by, as_dict=True).items()}
+    groups = {key: group.select(loss, "ae").to_numpy() for key, group in means.partition_by(by, as_dict=True).items()}
     found = []
-    for key, part in groups.items():
+    for key, losses in groups.items():
         reference = groups.get((RANDOM_WALK, *key[1:]))
         if reference is not None:
-            spread, centre = (compare(part[:, k], reference[:, k], horizon) for k in (0, 1))
-            found.append((*key, spread.skill, spread.se, spread.p, centre.skill, centre.se))
+            distribution, median = (compare(losses[:, k], reference[:, k], horizon) for k in (0, 1))
+            found.append((*key, distribution.skill, distribution.se, distribution.p, median.skill, median.se))
     return pl.DataFrame(found, schema=schema, orient="row")
 
 
 def _adjusted(skills: pl.DataFrame) -> pl.DataFrame:
-    """Each model's p-values adjusted for there being one per series (Benjamini–Hochberg)."""
+    """Adjust each model's p-values for the number of series (Benjamini–Hochberg)."""
 
     def adjust(p: pl.Series) -> pl.Series:
         adjusted = p.to_numpy().copy()

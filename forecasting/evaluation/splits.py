@@ -1,4 +1,4 @@
-"""Rolling-origin splits: the past to learn from, the sessions after it to forecast."""
+"""Rolling-origin splits: train on the past, forecast the sessions after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tidecast.features.panel import check_columns
 
 @dataclass(frozen=True)
 class Fold:
-    """One split, by its times (dates, or datetimes of an intraday panel); all ends belong to it.
+    """One split, by its times (dates, or datetimes of an intraday panel); all ends are included.
 
     Attributes
     ----------
@@ -38,43 +38,43 @@ class Fold:
 
 @dataclass(frozen=True)
 class RollingOrigin:
-    """Splitter for panels: train on the past, forecast from the next `stride` sessions, move on, train again.
+    """Splitter for panels: train on the past, forecast from the next `stride` sessions, then train again.
 
-    The newest fold ends with the panel; the folds' origins follow one another without a hole or an overlap. A fold's
+    The newest fold ends with the panel; the folds' origins follow each other without a gap or an overlap. A fold's
     training rows end at its first origin (`gap` sessions before it): the origin's own price is known, its targets are
-    not. A target that passes the cut is therefore never trained on, whatever the model: it is purged by construction.
+    not. So no model ever trains on a target after the cut: it is purged by construction.
 
-    Test rows are *every* row up to the fold's end: history, origins, truths. The forecaster's ``fit_end_`` tells one
-    from the other, so ``GridSearchCV`` and ``cross_validate`` score the right origins, also over a ``Pipeline`` whose
-    transformers need history. ``cross_val_predict`` is not supported: use `backtest`.
+    Test rows are *every* row up to the fold's end: history, origins, truths. The forecaster's ``fit_end_`` separates
+    history from test, so ``GridSearchCV`` and ``cross_validate`` score the right origins, also over a ``Pipeline``
+    whose transformers need history. ``cross_val_predict`` is not supported: use `backtest`.
 
-    A forecaster has no score on its training rows, whose truths it has seen: with ``return_train_score=True`` that one
-    is NaN, with a warning. ``HalvingGridSearchCV`` asks for it by default: say False, and ``resource="max_epochs"``, as
-    it would draw rows at random.
+    A forecaster has no score on its training rows, whose truths it has seen: with ``return_train_score=True`` it is
+    NaN, with a warning. ``HalvingGridSearchCV`` asks for it by default: pass False, and ``resource="max_epochs"``,
+    because by default it draws rows at random.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds.
     horizon : int, default=5
-        Sessions that each origin forecasts; the forecasters' own.
+        Sessions that each origin forecasts; that of the forecasters.
     stride : int, default=21
-        Origins (sessions) per fold. 21 is a month: as often as one would train again in earnest.
+        Origins (sessions) per fold. 21 is a month, a usual interval between trainings.
     window : {"expanding", "sliding"}, default="expanding"
-        Train on everything before the cut, or on as many sessions as the first fold has. Sliding forgets the oldest
-        rows: for markets that have changed for good.
+        Train on everything before the cut, or on as many sessions as the first fold has. Use sliding when markets have
+        changed for good.
     gap : int, default=0
-        Sessions left empty between the last training row and the first origin: for prices that come in late.
+        Sessions left empty between the last training row and the first origin, for prices that arrive late.
 
     Raises
     ------
     ValueError, TypeError
-        For impossible settings; by `split` and `folds` when the panel has too few sessions.
+        A setting is impossible; from `split` and `folds`: the panel has too few sessions.
 
     Notes
     -----
-    A session is a distinct time of the panel, whichever series has it. With a gap, a search also scores the origins
-    inside it (they lie after the training rows); `backtest` keeps to the fold's own.
+    A session is a distinct time of the panel, of any series. With a gap, a search also scores the origins inside it
+    (they lie after the training rows); `backtest` uses only the fold's own.
 
     Examples
     --------
@@ -122,12 +122,20 @@ class RollingOrigin:
             yield np.flatnonzero(train.to_numpy()), np.flatnonzero((time <= fold.end).to_numpy())
 
     def folds(self, panel: Frame) -> list[Fold]:
-        """The folds by their times, the oldest first.
+        """Return the folds by their times, the oldest first.
+
+        Parameters
+        ----------
+        panel : polars or pandas DataFrame
+
+        Returns
+        -------
+        list of Fold
 
         Raises
         ------
         ValueError
-            When the panel has too few sessions: the first fold needs a training row with its whole horizon.
+            The panel has too few sessions: the first fold needs a training row with its whole horizon.
         """
         sessions = _times(panel).unique().sort().to_list()
         needed = self.n_splits * self.stride + 2 * self.horizon + self.gap

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Any, Self, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,12 @@ from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, FrameLike, is_pandas, to_polars
 from tidecast.features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from tidecast.features.stray_rows import settle
-from tidecast.forecasting.estimator.fitted_settings import all_or_nothing, check_fitted, remember_settings
+from tidecast.forecasting.estimator.fitted_settings import (
+    NOT_SAVED_AS_LEARNED,
+    all_or_nothing,
+    check_fitted,
+    remember_settings,
+)
 from tidecast.forecasting.estimator.freed_memory import give_back_memory
 from tidecast.forecasting.estimator.sklearn_callers import refuse_callers
 from tidecast.forecasting.estimator.threads import one_thread
@@ -26,10 +31,12 @@ from tidecast.forecasting.estimator.validation import seed_from
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.forecasters.quantile_base import QuantileForecaster
 from tidecast.forecasting.forecasters.sampling import blocks, sample_table
-from tidecast.forecasting.panel.carried_state import check_goes_on, newer_rows
-from tidecast.forecasting.panel.holdout import cut
+from tidecast.forecasting.panel.carried_state import check_continues, newer_rows
+from tidecast.forecasting.panel.holdout import holdout_of
 from tidecast.forecasting.panel.made_columns import check_made, made_columns
-from tidecast.forecasting.saving.recipes import encode, load_forecaster, save_forecaster
+from tidecast.forecasting.saving.model_files import restoring
+from tidecast.forecasting.saving.recipes import encode, read_model, write_model
+from tidecast.forecasting.saving.saved_classes import UnreadableModel
 from tidecast.forecasting.tables.check import check_finite, check_forecasts
 from tidecast.forecasting.tables.facts import noted
 from tidecast.forecasting.tables.names import loss_in
@@ -37,14 +44,16 @@ from tidecast.forecasting.tables.quantiles import check_quantiles
 
 WEIGHT = f"{RESERVED}sample_weight"
 
+Kind = TypeVar("Kind", bound="PanelForecaster")
+
 
 class PanelForecaster(QuantileForecaster):
-    """Base of all forecasters: what can be asked of them; how it is answered is the part of `QuantileForecaster`."""
+    """Public methods of all forecasters; `QuantileForecaster` has the machinery below them."""
 
     # ------------------------------------------------------------------ fit
     @one_thread()
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit on a panel, afresh.
+        """Fit on a panel, from scratch.
 
         Parameters
         ----------
@@ -61,7 +70,7 @@ class PanelForecaster(QuantileForecaster):
         Raises
         ------
         TypeError, ValueError
-            For an impossible setting or panel; the forecaster then stays as it was.
+            A setting or the panel is invalid; the forecaster then stays as it was.
         """
         refuse_callers(self)
         self._check_settings()
@@ -79,36 +88,36 @@ class PanelForecaster(QuantileForecaster):
         panel, kept = settle(panel, self.calendar_)
         weights = weights[kept] if len(kept) < len(weights) else weights
         self.fit_end_ = cast("date | datetime", panel["time"].max())
-        rows = self._with_ahead(self._rows(panel, self.calendar_), X)
+        rows = self._with_known_covariates(self._rows(panel, self.calendar_), X)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
 
-        cuts = cut(rows.frame["time"].filter(pl.Series(rows.ready.numpy())), self.horizon)
-        self._spread = self._learned_spread(rows, cuts, weights)
+        holdout = holdout_of(rows.frame["time"].filter(pl.Series(rows.ready.numpy())), self.horizon)
+        self._quantile_model = self._learned_quantiles(rows, holdout, weights)
         give_back_memory()
-        self._fit_network(rows, cuts, weights)
+        self._fit_network(rows, holdout, weights)
         give_back_memory()
-        self._kept, self._spread = self._calibrated(rows, cuts, weights)
+        self._carried, self._quantile_model = self._calibrated(rows, holdout, weights)
         give_back_memory()
-        self._dependence = self._measure_dependence(rows, cuts, weights)
+        self._dependence = self._measure_dependence(rows, holdout, weights)
         made, schema = made_columns(X), self._schema
         self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))
         self._warn_of_unseen(made)
 
     @one_thread()
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
-        """Go on training from the present weights, on what is newer than ``fit_end_``.
+        """Continue training from the present weights, on rows newer than ``fit_end_``.
 
-        Between two fits, where markets have changed and a `fit` takes too long; the daily rows are `update`'s, which
-        learns nothing, and costs nothing. Only targets after ``fit_end_`` are learned, at a tenth of the learning rate,
-        with a fresh optimiser and none held back to stop on; scalers, base quantiles and calibration stay as they are,
-        so `fit` now and then. What has been seen is then this panel up to its end, the new ``fit_end_``. Baselines
-        take in the rows and learn nothing. A forecaster that is not fitted yet is, as by `fit`.
+        Use it between two fits, when markets have changed and a `fit` takes too long. For daily rows use `update`,
+        which learns nothing and costs next to nothing. Only targets after ``fit_end_`` are learned, at a tenth of the
+        learning rate, with a new optimiser and without early stopping. Scalers, base quantiles and calibration stay, so
+        `fit` from time to time. Afterwards ``fit_end_`` is the end of this panel. Baselines take in the rows and learn
+        nothing. A forecaster that is not fitted yet is fitted as by `fit`.
 
         Parameters
         ----------
         X : polars or pandas DataFrame
-            The newer rows, those that `update` took in among them, after their history: all of it, or at least
+            The newer rows, including those that `update` took in, after their history: all of it, or at least
             `lookback` rows up to ``fit_end_`` of each series (states then start at the first of them).
         y, sample_weight
             As for `fit`.
@@ -122,7 +131,7 @@ class PanelForecaster(QuantileForecaster):
         Raises
         ------
         TypeError, ValueError
-            As `fit`, and for a panel without newer rows or their history; the forecaster then stays as it was.
+            As `fit`, and if the panel lacks newer rows or their history; the forecaster then stays as it was.
         """
         check_whole("epochs", epochs, at_least=1)
         if not hasattr(self, "fit_end_"):
@@ -131,17 +140,17 @@ class PanelForecaster(QuantileForecaster):
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
-        calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
-        panel, kept = settle(as_seen(panel, self._kept.standing.keys), calendar)
+        calendar = self.calendar_.meeting(panel, self._carried.snapshot.series_id)
+        panel, kept = settle(as_seen(panel, self._carried.snapshot.keys), calendar)
         weights = weights[kept] if len(kept) < len(weights) else weights
-        further = copy.copy(self)  # what is learned replaces what was known once all has gone well
-        rows = further._with_ahead(further._rows(panel, calendar), X)
-        check_goes_on(rows, self.fit_end_, self._kept.standing, self.lookback)
-        further._go_on(rows, weights, epochs)
-        further.calendar_, further.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
-        further._kept, _ = further._keep(rows, rows.newest[:0])
-        remember_settings(further)
-        self.__dict__.update(vars(further))
+        updated = copy.copy(self)  # replaces this one only when all has succeeded
+        rows = updated._with_known_covariates(updated._rows(panel, calendar), X)
+        check_continues(rows, self.fit_end_, self._carried.snapshot, self.lookback)
+        updated._continue_training(rows, weights, epochs)
+        updated.calendar_, updated.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
+        updated._carried, _ = updated._carry(rows, rows.newest[:0])
+        remember_settings(updated)
+        self.__dict__.update(vars(updated))
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -150,11 +159,11 @@ class PanelForecaster(QuantileForecaster):
         return super().__sklearn_tags__()
 
     def __copy__(self) -> Self:
-        """One that goes its own way: what one is updated with, the other does not know."""
+        """Return an independent copy: updates of one do not affect the other."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        if hasattr(self, "_kept"):
-            twin._kept = copy.copy(self._kept)
+        if hasattr(self, "_carried"):
+            twin._carried = copy.copy(self._carried)
         return twin
 
     # -------------------------------------------------------------- predict
@@ -165,38 +174,38 @@ class PanelForecaster(QuantileForecaster):
 
     @one_thread()
     def predict(self, X: Any = None, origins: str | Sequence[Any] = "last", future: Any = None) -> Frame:
-        """Forecast table, each origin using rows at or before it, and future covariates of the sessions ahead.
+        """Forecast from each origin, using rows at or before it and future covariates of the sessions after it.
 
         Parameters
         ----------
         X : polars or pandas DataFrame, optional
-            The panel with its history; without it, forecasts from the end of what `fit` and `update` have seen.
+            The panel with its history; without it, forecasts start at the newest rows that `fit` and `update` saw.
         origins : {"last", "new", "all"} or list of times
             Each series' last row; every row from ``fit_end_`` on whose whole horizon lies in the panel; every row with
             `lookback` rows up to it; rows at these times.
         future : polars or pandas DataFrame, optional
-            The schema's future covariates: ``series_id``, ``time`` and their columns, one row for each session ahead of
-            the panel. Where the panel has such a row itself (it needs no target), this one counts.
+            The schema's future covariates: ``series_id``, ``time`` and their columns, one row for each session after
+            the panel. If the panel has such a row as well (it needs no target), this one counts.
 
         Returns
         -------
         DataFrame
             ``series_id``, ``origin``, ``step``, ``time`` (the forecast session), ``forecast`` (the median) and a column
-            per further quantile, in the unit of the target. Sorted by series, origin and step; polars for polars,
+            per other quantile, in the unit of the target. Sorted by series, origin and step; polars for polars,
             pandas for pandas. Series with fewer than `lookback` rows have none and are named in ``skipped_``.
 
         Raises
         ------
         ValueError
-            When no origin is left, a future covariate is not known after the newest row of the panel, or a forecast
-            would not be finite.
+            No origin is left, a future covariate is missing after the newest row of the panel, or a forecast would
+            not be finite.
         """
         refuse_callers(self)
         check_fitted(self, "fit_end_")
         found = self._origins_of(X, origins, future)
-        values_NHQ = self._in_prices(found, self._spread.quantiles(found.outputs_NHQ))
+        values_NHQ = self._in_prices(found, self._quantile_model.quantiles(found.outputs_NHQ))
         table = check_forecasts(found.table(values_NHQ, self.quantiles_), type(self).__name__)
-        return noted(self._given_back(table, X), self.target, self._schema.positive)
+        return noted(self._in_kind_of(X, table), self.target, self._schema.positive)
 
     @overload
     def sample(
@@ -221,21 +230,21 @@ class PanelForecaster(QuantileForecaster):
         random_state: Any = None,
         future: Any = None,
     ) -> Frame:
-        """Joint paths over the horizon, whose distribution at each step is that of the quantiles.
+        """Joint paths over the horizon; at each step they are distributed as the quantiles say.
 
-        For whatever depends on several steps at once: the lowest price of the week, the mean, the chance to touch a
-        level. The steps of an origin depend on one another as past residuals did (a Gaussian copula, estimated in
-        `fit`); series are drawn independently of one another. Between two levels a step follows a normal distribution
-        through both; beyond the outermost levels it falls off exponentially, as far on average as past residuals did.
+        Use them for anything that depends on several steps at once: the lowest price of the week, the mean, the chance
+        to touch a level. The steps of an origin depend on each other as past residuals did (a Gaussian copula,
+        estimated in `fit`); series are drawn independently. Between two levels a step follows a normal distribution
+        through both. Beyond the outermost levels it decays exponentially, with the mean excess of past residuals.
 
         Parameters
         ----------
         n : int
-            Paths of each origin. Ranks are stratified, so that also some hundreds of them have the table's quantiles.
+            Paths per origin. Ranks are stratified, so a few hundred paths already have the table's quantiles.
         X, origins
             As for `predict`.
         random_state : int, RandomState or None, default=None
-            The same seed gives the same paths; None gives others each time.
+            The same seed gives the same paths; None gives new ones each time.
         future
             As for `predict`.
 
@@ -248,41 +257,41 @@ class PanelForecaster(QuantileForecaster):
         Raises
         ------
         ValueError
-            As `predict`, and where `quantiles` has no level on either side of 0.5.
+            As `predict`, and if `quantiles` lacks a level on either side of 0.5.
         """
         check_fitted(self, "fit_end_")
         check_whole("n", n, at_least=1)
         levels = np.array(self.quantiles_)
-        if not 0 < self._spread.median < len(levels) - 1:
+        if not 0 < self._quantile_model.median < len(levels) - 1:
             raise ValueError(
                 f"To sample, quantiles must have a level below 0.5 and one above, got {self.quantiles_}. Add some."
             )
         found = self._origins_of(X, origins, future)
-        quantiles_NHQ = self._spread.quantiles(found.outputs_NHQ)
+        quantiles_NHQ = self._quantile_model.quantiles(found.outputs_NHQ)
         generator = np.random.default_rng(None if random_state is None else seed_from(random_state))
         scaled_NSH = np.empty((len(found), n, self.horizon))
-        for part in blocks(len(found), n, self.horizon):
-            ranks_NSH = self._dependence.draw(len(quantiles_NHQ[part]), n, generator)
-            scaled_NSH[part] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[part], levels)
+        for block in blocks(len(found), n, self.horizon):
+            ranks_NSH = self._dependence.draw(len(quantiles_NHQ[block]), n, generator)
+            scaled_NSH[block] = self._dependence.quantile(ranks_NSH, quantiles_NHQ[block], levels)
         values_NSH = self._in_prices(found, scaled_NSH.transpose(0, 2, 1)).transpose(0, 2, 1)
         paths = check_finite(sample_table(found, values_NSH), ["value"], type(self).__name__)
-        return self._given_back(paths, X)
+        return self._in_kind_of(X, paths)
 
     @one_thread()
     def update(self, X: Any) -> Self:
         """Take in new rows; `predict` without a panel then forecasts from them.
 
-        For every day between two fits: a row costs the same however long its history is, and the forecasts equal, to
+        Use it every day between two fits: a row costs the same however long its history is, and the forecasts equal, to
         rounding, those of ``predict(whole history)``. Nothing is learned: weights, scalers, base quantiles,
-        calibration and ``fit_end_`` stay. Any number of rows of any of the series may come at once; a series that was
-        not there before begins with its first row. All rows are taken in, or, on an error, none.
+        calibration and ``fit_end_`` stay. Any number of rows of any of the series may come at once; a new series
+        begins with its first row. All rows are taken in, or, on an error, none.
 
-        Corrections of rows that were taken in before are no update: give the whole history to `predict`, or fit again.
+        It does not correct rows taken in before: for corrections pass the whole history to `predict`, or fit again.
 
         Parameters
         ----------
         X : polars or pandas DataFrame
-            The new rows alone, with the columns of the panel that was fitted.
+            The new rows only, with the columns of the fitted panel.
 
         Returns
         -------
@@ -291,20 +300,20 @@ class PanelForecaster(QuantileForecaster):
         Raises
         ------
         TypeError, ValueError
-            For rows at or before what was seen of their series, and as `fit` for an impossible panel.
+            A row is not newer than those seen of its series, or the panel is invalid.
         """
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
-        rows = newer_rows(X, self._schema_of_rows, self.target, self._kept.standing.keys)
-        calendar = self.calendar_.meeting(rows, self._kept.standing.series_id)
+        rows = newer_rows(X, self._schema_of_rows, self.target, self._carried.snapshot.keys)
+        calendar = self.calendar_.meeting(rows, self._carried.snapshot.series_id)
         rows = settle(rows, calendar)[0].sort("time", maintain_order=True)
         if len(rows):
-            with self._kept.atomic():
-                self._kept = self._taken_in(rows, calendar)
+            with self._carried.atomic():
+                self._carried = self._after_update(rows, calendar)
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Minus the mean scaled CRPS over the ``"new"`` origins of a panel; greater is better.
+        """Negative mean scaled CRPS over the ``"new"`` origins of a panel; greater is better.
 
         Each loss is divided by price × volatility at its origin, so that all series count alike.
 
@@ -315,17 +324,21 @@ class PanelForecaster(QuantileForecaster):
         sample_weight : array-like of shape (n_rows,), optional
             Weight of each row as an origin.
 
+        Returns
+        -------
+        float
+
         Raises
         ------
         ValueError
-            When no new origin has a truth to compare with.
+            No new origin has a truth to compare with.
         """
         refuse_callers(self)
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
-        table = self.predict(to_polars(X), origins="new")  # rows without a target may tell what was known ahead
-        panel = self.calendar_.meeting(panel, self._kept.standing.series_id).marked(panel)
+        table = self.predict(to_polars(X), origins="new")  # rows without a target may hold future covariates
+        panel = self.calendar_.meeting(panel, self._carried.snapshot.series_id).marked(panel)
         losses = evaluate(table, panel, self.target, self._schema.positive).losses
         of_origin = panel.select("series_id", origin="time", weight=pl.Series(weights.numpy()))
         weighted = losses.join(of_origin, on=["series_id", "origin"], how="left").sort("series_id", "origin", "step")
@@ -339,20 +352,34 @@ class PanelForecaster(QuantileForecaster):
 
     # -------------------------------------------------- recipe, save and load
     def search_space(self) -> dict[str, Any]:
-        """What `tune` tries by default: Optuna's distributions, or lists of choices, by the name of a setting."""
+        """Settings that `tune` tries by default: Optuna's distributions, or lists of choices, by name."""
         return {}
 
     def recipe(self) -> dict[str, Any]:
-        """Class, settings and features, as JSON holds them; equal recipes are equal dictionaries."""
+        """Return class, settings and features, as JSON holds them; equal recipes are equal dictionaries."""
         return cast(dict[str, Any], json.loads(json.dumps(encode(self))))
 
     def save(self, path: Any) -> None:
-        """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
-        save_forecaster(self, path)
+        """Write ``model.json`` and ``weights.safetensors``; no pickle.
+
+        Parameters
+        ----------
+        path : path
+            The folder; created if missing.
+
+        Raises
+        ------
+        NotFittedError
+            The forecaster is not fitted.
+        TypeError, ValueError
+            A setting cannot be saved, or has changed since `fit`.
+        """
+        check_fitted(self, "fit_end_", free=NOT_SAVED_AS_LEARNED)
+        write_model(path, self, self._common_description() | self._described(), self._learned())
 
     @classmethod
     def load(cls, path: Any, trusted: Iterable[type] = ()) -> Self:
-        """Read what `save` wrote.
+        """Load a forecaster of this class that `save` wrote.
 
         Parameters
         ----------
@@ -364,21 +391,82 @@ class PanelForecaster(QuantileForecaster):
         Raises
         ------
         TypeError
-            When the folder holds a forecaster of another class.
+            The folder holds a forecaster of another class.
         FileNotFoundError, UnreadableModel
             As `load_forecaster`.
         """
-        model = load_forecaster(path, trusted)
-        if not isinstance(model, cls):
-            raise TypeError(f"{path} must hold a {cls.__name__}, found a {type(model).__name__}.")
-        return model
+        return load_saved(cls, path, trusted)
+
+    def _common_description(self) -> dict[str, Any]:
+        """What every forecaster learned that is not a tensor, as JSON holds it."""
+        keys = self._carried.snapshot.keys
+        return {
+            "fit_end": self.fit_end_.isoformat(),
+            "calendar": self.calendar_.describe(),
+            "kind": self._kind,
+            "series_id": keys["series_id"].to_list(),
+            "series_id_type": str(keys.schema["series_id"]),
+            "time": [time.isoformat() for time in keys["time"]],
+            "skipped": list(self.skipped_),
+            "made": list(self._made),
+        }
+
+    def _restore_common(self, description: dict[str, Any]) -> None:
+        """Take back what `_common_description` wrote, the keys of the series aside."""
+        self._schema = self.schema or PanelSchema()
+        self.quantiles_ = check_quantiles(self.quantiles)
+        self.calendar_ = PanelCalendar.described(description["calendar"])
+        self._kind = description["kind"]
+        self.skipped_ = tuple(description["skipped"])
+        self._made = tuple(description.get("made", ()))  # which older models lack
+        self.fit_end_ = _time_parser(description)(description["fit_end"])
+
+
+def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
+    """Return the fitted forecaster that a folder holds, if it is of that class; see `PanelForecaster.load`."""
+    model, description, learned = read_model(path, trusted, stacklevel=4)
+    if not isinstance(model, PanelForecaster):
+        raise UnreadableModel(f"{path} must hold a forecaster, found a {type(model).__name__}.")
+    if not isinstance(model, kind):
+        raise TypeError(f"{path} must hold a {kind.__name__}, found a {type(model).__name__}.")
+    with restoring(path):
+        model._restore_common(description)
+        model._restore(description, learned, _saved_keys(description))
+        remember_settings(model)
+    return model
+
+
+def _time_parser(description: dict[str, Any]) -> Any:
+    """Return the function that reads a saved model's times: days, or datetimes of an intraday panel."""
+    return date.fromisoformat if len(description["fit_end"]) == len("2026-01-01") else datetime.fromisoformat
+
+
+def _saved_keys(description: dict[str, Any]) -> pl.DataFrame:
+    """Return ``series_id`` and newest ``time`` of each series of a saved model."""
+    parse = _time_parser(description)
+    kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
+    types = {"series_id": _type_of(description["series_id_type"]), "time": kind}
+    keys = pl.DataFrame(
+        {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]},
+        schema=types,
+    )
+    if keys["series_id"].is_duplicated().any():
+        raise UnreadableModel("A saved model must name each series once, found one twice. Save the model again.")
+    return keys
+
+
+def _type_of(name: str) -> type[pl.DataType]:
+    found = getattr(pl, name, None)
+    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
+        raise UnreadableModel(f"series_id_type must be a type of polars such as 'String', found {name!r}.")
+    return found
 
 
 def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) -> tuple[pl.DataFrame, Tensor]:
-    """The checked panel, and a weight for each of its rows, float64."""
+    """Return the checked panel and a weight for each of its rows, float64."""
     if sample_weight is None:
         checked = check_panel(panel, schema, target)
-        return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # seen by all rows, kept once
+        return checked, torch.ones((), dtype=torch.float64).expand(len(checked))  # one number, shared by all rows
     frame = to_polars(panel)
     try:
         weight = np.asarray(sample_weight, dtype=float)

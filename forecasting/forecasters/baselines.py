@@ -1,4 +1,4 @@
-"""The forecasts any network has to beat."""
+"""Baselines: the forecasts that a network has to beat."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
 
 
 class RandomWalk(PanelForecaster):
-    """The last price, and a spread that breathes with the volatility: what everything is measured against.
+    """The last price, with quantiles that scale with the volatility: the reference of every evaluation.
 
-    Equal, to rounding, to a network that was never trained (``max_epochs=0``).
+    It equals, to rounding, an untrained network (``max_epochs=0``).
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class RandomWalk(PanelForecaster):
     target : str, default="close"
         The column to forecast.
     schema : PanelSchema, optional
-        What the panel's columns mean.
+        The meaning of the panel's columns.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Drift(RandomWalk):
     Parameters and attributes are those of `RandomWalk`.
     """
 
-    def _centre(self, here: Snapshot) -> Tensor:
+    def _median_change(self, here: Snapshot) -> Tensor:
         sessions = (here.session - here.first_session).clamp(min=1)
         drift = (here.levels_NK[:, -1] - here.first_level) / sessions
         return drift.unsqueeze(-1) * torch.arange(1, self.horizon + 1)
@@ -87,7 +87,7 @@ class Drift(RandomWalk):
 class SeasonalNaive(RandomWalk):
     """The last price of the same season, repeated (Hyndman and Athanasopoulos 2021, §5.2).
 
-    Further parameters and the attributes are those of `RandomWalk`.
+    Other parameters and the attributes are those of `RandomWalk`.
 
     Parameters
     ----------
@@ -112,13 +112,13 @@ class SeasonalNaive(RandomWalk):
         check_whole("season", self.season, at_least=1)
 
     def search_space(self) -> dict[str, Any]:
-        """The seasons of daily prices: a week, a month and a quarter, of working days or all."""
+        """Return seasons of daily prices: a week, a month and a quarter, of working days or of all days."""
         return {"season": [5, 7, 21, 30, 63]}
 
     @property
     def _n_levels(self) -> int:
         return self.season
 
-    def _centre(self, here: Snapshot) -> Tensor:
+    def _median_change(self, here: Snapshot) -> Tensor:
         same_season = torch.arange(self.horizon) % self.season
         return here.levels_NK[:, same_season] - here.levels_NK[:, -1:]

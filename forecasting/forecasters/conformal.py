@@ -9,30 +9,30 @@ from tidecast.forecasting.panel.scaling import weighted_quantiles
 
 Array = NDArray[np.float64]
 
-FEWEST = 40  # residuals a step needs; with fewer its quantiles stay as they are
+FEWEST = 40  # residuals that a step needs; with fewer its quantiles stay unchanged
 
 
 def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array) -> Array:
     """Offsets that give each quantile its nominal coverage on held-out residuals.
 
     One-sided conformalised quantile regression (Romano, Patterson and Candès 2019, arXiv:1905.03222, theorem 2), level
-    by level on scaled residuals; levels beyond what the residuals can give are clipped to the outermost residual. The
-    median stays where it is: what is calibrated is the spread.
+    by level on scaled residuals; levels beyond the residuals are clipped to the outermost one. The median is not
+    calibrated.
 
     Parameters
     ----------
     residuals : ndarray of shape (n, horizon)
-        Truths in scaled units; NaN is no truth.
+        Truths in scaled units; NaN without a truth.
     quantiles : ndarray of shape (n, horizon, n_quantiles)
-        What was forecast, in the same units.
+        Forecasts in the same units.
     levels : ndarray of shape (n_quantiles,)
-        With 0.5 among them.
+        Including 0.5.
     weights : ndarray of shape (n,)
 
     Returns
     -------
     ndarray of shape (horizon, n_quantiles)
-        To be added to the quantiles; `outwards` then keeps them in order.
+        Offsets to add to the quantiles; `outwards` then restores their order.
     """
     offsets = np.zeros(quantiles.shape[1:])
     for step in range(quantiles.shape[1]):
@@ -42,14 +42,25 @@ def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array)
             continue
         errors = residuals[known, step] - quantiles[known, step].T
         for j, level in enumerate(levels):
-            side = np.sign(level - 0.5)  # -1 below the median, where everything is mirrored; 0 at it, which stays
+            side = np.sign(level - 0.5)  # -1 below the median, which mirrors all; 0 at the median
             outer = min(max(level, 1 - level) * (n + 1) / n, 1.0)
             offsets[step, j] = side * weighted_quantiles(side * errors[j], weights[known], np.array([outer]))[0]
     return offsets
 
 
 def outwards(quantiles: Array, median: int) -> Array:
-    """Quantiles in order along the last axis: none closer to the median than its inner neighbour."""
+    """Restore the order of quantiles along the last axis: none is closer to the median than its inner neighbour.
+
+    Parameters
+    ----------
+    quantiles : ndarray of shape (..., n_quantiles)
+    median : int
+        Index of the median.
+
+    Returns
+    -------
+    ndarray of the same shape
+    """
     ordered = quantiles.copy()
     for j in range(median - 1, -1, -1):
         np.minimum(ordered[..., j], ordered[..., j + 1], out=ordered[..., j])

@@ -1,6 +1,6 @@
-"""What a fitted network remembers, how it learned, and both as pictures.
+"""Memory and learning of a fitted network, as tables, text and figures.
 
-Axes: N origins, K rows looked back at, F features, H horizon steps, Q quantiles.
+Axes: N origins, K rows before the origin, F features, H horizon steps, Q quantiles.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FittedNetwork:
-    """What `summary` tells of a fitted forecaster.
+    """Facts about a fitted forecaster that `summary` writes out.
 
     Attributes
     ----------
     name, cell : str
         Its class, and the key of its cell.
     forecasts : str
-        As its head says it: "quantiles".
+        `Head.forecasts`, such as "quantiles".
     num_layers, hidden_size, n_parameters : int
     inputs : sequence of str
-        The columns the network sees.
+        The columns that the network uses.
     shortcut : bool
-        Whether the head reads them, too.
+        Whether the head reads them as well.
     horizon, n_quantiles, lookback : int
     calendar : str
     fit_end, seen_until : date or datetime
-        Newest row of training, and of all that has been seen.
+        Times of the newest training row and of the newest row seen.
     n_series : int
-        Series that have been seen.
+        Number of series seen.
     curve : DataFrame
         ``learning_curve_``.
     offsets_HQ : ndarray of shape (H, Q)
-        What the calibration adds to the quantiles, in volatilities.
+        Offsets of the calibration, in volatilities.
     """
 
     name: str
@@ -81,12 +81,12 @@ def memory_profile(
     median: int,
     rows: FlatPanel,
     inputs_NF: Tensor,
-    ahead: Callable[[Tensor], Tensor | None],
+    future: Callable[[Tensor], Tensor | None],
     steps_back: int,
     n_origins: int,
     random_state: int,
 ) -> pl.DataFrame:
-    """Influence of the inputs k rows before the origin on each step; see `RecurrentForecaster.memory_profile`.
+    """Compute the influence of the inputs k rows before the origin; see `RecurrentForecaster.memory_profile`.
 
     Parameters
     ----------
@@ -94,11 +94,11 @@ def memory_profile(
     head : Head
         In the network's precision.
     median : int
-        Place of the median among the quantiles.
+        Index of the median among the quantiles.
     rows : FlatPanel
     inputs_NF : Tensor of shape (N, F)
-        What the network sees of these rows.
-    ahead : callable
+        The network's inputs for these rows.
+    future : callable
         From rows to the scaled future covariates after them, of shape (..., H, Z), or None.
     steps_back, n_origins, random_state : int
 
@@ -110,7 +110,7 @@ def memory_profile(
     Raises
     ------
     ValueError
-        When no series is long enough.
+        No series is long enough.
     """
     check_whole("steps_back", steps_back, at_least=1)
     check_whole("n_origins", n_origins, at_least=1)
@@ -130,7 +130,7 @@ def memory_profile(
             state, _ = run_through(network, inputs_NF, rows, at_N - steps_back - 1, at_N[:0])
         x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
         h_NKD, _ = network.encode(x_NKF, state)
-        q_NHQ = head(network.read_out(h_NKD[:, -1], ahead(at_N)))
+        q_NHQ = head(network.read_out(h_NKD[:, -1], future(at_N)))
         influences = [_influence(q_NHQ[:, step], x_NKF, median) for step in range(network.horizon)]
     steps = np.arange(1, network.horizon + 1, dtype=np.int32)
     table = {
@@ -145,7 +145,7 @@ def memory_profile(
 def _influence(q_NQ: Tensor, x_NKF: Tensor, median: int) -> tuple[Tensor, Tensor]:
     """Norms of the gradient of quantiles with respect to each row of inputs, averaged over origins, shape (K,) each.
 
-    The first is the root mean square over the quantiles, the second that of the median alone.
+    The first is the root mean square over the quantiles, the second is that of the median.
     """
     squares_QNK = torch.stack(
         [torch.autograd.grad(q_N.sum(), x_NKF, retain_graph=True)[0].pow(2).sum(-1) for q_N in q_NQ.unbind(1)]
@@ -159,7 +159,7 @@ def plot_memory_profile(profiles: pl.DataFrame, axes: Axes) -> None:
     Parameters
     ----------
     profiles : DataFrame
-        What `memory_profile` gave, of one model or of several below one another (``pl.concat``).
+        From `memory_profile`, of one model or of several (``pl.concat``).
     axes : matplotlib Axes
     """
     means = profiles.group_by("cell", "k").agg(pl.col("influence").mean()).sort("cell", "k")
@@ -182,10 +182,10 @@ def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
     Parameters
     ----------
     curves : dict of str to DataFrame
-        ``learning_curve_`` by the name to show: cells such as "RNN", "LSTM" and "GRU" have their own colours.
+        ``learning_curve_`` by label: cells such as "RNN", "LSTM" and "GRU" have their own colours.
     axes : matplotlib Axes
     """
-    from matplotlib.ticker import MaxNLocator  # here, as forecasting loads no matplotlib until a picture is asked for
+    from matplotlib.ticker import MaxNLocator  # loaded here, because it takes long and only figures need it
 
     for name, curve in curves.items():
         colour = colour_of(name)
@@ -204,26 +204,49 @@ def plot_learning_curve(curves: dict[str, pl.DataFrame], axes: Axes) -> None:
 
 
 def remembered(profile: pl.DataFrame, share: float = 0.9) -> int:
-    """Rows back, the origin's own not counted, within which that share of all influence lies."""
+    """Number of rows before the origin's own within which a share of all influence lies.
+
+    Parameters
+    ----------
+    profile : DataFrame
+        From `memory_profile`.
+    share : float, default=0.9
+
+    Returns
+    -------
+    int
+    """
     of_row = profile.group_by("k").agg(pl.col("influence").mean()).sort("k")["influence"].to_numpy()
     return int(np.searchsorted(of_row.cumsum(), share * of_row.sum())) if of_row.sum() > 0 else 0
 
 
 def summary(of: FittedNetwork, profile: pl.DataFrame | None = None) -> str:
-    """The text of `RecurrentForecaster.summary`; with a memory profile, how far back the network looks."""
-    layers = f"{of.num_layers} layer{'s' * (of.num_layers > 1)} of {of.hidden_size} units"
+    """Write the text of `RecurrentForecaster.summary`.
+
+    Parameters
+    ----------
+    of : FittedNetwork
+    profile : DataFrame, optional
+        From `memory_profile`; adds a line on how far back the network looks.
+
+    Returns
+    -------
+    str
+    """
+    layers = f"{of.num_layers} {'layer' if of.num_layers == 1 else 'layers'} of {of.hidden_size} units"
+    shortcut = "; the head reads them, too" if of.shortcut else ""
     lines = {
         "Network": f"{CELLS[of.cell].label}, {layers}, {of.n_parameters:,} parameters",
-        "Inputs": f"{len(of.inputs)}: {', '.join(of.inputs)}" + "; the head reads them, too" * of.shortcut,
+        "Inputs": f"{len(of.inputs)}: {', '.join(of.inputs)}{shortcut}",
         "Forecasts": f"{of.horizon} sessions of {of.calendar}, {of.n_quantiles} {of.forecasts}",
-        "Trained": f"up to {of.fit_end}, on stretches of {of.lookback} rows",
+        "Trained": f"up to {of.fit_end}, on windows of {of.lookback} rows",
         "Seen": f"{of.n_series} series, up to {of.seen_until}",
         "Learning": _learning(of.curve),
         "Calibration": _calibration(of.offsets_HQ),
     }
     if profile is not None:
         lines["Memory"] = (
-            f"nine tenths of what moves a forecast are the last {remembered(profile) + 1} rows"
+            f"nine tenths of all influence on a forecast come from the last {remembered(profile) + 1} rows"
             if profile["influence"].sum() > 0
             else "none: the forecast is the random walk's"
         )
@@ -236,14 +259,14 @@ def _learning(curve: pl.DataFrame) -> str:
     if not run:
         return "none: untrained, the random walk"
     if not len(held_out):
-        return f"{run} epochs, none held back to choose from"
-    further = run - cast("int", held_out["epoch"].max())  # by partial_fit
+        return f"{run} epochs, no rows held out to compare them"
+    n_more = run - cast("int", held_out["epoch"].max())  # by partial_fit
     best = held_out.row(0, named=True)
     untrained = held_out.filter(epoch=0)["validation_loss"][0]
     gain = 100 * (1 - best["validation_loss"] / untrained)
     return (
-        f"{run - further} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
-        f"{untrained:.4f} untrained ({gain:.1f} % less)" + (f"; {further} more on newer rows" if further else "")
+        f"{run - n_more} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
+        f"{untrained:.4f} untrained ({gain:.1f} % less)" + (f"; {n_more} more on newer rows" if n_more else "")
     )
 
 
@@ -253,7 +276,7 @@ def _calibration(offsets_HQ: np.ndarray) -> str:
 
 
 def _dress(axes: Axes) -> None:
-    """No box, ink that can be read on a light and on a dark ground."""
+    """Remove the box; draw in ink that is readable on light and dark backgrounds."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(colors=INK, which="both")

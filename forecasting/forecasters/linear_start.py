@@ -1,4 +1,4 @@
-"""A linear forecast of changes from the inputs at the origin, believed only as far as newer rows bear it out.
+"""A linear forecast of changes from the inputs at the origin, used only as far as newer rows confirm it.
 
 Axes: N origins, F inputs, H horizon steps.
 """
@@ -13,26 +13,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tidecast.forecasting.forecasters.quantile_model import CENTRE_SCALE, slow
+from tidecast.forecasting.forecasters.quantile_model import MEDIAN_SCALE, slow
 
 Array = NDArray[np.float64]
 
 CERTAIN = 3.0  # standard errors of a correlation under which it may be chance
-RIDGE = 1e-3  # of the inputs' variance, added to it: columns that say the same do no harm
+RIDGE = 1e-3  # share of the inputs' variance added to it, so that collinear columns do no harm
 
 
 @dataclass(frozen=True)
 class LinearForecast:
-    """What is known of the median before a network is trained.
+    """A linear estimate of the median before a network is trained.
 
     Attributes
     ----------
     scale_H : Tensor of shape (H,), float64
-        What one unit of output moves the median: the correlation √R² of changes with the forecast on newer rows, and
-        `CENTRE_SCALE` at least. Of prices the forecast explains less than nothing there, and the median learns slowly;
-        where values come back to a season's, it is soon where they go.
+        Move of the median per unit of output: the correlation √R² of changes with the forecast on newer rows, at least
+        `MEDIAN_SCALE`. For prices R² is below zero there, and the median learns slowly; for seasonal values it learns
+        fast.
     weights_FH : Tensor of shape (F, H), float64
-        From standardised inputs to standardised changes, where the scale is above `CENTRE_SCALE` and no chance; else 0.
+        From standardised inputs to standardised changes, if the scale is significantly above `MEDIAN_SCALE`; else 0.
     """
 
     scale_H: Tensor
@@ -40,17 +40,17 @@ class LinearForecast:
 
     @property
     def holds(self) -> bool:
-        """Whether it foretells any step."""
+        """Whether it predicts any step."""
         return bool(self.weights_FH.any())
 
     @classmethod
     def measure(cls, older: tuple[Array, Array], newer: tuple[Array, Array]) -> LinearForecast:
-        """A ridge regression on older rows, judged on newer ones; where it holds, fitted again on both.
+        """Fit a ridge regression on older rows, evaluate it on newer ones; where it holds, fit again on both.
 
         Parameters
         ----------
         older, newer : tuple of ndarray, of shape (n, F) and (n, H)
-            Standardised inputs and changes; NaN where there is no truth.
+            Standardised inputs and changes; NaN without a truth.
         """
         (x_NF, y_NH), (newer_NF, newer_NH) = (_whole(*rows) for rows in (older, newer))
         n_inputs, horizon = x_NF.shape[1], y_NH.shape[1]
@@ -61,7 +61,7 @@ class LinearForecast:
         explained_H = 1 - error_H / np.maximum((newer_NH**2).sum(0), np.finfo(float).tiny)
         scale_H = none.scale_H.maximum(torch.from_numpy(np.sqrt(explained_H.clip(0))))
         error_of_scale_H = torch.from_numpy(np.sqrt(np.arange(1, horizon + 1) / len(newer_NF)))  # changes overlap
-        holds_H = (scale_H > CENTRE_SCALE) & (scale_H > CERTAIN * error_of_scale_H)
+        holds_H = (scale_H > MEDIAN_SCALE) & (scale_H > CERTAIN * error_of_scale_H)
         if not holds_H.any():
             return cls(scale_H, none.weights_FH)
         weights_FH = torch.from_numpy(_ridge(np.vstack([x_NF, newer_NF]), np.vstack([y_NH, newer_NH])))

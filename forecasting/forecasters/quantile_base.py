@@ -1,4 +1,4 @@
-"""Under every forecaster: from a panel's rows to quantiles in prices, around the random walk.
+"""The base of every forecaster: from a panel's rows to quantiles in prices, around the random walk.
 
 Axes: N origins, H horizon steps, Q quantiles.
 """
@@ -31,25 +31,31 @@ from tidecast.forecasting.forecasters.sampling import MOST_ORIGINS, Dependence
 from tidecast.forecasting.panel.carried_state import CarriedState
 from tidecast.forecasting.panel.flat_panel import FlatPanel, panel_rows, root_steps, thinned
 from tidecast.forecasting.panel.holdout import Holdout
-from tidecast.forecasting.panel.known_covariates import KnownCovariates, given_ahead, known_ahead
+from tidecast.forecasting.panel.known_covariates import (
+    KnownCovariates,
+    covariates_of_future,
+    covariates_of_panel,
+)
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
-from tidecast.forecasting.panel.snapshot import Snapshot, standing
+from tidecast.forecasting.panel.snapshot import Snapshot, snapshot_of
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
 
-MOST_RESIDUALS = 1 << 17  # per step, from which base quantiles are estimated: a level is out by 0.1 % at most
+MOST_RESIDUALS = 1 << 17  # per step, to estimate base quantiles from: a level is wrong by 0.1 % at most
 BLOCK = 1 << 14  # origins whose residuals are computed at a time
-SPARSE = 4  # sessions to a row from which on the calendar of a series that came row by row must be another one
-MOST_CALIBRATED = 1 << 15  # per step, from which they are calibrated, each with all its quantiles
+SPARSE = 4  # sessions to a row, from which the calendar of a series that came row by row must be wrong
+MOST_CALIBRATED = 1 << 15  # origins per step to calibrate on, each with all its quantiles
+
+SNAPSHOT = "standing"  # prefix of its tensors in saved files
 
 
 class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
-    """The random walk, and the places where a subclass adds a centre or a network's outputs to it.
+    """The random walk, with methods for subclasses to add a median change or a network's outputs.
 
-    A forecast is ``last price · exp(centre + volatility · √step · quantile)``: volatility is the EWMA at the origin,
-    the quantiles are those of standardised training changes with their median put to 0, calibrated on the newest
-    training rows. Where the schema says ``positive=False`` changes are differences and are added instead.
+    A forecast is ``last price · exp(median change + volatility · √step · quantile)``. Volatility is the EWMA at the
+    origin. The quantiles are those of standardised training changes, shifted to a median of 0 and calibrated on the
+    newest training rows. With ``positive=False`` in the schema, changes are differences and are added.
     """
 
     frozen_settings: ClassVar[dict[str, type[FrozenSettings]]] = {"schema": PanelSchema}
@@ -65,10 +71,10 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     skipped_: tuple[Any, ...]
     _schema: PanelSchema
     _kind: str
-    _spread: QuantileModel
+    _quantile_model: QuantileModel
     _dependence: Dependence
-    _kept: CarriedState
-    _made: tuple[str, ...] = ()  # covariates that a transformer made before `fit`
+    _carried: CarriedState
+    _made: tuple[str, ...] = ()  # covariates that a transformer added before `fit`
 
     def _check_settings(self) -> None:
         """Refuse impossible settings; subclasses add theirs."""
@@ -81,19 +87,19 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         schema = self.schema or PanelSchema()
         if self.target in (*schema.covariates, *schema.future, *schema.static):
             raise ValueError(
-                f"The target must be no covariate, {self.target!r} is among the schema's. Take it out: networks see it "
-                "through their features."
+                f"The target must not be a covariate, found {self.target!r} among the schema's. Remove it there: "
+                "networks see the target through their features."
             )
 
     # ------------------------------------------------------- panel to rows
     def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> FlatPanel:
-        """The rows of a checked panel; with the calendar where they are known to be its sessions."""
+        """Lay out a checked panel; pass the calendar if the rows are known to be its sessions."""
         if calendar is None:
-            calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+            calendar = self.calendar_.meeting(panel, self._carried.snapshot.series_id)
             panel, _ = settle(panel, calendar)
         rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
-        without = rows.newest[~rows.ready[rows.newest]]
-        self.skipped_ = tuple(panel["series_id"][without.numpy()])
+        not_ready = rows.newest[~rows.ready[rows.newest]]
+        self.skipped_ = tuple(panel["series_id"][not_ready.numpy()])
         return rows
 
     def _too_short(self, rows: FlatPanel) -> str:
@@ -109,158 +115,169 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         return find_origins(rows, origins, self.fit_end_, self.horizon)
 
     def _origins_of(self, X: Any, origins: str | Sequence[Any], future: Any) -> Origins:
-        """The origins of a panel, or, without one, of what has been seen."""
+        """The origins of a panel; without a panel, the newest rows seen."""
         if future is not None and not self._schema.future:
             raise ValueError(
-                "future= needs future covariates, the schema names none. Leave it out, or say "
+                "future= needs future covariates, the schema names none. Leave it out, or set "
                 "PanelSchema(future=(…,)) and fit again."
             )
         if X is None:
             if not isinstance(origins, str) or origins != "last":
-                raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Give the panel, too.')
-            return self._kept_origins(future)
+                raise ValueError(f'Without a panel, origins must be "last", got {origins!r}. Pass the panel as well.')
+            return self._carried_origins(future)
         check_made(X, self._made)
-        panel = check_panel(X, self._schema_of_rows, self.target).rechunk()  # in one piece, all that follows is quicker
-        rows = self._with_ahead(self._rows(panel), X, future)
+        panel = check_panel(X, self._schema_of_rows, self.target).rechunk()  # one chunk makes the rest faster
+        rows = self._with_known_covariates(self._rows(panel), X, future)
         at = self._find(rows, origins)
         if not len(at):
-            times: Any = rows.frame["time"]
-            advice = "Give a longer panel or other origins."
-            if isinstance(origins, str) and origins == "new":
-                advice = (
-                    f"Give a panel that goes on for {self.horizon} sessions or more after fit_end_, {self.fit_end_}."
-                )
-            raise ValueError(
-                f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
-                f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. {advice}"
-            )
-        if rows.ahead is not None:
-            rows.ahead.check(rows.series_of(at).numpy(), rows.session[at].numpy(), self.horizon)
+            raise ValueError(self._no_origin(rows, origins))
+        if rows.known_covariates is not None:
+            rows.known_covariates.check(rows.series_of(at).numpy(), rows.session[at].numpy(), self.horizon)
         return self._origins(rows, at)
 
-    def _given_back(self, table: pl.DataFrame, X: Any) -> Any:
-        """A table in the kind of `X`, or of the panel that was fitted."""
+    def _no_origin(self, rows: FlatPanel, origins: str | Sequence[Any]) -> str:
+        times: Any = rows.frame["time"]
+        advice = "Give a longer panel or other origins."
+        if isinstance(origins, str) and origins == "new":
+            advice = f"Give a panel that reaches {self.horizon} sessions or more past fit_end_, {self.fit_end_}."
+        return (
+            f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
+            f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. {advice}"
+        )
+
+    def _in_kind_of(self, X: Any, table: pl.DataFrame) -> Any:
+        """Return the table in polars or pandas, as `X` is; without `X`, as the fitted panel was."""
         return like(table, X) if X is not None or self._kind == "polars" else table.to_pandas()
 
-    def _with_ahead(self, rows: FlatPanel, X: Any, future: Any = None) -> FlatPanel:
-        """The rows of the panel `X` with its future covariates."""
-        if not self._ahead_names:
+    def _with_known_covariates(self, rows: FlatPanel, X: Any, future: Any = None) -> FlatPanel:
+        """Add the future covariates of the panel `X` to its rows."""
+        if not self._future_names:
             return rows
-        return replace(rows, ahead=known_ahead(rows, X, future, self._schema, self._schema_of_rows, self.target))
+        known = covariates_of_panel(
+            rows.series_id, rows.calendar, X, future, self._schema, self._schema_of_rows, self.target
+        )
+        return replace(rows, known_covariates=known)
 
-    def _kept_ahead(self, future: Any) -> KnownCovariates | None:
-        """As `_with_ahead`, of the series that have been seen."""
-        if not self._ahead_names:
+    def _carried_covariates(self, future: Any) -> KnownCovariates | None:
+        """Future covariates of the series seen so far, from `future`; None if forecasts depend on none."""
+        if not self._future_names:
             return None
-        here = self._kept.standing
-        return given_ahead(future, here.keys, here.session.numpy(), self.calendar_, self._schema_of_rows)
+        here = self._carried.snapshot
+        return covariates_of_future(future, here.keys, here.session.numpy(), self.calendar_, self._schema_of_rows)
 
     @property
     def _schema_of_rows(self) -> PanelSchema:
-        """The schema with the calendar of what was fitted, which says whether times are days or bars within the day."""
+        """The schema with the fitted calendar, which says whether times are days or bars within the day."""
         named = self.calendar_.default
         if named is None and self.calendar_.intraday:
             named = self.calendar_.calendars[0]
         return self._schema if named is None else replace(self._schema, calendar=named.name)
 
-    # -------------------------------------------------- what `fit` estimates
-    def _learned_spread(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> QuantileModel:
-        """Of standardised training changes, not calibrated yet."""
-        if not rows.moving.any():  # pegged, all of them: there is no spread to learn, and none to forecast
+    # ------------------------------------------------------ estimates of `fit`
+    def _learned_quantiles(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> QuantileModel:
+        """Quantiles of standardised training changes, not calibrated yet."""
+        if not rows.moving.any():  # all series are pegged: no distribution to learn, and none to forecast
             return QuantileModel.none(self.horizon, self.quantiles_)
-        at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_RESIDUALS)
-        residuals = self._residuals(rows, at, until=cuts.train)
+        at = thinned(rows.moving & rows.before(holdout.train) & (weights > 0), MOST_RESIDUALS)
+        residuals = self._residuals(rows, at, until=holdout.train)
         unknown = ~np.isfinite(residuals).any(axis=0)
         if unknown.any():
-            advice = "Give a longer panel, or lower lookback or horizon."
-            if (apart := rows.usual_distance) > 1:
-                advice = (
-                    f"Its rows are mostly {apart} sessions of {rows.calendar.name!r} apart: name a calendar that has "
-                    'theirs, such as PanelSchema(calendar="monthly last XNYS"); see get_calendar.'
-                )
-            raise ValueError(
-                f"Step {unknown.argmax() + 1} needs at least one series with lookback + horizon = {self.lookback} + "
-                f"{self.horizon} rows that moves; found none. {advice}"
-            )
+            raise ValueError(self._no_truth(rows, int(unknown.argmax()) + 1))
         return QuantileModel.of(residuals, weights[at].numpy(), self.quantiles_)
 
-    def _calibrated(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> tuple[CarriedState, QuantileModel]:
-        """What is kept, and the spread, calibrated on the newest training rows."""
-        at = thinned(rows.moving & ~rows.before(cuts.validation) & (weights > 0), MOST_CALIBRATED)
-        kept, outputs_NHQ = self._keep(rows, at)
-        residuals = self._residuals(rows, at, until=cuts.calibration)
-        return kept, self._spread.calibrated(residuals, outputs_NHQ, weights[at].numpy())
+    def _no_truth(self, rows: FlatPanel, step: int) -> str:
+        advice = "Give a longer panel, or lower lookback or horizon."
+        if (apart := rows.usual_distance) > 1:
+            advice = (
+                f"Its rows are mostly {apart} sessions of {rows.calendar.name!r} apart: name a calendar that fits "
+                'them, such as PanelSchema(calendar="monthly last XNYS"); see get_calendar.'
+            )
+        return (
+            f"Step {step} needs at least one series with lookback + horizon = {self.lookback} + {self.horizon} rows "
+            f"that moves; found none. {advice}"
+        )
 
-    def _measure_dependence(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> Dependence:
-        """How the steps move together, on all training rows: a correlation is hardly overfitted, but needs many."""
+    def _calibrated(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> tuple[CarriedState, QuantileModel]:
+        """The carried state, and the quantiles calibrated on the newest training rows."""
+        at = thinned(rows.moving & ~rows.before(holdout.validation) & (weights > 0), MOST_CALIBRATED)
+        carried, outputs_NHQ = self._carry(rows, at)
+        residuals = self._residuals(rows, at, until=holdout.calibration)
+        return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy())
+
+    def _measure_dependence(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> Dependence:
+        """Dependence between steps, from all training rows: a correlation hardly overfits but needs many rows."""
         at = thinned(rows.moving & (weights > 0), MOST_ORIGINS)
-        residuals = self._residuals(rows, at, until=cuts.calibration)
+        residuals = self._residuals(rows, at, until=holdout.calibration)
         return Dependence.measure(residuals, weights[at].numpy(), np.array(self.quantiles_))
 
     def _residuals(self, rows: FlatPanel, at: Tensor, until: date | datetime) -> NDArray[np.float64]:
-        """Changes less the centre, standardised, shape (N, H); NaN where the truth lies past the time `until`."""
+        """Standardised changes less the median change, shape (N, H); NaN where the truth lies after `until`."""
         residuals, until_S = torch.empty(len(at), self.horizon, dtype=torch.float64), rows.sessions_at(until)
         for some, here in zip(residuals.split(BLOCK), at.split(BLOCK), strict=True):
             scale = rows.volatility[here].unsqueeze(-1) * root_steps(self.horizon)
-            scaled = (rows.changes(here, self.horizon) - self._centre(standing(rows, here, self._n_levels))) / scale
+            scaled = (
+                rows.changes(here, self.horizon) - self._median_change(snapshot_of(rows, here, self._n_levels))
+            ) / scale
             target = rows.session[here].unsqueeze(-1) + torch.arange(1, self.horizon + 1)
-            known = target <= until_S[rows.sequence(here)].unsqueeze(-1)
+            known = target <= until_S[rows.segment(here)].unsqueeze(-1)
             some[:] = torch.where(known & rows.moving[here].unsqueeze(-1), scaled, torch.nan)
         return residuals.numpy()
 
     # ---------------------------------------------- rows to quantiles in prices
     def _origins(self, rows: FlatPanel, at: Tensor) -> Origins:
-        return self._origins_at(standing(rows, at, self._n_levels), self._outputs(rows, at), rows.calendar)
+        return self._origins_at(snapshot_of(rows, at, self._n_levels), self._outputs(rows, at), rows.calendar)
 
     def _origins_at(self, here: Snapshot, outputs: Tensor, calendar: PanelCalendar) -> Origins:
-        return Origins(here.keys, here.session, here.price, here.volatility, self._centre(here), outputs, calendar)
+        return Origins(
+            here.keys, here.session, here.price, here.volatility, self._median_change(here), outputs, calendar
+        )
 
     def _in_prices(self, origins: Origins, scaled: np.ndarray) -> np.ndarray:
-        """Values in units of volatility · √step, shape (N, H, any), in the unit of the target: put in their place."""
+        """Turn values in units of volatility · √step, shape (N, H, any), into the unit of the target, in place."""
         scale_NH1 = (origins.volatility[:, None] * root_steps(self.horizon))[..., None]
-        change = torch.from_numpy(scaled).mul_(scale_NH1).add_(origins.centre_NH[..., None])
+        change = torch.from_numpy(scaled).mul_(scale_NH1).add_(origins.median_change_NH[..., None])
         price_N11 = origins.price[:, None, None]
         return (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
 
-    # ------------------------------------------------------- what has been seen
-    def _keep(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
-        """What is needed of the panel's series to go on from their last rows, and on the way there `_outputs`."""
-        return CarriedState(standing(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
+    # ---------------------------------------------------------- carried state
+    def _carry(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
+        """State to continue from after the panel's last rows, and `_outputs` of the rows `at` on the way."""
+        return CarriedState(snapshot_of(rows, rows.newest, self._n_levels)), self._outputs(rows, at)
 
-    def _taken_in(self, rows: pl.DataFrame, calendar: PanelCalendar) -> CarriedState:
-        """What is kept once these rows, sorted by time and series, have been seen; all of one time move on together."""
+    def _after_update(self, rows: pl.DataFrame, calendar: PanelCalendar) -> CarriedState:
+        """State after these rows, sorted by time and series; all rows of one time are taken in together."""
         rows = calendar.marked(rows)
         longest = longest_gaps(rows)
-        new = rows["series_id"].filter(pl.Series(places_of(rows["series_id"], self._kept.standing.series_id) < 0))
-        kept = self._with_room(new.unique())
-        few = new.unique(maintain_order=True).filter(~new.unique(maintain_order=True).is_in(list(calendar.own)))
-        calendar = calendar.with_unproven(few.to_list())
-        at_N = torch.from_numpy(places_of(rows["series_id"], kept.standing.series_id))
+        is_new = pl.Series(places_of(rows["series_id"], self._carried.snapshot.series_id) < 0)
+        new = rows["series_id"].filter(is_new).unique(maintain_order=True)
+        carried = self._with_room(rows["series_id"].filter(is_new).unique())
+        calendar = calendar.with_unproven(new.filter(~new.is_in(list(calendar.own))).to_list())
+        at_N = torch.from_numpy(places_of(rows["series_id"], carried.snapshot.series_id))
         session_N = torch.from_numpy(calendar.numbers(rows.select("series_id", "time")))
         price_N = torch.from_numpy(rows[self.target].to_numpy().copy())
         level_N = torch.from_numpy(np.log(price_N.numpy())) if self._schema.positive else price_N
         ends = [*np.flatnonzero(np.diff(rows["time"].to_physical().to_numpy())) + 1, len(rows)]
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             now, at_M = slice(start, end), at_N[start:end]
-            here, begins_M = kept.standing.moved_on(
+            here, begins_M = carried.snapshot.advanced(
                 at_M, rows["time"][now], session_N[now], price_N[now], level_N[now],
                 None if longest is None else longest[now],
             )  # fmt: skip
-            kept = self._moved_on(replace(kept, standing=here), at_M, begins_M, rows[now])
+            carried = self._advanced(replace(carried, snapshot=here), at_M, begins_M, rows[now])
         self.calendar_ = calendar
-        return kept
+        return carried
 
     def _with_room(self, series_id: pl.Series) -> CarriedState:
-        """A copy of what is kept, with room for these series, too."""
-        return CarriedState(self._kept.standing.with_room(series_id)[0])
+        """A copy of the carried state with room for these new series."""
+        return CarriedState(self._carried.snapshot.with_room(series_id)[0])
 
-    def _moved_on(self, kept: CarriedState, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> CarriedState:
-        """What a network remembers, moved on by a row of each series at the places `at_M`."""
-        return kept
+    def _advanced(self, carried: CarriedState, at_M: Tensor, begins_M: Tensor, rows: pl.DataFrame) -> CarriedState:
+        """Advance a network's state by one row of each series at the places `at_M`."""
+        return carried
 
-    def _kept_origins(self, future: Any) -> Origins:
+    def _carried_origins(self, future: Any) -> Origins:
         """The newest row of each series that has `lookback` of them."""
-        here = self._kept.standing
+        here = self._carried.snapshot
         ready = here.rows >= self.lookback
         ready &= ~self._sparse(here)
         self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
@@ -270,13 +287,13 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
                 f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
             )
         at = torch.nonzero(ready)[:, 0]
-        ahead = self._kept_ahead(future)
-        if ahead is not None:
-            ahead.check(at.numpy(), here.session[at].numpy(), self.horizon)
-        return self._origins_at(here.take(at), self._kept_outputs(at, ahead), self.calendar_)
+        known = self._carried_covariates(future)
+        if known is not None:
+            known.check(at.numpy(), here.session[at].numpy(), self.horizon)
+        return self._origins_at(here.take(at), self._carried_outputs(at, known), self.calendar_)
 
     def _sparse(self, here: Snapshot) -> Tensor:
-        """Series that came a few rows at a time and have one in many sessions: their calendar is another one."""
+        """Series that came a few rows at a time, with a row in few sessions: their calendar must be wrong."""
         sparse = (here.session - here.first_session) >= SPARSE * (here.rows - 1).clamp(min=1)
         unproven = here.series_id.is_in(list(self.calendar_.unproven)) if self.calendar_.unproven else None
         if unproven is None or self.calendar_.default is None:
@@ -287,33 +304,33 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             warnings.warn(
                 f"The rows of a series should fit its calendar {self.calendar_.default.name!r}, but "
                 f"{shorten(names, 3)} {'has' if len(names) == 1 else 'have'} a row in one of {SPARSE} "
-                "sessions or fewer, and no forecast. Name its calendar in a column 'calendar', or fit anew.",
+                "sessions or fewer, and no forecast. Name its calendar in a column 'calendar', or fit again.",
                 UserWarning,
                 stacklevel=4,
             )
         return sparse
 
-    def _kept_outputs(self, at: Tensor, ahead: KnownCovariates | None) -> Tensor:
-        """As `_outputs`, of the series at these places."""
+    def _carried_outputs(self, at: Tensor, known: KnownCovariates | None) -> Tensor:
+        """As `_outputs`, for the carried state of the series at these places."""
         return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
 
-    # -------------------------------------------------- what subclasses add
-    def _fit_network(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> None:
+    # ---------------------------------------------------- subclasses override
+    def _fit_network(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> None:
         """Train what `_outputs` needs; nothing for the baselines."""
 
-    def _go_on(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
-        """Train further what `_fit_network` trained, in place of it and leaving it as it was."""
+    def _continue_training(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
+        """Train a copy of the network further and replace it."""
 
     def _warn_of_unseen(self, made: list[str]) -> None:
-        """Warn of columns that were made and are no inputs; baselines have none."""
+        """Warn of made columns that are not inputs; baselines have none."""
 
-    def _centre(self, here: Snapshot) -> Tensor:
+    def _median_change(self, here: Snapshot) -> Tensor:
         """Expected change of the level for each step, shape (N, H)."""
         return torch.zeros(len(here), self.horizon, dtype=torch.float64)
 
     @property
     def _n_levels(self) -> int:
-        """Newest levels of a series that `_centre` looks at."""
+        """Newest levels of a series that `_median_change` uses."""
         return 1
 
     def _outputs(self, rows: FlatPanel, at: Tensor) -> Tensor:
@@ -322,46 +339,46 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     @property
     def columns_(self) -> list[str]:
-        """The columns that a panel to forecast must have; those of `future` covariates aside."""
+        """The columns that a panel to forecast must have, except `future` covariates."""
         return ["series_id", "time", self.target, *self._schema.covariates, *self._schema.static]
 
     @property
-    def _ahead_names(self) -> tuple[str, ...]:
+    def _future_names(self) -> tuple[str, ...]:
         """The future covariates that forecasts depend on."""
         return ()
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:
-        """What a subclass learned that is no tensor, as JSON holds it."""
+        """Return what a subclass learned that is not a tensor, as JSON holds it."""
         return {}
 
     def _learned(self) -> dict[str, Tensor]:
-        """Every tensor that `fit` learned, by name."""
-        kept = {f"standing.{name}": values for name, values in self._kept.standing.tensors().items()}
+        """Return every tensor that `fit` learned, by its name in saved files."""
+        carried = {f"{SNAPSHOT}.{name}": values for name, values in self._carried.snapshot.tensors().items()}
         paths = {f"paths.{name}": torch.from_numpy(value) for name, value in vars(self._dependence).items()}
-        spread = {"base": self._spread.base_HQ, "scale": self._spread.scale_H}
-        return spread | {"offsets": torch.from_numpy(self._spread.offsets_HQ)} | paths | kept
+        model = self._quantile_model
+        quantiles = {"base": model.base_HQ, "scale": model.scale_H, "offsets": torch.from_numpy(model.offsets_HQ)}
+        return quantiles | paths | carried
 
     def _expected(self, n_series: int) -> dict[str, Tensor]:
-        """Tensors like those of `_learned`, without memory; what a subclass adds aside."""
+        """Placeholders for the tensors of `_learned`, except those that subclasses add."""
         horizon, n_levels = self.horizon, len(self.quantiles_)
         whole = dict.fromkeys(("session", "rows", "first_session"), blank(n_series, dtype=torch.int64))
         real = dict.fromkeys(("price", "volatility", "first_level"), blank(n_series))
-        standing = whole | real | {"levels_NK": blank(n_series, self._n_levels)}
+        snapshot = whole | real | {"levels_NK": blank(n_series, self._n_levels)}
         return {
             "base": blank(horizon, n_levels),
             "scale": blank(horizon),
             "offsets": blank(horizon, n_levels),
             "paths.correlation_HH": blank(horizon, horizon),
             "paths.excess_H2": blank(horizon, 2),
-            **{f"standing.{name}": tensor for name, tensor in standing.items()},
+            **{f"{SNAPSHOT}.{name}": tensor for name, tensor in snapshot.items()},
         }
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
-        """The inverse of `_described` and `_learned`; `keys` say up to when each series has been seen."""
-        # models lack a scale that were saved before there was one
-        check_tensors(self._expected(len(keys)), learned, optional=["scale"])
+        """Restore `_described` and `_learned`; `keys` hold the newest time seen of each series."""
+        check_tensors(self._expected(len(keys)), learned, optional=["scale"])  # which older models lack
         scale_H = learned.get("scale", slow(self.horizon))
-        self._spread = QuantileModel(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
+        self._quantile_model = QuantileModel(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
-        self._kept = CarriedState(Snapshot(keys["series_id"], keys["time"], **under("standing", learned)))
+        self._carried = CarriedState(Snapshot(keys["series_id"], keys["time"], **under(SNAPSHOT, learned)))

@@ -1,4 +1,4 @@
-"""The spread of forecasts: quantiles around a centre, in units of volatility · √step.
+"""Quantiles around the median change, in units of volatility · √step.
 
 Axes: N origins, H horizon steps, Q quantiles, P outputs of a step.
 """
@@ -20,8 +20,8 @@ from tidecast.forecasting.tables.quantiles import MEDIAN
 
 Array = NDArray[np.float64]
 
-CENTRE_SCALE = 0.1  # volatilities that one unit of output moves the median at least: prices hardly drift
-AT_A_TIME = 1 << 9  # origins whose quantiles are put together: they stay in the cache
+MEDIAN_SCALE = 0.1  # least move of the median per unit of output, in volatilities: prices hardly drift
+AT_A_TIME = 1 << 9  # origins whose quantiles are computed together: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class QuantileModel:
     levels : tuple of float
         In rising order, 0.5 among them.
     base_HQ : Tensor of shape (H, Q), float64
-        What outputs of 0 stand for; the median is exactly 0.
+        Quantiles for outputs of 0; the median is exactly 0.
     offsets_HQ : ndarray of shape (H, Q)
         Added by the calibration.
     scale_H : Tensor of shape (H,), float64
-        Volatilities · √step that one unit of output moves the median: how fast a network learns it, see
-        `LinearForecast`.
+        Move of the median per unit of output, in volatilities · √step. It sets how fast a network learns the median,
+        see `LinearForecast`.
     head : str, default="quantile"
-        How outputs shape the quantiles: a name in `tidecast.forecasting.network.heads.HEADS`.
+        A name in `tidecast.forecasting.network.heads.HEADS`: how outputs shape the quantiles.
     """
 
     levels: tuple[float, ...]
@@ -51,13 +51,13 @@ class QuantileModel:
 
     @classmethod
     def none(cls, horizon: int, levels: Sequence[float]) -> QuantileModel:
-        """That of pegged series: there is none."""
+        """Return the model of pegged series: all quantiles are 0."""
         zeros = np.zeros((horizon, len(levels)))
         return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros, slow(horizon))
 
     @classmethod
     def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> QuantileModel:
-        """Weighted quantiles of standardised residuals, NaN where there is no truth; not calibrated yet."""
+        """Estimate weighted quantiles of standardised residuals, NaN without a truth; not calibrated yet."""
         base_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
         for step, residuals_N in enumerate(residuals_NH.T):
             known = np.isfinite(residuals_N)
@@ -68,9 +68,9 @@ class QuantileModel:
         return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
 
     def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> QuantileModel:
-        """With offsets such that the quantiles at these origins, not calibrated yet, cover their residuals."""
+        """Return a copy with offsets that give the quantiles at these origins their nominal coverage."""
         offsets = []
-        for step in range(len(self.base_HQ)):  # one after the other: all their quantiles at once are large
+        for step in range(len(self.base_HQ)):  # one by one, because the quantiles of all steps need much memory
             here = slice(step, step + 1)
             of_step = replace(
                 self, base_HQ=self.base_HQ[here], offsets_HQ=self.offsets_HQ[here], scale_H=self.scale_H[here]
@@ -81,26 +81,26 @@ class QuantileModel:
 
     @property
     def median(self) -> int:
-        """Place of the median among the levels."""
+        """Index of the median among the levels."""
         return self.levels.index(MEDIAN)
 
     @property
     def layer(self) -> Head:
-        """A new head on the base quantiles, before calibration: what a network is trained with."""
+        """A new head on the base quantiles, before calibration; a network is trained with it."""
         return HEADS[self.head](self.base_HQ, self.scale_H, self.levels)
 
     def quantiles(self, outputs_NHP: Tensor) -> Array:
-        """Calibrated quantiles of shape (N, H, Q), never crossing; each level in one piece, as a table wants it."""
+        """Calibrated quantiles of shape (N, H, Q), never crossing; each level is contiguous, for the table."""
         n, horizon, _ = outputs_NHP.shape
         n_levels = len(self.levels)
         quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
         with torch.inference_mode():
-            for begin in range(0, len(outputs_NHP), AT_A_TIME):  # what lies between is several times as large
+            for begin in range(0, len(outputs_NHP), AT_A_TIME):  # intermediate arrays are several times as large
                 block = slice(begin, begin + AT_A_TIME)
                 quantiles[block] = outwards(layer(outputs_NHP[block]).numpy() + self.offsets_HQ, self.median)
         return quantiles
 
 
 def slow(horizon: int) -> Tensor:
-    """The scale of a centre that nothing foretells."""
-    return torch.full((horizon,), CENTRE_SCALE, dtype=torch.float64)
+    """Scale of a median change that nothing predicts, shape (H,)."""
+    return torch.full((horizon,), MEDIAN_SCALE, dtype=torch.float64)

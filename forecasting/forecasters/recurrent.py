@@ -1,4 +1,4 @@
-"""Recurrent forecasters by name: what each is, its settings, and what it can be asked beside forecasts."""
+"""Recurrent forecasters, one class per cell: settings, search space, memory profile and summary."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
-from tidecast.forecasting.estimator.validation import check_network_settings
 from tidecast.forecasting.forecasters.diagnostics import FittedNetwork, memory_profile, summary
 from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.heads import HEADS
+from tidecast.forecasting.network.settings import check_network_settings
 from tidecast.forecasting.network.training import Training
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
@@ -26,44 +26,44 @@ from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
 class RecurrentForecaster(NetworkForecaster):
     """A recurrent network on top of the random walk; use the class of the cell you want.
 
-    The network sees the columns its `features` add and the schema's past and static covariates, never a raw price, and
-    is trained on every origin of a stretch of history at once. Future covariates, of the sessions that a forecast is
-    for, join its state just before the outputs: what it remembers does not depend on them. Its outputs start at zero:
+    The network sees the columns that its `features` add and the schema's past and static covariates, never a raw price.
+    It is trained on every origin of a window of history at once. Future covariates, of the sessions to forecast, join
+    its state just before the outputs, so the carried state does not depend on them. Its outputs start at zero:
     untrained, it is the `RandomWalk`. The newest tenth of the training sessions calibrates the quantiles, the tenth
-    before stops the training.
+    before it stops the training.
 
     Parameters
     ----------
     horizon : int, default=5
         Sessions to forecast.
     lookback : int, default=64
-        Rows in a stretch of training history, and rows a series needs before its first forecast. What the network
-        remembers is not bounded by it: its state is carried from a series' first row.
+        Rows in a training window, and rows that a series needs before its first forecast. It does not limit the
+        network's memory: the state is carried from a series' first row.
     quantiles : sequence of float
         Levels between 0 and 1; 0.5 is always among them.
     target : str, default="close"
         The column to forecast.
     schema : PanelSchema, optional
-        What the panel's columns mean.
+        The meaning of the panel's columns.
     features : transformer, optional
         Adds the network's inputs to the panel; `PriceFeatures` by default. Saved and applied with the model.
     hidden_size : int, default=32
     num_layers : int, default=1
     dropout : float, default=0.0
-        Between layers; where there is one only, nothing is dropped.
+        Between layers; no effect with one layer.
     max_epochs : int, default=8
-        A ceiling: training stops early. 0 leaves the random walk.
+        Upper limit: training may stop early. 0 gives the random walk.
     batch_size : int, default=64
-        Stretches in a batch.
+        Windows in a batch.
     learning_rate : float, default=5e-3
-        Its peak; one-cycle schedule.
+        Peak of the one-cycle schedule.
     device : str, default="cpu"
-        A torch device, or "auto" for a GPU where there is one.
+        A torch device, or "auto" for a GPU if there is one.
     random_state : int, RandomState or None, default=0
         The same seed gives the same forecasts, bit for bit, on one machine.
     kernel_size : int, default=1
-        Rows that a causal convolution in front of the cell sees at once; 1 is none. For MinGRU, whose gates see one
-        row alone, or for features that mean something only side by side.
+        Rows that a causal convolution in front of the cell sees at once; 1 is none. Useful for MinGRU, whose gates see
+        only one row, and for features that matter only in combination.
     training : Training, optional
         The head (every quantile, or Student-t), patience, averaging, recency, the clipping of gradients, checkpoints.
 
@@ -76,9 +76,9 @@ class RecurrentForecaster(NetworkForecaster):
     quantiles_ : tuple of float
     calendar_ : Calendar
     inputs_ : list of str
-        The columns the network sees.
+        The columns that the network uses.
     columns_ : list of str
-        The columns of a panel that forecasts need, covariates known ahead aside.
+        The columns of a panel that forecasts need, except future covariates.
     skipped_ : tuple
         Series without a forecast from their last row.
 
@@ -143,8 +143,10 @@ class RecurrentForecaster(NetworkForecaster):
             raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
 
     def search_space(self) -> dict[str, Any]:
-        """What `tune` tries by default; further features, as the panel has them, join it where `features` is None."""
-        from optuna.distributions import FloatDistribution as Between  # takes a second, and is seldom needed
+        """Settings that `tune` tries by default; if `features` is None, it also tries features that the panel allows."""
+        from optuna.distributions import (
+            FloatDistribution as Between,
+        )  # takes a second to load, and only tuning needs it
 
         return {
             "cell": [key for key, cell in CELLS.items() if cell.searched],
@@ -160,9 +162,9 @@ class RecurrentForecaster(NetworkForecaster):
     def memory_profile(self, X: Any, steps_back: int = 64, n_origins: int = 128, random_state: int = 0) -> pl.DataFrame:
         """Influence of the inputs k rows before the origin on the forecast of each step.
 
-        To see how far back a network looks, and whether a longer `lookback` would give it anything: the norm of the
-        gradient of the quantiles with respect to the inputs of one row, averaged over origins. The state before the
-        oldest of these rows is the one carried from the start of the series, held constant.
+        It shows how far back a network looks, and whether a longer `lookback` would help: the norm of the gradient of
+        the quantiles with respect to the inputs of one row, averaged over origins. The state before the oldest of
+        these rows is carried from the start of the series and held constant.
 
         Parameters
         ----------
@@ -170,43 +172,47 @@ class RecurrentForecaster(NetworkForecaster):
             The panel with its history.
         steps_back : int, default=64
         n_origins : int, default=128
-            Drawn among the rows of series that move.
+            Drawn from the rows of series that move.
         random_state : int, default=0
 
         Returns
         -------
         DataFrame
             ``cell``, ``step``, ``k`` (0: the origin's own row), ``influence`` (root mean square over the quantiles) and
-            ``median`` (of the median alone), both in volatilities · √step per standard deviation of the inputs.
+            ``median`` (of the median only), both in volatilities · √step per standard deviation of the inputs.
 
         Raises
         ------
         ValueError
-            When no series is long enough.
+            No series is long enough.
         """
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
-        rows = self._with_ahead(self._rows(check_panel(X, self._schema_of_rows, self.target)), X)
+        rows = self._with_known_covariates(self._rows(check_panel(X, self._schema_of_rows, self.target)), X)
         profile = memory_profile(
-            self._network, self._spread.layer.float(), self._spread.median, rows, self._inputs.of(rows.frame),
-            partial(self._ahead, rows), steps_back, n_origins, random_state,
+            self._network, self._quantile_model.layer.float(), self._quantile_model.median, rows,
+            self._inputs.of(rows.frame), partial(self._future_of, rows), steps_back, n_origins, random_state,
         )  # fmt: skip
         return profile.select(pl.lit(self.cell).alias("cell"), pl.all())
 
     def summary(self, X: Any = None) -> str:
-        """Some lines for a person: network, inputs, what it was trained on and has seen, how it learned.
+        """Describe the model in a few lines: network, inputs, rows trained on and seen, learning, calibration.
 
         Parameters
         ----------
         X : polars or pandas DataFrame, optional
-            A panel with its history, to say from it how far back the network looks.
+            A panel with its history, to measure how far back the network looks.
+
+        Returns
+        -------
+        str
         """
         check_fitted(self, "fit_end_")
-        seen = self._kept.standing
+        seen = self._carried.snapshot
         fitted = FittedNetwork(
             name=type(self).__name__,
             cell=self.cell,
-            forecasts=self._spread.layer.forecasts,
+            forecasts=self._quantile_model.layer.forecasts,
             num_layers=self.num_layers,
             hidden_size=self.hidden_size,
             n_parameters=sum(parameter.numel() for parameter in self._network.parameters()),
@@ -220,23 +226,23 @@ class RecurrentForecaster(NetworkForecaster):
             seen_until=seen.time.sort()[-1],
             n_series=len(seen),
             curve=self.learning_curve_,
-            offsets_HQ=self._spread.offsets_HQ,
+            offsets_HQ=self._quantile_model.offsets_HQ,
         )
         return summary(fitted, None if X is None else self.memory_profile(X))
 
 
 def _named(cell: Cell) -> type[RecurrentForecaster]:
-    """Return the forecaster class of a cell; `complete_docstring` adds to its docstring what all of them share."""
+    """Return the forecaster class of a cell; `complete_docstring` adds the shared part of its docstring."""
     doc = f"{cell.title} on top of the random walk: {cell.equation}.\n\n{cell.notes}"
     return type(cell.forecaster, (RecurrentForecaster,), {"__module__": __name__, "__doc__": doc, "cell": cell.key})
 
 
 FORECASTERS: dict[str, type[RecurrentForecaster]] = {key: _named(cell) for key, cell in CELLS.items()}
-"""The forecaster class of each cell; each is a name of this module, too."""
+"""The forecaster class of each cell; this module also has each under its name."""
 
 globals().update({kind.__name__: kind for kind in FORECASTERS.values()})
 
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> type[RecurrentForecaster]:
-        """Tell type checkers and editors what the names of the classes above stand for."""
+        """Type of the class names above, for type checkers and editors."""

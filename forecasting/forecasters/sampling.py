@@ -19,19 +19,21 @@ from tidecast.forecasting.panel.origins import Origins
 
 Array = NDArray[np.float64]
 
-MOST_ORIGINS = 100_000  # from which the dependence is estimated
-POOL = 256  # paths are stratified among at least that many, or few of them would not depend on one another rightly
+MOST_ORIGINS = 100_000  # to estimate the dependence from
+POOL = (
+    256  # paths are stratified among at least this many: among few, their steps would not depend on each other enough
+)
 BLOCK = 4_000_000  # numbers drawn at a time
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """How the steps of one origin move together, and how far truths fall beyond the outermost quantiles.
+    """Dependence between the steps of one origin, and the excess of truths beyond the outermost quantiles.
 
     Attributes
     ----------
     correlation_HH : ndarray of shape (H, H)
-        Of the steps' normal scores.
+        Correlation of the steps' normal scores.
     excess_H2 : ndarray of shape (H, 2)
         Mean distance beyond the lowest and the highest quantile, in distances of that quantile from the median.
     """
@@ -41,9 +43,9 @@ class Dependence:
 
     @classmethod
     def measure(cls, residuals_NH: Array, weights_N: Array, levels: Array) -> Dependence:
-        """From standardised residuals, NaN where there is no truth; a random walk's where there are too few.
+        """Estimate from standardised residuals, NaN without a truth; with too few, use a random walk's correlation.
 
-        The correlation is that of normal scores of ranks, over the origins whose every step has come true.
+        The correlation is that of normal scores of ranks, over the origins with a truth for every step.
         """
         horizon = residuals_NH.shape[1]
         steps = np.arange(1, horizon + 1)
@@ -52,18 +54,18 @@ class Dependence:
         if whole.sum() >= FEWEST and (np.ptp(residuals_NH[whole], axis=0) > 0).all():
             scores = ndtri(rankdata(residuals_NH[whole], axis=0) / (whole.sum() + 1))
             covariance = np.atleast_2d(np.cov(scores.T, aweights=weights_N[whole]))
-            spread = np.sqrt(np.diag(covariance))
-            correlation = covariance / np.outer(spread, spread)
+            deviation = np.sqrt(np.diag(covariance))
+            correlation = covariance / np.outer(deviation, deviation)
         excess = [
             [_excess(residuals_NH[:, step], level) for level in (levels[0], levels[-1])] for step in range(horizon)
         ]
         return cls(correlation, np.array(excess))
 
     def draw(self, n_origins: int, n_samples: int, generator: np.random.Generator) -> Array:
-        """Ranks in (0, 1) of shape (N, S, H): dependent over steps, and stratified at each step.
+        """Draw ranks in (0, 1) of shape (N, S, H), dependent over steps and stratified at each step.
 
-        Each step's ranks fall into as many equal strata as there are paths, one into each (Latin hypercube sampling
-        with dependence, Packham and Schmidt 2010, doi:10.21314/JCF.2010.221).
+        Each step has as many equal strata as there are paths, and one rank in each (Latin hypercube sampling with
+        dependence, Packham and Schmidt 2010, doi:10.21314/JCF.2010.221).
         """
         values, vectors = np.linalg.eigh(self.correlation_HH)
         root = vectors * np.sqrt(values.clip(0))
@@ -73,10 +75,10 @@ class Dependence:
         return ((stratum + generator.uniform(1e-12, 1.0, z.shape)) / pool)[:, :n_samples]
 
     def quantile(self, ranks_NSH: Array, quantiles_NHQ: Array, levels: Array) -> Array:
-        """The value at each rank, shape (N, S, H), in the quantiles' unit.
+        """Value at each rank, shape (N, S, H), in the unit of the quantiles.
 
-        Between two levels it follows a normal distribution through both. Beyond the outermost ones the excess is
-        exponential, its mean that of past residuals in proportion to the quantile's distance from the median.
+        Between two levels it follows a normal distribution through both. Beyond the outermost levels the excess is
+        exponential; its mean is that of past residuals, in proportion to the quantile's distance from the median.
         """
         knots = ndtri(levels)
         median = quantiles_NHQ[..., int(np.argmin(np.abs(levels - 0.5)))]
@@ -95,7 +97,7 @@ class Dependence:
 
 
 def blocks(n_origins: int, n_samples: int, horizon: int) -> Iterator[slice]:
-    """Origins drawn at a time, so that memory does not grow with their number."""
+    """Blocks of origins to draw at a time, so that memory does not grow with their number."""
     size = max(1, BLOCK // (max(n_samples, POOL) * horizon))
     yield from (slice(start, start + size) for start in range(0, n_origins, size))
 
@@ -120,9 +122,9 @@ def sample_table(origins: Origins, values_NSH: Array) -> pl.DataFrame:
 
 
 def _excess(residuals: Array, level: float) -> float:
-    """Mean distance of residuals beyond their quantile at `level` ÷ its own distance from 0, their median.
+    """Mean distance of residuals beyond their quantile at `level` ÷ that quantile's distance from 0, their median.
 
-    That of a normal distribution where too few lie beyond.
+    With too few residuals beyond, the value of a normal distribution.
     """
     known = np.sign(level - 0.5) * residuals[np.isfinite(residuals)]  # both tails as upper ones
     outer = max(level, 1 - level)

@@ -1,8 +1,8 @@
-"""The registry of recurrent cells: one entry makes a cell known everywhere.
+"""The registry of recurrent cells: one entry makes a cell available everywhere.
 
-Forecaster and regressor classes, the search for settings, the setting `models`, the command line, colours and names in
-pictures follow from `CELLS`. A new cell is a module class in a file of its own and one entry here. This file loads no
-torch, because settings and commands read it, too.
+Forecaster and regressor classes, tuning, the setting `models`, the command line, and colours and names in figures
+follow from `CELLS`. A new cell is a module class in its own file and one entry here. This file does not load torch,
+because settings and commands read it as well.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One recurrent cell, as classes, settings and pictures know it.
+    """One recurrent cell: its names, colour, module and defaults.
 
     Attributes
     ----------
     key : str
         In code: the attribute ``cell`` of an estimator, and the choice in a search space.
     label : str
-        In words and class names: ``GRU`` gives `GRUForecaster` and `GRURegressor`.
+        In text and class names: ``GRU`` gives `GRUForecaster` and `GRURegressor`.
     module : str
-        Where its `CellModule` is: "package.module:Class"; loaded when a network is built.
+        Its `CellModule`, as "package.module:Class"; loaded when a network is built.
     colour : str
-        In pictures, as #rrggbb.
+        In figures, as #rrggbb.
     title : str
         With its article: "A GRU".
     equation : str
         The recurrence and its source, for docstrings.
     notes : str
-        One or two sentences for those who choose a cell.
+        One or two sentences that help to choose a cell.
     searched : bool, default=True
-        Whether a search for settings tries it by default.
+        Whether `tune` tries it by default.
     regressor_kernel_size : int, default=1
-        Rows of the convolution in front of the cell that a regressor has by default; 1 is none.
+        Default of a regressor's `kernel_size`: rows of the convolution in front of the cell; 1 is none.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Cell:
         return f"{self.label}Regressor"
 
     def load(self) -> CellModule:
-        """Return its module class."""
+        """Import and return its module class."""
         module, _, name = self.module.partition(":")
         found: CellModule = getattr(import_module(module), name)
         return found
@@ -77,15 +77,23 @@ class Cell:
 def by_key(cells: Iterable[Cell]) -> dict[str, Cell]:
     """Return cells by their keys.
 
+    Parameters
+    ----------
+    cells : iterable of Cell
+
+    Returns
+    -------
+    dict of str to Cell
+
     Raises
     ------
     ValueError
-        When two cells share a key, or a class name.
+        Two cells share a key or a label.
     """
     known: dict[str, Cell] = {}
     for cell in cells:
         if cell.key in known or cell.label in [other.label for other in known.values()]:
-            raise ValueError(f"Cells must differ in key and label, {cell.key!r} ({cell.label}) is there twice.")
+            raise ValueError(f"Cells must differ in key and label, found {cell.key!r} ({cell.label}) twice.")
         known[cell.key] = cell
     return known
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CellState = Tensor | tuple[Tensor, ...]  # each of shape (L, B, D); the first is what the next layer, or the head, reads
+CellState = Tensor | tuple[Tensor, ...]  # each of shape (L, B, D); the next layer, or the head, reads the first
 
-LONGEST = 16  # rows that a cell's slowest unit remembers before training (Tallec and Ollivier 2018, section 3)
+LONGEST = 16  # memory, in rows, of a cell's slowest unit before training (Tallec and Ollivier 2018, section 3)
 
 
 class CellModule(Protocol):
@@ -25,9 +25,9 @@ class CellModule(Protocol):
         self, input_size: int, hidden_size: int, num_layers: int, *, batch_first: bool, dropout: float,
         bidirectional: bool,
     ) -> nn.Module:  # fmt: skip
-        """Return a module: rows (B, T, F) and a `CellState` or None in, states (B, T, D or 2 D) and one out.
+        """Return a module from rows (B, T, F) and a `CellState` or None to states (B, T, D or 2 D) and a `CellState`.
 
-        A state of zeros is the state before the first row.
+        The state before the first row is zero.
         """
 
 
@@ -46,7 +46,7 @@ class LSTM(nn.LSTM):
 
 
 class StackedCell(nn.Module):
-    """Layers and directions around a recurrence that a subclass writes out in `run`.
+    """Layers and directions around a recurrence that a subclass defines in `run`.
 
     For the arguments see `torch.nn.GRU`. Layers and directions are numbered in turn: with two directions, layer 0 reads
     forwards and layer 1 backwards.
@@ -81,13 +81,13 @@ class StackedCell(nn.Module):
         layer : int
         x_TBF : Tensor of shape (T, B, F)
         state : sequence of Tensor of shape (B, D)
-            Its parts before the first row.
+            Parts of the state before the first row.
         """
         raise NotImplementedError
 
     def forward(self, x_BTF: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
         """Return the last layer's states at every row, and the state to continue from."""
-        x_TBF = x_BTF.transpose(0, 1).contiguous()  # a row of all sequences lies together
+        x_TBF = x_BTF.transpose(0, 1).contiguous()  # so that one row of all sequences is contiguous
         if state is None:
             state = (x_BTF.new_zeros(len(self.sizes), len(x_BTF), self.hidden_size),) * self.n_parts
         parts = (state,) if isinstance(state, Tensor) else state
@@ -95,13 +95,13 @@ class StackedCell(nn.Module):
         for first in range(0, len(self.sizes), self.directions):
             if first:
                 x_TBF = self.dropout(x_TBF)
-            ahead_TBD, end = self.run(first, x_TBF, [part[first] for part in parts])
+            forward_TBD, end = self.run(first, x_TBF, [part[first] for part in parts])
             ends.append(end)
             if self.directions == 2:
-                back_TBD, end = self.run(first + 1, x_TBF.flip(0), [part[first + 1] for part in parts])
+                backward_TBD, end = self.run(first + 1, x_TBF.flip(0), [part[first + 1] for part in parts])
                 ends.append(end)
-                ahead_TBD = torch.cat([ahead_TBD, back_TBD.flip(0)], dim=-1)
-            x_TBF = ahead_TBD
+                forward_TBD = torch.cat([forward_TBD, backward_TBD.flip(0)], dim=-1)
+            x_TBF = forward_TBD
         after = tuple(torch.stack(part) for part in zip(*ends, strict=True))
         return x_TBF.transpose(0, 1), after if self.n_parts > 1 else after[0]
 
@@ -118,7 +118,7 @@ class MinGRU(StackedCell):
         gates = [nn.Linear(size, hidden_size) for size in self.sizes]
         self.gates = nn.ModuleList(gates)
         self.candidates = nn.ModuleList(nn.Linear(size, hidden_size) for size in self.sizes)
-        for gate in gates:  # units that remember for 1 row, for 16, and for all between
+        for gate in gates:  # units with a memory of 1 to 16 rows
             gate.bias.data = -torch.linspace(0.0, math.log(LONGEST), hidden_size)
 
     def run(self, layer: int, x_TBF: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -132,8 +132,8 @@ class MinGRU(StackedCell):
 def blend(z_TBD: Tensor, n_TBD: Tensor, h_BD: Tensor) -> Tensor:
     """States ``h ← (1 − z) h + z n``, row after row from the state `h_BD`; shape (T, B, D).
 
-    Row by row on a CPU, where a row then stays in the cache; by doubling on a GPU, where each row would be a launch.
-    Both with gradients written by hand: autograd through the rows costs half as much again.
+    Row by row on a CPU, where a row stays in the cache; by doubling on a GPU, where each row would be a kernel launch.
+    Gradients are written by hand, because autograd through the rows takes 50 % longer.
     """
     form = BlendByRow if z_TBD.device.type == "cpu" else BlendByDoubling
     return form.apply(z_TBD, n_TBD, h_BD)
@@ -159,7 +159,7 @@ class BlendByRow(torch.autograd.Function):
             dh = dh + gradients[0][t]
             dn = torch.mul(z_TBD[t], dh, out=dn_TBD[t])
             torch.sub(n_TBD[t], h_TBD[t - 1] if t else h_BD, out=dz_TBD[t]).mul_(dh)
-            dh -= dn  # what is left for the row before: (1 − z) dh
+            dh -= dn  # the rest goes to the row before: (1 − z) dh
         return dz_TBD, dn_TBD, dh
 
 
@@ -186,8 +186,8 @@ class BlendByDoubling(torch.autograd.Function):
 def scan(keep_TBD: Tensor, add_TBD: Tensor, h_BD: Tensor) -> Tensor:
     """``h ← keep · h + add`` at every row, in log₂ T steps over all of them (Hillis and Steele 1986).
 
-    After the step of width w each row holds the effect of the 2 w rows up to it. Products only: logarithms lose
-    digits, and a division by a product of gates is one by zero before long. doi:10.1145/7902.7903.
+    After the step of width w each row holds the effect of the 2 w rows up to it. It uses products only: logarithms
+    lose digits, and a product of many gates underflows, so it cannot divide. doi:10.1145/7902.7903.
     """
     h_TBD = torch.cat([torch.addcmul(add_TBD[:1], keep_TBD[:1], h_BD), add_TBD[1:]])
     for width in (2**k for k in range((len(h_TBD) - 1).bit_length())):

@@ -1,4 +1,4 @@
-"""A training's state on disk after every epoch, so that a killed fit goes on where it was; no pickle."""
+"""A training's state on disk after every epoch, so that a killed fit can resume; no pickle."""
 
 from __future__ import annotations
 
@@ -18,11 +18,23 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and what JSON can hold
+Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and everything else as JSON holds it
 
 
 def fingerprint(settings: Any, *arrays: np.ndarray | Tensor) -> str:
-    """A digest of all that decides what a training does: settings as JSON holds them, and every number of its data."""
+    """Digest of everything that determines a training.
+
+    Parameters
+    ----------
+    settings : JSON value
+    *arrays : ndarray or Tensor
+        Its data.
+
+    Returns
+    -------
+    str
+        SHA-256, in hex.
+    """
     digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
     for array in arrays:
         values = np.ascontiguousarray(array)
@@ -32,12 +44,12 @@ def fingerprint(settings: Any, *arrays: np.ndarray | Tensor) -> str:
 
 
 class Checkpoint:
-    """One file in a folder, named by the training's fingerprint: other settings or data never find it.
+    """One file in a folder, named by the training's fingerprint, so other settings or data never find it.
 
     Parameters
     ----------
     folder : str
-        Made where missing. Several trainings may share it, also at the same time.
+        Created if missing. Several trainings may share it, even at the same time.
     of : str
         The `fingerprint` of the training.
     """
@@ -46,7 +58,7 @@ class Checkpoint:
         self.path = Path(folder) / f"training-{of[:16]}.safetensors"
 
     def read(self) -> Saved | None:
-        """What `write` wrote last; None where there is nothing, with a warning where other trainings left something."""
+        """Return what `write` wrote last, or None; warn if only other trainings left checkpoints."""
         if self.path.is_file():
             with safe_open(self.path, framework="pt") as file:
                 state = json.loads(file.metadata()["state"])
@@ -54,25 +66,25 @@ class Checkpoint:
         others = sorted(path.name for path in self.path.parent.glob("training-*.safetensors"))
         if others:
             logger.warning(
-                "Training starts afresh: a checkpoint must be of the same settings, data and versions, and %s holds "
-                "only other trainings': %s. Delete those that no fit will take up again.",
+                "Training starts from scratch: a checkpoint must have the same settings, data and versions, and %s "
+                "holds only those of other trainings: %s. Delete those that no fit will resume.",
                 self.path.parent, ", ".join(others[:3]) + (" …" if len(others) > 3 else ""),
             )  # fmt: skip
         return None
 
     def write(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Replace the file in one step: killed at any moment, it holds this state or the one before."""
+        """Replace the file in one step: after a kill at any moment it holds this state or the one before."""
         own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(f".{os.getpid()}")
-        with open(beside, "wb") as file:
+        draft = self.path.with_suffix(f".{os.getpid()}")
+        with open(draft, "wb") as file:
             file.write(save(own, metadata={"state": json.dumps(state)}))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, self.path)
+        os.replace(draft, self.path)
 
     def remove(self) -> None:
-        """Delete the file, and the folder when nothing else is in it."""
+        """Delete the file, and the folder if it is then empty."""
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others' checkpoints
             self.path.parent.rmdir()

@@ -1,7 +1,7 @@
 """AdamW and its schedule, written out.
 
-`torch.optim` would do the same to the bit, but loads torch's compiler into every process that trains: 2 CPU seconds and
-67 MB of memory.
+`torch.optim` gives the same bits, but loads torch's compiler into every process that trains, which costs 2 CPU seconds
+and 67 MB of memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-BETAS = (0.9, 0.999)  # what is kept of the mean gradient, and of the mean squared one, at every step
+BETAS = (0.9, 0.999)  # decay per step of the mean gradient and of the mean squared gradient
 EPSILON = 1e-8
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.15  # share of the steps until the learning rate peaks
@@ -24,16 +24,16 @@ class AdamW:
     Parameters
     ----------
     network : Module
-        Whose weights are moved.
+        The network to train.
     learning_rate : float
-        Its peak.
+        Peak of the schedule.
     schedule : callable
         Factor on the learning rate at each step, counted from 0.
 
     Attributes
     ----------
     steps : int
-        Steps made.
+        Steps taken.
     means, squares : list of Tensor
         Moving averages of each weight's gradient and of its square.
     """
@@ -62,20 +62,31 @@ class AdamW:
             weight.addcdiv_(mean, deviation, value=-rate / unbiased)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The averages by name, to be saved with `steps`."""
+        """Return the averages by name, to be saved with `steps`."""
         averages = {"mean": self.means, "square": self.squares}
-        return {f"{name}-{k}": tensor for name, kept in averages.items() for k, tensor in enumerate(kept)}
+        return {f"{name}-{k}": tensor for name, tensors in averages.items() for k, tensor in enumerate(tensors)}
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """The inverse of `tensors`."""
+        """Take back the averages that `tensors` returned, and the number of steps."""
         self.steps = steps
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 
 
 def one_cycle(steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate: a linear rise, then half a cosine down to zero (Smith 2018, arXiv:1803.09820)."""
+    """Schedule with a linear rise, then half a cosine down to zero (Smith 2018, arXiv:1803.09820).
+
+    Parameters
+    ----------
+    steps : int
+        Length of the training.
+
+    Returns
+    -------
+    callable
+        From a step, counted from 0, to the factor on the learning rate.
+    """
     rise = max(1, round(WARM_UP * steps))
 
     def factor(step: int) -> float:

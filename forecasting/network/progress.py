@@ -1,4 +1,4 @@
-"""How far a training is: its learning curve, its best weights, and all that a checkpoint needs to go on."""
+"""Progress of a training: its learning curve, its best weights, and everything that a checkpoint needs."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class Epoch:
 
 
 class StopTraining(Exception):
-    """What `Training.on_epoch` raises to end a training whose weights are to be used."""
+    """Raised by `Training.on_epoch` to end a training and use its weights."""
 
 
 LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64}
 
 
 def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
-    """The learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
+    """Return the learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
     return pl.from_dicts([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
 
 
 class Progress:
-    """How far a training is: the learning curve, the best weights so far, and all that the next step depends on.
+    """Progress of a training: the learning curve, the best weights so far, and all that the next step depends on.
 
     Parameters
     ----------
     network, optimiser, shuffle
-        What the training loop moves on.
+        Changed by the training loop.
     keep : int
-        So many of the newest weights are kept to be averaged.
+        Number of newest weights to keep for averaging.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Progress:
 
     @property
     def untrained_loss(self) -> float:
-        """Validation loss of epoch 0; NaN where there is nothing to validate on."""
+        """Validation loss of epoch 0; NaN without validation rows."""
         loss = self.curve[0].validation_loss
         return math.nan if loss is None else loss
 
     def record(self, epoch: Epoch) -> None:
-        """Take in an epoch that has just ended."""
+        """Record an epoch that has just ended."""
         self.curve.append(epoch)
         if epoch.validation_loss is not None and epoch.validation_loss < self.best_loss:
             self.best_loss, self.best_epoch, self.best = epoch.validation_loss, epoch.epoch, self._weights()
@@ -88,7 +88,7 @@ class Progress:
         return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
 
     def saved(self) -> Saved:
-        """All of it, random states included, as tensors by name and what JSON can hold."""
+        """Return everything, including random states, as tensors by name and values for JSON."""
         groups = {"network": self._weights(), "best": self.best, "random": _random_states(self.network)}
         groups |= {"optimiser": self.optimiser.tensors()}
         groups |= {f"recent-{k}": weights for k, weights in enumerate(self.recent)}
@@ -102,7 +102,7 @@ class Progress:
         }
 
     def restore(self, saved: Saved) -> None:
-        """The inverse of `saved`."""
+        """Take back what `saved` returned."""
         tensors, state = saved
         device = next(self.network.parameters()).device
         groups: dict[str, Weights] = {}
@@ -111,7 +111,7 @@ class Progress:
             groups.setdefault(group, {})[name] = tensor
         self.network.load_state_dict(groups.pop("network"))
         _set_random_states(self.network, groups.pop("random"))
-        on_device = {name: {k: t.to(device) for k, t in part.items()} for name, part in groups.items()}
+        on_device = {name: {k: t.to(device) for k, t in weights.items()} for name, weights in groups.items()}
         self.best = on_device["best"]
         self.recent = [on_device[f"recent-{k}"] for k in range(self.keep) if f"recent-{k}" in on_device]
         self.optimiser.restore(groups["optimiser"], state["steps"])
@@ -134,5 +134,5 @@ def _set_random_states(network: nn.Module, states: Weights) -> None:
 
 
 def average(weights: list[Weights]) -> Weights:
-    """Their mean, tensor by tensor."""
+    """Return the mean of weights, tensor by tensor."""
     return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}

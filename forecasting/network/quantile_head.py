@@ -42,22 +42,22 @@ class QuantileHead(nn.Module):
         self.register_buffer("base_HQ", base_HQ)
         self.register_buffer("scale_H", scale_H)
         self.register_buffer("levels_Q", torch.tensor(levels, dtype=torch.float64), persistent=False)
-        self.n_outputs, self.centre = len(levels), list(levels).index(MEDIAN)
+        self.n_outputs, self.median_output = len(levels), list(levels).index(MEDIAN)
 
     def forward(self, o_HQ: Tensor) -> Tensor:
         """Quantiles of shape (..., H, Q) from outputs of the same shape."""
-        m = self.centre
+        m = self.median_output
         factors = widening(o_HQ)
         gaps = self.base_HQ.diff(dim=-1)
-        centre = self.base_HQ[:, m : m + 1] + (o_HQ[..., m] * self.scale_H).unsqueeze(-1)
-        below = (gaps[:, :m] * factors[..., :m]).flip(-1).cumsum(-1).flip(-1)
-        above = (gaps[:, m:] * factors[..., m + 1 :]).cumsum(-1)
-        return torch.cat([centre - below, centre, centre + above], dim=-1)
+        median_H1 = self.base_HQ[:, m : m + 1] + (o_HQ[..., m] * self.scale_H).unsqueeze(-1)
+        below_HQ = (gaps[:, :m] * factors[..., :m]).flip(-1).cumsum(-1).flip(-1)
+        above_HQ = (gaps[:, m:] * factors[..., m + 1 :]).cumsum(-1)
+        return torch.cat([median_H1 - below_HQ, median_H1, median_H1 + above_HQ], dim=-1)
 
     def losses(self, o_HQ: Tensor, y_H: Tensor, weight_H: Tensor) -> tuple[Tensor, Tensor]:
         """See `tidecast.forecasting.network.heads.Head.losses`; both are the pinball loss."""
         levels_Q = self.levels_Q.to(o_HQ.dtype)
-        total = total_pinball(o_HQ, y_H, weight_H, levels_Q, self.base_HQ, self.scale_H, self.centre)
+        total = total_pinball(o_HQ, y_H, weight_H, levels_Q, self.base_HQ, self.scale_H, self.median_output)
         return total, total.detach()
 
 

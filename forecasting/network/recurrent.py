@@ -1,7 +1,7 @@
-"""One recurrent network with a choice of cell; its head says what the outputs mean.
+"""One recurrent network with a choice of cell; a `Head` gives its outputs their meaning.
 
 Axes: B sequences, T rows, F features, K rows a convolution sees, D hidden units, L layers, H horizon steps,
-P outputs of a step, Z future covariates, N sequences picked.
+P outputs of a step, Z future covariates, N sequences selected.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tidecast.forecasting.network.cells import CellState
 
 @dataclass(frozen=True)
 class State:
-    """What a network remembers of each of its sequences; the only place that knows of what parts.
+    """State of a network after each of its sequences; only this class knows its parts.
 
     Attributes
     ----------
     hidden : tuple of Tensor of shape (L, B, D)
-        The cell's; the head reads the first part, of the last layer.
+        State of the cell; the head reads its first part, of the last layer.
     inputs_BKF : Tensor of shape (B, K − 1, F)
-        The newest inputs, that the convolution in front will see again, or a shortcut to the head the last of; no rows
+        The newest inputs: the convolution sees them again, and a shortcut to the head reads the last one. Empty
         without either.
     """
 
@@ -38,39 +38,39 @@ class State:
         return len(self.inputs_BKF)
 
     def take(self, at_N: Tensor) -> State:
-        """The state of the sequences at these places."""
+        """Return the state of the sequences at these indices."""
         return State(tuple(part[:, at_N] for part in self.hidden), self.inputs_BKF[at_N])
 
     def put(self, at_N: Tensor, other: State) -> None:
-        """Overwrite the state of the sequences at these places by all of `other`'s."""
+        """Overwrite the state of the sequences at these indices with `other`."""
         for part, new in zip(self.hidden, other.hidden, strict=True):
             part[:, at_N] = new
         self.inputs_BKF[at_N] = other.inputs_BKF
 
     @staticmethod
     def cat(states: Sequence[State]) -> State:
-        """The sequences of all these states, one after the other."""
+        """Concatenate the sequences of states."""
         parts = zip(*(state.hidden for state in states), strict=True)
         return State(tuple(torch.cat(part, dim=1) for part in parts), torch.cat([state.inputs_BKF for state in states]))
 
     def to(self, device: torch.device | str) -> State:
-        """The state on that device."""
+        """Return the state on that device."""
         return State(tuple(part.to(device) for part in self.hidden), self.inputs_BKF.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its parts by name, to be saved."""
+        """Return its parts by name, to be saved."""
         return {f"hidden_{k}": part for k, part in enumerate(self.hidden)} | {"inputs": self.inputs_BKF}
 
     @staticmethod
     def from_tensors(parts: dict[str, Tensor]) -> State:
-        """The inverse of `tensors`."""
+        """Rebuild a state from its `tensors`."""
         return State(tuple(parts[f"hidden_{k}"] for k in range(len(parts) - 1)), parts["inputs"])
 
 
 class RecurrentNetwork(nn.Module):
-    """Rows in, ``H × P`` outputs at every row out; all horizons come from the state at that row.
+    """Maps rows to ``H × P`` outputs at every row; all steps are read from the state at that row.
 
-    The outputs start at zero, so an untrained network forecasts the base that its `Head` was given.
+    The outputs start at zero, so an untrained network forecasts the base quantiles of its `Head`.
 
     Parameters
     ----------
@@ -81,19 +81,19 @@ class RecurrentNetwork(nn.Module):
         Between layers; no effect with one layer.
     horizon : int
     n_outputs : int
-        Of each step: those of the head.
+        Outputs of each step, as the head needs them.
     kernel_size : int, default=1
         Rows that a causal convolution in front of the cell sees at once; 1 is none.
     bidirectional : bool, default=False
-        Every layer reads the rows from both ends. It knows nothing before it has read them all, so it gives one
-        state for a whole sequence instead of one for every row.
+        Every layer reads the rows from both ends. It must read them all first, so it gives one state for a whole
+        sequence instead of one for every row.
     n_future : int, default=0
-        Future covariates, that enter beside the state just before the head, those of all steps at once:
-        ``h ← tanh(W [h, z])`` (the global part of the decoder of MQ-RNN, Wen et al. 2017, arXiv:1711.11053, section
-        3.2). The state knows nothing of them.
+        Future covariates. Those of all steps join the state just before the head: ``h ← tanh(W [h, z])`` (the global
+        part of the decoder of MQ-RNN, Wen et al. 2017, arXiv:1711.11053, section 3.2). The carried state does not
+        depend on them.
     shortcut : bool, default=False
-        The head reads the row's inputs, too, beside the state: what is linear in them needs no cell (the autoregressive
-        part of LSTNet, Lai et al. 2018, arXiv:1703.07015, section 3.6).
+        The head also reads the row's inputs, so that a linear effect needs no cell (the autoregressive part of
+        LSTNet, Lai et al. 2018, arXiv:1703.07015, section 3.6).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class RecurrentNetwork(nn.Module):
         self.kernel_size, self.bidirectional, self.shortcut = kernel_size, bidirectional, shortcut
         self.n_hidden = hidden_size * (2 if bidirectional else 1)
         self.width = self.n_hidden + (n_features if shortcut else 0)  # of what the head reads
-        self.n_kept = max(kernel_size - 1, int(shortcut))  # newest inputs in a state
+        self.n_recent = max(kernel_size - 1, int(shortcut))  # newest inputs in a state
         if kernel_size > 1:
             self.convolution = nn.Linear(n_features * kernel_size, hidden_size)
         self.encoder = CELLS[cell].load()(
@@ -120,63 +120,85 @@ class RecurrentNetwork(nn.Module):
             self.join = nn.Linear(self.n_hidden + horizon * n_future, self.n_hidden)
 
     def encode(self, x_BTF: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """What the head reads at every row, and the state to carry on from; without a state, from zero.
+        """Run over rows.
+
+        Parameters
+        ----------
+        x_BTF : Tensor of shape (B, T, F)
+        state : State, optional
+            State before the first row; zero by default.
 
         Returns
         -------
         h_BTD : Tensor of shape (B, T, D)
-            States of the last layer; with a shortcut, the inputs after them. Bidirectional, of shape (B, 1, 2 D): the
-            forward state at the last row joined with the backward state at the first, each having read them all.
+            Input of the head at every row: states of the last layer, then with a shortcut the row's inputs.
+            Bidirectional, of shape (B, 1, 2 D): the forward state at the last row and the backward state at the first.
         state : State
+            State after the last row.
         """
         if self.bidirectional and state is not None:
-            raise ValueError("A bidirectional network must read a sequence whole, got a state to carry on from.")
-        before_BKF = x_BTF.new_zeros(len(x_BTF), self.n_kept, self.n_features) if state is None else state.inputs_BKF
+            raise ValueError("A bidirectional network must read a sequence whole, got a state to continue from.")
+        before_BKF = x_BTF.new_zeros(len(x_BTF), self.n_recent, self.n_features) if state is None else state.inputs_BKF
         seen_BTF = torch.cat([before_BKF, x_BTF], dim=1)
-        newest_BKF = seen_BTF[:, seen_BTF.shape[1] - self.n_kept :].clone()
+        newest_BKF = seen_BTF[:, seen_BTF.shape[1] - self.n_recent :].clone()
         in_BTF = x_BTF
         if self.kernel_size > 1:
             in_BTF = silu(self.convolution(seen_BTF.unfold(1, self.kernel_size, 1).flatten(2)))
 
         h_BTD, carried = self.encoder(in_BTF, None if state is None else _for_cell(state.hidden))
         if self.bidirectional:
-            ahead_BTD, back_BTD = h_BTD.chunk(2, dim=-1)
-            h_BTD = torch.cat([ahead_BTD[:, -1:], back_BTD[:, :1]], dim=-1)
+            forward_BTD, backward_BTD = h_BTD.chunk(2, dim=-1)
+            h_BTD = torch.cat([forward_BTD[:, -1:], backward_BTD[:, :1]], dim=-1)
         if self.shortcut:
             h_BTD = torch.cat([h_BTD, x_BTF], dim=-1)
         return h_BTD, State(carried if isinstance(carried, tuple) else (carried,), newest_BKF)
 
     def top(self, state: State) -> Tensor:
-        """What the head reads of a state, shape (N, D): as `encode` gives it at the last row."""
+        """Return the head's input for a state, shape (N, D), as `encode` gives it at the last row."""
         h_ND = state.hidden[0][-1]
         return torch.cat([h_ND, state.inputs_BKF[:, -1]], dim=-1) if self.shortcut else h_ND
 
     def begin_linear(self, weights_FH: Tensor, output: int) -> None:
-        """Let one output of each step begin as a linear function of the row's inputs; needs the shortcut."""
+        """Make one output of each step a linear function of the row's inputs; needs the shortcut.
+
+        Parameters
+        ----------
+        weights_FH : Tensor of shape (F, H)
+        output : int
+            Index of the output.
+        """
         with torch.no_grad():
             rows_HPD = self.head.weight.view(self.horizon, self.n_outputs, self.width)
             rows_HPD[:, output, self.n_hidden :] = weights_FH.T.to(rows_HPD)
 
     def read_out(self, h: Tensor, z: Tensor | None = None) -> Tensor:
-        """Outputs of shape (..., H, P) from states of shape (..., D), and future covariates of shape (..., H, Z)."""
+        """Return outputs of shape (..., H, P).
+
+        Parameters
+        ----------
+        h : Tensor of shape (..., D)
+            From `encode` or `top`.
+        z : Tensor of shape (..., H, Z), optional
+            Future covariates.
+        """
         if z is not None:
             h, x = h[..., : self.n_hidden], h[..., self.n_hidden :]
             h = torch.cat([torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1))), x], dim=-1)
         return self.head(h).unflatten(-1, (self.horizon, self.n_outputs))
 
     def forward(self, x_BTF: Tensor) -> Tensor:
-        """Outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P)."""
+        """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P)."""
         h_BTD, _ = self.encode(x_BTF)
         return self.read_out(h_BTD)
 
     def zero_state(self, n: int) -> State:
-        """The state of `n` sequences before their first row."""
+        """Return the state of `n` sequences before their first row."""
         hidden = (self.head.weight.new_zeros(n_layers, n, width) for n_layers, width in self._parts)
-        return State(tuple(hidden), self.head.weight.new_zeros(n, self.n_kept, self.n_features))
+        return State(tuple(hidden), self.head.weight.new_zeros(n, self.n_recent, self.n_features))
 
     @cached_property
     def _parts(self) -> list[tuple[int, int]]:
-        """Layers and units of each part of a cell's state, which only the cell knows."""
+        """Numbers of layers and units of each part of the cell's state, found by running the cell."""
         with torch.no_grad():
             _, state = self.encode(self.head.weight.new_zeros(0, 1, self.n_features))
         return [(len(part), part.shape[-1]) for part in state.hidden]

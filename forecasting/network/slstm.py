@@ -51,7 +51,7 @@ class SLSTM(StackedCell):
         self.inputs = nn.ModuleList(inputs)  # W and b; in the order z, i, f, o
         self.recurrent = nn.ModuleList(nn.Linear(hidden_size, 4 * hidden_size, bias=False) for _ in self.sizes)
         forget = slice(2 * hidden_size, 3 * hidden_size)
-        for layer in inputs:  # forget gates from 1/2 to 15/16: units that remember for 2 to 16 rows
+        for layer in inputs:  # forget gates from 1/2 to 15/16: units with a memory of 2 to 16 rows
             layer.bias.data[forget] = torch.linspace(0.0, math.log(LONGEST - 1), hidden_size)
 
     def run(self, layer: int, x_TBF: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -61,9 +61,9 @@ class SLSTM(StackedCell):
         rows = []
         for wx in self.inputs[layer](x_TBF).unbind():
             z, i, f, o = (wx + mixed(h)).chunk(4, dim=-1)
-            kept = (logsigmoid(f) + m).masked_fill(n == 0, -math.inf)  # log f + m; nothing is kept of nothing
-            m = torch.maximum(kept, i).detach()  # h does not depend on m, so its gradient is 0
-            i, f = torch.exp(i - m), torch.exp(kept - m)
+            log_f = (logsigmoid(f) + m).masked_fill(n == 0, -math.inf)  # log f + m; −∞ before the first row
+            m = torch.maximum(log_f, i).detach()  # h does not depend on m, so its gradient is 0
+            i, f = torch.exp(i - m), torch.exp(log_f - m)
             c = f * c + i * torch.tanh(z)
             n = f * n + i
             h = torch.sigmoid(o) * c / n

@@ -21,10 +21,10 @@ from tidecast.forecasting.tables.quantiles import MEDIAN
 
 LIGHTEST, HEAVIEST = 1 / 200, 1 / 2  # tails, as 1 ÷ degrees of freedom: nearly normal, and without a variance
 NODES = 129  # of the table of inverse CDFs; between them an error is below 1e-4 standard deviations
-USUAL = 1 / 5  # tails of daily returns, where the base quantiles cannot tell
-PRIOR = 1e-6  # of their squares: a fit that is not better by that much does not move the tails away from `USUAL`
-NARROWEST = 1e-3  # of the base's scale: a density without bound would be won by repeated prices
-FURTHEST = 1e-12  # probability beyond the outermost quantile, at least
+USUAL = 1 / 5  # tails of daily returns, for when the base quantiles do not determine them
+PRIOR = 1e-6  # of their squares: a fit must be better by this much to move the tails away from `USUAL`
+NARROWEST = 1e-3  # of the base's scale: repeated prices would drive an unbounded density to infinity
+FURTHEST = 1e-12  # least probability beyond the outermost quantile
 
 
 class StudentTHead(nn.Module):
@@ -39,12 +39,12 @@ class StudentTHead(nn.Module):
         1/ν between 1/200 and 1/2: the logistic function of c, shifted so that c = 0 is ν₀
 
     Training minimises its log score, ``−log f(y; μ, σ, ν)`` (Gneiting and Raftery 2007, doi:10.1198/016214506000001437,
-    section 4.1). A quantile is what the map that turns t₀ into t makes of the base quantile q₀::
+    section 4.1). A quantile is the base quantile q₀ under the map that turns t₀ into t::
 
         q = μ + σ · F_ν⁻¹(F_ν₀((q₀ − μ₀) / σ₀))
 
-    Where the base quantiles are exactly those of t₀ this is the quantile of t. Where they are not, q keeps what is
-    special about them, such as a skew, and the log score takes no notice of it. Outputs of zero are the identity.
+    If the base quantiles are exactly those of t₀, this is the quantile of t. If not, q keeps their shape, such as a
+    skew, which the log score ignores. Outputs of zero are the identity.
 
     F and F⁻¹ are scipy's. F⁻¹ is interpolated in 1/ν between the nodes of a table, so that it works on any device and
     has a gradient.
@@ -67,7 +67,7 @@ class StudentTHead(nn.Module):
     table_KHQ: Tensor
 
     n_outputs = 3
-    centre = 0
+    median_output = 0
     forecasts = "quantiles of a Student-t distribution"
 
     def __init__(self, base_HQ: Tensor, scale_H: Tensor, levels: Sequence[float]) -> None:
@@ -97,7 +97,7 @@ class StudentTHead(nn.Module):
         gaps_HQ = self.base_HQ - self.base_HQ[:, m : m + 1]
         bent_HQ = gaps_HQ + self.sigma_H.unsqueeze(-1) * (self._inverse(tail_H) - self._inverse(untrained_H))
         q_HQ = self.base_HQ + shift_H.unsqueeze(-1) + (width_H.unsqueeze(-1) * bent_HQ - gaps_HQ)
-        above_HQ = q_HQ[..., m:].cummax(-1).values  # in order but for rounding, and so entirely
+        above_HQ = q_HQ[..., m:].cummax(-1).values  # rounding may cross them; this restores their order
         below_HQ = q_HQ[..., : m + 1].flip(-1).cummin(-1).values.flip(-1)
         return torch.cat([below_HQ[..., :m], above_HQ], dim=-1)
 
@@ -119,9 +119,9 @@ class StudentTHead(nn.Module):
 
     def _inverse(self, tail_H: Tensor) -> Tensor:
         """F_ν⁻¹ of the base quantiles' probabilities, shape (..., H, Q)."""
-        place_H = tail_H * (NODES - 1)
-        lower_H = place_H.detach().floor().clamp(max=NODES - 2)
-        share_H1 = (place_H - lower_H).unsqueeze(-1)
+        position_H = tail_H * (NODES - 1)
+        lower_H = position_H.detach().floor().clamp(max=NODES - 2)
+        share_H1 = (position_H - lower_H).unsqueeze(-1)
         step, node_H = torch.arange(len(self.base_HQ), device=tail_H.device), lower_H.long()
         return torch.lerp(self.table_KHQ[node_H, step], self.table_KHQ[node_H + 1, step], share_H1)
 

@@ -23,23 +23,23 @@ from tidecast.forecasting.network.training import Batch, Training
 
 logger = logging.getLogger(__name__)
 
-SMALLEST = 1e-30  # sum of weights that a batch is divided by at least: one without any target moves nothing
+SMALLEST = 1e-30  # least sum of weights to divide a batch by, so that one without targets changes nothing
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """The data that a network learns from.
+    """Training and validation data of a network.
 
     Attributes
     ----------
     epoch_batches : callable
-        Gives fresh batches in a generator's order, once an epoch.
+        Returns the batches of one epoch, in the order of a generator.
     steps_per_epoch : int
         Number of these batches.
     validation : sequence of Batch
-        On later rows than any training target.
+        On rows after every training target.
     fingerprint : str
-        Digest of settings and data, by which a checkpoint is found.
+        Digest of settings and data, which names a checkpoint.
     """
 
     epoch_batches: Callable[[np.random.Generator], Iterable[Batch]]
@@ -51,8 +51,8 @@ class Lessons:
 class Trainer:
     """Trains a network in place by AdamW on a one-cycle schedule.
 
-    With validation batches, training stops after some epochs without a better validation loss, and the weights of the
-    best epoch stay; epoch 0, the untrained network, takes part.
+    With validation batches, training stops after `patience` epochs without a better validation loss, and the weights of
+    the best epoch are used; epoch 0, the untrained network, counts.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ class Trainer:
         Its `patience` must be set.
     max_epochs : int
     learning_rate : float
-        Its peak.
+        Peak of the schedule.
     shuffle : Generator
-        The order of batches is drawn from it; part of a checkpoint.
+        Source of the order of batches; part of a checkpoint.
     """
 
     def __init__(
@@ -91,42 +91,42 @@ class Trainer:
         return self.finish()
 
     def begin(self, start: Callable[[], None] | None = None) -> None:
-        """Resume from a checkpoint, or judge the untrained network as epoch 0.
+        """Resume from a checkpoint, or evaluate the untrained network as epoch 0.
 
         Parameters
         ----------
         start : callable, optional
-            Puts weights in place that are known without training; called after epoch 0 was judged.
+            Sets weights that are known without training; called after epoch 0 was evaluated.
         """
         saved = self.checkpoint.read() if self.checkpoint else None
         if self.checkpoint and saved:
             self.progress.restore(saved)
             done, path = self.progress.epoch, self.checkpoint.path
-            logger.info("Training goes on after epoch %d of %d, from %s.", done, self.max_epochs, path)
+            logger.info("Training resumes after epoch %d of %d, from %s.", done, self.max_epochs, path)
         elif self.lessons.validation:
             self.progress.record(Epoch(0, math.nan, self._validation_loss()))
-            self._tell()
+            self._notify()
         if start and self.max_epochs and not self.progress.epoch:
             start()
 
     @property
     def is_over(self) -> bool:
-        """Whether there is no further epoch: stopped, all done, or no better for too long."""
+        """Whether training has ended: stopped, all epochs done, or too long without a better epoch."""
         impatient = bool(self.lessons.validation) and self.progress.epochs_since_best >= self.patience
         return self.is_stopped or self.progress.epoch >= self.max_epochs or impatient
 
     def epoch(self) -> None:
-        """Train for one epoch, judge it, write a checkpoint and notify `Training.on_epoch`."""
+        """Train for one epoch, evaluate it, write a checkpoint and call `Training.on_epoch`."""
         batches = self.lessons.epoch_batches(self.progress.shuffle)
         train_loss = _train_epoch(self.network, self.head, batches, self.optimiser, self.training.gradient_norm)
         held_out = self._validation_loss() if self.lessons.validation else None
         self.progress.record(Epoch(self.progress.epoch + 1, train_loss, held_out))
         if self.checkpoint:
             self.checkpoint.write(*self.progress.saved())
-        self._tell()
+        self._notify()
 
     def finish(self) -> list[Epoch]:
-        """Put the weights in place that stay, delete the checkpoint, and return the learning curve."""
+        """Set the final weights, delete the checkpoint, and return the learning curve."""
         network, progress = self.network, self.progress
         if self.training.average and progress.recent:
             network.load_state_dict(average(progress.recent))
@@ -142,7 +142,7 @@ class Trainer:
     def _validation_loss(self) -> float:
         return mean_loss(self.network, self.head, self.lessons.validation)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Call `Training.on_epoch` with the newest epoch; stop if it raised `StopTraining`."""
         try:
             if self.training.on_epoch is not None:
@@ -152,14 +152,26 @@ class Trainer:
 
 
 def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted sums over every position that has a target: of the head's loss, of pinball losses, of the weights."""
+    """Weighted sums over every position with a target.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+    batch : Batch
+
+    Returns
+    -------
+    loss, pinball, weight : Tensor of shape ()
+        Sums of the head's loss, of pinball losses and of weights.
+    """
     h_BTD, _ = network.encode(batch.x_BTF)
     o_BTHP = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
     return *head.losses(o_BTHP, batch.y_BTH, batch.weight_BTH), batch.weight_BTH.sum()
 
 
 def mean_loss(network: RecurrentNetwork, head: Head, batches: Iterable[Batch]) -> float:
-    """Weighted mean pinball loss over `batches`, without training; NaN where no weight is above 0."""
+    """Weighted mean pinball loss over batches, without training; NaN if no weight is above 0."""
     network.eval()
     with torch.inference_mode():
         return _mean([torch.stack(batch_losses(network, head, batch)[1:]) for batch in batches])
@@ -182,6 +194,6 @@ def _train_epoch(
 
 
 def _mean(sums: list[Tensor]) -> float:
-    """Mean loss from every batch's sum of losses and sum of weights; NaN where no weight is above 0."""
+    """Mean loss from each batch's sums of losses and of weights; NaN if no weight is above 0."""
     loss, weight = torch.stack(sums).double().sum(0).tolist()
     return loss / weight if weight else math.nan

@@ -1,4 +1,4 @@
-"""How a network is trained: settings, batches, weights of rows, and a random state of its own.
+"""Settings of training, batches, weights of rows, and an isolated random state.
 
 Axes: B sequences, T rows, F features, N rows of a panel, H horizon steps, Z future covariates.
 """
@@ -20,12 +20,12 @@ from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.network.heads import check_head
 from tidecast.forecasting.network.progress import Epoch
 
-RANDOM_STATE = threading.RLock()  # torch's global one: whose turn it is
+RANDOM_STATE = threading.RLock()  # guards torch's global random state
 
 
 @dataclass(frozen=True)
 class Training(FrozenSettings):
-    """How a network is trained, and for what, beyond epochs, batch size and learning rate.
+    """Settings of training besides epochs, batch size and learning rate.
 
     Parameters
     ----------
@@ -33,26 +33,25 @@ class Training(FrozenSettings):
         Epochs without a better validation loss until training stops; 3 for a forecaster, 10 for a regressor, whose
         epochs are shorter.
     average : bool, default=False
-        Keep the mean of the weights after the last ``patience + 1`` epochs instead of the best epoch's: steadier
-        from seed to seed (Izmailov et al. 2018, arXiv:1803.05407). Where even that is no better on the validation
-        rows than no training at all, the untrained network stays.
+        Use the mean of the weights after the last ``patience + 1`` epochs instead of the best epoch's, which varies
+        less from seed to seed (Izmailov et al. 2018, arXiv:1803.05407). If it is not better on the validation rows
+        than no training at all, the untrained network is used.
     half_life : float, optional
-        Sessions after which a training row counts half; for panels whose distant past is another world. Regressors
-        refuse it: windows have no time.
+        Age in sessions at which a training row counts half; for panels whose distant past differs from today.
+        Regressors refuse it, because windows have no time.
     gradient_norm : float, default=1.0
         Longer gradients are cut to this length.
     head : {"quantile", "student_t"}, default="quantile"
-        What the network puts out and what training minimises: every quantile by itself, by its pinball loss; or
-        location, scale and degrees of freedom of a Student-t distribution, by its log score. With any head, the
-        untrained network is the random walk, and epochs are compared by the pinball loss.
+        The network's outputs and the loss: each quantile by itself, by its pinball loss; or location, scale and
+        degrees of freedom of a Student-t distribution, by its log score. With any head the untrained network is the
+        random walk, and epochs are compared by the pinball loss.
     checkpoint : str, optional
-        A folder: after every epoch the training's whole state is written there, and a `fit` with the same settings
-        and data that finds it goes on from it and ends with the same bits. Deleted when training is done. Not part
-        of a recipe.
+        A folder. The training's state is written there after every epoch. A `fit` with the same settings and data
+        resumes from it and gives the same bits. Deleted when training is done. Not part of a recipe.
     on_epoch : callable, optional
-        Told each `Epoch` as it ends, the untrained network's (0) first where there is something to validate on. What
-        it raises ends the `fit`; `StopTraining` ends the training alone, as if there were no more epochs. Not part of
-        a recipe.
+        Called with each `Epoch` as it ends; with validation rows, first with epoch 0, the untrained network. An
+        exception that it raises ends the `fit`; `StopTraining` ends only the training, as if it were the last epoch.
+        Not part of a recipe.
 
     Examples
     --------
@@ -88,13 +87,13 @@ class Training(FrozenSettings):
             raise TypeError(f"on_epoch must be a function of an Epoch, got {self.on_epoch!r}.")
 
     def __deepcopy__(self, memo: dict[int, object]) -> Training:
-        """Itself: it never changes, and a cloned forecaster tells whom the forecaster told, not a copy of him."""
+        """Return itself: it never changes, and a cloned forecaster must call the same `on_epoch`, not a copy of it."""
         return self
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences with their targets; a weight of 0 means: no target here.
+    """Sequences with their targets; a weight of 0 marks a missing target.
 
     Attributes
     ----------
@@ -113,9 +112,10 @@ class Batch:
 
 @contextmanager
 def isolated(random_state: int) -> Iterator[None]:
-    """Seeded, on one thread, leaving the global random state and thread count as they were.
+    """Run the body seeded and on one thread, then restore the global random state and thread count.
 
-    That state is the process's: of several threads one is inside at a time, or each would draw the others' numbers.
+    The random state belongs to the process, so only one thread is inside at a time: otherwise threads would draw each
+    other's numbers.
     """
     with RANDOM_STATE, torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
         torch.manual_seed(random_state)
@@ -123,5 +123,17 @@ def isolated(random_state: int) -> Iterator[None]:
 
 
 def recency(session_N: Tensor, newest: int | Tensor, half_life: float) -> Tensor:
-    """Weights of rows: halved with every `half_life` sessions before `newest`, 1 from there on."""
+    """Weights of rows by age: halved with every `half_life` sessions before `newest`, 1 from there on.
+
+    Parameters
+    ----------
+    session_N : Tensor of shape (N,) or any other
+    newest : int or Tensor
+    half_life : float
+        In sessions.
+
+    Returns
+    -------
+    Tensor of the same shape
+    """
     return 0.5 ** ((newest - session_N).clamp(min=0) / half_life)

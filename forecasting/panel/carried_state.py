@@ -1,4 +1,4 @@
-"""What a forecaster keeps of the history it has seen, and the rows that may be added to it.
+"""State carried over from the history that a forecaster has seen, and the rows that may follow it.
 
 Axes: N series, M rows of one time, F features.
 """
@@ -25,52 +25,62 @@ from tidecast.forecasting.panel.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class CarriedState:
-    """Per series, sorted by name: where it stands, and for networks what they remember of it.
+    """Per series, sorted by name: a snapshot of its newest row, and for networks the state after that row.
 
     Attributes
     ----------
-    standing : Snapshot
+    snapshot : Snapshot
     state : State, optional
-        Of the network, after the row that each series stands at.
+        The network's, after the newest row of each series.
     stream : Stream, optional
         The features, ready for the next row.
     """
 
-    standing: Snapshot
+    snapshot: Snapshot
     state: State | None = None
     stream: Stream | None = None
 
     def atomic(self) -> AbstractContextManager[None]:
-        """On an error inside, the stream is as it was before; the other parts are never changed in place."""
+        """Restore the stream if the body raises; the other parts are never changed in place."""
         return nullcontext() if self.stream is None else self.stream.atomic()
 
     def __copy__(self) -> CarriedState:
-        """One that goes its own way: of its parts the stream alone is changed in place."""
+        """Return an independent copy. Only the stream is copied: nothing else is changed in place."""
         return replace(self, stream=copy.deepcopy(self.stream))
 
     def with_room(self, series_id: pl.Series, network: RecurrentNetwork | None) -> CarriedState:
-        """A copy with further series, of which nothing is known yet; the stream alone is the same one, see `atomic`."""
-        standing, order = self.standing.with_room(series_id)
+        """Return a copy with new series that have no row yet; it shares the stream, see `atomic`.
+
+        Parameters
+        ----------
+        series_id : Series
+            Names of the new series.
+        network : RecurrentNetwork or None
+            Gives their zero state.
+        """
+        snapshot, order = self.snapshot.with_room(series_id)
         state = self.state
         if state is not None and network is not None:
             state = State.cat([state, network.zero_state(len(series_id))]).take(order)
-        return CarriedState(standing, state, self.stream)
+        return CarriedState(snapshot, state, self.stream)
 
 
 def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a panel, sorted by time and series, all of them newer than what has been `seen` of their series.
+    """Rows of a panel, sorted by time and series, if each is newer than the rows seen of its series.
 
     Parameters
     ----------
     panel : polars or pandas DataFrame
         Rows without a target are left out.
+    schema : PanelSchema
+    target : str
     seen : DataFrame
-        ``series_id`` and the newest ``time`` of each.
+        ``series_id`` and the newest ``time`` of each series.
 
     Raises
     ------
     TypeError, ValueError
-        As `check_panel`, and for rows at or before what was seen.
+        As `check_panel`, and for rows at or before the newest one seen.
     """
     rows = as_seen(check_rows(panel, schema, target).drop_nulls(target), seen)
     newest = at_places(seen["time"], places_of(rows["series_id"], seen["series_id"])).alias("newest")
@@ -81,30 +91,39 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
         names = late["series_id"].unique(maintain_order=True).to_list()
         first, time, newest = late.row(0)
         raise ValueError(
-            f"Every row of an update must be newer than what was seen of its series, found {len(late)} rows of "
+            f"Every row of an update must be newer than those seen of its series, found {len(late)} rows of "
             f"{len(names)} series ({shorten(names)}) that are not, first {first!r} at {time}, seen up to {newest}. "
             "Give newer rows only; for corrections, give the whole history to predict or fit."
         )
-    return rows.sort("time", maintain_order=True)  # of one time, they come sorted by series
+    return rows.sort("time", maintain_order=True)  # rows of one time stay sorted by series
 
 
-def check_goes_on(rows: FlatPanel, end: date | datetime, seen: Snapshot, lookback: int) -> None:
-    """Refuse a panel that does not go on from what has been learned up to `end` and `seen` of its series.
+def check_continues(rows: FlatPanel, end: date | datetime, seen: Snapshot, lookback: int) -> None:
+    """Refuse a panel from which training cannot continue.
+
+    Parameters
+    ----------
+    rows : FlatPanel
+    end : date or datetime
+        Time up to which the model has learned.
+    seen : Snapshot
+        The newest row seen of each series.
+    lookback : int
 
     Raises
     ------
     ValueError
-        When no row is newer, when the panel ends before what was seen, or when a known series lacks history.
+        No row is newer, the panel ends before the newest row seen, or a known series lacks history.
     """
     newest: Any = rows.frame["time"].max()
     known_up_to = max(end, cast("date | datetime", seen.time.max()))
     if newest <= end or newest < known_up_to:
         raise ValueError(
-            f"To learn on, a panel must have rows newer than fit_end_ = {end} and reach what has been seen, up to "
-            f"{known_up_to}; found rows up to {newest}. Give the newest rows with their history."
+            f"To continue training, a panel must have rows newer than fit_end_ = {end} and reach the newest row seen, "
+            f"at {known_up_to}; found rows up to {newest}. Give the newest rows with their history."
         )
     first = rows.series[:-1]
-    given = pl.DataFrame(
+    series = pl.DataFrame(
         {
             "series_id": rows.frame["series_id"][first.numpy()],
             "first": rows.session[first].numpy(),
@@ -112,13 +131,13 @@ def check_goes_on(rows: FlatPanel, end: date | datetime, seen: Snapshot, lookbac
             "before": np.add.reduceat(rows.before(end, included=True).numpy().astype(np.int64), first.numpy()),
         }
     )
-    kept = pl.DataFrame({"series_id": seen.series_id, "begins": seen.first_session.numpy()})
-    bare = given.join(kept, on="series_id", maintain_order="left").filter(
+    carried = pl.DataFrame({"series_id": seen.series_id, "begins": seen.first_session.numpy()})
+    bare = series.join(carried, on="series_id", maintain_order="left").filter(
         pl.col("newer") & (pl.col("before") < lookback) & (pl.col("first") > pl.col("begins"))
     )
     if len(bare):
         raise ValueError(
-            f"To learn on, known series need at least lookback = {lookback} rows up to fit_end_ = {end} before "
-            f"their newer ones; {len(bare)} of {len(given)} have fewer: {shorten(bare['series_id'].to_list())}. Give "
-            "more of their history."
+            f"To continue training, known series need at least lookback = {lookback} rows up to fit_end_ = {end} "
+            f"before their newer ones; {len(bare)} of {len(series)} have fewer: "
+            f"{shorten(bare['series_id'].to_list())}. Give more of their history."
         )

@@ -1,4 +1,4 @@
-"""Features row by row: what a forecaster keeps of a panel so that `update` need not go back to its start."""
+"""Features row by row: the state that lets `update` continue without the history."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from tidecast.forecasting.saving.recipes import under
 
 
 def open_stream(features: Any, added: list[str], panel: pl.DataFrame) -> Stream | None:
-    """The stream that goes on where `panel`, sorted, ends; None where the features do not say what they look back at.
+    """Open the stream that continues after `panel`, sorted; None if the features do not state their history.
 
     Parameters
     ----------
     features : transformer
-        Fitted. With a `stream` of its own; else with `min_history`, or a Pipeline of such.
+        Fitted; with a `stream` method, with `min_history`, or a Pipeline of such.
     added : list of str
-        The columns wanted of it.
+        The columns that it adds.
+    panel : DataFrame
     """
     if hasattr(features, "stream"):
         return cast("Stream", features.stream(panel))
@@ -31,7 +32,7 @@ def open_stream(features: Any, added: list[str], panel: pl.DataFrame) -> Stream 
 
 
 def resume_stream(features: Any, added: list[str], tensors: dict[str, Tensor]) -> Stream:
-    """The stream whose `stream_tensors` these are."""
+    """Return the stream from its `stream_tensors`."""
     arrays = {name: values.numpy() for name, values in under("array", tensors).items()}
     frames = {name: _frame_of(values.numpy().tobytes()) for name, values in under("frame", tensors).items()}
     state = arrays | frames
@@ -41,7 +42,7 @@ def resume_stream(features: Any, added: list[str], tensors: dict[str, Tensor]) -
 
 
 def stream_tensors(stream: Stream) -> dict[str, Tensor]:
-    """A stream's state as tensors, to be saved; a frame is the bytes of an Arrow file."""
+    """Return a stream's state as tensors, to be saved; a frame becomes the bytes of an Arrow file."""
     state = stream.state()
     return {
         f"frame.{name}" if isinstance(value, pl.DataFrame) else f"array.{name}": torch.from_numpy(
@@ -52,9 +53,9 @@ def stream_tensors(stream: Stream) -> dict[str, Tensor]:
 
 
 def _frame_of(content: bytes) -> pl.DataFrame:
-    """The frame in the bytes of an Arrow file.
+    """Read the frame from the bytes of an Arrow file.
 
-    pyarrow checks them first: polars trusts lengths and offsets in a file, and may end the process over wrong ones.
+    pyarrow checks them first: polars trusts lengths and offsets in a file, and wrong ones may crash the process.
     """
     with pa.ipc.open_file(pa.BufferReader(content)) as file:
         file.read_all().validate(full=True)

@@ -1,9 +1,9 @@
 """A panel as flat arrays: one row after the other, series after series.
 
-Axes: N rows, S sequences, H horizon steps.
+Axes: N rows, S segments, H horizon steps.
 
-Memory is what the arrays here cost a row: 4 bytes of session, 8 of volatility, 2 of flags. Prices stay where the panel
-has them, and whatever needs more room is computed for a block of series at a time, or for the rows asked for.
+Each row costs 4 bytes of session, 8 of volatility and 2 of flags. Prices stay in the panel's own memory. Anything
+larger is computed for one block of series at a time, or for the rows asked for.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ BLOCK = 1 << 16  # rows of whole series that features and volatilities are compu
 
 @dataclass(frozen=True)
 class FlatPanel:
-    """Rows sorted by series and time; a *sequence* is a series' rows between two breaks.
+    """Rows sorted by series and time. A *segment* is the rows of one series between two long pauses.
 
     Attributes
     ----------
     frame : DataFrame
-        The checked panel itself.
+        The checked panel.
     starts : LongTensor of shape (S + 1,)
-        First row of each sequence, and the number of rows.
+        First row of each segment, then the number of rows.
     series : LongTensor of shape (n_series + 1,)
-        First row of each series, and the number of rows.
+        First row of each series, then the number of rows.
     times : ndarray of shape (N,), int
-        The column ``time`` as it lies in memory: days or microseconds since 1970.
+        The column ``time`` as stored: days or microseconds since 1970.
     session : IntTensor of shape (N,)
         Number of the row's session in its calendar.
     prices : ndarray of shape (N,), float64
     volatility : Tensor of shape (N,), float64
-        Of one step's change, as of the row; 0 where there is none yet.
+        Of one step's change, as of the row; 0 while unknown.
     ready : BoolTensor of shape (N,)
-        Rows with at least `lookback` rows of their sequence up to them: origins.
+        Rows that may be origins: at least `lookback` rows of their segment lie at or before them.
     target : str
         The column of prices.
     positive : bool
-        Whether levels are log prices, or else the prices themselves.
+        Whether levels are log prices; otherwise they are the prices.
     calendar : PanelCalendar
-        That of each series.
-    ahead : KnownCovariates, optional
+        The calendar of each series.
+    known_covariates : KnownCovariates, optional
         Future covariates, for networks that see some.
     """
 
@@ -71,7 +71,7 @@ class FlatPanel:
     target: str
     positive: bool
     calendar: PanelCalendar
-    ahead: KnownCovariates | None = None
+    known_covariates: KnownCovariates | None = None
 
     def __len__(self) -> int:
         return len(self.session)
@@ -83,13 +83,20 @@ class FlatPanel:
 
     @cached_property
     def moving(self) -> Tensor:
-        """Ready rows of series that are not pegged: what is learned from and scored; bool of shape (N,)."""
+        """Ready rows of series that are not pegged, bool of shape (N,): the rows to learn from and to score."""
         moving = self.ready.clone()
         for block in self.blocks():
-            part = self.frame[block].select(*self.keys.columns, self.target, cs.by_name("calendar", require_all=False))
-            pegged = with_volatility(part, self.target, self.positive)["pegged"]
+            prices = self.frame[block].select(
+                *self.keys.columns, self.target, cs.by_name("calendar", require_all=False)
+            )
+            pegged = with_volatility(prices, self.target, self.positive)["pegged"]
             moving[block] &= torch.from_numpy(~pegged.to_numpy())
         return moving
+
+    @property
+    def series_id(self) -> pl.Series:
+        """The name of each series."""
+        return self.frame["series_id"][self.series[:-1].numpy()]
 
     @property
     def newest(self) -> Tensor:
@@ -98,14 +105,14 @@ class FlatPanel:
 
     @property
     def usual_distance(self) -> int:
-        """Sessions from a row to the next of its sequence, the median; 1 where nothing is missing, 0 for no pair."""
+        """Median number of sessions from a row to the next of its segment; 1 without missing rows, 0 without a pair."""
         inside = torch.ones(len(self) - 1, dtype=torch.bool)
         inside[self.starts[1:-1] - 1] = False
         steps = self.session.diff()[inside]
         return int(steps.median()) if len(steps) else 0
 
-    def sequence(self, at: Tensor) -> Tensor:
-        """Numbers of the sequences that these rows belong to."""
+    def segment(self, at: Tensor) -> Tensor:
+        """Numbers of the segments that these rows belong to."""
         return torch.searchsorted(self.starts, at.contiguous(), right=True) - 1
 
     def series_of(self, at: Tensor) -> Tensor:
@@ -113,19 +120,19 @@ class FlatPanel:
         return torch.searchsorted(self.series, at.contiguous(), right=True) - 1
 
     def first(self, at: Tensor) -> Tensor:
-        """The row at which the sequence of each of these rows begins."""
-        return self.starts[self.sequence(at)]
+        """First row of the segment of each of these rows."""
+        return self.starts[self.segment(at)]
 
     def last(self, at: Tensor) -> Tensor:
-        """The row at which the sequence of each of these rows ends."""
-        return self.starts[self.sequence(at) + 1] - 1
+        """Last row of the segment of each of these rows."""
+        return self.starts[self.segment(at) + 1] - 1
 
     def price(self, at: Tensor) -> Tensor:
         """Prices of these rows, float64."""
         return torch.from_numpy(self.prices[at.numpy()])
 
     def level(self, at: Tensor) -> Tensor:
-        """Log prices of these rows, or prices where they need not be positive: what the forecasts' steps add up in."""
+        """Log prices of these rows, or prices where they need not be positive; changes of it add up over steps."""
         price = self.prices[at.numpy()]
         return torch.from_numpy(np.log(price) if self.positive else price)
 
@@ -135,13 +142,13 @@ class FlatPanel:
         return torch.from_numpy(self.times <= limit if included else self.times < limit)
 
     def sessions_at(self, time: date | datetime) -> Tensor:
-        """The number of the last session at or before this time, in the calendar of each sequence; shape (S,)."""
+        """The number of the last session at or before this time, in the calendar of each segment; shape (S,)."""
         return torch.from_numpy(self.calendar.through(self.frame["series_id"][self.starts[:-1].numpy()], time))
 
     def lengths(self, until_S: Tensor) -> Tensor:
-        """How many rows of each sequence are sessions up to `until_S`, shape (S,)."""
+        """Number of rows of each segment up to the sessions `until_S`, shape (S,)."""
         low, high = self.starts[:-1], self.starts[1:]
-        for _ in range(int((high - low).max()).bit_length()):  # a binary search, in all sequences at once
+        for _ in range(int((high - low).max()).bit_length()):  # a binary search in all segments at once
             middle = (low + high) // 2
             before = (low < high) & (self.session[middle.clamp(max=len(self) - 1)] <= until_S)
             low, high = torch.where(before, middle + 1, low), torch.where(before, high, middle)
@@ -159,13 +166,13 @@ class FlatPanel:
         Tensor of shape (..., horizon), float64
         """
         at = at.unsqueeze(-1)
-        later = at + torch.arange(1, horizon + 1)  # sessions rise by 1 or more a row: none lies further ahead
+        later = at + torch.arange(1, horizon + 1)  # sessions rise by 1 or more a row, so none lies further on
         inside = later <= self.last(at)
         later = torch.where(inside, later, at)
         step = self.session[later] - self.session[at]
-        place = torch.where(inside & (step <= horizon), step - 1, horizon).long()  # the last place is thrown away
+        column = torch.where(inside & (step <= horizon), step - 1, horizon).long()  # the last column is dropped
         found = torch.full((*later.shape[:-1], horizon + 1), torch.nan, dtype=torch.float64)
-        return found.scatter_(-1, place, self.level(later) - self.level(at))[..., :horizon]
+        return found.scatter_(-1, column, self.level(later) - self.level(at))[..., :horizon]
 
     def scaled_changes(self, at: Tensor, horizon: int) -> Tensor:
         """Changes ÷ (volatility at the row × √step): what networks learn; NaN where there is no truth or no scale."""
@@ -174,17 +181,28 @@ class FlatPanel:
         return self.changes(at, horizon) / scale
 
     def blocks(self) -> Iterator[slice]:
-        """Rows of whole series, some `BLOCK` of them at a time, in order."""
+        """Rows of whole series, about `BLOCK` at a time, in order."""
         return blocks_of(self.series.numpy())
 
     def ends(self, at: Tensor) -> Tensor:
-        """The last of the rows `at`, in rising order, in each sequence that has some."""
-        _, counts = torch.unique_consecutive(self.sequence(at), return_counts=True)
+        """The last of the rows `at`, in rising order, in each segment that has any."""
+        _, counts = torch.unique_consecutive(self.segment(at), return_counts=True)
         return at[counts.cumsum(0) - 1]
 
 
 def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
-    """Rows of whole series, some `size` of them at a time, from the series' first rows and the number of rows."""
+    """Rows of whole series, about `size` at a time.
+
+    Parameters
+    ----------
+    series : ndarray of shape (n_series + 1,)
+        First row of each series, then the number of rows.
+    size : int, default=BLOCK
+
+    Yields
+    ------
+    slice
+    """
     begin = 0
     while begin < series[-1]:
         end = int(series[np.searchsorted(series, begin + size, side="right") - 1])
@@ -207,10 +225,23 @@ def root_steps(horizon: int) -> Tensor:
 def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int) -> FlatPanel:
     """Lay out a panel that `check_panel` has checked and sorted.
 
+    Parameters
+    ----------
+    frame : DataFrame
+    positive : bool
+    target : str
+    calendar : PanelCalendar
+    lookback : int
+        Rows that an origin needs at or before it.
+
+    Returns
+    -------
+    FlatPanel
+
     Raises
     ------
     ValueError
-        When rows are no sessions of the calendar.
+        A row is not a session of the calendar.
     """
     n_rows, daily = len(frame), frame.schema["time"] == pl.Date
     times = frame["time"].to_physical().to_numpy()
@@ -218,12 +249,12 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     starts, series = (np.append(begins, n_rows) for begins in (segment_starts(frame, series), series))
     session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
     volatility = np.empty(n_rows)
-    kept = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]
+    columns = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]
     for block in blocks_of(series):
-        part = frame[block].select(kept)
-        session[block] = calendar.numbers(part.select("series_id", "time"))
+        prices = frame[block].select(columns)
+        session[block] = calendar.numbers(prices.select("series_id", "time"))
         begins = series[(series >= block.start) & (series < block.stop)] - block.start
-        volatility[block] = with_changes(part, target, positive, begins)["volatility"].fill_null(0.0).to_numpy()
+        volatility[block] = with_changes(prices, target, positive, begins)["volatility"].fill_null(0.0).to_numpy()
     ready = np.zeros(n_rows, dtype=bool)
     for begin, end in pairwise(starts.tolist()):
         ready[begin + lookback - 1 : end] = True
@@ -243,10 +274,20 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
 
 
 def thinned(mask: Tensor, most: int) -> Tensor:
-    """Where `mask` holds, every k-th place, so that estimates of quantiles need bounded memory."""
-    every, seen, kept = max(1, -(-int(mask.sum()) // most)), 0, []
+    """Every k-th place where `mask` holds, at most about `most`, so that estimates need bounded memory.
+
+    Parameters
+    ----------
+    mask : BoolTensor of shape (N,)
+    most : int
+
+    Returns
+    -------
+    LongTensor of shape (any,)
+    """
+    every, seen, places = max(1, -(-int(mask.sum()) // most)), 0, []
     for begin in range(0, len(mask), BLOCK):
         at = torch.nonzero(mask[begin : begin + BLOCK])[:, 0] + begin
-        kept.append(at[-seen % every :: every].clone())  # a view would keep all of them
+        places.append(at[-seen % every :: every].clone())  # a view would keep the whole array in memory
         seen += len(at)
-    return torch.cat(kept)
+    return torch.cat(places)

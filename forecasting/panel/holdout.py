@@ -1,4 +1,4 @@
-"""Training rows in three parts, one after the other in time: to train on, to stop on, to calibrate on."""
+"""Training rows in three parts, in order of time: to train on, to stop training on, to calibrate on."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import polars as pl
 
 VALIDATION_SHARE = 0.1
 CALIBRATION_SHARE = 0.1
-FEWEST_HORIZONS = 4  # the training part must span this many horizons, or nothing is kept back
+FEWEST_HORIZONS = 4  # the training part must span this many horizons, or nothing is held out
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """The time that ends each part: the first origin of the next, so a part's targets do not pass its end.
+    """The time that ends each part: the first origin of the next, so no target of a part lies after its end.
 
-    Times, not session numbers: those of different calendars cannot be compared.
+    Times, not session numbers, because session numbers of different calendars cannot be compared.
 
     Attributes
     ----------
     train, validation, calibration : date or datetime
-        All three are the last origin where the history is too short to keep some of it back.
+        All three are the last origin if the history is too short to hold any of it out.
     """
 
     train: date | datetime
@@ -29,8 +29,19 @@ class Holdout:
     calibration: date | datetime
 
 
-def cut(times: pl.Series, horizon: int) -> Holdout:
-    """Cut the times of all origins (in any order, repeated or not) into 80, 10 and 10 per cent."""
+def holdout_of(times: pl.Series, horizon: int) -> Holdout:
+    """Split the times of all origins into 80, 10 and 10 per cent.
+
+    Parameters
+    ----------
+    times : Series of dates or datetimes
+        In any order, repeated or not.
+    horizon : int
+
+    Returns
+    -------
+    Holdout
+    """
     distinct = times.unique().sort()
     end = len(distinct) - 1
     validation = end - round(CALIBRATION_SHARE * len(distinct))

@@ -1,4 +1,4 @@
-"""Future covariates: what is known ahead, of the panel and of the sessions after it.
+"""Future covariates: values known ahead, for the panel's rows and for the sessions after it.
 
 Axes: S series, M rows with future covariates, N origins, H horizon steps, Z future covariates.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,16 +20,13 @@ from tidecast.features.panel import PanelSchema, as_seen, check_rows
 from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
 
-if TYPE_CHECKING:
-    from tidecast.forecasting.panel.flat_panel import FlatPanel
-
-SPAN = 1 << 40  # sessions that a key has room for: more than any calendar numbers
+SPAN = 1 << 40  # sessions that a key has room for, more than any calendar numbers
 FIRST = -(1 << 39)
 
 
 @dataclass(frozen=True)
 class KnownCovariates:
-    """Future covariates, to be looked up by series and session.
+    """Future covariates, looked up by series and session.
 
     Attributes
     ----------
@@ -37,11 +34,11 @@ class KnownCovariates:
     series_id : Series of shape (S,)
     calendar : PanelCalendar
     until_S : ndarray of shape (S,), int64
-        The session up to which a missing row counts as missing values; after it, every row must be there.
+        Up to this session a missing row counts as missing values; after it every row is required.
     keys_M : ndarray of shape (M,), int64
-        Number of the series and session in one, rising.
+        Series and session in one number, rising.
     values_MZ : ndarray of shape (M, Z), float64
-        As they come; NaN for missing.
+        Unscaled; NaN for missing.
     """
 
     names: tuple[str, ...]
@@ -60,12 +57,12 @@ class KnownCovariates:
         calendar: PanelCalendar,
         until_S: NDArray[np.int64],
     ) -> KnownCovariates:
-        """From the rows of a table: ``series_id``, ``time`` and the covariates; where one comes twice, the last counts.
+        """Take them from a table with ``series_id``, ``time`` and the covariates; of duplicates the last row counts.
 
         Raises
         ------
         ValueError
-            When rows are no sessions of the calendar.
+            A row is not a session of the calendar.
         """
         known = table.filter(table["series_id"].is_in(series_id.implode()))
         known = known.unique(["series_id", "time"], keep="last", maintain_order=True)
@@ -77,9 +74,9 @@ class KnownCovariates:
 
     def values(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
         """Covariates of the `horizon` sessions after these, shape (N, H, Z) for any N; NaN where they are missing."""
-        place, found = self._places(series_N, session_N, horizon)
+        row, found = self._rows_after(series_N, session_N, horizon)
         values = np.full((*found.shape, len(self.names)), np.nan)
-        values[found] = self.values_MZ[place[found]]
+        values[found] = self.values_MZ[row[found]]
         return values
 
     def scaled(
@@ -95,25 +92,25 @@ class KnownCovariates:
         return self.values_MZ[self.keys_M <= last_S[self.keys_M // SPAN]]
 
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
-        """Refuse origins with a session ahead of them that should have a row and has none.
+        """Refuse origins that lack a required row among the next `horizon` sessions.
 
         Raises
         ------
         ValueError
-            Naming the first of them.
+            Naming the first such origin.
 
         Warns
         -----
         UserWarning
-            When such a row is there and a value in it is missing: the network then sees the mean of training.
+            Such a row exists, but a value in it is missing: the network then sees the mean of training.
         """
-        place_NH, found_NH = self._places(series_N, session_N, horizon)
+        row_NH, found_NH = self._rows_after(series_N, session_N, horizon)
         session_NH = session_N[:, None] + np.arange(1, horizon + 1)
         beyond_NH = session_NH > self.until_S[series_N][:, None]
         lacking_NH = ~found_NH & beyond_NH
         if not lacking_NH.any():
             if len(self.keys_M):
-                self._warn_of_missing(place_NH, found_NH & beyond_NH, series_N, session_NH)
+                self._warn_of_missing(row_NH, found_NH & beyond_NH, series_N, session_NH)
             return
         n, h = np.argwhere(lacking_NH)[0]
         who = self.series_id[int(series_N[n])]
@@ -121,42 +118,42 @@ class KnownCovariates:
         n_series = len(np.unique(series_N[lacking_NH.any(1)]))
         raise ValueError(
             f"The future covariates {shorten(self.names)} must be given for each of the {horizon} sessions after an "
-            f"origin, found no row for series {who!r} at {time} (and rows lacking in {n_series} series). Give "
+            f"origin, found no row for series {who!r} at {time} ({n_series} series lack rows). Give "
             "future=, a frame with series_id, time and these columns."
         )
 
     def _warn_of_missing(
         self,
-        place_NH: NDArray[np.int64],
+        row_NH: NDArray[np.int64],
         given_NH: NDArray[np.bool_],
         series_N: NDArray[np.int64],
         session_NH: NDArray[np.int64],
     ) -> None:
         """Name the first missing value in the rows of sessions ahead."""
-        unknown_NHZ = np.isnan(self.values_MZ[place_NH]) & given_NH[..., None]
+        unknown_NHZ = np.isnan(self.values_MZ[row_NH]) & given_NH[..., None]
         if unknown_NHZ.any():
             n, h, z = np.argwhere(unknown_NHZ)[0]
             warnings.warn(
                 f"The future covariate {self.names[z]!r} should be known for each session after an origin, found a "
                 f"missing value for series {self.series_id[int(series_N[n])]!r} at "
                 f"{self._time(series_N[n], session_NH[n, h])} (and {int(unknown_NHZ.sum()) - 1} more). The mean of "
-                "the training rows stands in for it; fill it in for a better forecast.",
+                "the training rows is used instead; fill it in for a better forecast.",
                 stacklevel=2,
             )
 
     def _time(self, series: np.int64, session: np.int64) -> Any:
         return self.calendar.times(self.series_id[[int(series)]], np.array([session]))[0]
 
-    def _places(
+    def _rows_after(
         self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Rows of the `horizon` sessions after these, shape (N, H), and whether there is such a row."""
+        """Rows of the `horizon` sessions after these, shape (N, H), and whether each exists."""
         keys = _keys(series_N, session_N)[..., None] + np.arange(1, horizon + 1)
-        place = np.searchsorted(self.keys_M, keys)
-        inside = place < len(self.keys_M)
-        place = np.where(inside, place, 0)
-        found = inside & (self.keys_M[place] == keys) if len(self.keys_M) else inside
-        return place, found
+        row = np.searchsorted(self.keys_M, keys)
+        inside = row < len(self.keys_M)
+        row = np.where(inside, row, 0)
+        found = inside & (self.keys_M[row] == keys) if len(self.keys_M) else inside
+        return row, found
 
 
 def _keys(series: NDArray[np.int64], session: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -164,7 +161,19 @@ def _keys(series: NDArray[np.int64], session: NDArray[np.int64]) -> NDArray[np.i
 
 
 def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.DataFrame:
-    """What `predict` was given as `future`: ``series_id`` and ``time`` of the types of `kinds`, and the covariates.
+    """Check the frame passed to `predict` as `future`.
+
+    Parameters
+    ----------
+    future : polars or pandas DataFrame
+    schema : PanelSchema
+    kinds : DataFrame
+        Its columns ``series_id`` and ``time`` have the types wanted.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``series_id``, ``time`` and the covariates.
 
     Raises
     ------
@@ -180,36 +189,65 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
     return rows.select("series_id", "time", *schema.future)
 
 
-def known_ahead(
-    rows: FlatPanel, panel: Any, future: Any, schema: PanelSchema, schema_of_rows: PanelSchema, target: str
+def covariates_of_panel(
+    series_id: pl.Series,
+    calendar: PanelCalendar,
+    panel: Any,
+    future: Any,
+    schema: PanelSchema,
+    schema_of_rows: PanelSchema,
+    target: str,
 ) -> KnownCovariates:
-    """Future covariates of a panel's series: from its rows, those without a target too, and from `future`, if given.
+    """Future covariates of a panel's series: from its rows, with or without a target, and from `future`, if any.
 
     Parameters
     ----------
-    rows : FlatPanel
-        Of the checked panel.
+    series_id : Series of shape (S,)
+        The series of the checked panel.
+    calendar : PanelCalendar
     panel, future : polars or pandas DataFrame
-        As they were given.
+        As the user passed them.
     schema, schema_of_rows : PanelSchema
-        That of the panel; the same with the calendar where `future` needs one to be read.
+        That of the panel; the same with a calendar, where `future` needs one to be read.
+    target : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_future`.
     """
     names = schema.future
-    series_id = rows.frame["series_id"][rows.series[:-1].numpy()]
     known = check_rows(panel, schema, target).filter(pl.col("series_id").is_in(series_id.implode()))
     newest: Any = known["time"].max()
     known = known.select("series_id", "time", *names)
-    sessions = rows.calendar.is_session(known.select("series_id", "time"))
+    sessions = calendar.is_session(known.select("series_id", "time"))
     known = known.filter(pl.Series(sessions))  # rows without a target may lie on any day
     if future is not None:
         known = pl.concat([known, check_future(future, schema_of_rows, known.select("series_id", "time"))])
-    return KnownCovariates.of(known, names, series_id, rows.calendar, rows.calendar.through(series_id, newest))
+    return KnownCovariates.of(known, names, series_id, calendar, calendar.through(series_id, newest))
 
 
-def given_ahead(
+def covariates_of_future(
     future: Any, seen: pl.DataFrame, session_S: NDArray[np.int64], calendar: PanelCalendar, schema: PanelSchema
 ) -> KnownCovariates:
-    """Future covariates from `future` alone, for series `seen` up to their sessions; none without it."""
+    """Future covariates from `future` alone; none without it.
+
+    Parameters
+    ----------
+    future : polars or pandas DataFrame, optional
+        As the user passed it.
+    seen : DataFrame
+        ``series_id`` and newest ``time`` of each series.
+    session_S : ndarray of shape (S,), int64
+        Sessions of these times.
+    calendar : PanelCalendar
+    schema : PanelSchema
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_future`.
+    """
     kinds: Any = {**seen.schema, **dict.fromkeys(schema.future, pl.Float64)}
     known = pl.DataFrame(schema=kinds) if future is None else check_future(future, schema, seen)
     return KnownCovariates.of(known, schema.future, seen["series_id"], calendar, session_S)

@@ -1,4 +1,4 @@
-"""Columns that a transformer made before a forecaster saw the panel, as a step of a Pipeline does."""
+"""Columns that a transformer, such as a step of a Pipeline, added before a forecaster got the panel."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ LEVEL = 6  # frames between a warning here and the caller of fit
 
 
 def made_columns(panel: Any) -> list[str]:
-    """Columns of a panel that `PanelTransformer` objects made, as far as they say so, and no later one has read."""
+    """Columns of a panel that `PanelTransformer` objects noted as made and that no later one has read."""
     return [name for name in note_of(panel, MADE, []) if name in panel.columns]
 
 
 def warn_of_unseen(model: object, made: Collection[str], seen: Collection[str]) -> None:
-    """Warn of columns that were made for a model and are not among those that it has seen.
+    """Warn of made columns that a model does not use.
 
     Warns
     -----
     UserWarning
-        Naming them, and how to make inputs of them.
+        Naming them, and how to turn them into inputs.
     """
     unseen = tuple(name for name in made if name not in seen)
     if unseen:

@@ -23,7 +23,7 @@ from tidecast.forecasting.tables.quantiles import MEDIAN, quantile_columns
 
 @dataclass(frozen=True)
 class Origins:
-    """Where forecasts start, and what a forecaster makes of each place.
+    """Rows that forecasts start from, and a forecaster's outputs for them.
 
     Attributes
     ----------
@@ -31,10 +31,10 @@ class Origins:
         ``series_id`` and ``time``, one row an origin.
     session : LongTensor of shape (N,)
     price, volatility : Tensor of shape (N,), float64
-    centre_NH : Tensor of shape (N, H), float64
-        Change of the level expected for each step; 0 for the random walk.
+    median_change_NH : Tensor of shape (N, H), float64
+        Expected change of the level for each step; 0 for the random walk.
     outputs_NHQ : Tensor of shape (N, H, Q)
-        What a network does to the base quantiles; 0 for the random walk.
+        A network's outputs, which shape the base quantiles; 0 for the random walk.
     calendar : PanelCalendar
     """
 
@@ -42,7 +42,7 @@ class Origins:
     session: Tensor
     price: Tensor
     volatility: Tensor
-    centre_NH: Tensor
+    median_change_NH: Tensor
     outputs_NHQ: Tensor
     calendar: PanelCalendar
 
@@ -57,7 +57,12 @@ class Origins:
         values_NHQ : ndarray of shape (N, H, Q)
             Quantiles in the unit of the target.
         levels : sequence of float
-            Those of the last axis, in rising order.
+            Levels of the last axis, in rising order.
+
+        Returns
+        -------
+        DataFrame
+            ``series_id``, ``origin``, ``step``, ``time``, ``forecast`` and a column for each other quantile.
         """
         horizon = values_NHQ.shape[1]
         steps = np.tile(np.arange(1, horizon + 1), len(self))
@@ -79,15 +84,21 @@ def find_origins(rows: FlatPanel, origins: str | Sequence[Any], since: date | da
 
     Parameters
     ----------
+    rows : FlatPanel
     origins : {"last", "new", "all"} or list of times
         As for `predict`.
     since : date or datetime
-        From which origins are new.
+        Time from which origins are new.
+    horizon : int
+
+    Returns
+    -------
+    LongTensor of shape (n_origins,)
 
     Raises
     ------
     ValueError, TypeError
-        When `origins` is none of these.
+        `origins` is none of these.
     """
     if isinstance(origins, str) and origins == "last":
         return rows.newest[rows.ready[rows.newest]]
@@ -101,9 +112,9 @@ def find_origins(rows: FlatPanel, origins: str | Sequence[Any], since: date | da
     else:
         raise ValueError(f'origins must be "last", "new", "all" or a list of times, got {origins!r}.')
     at = torch.nonzero(wanted)[:, 0]
-    if isinstance(origins, str) and origins == "new":  # those whose whole horizon lies in the panel
+    if isinstance(origins, str) and origins == "new":  # only if the whole horizon lies in the panel
         newest_S = rows.sessions_at(cast("date | datetime", rows.frame["time"].max()))
-        at = at[rows.session[at] + horizon <= newest_S[rows.sequence(at)]]
+        at = at[rows.session[at] + horizon <= newest_S[rows.segment(at)]]
     return at
 
 

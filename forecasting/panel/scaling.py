@@ -1,4 +1,4 @@
-"""What is estimated once, on training rows: input scales and weighted quantiles."""
+"""Estimates from training rows: input scales and weighted quantiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-CLIP = 8.0  # standard deviations; a flash crash should be loud, not deafening
+CLIP = 8.0  # standard deviations; limits the effect of a flash crash
 
 
 def weighted_quantiles(values: Array, weights: Array, levels: Array) -> Array:
@@ -28,7 +28,7 @@ def weighted_quantiles(values: Array, weights: Array, levels: Array) -> Array:
     -------
     ndarray of shape (n_quantiles,)
     """
-    wanted = np.asarray(levels) * (1 - 1e-12)  # a level met up to rounding counts as met
+    wanted = np.asarray(levels) * (1 - 1e-12)  # a level reached up to rounding counts as reached
     if (weights == weights[0]).all():  # the usual case needs no sorting, only the values at these ranks
         rank = (np.ceil(wanted * len(values)).astype(np.int64) - 1).clip(0)
         return np.partition(values, np.unique(rank))[rank]
@@ -40,7 +40,7 @@ def weighted_quantiles(values: Array, weights: Array, levels: Array) -> Array:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of weights, means and sums of squared deviations of columns; those of two parts add up to those of both.
+    """Sums of weights, means and sums of squared deviations of columns; moments of two sets of rows can be added.
 
     Chan, Golub and LeVeque (1983), The American Statistician 37(3), equations 1.5, doi:10.1080/00031305.1983.10483115.
 
@@ -55,7 +55,7 @@ class Moments:
 
     @classmethod
     def of(cls, inputs: Array, weights: Array | None = None) -> Moments:
-        """Those of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
+        """Moments of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
         share = np.isfinite(inputs) * (np.ones(len(inputs)) if weights is None else weights)[:, None]
         total = share.sum(0)
         filled = np.where(np.isfinite(inputs), inputs, 0.0)
@@ -72,14 +72,14 @@ class Moments:
 
 @dataclass(frozen=True)
 class InputScaler:
-    """Mean and standard deviation of each input, from training rows, and which of them are missing now and then.
+    """Mean and standard deviation of each input, from training rows, and which inputs are sometimes missing.
 
     Attributes
     ----------
     mean, scale : ndarray of shape (n_features,)
         An input that never varied has scale 1.
     flagged : ndarray of shape (n_features,), bool
-        Inputs that come with a further one: 1 where they are missing, else 0.
+        Inputs with an extra indicator input: 1 where they are missing, else 0.
     """
 
     mean: Array
@@ -88,12 +88,12 @@ class InputScaler:
 
     @classmethod
     def fit(cls, inputs: Array, weights: Array | None = None) -> InputScaler:
-        """From weighted moments of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
+        """Estimate from `inputs`, shape (n_rows, n_features), with optional weights; NaN is missing and left out."""
         return cls.of(Moments.of(inputs, weights))
 
     @classmethod
     def of(cls, moments: Moments, flagged: NDArray[np.bool_] | None = None) -> InputScaler:
-        """From moments that were added up."""
+        """Estimate from moments."""
         mean, total = moments.mean, np.maximum(moments.total, np.finfo(float).tiny)
         scale = np.sqrt(moments.squares / total)
         varies = scale > 1e-10 * np.maximum(np.abs(mean), 1e-290)
@@ -101,11 +101,11 @@ class InputScaler:
 
     @property
     def width(self) -> int:
-        """Inputs that come out."""
+        """Number of outputs: inputs and indicators."""
         return len(self.mean) + int(self.flagged.sum())
 
     def transform(self, inputs: Array) -> NDArray[np.float32]:
-        """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0. Then the flags, 1 for missing."""
+        """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0. Then the indicators."""
         scaled = inputs - self.mean
         scaled /= self.scale
         np.clip(scaled, -CLIP, CLIP, out=scaled)

@@ -1,6 +1,7 @@
-"""A panel's history as sequences: cut into stretches to train on, run through whole to read states.
+"""Segments of a panel's history: cut into windows to train on, and run through whole to read states.
 
-Axes: B sequences, T rows of them, N rows of the panel, S all sequences, F features, D hidden units, H horizon steps.
+Axes: B windows or segments, T rows of each, N rows of the panel, S all segments, F features, D hidden units,
+H horizon steps.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.training import Batch, recency
 from tidecast.forecasting.panel.flat_panel import FlatPanel
 
-BLOCK = 256  # whole sequences run side by side
-CHUNK = 64  # rows of them run at once, the state carried on to the next; more where fewer run side by side
-HELD_OUT = 1 << 12  # rows in a batch of validation, about: as much memory as a batch of training
+BLOCK = 256  # whole segments run side by side
+CHUNK = 64  # rows of each run at once, before the state is carried on; more when fewer run side by side
+HELD_OUT = 1 << 12  # rows in a validation batch, about as much memory as a training batch
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Batches of training history, gathered by index from one tensor.
+    """Batches of training windows, cut from segments and gathered by index from one tensor.
 
     Attributes
     ----------
     rows : FlatPanel
     inputs_NF : Tensor of shape (N, F)
-        Where it lies, batches are made: on the network's device. Half precision will do, networks see float32.
+        On the network's device, where batches are made. Half precision suffices: networks see float32.
     weights_N : Tensor of shape (N,)
-        Of each row as an origin.
+        Weight of each row as an origin.
     length : int
-        Rows in a stretch.
+        Rows in a window.
     horizon : int
     half_life : float, optional
-        Sessions back from the end of training at which an origin counts half.
+        Sessions before the end of training at which an origin counts half.
     learned : date or datetime, optional
-        Targets up to this time have been learned: they count no more, and only stretches with newer ones are cut.
-    ahead : callable, optional
+        Targets up to this time were learned before: they do not count, and only windows with newer ones are cut.
+    future : callable, optional
         Future covariates of the sessions after rows of shape (B, T): a Tensor of shape (B, T, H, Z); None without.
     """
 
@@ -54,43 +55,43 @@ class Segments:
     horizon: int
     half_life: float | None = None
     learned: date | datetime | None = None
-    ahead: Callable[[Tensor], Tensor | None] | None = None
+    future: Callable[[Tensor], Tensor | None] | None = None
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
-        """Every row up to the time `until`, once or more, in stretches cut anew and in random order."""
+        """Batches of every row up to the time `until`, once or more, in windows cut anew and in random order."""
         until_S = self.rows.sessions_at(until)
-        n_sequences = len(self._sequences(until)[0])
-        starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_sequences)))
+        n_segments = len(self._bounds(until)[0])
+        starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_segments)))
         for i in range(0, len(starts), batch_size):
             rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(self.length)
             yield self._batch(rows_BT, until_S)
 
     def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
-        """Every row from the time `since` to `until`, after a stretch that fills the state."""
-        firsts, _, ends_ = self._sequences(until)
-        ends = torch.from_numpy(ends_)
-        before = self.rows.lengths(self.rows.sessions_at(since))[self.rows.sequence(torch.from_numpy(firsts))]
+        """Batches of every row from the time `since` to `until`, each after a window that warms up the state."""
+        firsts, _, ends_S = self._bounds(until)
+        ends = torch.from_numpy(ends_S)
+        before = self.rows.lengths(self.rows.sessions_at(since))[self.rows.segment(torch.from_numpy(firsts))]
         begins = torch.from_numpy(np.maximum(firsts + before.numpy() - self.length, firsts))
         return HeldOut(self, begins, ends, self.rows.sessions_at(since), self.rows.sessions_at(until))
 
     def starts(self, until: date | datetime, shift: int | np.ndarray = 0) -> np.ndarray:
-        """First rows of stretches that cover all rows to learn from up to `until`, laid `shift` rows to the left.
+        """First rows of windows that cover all rows to learn from up to `until`, shifted `shift` rows to the left.
 
-        How many there are does not depend on the shift. A stretch that would leave its sequence is moved inside.
+        Their number does not depend on the shift. A window that would leave its segment is moved inside.
         """
-        firsts, begins, ends = self._sequences(until)
+        firsts, begins, ends = self._bounds(until)
         count = -(-(ends - begins) // self.length) + 1
-        sequence = np.repeat(np.arange(len(firsts)), count)
-        nth = np.arange(len(sequence)) - (count.cumsum() - count)[sequence]
+        segment = np.repeat(np.arange(len(firsts)), count)
+        nth = np.arange(len(segment)) - (count.cumsum() - count)[segment]
         newest = np.maximum(ends - self.length, firsts)
-        return ((begins - shift)[sequence] + nth * self.length).clip(firsts[sequence], newest[sequence])
+        return ((begins - shift)[segment] + nth * self.length).clip(firsts[segment], newest[segment])
 
-    def _sequences(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of sequences with rows to learn from up to `until`: the first row, the first of those, one past the last."""
+    def _bounds(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of segments with rows to learn from up to `until`: the first row, the first such row, one past the last."""
         firsts = self.rows.starts[:-1]
         ends = firsts + self.rows.lengths(self.rows.sessions_at(until))
         begins = firsts
-        if self._learned_S is not None:  # the first origin with a target that is new
+        if self._learned_S is not None:  # the first origin with a new target
             begins = firsts + self.rows.lengths(self._learned_S - self.horizon)
         some = (begins < ends).numpy()
         return firsts.numpy()[some], begins.numpy()[some], ends.numpy()[some]
@@ -100,24 +101,24 @@ class Segments:
         return None if self.learned is None else self.rows.sessions_at(self.learned)
 
     def _batch(self, rows_BT: Tensor, until_S: Tensor, since_S: Tensor | None = None) -> Batch:
-        """Inputs and scaled targets of these rows; of origins from session `since_S` on, and not past `until_S`."""
+        """Inputs of these rows, and scaled targets of origins from session `since_S` on that lie up to `until_S`."""
         rows, device = self.rows, self.inputs_NF.device
-        sequence_B = rows.sequence(rows_BT[:, 0])
-        until_B11 = until_S[sequence_B, None, None]
-        inside_BT = rows_BT < rows.starts[sequence_B + 1, None]
+        segment_B = rows.segment(rows_BT[:, 0])
+        until_B11 = until_S[segment_B, None, None]
+        inside_BT = rows_BT < rows.starts[segment_B + 1, None]
         rows_BT = rows_BT.clamp(max=len(rows) - 1)
         y_BTH = rows.scaled_changes(rows_BT, self.horizon)
         session_BT1 = rows.session[rows_BT].unsqueeze(-1)
         target_BTH = session_BT1 + torch.arange(1, self.horizon + 1)
         known_BTH = (target_BTH <= until_B11) & inside_BT.unsqueeze(-1) & y_BTH.isfinite()
         if self._learned_S is not None:
-            known_BTH = known_BTH & (target_BTH > self._learned_S[sequence_B, None, None])
+            known_BTH = known_BTH & (target_BTH > self._learned_S[segment_B, None, None])
         if since_S is not None:
-            known_BTH = known_BTH & (session_BT1 >= since_S[sequence_B, None, None])
+            known_BTH = known_BTH & (session_BT1 >= since_S[segment_B, None, None])
         weight_BTH = known_BTH * self.weights_N[rows_BT].unsqueeze(-1)
         if self.half_life is not None and since_S is None:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
-        z_BTHZ = None if self.ahead is None else self.ahead(rows_BT)
+        z_BTHZ = None if self.future is None else self.future(rows_BT)
         return Batch(
             embedding(rows_BT.to(device), self.inputs_NF).float(),
             y_BTH.nan_to_num(0.0).float().to(device),
@@ -128,18 +129,18 @@ class Segments:
 
 @dataclass(frozen=True)
 class HeldOut(Sequence[Batch]):
-    """Batches of rows that are only looked at, made when they are asked for.
+    """Batches of held-out rows, made on demand.
 
     Attributes
     ----------
-    stretches : Segments
-    begins, ends : LongTensor of shape (n_sequences,)
-        Rows of each sequence, the last not among them.
+    segments : Segments
+    begins, ends : LongTensor of shape (n_segments,)
+        First row of each segment, and one past its last.
     since_S, until_S : LongTensor of shape (S,)
         Sessions of the first origin and of the last target.
     """
 
-    stretches: Segments
+    segments: Segments
     begins: Tensor
     ends: Tensor
     since_S: Tensor
@@ -147,7 +148,7 @@ class HeldOut(Sequence[Batch]):
 
     @property
     def _size(self) -> int:
-        """Sequences in a batch."""
+        """Segments in a batch."""
         longest = int((self.ends - self.begins).max()) if len(self.ends) else 1
         return min(BLOCK, max(1, HELD_OUT // longest))
 
@@ -166,28 +167,31 @@ class HeldOut(Sequence[Batch]):
         some = slice(number * self._size, (number + 1) * self._size)
         longest = int((self.ends - self.begins)[some].max())
         rows_BT = self.begins[some, None] + torch.arange(longest)
-        return self.stretches._batch(rows_BT, self.until_S, self.since_S)
+        return self.segments._batch(rows_BT, self.until_S, self.since_S)
 
 
 def run_through(
     network: RecurrentNetwork, inputs_NF: Tensor, rows: FlatPanel, ends: Tensor, at: Tensor, begin: int = 0
 ) -> tuple[State, Tensor]:
-    """Run up to the rows `ends`, each from the first row of its sequence.
+    """Run a network up to the rows `ends`, each from the first row of its segment.
 
-    Sequences run side by side, and each leaves where it ends.
+    Segments run side by side, and each leaves where it ends.
 
     Parameters
     ----------
+    network : RecurrentNetwork
     inputs_NF : Tensor of shape (N, F)
-        Those of a block of rows, of which the first is the panel's row `begin`.
+        Inputs of a block of rows; the first is the panel's row `begin`.
+    rows : FlatPanel
     ends : LongTensor of shape (n_ends,)
     at : LongTensor of shape (n,)
-        Rows passed by on the way, in rising order.
+        Rows on the way whose states are wanted, in rising order.
+    begin : int, default=0
 
     Returns
     -------
     state : State
-        To carry on from, after the rows `ends`.
+        After the rows `ends`.
     h_ND : Tensor of shape (n, D)
         The last layer's states at the rows `at`.
     """
@@ -200,7 +204,7 @@ def run_through(
 def _side_by_side(
     network: RecurrentNetwork, inputs_NF: Tensor, rows: FlatPanel, ends: Tensor, at: Tensor, begin: int, h_ND: Tensor
 ) -> State:
-    """As `run_through`, for sequences of rising length; what it finds at the rows `at` goes into `h_ND`."""
+    """As `run_through`, for segments of rising length; write the states at the rows `at` into `h_ND`."""
     first, lengths = rows.first(ends), ends - rows.first(ends) + 1
     state, done, ended = network.zero_state(len(ends)), 0, []
     for length in torch.unique(lengths).tolist():
@@ -217,7 +221,7 @@ def _side_by_side(
 
 
 def _passed(at: Tensor, rows_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which of the rows `at`, in rising order, lie among consecutive `rows_BT`: their numbers, and places b and t."""
+    """Find rows `at`, in rising order, among consecutive `rows_BT`: their numbers, and their indices b and t."""
     begin_B, end_B = torch.searchsorted(at, rows_BT[:, [0, -1]] + torch.tensor([0, 1])).unbind(-1)
     count_B = end_B - begin_B
     b = torch.repeat_interleave(count_B)

@@ -1,4 +1,4 @@
-"""Where series stand: what a forecast needs to know of each, and how one more row moves it on.
+"""Snapshots of series at a row: all that a forecast needs, and how one more row advances them.
 
 Axes: N origins, M rows taken in, K newest levels.
 """
@@ -19,21 +19,21 @@ from tidecast.forecasting.panel.flat_panel import FlatPanel
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Origins, and what is known there of the sequence that each belongs to.
+    """Origins, and what is known there of the segment that each belongs to.
 
     Attributes
     ----------
     series_id, time : Series
     session : LongTensor of shape (N,)
     rows : LongTensor of shape (N,)
-        Rows of the sequence so far; 0 for a series that is known by name only.
+        Rows of the segment so far; 0 for a series without a row.
     price, volatility : Tensor of shape (N,), float64
         As in `FlatPanel`.
     first_session : LongTensor of shape (N,)
-        That of the sequence's first row.
+        Session of the segment's first row.
     first_level : Tensor of shape (N,), float64
     levels_NK : Tensor of shape (N, K), float64
-        The newest K levels, the origin's own last; in a shorter sequence its first one comes again.
+        The newest K levels, the origin's own last; a shorter segment repeats its first one.
     """
 
     series_id: pl.Series
@@ -65,13 +65,13 @@ class Snapshot:
         return Snapshot(self.series_id[places], self.time[places], **taken)
 
     def with_room(self, series_id: pl.Series) -> tuple[Snapshot, Tensor]:
-        """With further series of which no row is known yet, sorted by name.
+        """Add series without a row, and sort all by name.
 
         Returns
         -------
-        standing : Snapshot
+        snapshot : Snapshot
         order : LongTensor of shape (N,)
-            Where each was in the old ones followed by the new ones.
+            Place of each series among the old ones followed by the new ones.
         """
         names = pl.concat([self.series_id, series_id])
         order = torch.from_numpy(names.arg_sort().to_numpy().astype(np.int64))
@@ -82,7 +82,7 @@ class Snapshot:
         times = self.time.extend_constant(None, len(series_id))
         return Snapshot(names, times, **extended).take(order), order
 
-    def moved_on(
+    def advanced(
         self,
         at_M: Tensor,
         time: pl.Series,
@@ -91,16 +91,16 @@ class Snapshot:
         level_M: Tensor,
         longest_M: pl.Series | None = None,
     ) -> tuple[Snapshot, Tensor]:
-        """The series at `at_M` one row on, the others as they were.
+        """Advance the series at `at_M` by one row; the others stay.
 
         A pause is longer than `MAX_PAUSE`, or than the durations `longest_M`. Volatility follows its recursion,
-        n ← λn + r² and d ← λd + 1, of which d is known from the number of rows.
+        n ← λn + r² and d ← λd + 1; d follows from the number of rows.
 
         Returns
         -------
-        standing : Snapshot
+        snapshot : Snapshot
         begins : BoolTensor of shape (M,)
-            Rows that begin a sequence: the first of a series, or after a pause.
+            Rows that begin a segment: the first of a series, or after a pause.
         """
         old = self.take(at_M)
         limit = MAX_PAUSE if longest_M is None else longest_M
@@ -119,12 +119,20 @@ class Snapshot:
             "levels_NK": torch.where(begins[:, None], level_M[:, None], levels_MK),
         }
         times = self.time.clone().scatter(at_M.numpy(), time)
-        moved = {name: values.index_copy(0, at_M, new[name]) for name, values in self.tensors().items()}
-        return Snapshot(self.series_id, times, **moved), begins
+        advanced = {name: values.index_copy(0, at_M, new[name]) for name, values in self.tensors().items()}
+        return Snapshot(self.series_id, times, **advanced), begins
 
 
-def standing(rows: FlatPanel, at_N: Tensor, n_levels: int = 1) -> Snapshot:
-    """Where the rows `at_N` of a panel stand."""
+def snapshot_of(rows: FlatPanel, at_N: Tensor, n_levels: int = 1) -> Snapshot:
+    """Snapshot of the rows `at_N` of a panel.
+
+    Parameters
+    ----------
+    rows : FlatPanel
+    at_N : LongTensor of shape (N,)
+    n_levels : int, default=1
+        Newest levels to hold, K.
+    """
     first_N = rows.first(at_N)
     newest_NK = at_N[:, None] - torch.arange(n_levels - 1, -1, -1)
     keys = rows.keys[at_N.numpy()]

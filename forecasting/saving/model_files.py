@@ -22,8 +22,8 @@ DIGEST = "digest"
 
 def digest_of(description: dict[str, Any], weights: bytes) -> str:
     """SHA-256, in hex, of the description (without its digest, keys sorted) and of the weights' file."""
-    told = {key: value for key, value in description.items() if key != DIGEST}
-    text = json.dumps(told, sort_keys=True, allow_nan=True).encode()
+    content = {key: value for key, value in description.items() if key != DIGEST}
+    text = json.dumps(content, sort_keys=True, allow_nan=True).encode()
     return hashlib.sha256(hashlib.sha256(text).digest() + hashlib.sha256(weights).digest()).hexdigest()
 
 
@@ -31,8 +31,8 @@ def write_files(path: str | os.PathLike[str], description: dict[str, Any], learn
     """Write both files into the folder `path`, made where missing; each file is replaced as a whole."""
     folder = Path(path)
     weights = save({name: value.contiguous() for name, value in learned.items()})
-    told = json.loads(json.dumps(description, allow_nan=True))
-    text = json.dumps(told | {DIGEST: digest_of(told, weights)}, indent=1, allow_nan=True) + "\n"
+    content = json.loads(json.dumps(description, allow_nan=True))
+    text = json.dumps(content | {DIGEST: digest_of(content, weights)}, indent=1, allow_nan=True) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in ((WEIGHTS, weights), (DESCRIPTION, text.encode())):
         draft = folder / f".{name}.draft"
@@ -59,8 +59,8 @@ def read_files(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise UnreadableModel(f"{folder / DESCRIPTION} must hold a JSON object, found another value.")
-        given = description.get(DIGEST)
-        if given is not None and given != digest_of(description, weights):
+        expected = description.get(DIGEST)
+        if expected is not None and expected != digest_of(description, weights):
             raise UnreadableModel(
                 f"{folder} must be as it was saved, but its digest differs: {DESCRIPTION} or {WEIGHTS} was altered or "
                 "damaged. Save the model again, or take the folder from a copy."

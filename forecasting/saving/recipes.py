@@ -1,7 +1,7 @@
-"""Forecasters and regressors as JSON and safetensors: readable, exact, no pickle.
+"""Models as JSON and safetensors: readable, exact, no pickle. This file knows no forecaster.
 
-A folder may come from a stranger: its names are looked up and not imported (`saved_classes`), its sizes are compared
-with its tensors before anything is allocated (`saved_tensors`), and a digest tells damage (`model_files`).
+A folder may come from a stranger. Class names are looked up and never imported (`saved_classes`), sizes are compared
+with the tensors before anything is allocated (`saved_tensors`), and a digest detects damage (`model_files`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,14 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterable
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import polars as pl
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.panel import PanelSchema
-from tidecast.forecasting.estimator.fitted_settings import NOT_SAVED_AS_LEARNED, check_fitted, remember_settings
 from tidecast.forecasting.saving.model_files import DIGEST, read_files, restoring, write_files
 from tidecast.forecasting.saving.saved_classes import UnreadableModel, build, class_of, name_of, settings_of
-from tidecast.forecasting.tables.quantiles import check_quantiles
-
-if TYPE_CHECKING:
-    from tidecast.forecasting.forecasters.base import PanelForecaster
 
 FORMAT = 3  # of model.json; a newer number means a newer Tidecast wrote it; no release wrote 1
 OLDEST = 2  # had no digest, and named a class by its module
@@ -35,12 +26,18 @@ CODE = "class"
 
 
 def encode(value: Any) -> Any:
-    """A value as JSON holds it: estimators and dataclasses by class and settings."""
+    """Return a value as JSON holds it: estimators and dataclasses by class and settings.
+
+    Raises
+    ------
+    TypeError
+        The value, or a setting of it, has no JSON form.
+    """
     if isinstance(value, BaseEstimator):
         return {CODE: name_of(type(value)), "settings": encode(value.get_params(deep=False))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        told = [name for name in settings_of(type(value)) if _told(value, name)]
-        return {CODE: name_of(type(value)), "settings": encode({name: getattr(value, name) for name in told})}
+        names = [name for name in settings_of(type(value)) if _is_recorded(value, name)]
+        return {CODE: name_of(type(value)), "settings": encode({name: getattr(value, name) for name in names})}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -55,8 +52,8 @@ def encode(value: Any) -> Any:
     )
 
 
-def _told(value: Any, name: str) -> bool:
-    """Whether a recipe names this setting; one that came later than saved recipes is named unless it is the default."""
+def _is_recorded(value: Any, name: str) -> bool:
+    """Whether a recipe names this setting. A setting that older recipes lack is named only if it is not the default."""
     field = type(value).__dataclass_fields__[name]
     return field.metadata.get("recipe") != "unless default" or bool(getattr(value, name) != field.default)
 
@@ -86,44 +83,66 @@ def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
 
 
 def under(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Those saved under ``name.``, without it."""
+    """Return the values whose keys start with ``name.``, by the rest of their keys.
+
+    Examples
+    --------
+    >>> under("state", {"state.hidden": 1, "base": 2})
+    {'hidden': 1}
+    """
     return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
-
-
-def save_forecaster(model: PanelForecaster, path: str | os.PathLike[str]) -> None:
-    """Write a fitted forecaster into the folder `path`, made where missing."""
-    check_fitted(model, "fit_end_", free=NOT_SAVED_AS_LEARNED)
-    keys = model._kept.standing.keys
-    description = {
-        "fit_end": model.fit_end_.isoformat(),
-        "calendar": model.calendar_.describe(),
-        "kind": model._kind,
-        "series_id": keys["series_id"].to_list(),
-        "series_id_type": str(keys.schema["series_id"]),
-        "time": [time.isoformat() for time in keys["time"]],
-        "skipped": list(model.skipped_),
-        "made": list(model._made),
-        **model._described(),
-    }
-    write_model(path, model, description, model._learned())
 
 
 def write_model(
     path: str | os.PathLike[str], model: BaseEstimator, described: dict[str, Any], learned: dict[str, Tensor]
 ) -> None:
-    """Write a recipe, and what was learned by it, into the folder `path`, made where missing."""
+    """Write a model's recipe and everything it learned.
+
+    Parameters
+    ----------
+    path : path
+        The folder; created if missing.
+    model : estimator
+        Its class and settings are the recipe.
+    described : dict
+        Everything learned that is not a tensor, as JSON holds it.
+    learned : dict of str to Tensor
+    """
     write_files(path, {"format": FORMAT, "recipe": encode(model), **described}, learned)
 
 
 def read_model(
-    path: str | os.PathLike[str], trusted: Iterable[type] = ()
+    path: str | os.PathLike[str], trusted: Iterable[type] = (), stacklevel: int = 3
 ) -> tuple[Any, dict[str, Any], dict[str, Tensor]]:
-    """Return the model of that recipe, not fitted, what `write_model` was told of it, and its tensors.
+    """Read what `write_model` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    trusted : iterable of type
+        Classes of the caller's own that the recipe may name.
+    stacklevel : int, default=3
+        Frames from here to the user's call, for the warning.
+
+    Returns
+    -------
+    model : estimator
+        Not fitted.
+    described : dict
+    learned : dict of str to Tensor
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `load_forecaster`.
+    FileNotFoundError
+        A file is missing.
+    UnreadableModel
+        The files are damaged, a newer Tidecast wrote them, or a class is neither public nor trusted.
+
+    Warns
+    -----
+    UserWarning
+        The model has no digest.
     """
     description, learned = read_files(path)
     written = description.get("format")
@@ -135,7 +154,7 @@ def read_model(
         )
     if written < OLDEST:
         raise UnreadableModel(
-            f"{path} was written in format {written}, which holds no state to go on from; this "
+            f"{path} was written in format {written}, which holds no state to continue from; this "
             f"Tidecast reads formats {OLDEST} and {FORMAT}. Fit the forecaster again."
         )
     if DIGEST not in description:
@@ -144,64 +163,12 @@ def read_model(
         warnings.warn(
             f"{path} has no digest, because an earlier version saved it: damage to its weights cannot be noticed. Save "
             "the model again to give it one.",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     with restoring(path):
         model = decode(description["recipe"], trusted)
         _check_settings(model)
     return model, description, learned
-
-
-def load_forecaster(path: str | os.PathLike[str], trusted: Iterable[type] = ()) -> PanelForecaster:
-    """Read any forecaster that `save` wrote; its class comes from the file.
-
-    Nothing in the folder is run or imported: it may name Tidecast's public classes only, and those passed as `trusted`.
-
-    Parameters
-    ----------
-    path : path
-        The folder.
-    trusted : iterable of type, optional
-        Transformers of your own that the model may use, as ``[MyFeatures]``: their code runs.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the folder holds no forecaster.
-    UnreadableModel
-        A `ValueError`: the files are damaged or do not fit together, a newer Tidecast wrote them, or a class is neither
-        public nor trusted.
-
-    Warns
-    -----
-    UserWarning
-        The model has no digest, because an earlier version saved it: damage to its weights would not be noticed.
-    """
-    from tidecast.forecasting.forecasters.base import PanelForecaster  # which has save and load as methods
-
-    model, description, learned = read_model(path, trusted)
-    if not isinstance(model, PanelForecaster):
-        raise UnreadableModel(f"{path} must hold a forecaster, found a {type(model).__name__}.")
-    with restoring(path):
-        model._schema = model.schema or PanelSchema()
-        model.quantiles_ = check_quantiles(model.quantiles)
-        model.calendar_ = PanelCalendar.described(description["calendar"])
-        model._kind = description["kind"]
-        model.skipped_ = tuple(description["skipped"])
-        model._made = tuple(description.get("made", ()))  # which models lack that were saved before it was noted
-        daily = len(description["fit_end"]) == len("2026-01-01")
-        parse: Any = date.fromisoformat if daily else datetime.fromisoformat
-        model.fit_end_ = parse(description["fit_end"])
-        types = {"series_id": _type_of(description["series_id_type"]), "time": pl.Date if daily else pl.Datetime("us")}
-        keys = pl.DataFrame(
-            {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]},
-            schema=types,
-        )
-        if keys["series_id"].is_duplicated().any():
-            raise UnreadableModel(f"{path} must name each series once, found one twice. Save the model again.")
-        model._restore(description, learned, keys)
-        remember_settings(model)
-    return model
 
 
 def _check_settings(model: Any) -> None:
@@ -211,10 +178,3 @@ def _check_settings(model: Any) -> None:
         if hasattr(checked, "device"):
             checked.device = "cpu"
         checked._check_settings()
-
-
-def _type_of(name: str) -> type[pl.DataType]:
-    found = getattr(pl, name, None)
-    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
-        raise UnreadableModel(f"series_id_type must be a type of polars such as 'String', found {name!r}.")
-    return found

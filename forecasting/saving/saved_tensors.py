@@ -1,4 +1,4 @@
-"""Sizes of saved tensors, checked against the settings before anything of that size is allocated."""
+"""Checks of saved tensors against the settings, before anything of their size is allocated."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ from tidecast.forecasting.saving.saved_classes import UnreadableModel
 
 
 def blank(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """A tensor of that shape without memory, to compare with."""
+    """Return a placeholder of that shape and type, without memory, to compare with."""
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def check_tensors(expected: Mapping[str, Tensor], learned: Mapping[str, Tensor], optional: Iterable[str] = ()) -> None:
     """Refuse tensors that are missing, or that differ from the expected ones in shape or type.
 
+    Parameters
+    ----------
+    expected : mapping of str to Tensor
+        Placeholders from `blank`.
+    learned : mapping of str to Tensor
+        Tensors of a saved model.
+    optional : iterable of str
+        Names that older models lack.
+
     Raises
     ------
     UnreadableModel
+        Naming the first such tensor.
     """
     for name, wanted in expected.items():
         if name not in learned:
@@ -32,34 +42,34 @@ def check_tensors(expected: Mapping[str, Tensor], learned: Mapping[str, Tensor],
         found = learned[name]
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
             raise UnreadableModel(
-                f"The saved tensor {name!r} must be {_words(wanted)} by the saved settings, found {_words(found)}. The "
-                "files do not belong together; save the model again."
+                f"The saved tensor {name!r} must be {_type_and_shape(wanted)} by the saved settings, found "
+                f"{_type_and_shape(found)}. The files do not belong together; save the model again."
             )
 
 
 def saved_network(
     make: Callable[[], RecurrentNetwork], num_layers: int, learned: Mapping[str, Tensor]
 ) -> RecurrentNetwork:
-    """The network with its saved weights, ready to forecast.
+    """Build a network with its saved weights, ready to forecast.
 
     Parameters
     ----------
     make : callable
-        Makes it by the saved settings.
+        Builds the network of the saved settings.
     num_layers : int
-        By the saved settings; each layer has tensors of its own.
-    learned : mapping
-        Its tensors.
+        Of the saved settings; each layer has its own tensors.
+    learned : mapping of str to Tensor
+        Its weights.
 
     Raises
     ------
     UnreadableModel
-        The tensors are not those of such a network.
+        The weights do not fit the network.
     """
     if num_layers > len(learned):
         raise UnreadableModel(
-            f"A network of {num_layers} layers must have a tensor for each at least, found {len(learned)} in all. The "
-            "files do not belong together; save the model again."
+            f"A network of {num_layers} layers must have at least one tensor for each, found {len(learned)} in all. "
+            "The files do not belong together; save the model again."
         )
     with torch.device("meta"):
         expected = make().state_dict()
@@ -70,5 +80,5 @@ def saved_network(
     return network
 
 
-def _words(tensor: Tensor) -> str:
+def _type_and_shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,4 +1,4 @@
-"""The last check of a forecast table: every value is finite, and quantiles rise with their levels."""
+"""Final checks of a forecast table: every value is finite, and quantiles rise with their levels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.forecasting.tables.quantiles import level_of
 
-ROUNDING = 1e-9  # of their size, by which two quantiles may cross: two roundings of one value
+ROUNDING = 1e-9  # relative amount by which two quantiles may cross: both are roundings of one value
 
 
 def quantiles_by_level(columns: Sequence[str]) -> list[str]:
-    """Columns of a forecast table that hold quantiles, ``forecast`` among them, in rising order of their levels.
+    """Columns of a forecast table that hold quantiles, including ``forecast``, in rising order of their levels.
+
+    Parameters
+    ----------
+    columns : sequence of str
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------
@@ -31,19 +39,23 @@ def quantiles_by_level(columns: Sequence[str]) -> list[str]:
 
 
 def check_forecasts(table: pl.DataFrame, maker: str = "The model") -> pl.DataFrame:
-    """Return the forecast table as it is, if it can be right.
+    """Return the forecast table unchanged, if it passes the checks.
 
     Parameters
     ----------
     table : polars.DataFrame
         A forecast table: ``series_id``, ``origin``, ``step``, and columns of quantiles.
     maker : str, default="The model"
-        Who made it, to begin a message with.
+        Name of its maker, which begins a message.
+
+    Returns
+    -------
+    polars.DataFrame
 
     Raises
     ------
     ValueError
-        When a value is missing or not finite, or quantiles cross.
+        A value is missing or not finite, or quantiles cross.
     """
     names = quantiles_by_level(table.columns)
     check_finite(table, names, maker)
@@ -52,35 +64,43 @@ def check_forecasts(table: pl.DataFrame, maker: str = "The model") -> pl.DataFra
 
 
 def check_finite(table: pl.DataFrame, names: Sequence[str], maker: str = "The model") -> pl.DataFrame:
-    """Return the table as it is, if these columns hold finite numbers only.
+    """Return the table unchanged, if these columns hold finite numbers only.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+    names : sequence of str
+    maker : str, default="The model"
 
     Raises
     ------
     ValueError
         Naming the first row whose value is missing, NaN or infinite.
     """
-    wild = table.filter(~pl.all_horizontal(pl.col(list(names)).is_finite().fill_null(False)))
-    if len(wild):
-        first = wild.row(0, named=True)
+    not_finite = table.filter(~pl.all_horizontal(pl.col(list(names)).is_finite().fill_null(False)))
+    if len(not_finite):
+        first = not_finite.row(0, named=True)
         name = next(name for name in names if first[name] is None or not abs(first[name]) < float("inf"))
-        series = shorten(wild["series_id"].unique(maintain_order=True).to_list())
+        series = shorten(not_finite["series_id"].unique(maintain_order=True).to_list())
         raise ValueError(
-            f"{maker} must give forecasts that are finite; those of {series} are not: {len(wild)} of {len(table)} "
-            f"rows, {_place(first)}, {name} = {first[name]}. Check the prices of these series for jumps by orders of "
-            "magnitude, or fit again at a lower learning_rate."
+            f"{maker} must give forecasts that are finite; those of {series} are not: {len(not_finite)} of "
+            f"{len(table)} rows, {_where(first)}, {name} = {first[name]}. Check the prices of these series for "
+            "jumps by orders of magnitude, or fit again at a lower learning_rate."
         )
     return table
 
 
 def check_order(table: pl.DataFrame, names: Sequence[str], maker: str = "The model") -> pl.DataFrame:
-    """Return the table as it is, if no column is above the next one by more than rounding.
+    """Return the table unchanged, if no column is above the next one by more than rounding.
 
-    A value that is missing or not finite crosses nothing.
+    A value that is missing or not finite is ignored.
 
     Parameters
     ----------
+    table : polars.DataFrame
     names : sequence of str
         Columns of quantiles, in rising order of their levels.
+    maker : str, default="The model"
 
     Raises
     ------
@@ -96,7 +116,7 @@ def check_order(table: pl.DataFrame, names: Sequence[str], maker: str = "The mod
         low, high = next(pair for pair in pairwise(names) if where[f"{pair[0]} {pair[1]}"][at])
         raise ValueError(
             f"{maker} must give quantiles that rise with their levels; {int(rows.sum())} of {len(table)} rows cross, "
-            f"{_place(first)}: {low} = {first[low]!r} lies above {high} = {first[high]!r}. Put the values under the "
+            f"{_where(first)}: {low} = {first[low]!r} lies above {high} = {first[high]!r}. Put the values under the "
             "levels that they belong to, or sort them in each row."
         )
     return table
@@ -108,5 +128,5 @@ def _crossed(low: str, high: str) -> pl.Expr:
     return (below - above > ROUNDING * size).fill_null(False) & below.is_finite() & above.is_finite()
 
 
-def _place(row: dict[str, object]) -> str:
+def _where(row: dict[str, object]) -> str:
     return f"first {row['series_id']!r} from {row['origin']}, step {row['step']}"

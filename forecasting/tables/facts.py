@@ -30,14 +30,14 @@ def facts_of(table: Frame, target: str | None, positive: bool | None) -> tuple[s
         When what is given contradicts the note; when nothing says `positive` and a quantile is at or below zero.
     """
     note = note_of(table, NOTE, {})
-    given = {"target": target, "positive": positive}
-    for name, value in given.items():
+    passed = {"target": target, "positive": positive}
+    for name, value in passed.items():
         if value is not None and name in note and value != note[name]:
             raise ValueError(
                 f"{name} must be as in the model that made the forecasts, {note[name]!r}; got {value!r}. Leave it out, "
                 "or forecast again with a model of that setting."
             )
-    found = {name: note.get(name, USUAL[name]) if value is None else value for name, value in given.items()}
+    found = {name: note.get(name, USUAL[name]) if value is None else value for name, value in passed.items()}
     if positive is None and "positive" not in note:
         _check_above_zero(to_polars(table))
     return str(found["target"]), bool(found["positive"])

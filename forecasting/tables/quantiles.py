@@ -27,16 +27,16 @@ def check_quantiles(levels: Iterable[float]) -> tuple[float, ...]:
     >>> check_quantiles([0.9, 0.1])
     (0.1, 0.5, 0.9)
     """
-    given = list(levels) if isinstance(levels, Iterable) and not isinstance(levels, str) else [levels]
+    listed = list(levels) if isinstance(levels, Iterable) and not isinstance(levels, str) else [levels]
     try:
-        rising = sorted(round(float(level), 10) for level in given)
+        rising = sorted(round(float(level), 10) for level in listed)
     except (TypeError, ValueError):
         raise TypeError(f"quantiles must be numbers between 0 and 1, got {levels!r}.") from None
     outside = [level for level in rising if not (math.isfinite(level) and 0 < level < 1)]
     if outside:
         raise ValueError(f"quantiles must lie between 0 and 1, both excluded; found {outside}.")
     if len(set(rising)) < len(rising):
-        raise ValueError(f"quantiles must differ from one another, got {given}.")
+        raise ValueError(f"quantiles must differ from one another, got {listed}.")
     return tuple(rising) if MEDIAN in rising else tuple(sorted([*rising, MEDIAN]))
 
 

@@ -72,18 +72,18 @@ def _named_as_usual(table: pl.DataFrame) -> pl.DataFrame:
     return table.rename(new_names)
 
 
-def _series_id(values: pl.Series, known: pl.Series) -> pl.Series:
-    words = values.dtype in (pl.String, pl.Categorical, pl.Enum)
-    if words != (known.dtype == pl.String) or not (words or values.dtype.is_integer()):
-        raise ValueError(f"'series_id' must hold {known.dtype} as in the panel, got {values.dtype}. Cast it.")
-    if words:
+def _series_id(values: pl.Series, of_panel: pl.Series) -> pl.Series:
+    is_text = values.dtype in (pl.String, pl.Categorical, pl.Enum)
+    if is_text != (of_panel.dtype == pl.String) or not (is_text or values.dtype.is_integer()):
+        raise ValueError(f"'series_id' must hold {of_panel.dtype} as in the panel, got {values.dtype}. Cast it.")
+    if is_text:
         return values.cast(pl.String)
-    strangers = values.filter(values.cast(known.dtype, strict=False).is_null())
+    strangers = values.filter(values.cast(of_panel.dtype, strict=False).is_null())
     if len(strangers):
         raise ValueError(
             f"Every series must be in the panel; {shorten(strangers.unique().to_list())} are not. Leave them out."
         )
-    return values.cast(known.dtype)
+    return values.cast(of_panel.dtype)
 
 
 def _steps(values: pl.Series) -> pl.Series:

@@ -52,27 +52,27 @@ class TrialScorer:
         self.panel, self.frame = panel, to_polars(panel)
         self.folds = list(enumerate(cv.folds(self.frame), start=1))
         self._forecaster = forecaster_of(model)
-        self._walk = walk = with_random_walk(model)[RANDOM_WALK]
-        demanding = clone(walk).set_params(lookback=lookback)
-        self._walks = []
+        self._random_walk = random_walk = with_random_walk(model)[RANDOM_WALK]
+        demanding = clone(random_walk).set_params(lookback=lookback)
+        self._random_walk_tables = []
         for k in range(len(self.folds)):
             shared = self.forecast(demanding, k).select("series_id", "origin", "step")
-            self._walks.append(self.forecast(walk, k).join(shared, on=shared.columns, how="semi"))
-        pooled = [self._pooled(k, table) for k, table in enumerate(self._walks)]
+            self._random_walk_tables.append(self.forecast(random_walk, k).join(shared, on=shared.columns, how="semi"))
+        pooled = [self._pooled(k, table) for k, table in enumerate(self._random_walk_tables)]
         self.metric = next(name for name in METRICS[metric] if name in pooled[0][RANDOM_WALK])
         sums = [self._sum(found[RANDOM_WALK]) for found in pooled]
         self.loss = sum(sums) / sum(found[RANDOM_WALK]["n_origins"] for found in pooled)
 
     def forecast(self, model: Any, k: int) -> pl.DataFrame:
         """The forecasts of a model from the origins of fold k, fitted on the rows before them."""
-        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._walk)[1][0][1]
+        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._random_walk)[1][0][1]
 
     def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
         """Losses of forecasts on fold k, summed up over origins: theirs, and the random walk's on the same rows."""
-        found = self._pooled(k, self._walks[k], table)
+        found = self._pooled(k, self._random_walk_tables[k], table)
         return self._sum(found[CANDIDATE]), self._sum(found[RANDOM_WALK])
 
-    def words(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What is measured, as JSON holds it: equal where losses can be compared."""
         return {
             "metric": self.metric,
@@ -80,9 +80,11 @@ class TrialScorer:
             "loss of the random walk": f"{self.loss:.9g}",
         }
 
-    def _pooled(self, k: int, walk: pl.DataFrame, table: pl.DataFrame | None = None) -> dict[str, dict[str, Any]]:
+    def _pooled(
+        self, k: int, random_walk: pl.DataFrame, table: pl.DataFrame | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Pooled numbers of fold k, by model, on the rows that both have."""
-        tables = [walk.with_columns(model=pl.lit(RANDOM_WALK))]
+        tables = [random_walk.with_columns(model=pl.lit(RANDOM_WALK))]
         if table is not None:
             tables.append(table.with_columns(model=pl.lit(CANDIDATE)))
         known = self.frame.filter(pl.col("time") <= self.folds[k][1].end)
@@ -98,7 +100,7 @@ class TrialScorer:
 
 
 def judge(
-    model: Any, by: TrialScorer, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
+    model: Any, scorer: TrialScorer, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
 ) -> float:
     """Loss of a model on all folds, as a share of the random walk's.
 
@@ -112,17 +114,17 @@ def judge(
     on_fold : callable
         Told the fold's place, the share so far, and what a fit on the whole panel would cost.
     """
-    ours = walks = 0.0
-    n_rows = len(by.frame)
-    for k, (_, fold) in enumerate(by.folds):
+    of_model = of_random_walk = 0.0
+    n_rows = len(scorer.frame)
+    for k, (_, fold) in enumerate(scorer.folds):
         clock = FitClock()
-        table = by.forecast(_telling(model, clock.on_epoch, partial(on_epoch, k)), k)
-        n_train = by.frame.filter(pl.col("time").is_between(fold.train_start, fold.train_end)).height
+        table = scorer.forecast(_with_listeners(model, clock.on_epoch, partial(on_epoch, k)), k)
+        n_train = scorer.frame.filter(pl.col("time").is_between(fold.train_start, fold.train_end)).height
         cost = clock.cost(n_rows / n_train)
-        loss, of_walk = by.losses(k, table)
-        ours, walks = ours + loss, walks + of_walk
-        on_fold(k, ours / walks, cost)
-    return ours / walks
+        loss, reference = scorer.losses(k, table)
+        of_model, of_random_walk = of_model + loss, of_random_walk + reference
+        on_fold(k, of_model / of_random_walk, cost)
+    return of_model / of_random_walk
 
 
 def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
@@ -144,7 +146,7 @@ def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
             raise
 
     with one_thread(linear_algebra=True):
-        fitted = _telling(model, *([own.on_epoch] if own and own.on_epoch else []), on_epoch).fit(panel)
+        fitted = _with_listeners(model, *([own.on_epoch] if own and own.on_epoch else []), on_epoch).fit(panel)
     if hasattr(forecaster_of(model), "training"):
         forecaster_of(fitted).set_params(training=own)
     if ended and ended[0] < forecaster_of(model).max_epochs:
@@ -156,10 +158,10 @@ def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
     return fitted
 
 
-def _telling(model: Any, *listeners: Callable[[Epoch], None]) -> Any:
+def _with_listeners(model: Any, *listeners: Callable[[Epoch], None]) -> Any:
     """A copy of the model whose training tells all of them of its epochs; a mere copy where nothing is trained."""
-    telling = clone(model)
-    forecaster = forecaster_of(telling)
+    copy = clone(model)
+    forecaster = forecaster_of(copy)
     if hasattr(forecaster, "training"):
 
         def on_epoch(epoch: Epoch) -> None:
@@ -167,4 +169,4 @@ def _telling(model: Any, *listeners: Callable[[Epoch], None]) -> Any:
                 listener(epoch)
 
         forecaster.set_params(training=replace(forecaster.training or Training(), on_epoch=on_epoch))
-    return telling
+    return copy

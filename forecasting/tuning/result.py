@@ -10,7 +10,7 @@ import polars as pl
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from tidecast.forecasting.tuning.trial_queue import ERROR, FIRST_FOLD, NONE, given
+from tidecast.forecasting.tuning.trial_queue import ERROR, FIRST_FOLD, NONE, settings_of
 
 STATES = {
     TrialState.WAITING: "waiting", TrialState.RUNNING: "running", TrialState.COMPLETE: "complete",
@@ -122,10 +122,10 @@ class TuningResult:
 def trials_of(study: Study, random_walk: float) -> tuple[TrialRecord, ...]:
     """All trials of a study whose random walk has this loss."""
     every = study.get_trials(deepcopy=False)
-    return tuple(_seen(trial, random_walk) for trial in every if NONE not in trial.user_attrs)
+    return tuple(_record_of(trial, random_walk) for trial in every if NONE not in trial.user_attrs)
 
 
-def _seen(trial: FrozenTrial, random_walk: float) -> TrialRecord:
+def _record_of(trial: FrozenTrial, random_walk: float) -> TrialRecord:
     is_whole = trial.state == TrialState.COMPLETE
     skills = {step: 1 - value / random_walk for step, value in trial.intermediate_values.items()}
     end = trial.datetime_complete
@@ -133,7 +133,7 @@ def _seen(trial: FrozenTrial, random_walk: float) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state="interrupted" if is_lost else STATES[trial.state],
-        settings=given(trial),
+        settings=settings_of(trial),
         value=trial.value if is_whole else None,
         skill=1 - trial.value / random_walk if is_whole and trial.value is not None else None,
         seconds=(end - trial.datetime_start).total_seconds() if trial.datetime_start and end else None,

@@ -26,8 +26,8 @@ FIXED = {*SHARED, "device", "random_state"} - {LOOKBACK}
 """What is forecast, and on what: trials that differ in it could not be compared."""
 
 PRICES = "prices"
-MARKET, VOLUME = (f"{PRICES}, {further}" for further in ("market", "volume"))
-FURTHER: dict[str, tuple[tuple[str, ...], Callable[[str, PanelSchema], list[BaseEstimator]]]] = {
+MARKET, VOLUME = (f"{PRICES}, {extra}" for extra in ("market", "volume"))
+EXTRA_FEATURES: dict[str, tuple[tuple[str, ...], Callable[[str, PanelSchema], list[BaseEstimator]]]] = {
     MARKET: ((), lambda target, schema: [MarketReturn(calendar=schema.calendar, target=target)]),
     VOLUME: (("volume",), lambda target, schema: [RelativeVolume(target=target), VolumeZScore(63, target=target)]),
 }
@@ -45,7 +45,7 @@ class SearchSpace:
         Optuna's distributions, or lists of choices, by the name of a setting, as `set_params` has it; a function of a
         trial that returns settings by name; None for `default_space`. Beside the settings of the model there are the
         names ``cell`` (a key of `CELLS`) and ``head`` (one of `Training.head`) and, for
-        `features`, the words of `feature_words`.
+        `features`, the words of `feature_choices`.
     panel : polars.DataFrame
 
     Attributes
@@ -93,9 +93,9 @@ class SearchSpace:
         own = getattr(forecaster, "training", None) or Training()
         if head is not None and head != own.head:
             settings[f"{self.prefix}training"] = replace(settings.get(f"{self.prefix}training") or own, head=head)
-        word = settings.get(self.prefix + FEATURES)
-        if isinstance(word, str):
-            settings[self.prefix + FEATURES] = features_by(word, forecaster)
+        name = settings.get(self.prefix + FEATURES)
+        if isinstance(name, str):
+            settings[self.prefix + FEATURES] = features_named(name, forecaster)
         return model.set_params(**settings)
 
     def _checked(self, space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
@@ -158,7 +158,7 @@ def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
     forecaster = forecaster_of(model)
     space, own = forecaster.search_space(), own_settings(forecaster)
     if getattr(forecaster, FEATURES, PRICES) is None:
-        space[FEATURES] = feature_words(panel, forecaster.schema or PanelSchema())
+        space[FEATURES] = feature_choices(panel, forecaster.schema or PanelSchema())
     return {prefix_of(model) + name: _with(own[name], each) for name, each in space.items()}
 
 
@@ -174,22 +174,22 @@ def own_settings(model: Any) -> dict[str, Any]:
     return found
 
 
-def feature_words(panel: pl.DataFrame, schema: PanelSchema) -> list[str]:
+def feature_choices(panel: pl.DataFrame, schema: PanelSchema) -> list[str]:
     """The default features alone, and with each further kind that the panel has the columns and series for."""
     market = schema.positive and panel["series_id"].n_unique() > 1
-    further = [word for word, (needed, _) in FURTHER.items() if set(needed) <= set(panel.columns)]
-    return [PRICES, *(word for word in further if market or word != MARKET)]
+    extra = [name for name, (needed, _) in EXTRA_FEATURES.items() if set(needed) <= set(panel.columns)]
+    return [PRICES, *(name for name in extra if market or name != MARKET)]
 
 
-def features_by(word: str, forecaster: Any) -> Any:
+def features_named(name: str, forecaster: Any) -> Any:
     """The transformer of a word, None for the default one."""
-    if word == PRICES:
+    if name == PRICES:
         return None
-    if word not in FURTHER:
-        raise ValueError(f"features must be one of {', '.join([PRICES, *FURTHER])}, got {word!r}.")
+    if name not in EXTRA_FEATURES:
+        raise ValueError(f"features must be one of {', '.join([PRICES, *EXTRA_FEATURES])}, got {name!r}.")
     schema = forecaster.schema or PanelSchema()
-    further = FURTHER[word][1](forecaster.target, schema)
-    return make_pipeline(PriceFeatures(target=forecaster.target, positive=schema.positive), *further)
+    extra = EXTRA_FEATURES[name][1](forecaster.target, schema)
+    return make_pipeline(PriceFeatures(target=forecaster.target, positive=schema.positive), *extra)
 
 
 def _suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:

@@ -145,10 +145,10 @@ class Queue:
         """A trial and its settings; None when the study has all its trials, or the space no further settings."""
         for draw in range(MOST_DRAWS):
             self.take_over()
-            place = len(looked_at(self.study))
-            if self._is_full(place):
+            position = len(looked_at(self.study))
+            if self._is_full(position):
                 return None
-            self.study.sampler = optuna.samplers.TPESampler(seed=self._seed_of(place, draw))
+            self.study.sampler = optuna.samplers.TPESampler(seed=self._seed_of(position, draw))
             trial = self.study.ask()
             trial.set_user_attr(WORKER, self.worker.name)
             if self._is_full(sum(other.number < trial.number for other in looked_at(self.study))):
@@ -180,7 +180,7 @@ class Queue:
     def give_back(self, number: int) -> None:
         """End a trial that came to nothing, and let its settings be tried again; those are noted before it ends."""
         trial = self.study.get_trials(deepcopy=False)[number]
-        settings = given(trial)
+        settings = settings_of(trial)
         if settings:
             own = {OWN: True} if OWN in trial.user_attrs else {}
             self.study.enqueue_trial(settings, user_attrs={RETRIES: number, **own})
@@ -194,8 +194,8 @@ class Queue:
     def _is_full(self, taken: int) -> bool:
         return self.n_trials is not None and taken >= self.n_trials
 
-    def _seed_of(self, place: int, draw: int) -> int:
-        return int(np.random.SeedSequence([self.seed, place, draw]).generate_state(1)[0])
+    def _seed_of(self, position: int, draw: int) -> int:
+        return int(np.random.SeedSequence([self.seed, position, draw]).generate_state(1)[0])
 
     def _is_taken(self, trial: Trial) -> bool:
         """Whether another trial has these settings: whichever was drawn steps back, else that with the larger number.
@@ -208,10 +208,10 @@ class Queue:
         others = [
             other for other in trials
             if other.number not in {*dead, mine.number} and (other.state in GOING or ERROR in other.user_attrs)
-            and mine.params.items() <= given(other).items()
+            and mine.params.items() <= settings_of(other).items()
         ]  # fmt: skip
-        was_given = bool(mine.system_attrs.get("fixed_params"))
-        return any(other.number < mine.number or not was_given for other in others)
+        was_enqueued = bool(mine.system_attrs.get("fixed_params"))
+        return any(other.number < mine.number or not was_enqueued for other in others)
 
 
 def _is_left(trial: FrozenTrial) -> bool:
@@ -224,7 +224,7 @@ def _is_left(trial: FrozenTrial) -> bool:
     return bool(time.time() - trial.user_attrs.get(BEAT, begun.timestamp()) > SILENT)
 
 
-def given(trial: FrozenTrial) -> dict[str, Any]:
+def settings_of(trial: FrozenTrial) -> dict[str, Any]:
     """The settings of a trial, also of one that waits."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 

@@ -131,19 +131,21 @@ def tune(
     _check_arguments(n_trials, timeout, metric, random_state, on_change)
     _check_folds(model, cv)
     space = SearchSpace(model, search_space, to_polars(panel))
-    by = TrialScorer(model, panel, cv, space.longest_lookback, metric)
-    search = Search(space, by, n_trials, random_state, Budget(begun, timeout))
+    scorer = TrialScorer(model, panel, cv, space.longest_lookback, metric)
+    search = Search(space, scorer, n_trials, random_state, Budget(begun, timeout))
     with quiet():
-        with _place_of(storage, effective_n_jobs(n_jobs)) as place:
-            study = optuna.create_study(storage=open_storage(place), study_name=study_name, load_if_exists=True)
-            _check_judged_alike(study, space, by)
-            with _watched(study, by.loss, on_change):
+        with _location_of(storage, effective_n_jobs(n_jobs)) as location:
+            study = optuna.create_study(storage=open_storage(location), study_name=study_name, load_if_exists=True)
+            _check_judged_alike(study, space, scorer)
+            with _reporting_changes(study, scorer.loss, on_change):
                 if effective_n_jobs(n_jobs) == 1:
                     search.work(study)
                 else:
                     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-                        Parallel()(delayed(_work)(search, place, study_name) for _ in range(effective_n_jobs(n_jobs)))
-            study = study if place == storage else _in_memory(study)
+                        Parallel()(
+                            delayed(_work)(search, location, study_name) for _ in range(effective_n_jobs(n_jobs))
+                        )
+            study = study if location == storage else _in_memory(study)
         return _found(study, search)
 
 
@@ -161,7 +163,7 @@ class Search:
     """
 
     space: SearchSpace
-    by: TrialScorer
+    scorer: TrialScorer
     n_trials: int | None
     seed: int
     budget: Budget
@@ -189,8 +191,8 @@ class Search:
         """One trial, from its settings to its end."""
         study, listener = queue.study, _Listener(self, queue.study, trial)
         try:
-            share = judge(self.space.configured(settings), self.by, listener.on_epoch, listener.on_fold)
-            study.tell(trial, share * self.by.loss, skip_if_finished=True)
+            share = judge(self.space.configured(settings), self.scorer, listener.on_epoch, listener.on_fold)
+            study.tell(trial, share * self.scorer.loss, skip_if_finished=True)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         except optuna.exceptions.UpdateFinishedTrialError:  # taken for dead, and tried again elsewhere
@@ -238,13 +240,13 @@ class _Listener:
         self.costs.append(cost)
         self.trial.set_user_attr(COST, asdict(Cost.most(self.costs)))
         self._report(FIRST_FOLD + k + 1, share)
-        if k + 1 < len(self.search.by.folds):
+        if k + 1 < len(self.search.scorer.folds):
             self._check_time(0.0)
 
     def _report(self, step: int, share: float) -> None:
-        value = share * self.search.by.loss
+        value = share * self.search.scorer.loss
         self.trial.report(value, step)
-        is_last = step == FIRST_FOLD + len(self.search.by.folds)
+        is_last = step == FIRST_FOLD + len(self.search.scorer.folds)
         if not is_last and OWN not in self.trial.user_attrs and is_hopeless(self.study, step, value):
             raise optuna.TrialPruned
 
@@ -272,7 +274,7 @@ def _cost_of(trial: FrozenTrial) -> Cost:
 
 def _found(study: Study, search: Search) -> TuningResult:
     """The best trial's model on the whole panel, and all trials."""
-    best, by = _best(study), search.by
+    best, scorer = _best(study), search.scorer
     if best is None:
         raise ValueError(
             f"The search must have time for one whole trial, timeout was over before. {study.study_name!r} has "
@@ -280,19 +282,19 @@ def _found(study: Study, search: Search) -> TuningResult:
         )
     settings = {} if OWN in best.user_attrs else search.space(optuna.trial.FixedTrial(best.params))
     return TuningResult(
-        model=refit(search.space.configured(settings), by.panel, search.budget, _cost_of(best)),
+        model=refit(search.space.configured(settings), scorer.panel, search.budget, _cost_of(best)),
         study=study,
         settings=dict(best.params),
         number=best.number,
         value=float(best.value or math.nan),
-        random_walk=by.loss,
-        metric=by.metric,
-        trials=trials_of(study, by.loss),
+        random_walk=scorer.loss,
+        metric=scorer.metric,
+        trials=trials_of(study, scorer.loss),
     )
 
 
 @contextmanager
-def _place_of(storage: str | Path | None, n_jobs: int) -> Iterator[str | Path | None]:
+def _location_of(storage: str | Path | None, n_jobs: int) -> Iterator[str | Path | None]:
     """Where the study is: as given, in memory, or for several processes in a file that goes away."""
     if storage is not None or n_jobs == 1:
         yield storage
@@ -309,7 +311,9 @@ def _in_memory(study: Study) -> Study:
 
 
 @contextmanager
-def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialRecord]], None] | None) -> Iterator[None]:
+def _reporting_changes(
+    study: Study, random_walk: float, on_change: Callable[[list[TrialRecord]], None] | None
+) -> Iterator[None]:
     """While the body runs, tell what has changed every `LOOK_EVERY` seconds, and once when it is done."""
     if on_change is None:
         yield
@@ -343,9 +347,9 @@ def _watched(study: Study, random_walk: float, on_change: Callable[[list[TrialRe
         raise failures[0]
 
 
-def _check_judged_alike(study: Study, space: SearchSpace, by: TrialScorer) -> None:
+def _check_judged_alike(study: Study, space: SearchSpace, scorer: TrialScorer) -> None:
     """Refuse a study whose trials were judged on something else."""
-    judged = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **by.words()}
+    judged = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **scorer.description()}
     before = study.user_attrs.get(JUDGED)
     if before is None:
         study.set_user_attr(JUDGED, judged)

@@ -87,10 +87,10 @@ def test_the_page_says_who_is_published_and_why(data):
 
 
 def test_a_network_is_named_and_no_sentence_is_said_twice(data):
-    reason = "GRU is published: its spread is better than that of the random walk, and its centre does no harm."
+    reason = "GRU is published: its distribution is better than that of the random walk, and its median does no harm."
     seen = Words(render(replace(data, champion="GRU", decision={**data.decision, "reason": reason}))).seen
     assert seen.count("is published") == 1
-    assert "The GRU is published Its spread is better" in seen
+    assert "The GRU is published Its distribution is better" in seen
 
 
 def test_without_a_gate_the_page_says_that_there_is_no_evidence(data):

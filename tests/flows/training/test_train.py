@@ -139,7 +139,7 @@ def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_withou
 
     again = trained(panel, settings, champion)
     assert (again.winner, again.outcome) == ("GRU", "kept")
-    assert "GRU was put to the test again and stays" in again.reason
+    assert "GRU was tested again and stays" in again.reason
     assert again.decision.distribution_skill == pytest.approx(
         training.decision.distribution_skill
     )  # same folds, same network

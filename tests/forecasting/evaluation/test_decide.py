@@ -48,11 +48,11 @@ def test_a_candidate_with_a_better_spread_is_promoted_and_only_its_spread_is_pra
     assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
     assert decision.distribution_p < 0.001
     assert decision.verdict.splitlines() == [
-        "Centre 0.0 ± 0.1 % (no better than the last price).",
-        "Spread +2.0 ± 0.1 %, p < 0.001.",
+        "Median 0.0 ± 0.1 % (no better than the last price).",
+        "Distribution +2.0 ± 0.1 %, p < 0.001.",
     ]
     assert decision.reason == (
-        "GRU is published: its spread is better than that of the random walk, and its centre does no harm."
+        "GRU is published: its distribution is better than that of the random walk, and its median does no harm."
     )
     assert "price" not in decision.reason
 
@@ -61,13 +61,13 @@ def test_when_no_network_earns_it_the_random_walk_is_published_and_said_so():
     decision = decide(losses({"GRU": (1.0, 1.0), "random_walk": (1.0, 1.0)}))
     assert (decision.winner, decision.promoted) == ("random_walk", False)
     assert decision.reason.startswith("No network earned it: the random walk is published. GRU failed: CRPS skill ")
-    assert failed(decision) == ["spread"]
+    assert failed(decision) == ["distribution"]
 
 
-def test_a_centre_that_is_worse_is_not_published_however_good_the_spread():
+def test_a_median_that_is_worse_is_not_published_however_good_the_distribution():
     decision = decide(losses({"GRU": (0.98, 1.01), "random_walk": (1.0, 1.0)}))
-    assert failed(decision) == ["centre"]
-    assert decision.verdict.startswith("Centre −1.0 ± 0.1 % (worse than the last price).")
+    assert failed(decision) == ["median"]
+    assert decision.verdict.startswith("Median −1.0 ± 0.1 % (worse than the last price).")
 
 
 def test_a_centre_may_be_worse_by_a_fifth_of_a_per_cent():
@@ -109,7 +109,7 @@ def test_a_candidate_must_beat_the_champions_recipe_too():
 def test_a_candidate_that_beats_a_poor_champion_but_not_the_random_walk_is_not_published():
     models = {"GRU": (1.0, 1.0), "LSTM": (1.03, 1.0), "random_walk": (1.0, 1.0)}
     decision = decide(losses(models), champion="LSTM")
-    assert failed(decision) == ["spread"]
+    assert failed(decision) == ["distribution"]
     assert (decision.winner, decision.promoted, decision.demoted) == ("random_walk", False, True)
     assert decision.reason.startswith("The random walk is published. LSTM no longer beats the random walk: CRPS ")
     assert "GRU failed: CRPS skill" in decision.reason
@@ -119,14 +119,14 @@ def test_a_champion_that_no_longer_beats_the_random_walk_is_in_nobodys_way():
     models = {"GRU": (0.98, 1.0), "LSTM": (0.981, 1.01), "random_walk": (1.0, 1.0)}  # GRU is hardly better than LSTM
     decision = decide(losses(models), champion="LSTM")
     assert (decision.winner, decision.demoted) == ("GRU", False)
-    assert [check.name for check in decision.champion_checks if not check.passed] == ["centre"]
+    assert [check.name for check in decision.champion_checks if not check.passed] == ["median"]
     assert "LSTM no longer beats the random walk: MAE of the median is 1.0" in decision.reason
 
 
 def test_a_champion_on_trial_alone_stays_or_makes_way():
     good = decide(losses({"LSTM": (0.98, 1.0), "random_walk": (1.0, 1.0)}), candidate="LSTM", champion="LSTM")
     assert (good.winner, good.promoted, good.demoted) == ("LSTM", False, False)
-    assert good.reason.startswith("LSTM was put to the test again and stays: CRPS skill against the random walk is +2.")
+    assert good.reason.startswith("LSTM was tested again and stays: CRPS skill against the random walk is +2.")
     bad = decide(losses({"LSTM": (1.0, 1.0), "random_walk": (1.0, 1.0)}), candidate="LSTM", champion="LSTM")
     assert (bad.winner, bad.demoted) == ("random_walk", True)
 
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_refuses_the_candidate(bad, column):
     decision = decide(losses(BETTER).with_columns(pl.when(one).then(pl.lit(bad)).otherwise(column).alias(column)))
     assert not decision.promoted
     assert "2 of 10080 forecasts are missing or not finite" in decision.reason
-    assert decision.verdict.startswith("Centre not known: forecasts are missing or not finite.")
+    assert decision.verdict.startswith("Median not known: forecasts are missing or not finite.")
 
 
 def test_a_candidate_that_leaves_out_hard_origins_does_not_profit():
@@ -272,7 +272,13 @@ def test_a_decision_can_be_written_as_json():
     written = json.loads(json.dumps(decision.to_dict()))
     assert written["first_origin"] == "2020-01-01"
     assert written["verdict"] == decision.verdict
-    assert [check["name"] for check in written["checks"]] == ["history", "complete", "spread", "centre", "worst decile"]
+    assert [check["name"] for check in written["checks"]] == [
+        "history",
+        "complete",
+        "distribution",
+        "median",
+        "worst decile",
+    ]
 
 
 # ------------------------------------------------------------- in simulation

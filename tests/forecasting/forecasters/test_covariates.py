@@ -163,10 +163,10 @@ def test_training_goes_on_with_what_is_known_ahead(past, prices, times):
     )
     model = GRUForecaster(**NETWORK, schema=SCHEMA).fit(past)
     stale = model.score(flipped)
-    before = model._ahead_scaler
+    before = model._future_scaler
     model.partial_fit(flipped.filter(pl.col("time") <= times[300]), epochs=20)
     assert model.fit_end_ == times[300]
-    assert model._ahead_scaler is before
+    assert model._future_scaler is before
     newest = flipped.filter(pl.col("time") > times[300]).drop("close").group_by("series_id").head(3)
     assert model.predict(future=newest)["time"].unique().sort().equals(times[301:304])
     assert model.score(flipped) > stale
@@ -281,7 +281,7 @@ def test_schemas_refuse_columns_in_two_groups():
     with pytest.raises(ValueError, match="'size' is in static and in static"):
         PanelSchema(static=("size", "size"))
     for group in ("covariates", "future", "static"):
-        with pytest.raises(ValueError, match="target must be no covariate, 'close' is among the schema's"):
+        with pytest.raises(ValueError, match="target must not be a covariate, found 'close' among the schema's"):
             GRUForecaster(schema=PanelSchema(**{group: ("close",)})).fit(pl.DataFrame())
 
 

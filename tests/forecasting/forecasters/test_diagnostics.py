@@ -44,7 +44,7 @@ def test_an_influence_is_what_a_small_change_of_the_inputs_makes(cell, fitted, b
     def quantiles(changed):
         with torch.inference_mode():
             h_BTD, _ = model._network.encode(changed[None, : at + 1])
-            return model._spread.layer(model._network.read_out(h_BTD[0, -1]).double()).numpy()
+            return model._quantile_model.layer(model._network.read_out(h_BTD[0, -1]).double()).numpy()
 
     squares = 0.0
     for feature in range(inputs_NF.shape[1]):

@@ -8,7 +8,7 @@ from tests.forecasting.models import assert_close
 from tidecast.features import PanelSchema
 from tidecast.forecasting import GRUForecaster, RandomWalk, load_forecaster
 from tidecast.forecasting.forecasters.linear_start import LinearForecast
-from tidecast.forecasting.forecasters.quantile_model import CENTRE_SCALE
+from tidecast.forecasting.forecasters.quantile_model import MEDIAN_SCALE
 
 
 def halves(signal, n=4000, seed=0):
@@ -33,13 +33,13 @@ def test_noise_and_what_held_in_the_older_half_alone_say_nothing():
     (older, _), (_, other) = halves(0.81), halves(0.81, seed=1)
     for rows in (halves(0.0), (older, (other[0], -other[1])), halves(0.81, n=4)):
         found = LinearForecast.measure(*rows)
-        assert found.scale_H.item() == CENTRE_SCALE
+        assert found.scale_H.item() == MEDIAN_SCALE
         assert not found.holds
 
 
 def test_what_may_be_chance_moves_the_scale_and_gives_no_weights():
     found = LinearForecast.measure(*halves(0.09, n=80, seed=3))
-    assert found.scale_H.item() > CENTRE_SCALE
+    assert found.scale_H.item() > MEDIAN_SCALE
     assert not found.holds
 
 
@@ -66,7 +66,7 @@ def test_the_head_reads_the_inputs_where_they_foretell_the_median_and_untrained_
     panel = panel_of(NOISE if back else NOISE.cumsum(1))
     model = GRUForecaster(**SHARED, max_epochs=0).fit(panel)
     assert ("the head reads them, too" in model.summary()) == back
-    assert (model._spread.scale_H > 0.3 if back else model._spread.scale_H == CENTRE_SCALE).all()
+    assert (model._quantile_model.scale_H > 0.3 if back else model._quantile_model.scale_H == MEDIAN_SCALE).all()
     assert_close(model.predict(panel, origins="all"), RandomWalk(**SHARED).fit(panel).predict(panel, origins="all"))
 
 

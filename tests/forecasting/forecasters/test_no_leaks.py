@@ -13,14 +13,14 @@ from tests.forecasting.models import FORECASTERS, NETWORK, NETWORKS, every, ever
 from tidecast.features import LogReturn, PanelCalendar, PanelSchema, assert_causal, get_calendar
 from tidecast.forecasting import GRUForecaster, RandomWalk, RollingOrigin, backtest
 from tidecast.forecasting.panel.flat_panel import panel_rows
-from tidecast.forecasting.panel.holdout import cut
+from tidecast.forecasting.panel.holdout import holdout_of
 
 
 def cuts_of(panel, lookback=16, horizon=5):
     """The times at which the training part, the validation part and the panel end."""
     rows = panel_rows(panel, True, "close", PanelCalendar(get_calendar("weekdays")), lookback)
-    cuts = cut(panel["time"].filter(pl.Series(rows.ready.numpy())), horizon)
-    return [cuts.train, cuts.validation, cuts.calibration]
+    holdout = holdout_of(panel["time"].filter(pl.Series(rows.ready.numpy())), horizon)
+    return [holdout.train, holdout.validation, holdout.calibration]
 
 
 def tripled_after(panel, time):
@@ -105,15 +105,15 @@ def days_of(n_sessions):
 @pytest.mark.parametrize("n_sessions", [25, 40, 150, 1000])
 def test_the_parts_of_the_training_rows_are_80_10_and_10_per_cent_of_the_sessions(n_sessions):
     days = days_of(n_sessions)
-    cuts = cut(days.append(days), horizon=5)
-    assert days[20] <= cuts.train < cuts.validation < cuts.calibration == days_of(n_sessions)[-1]
-    ends = [(day - date(2019, 12, 31)).days for day in (cuts.train, cuts.validation, cuts.calibration)]
+    holdout = holdout_of(days.append(days), horizon=5)
+    assert days[20] <= holdout.train < holdout.validation < holdout.calibration == days_of(n_sessions)[-1]
+    ends = [(day - date(2019, 12, 31)).days for day in (holdout.train, holdout.validation, holdout.calibration)]
     assert np.allclose(np.diff([0, *ends]) / n_sessions, [0.8, 0.1, 0.1], atol=1.5 / n_sessions)
 
 
 def test_nothing_is_kept_back_of_fewer_sessions_than_four_horizons_need():
-    cuts = cut(days_of(24), horizon=5)
-    assert cuts.train == cuts.validation == cuts.calibration == days_of(24)[-1]
+    holdout = holdout_of(days_of(24), horizon=5)
+    assert holdout.train == holdout.validation == holdout.calibration == days_of(24)[-1]
 
 
 def test_a_short_history_is_trained_on_whole(breathing):

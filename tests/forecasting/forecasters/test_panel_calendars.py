@@ -51,9 +51,9 @@ def test_no_target_crosses_a_cut_whatever_its_calendar(mixed):
     rows = panel_rows(mixed, True, "close", PanelCalendar.of(mixed), 16)
     until = date(2023, 5, 4)  # a holiday in Tokyo
     inputs_N1 = torch.arange(len(rows), dtype=torch.float32)[:, None]
-    stretches = Segments(rows, inputs_N1, inputs_N1[:, 0] * 0 + 1, 16, 3)
+    segments = Segments(rows, inputs_N1, inputs_N1[:, 0] * 0 + 1, 16, 3)
     found = set()
-    for batch in stretches.epoch(until, 8, np.random.default_rng(0)):
+    for batch in segments.epoch(until, 8, np.random.default_rng(0)):
         b, t, h = batch.weight_BTH.nonzero(as_tuple=True)
         found |= set(zip(batch.x_BTF[b, t, 0].int().tolist(), (h + 1).tolist(), strict=True))
     expected = set()

@@ -179,7 +179,7 @@ def test_impossible_calls_are_refused_and_change_nothing(name, model, breathing,
 def test_a_panel_that_ends_before_what_was_taken_in_is_refused(breathing, cut, fitted):
     model = pickle.loads(pickle.dumps(fitted["RandomWalk"])).update(breathing.filter(pl.col("time") > cut))
     short = breathing.filter(pl.col("time") < breathing["time"].max())
-    with pytest.raises(ValueError, match="reach what has been seen"):
+    with pytest.raises(ValueError, match="reach the newest row seen"):
         model.partial_fit(short)
 
 

@@ -162,7 +162,7 @@ def test_paths_name_a_value_that_is_not_finite():
 
 def test_paths_keep_their_places_in_a_table_of_equal_sides(walks):
     model = model_of("RandomWalk", horizon=3, lookback=8).fit(walks.filter(pl.col("series_id") < "D"))
-    found = model._kept_origins(None)
+    found = model._carried_origins(None)
     paths = sample_table(found, np.arange(27.0).reshape(3, 3, 3))  # series, paths, steps
     assert paths["value"].to_list() == list(range(27))
     assert paths.row(5)[2:4] == (2, 3)

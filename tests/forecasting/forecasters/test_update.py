@@ -151,7 +151,7 @@ def test_a_copy_goes_its_own_way(way, fitted, prices, cut):
     assert_close(first.update(newer).predict(), first.predict(prices))
     assert second.predict().equals(expected)
     assert second.update(newer).predict().equals(first.predict())
-    assert not hasattr(way(clone(first)), "_kept")
+    assert not hasattr(way(clone(first)), "_carried")
 
 
 @some
@@ -292,5 +292,5 @@ def test_features_that_do_not_say_what_they_look_back_at_are_not_updated(prices,
     model = clone(FORECASTERS["GRUForecaster"]).set_params(features=Forgetful())
     model.fit(prices.filter(pl.col("time") <= cut))
     assert model.predict().equals(model.predict(prices.filter(pl.col("time") <= cut)))
-    with pytest.raises(TypeError, match="must say their min_history; Forgetful does not"):
+    with pytest.raises(TypeError, match="must state their min_history; Forgetful does not"):
         model.update(prices.filter(pl.col("time") > cut))

@@ -62,7 +62,7 @@ def test_outputs_of_zero_give_the_base_exactly_in_any_precision(head, levels):
 def test_the_median_moves_by_the_centres_output_times_the_scale(head):
     found = head_of(head, scale=0.2)
     outputs = torch.zeros(1, 3, found.n_outputs, dtype=torch.float64)
-    outputs[..., found.centre] = 3.0
+    outputs[..., found.median_output] = 3.0
     assert torch.allclose(found(outputs), found.base_HQ + 0.6)
 
 
@@ -191,7 +191,7 @@ def test_updated_sampled_and_calibrated_it_does_what_every_forecaster_does(fitte
     paths = fitted.sample(400, breathing, random_state=0).filter(series_id="A", step=5)["value"]
     middle = values(expected.filter(series_id="A", step=5))[0, 9]
     assert np.median(paths) == pytest.approx(middle, rel=1e-2)
-    assert fitted._spread.offsets_HQ.any()
+    assert fitted._quantile_model.offsets_HQ.any()
     profile = fitted.memory_profile(breathing, steps_back=10)
     assert (profile.filter(k=0)["influence"] > 0).all()
     assert "Student-t" in fitted.summary()

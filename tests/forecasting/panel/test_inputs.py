@@ -63,7 +63,7 @@ def test_what_calibrates_is_seen_on_the_way_to_what_is_kept(untidy_panel):
     rows = model._rows(check_panel(untidy_panel))
     at = torch.nonzero(rows.ready)[::3, 0]
     assert (rows.last(at) != rows.newest[rows.series_of(at)]).any()
-    kept, outputs_NHQ = model._keep(rows, at)
+    kept, outputs_NHQ = model._carry(rows, at)
     assert torch.allclose(outputs_NHQ, model._outputs(rows, at), atol=1e-6)
     with torch.inference_mode():
         assert torch.equal(model._network.read_out(model._network.top(kept.state)), model._outputs(rows, rows.newest))

@@ -20,7 +20,7 @@ def rows_of(panel, lookback=16):
     return panel_rows(check_panel(panel), True, "close", PanelCalendar.of(panel), lookback)
 
 
-def stretches_of(panel, length=16, horizon=3, lookback=16):
+def segments_of(panel, length=16, horizon=3, lookback=16):
     rows = rows_of(panel, lookback)
     inputs_N1 = torch.arange(len(rows), dtype=torch.float32)[:, None]  # each row's input is its own number
     return rows, Segments(rows, inputs_N1, torch.ones(len(rows)), length, horizon)
@@ -61,19 +61,19 @@ def all_targets(rows, since, until, horizon=3):
 
 @pytest.mark.parametrize("kind", ["breathing", "untidy_panel"])
 def test_an_epoch_meets_every_target_up_to_the_cut_and_none_beyond(kind, request):
-    rows, stretches = stretches_of(request.getfixturevalue(kind))
+    rows, segments = segments_of(request.getfixturevalue(kind))
     until = days(rows)[-61]
     for seed in range(3):
-        found = targets_in(stretches.epoch(until, batch_size=8, shuffle=np.random.default_rng(seed)))
+        found = targets_in(segments.epoch(until, batch_size=8, shuffle=np.random.default_rng(seed)))
         assert set(found) == all_targets(rows, since=date(1900, 1, 1), until=until)
 
 
 def test_each_epoch_cuts_its_stretches_anew_but_takes_as_many_steps(breathing):
-    rows, stretches = stretches_of(breathing)
+    rows, segments = segments_of(breathing)
     until = days(rows)[-1]
     shuffle = np.random.default_rng(0)
-    epochs = [[batch.x_BTF for batch in stretches.epoch(until, 8, shuffle)] for _ in range(3)]
-    n_steps = -(-len(stretches.starts(until)) // 8)
+    epochs = [[batch.x_BTF for batch in segments.epoch(until, 8, shuffle)] for _ in range(3)]
+    n_steps = -(-len(segments.starts(until)) // 8)
     assert [len(epoch) for epoch in epochs] == [n_steps] * 3
     starts = [set(torch.cat(epoch)[:, 0, 0].tolist()) for epoch in epochs]
     assert len(starts[0] & starts[1]) < 0.5 * len(starts[0])
@@ -81,10 +81,10 @@ def test_each_epoch_cuts_its_stretches_anew_but_takes_as_many_steps(breathing):
 
 @pytest.mark.parametrize("kind", ["breathing", "untidy_panel"])
 def test_validation_and_training_share_no_target(kind, request):
-    rows, stretches = stretches_of(request.getfixturevalue(kind))
+    rows, segments = segments_of(request.getfixturevalue(kind))
     train_end, validation_end = days(rows)[-91], days(rows)[-41]
-    trained = targets_in(stretches.epoch(train_end, 8, np.random.default_rng(0)))
-    validated = targets_in(stretches.held_out(train_end, validation_end))
+    trained = targets_in(segments.epoch(train_end, 8, np.random.default_rng(0)))
+    validated = targets_in(segments.held_out(train_end, validation_end))
     assert len(validated) == len(set(validated))
     assert set(validated) == all_targets(rows, train_end, validation_end)
     session = rows.session.tolist()
@@ -94,16 +94,16 @@ def test_validation_and_training_share_no_target(kind, request):
 
 
 def test_validation_warms_the_state_up_on_a_stretch(breathing):
-    rows, stretches = stretches_of(breathing)
-    (batch,) = stretches.held_out(days(rows)[250], days(rows)[270])
+    rows, segments = segments_of(breathing)
+    (batch,) = segments.held_out(days(rows)[250], days(rows)[270])
     assert batch.x_BTF.shape == (4, 15 + 21, 1)
     assert batch.x_BTF[0, :, 0].tolist() == list(range(250 - 15, 250 + 21))
     assert (batch.weight_BTH[:, :15] == 0).all()
 
 
 def test_targets_are_changes_over_volatility_and_root_step(breathing):
-    rows, stretches = stretches_of(breathing)
-    (batch,) = stretches.held_out(days(rows)[250], days(rows)[270])
+    rows, segments = segments_of(breathing)
+    (batch,) = segments.held_out(days(rows)[250], days(rows)[270])
     log_price = breathing["close"].log().to_numpy()
     expected = [(log_price[255 + k] - log_price[255]) / rows.volatility[255].item() / math.sqrt(k) for k in (1, 2, 3)]
     assert batch.y_BTH[0, 20].tolist() == pytest.approx(expected, rel=1e-6)
@@ -116,13 +116,13 @@ def test_rows_past_the_end_of_a_sequence_have_no_target():
     walk = np.exp(np.random.default_rng(0).normal(size=len(days)).cumsum() * 0.01)
     long = pl.DataFrame({"series_id": "b", "time": days, "close": walk})
     short = pl.DataFrame({"series_id": "a", "time": days[:9], "close": walk[:9]})
-    rows, stretches = stretches_of(pl.concat([short, long]), lookback=4)
+    rows, segments = segments_of(pl.concat([short, long]), lookback=4)
     until = days[-1]
-    for batch in stretches.epoch(until, 1, np.random.default_rng(0)):
+    for batch in segments.epoch(until, 1, np.random.default_rng(0)):
         if batch.x_BTF[0, 0, 0] == 0:
             assert batch.weight_BTH[0, 9:].sum() == 0
             assert batch.weight_BTH[0, 3:8].sum() > 0
-    assert set(targets_in(stretches.epoch(until, 4, np.random.default_rng(1)))) == all_targets(
+    assert set(targets_in(segments.epoch(until, 4, np.random.default_rng(1)))) == all_targets(
         rows, date(1900, 1, 1), until
     )
 

@@ -162,7 +162,7 @@ def test_newer_and_older_formats_are_refused(fitted, tmp_path):
         ("sklearn.linear_model:Ridge", r"pass it: load_forecaster\(path, trusted=\[Ridge\]\)"),
         ("no_such_module:Model", "If you trust it, import it"),
         ("tidecast.forecasting.forecasters.baselines:Walk", "found 'tidecast.forecasting.forecasters.baselines:Walk'"),
-        ("QuantileForecaster", "found 'Walk', which is neither"),
+        ("QuantileForecaster", "found 'QuantileForecaster', which is neither"),
         ("GRURegressor", "must hold a forecaster, found a GRURegressor"),
         (7, "must name its classes, found 7"),
     ],
