@@ -11,9 +11,9 @@ import polars as pl
 
 from tidecast.features.error_text import shorten
 from tidecast.features.panel import RESERVED
-from tidecast.features.transformers.price_features import PriceFeatures
+from tidecast.features.transformers.price_expressions import price_columns
+from tidecast.flows.config.columns import ACTIONS, PRICES, VALUES
 from tidecast.flows.errors import SettingsError
-from tidecast.flows.warehouse.schema import ACTIONS, PRICES, VALUES
 
 USER = f"{RESERVED}user:"
 """What stands before a user's name while rows are in the daily flow."""
@@ -24,7 +24,8 @@ STANDARD = VALUES[1:]
 OURS = (*dict.fromkeys((*PRICES, *ACTIONS, "calendar", "adj_close")),)
 """Names that the tables use for something else."""
 
-COMPUTED = tuple(PriceFeatures(ranges=True).added_)
+_PRICE_COLUMNS = price_columns("close", positive=True, ranges=True)
+COMPUTED = tuple(name for step in _PRICE_COLUMNS for name in step if not name.startswith("_"))
 """Names of the inputs that networks compute from prices themselves."""
 
 

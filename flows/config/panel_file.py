@@ -3,13 +3,11 @@
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
-
-if TYPE_CHECKING:
-    from tidecast.flows.config.settings import Settings
 
 OF_PRICES = (
     "source", "table", "query", "series_id", "time", "target", "covariates", "static", "known_at", "layout", "calendar",
@@ -24,7 +22,7 @@ REMEMBERED = (*OF_PRICES, "calendars", "horizon", "quantiles")
 _READABLE: dict[str, Any] = {"indent": 2, "ensure_ascii": False}
 
 
-def remember(home: StateFolder, settings: "Settings", panel: str | None = None) -> None:
+def remember(home: StateFolder, settings: Settings, panel: str | None = None) -> None:
     """Keep what the panel is in the state folder, so that the second day is plain ``tidecast run``.
 
     `panel` is the panel's id, see `tidecast.flows.workspace.panel_identity`; None: the one that is there stays.
@@ -38,7 +36,7 @@ def remember(home: StateFolder, settings: "Settings", panel: str | None = None) 
     draft.replace(home.panel_file)  # whole or not at all
 
 
-def text_of(settings: "Settings") -> str:
+def text_of(settings: Settings) -> str:
     """Return what the panel is, as JSON text."""
     kept = settings.model_dump(mode="json", include=set(REMEMBERED))
     return json.dumps({name: kept[name] for name in REMEMBERED}, **_READABLE)
@@ -88,7 +86,7 @@ def _unreadable(home: StateFolder, why: str) -> SettingsError:
     )
 
 
-def differences(memory: Mapping[str, Any], settings: "Settings") -> dict[str, tuple[Any, Any]]:
+def differences(memory: Mapping[str, Any], settings: Settings) -> dict[str, tuple[Any, Any]]:
     """Where settings contradict the memory: by name, the value now and the one remembered."""
     now = settings.model_dump(mode="json", include=set(REMEMBERED))
     return {name: (now[name], value) for name, value in memory.items() if now[name] != value}

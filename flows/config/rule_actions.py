@@ -3,14 +3,10 @@
 No validation library is imported here: the command line reads settings long before it reads prices.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 from tidecast.features.error_text import near_match
 from tidecast.flows.errors import SettingsError
-
-if TYPE_CHECKING:
-    from tidecast.flows.config.settings import Settings
 
 FAIL, QUARANTINE, FLAG, OFF = "fail", "quarantine", "flag", "off"
 ACTIONS = (FAIL, QUARANTINE, FLAG, OFF)
@@ -45,24 +41,23 @@ OWN_ACTION = FLAG
 """Of a rule that a user's schema adds, until the settings say more."""
 
 
-def actions_in_force(settings: "Settings", own: tuple[str, ...] = ()) -> dict[str, str]:
-    """The action of every rule, those of a user's own schema last.
+def actions_in_force(rules: Mapping[str, str], own: Iterable[str] = ()) -> dict[str, str]:
+    """Return the action of every rule, those of a user's own schema last.
 
     Parameters
     ----------
-    settings : Settings
-        `rules` says what differs from the defaults.
-    own : tuple of str
+    rules : mapping of str to str
+        Rule to action, where that differs from the default: the setting `rules`.
+    own : iterable of str
         Rules that the user's schema adds.
 
     Raises
     ------
     SettingsError
-        For a rule that does not exist (the near match is named), an action that does not, and one that this rule
-        cannot have.
+        A rule does not exist (the near match is named), or an action is not one that its rule can have.
     """
     actions = {**dict.fromkeys(own, OWN_ACTION), **DEFAULT_ACTIONS, **PANEL_ACTIONS}
-    for name, action in settings.rules.items():
+    for name, action in rules.items():
         if name not in actions:
             near = near_match(name, actions)
             hint = f"Did you mean {near!r}?" if near else f"There are: {', '.join(actions)}."

@@ -9,7 +9,7 @@ import polars as pl
 from tidecast.flows.warehouse.delta_reader import Spans
 from tidecast.flows.warehouse.delta_writer import DeltaTables
 from tidecast.flows.warehouse.point_in_time import PointInTime
-from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, VALUES, as_known, shape, values_in
+from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, values_in
 
 LATELY = 99
 """Days of which a series that is quoted has a price, nearly always."""
@@ -201,7 +201,7 @@ class PriceTables(DeltaTables):
         MovedOn
             The table is not at `version` any more.
         """
-        rows = shape("prices", rows, PRICE_KEY, optional=VALUES[1:])
+        rows = TABLES["prices"].shape(rows)
         return self._merge("prices", rows, PRICE_KEY, values_in(rows), "known_at", version)
 
     def store_actions(self, rows: pl.DataFrame, version: int | None = None) -> int:
@@ -214,7 +214,7 @@ class PriceTables(DeltaTables):
         version : int, optional
             As of `store_prices`.
         """
-        rows = shape("actions", rows, PRICE_KEY)
+        rows = TABLES["actions"].shape(rows)
         return self._merge("actions", rows, PRICE_KEY, ("split_ratio", "dividend"), "known_at", version)
 
     def store_quarantine(self, rows: pl.DataFrame) -> int:
@@ -226,11 +226,11 @@ class PriceTables(DeltaTables):
             series_id, time (both may be null), rule, original (JSON text), as_of (the run that met them), and
             occurrence: 0, 1, … among rows that agree in rule and original.
         """
-        return self._merge("quarantine", shape("quarantine", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+        return self._merge("quarantine", TABLES["quarantine"].shape(rows), QUARANTINE_KEY)
 
     def store_repairs(self, rows: pl.DataFrame) -> int:
         """Store decisions on rows in quarantine, in one commit; returns how many were not there yet. None changes."""
-        return self._merge("repairs", shape("repairs", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+        return self._merge("repairs", TABLES["repairs"].shape(rows), QUARANTINE_KEY)
 
     def store_flags(self, rows: pl.DataFrame) -> int:
         """Store flags, in one commit; returns how many were not there yet.
@@ -240,11 +240,11 @@ class PriceTables(DeltaTables):
         rows : polars.DataFrame
             series_id (null for a feed), time, rule, as_of.
         """
-        return self._merge("flags", shape("flags", rows, FLAG_KEY), FLAG_KEY)
+        return self._merge("flags", TABLES["flags"].shape(rows), FLAG_KEY)
 
     def store_delivery(self, row: Mapping[str, Any]) -> int:
         """Store that a file of a drop folder was taken, in one commit; one that is there stays as it is."""
-        return self._merge("deliveries", shape("deliveries", pl.from_dicts([dict(row)])), ("file",))
+        return self._merge("deliveries", TABLES["deliveries"].shape(pl.from_dicts([dict(row)])), ("file",))
 
 
 def _by_year(days: pl.Series) -> Spans:

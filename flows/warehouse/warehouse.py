@@ -11,14 +11,11 @@ from tidecast.flows.errors import WarehouseError
 from tidecast.flows.warehouse.price_tables import PriceTables
 from tidecast.flows.warehouse.schema import (
     DECISION_KEY,
-    DECISIONS,
     FEATURE_KEY,
     FORECAST_KEY,
-    PANEL,
     RUNS,
     TABLES,
     check_forecasts,
-    shape,
 )
 
 READ = "read"
@@ -42,7 +39,7 @@ class Warehouse(PriceTables):
     """
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri, TABLES)
+        super().__init__(uri, {name: spec.columns for name, spec in TABLES.items()})
 
     # reading
 
@@ -110,7 +107,8 @@ class Warehouse(PriceTables):
 
     def decisions(self, version: int | None = None) -> pl.DataFrame:
         """Who became champion and why, in the order it was decided."""
-        return self._of("decisions", None, version).sort("at", "decision")
+        rows = TABLES["decisions"].with_current_names(self._of("decisions", None, version))
+        return rows.sort("at", "decision")
 
     def panel(self) -> pl.DataFrame:
         """What the panel is, from each session on that changed it, oldest first; see `panel_identity`."""
@@ -132,7 +130,7 @@ class Warehouse(PriceTables):
 
         `read` are the versions of the tables that they were computed from; kept with the commit, see `features_read`.
         """
-        rows = shape("features", rows, FEATURE_KEY)
+        rows = TABLES["features"].shape(rows)
         values = [name for name in rows.columns if name not in ("series_id", "time", "year")]
         notes = {READ: {"versions": dict(read or {})}}
         return self._merge("features", rows, FEATURE_KEY, replace=values, day="time", notes=notes)
@@ -162,7 +160,7 @@ class Warehouse(PriceTables):
             Nothing to publish, a row twice, values that are not finite, an origin after `as_of`, a model that has seen
             more than the rows up to its forecasts' origins.
         """
-        rows = shape("forecasts", forecasts.with_columns(as_of=pl.lit(as_of)), FORECAST_KEY, optional=("run_id",))
+        rows = TABLES["forecasts"].shape(forecasts.with_columns(as_of=pl.lit(as_of)))
         check_forecasts(as_of, rows)
 
         def done(issued: pl.DataFrame) -> bool:
@@ -180,19 +178,17 @@ class Warehouse(PriceTables):
 
     def store_scores(self, rows: pl.DataFrame) -> int:
         """Store scores, those that were measured anew in the place of those there, in one commit; returns how many."""
-        rows = shape("scores", rows, FORECAST_KEY)
+        rows = TABLES["scores"].shape(rows)
         values = [name for name in rows.columns if name not in (*FORECAST_KEY, "year")]
         return self._merge("scores", rows, FORECAST_KEY, replace=values, day="as_of")
 
     def store_decision(self, row: Mapping[str, Any]) -> int:
         """Store one decision, in one commit; one that is there stays as it is. What is not known of it is null."""
-        names = [name for name in DECISIONS if name != "year"]
-        new = pl.DataFrame({name: [row.get(name)] for name in names}, schema={name: DECISIONS[name] for name in names})
-        return self._merge("decisions", shape("decisions", new, DECISION_KEY), DECISION_KEY)
+        return self._merge("decisions", TABLES["decisions"].row(row), DECISION_KEY)
 
     def put_panel(self, row: Mapping[str, Any]) -> None:
         """Write what the panel is from `as_of` on, in one commit: as_of, panel, settings."""
-        new = shape("panel", pl.DataFrame([dict(row)], schema={name: PANEL[name] for name in row}))
+        new = TABLES["panel"].row(row)
         self._replace("panel", new, row["as_of"], lambda there: there.equals(new))
 
     def put_run(self, row: Mapping[str, Any]) -> None:
@@ -214,9 +210,7 @@ class Warehouse(PriceTables):
         names = [name for name in RUNS if name != "year"]
         if not set(row) <= set(names) or row.get("as_of") is None or row.get("status") is None:
             raise WarehouseError(f"A run must have as_of and status, and may have of {names}; got {sorted(row)}.")
-        new = pl.DataFrame({name: [row.get(name)] for name in names}, schema={name: RUNS[name] for name in names})
-        new = shape("runs", new)
-
+        new = TABLES["runs"].row(row)
         clock = ("run_id", "started", "finished")
         self._replace("runs", new, row["as_of"], lambda there: there.drop(clock).equals(new.drop(clock)), row["status"])
 

@@ -8,16 +8,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.panel_file import OF_PRICES, differences, own_id, text_of
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from tidecast.flows.config.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def stored_panel(warehouse: Warehouse) -> Stored | None:
     return Stored(rows[0]["panel"], settings)
 
 
-def keep(home: StateFolder, warehouse: Warehouse, settings: "Settings", as_of: date) -> None:
+def keep(home: StateFolder, warehouse: Warehouse, settings: Settings, as_of: date) -> None:
     """Write into the tables what panel.json says, unless they say so already."""
     text, panel = text_of(settings), own_id(home)
     last = warehouse.panel().tail(1).to_dicts()
@@ -53,7 +51,7 @@ def keep(home: StateFolder, warehouse: Warehouse, settings: "Settings", as_of: d
         warehouse.put_panel({"as_of": as_of, "panel": panel, "settings": text})
 
 
-def identify(home: StateFolder, warehouse: Warehouse, settings: "Settings") -> str:
+def identify(home: StateFolder, warehouse: Warehouse, settings: Settings) -> str:
     """Return the id of the panel that the settings and the tables belong to; a new one where neither has one.
 
     Raises

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from tests.flows.postgres import PASSWORD
-from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.io import retrying
 from tidecast.flows.io.databases import split_table
 from tidecast.flows.parsing.values import dates
 from tidecast.flows.sources import open_source, sql
+from tidecast.flows.workspace.load_settings import load_settings
 
 COLUMNS = {"series_id": "symbol", "time": "day", "target": "price"}
 TABLE = "CREATE TABLE quotes (symbol text, day date, price numeric(12, 4), volume bigint, note text)"
