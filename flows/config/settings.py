@@ -184,7 +184,7 @@ class Settings(BaseModel):
     @field_validator("covariates", "static")
     @classmethod
     def _columns(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        return column_names.checked(value, info.field_name)
+        return column_names.check_names(value, info.field_name)
 
     @model_validator(mode="after")
     def _one_meaning(self) -> "Settings":

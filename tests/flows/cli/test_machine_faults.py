@@ -67,8 +67,8 @@ def test_a_panic_that_nothing_expected_ends_the_command_like_any_failure(capsys)
     ("code", "words"),
     [
         (errno.ENOSPC, "the disk must have room, but is full. Make room, then run again."),
-        (errno.EROFS, "the file system must be writable, but is read-only. Choose another place."),
-        (errno.EACCES, "you must have permission to read and write there, but have not."),
+        (errno.EROFS, "the file system must be writable, but is read-only. Choose another folder."),
+        (errno.EACCES, "you must have permission to read and write there, but do not."),
         (errno.ENAMETOOLONG, "the path must be short enough for this system, but is too long."),
         (errno.ELOOP, "a symbolic link in it leads back to itself. Remove the link."),
         (errno.ENOTDIR, "Not a directory."),
@@ -84,7 +84,7 @@ def test_a_path_that_cannot_be_a_state_folder_is_refused_with_the_reason(tmp_pat
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     for given, words in {
-        "/".join(["a" * 100] * 12): "must have at most 440 bytes, because SQLite opens no longer ones, got 1,",
+        "/".join(["a" * 100] * 12): "must have at most 440 bytes, because SQLite cannot open longer ones, got 1,",
         "b" * 300: "the path must be short enough for this system",
         "loop": "a symbolic link in it leads back to itself",
         "a\0b": "must be the path of a folder",
