@@ -146,12 +146,12 @@ TABLES: Mapping[str, TableSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def quantile_columns(rows: pl.DataFrame) -> list[str]:
-    """Names of the quantile columns of a forecast table, rising."""
+    """Return the names of the quantile columns of a forecast table, by level."""
     return columns_of_levels(levels_in(rows.columns))
 
 
 def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
-    """The panel as it was known at `as_of` (None: as it is known now): of several revisions of a row, the last.
+    """Return the panel as known at `as_of` (None: as known now): of several revisions of a row, the last.
 
     Parameters
     ----------
@@ -163,8 +163,8 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        series_id, time, close; open, high, low, volume and further columns where any is known. Sorted by series_id and
-        time.
+        series_id, time, close; open, high, low, volume and extra columns where any value is known. Sorted by series_id
+        and time.
     """
     panel = last_known(revisions, as_of)
     unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
@@ -172,7 +172,7 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
 
 
 def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
-    """Of sorted revisions up to `as_of` the last of each series and time, with what they say and nothing else."""
+    """Return the last revision of each series and time, up to `as_of`, without the columns of the table itself."""
     if as_of is not None:
         revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
     superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
@@ -180,7 +180,7 @@ def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
 
 
 def values_in(rows: pl.DataFrame) -> list[str]:
-    """The columns of rows of `prices` that hold values of a source."""
+    """Return the columns of rows of `prices` that hold values of a source."""
     return [name for name in rows.columns if name not in OF_THE_TABLE]
 
 
@@ -190,8 +190,8 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
     Raises
     ------
     WarehouseError
-        There are none; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a target not
-        after its origin; a model has seen more than the rows up to its forecasts' origins.
+        There are no rows; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a time
+        not after its origin; a model has seen rows after an origin.
     """
     if rows.is_empty():
         raise WarehouseError(f"A forecast of {as_of} must have rows, got none.")
@@ -212,5 +212,5 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
         if not found.is_empty():
             first = found.select("series_id", "step", "origin", "time", "trained_through").row(0, named=True)
             raise WarehouseError(
-                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break this, first {first}."
+                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break it, first {first}."
             )
