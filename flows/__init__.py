@@ -1,9 +1,10 @@
 """Data flows: prices in, forecasts out, every day. The only package that knows Prefect, MLflow and the warehouse."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+from tidecast.lazy_names import import_name
+
+if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.flows.daily import daily_forecast
     from tidecast.flows.feature_table import build_features
     from tidecast.flows.maintenance import maintain_warehouse
@@ -12,18 +13,20 @@ if TYPE_CHECKING:
 __all__ = ["build_features", "daily_forecast", "maintain_warehouse", "tune_forecaster"]
 
 _MODULES = {
-    "build_features": "feature_table",
-    "daily_forecast": "daily",
-    "maintain_warehouse": "maintenance",
-    "tune_forecaster": "tune",
+    "daily": ("daily_forecast",),
+    "feature_table": ("build_features",),
+    "maintenance": ("maintain_warehouse",),
+    "tune": ("tune_forecaster",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a flow when it is first asked for, because Prefect takes a second to import."""
-    if name in _MODULES:
-        return getattr(import_module(f"tidecast.flows.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a flow when it is first asked for: Prefect takes a second to import."""
+    return import_name("flows", _MODULES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 if __name__ == "flows":  # imported by the folder's own name, from a checkout

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import find_state_folder, hold
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.ingest.ingest import Ingested
@@ -23,6 +23,7 @@ from tidecast.flows.steps import promote
 from tidecast.flows.steps import take_in as intake
 from tidecast.flows.steps.due import latest_day_anywhere, scheduled_day
 from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Day, Incomplete, Place
 
 

@@ -1,7 +1,7 @@
-"""Errors a person can act on: the command line prints them as one line, without a traceback.
+"""Errors that users can act on: the command line prints one line, without a traceback.
 
 TidecastError
-├── SettingsError    a setting is impossible, misspelt, or contradicts what the panel remembers
+├── SettingsError    a setting is impossible, misspelt, or contradicts panel.json
 ├── SourceError      the price source cannot be opened or understood
 ├── WarehouseError   a table would break its own rules, or cannot be read or written
 └── Busy             another run holds the state folder
@@ -13,14 +13,14 @@ from tidecast.flows.redaction import redact
 
 
 class TidecastError(Exception):
-    """What must hold, what was found and what to do, in one line; secrets in it are hidden when it is made."""
+    """What must hold, what was found and what to do, in one line. Secrets in it are hidden."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(redact(part) if isinstance(part, str) else part for part in args))
 
 
 class SettingsError(TidecastError):
-    """A setting is impossible, misspelt, or contradicts what the panel remembers."""
+    """A setting is impossible, misspelt, or contradicts panel.json."""
 
 
 class SourceError(TidecastError):
@@ -36,5 +36,5 @@ class Busy(TidecastError):
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust (deltalake, polars) has panicked. Its PanicException is not an Exception."""
+    """Whether a library written in Rust (deltalake, polars) panicked: its PanicException is not an Exception."""
     return type(error).__name__ == "PanicException"

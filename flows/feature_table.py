@@ -133,10 +133,10 @@ def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
     """
     near, before = (timedelta(days=int(rows * DAYS_A_ROW)) for rows in (REACH, BEFORE))
     splits = (pl.col("split_ratio") != 1) & (pl.col("time") >= news - near)
-    split = warehouse.knowledge_since(news - near, as_of).actions_at(as_of).filter(splits)
+    split = warehouse.point_in_time_since(news - near, as_of).actions_at(as_of).filter(splits)
     if split.is_empty():
         return news
-    quotes = warehouse.knowledge_since(news - near - before, as_of).quotes(as_of)
+    quotes = warehouse.point_in_time_since(news - near - before, as_of).quotes(as_of)
     shown = look_for(quotes, split)
     moved = shown.actions.join(split, on=["series_id", "time"], how="anti")
     days = pl.concat([shown.doubtful["time"], moved["time"]]).min()
@@ -152,7 +152,7 @@ def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int
     oldest, reach = warehouse.oldest_session() or since, timedelta(days=int(rows * DAYS_A_ROW))
     while True:
         first = max(since - reach, oldest) if since - oldest > reach else oldest
-        panel = warehouse.knowledge_since(first, as_of).panel(as_of)
+        panel = warehouse.point_in_time_since(first, as_of).panel(as_of)
         before = (pl.col("time") < since).sum()
         counted = panel.group_by("series_id").agg(before=before, new=pl.len() - before)
         short = counted.filter(pl.col("before") < rows, pl.col("new") > 0)["series_id"]

@@ -1,4 +1,4 @@
-"""The one logger of the flows. A record goes to the terminal, and to Prefect's interface while a flow runs."""
+"""The logger of the flows. Its records go to the terminal and, while a flow runs, to Prefect's interface."""
 
 import logging
 

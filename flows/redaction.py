@@ -1,11 +1,11 @@
-"""Recognise secrets in text and put something harmless in their place; every way out of Tidecast asks here.
+"""Recognise secrets in text and replace them. Every output of Tidecast calls `redact`.
 
 A secret is
 
 - a value of an environment variable that ``${VAR}`` put into an address (`learn`), or whose name looks like a secret;
-- user and password of an address, wherever one stands in a text; a user alone is a token in ``http`` addresses;
+- user and password of an address anywhere in a text; a user alone is a token in ``http`` addresses;
 - a parameter whose name looks like a secret (``?key=``, ``api-key=``, ``password=``, ``sig=``, …);
-- an access key of AWS, and what follows ``Authorization: Basic`` or ``Bearer``.
+- an access key of AWS, and the value after ``Authorization: Basic`` or ``Bearer``.
 
 Known values are also found as they are written in URLs, HTML, JSON and Basic authentication.
 """
@@ -21,7 +21,7 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "…"
 SHORTEST = 4
-"""Characters of a value that is searched for in any text; shorter ones are hidden in addresses and parameters only."""
+"""Fewest characters of a value that is hidden in any text; shorter ones only in addresses and parameters."""
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -42,8 +42,8 @@ _PARAMETER = re.compile(r"(?<![\w%$.-])(?P<name>[A-Za-z%][\w%-]*)=(?P<value>[^&;
 _HEADER = re.compile(r"(?P<before>authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer|token)\s+)[^\s'\"]+", re.I)
 _AWS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 
-_known: dict[str, str] = {}
-"""Values to hide, and what is shown in their place."""
+_learned: dict[str, str] = {}
+"""Value to hide, to the text that replaces it."""
 
 
 @lru_cache(maxsize=4096)
@@ -58,7 +58,7 @@ def looks_secret(name: str) -> bool:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Secrets that are written out in a text, such as an address; ``${VAR}`` is none."""
+    """Return the secrets that a text, such as an address, spells out; ``${VAR}`` is not a secret."""
     found = []
     for match in _USERINFO.finditer(text):
         bare = match["token"] if match["scheme"].lower() in ("http", "https") else None
@@ -69,19 +69,19 @@ def secrets_in(text: str) -> list[str]:
 
 
 def learn(name: str, value: str, address: str) -> None:
-    """Remember that `value`, of the environment variable `name`, came into an address, so that it is never shown.
+    """Hide `value` of the environment variable `name` from now on, because `address` uses it.
 
-    Hosts, ports, names of databases and paths of files are no secrets, unless the variable's name says so.
+    Hosts, ports, names of databases and paths of files are not secrets, unless the variable's name says so.
     """
     if "://" in value:
-        _known.update(_of_address(name, value))
+        _learned.update(_of_address(name, value))
     elif looks_secret(name) or _in_secret_place(name, address):
-        _known[value] = f"${{{name}}}"
+        _learned[value] = f"${{{name}}}"
 
 
 def redact(text: str) -> str:
-    """The text without its secrets: ``${VAR}`` where a value came from a variable, else "…"."""
-    hidden = _known | _from_environment(tuple(sorted(_secret_variables(os.environ).items())))
+    """Return the text without secrets: ``${VAR}`` where a value came from a variable, else "…"."""
+    hidden = _learned | _from_environment(tuple(sorted(_secret_variables(os.environ).items())))
     if hidden:
         pattern, shown = _compiled(tuple(sorted(hidden.items())))
         text = pattern.sub(lambda match: shown[match[0]], text)
@@ -107,27 +107,27 @@ def _without_value(match: re.Match[str]) -> str:
 
 
 def _is_variable(value: str) -> bool:
-    """Whether nothing is written out in a value, up to the ``@`` after it."""
+    """Whether a value, up to the ``@`` after it, consists of variables only."""
     return not VARIABLE.sub("", value.partition("@")[0])
 
 
 def _in_secret_place(name: str, address: str) -> bool:
-    """Whether ``${name}`` stands where an address may hold a secret: not in its host, nor in a path but of the web."""
+    """Whether ``${name}`` is where an address may hold a secret: not in a host, and in a path only on the web."""
     scheme, found, rest = address.partition("://")
     variable = f"${{{name}}}"
-    if not found:  # a path, unless it begins with a variable that may hold all before it
+    if not found:  # a path, unless it begins with a variable that may hold scheme and host
         scheme, rest = "", address if address.startswith("${") else ""
-    place, _, query = rest.partition("?")
-    userinfo, _, place = place.rpartition("@")
-    path = place.partition("/")[2]
+    before_query, _, query = rest.partition("?")
+    userinfo, _, host_and_path = before_query.rpartition("@")
+    path = host_and_path.partition("/")[2]
     is_web = scheme.lower() in ("http", "https")
     return variable in userinfo or variable in query or (is_web and variable in path)
 
 
 def _of_address(name: str, address: str) -> Iterator[tuple[str, str]]:
-    """What to hide of an address in a variable: its secrets, and all of it when it is more than scheme and host.
+    """Yield what to hide of an address in a variable: its secrets, and all of it if it is more than scheme and host.
 
-    MLflow's own variables hold the address of its pages, which are printed: of these, only the secrets are hidden.
+    MLflow's own variables hold the address of its pages, which are printed: of these only the secrets are hidden.
     """
     try:
         parts = urlsplit(address)
@@ -147,7 +147,7 @@ def _of_address(name: str, address: str) -> Iterator[tuple[str, str]]:
 
 
 def _secret_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that hold a secret by their name, or by an address with one in it."""
+    """Return the variables that hold a secret, by their name or by the address in them."""
     return {
         name: value
         for name, value in environ.items()
@@ -171,7 +171,7 @@ def _from_environment(variables: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def _compiled(hidden: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], dict[str, str]]:
-    """A pattern of every way in which the values may be written, and what is shown for each; longer ones first."""
+    """Return a pattern of every form of the values, longer ones first, and the replacement of each form."""
     shown: dict[str, str] = {}
     for value, name in hidden:
         if len(value) >= SHORTEST:
@@ -182,7 +182,7 @@ def _compiled(hidden: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], dic
 
 
 def _written(value: str) -> Iterable[str]:
-    """A value as it is, and as URLs, HTML, JSON, Python and Basic authentication write it."""
+    """Return a value as it is, and as URLs, HTML, JSON, Python and Basic authentication write it."""
     raw = value.encode()
     escaped = {quote(value, safe=""), quote(value), quote_plus(value), quote(value, safe="!$&'()*+,;=:@")}
     lower = {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), way) for way in escaped}

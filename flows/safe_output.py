@@ -1,4 +1,4 @@
-"""The ways out of a process, without secrets: what it prints, what it logs, how its flows and tasks fail."""
+"""Outputs of a process without secrets: what it prints and logs, and the errors of its flows and tasks."""
 
 import contextlib
 import functools
@@ -11,12 +11,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from tidecast.flows.redaction import redact
 
-Given = ParamSpec("Given")
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 class _Guarded(io.TextIOBase):
-    """A text stream that writes each piece without its secrets."""
+    """A text stream that removes secrets from what is written."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -26,7 +26,7 @@ class _Guarded(io.TextIOBase):
         return len(text)
 
     def close(self) -> None:
-        """Leave the stream open: it belongs to whoever made it."""
+        """Leave the stream open: its owner closes it."""
 
     def writable(self) -> bool:
         return True
@@ -55,14 +55,14 @@ class _Guarded(io.TextIOBase):
 
 @contextlib.contextmanager
 def output() -> Iterator[None]:
-    """Print and log without secrets while the body runs: tables, errors, warnings, tracebacks."""
+    """Remove secrets from everything that is printed and logged while the block runs."""
     logs()
     with contextlib.redirect_stdout(_Guarded(sys.stdout)), contextlib.redirect_stderr(_Guarded(sys.stderr)):
         yield
 
 
 def logs() -> None:
-    """Make every log record of this process without secrets, whichever library logs and wherever it goes."""
+    """Remove secrets from every log record of this process, whichever library logs it."""
     make = logging.getLogRecordFactory()
     if not getattr(make, "without_secrets", False):
         logging.setLogRecordFactory(_factory(make))
@@ -71,7 +71,7 @@ def logs() -> None:
 def _factory(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
     def record_without_secrets(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
-        with contextlib.suppress(TypeError, ValueError, KeyError):  # arguments that do not fit: logging reports them
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # wrong arguments: logging reports them
             said = record.getMessage()
             if (clean := redact(said)) != said:
                 record.msg, record.args = clean, ()
@@ -83,11 +83,11 @@ def _factory(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Lo
     return record_without_secrets
 
 
-def fails_cleanly(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a flow or task fail without secrets: Prefect keeps its error as state, event and log. Goes below `flow`."""
+def fails_cleanly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Remove secrets from the error of a flow or task, which Prefect stores and logs. Goes below `flow`."""
 
     @functools.wraps(function)
-    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+    def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         logs()
         try:
             return function(*args, **kwargs)
@@ -95,13 +95,13 @@ def fails_cleanly(function: Callable[Given, Result]) -> Callable[Given, Result]:
             clean = cleaned(error)
             if clean is error:
                 raise
-        raise clean  # outside, or Python would make the error with the secret its context
+        raise clean  # outside of except, or Python would keep the original error as its context
 
     return guarded
 
 
 def cleaned(error: BaseException) -> BaseException:
-    """The error with secrets taken out of it and of those it came from; the same object where that can be done."""
+    """Return the error without secrets in it and in its causes; the same object where possible."""
     for link in ("__cause__", "__context__"):
         before = getattr(error, link)
         if before is not None and (clean := cleaned(before)) is not before:

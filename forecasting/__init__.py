@@ -1,17 +1,16 @@
 """Recurrent forecasters, the baselines they have to beat, and the test that decides."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.backtesting.outside_models import PanelModel
-from tidecast.forecasting.evaluation.decide import Decision, GatePolicy, decide
-from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
-from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.network.cell_registry import CELLS
-from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
+from tidecast.lazy_names import import_name
 
-if TYPE_CHECKING:  # for type checkers and editors alone: at run time the registry of cells names the classes
+if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from tidecast.forecasting.backtesting.backtest import backtest
+    from tidecast.forecasting.backtesting.outside_models import PanelModel
+    from tidecast.forecasting.evaluation.decide import Decision, GatePolicy, decide
+    from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
+    from tidecast.forecasting.evaluation.splits import RollingOrigin
     from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk, SeasonalNaive
     from tidecast.forecasting.forecasters.recurrent import (  # noqa: F401
         GRUForecaster,
@@ -20,11 +19,13 @@ if TYPE_CHECKING:  # for type checkers and editors alone: at run time the regist
         RNNForecaster,
     )
     from tidecast.forecasting.forecasters.recurrent import SLSTMForecaster as SLSTMForecaster
+    from tidecast.forecasting.network.progress import StopTraining
     from tidecast.forecasting.network.training import Training
     from tidecast.forecasting.persistence import load_forecaster
     from tidecast.forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor  # noqa: F401
     from tidecast.forecasting.regressors import SLSTMRegressor as SLSTMRegressor
     from tidecast.forecasting.saving.saved_classes import UnreadableModel
+    from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
     from tidecast.forecasting.tuning.result import TuningResult
     from tidecast.forecasting.tuning.tune import tune
 
@@ -51,25 +52,28 @@ __all__ = [
     *(cell.regressor for cell in CELLS.values()),
 ]
 
-_WITH_TORCH = {
+_MODULES = {
+    "backtesting.backtest": ("backtest",),
+    "backtesting.outside_models": ("PanelModel",),
+    "evaluation.decide": ("Decision", "GatePolicy", "decide"),
+    "evaluation.metrics": ("Evaluation", "evaluate"),
+    "evaluation.splits": ("RollingOrigin",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
+    "network.progress": ("StopTraining",),
+    "network.training": ("Training",),
     "persistence": ("load_forecaster",),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
-    "network.progress": ("StopTraining",),
     "saving.saved_classes": ("UnreadableModel",),
-    "network.training": ("Training",),
+    "tables.quantiles": ("DEFAULT_QUANTILES",),
     "tuning.result": ("TuningResult",),
     "tuning.tune": ("tune",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Torch takes seconds to import, and is imported only when a model is asked for."""
-    for module, names in _WITH_TORCH.items():
-        if name in names:
-            return getattr(import_module(f"tidecast.forecasting.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a name when it is first asked for: torch takes seconds to import, scikit-learn a second."""
+    return import_name("forecasting", _MODULES, name)
 
 
 def __dir__() -> list[str]:

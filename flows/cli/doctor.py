@@ -15,7 +15,7 @@ from tidecast.flows.cli.failing import one_line
 from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
 from tidecast.flows.config.rule_actions import actions_in_force
-from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import Busy, WarehouseError
 from tidecast.flows.sources import open_source
@@ -23,6 +23,7 @@ from tidecast.flows.training.decisions import decided_words, last_of, made_champ
 from tidecast.flows.warehouse.damage import damages
 from tidecast.flows.warehouse.schema import TABLES
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.panel_identity import identify
 from tidecast.flows.workspace.workspace import Place
 
@@ -129,7 +130,7 @@ def _lock(home: StateFolder) -> str:
 def _value(settings: Settings, name: str) -> str:
     if name.startswith("rules."):
         own = tuple(settings.rules) if settings.rules_schema else ()
-        return actions_in_force(settings, own)[name.removeprefix("rules.")]
+        return actions_in_force(settings.rules, own)[name.removeprefix("rules.")]
     value = _dotted(settings, name)
     return "" if value is None else json.dumps(value) if isinstance(value, tuple) else str(value)
 

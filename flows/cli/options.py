@@ -66,7 +66,8 @@ def decided_by(command: Callable[..., None]) -> Callable[..., None]:
 
 def settings_of(place: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
     """The settings in force; on `out`, the line that says which source is used."""
-    from tidecast.flows.config.settings import BUNDLED, load_settings
+    from tidecast.flows.config.settings import BUNDLED
+    from tidecast.flows.workspace.load_settings import load_settings
 
     settings, origins = load_settings(place, flags, os.environ, Path.cwd())
     if out is not None:

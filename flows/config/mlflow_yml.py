@@ -1,7 +1,7 @@
-"""Names and addresses for MLflow: ``mlflow.yml``, under the environment, over the defaults.
+"""Names and addresses for MLflow. The environment wins over ``mlflow.yml``, and that over the defaults.
 
-The keys are spelled as in kedro-mlflow's file of the same name where they mean the same. Text that may hide a secret is
-kept unexpanded (``${VAR}``), so this object can be printed and logged; `secrets.expand` is called on connecting.
+Keys are spelled as in kedro-mlflow's file of the same name where they mean the same. Text that may hold a secret stays
+unexpanded (``${VAR}``), so this object can be printed and logged; `secrets.expand` is called on connecting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tidecast.flows.os_errors import in_words
 
 FILE_NAME = "mlflow.yml"
 DEEPEST, WIDEST = 8, 1000
-"""Levels of mlflow.yml, and values on one of them, beyond which it is refused."""
+"""Most levels of mlflow.yml, and most values on one level; a file with more is refused."""
 
 ENVIRONMENT = {  # MLflow's own variables, and the key each one overrides
     "MLFLOW_TRACKING_URI": "server.mlflow_tracking_uri",
@@ -37,7 +37,7 @@ class _Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_default(cls, value: Any) -> Any:
-        """A section with nothing under it, as when all its lines are commented out."""
+        """Take the defaults for an empty section: all its lines may be commented out."""
         return {} if value is None else value
 
 
@@ -49,26 +49,26 @@ class Server(_Section):
 
 
 class CreateExperiment(_Section):
-    """What a new experiment is made with."""
+    """Settings of a new experiment."""
 
     artifact_location: str | None = None
 
 
 class Experiment(_Section):
-    """The experiment that every training is a run of; searches have one beside it."""
+    """The experiment of all trainings; searches have one of their own."""
 
     name: str = Field(default="tidecast", min_length=1)
     create_experiment_kwargs: CreateExperiment = CreateExperiment()
 
 
 class TrackingSection(_Section):
-    """Where runs go."""
+    """The experiment into which runs are logged."""
 
     experiment: Experiment = Experiment()
 
 
 class Aliases(_Section):
-    """The names by which versions of the registered model are found."""
+    """Names of the aliases of the registered model."""
 
     champion: str = Field(default="champion", min_length=1)
     challenger: str = Field(default="challenger", min_length=1)
@@ -90,7 +90,7 @@ class Ui(_Section):
 
 
 class MlflowConfig(_Section):
-    """Everything ``mlflow.yml`` can say; the defaults equal the file in the project's top folder."""
+    """All keys of ``mlflow.yml``; the defaults equal the file at the top of the repository."""
 
     server: Server = Server()
     tracking: TrackingSection = TrackingSection()
@@ -99,15 +99,15 @@ class MlflowConfig(_Section):
 
 
 def load_mlflow_config(folder: Path, environ: Mapping[str, str]) -> tuple[MlflowConfig, dict[str, str]]:
-    """The configuration, and where each value came from.
+    """Return the configuration, and where each value came from.
 
     Parameters
     ----------
     folder : Path
-        Where ``mlflow.yml`` is looked for (the working directory); it need not exist.
+        The folder of ``mlflow.yml`` (the working directory); the file need not exist.
     environ : mapping
         The environment; MLflow's own variables win over the file. Their values are not copied: the configuration
-        then holds ``${MLFLOW_TRACKING_URI}``, so that a password in it is never printed.
+        holds ``${MLFLOW_TRACKING_URI}``, so a password in the value is never printed.
 
     Returns
     -------
@@ -118,43 +118,52 @@ def load_mlflow_config(folder: Path, environ: Mapping[str, str]) -> tuple[Mlflow
     Raises
     ------
     SettingsError
-        Unknown key (with the near match), wrong type, unreadable file, or a password in an address.
+        A key is unknown (the near match is named), a value has the wrong type, the file cannot be read, or an address
+        holds a password.
     """
     path = folder / FILE_NAME
-    given: dict[str, Any] = {}
-    if os.path.lexists(path):
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise SettingsError(f"mlflow.yml must be a readable file. {in_words(error)}.") from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise SettingsError(f"{path} must be valid YAML: {' '.join(str(error).split())}") from None
-        _refuse_too_deep(given, path)
-        if not isinstance(given, dict):
-            raise SettingsError(f"{path} must hold sections such as 'server:', found {type(given).__name__}.")
+    content = _read(path) if os.path.lexists(path) else {}
     origins = dict.fromkeys((key for key, _ in _leaves(MlflowConfig().model_dump())), "default")
-    origins.update({key: FILE_NAME for key, _ in _leaves(given) if key in origins})
-    for key, value in _leaves(given):
+    origins.update({key: FILE_NAME for key, _ in _leaves(content) if key in origins})
+    for key, value in _leaves(content):
         if isinstance(value, str):
             refuse_password(value, key, FILE_NAME)
     try:
-        config = MlflowConfig.model_validate(given)
+        config = MlflowConfig.model_validate(content)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
     tree = config.model_dump()
     for variable, key in ENVIRONMENT.items():
         if environ.get(variable):
-            *sections, last = key.split(".")
-            place = tree
-            for section in sections:
-                place = place[section]
-            place[last] = f"${{{variable}}}"
+            _put(tree, key, f"${{{variable}}}")
             origins[key] = f"environment ({variable})"
     return MlflowConfig.model_validate(tree), origins
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Return the sections of the file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"mlflow.yml must be a readable file. {in_words(error)}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} must be valid YAML: {' '.join(str(error).split())}") from None
+    _refuse_too_deep(content, path)
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} must hold sections such as 'server:', found {type(content).__name__}.")
+    return content
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a dotted key."""
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree[section]
+    tree[last] = value
+
+
 def _refuse_too_deep(tree: Any, path: Path) -> None:
-    """Refuse a tree that no configuration has: an anchor may refer to itself, or make millions of a few lines."""
+    """Refuse a tree that cannot be a configuration: an anchor may refer to itself, or expand to millions of lines."""
     level = [tree]
     for _ in range(DEEPEST):
         inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
@@ -164,12 +173,13 @@ def _refuse_too_deep(tree: Any, path: Path) -> None:
         if len(level) > WIDEST:
             break
     raise SettingsError(
-        f"{path} must have sections with a line per key, but goes on deeper or wider than any configuration. Does an "
+        f"{path} must have sections with a line per key, but is deeper or wider than any configuration. Does an "
         "anchor (&name) refer to itself? Write the values out."
     )
 
 
 def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each dotted key and its value."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{above}{key}.")
@@ -178,7 +188,7 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 
 def _explain(error: ValidationError, path: Path) -> str:
-    """The first thing wrong with the file, in words."""
+    """Return a message about the first error in the file."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":

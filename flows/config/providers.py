@@ -1,4 +1,4 @@
-"""Settings as given on the command line, in the environment and in pyproject.toml. Their names are checked here."""
+"""Settings from the command line, the environment and pyproject.toml. Their names are checked here."""
 
 import os
 import tomllib
@@ -17,24 +17,29 @@ OTHER_VARIABLES = ("TIDECAST_HOME",)
 SUBTABLES = ("gate", "rules")
 """Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
 
-GivenSetting = tuple[str, Any, str]  # name, value, where it was given
+ProvidedSetting = tuple[str, Any, str]  # name, value, where it came from
 
 
-def everything_given(
+def provided_settings(
     known: Iterable[str], flags: Mapping[str, Any], environ: Mapping[str, str], pyproject: Path
-) -> list[GivenSetting]:
-    """What is given anywhere; what comes first wins.
+) -> list[ProvidedSetting]:
+    """Return all values that users provide; of several for one setting, the first counts.
 
     Parameters
     ----------
     known : iterable of str
-        The names there are, those of the gate's settings like "gate.level".
+        The names of all settings, those of the gate as "gate.level".
     flags : mapping
-        Values given on the command line; None means not given.
+        Values from the command line; None means that the flag was not used.
     environ : mapping
         The environment variables.
     pyproject : Path
-        A pyproject.toml, which need not be there.
+        A pyproject.toml; it need not exist.
+
+    Returns
+    -------
+    list of (str, Any, str)
+        Name, value, and where it came from: "flag", the variable's name or "pyproject.toml".
 
     Raises
     ------
@@ -47,14 +52,14 @@ def everything_given(
     ]  # fmt: skip
 
 
-def _from_flags(known: list[str], flags: Mapping[str, Any]) -> list[GivenSetting]:
+def _from_flags(known: list[str], flags: Mapping[str, Any]) -> list[ProvidedSetting]:
     for name in flags:
         _check_name(name, known, "the flags")
     return [(name, value, "flag") for name, value in flags.items() if value is not None]
 
 
-def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[GivenSetting]:
-    given = []
+def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[ProvidedSetting]:
+    provided = []
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
@@ -63,11 +68,11 @@ def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Give
             if name.startswith(f"{table}_") and name not in known:
                 name = name.replace("_", ".", 1)
         _check_name(name, known, "the environment", _variable)
-        given.append((name, value, variable))
-    return given
+        provided.append((name, value, variable))
+    return provided
 
 
-def _from_pyproject(known: list[str], path: Path) -> list[GivenSetting]:
+def _from_pyproject(known: list[str], path: Path) -> list[ProvidedSetting]:
     if not os.path.lexists(path):
         return []
     try:
@@ -93,9 +98,9 @@ def _table(parent: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 
 def _check_name(name: str, known: list[str], where: str, spelt: Callable[[str], str] = repr) -> None:
-    """Refuse a name that is none; `spelt` is how names are written where it was found.
+    """Refuse an unknown name; `spelt` writes names as they are written where it was found.
 
-    Which rules there are, a user's schema says: their names are checked with the settings as a whole.
+    Names of rules are checked with the settings as a whole, because a user's schema may add some.
     """
     if name in known or name.startswith("rules."):
         return

@@ -1,6 +1,6 @@
 """Secrets come from the environment only: addresses that hold one are refused, ``${VAR}`` is expanded on connecting.
 
-What is expanded here is never shown: see `tidecast.flows.redaction`.
+Expanded values are never shown: see `tidecast.flows.redaction`.
 """
 
 import re
@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.redaction import VARIABLE, learn, secrets_in
 
-# user:password@ after the scheme. Generous on purpose: a password may itself hold "/", "?" or "@".
+# user:password@ after the scheme; the password may itself hold "/", "?" or "@"
 _IN_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^:@]*:(?!\d{1,5}[/?#])(?P<secret>[^@]*)@")
 
 
 def refuse_password(address: str, setting: str, found_in: str) -> None:
-    """Refuse an address that carries a password, token or key, without repeating it.
+    """Refuse an address that holds a password, token or key; the message does not repeat it.
 
     Parameters
     ----------
@@ -33,18 +33,18 @@ def refuse_password(address: str, setting: str, found_in: str) -> None:
     match = _IN_ADDRESS.search(address)
     if secrets_in(address) or (match and VARIABLE.sub("", match["secret"])):
         raise SettingsError(
-            f"{setting} ({found_in}) must not hold a password, token or key, because settings are kept and logged. "
+            f"{setting} ({found_in}) must not hold a password, token or key, because settings are stored and logged. "
             "Put it into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} in its place."
         )
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """The text with each ``${VAR}`` replaced by that environment variable. Call it at the moment of connecting only.
+    """Return the text with each ``${VAR}`` replaced by that environment variable. Call it on connecting only.
 
     Parameters
     ----------
     text : str
-        A value from the operator's own flags, environment or files; never one from a request.
+        A value from the operator's own flags, environment or files, never from a request.
     environ : mapping
         The environment variables.
 

@@ -1,4 +1,4 @@
-"""The state folder: one folder holds one panel, its tables, models and reports; a lock lets one run in at a time."""
+"""The state folder: the tables, models and reports of one panel, and the lock that admits one run at a time."""
 
 import json
 import os
@@ -19,19 +19,19 @@ from tidecast.flows.os_errors import in_words, shown
 NAME = ".tidecast"
 
 LONGEST = 440
-"""Bytes of the path of a state folder: SQLite opens paths of up to 512, and its files need some of them."""
+"""Most bytes in the path of a state folder: SQLite opens paths of up to 512, and its files need some of them."""
 
 
 @dataclass(frozen=True)
 class StateFolder:
-    """Where everything of one panel lies. Nothing is written before :meth:`make`.
+    """The paths of one panel's tables, models and reports. Nothing is written before :meth:`make`.
 
     Parameters
     ----------
     path : Path
         The folder, absolute.
     created : bool
-        True when the folder was not there and is to be made.
+        True if the folder does not exist yet.
     """
 
     path: Path
@@ -55,12 +55,12 @@ class StateFolder:
 
     @property
     def unsent(self) -> Path:
-        """Trainings that wait to be logged."""
+        """Trainings that are not logged yet."""
         return self.path / "unsent"
 
     @property
     def tuning(self) -> "StateFolder":
-        """Where studies lie, with a lock of their own: the day goes on beside a search."""
+        """The folder of studies. It has its own lock, so a search does not block the daily run."""
         return StateFolder(self.path / "tuning")
 
     @property
@@ -76,7 +76,7 @@ class StateFolder:
         return self.path / "lock"
 
     def make(self) -> "StateFolder":
-        """Make the folder, with a .gitignore of its own, if it is not there yet."""
+        """Create the folder and its .gitignore if they do not exist; return the folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             ignore = self.path / ".gitignore"
@@ -87,12 +87,12 @@ class StateFolder:
         return self
 
 
-def find_state_folder(given: str | None, environ: Mapping[str, str], cwd: Path) -> StateFolder:
-    """The state folder: as given, else ``TIDECAST_HOME``, else the nearest ``.tidecast`` upwards, else a new one here.
+def find_state_folder(path: str | None, environ: Mapping[str, str], cwd: Path) -> StateFolder:
+    """Return the state folder: `path`, else ``TIDECAST_HOME``, else the nearest ``.tidecast`` upwards, else a new one.
 
     Parameters
     ----------
-    given : str or None
+    path : str or None
         The value of ``--home``.
     environ : mapping
         The environment variables.
@@ -102,34 +102,40 @@ def find_state_folder(given: str | None, environ: Mapping[str, str], cwd: Path) 
     Raises
     ------
     SettingsError
-        The place is taken by something that is not a folder, or no table can lie there.
+        The path is not that of a folder, cannot be used, or is one that tables cannot have.
     """
     cwd = cwd.absolute()
-    wanted = given or environ.get("TIDECAST_HOME")
+    wanted = path or environ.get("TIDECAST_HOME")
     try:
-        if wanted:
-            path = Path(os.path.normpath(cwd / Path(wanted).expanduser()))
-        else:
-            path = next((up / NAME for up in (cwd, *cwd.parents) if os.path.isdir(up / NAME)), cwd / NAME)
-        _refuse_too_long(path)
-        is_there = _is_there(path)
-        if is_there and not stat.S_ISDIR(path.stat().st_mode):
-            raise SettingsError(f"The state folder must be a folder, but {path} is a file. Choose another with --home.")
-    except (OSError, RuntimeError) as error:  # RuntimeError: the user of ~user is not known
-        raise SettingsError(f"No folder there: {_words(error)}, or another --home.") from None
+        found = _path_of(wanted, cwd)
+        _refuse_too_long(found)
+        exists = _exists(found)
+        if exists and not stat.S_ISDIR(found.stat().st_mode):
+            raise SettingsError(
+                f"The state folder must be a folder, but {found} is a file. Choose another with --home."
+            )
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user of ~user is unknown
+        raise SettingsError(f"The state folder cannot be there: {_words(error)}, or another --home.") from None
     except ValueError as error:
         raise SettingsError(f"--home must be the path of a folder, got {wanted!r}: {error}.") from None
-    if is_there and not os.access(path, os.R_OK | os.X_OK):
+    if exists and not os.access(found, os.R_OK | os.X_OK):
         raise SettingsError(
-            f"The state folder {path} must be readable, but permission is denied. Change its permissions or its owner, "
-            "or choose another with --home."
+            f"The state folder {found} must be readable, but permission is denied. Change its permissions or its "
+            "owner, or choose another with --home."
         )
-    refuse_unusable(path)
-    return StateFolder(path, created=not is_there)
+    refuse_unusable(found)
+    return StateFolder(found, created=not exists)
 
 
-def _is_there(path: Path) -> bool:
-    """Whether anything is at that path, a symbolic link that leads nowhere included. Other faults are raised."""
+def _path_of(wanted: str | None, cwd: Path) -> Path:
+    """Return the wanted path, else the nearest ``.tidecast`` upwards, else one in `cwd`."""
+    if wanted:
+        return Path(os.path.normpath(cwd / Path(wanted).expanduser()))
+    return next((above / NAME for above in (cwd, *cwd.parents) if os.path.isdir(above / NAME)), cwd / NAME)
+
+
+def _exists(path: Path) -> bool:
+    """Whether anything is at that path, also a broken symbolic link. Other faults are raised."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -138,11 +144,11 @@ def _is_there(path: Path) -> bool:
 
 
 def _refuse_too_long(path: Path) -> None:
-    """Refuse a path in which SQLite, and so MLflow, opens no file."""
+    """Refuse a path that is too long for SQLite, and so for MLflow."""
     if (count := len(os.fsencode(path))) > LONGEST:
         raise SettingsError(
-            f"The path of a state folder must have at most {LONGEST} bytes, because SQLite opens no longer ones, got "
-            f"{count:,}: {shown(str(path))}. Choose a shorter one with --home."
+            f"The path of a state folder must have at most {LONGEST} bytes, because SQLite cannot open longer ones, "
+            f"got {count:,}: {shown(str(path))}. Choose a shorter one with --home."
         )
 
 
@@ -151,39 +157,38 @@ def _words(error: Exception) -> str:
 
 
 @contextmanager
-def hold(home: StateFolder, what: str) -> Iterator[None]:
-    """Hold the state folder, alone, while the block runs.
+def hold(folder: StateFolder, what: str) -> Iterator[None]:
+    """Hold the lock of the state folder while the block runs.
 
-    The lock is the operating system's: the kernel releases it when the process ends, however it ends. Who holds it is
-    written beside it for the message only, and decides nothing: after a kill that note is stale and the lock is free.
+    The lock belongs to the operating system, which releases it when the process ends, however it ends. lock.json names
+    the holder for messages only: after a kill it is stale, and the lock is free.
 
     Parameters
     ----------
-    home : StateFolder
-        The state folder.
+    folder : StateFolder
     what : str
-        What the holder does, for the second one to read: "tidecast run".
+        The holder's command, for messages: "tidecast run".
 
     Raises
     ------
     Busy
-        Another run holds the folder; the message names its process, what it does and since when.
+        Another run holds the folder; the message names its command, its process and since when.
     SettingsError
-        The folder may not be written to.
+        The folder is not writable.
     """
-    home.make()
-    note = home.path / "lock.json"
-    lock = FileLock(home.lock_file, timeout=0)
+    folder.make()
+    note = folder.path / "lock.json"
+    lock = FileLock(folder.lock_file, timeout=0)
     since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
     try:
         lock.acquire()
         note.write_text(json.dumps(holder))
     except Timeout:
-        raise Busy(_who_holds(home, note)) from None
+        raise Busy(_who_holds(folder, note)) from None
     except OSError as error:
         lock.release()
-        raise _not_writable(home, error) from error
+        raise _not_writable(folder, error) from error
     try:
         yield
     finally:
@@ -191,22 +196,22 @@ def hold(home: StateFolder, what: str) -> Iterator[None]:
         lock.release()
 
 
-def _not_writable(home: StateFolder, error: OSError) -> SettingsError:
+def _not_writable(folder: StateFolder, error: OSError) -> SettingsError:
     return SettingsError(
-        f"The state folder {home.path} must be writable: {error.strerror}. Choose another with --home."
+        f"The state folder {folder.path} must be writable: {error.strerror}. Choose another with --home."
     )
 
 
-def _who_holds(home: StateFolder, note: Path) -> str:
+def _who_holds(folder: StateFolder, note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
         who = f"{holder['what']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"
         here = holder["host"] == socket.gethostname()
     except (OSError, ValueError, KeyError):
         who, here = "", False
-    if not who or (here and not _alive(holder["pid"])):  # the holder has only just taken the lock; its note comes next
+    if not who or (here and not _alive(holder["pid"])):  # it has the lock and has not written lock.json yet
         who = "one that has just started"
-    return f"One run at a time on {home.path}: it is held by {who}. Wait for it to end, then run again."
+    return f"One run at a time on {folder.path}: it is held by {who}. Wait for it to end, then run again."
 
 
 def _alive(pid: int) -> bool:

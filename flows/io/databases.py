@@ -1,4 +1,4 @@
-"""Databases by their SQLAlchemy address: how to reach one, and what went wrong in words, without a password in them."""
+"""Databases by their SQLAlchemy address: engines, tables, and error messages without passwords."""
 
 import os
 import re
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OWN = ("postgresql", "postgres", "sqlite", "mysql", "mariadb", "mssql", "oracle")
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
-"""psycopg, where the address names no driver: SQLAlchemy itself would take the one before it."""
+"""Scheme to driver, where an address names none: SQLAlchemy's own default is psycopg2."""
 
 _MAY_PASS = re.compile(
     "connection refused|server closed the connection|starting up|shutting down|terminat|not accepting|reset by peer|"
@@ -25,35 +25,43 @@ _MAY_PASS = re.compile(
     re.I,
 )
 _ADVICE = {
-    "statement timeout": "Let the query take its time: end the address in ?options=-c%20statement_timeout%3D0, or set "
-    "another timeout for this user.",
+    "statement timeout": "Raise the timeout: end the address in ?options=-c%20statement_timeout%3D0, or change "
+    "the timeout of this user.",
     "after year 10K|before year 1": 'Leave such rows out with --query "SELECT … FROM … WHERE isfinite(…)".',
     "password|authentication|denied for user|role .* does not exist": "Check user and password: write "
     "USER:${VAR}@ before the host, and set the environment variable VAR to the password.",
     "resolve|translate host|name or service|nodename|getaddrinfo": "Check the host.",
-    "refused|timeout|timed out|unreachable": "Check host and port, and that the server runs.",
+    "refused|timeout|timed out|unreachable": "Check host and port, and whether the server runs.",
     "database .* does not exist|unknown database": "Check the database's name, after the last slash.",
-    "permission denied|denied to user": "Have it granted to this user.",
+    "permission denied|denied to user": "Grant the permission to this user.",
 }
 _OPEN = ("sslmode", "options", "application_name", "connect_timeout", "target_session_attrs")
 """Parameters of an address that hold no secret."""
 
 
 def is_database(scheme: str) -> bool:
-    """Whether SQLAlchemy has a dialect for addresses of this scheme, installed packages counted in."""
+    """Whether SQLAlchemy, or an installed package, has a dialect for addresses of this scheme."""
     name = scheme.split("+")[0].lower()
     return name in _OWN or any(point.name.split(".")[0] == name for point in entry_points(group="sqlalchemy.dialects"))
 
 
 def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.environ) -> "Engine":
-    """The way to a database. ``${VAR}`` is filled in here; nothing is connected yet.
+    """Return an engine that is not connected yet. ``${VAR}`` is expanded here.
+
+    Parameters
+    ----------
+    address : str
+    setting : str
+        Name of the setting, for messages.
+    environ : mapping
+        The environment variables.
 
     Raises
     ------
     SourceError
-        The address is none, or the driver it needs is not installed.
+        The address is not one of a database, or its driver is not installed.
     SettingsError
-        A variable in it is not set.
+        A variable in the address is not set.
     """
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError
@@ -61,37 +69,39 @@ def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.enviro
 
     url = url_of(address, setting, environ)
     is_psycopg = url.drivername == "postgresql+psycopg"
-    patience = {"connect_timeout": 10, "keepalives_idle": 60} if is_psycopg else {}
+    timeouts = {"connect_timeout": 10, "keepalives_idle": 60} if is_psycopg else {}
     try:
-        return create_engine(url, poolclass=NullPool, connect_args=patience, hide_parameters=True)
+        return create_engine(url, poolclass=NullPool, connect_args=timeouts, hide_parameters=True)
     except ImportError as error:
         install = (
-            "pip install 'tidecast[postgres]'" if is_psycopg else "pip install it, or name another: SCHEME+DRIVER://"
+            "pip install 'tidecast[postgres]'"
+            if is_psycopg
+            else "pip install it, or name another driver: SCHEME+DRIVER://"
         )
         raise SourceError(
             f"{setting} needs the driver {error.name or url.drivername}, which is not installed. "
             f"To install it: {install}."
         ) from None
     except ArgumentError as error:
-        raise SourceError(f"{setting} must be a database's address, but {address}: {error}. Check it.") from None
+        raise SourceError(f"{setting} must be a database's address, got {address}: {error}. Check it.") from None
 
 
 def url_of(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
-    """The address in parts, with its variables filled in and a driver that can be had.
+    """Return the parts of an address, with variables expanded and the driver that Tidecast installs.
 
     Raises
     ------
     SourceError
-        The address is none.
+        The address is not one of a database.
     SettingsError
-        A variable in it is not set.
+        A variable in the address is not set.
     """
-    url = _filled_in(address, setting, environ)
+    url = _expanded(address, setting, environ)
     return url.set(drivername=_DRIVERS[url.drivername]) if url.drivername in _DRIVERS else url
 
 
-def _filled_in(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
-    """The address in parts, and each part with its variables: a password may hold any sign, "@" and "/" too."""
+def _expanded(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
+    """Return the parts of an address, each expanded by itself: a password may hold any character, also "@" and "/"."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -115,14 +125,14 @@ def _filled_in(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
 
 
 def refuse_missing_file(engine: "Engine", setting: str) -> None:
-    """SQLite makes a file that is not there, and then has no tables."""
+    """Refuse an SQLite file that does not exist: SQLite would create it, without tables."""
     path = engine.url.database
     if engine.dialect.name == "sqlite" and path and path != ":memory:" and not Path(path).exists():
-        raise SourceError(f"{setting} must be a database, but there is no file {path}. Check the path.")
+        raise SourceError(f"{setting} must be an existing database, but there is no file {path}. Check the path.")
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure may be over in a moment: a server that restarts, a connection that broke, a lock."""
+    """Whether a failure may be temporary: a restarting server, a broken connection, a lock."""
     from sqlalchemy.exc import DBAPIError
 
     if not isinstance(error, DBAPIError):
@@ -138,7 +148,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 def in_words(error: Exception, engine: "Engine") -> str:
-    """What the database said, in one line and without the password, and what to do about it where that is known."""
+    """Return the database's message in one line, without secrets, and advice where there is some."""
     from sqlalchemy.exc import DBAPIError
 
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -152,12 +162,12 @@ def in_words(error: Exception, engine: "Engine") -> str:
 
 
 def columns_of(connection: "Connection", table: str, address: str) -> dict[str, object]:
-    """The columns of a table or view and their types; "schema.table" is looked up in that schema.
+    """Return the columns of a table or view and their types; "schema.table" is looked up in that schema.
 
     Raises
     ------
     SourceError
-        There is no such table; the near match is named.
+        The table does not exist; the near match is named.
     """
     from sqlalchemy import inspect
 
@@ -168,15 +178,15 @@ def columns_of(connection: "Connection", table: str, address: str) -> dict[str, 
     names = tables_of(connection, schema)
     near = get_close_matches(table.lower(), {other.lower(): other for other in names}, n=1, cutoff=0.5)
     match = next((other for other in names if near and other.lower() == near[0]), None)
-    hint = f"Did you mean {match!r}?" if match else "One in another schema is written SCHEMA.TABLE."
+    hint = f"Did you mean {match!r}?" if match else "A table of another schema is written SCHEMA.TABLE."
     there = f"only {shorten(names)}" if names else f"and nothing else in {'that schema' if schema else 'its own'}"
     if not names and (schemas := [name for name in found.get_schema_names() if name != "information_schema"]):
-        hint = f"It has the schemas {shorten(schemas)}. Names with dots in them stand in double quotes."
-    raise SourceError(f"A table must be there, but {address} has no {table!r}, {there}. {hint}")
+        hint = f"It has the schemas {shorten(schemas)}. Write names that have dots in double quotes."
+    raise SourceError(f"The table must exist, but {address} has no {table!r}, {there}. {hint}")
 
 
 def tables_of(connection: "Connection", schema: str | None = None) -> list[str]:
-    """The tables and views of a schema, None: of the one that need not be named; as a user would write them."""
+    """Return the tables and views of a schema (None: the default one), as users write them."""
     from sqlalchemy import inspect
 
     found = inspect(connection)
@@ -185,7 +195,7 @@ def tables_of(connection: "Connection", schema: str | None = None) -> list[str]:
 
 
 def split_table(table: str) -> tuple[str | None, str]:
-    """Schema, None if not given, and name. Either may stand in double quotes, in which a dot is a dot."""
+    """Return schema (None if there is none) and name. In double quotes, a dot is part of the name."""
     quoted = re.fullmatch(r'(?:"((?:[^"]|"")+)"|([^".]+))\.(?:"((?:[^"]|"")+)"|([^".]+))|"((?:[^"]|"")+)"', table)
     if quoted is None:
         schema, _, name = table.rpartition(".")
@@ -195,5 +205,5 @@ def split_table(table: str) -> tuple[str | None, str]:
 
 
 def _written(name: str) -> str:
-    """A name as it is written before or after a dot."""
+    """Return a name as it is written before or after a dot."""
     return '"' + name.replace('"', '""') + '"' if re.search('[."]', name) else name

@@ -1,4 +1,4 @@
-"""Trying again: only what may pass by itself, each time later and at a moment of its own, and never unnoticed."""
+"""Retries of temporary failures, with growing random waits; each retry is logged."""
 
 import random
 import time
@@ -9,7 +9,7 @@ from tidecast.flows.log import log
 
 ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-"""Seconds. Each wait is twice the one before, and up to as much again at random: many readers do not come in step."""
+"""Seconds. Each wait doubles, plus up to as much again at random, so that many readers do not retry at once."""
 
 Result = TypeVar("Result")
 
@@ -18,31 +18,31 @@ def retried(
     call: Callable[[], Result],
     what: str,
     may_pass: Callable[[Exception], bool],
-    asked: Callable[[Exception], float] = lambda error: 0.0,
+    retry_after: Callable[[Exception], float] = lambda error: 0.0,
 ) -> Result:
-    """What `call` returns, once it succeeds. When it has failed for good, or `ATTEMPTS` times, its own error comes.
+    """Return the result of `call`; raise its own error if that is permanent, or after `ATTEMPTS` attempts.
 
     Parameters
     ----------
     call : callable
-        Begins anew each time.
+        Must start afresh each time.
     what : str
-        What does not answer, for the log.
+        Name of the other side, for the log.
     may_pass : callable
-        Whether an error may pass by itself.
-    asked : callable
-        Seconds the other side asks to be left alone for (Retry-After), 0 if it does not say. Never cut short: asked
-        for more than `LONGEST_WAIT`, it is not tried again.
+        Whether an error may be temporary.
+    retry_after : callable
+        Seconds that the other side asks for (Retry-After), 0 if it does not say. With more than `LONGEST_WAIT`, there
+        is no retry.
     """
     for attempt in range(1, ATTEMPTS):
         try:
             return call()
         except Exception as error:
-            if not may_pass(error) or asked(error) > LONGEST_WAIT:
+            if not may_pass(error) or retry_after(error) > LONGEST_WAIT:
                 raise
             backoff = min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT / 2) * random.uniform(1, 2)
-            wait = max(backoff, asked(error))
+            wait = max(backoff, retry_after(error))
             why = type(getattr(error, "orig", None) or error).__name__
-            log.info(f"{what} does not answer as it should ({why}); trying again in {wait:.1f} s …")
+            log.info(f"{what} does not answer as it should ({why}); next attempt in {wait:.1f} s …")
             time.sleep(wait)
     return call()

@@ -55,7 +55,7 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     pending = pl.concat([issued.join(scores, on=FORECAST_KEY, how="anti"), _told_of_since(scored, warehouse, as_of)])
     if pending.is_empty():
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    known = warehouse.knowledge(as_of)
+    known = warehouse.point_in_time(as_of)
     prices = known.panel(as_of).join(pending, on="series_id", how="semi")
     pending = pending.join(prices, on=["series_id", "time"], how="semi")
     parts = [(_with_truth(rows, panel, settings), panel) for rows, panel in _parts(pending, known, prices, as_of)]
@@ -90,13 +90,13 @@ def _told_of_since(scored: pl.DataFrame, warehouse: Warehouse, as_of: date) -> p
 
 def _shown_before_told(warehouse: Warehouse, since: date, as_of: date) -> pl.DataFrame:
     """series_id, known_at, ex_date: rows whose price showed a split that was told after `since`, of a later day."""
-    splits = warehouse.actions_told(since, as_of).filter(pl.col("split_ratio") != 1)
+    splits = warehouse.actions_known_since(since, as_of).filter(pl.col("split_ratio") != 1)
     told = splits.group_by("series_id").agg(pl.col("known_at").max(), first=pl.col("time").min())
     if told.is_empty():
         return told.select("series_id", "known_at", ex_date="first")
     back = timedelta(days=int((REACH + BEFORE) * DAYS_A_ROW))
     first: date = told["first"].min()  # type: ignore[assignment]
-    known = warehouse.knowledge_since(max(date.min + back, first) - back, as_of)
+    known = warehouse.point_in_time_since(max(date.min + back, first) - back, as_of)
     moved = known.shown_at(as_of).join(known.actions_at(as_of), on=["series_id", "time"], how="anti")
     return moved.join(told, on="series_id").select("series_id", "known_at", ex_date="time")
 

@@ -111,7 +111,7 @@ def check_rows(
     calendar = _of_each(calendar)
     schema = rules_schema(settings)
     names = rule_names(schema)
-    actions = actions_in_force(settings, tuple(name for name in names if name not in DEFAULT_ACTIONS))
+    actions = actions_in_force(settings.rules, tuple(name for name in names if name not in DEFAULT_ACTIONS))
     whole, cleaned = _whole(rows, schema, calendar, settings.positive, today)
     asked = [name for name in names if actions[name] != OFF]
     days = _days(whole, history) if calendar.name in ALL_DAYS_GUESSED else None

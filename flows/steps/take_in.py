@@ -15,7 +15,7 @@ from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.steps.due import refuse_clock_set_back
-from tidecast.flows.workspace.panel_identity import identify, keep, stored_panel
+from tidecast.flows.workspace.panel_identity import identify, store_panel, stored_panel
 from tidecast.flows.workspace.workspace import Place
 
 
@@ -47,7 +47,7 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
             place.home.panel_file.unlink()
         raise
     remember(place.home, found.settings)
-    keep(place.home, place.warehouse, found.settings, found.newest)
+    store_panel(place.home, place.warehouse, found.settings, found.newest)
     for message in found.messages:
         log.info(message)
     bad = "".join(f", {count:,} {rule}" for rule, count in found.quarantined.items())

@@ -1,6 +1,6 @@
-"""Damage to the tables: files that are missing or changed, commits that are empty, tables and rows that are gone.
+"""Find damage to the tables: missing or changed files, empty commits, missing tables and rows.
 
-`damages` finds it cheaply, from the log, the sizes of files and the table `runs`; with `deep`, every file is read once.
+`damages` reads the log, the sizes of files and the table `runs`; with `deep`, it reads every file once.
 """
 
 import json
@@ -13,23 +13,23 @@ from tidecast.flows.errors import WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 VERSIONS_BACK = 200
-"""How many versions are looked at, at most, for one whose files are whole."""
+"""Most versions that are searched for one whose files are all there."""
 
 SHOWN = 3
-"""Damaged files of a table that are named."""
+"""Most damaged files of a table that a message names."""
 
 COMPARED = (pl.Float64, pl.Int64, pl.Int32, pl.Date)
-"""Types whose least and greatest values in a file are compared with the log."""
+"""Types whose minimum and maximum in a file are compared with the log."""
 
 
 def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
-    """Return a sentence for each damage found: what must hold, what was found, what can be restored.
+    """Return a message for each damage found: what must hold, what was found, what can be restored.
 
     Parameters
     ----------
     warehouse : Warehouse
     deep : bool
-        Read every file, and count rows against `runs`.
+        Read every file, and compare counts of rows with `runs`.
     """
     found: list[str] = []
     readable = []
@@ -44,29 +44,29 @@ def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
                 found.append(_unreadable(warehouse, name, error))
             continue
         if bad:
-            found.append(_said(warehouse, name, bad))
+            found.append(_damaged(warehouse, name, bad))
     if not found and len(readable) == len(warehouse.tables):
-        found += _gone(warehouse)
-        found += _fewer_rows(warehouse) if deep else []
+        found += _missing_tables(warehouse)
+        found += _missing_rows(warehouse) if deep else []
     return found
 
 
 def _empty_commits(folder: Path | None) -> Iterator[str]:
-    """Commits in a folder that say nothing: what they added is in no version."""
+    """Yield a message for each empty commit in a folder: the rows it added are in no version."""
     log = None if folder is None else folder / "_delta_log"
     if log is None or not log.is_dir():
         return
     for commit in sorted(log.glob("*.json")):
         if commit.stem.isdigit() and commit.stat().st_size == 0:
             yield (
-                f"Every commit must say what it did, but {commit} is empty: rows that it added are in no table. Put "
+                f"Every commit must have content, but {commit} is empty: rows that it added are in no table. Put "
                 "back a copy of the file. Without one, put back a copy of the whole folder, or move the folder away: "
                 "tidecast run then reads again what the source still has."
             )
 
 
 def _bad_files(warehouse: Warehouse, name: str, deep: bool) -> dict[str, str]:
-    """Path and fault of each file of a table that is not as the log says."""
+    """Return path and fault of each file of a table that differs from the log."""
     folder, files, bad = warehouse.folder(name), warehouse.files(name), {}
     for file in files.to_dicts():
         why = None if folder is None else _stat_fault(folder / file["path"], file["size_bytes"])
@@ -94,7 +94,7 @@ def _stat_fault(path: Path, size: int) -> str | None:
 
 
 def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> str | None:
-    """Read a file whole, and compare it with what the log says of it."""
+    """Read a whole file, and compare it with the log."""
     try:
         rows = warehouse.rows_in(name, str(file["path"]))
     except WarehouseError:
@@ -104,18 +104,18 @@ def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> 
     for column in rows.select(pl.col(*COMPARED)):
         known = column.drop_nans() if column.dtype.is_float() else column
         for which, value in (("min", known.min()), ("max", known.max())):
-            said = file.get(f"{which}.{column.name}")
-            if said is not None and value is not None and said != value and str(said) != str(value):
-                return f"has {value!s} as {which} of {column.name}, not {said}"
+            logged = file.get(f"{which}.{column.name}")
+            if logged is not None and value is not None and logged != value and str(logged) != str(value):
+                return f"has {value!s} as {which} of {column.name}, not {logged}"
         nulls = file.get(f"null_count.{column.name}")
         if nulls is not None and column.null_count() != nulls:
             return f"has {column.null_count():,} rows without {column.name}, not {nulls:,}"
     return None
 
 
-def _said(warehouse: Warehouse, name: str, bad: dict[str, str]) -> str:
-    place = warehouse.folder(name) or f"{warehouse.uri}/{name}"
-    named = "; ".join(f"{place}/{path} {why}" for path, why in list(bad.items())[:SHOWN])
+def _damaged(warehouse: Warehouse, name: str, bad: dict[str, str]) -> str:
+    folder = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+    named = "; ".join(f"{folder}/{path} {why}" for path, why in list(bad.items())[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     return (
         f"The files of {name} must be as they were written, but {named}{more}. Put back copies of them from a backup. "
@@ -124,7 +124,7 @@ def _said(warehouse: Warehouse, name: str, bad: dict[str, str]) -> str:
 
 
 def _restorable(warehouse: Warehouse, name: str, bad: set[str]) -> str:
-    """Say which version has none of the damaged files, and how to go back to it."""
+    """Say which version has none of the damaged files, and how to restore it."""
     newest = warehouse.version(name)
     for version in range(newest - 1, max(-1, newest - 1 - VERSIONS_BACK), -1):
         try:
@@ -132,28 +132,28 @@ def _restorable(warehouse: Warehouse, name: str, bad: set[str]) -> str:
                 folder = warehouse.folder(name) or f"{warehouse.uri}/{name}"
                 return (
                     f'Without one, version {version} of {newest} has none of these files: python -c "from deltalake '
-                    f"import DeltaTable; DeltaTable('{folder}').restore({version})\". What came later is lost, but for "
-                    "what the source still has: tidecast run reads it again."
+                    f"import DeltaTable; DeltaTable('{folder}').restore({version})\". Later rows are lost, except "
+                    "those that the source still has: tidecast run reads them again."
                 )
         except WarehouseError:
             break
-    return "No earlier version is without these files."
+    return "All earlier versions need these files."
 
 
 def _unreadable(warehouse: Warehouse, name: str, error: WarehouseError) -> str:
-    place = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+    folder = warehouse.folder(name) or f"{warehouse.uri}/{name}"
     why = str(error).removesuffix(
         " Files that are missing or damaged, and what can be restored: tidecast doctor --deep"
     )
-    return f"{why} Put back a copy of {place}/_delta_log from a backup."
+    return f"{why} Put back a copy of {folder}/_delta_log from a backup."
 
 
-def _gone(warehouse: Warehouse) -> list[str]:
-    """Tables that other tables say were there: deleted, made anew, or put back from an old copy."""
+def _missing_tables(warehouse: Warehouse) -> list[str]:
+    """Return a message for each table that was deleted, created again, or restored from an old copy."""
     versions, runs, found = warehouse.versions(), warehouse.runs(), []
     read: dict[str, int] = {}
-    for said in (*map(json.loads, runs["table_versions"].drop_nulls()), *warehouse.read_by()):
-        for name, version in said.items():
+    for versions_read in (*map(json.loads, runs["table_versions"].drop_nulls()), *warehouse.read_by()):
+        for name, version in versions_read.items():
             read[name] = max(read.get(name, 0), version)
     needed = {
         "prices": "runs" if (runs["rows_stored"].fill_null(0) > 0).any() else None,
@@ -164,7 +164,7 @@ def _gone(warehouse: Warehouse) -> list[str]:
     }
     for name, witness in needed.items():
         if witness and (name not in versions or warehouse.height(name) == 0):
-            found.append(_missing(warehouse, name, f"{witness} says that it was written"))
+            found.append(_missing(warehouse, name, f"{witness} says that rows were written to it"))
         elif versions.get(name, 0) < read.get(name, 0):
             what = f"is at version {versions[name]}, and version {read[name]} was read for published forecasts"
             found.append(_missing(warehouse, name, what))
@@ -177,13 +177,13 @@ def _gone(warehouse: Warehouse) -> list[str]:
 
 
 def _missing(warehouse: Warehouse, name: str, what: str) -> str:
-    place = warehouse.folder(name) or f"{warehouse.uri}/{name}"
+    folder = warehouse.folder(name) or f"{warehouse.uri}/{name}"
     again = {"prices": " tidecast run reads again what the source still has."}.get(name, "")
-    return f"The table {name} must have all its rows, but {what}. Put back a copy of {place} from a backup.{again}"
+    return f"The table {name} must have all its rows, but {what}. Put back a copy of {folder} from a backup.{again}"
 
 
-def _fewer_rows(warehouse: Warehouse) -> list[str]:
-    """Rows that `runs` counted and that are not there any more."""
+def _missing_rows(warehouse: Warehouse) -> list[str]:
+    """Return a message for rows that `runs` counted and that are missing."""
     runs = warehouse.runs()
     corrected, stored = (int(runs[name].fill_null(0).sum()) for name in ("rows_corrected", "rows_stored"))
     there = warehouse.revisions().select("series_id", "time").unique().height

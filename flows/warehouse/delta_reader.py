@@ -1,4 +1,4 @@
-"""Delta tables in a folder or an object store: where they are, their versions, and reading no more than is needed."""
+"""Delta tables in a folder or an object store: their addresses and versions, and reads that open few files."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +17,17 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
 
 Spans = Sequence[tuple[date, date]]
-"""First and last day, both included."""
+"""First and last day of each span, both included."""
 
 _UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""Failures on reading a file. polars panics on some damaged ones, and a panic is not an Exception."""
+"""Errors of reading a file. polars panics on some damaged files, and a panic is not an Exception."""
 
 _STORES = ("AWS_", "AZURE_", "GOOGLE_")
-"""Beginnings of the environment variables that say how an object store is reached."""
+"""Prefixes of the environment variables with the credentials and endpoint of an object store."""
 
 
 class DeltaReader:
-    """Tables of one place, by name, to be read.
+    """Tables of one folder or object store, by name, for reading.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ class DeltaReader:
         Folder, or address of an object store (``s3://bucket/prefix``; credentials, endpoint and region come from
         ``AWS_*``, ``AZURE_*`` and ``GOOGLE_*`` variables). ``${VAR}`` is expanded on connecting only.
     columns : mapping of str to mapping
-        Columns of each table, as long as it is not there.
+        Columns of each table, for reading it before it exists.
 
     Raises
     ------
     SettingsError
-        On connecting: the folder's path holds what Delta Lake cannot have in it, or a variable is not set.
+        On connecting: Delta Lake cannot handle the folder's path, or a variable is not set.
     """
 
     def __init__(self, uri: str, columns: Mapping[str, Mapping[str, pl.DataType]]) -> None:
@@ -48,39 +48,39 @@ class DeltaReader:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The names of all tables, whether they are there or not."""
+        """Names of all tables, whether they exist or not."""
         return tuple(self._columns)
 
     def versions(self, names: Iterable[str] | None = None) -> dict[str, int]:
-        """The version each existing table, of these or of all, is at now."""
+        """Return the newest version of each existing table, of these or of all."""
         return {name: table.version() for name in names or self._columns if (table := self._table(name)) is not None}
 
     def version(self, name: str) -> int:
-        """The version a table is at now; 0, which never has rows, when it is not there."""
+        """Return the newest version of a table; 0, which never has rows, if it does not exist."""
         table = self._table(name)
         return 0 if table is None else table.version()
 
     def height(self, name: str) -> int:
-        """How many rows a table has."""
+        """Return the number of rows of a table."""
         table = self._table(name)
         return 0 if table is None else int(table.count())
 
     def folder(self, name: str) -> Path | None:
-        """The folder of a table, whether it is there or not; None in an object store."""
+        """Return the folder of a table, whether it exists or not; None in an object store."""
         return folder_of(self._address(name))
 
     def files(self, name: str, version: int | None = None) -> pl.DataFrame:
-        """The files of a version of a table (None: the newest): path, size_bytes, num_records and their statistics."""
+        """Return the files of a version (None: the newest): path, size_bytes, num_records and their statistics."""
         table = self._table(name, version)
         return pl.DataFrame(schema={"path": pl.String}) if table is None else _files(table)
 
     def rows_in(self, name: str, path: str) -> pl.DataFrame:
-        """Every row of one file of a table, read whole.
+        """Read one whole file of a table.
 
         Raises
         ------
         WarehouseError
-            It is missing, damaged, or may not be read.
+            The file is missing, damaged, or not readable.
         """
         options: Any = self._options()
         try:
@@ -91,7 +91,7 @@ class DeltaReader:
     def _scan(
         self, name: str, version: int | None = None, column: str = "time", spans: Spans | None = None
     ) -> pl.LazyFrame:
-        """One version of a table (None: the newest); one that is not there yet is empty.
+        """Return one version of a table (None: the newest); a table that does not exist is empty.
 
         Parameters
         ----------
@@ -100,8 +100,8 @@ class DeltaReader:
         column : str
             A column of days.
         spans : sequence of (date, date) or None
-            Rows outside all of these need not be given: files without any such day are not opened, and where there is
-            one span its rows are the only ones.
+            Rows outside all of these may be missing: files without any such day are not opened. With one span, only its
+            rows are returned.
         """
         table = self._table(name, version)
         if table is None:
@@ -109,7 +109,7 @@ class DeltaReader:
         return self._rows(table, name, column, spans)
 
     def _rows(self, table: DeltaTable, name: str, column: str = "time", spans: Spans | None = None) -> pl.LazyFrame:
-        """As `_scan`, of a table at hand."""
+        """Return the rows of an opened table; see `_scan`."""
         schema = pl.Schema(table.schema())
         files = _files(table)
         if spans is not None:
@@ -120,10 +120,10 @@ class DeltaReader:
         return rows.filter(pl.col(column).is_between(*spans[0])) if spans and len(spans) == 1 else rows
 
     def _added(self, name: str, version: int) -> pl.LazyFrame:
-        """The rows of a table that it did not have at that version, or had otherwise.
+        """Return the rows of a table that are new or different since that version.
 
-        Only files that are of one of the two and not of both are read. Where some were removed by a vacuum since, all
-        rows of the others are given.
+        Only files that one of the two versions has are read. Where a vacuum has removed some of the older version, all
+        rows of the newer one's files are returned.
         """
         table = self._table(name)
         if table is None:
@@ -140,10 +140,10 @@ class DeltaReader:
         return rows.join(there.lazy(), on=list(schema), how="anti", nulls_equal=True)
 
     def _in_files(self, name: str, paths: pl.Series, schema: pl.Schema) -> pl.LazyFrame:
-        """The rows of these files of a table; a column that a file does not have reads as null."""
+        """Return the rows of these files of a table; a column that a file does not have is null."""
         if paths.is_empty():
             return pl.LazyFrame(schema=schema)
-        # no paths that scan_delta makes: it looks for local files under their percent-encoded names
+        # not scan_delta, which looks for local files under their percent-encoded names
         address = self._address(name)
         return pl.scan_parquet(
             [f"{address}/{file}" for file in paths],
@@ -155,7 +155,7 @@ class DeltaReader:
         )
 
     def _read(self, rows: pl.LazyFrame, name: str, version: int | None = None) -> pl.DataFrame:
-        """What a scan gives, read in pieces."""
+        """Collect a scan, in pieces."""
         try:
             return rows.collect(engine="streaming")
         except _UNREADABLE as error:
@@ -167,9 +167,9 @@ class DeltaReader:
             ) from error
 
     def _extreme(self, name: str, column: str, which: str = "max", before: tuple[str, date] | None = None) -> Any:
-        """The least ("min") or greatest ("max") value of a day column, by statistics alone where that can be.
+        """Return the least ("min") or greatest ("max") value of a day column, from statistics alone where possible.
 
-        With `before`, a column and a day: of the rows in which that column is earlier.
+        With `before`, a column and a day: only rows in which that column is earlier count.
         """
         table = self._table(name)
         if table is None:
@@ -210,8 +210,8 @@ class DeltaReader:
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
         why = " ".join(str(error).split())[:300]
         return WarehouseError(
-            f"{self.uri} must hold readable tables, reading {name} failed: {why}. Files that are missing or damaged, "
-            "and what can be restored: tidecast doctor --deep"
+            f"{self.uri} must hold readable tables, but reading {name} failed: {why}. Files that are missing or "
+            "damaged, and what can be restored: tidecast doctor --deep"
         )
 
     def _address(self, name: str) -> str:
@@ -222,18 +222,18 @@ class DeltaReader:
         return str(folder / name)
 
     def _options(self) -> dict[str, str] | None:
-        """How the object store is reached, from the environment; None for a folder."""
+        """Return credentials and endpoint of the object store from the environment; None for a folder."""
         if folder_of(expand(self.uri, os.environ)) is not None:
             return None
         return {name: value for name, value in os.environ.items() if name.startswith(_STORES)}
 
 
 def _files(table: DeltaTable) -> pl.DataFrame:
-    """Path and statistics of each file of a version."""
+    """Return path and statistics of each file of a version."""
     return pl.DataFrame(table.get_add_actions(flatten=True), orient="col")
 
 
 def _bound(which: str, column: str, files: pl.DataFrame) -> pl.Expr:
-    """The least or greatest day of each file; null where it is not known."""
+    """Return the least ("min") or greatest ("max") day of each file; null where it is not known."""
     name = f"{which}.{column}"
     return pl.col(name).cast(pl.Date) if name in files.columns else pl.lit(None, pl.Date)

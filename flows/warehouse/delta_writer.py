@@ -1,11 +1,11 @@
-"""Writing Delta tables: merge, replace, compact, vacuum. `tidecast.flows.warehouse.delta_reader` finds and reads them.
+"""Write Delta tables: merge, replace, compact, vacuum. `tidecast.flows.warehouse.delta_reader` reads them.
 
-Every table is partitioned by `year`, a real column. Every write names its years, and the range of a day column, as
-literals, and every read that can names days: files that hold none of them are left alone by their statistics. On keys
-alone Delta would read and rewrite the whole table.
+Every table is partitioned by `year`, a real column. Writes name their years, and the range of a day column, as
+literals, and reads name days where they can: statistics then exclude the other files. With keys alone, Delta would
+read and rewrite the whole table.
 
-A write looks at one version of its table and makes the next one, or none: Delta would also let it come after versions
-that it has not looked at, if their files seem to be of other rows.
+A write reads one version of its table and makes the next one, or none. By default, Delta would also commit it after
+versions that it has not read, if their files seem to hold other rows.
 """
 
 import random
@@ -24,27 +24,27 @@ from tidecast.flows.warehouse.delta_reader import DeltaReader
 
 _ATTEMPTS = 30
 _GROUP = 131_072
-"""Rows in a row group: what is read at once, and left out at once when none of its days is asked for."""
+"""Rows in a row group, the unit that a read takes or skips."""
 
 _KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-"""By default the log of old versions is cleared after a month, and those versions could not be read again."""
+"""Keep the log of old versions, which Delta by default removes after a month, so that they stay readable."""
 
 Result = TypeVar("Result")
 
 
 class TableChanged(WarehouseError):
-    """A table is not at the version any more that a write was worked out from."""
+    """A table is no longer at the version that a write is based on."""
 
 
 class DeltaTables(DeltaReader):
-    """Tables of one place, by name. A write that loses a race looks at the table again and retries.
+    """Tables of one folder or object store, by name. A write that loses a race reads the table again and retries.
 
-    In an object store, as in a folder, the next version's file is created only if it is not there (a conditional put),
-    so that of two writers one wins; a store that cannot do that must not be written to by several.
+    The file of the next version is created only if it does not exist (in an object store: a conditional put), so one of
+    two writers wins. A store without conditional puts must have one writer only.
     """
 
     def _commit(self, name: str, attempt: Callable[[], Result]) -> Result:
-        """Every write. `attempt` looks at the table and makes one Delta commit or none; a lost race is tried again."""
+        """Run a write, again after a lost race. `attempt` reads the table and makes one Delta commit or none."""
         for trial in range(_ATTEMPTS):
             try:
                 return attempt()
@@ -77,15 +77,28 @@ class DeltaTables(DeltaReader):
         version: int | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> int:
-        """Add rows whose key is not there; a row whose key is there, with other `replace` values, takes its place.
+        """Add rows with new keys; replace rows with the same key and other `replace` values. Return how many rows.
 
-        `day` is a column of days in the key: only files that hold a day between its first and last are looked at.
-        Columns that the table does not have are added to it. `notes` are kept with the commit, see `_notes`.
+        Columns that the table does not have are added to it.
+
+        Parameters
+        ----------
+        name : str
+        rows : polars.DataFrame
+        key : sequence of str
+        replace : sequence of str
+            Columns whose changes replace a row; empty: stored rows stay.
+        day : str or None
+            A column of days in the key: only files with a day between its first and last are read.
+        version : int or None
+            The version that the rows are based on.
+        notes : mapping or None
+            Stored with the commit, see `_notes`.
 
         Raises
         ------
-        MovedOn
-            The table is not at `version`, if one is given.
+        TableChanged
+            The table is not at `version`.
         """
         if rows.is_empty():
             return 0
@@ -99,7 +112,7 @@ class DeltaTables(DeltaReader):
         identical = [*key, *replace]
 
         def attempt() -> int:
-            table = self._made(name, rows)
+            table = self._opened(name, rows)
             if version is not None and table.version() != version:
                 raise TableChanged(f"{name} must be at version {version}, but is at {table.version()}.")
             there = self._rows(table, name, day or "time", spans)
@@ -115,7 +128,7 @@ class DeltaTables(DeltaReader):
                 return 0
             merge = table.merge(
                 new, matches, source_alias="s", target_alias="t", merge_schema=True, writer_properties=_writer(),
-                commit_properties=_as_looked_at(notes), post_commithook_properties=_KEEP_LOGS,
+                commit_properties=_on_version_read(notes), post_commithook_properties=_KEEP_LOGS,
             )  # fmt: skip
             if replace:
                 merge = merge.when_matched_update_all()
@@ -129,22 +142,22 @@ class DeltaTables(DeltaReader):
         name: str,
         rows: pl.DataFrame,
         as_of: date,
-        settled: Callable[[pl.DataFrame], bool],
+        final: Callable[[pl.DataFrame], bool],
         step: str = "",
         notes: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Put the rows in the place of all those of their `as_of`, unless what is there is `settled`; whether it did.
+        """Replace all rows of `as_of`, unless the stored ones are `final`; return whether it did.
 
-        `notes` are kept with the commit, see `_notes`; `step` is what the commit is called beside the table's name.
+        `notes` are stored with the commit, see `_notes`; `step` follows the table's name in the name of the commit.
         """
 
         def attempt() -> bool:
-            table = self._made(name, rows)
-            if settled(self._read(self._rows(table, name, "as_of", [(as_of, as_of)]), name)):
+            table = self._opened(name, rows)
+            if final(self._read(self._rows(table, name, "as_of", [(as_of, as_of)]), name)):
                 return False
             write_deltalake(
                 table, rows, mode="overwrite", predicate=_only(as_of), schema_mode="merge",
-                commit_properties=_as_looked_at(notes), post_commithook_properties=_KEEP_LOGS,
+                commit_properties=_on_version_read(notes), post_commithook_properties=_KEEP_LOGS,
             )  # fmt: skip
             return True
 
@@ -154,16 +167,16 @@ class DeltaTables(DeltaReader):
         if (table := self._table(name)) is not None:
             table.delete(
                 None if as_of is None else _only(as_of),
-                commit_properties=_as_looked_at(), post_commithook_properties=_KEEP_LOGS,
+                commit_properties=_on_version_read(), post_commithook_properties=_KEEP_LOGS,
             )  # fmt: skip
 
     def _notes(self, name: str, note: str) -> list[Any]:
-        """What was kept under `note` with the commits of a table, the newest first. Reads its whole log."""
+        """Return what is stored under `note` with the commits of a table, newest first. Reads its whole log."""
         table = self._table(name)
         return [] if table is None else [commit[note] for commit in table.history() if note in commit]
 
     def compact(self, name: str) -> int:
-        """Join small files, in one commit or none; returns how many files went. No row changes."""
+        """Join small files, in one commit or none; return how many files were replaced. No row changes."""
         if self._table(name) is None:
             return 0
 
@@ -171,30 +184,30 @@ class DeltaTables(DeltaReader):
             table = self._table(name)
             assert table is not None
             done = table.optimize.compact(
-                writer_properties=_writer(), commit_properties=_as_looked_at(), post_commithook_properties=_KEEP_LOGS
+                writer_properties=_writer(), commit_properties=_on_version_read(), post_commithook_properties=_KEEP_LOGS
             )
             return int(done["numFilesRemoved"])
 
         return self._commit(name, attempt)
 
     def vacuum(self, name: str, keep: Sequence[int], unused_for: timedelta) -> int:
-        """Remove files that no version in `keep` needs, nor the newest one; returns how many are gone, now or before.
+        """Remove files that neither a version in `keep` nor the newest needs; return how many, earlier ones included.
 
-        Only files that have been out of use, or were left behind by a killed writer, for `unused_for` or longer.
+        Only files that have been unused, or left by a killed writer, for `unused_for` or longer are removed.
         """
         table = self._table(name)
         if table is None:
             return 0
         hours = int(unused_for.total_seconds() // 3600)
-        kept = sorted({*keep, table.version()})
+        needed = sorted({*keep, table.version()})
         removed = table.vacuum(
-            hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=kept,
+            hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=needed,
             post_commithook_properties=_KEEP_LOGS,
         )  # fmt: skip
         return len(removed)
 
-    def _made(self, name: str, rows: pl.DataFrame) -> DeltaTable:
-        """The table, made without rows if it is not there: Delta lets several writers append to one they all create."""
+    def _opened(self, name: str, rows: pl.DataFrame) -> DeltaTable:
+        """Return the table, created without rows if it does not exist: several writers may create it at once."""
         if (table := self._table(name)) is None:
             address, options = self._address(name), self._options()
             write_deltalake(address, rows.clear(), mode="ignore", partition_by=["year"], storage_options=options)
@@ -211,8 +224,8 @@ def _refuse_other_types(name: str, rows: pl.DataFrame, there: pl.LazyFrame) -> N
             )
 
 
-def _as_looked_at(notes: Mapping[str, Any] | None = None) -> CommitProperties:
-    """Let a commit follow on the version that was looked at, or fail."""
+def _on_version_read(notes: Mapping[str, Any] | None = None) -> CommitProperties:
+    """Let a commit follow the version that was read, or fail."""
     return CommitProperties(custom_metadata=dict(notes or {}), max_commit_retries=0)
 
 

@@ -1,4 +1,4 @@
-"""The tables of what came in: prices with their actions, what was kept aside or flagged, and the deliveries."""
+"""The tables of incoming rows: prices, corporate actions, quarantine, repairs, flags and deliveries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -9,58 +9,63 @@ import polars as pl
 from tidecast.flows.warehouse.delta_reader import Spans
 from tidecast.flows.warehouse.delta_writer import DeltaTables
 from tidecast.flows.warehouse.point_in_time import PointInTime
-from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, VALUES, as_known, shape, values_in
+from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, values_in
 
 LATELY = 99
-"""Days of which a series that is quoted has a price, nearly always."""
+"""Days within which nearly every quoted series has a price."""
 
 
 class PriceTables(DeltaTables):
-    """Prices and what belongs to them. A read takes one version of a table: the newest, or, where it can be given,
-    `version`."""
+    """Prices and the tables next to them. A read takes the newest version of a table, or `version`."""
 
     # reading
 
     def prices(self, as_of: date | None = None, version: int | None = None, static: Sequence[str] = ()) -> pl.DataFrame:
-        """The panel as it was known at `as_of` (None: as it is known now), sorted by series_id and time.
+        """Return the panel as known at `as_of` (None: as known now), sorted by series_id and time.
 
-        Each series on the basis of its last row: splits and dividends known by then are undone in what lies before.
-        Rows with ``time <= as_of`` and ``known_at <= as_of``; of several revisions of a row, the last.
+        Rows with ``time <= as_of`` and ``known_at <= as_of`` count; of several revisions of a row, the last. Each
+        series is on the basis of its last row: splits and dividends known by then are undone in earlier rows.
 
-        Of the columns `static`, all rows of a series have what is known last. One without any is left out.
+        Parameters
+        ----------
+        as_of : date or None
+        version : int or None
+            A version of `prices`.
+        static : sequence of str
+            Columns of which all rows of a series get the last known value. One that is not stored is left out.
 
         Returns
         -------
         polars.DataFrame
             series_id, time (Date), close; open, high, low, volume and further columns where any is known.
         """
-        panel = self.knowledge(as_of, version).panel(as_of)
+        panel = self.point_in_time(as_of, version).panel(as_of)
         known = [name for name in static if name in panel.columns]
         return panel.with_columns(pl.col(name).drop_nulls().last().over("series_id") for name in known)
 
     def quotes(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
-        """As `prices`, each as it was quoted on its day: splits and dividends are still in them."""
+        """Return prices as quoted on their day, before splits and dividends are undone; see `prices`."""
         return as_known(self.revisions(as_of, version), as_of)
 
     def actions(self, as_of: date | None = None) -> pl.DataFrame:
-        """Splits and dividends with an ex-date up to `as_of` and known by then (None: as known now), in order.
+        """Return splits and dividends up to `as_of` as known by then (None: as known now), by series_id and time.
 
         Returns
         -------
         polars.DataFrame
             series_id, time (the ex-date), split_ratio (1: none) and dividend (0: none).
         """
-        return self.knowledge(as_of).actions_at(as_of)
+        return self.point_in_time(as_of).actions_at(as_of)
 
-    def knowledge(self, as_of: date | None = None, version: int | None = None) -> PointInTime:
-        """Every revision of prices and actions known by `as_of`; with `version`, of that version of `prices`."""
+    def point_in_time(self, as_of: date | None = None, version: int | None = None) -> PointInTime:
+        """Return every revision of prices and actions known by `as_of`; `version` is one of `prices`."""
         actions = self._scan("actions", spans=None if as_of is None else [(date.min, as_of)])
         if as_of is not None:
             actions = actions.filter(pl.col("known_at") <= as_of)
         return PointInTime(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
 
-    def knowledge_since(self, first: date, as_of: date) -> PointInTime:
-        """Every revision known by `as_of` of the prices and actions from `first` to `as_of`."""
+    def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
+        """Return every revision, known by `as_of`, of the prices and actions from `first` to `as_of`."""
         known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
         prices, actions = (
             self._read(self._scan(name, spans=spans).filter(known), name).sort(PRICE_KEY)
@@ -75,24 +80,24 @@ class PriceTables(DeltaTables):
         return not self._read(rows, "prices").is_empty()
 
     def actions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Every revision of the actions with these series_id and time, sorted by series_id, time and known_at."""
+        """Return every revision of the actions with these keys, sorted by series_id, time and known_at."""
         spans = _by_year(keys["time"])
         rows = self._scan("actions", spans=spans).join(keys.lazy(), on=["series_id", "time"], how="semi")
         return self._read(rows, "actions").sort(PRICE_KEY)
 
     def late_actions(self, since: date, as_of: date) -> pl.DataFrame:
-        """Every revision of an action that became known later than on its ex-date, after `since` and by `as_of`."""
-        return self.actions_told(since, as_of).filter(pl.col("known_at") > pl.col("time"))
+        """Return every revision of an action that became known after its ex-date, after `since` and by `as_of`."""
+        return self.actions_known_since(since, as_of).filter(pl.col("known_at") > pl.col("time"))
 
-    def actions_told(self, since: date, as_of: date) -> pl.DataFrame:
-        """Every revision of an action that became known after `since` and by `as_of`."""
-        told = (pl.col("known_at") > since) & (pl.col("known_at") <= as_of)
-        return self._read(self._scan("actions", spans=[(date.min, as_of)]).filter(told), "actions").sort(PRICE_KEY)
+    def actions_known_since(self, since: date, as_of: date) -> pl.DataFrame:
+        """Return every revision of an action that became known after `since` and by `as_of`."""
+        known = (pl.col("known_at") > since) & (pl.col("known_at") <= as_of)
+        return self._read(self._scan("actions", spans=[(date.min, as_of)]).filter(known), "actions").sort(PRICE_KEY)
 
     def revisions(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
-        """Every row `prices` has ever held on to, with `known_at` and the `as_of` of the run that stored it.
+        """Return every row of `prices`, with `known_at` and the `as_of` of the run that stored it.
 
-        With `as_of`, the rows up to that session that were known by then.
+        With `as_of`, only rows up to that session that were known by then.
         """
         rows = self._scan("prices", version, spans=None if as_of is None else [(date.min, as_of)])
         if as_of is not None:
@@ -100,9 +105,9 @@ class PriceTables(DeltaTables):
         return self._read(rows, "prices", version).sort(PRICE_KEY)
 
     def revisions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Every revision of the rows with these series_id and time, sorted by series_id, time and known_at.
+        """Return every revision of the prices with these keys, sorted by series_id, time and known_at.
 
-        Read a year at a time: of many keys in many years, each look-up then meets few, in half the time and memory.
+        Each year is read by itself: with many keys in many years, that takes half the time and memory.
         """
         table, spans = self._table("prices"), _by_year(keys["time"])
         version = None if table is None else table.version()
@@ -114,20 +119,20 @@ class PriceTables(DeltaTables):
         return pl.concat(found).sort(PRICE_KEY)
 
     def revisions_between(self, first: date, last: date) -> pl.DataFrame:
-        """Every revision of the rows of these days, sorted by series_id, time and known_at."""
+        """Return every revision of the rows of these days, sorted by series_id, time and known_at."""
         return self._read(self._scan("prices", spans=[(first, last)]), "prices").sort(PRICE_KEY)
 
     def sessions(self, after: date, until: date) -> pl.Series:
-        """Days after `after` and before `until` that have a price, rising."""
+        """Return the days after `after` and before `until` that have a price, in order."""
         span = (after + timedelta(days=1), until - timedelta(days=1))
         return self._read(self._scan("prices", spans=[span]).select("time").unique(), "prices")["time"].sort()
 
     def kinds(self) -> dict[str, pl.DataType]:
-        """The columns that `prices` has so far, and what they hold."""
+        """Return the columns of `prices` and their types."""
         return dict(self._scan("prices").collect_schema())
 
     def calendars(self) -> pl.DataFrame:
-        """``series_id`` and ``calendar`` of the series whose rows of the last two years name one."""
+        """Return ``series_id`` and ``calendar`` of the series whose rows of the last two years name one."""
         scan, newest = self._scan("prices"), self.newest_session()
         if newest is None or "calendar" not in scan.collect_schema():
             return pl.DataFrame(schema={"series_id": pl.String, "calendar": pl.String})
@@ -135,9 +140,9 @@ class PriceTables(DeltaTables):
         return self._read(recent, "prices").sort("series_id")
 
     def newcomers(self, series_id: pl.Series, as_of: date) -> list[str]:
-        """Those of the series of which no run before `as_of` has stored a price, sorted.
+        """Return the series of which no run before `as_of` has stored a price, sorted.
 
-        Nearly all have a price of late: only for the others is the whole table looked at.
+        Nearly all others have a price of the last `LATELY` days; the whole table is read for the rest only.
         """
         left = series_id.drop_nulls()
         for spans in ([(as_of - timedelta(days=LATELY), as_of)], [(date.min, date.max)]):
@@ -150,75 +155,74 @@ class PriceTables(DeltaTables):
         return left.sort().to_list()
 
     def newest_session(self, before: date | None = None) -> date | None:
-        """Time of the newest price, None without any; with `before`, as runs of an earlier `as_of` stored them."""
+        """Return the time of the newest price, None without any; with `before`, of runs with an earlier `as_of`."""
         newest: date | None = self._extreme("prices", "time", before=None if before is None else ("as_of", before))
         return newest
 
     def oldest_session(self) -> date | None:
-        """Time of the oldest price, None for an empty table."""
+        """Return the time of the oldest price, None without any."""
         oldest: date | None = self._extreme("prices", "time", "min")
         return oldest
 
     def quarantine(self, version: int | None = None) -> pl.DataFrame:
-        """Rows that broke a rule, in the order they were first seen. Those without a readable time have year 0."""
+        """Return rows that broke a rule, by the `as_of` that first met them. Without a readable time, `year` is 0."""
         rows = self._read(self._scan("quarantine", version), "quarantine", version)
         return rows.sort("as_of", "series_id", "time", "rule", "original", "occurrence")
 
     def repairs(self, version: int | None = None) -> pl.DataFrame:
-        """Decisions on rows in quarantine, in the order they were taken."""
+        """Return decisions on rows in quarantine, in the order in which they were made."""
         rows = self._read(self._scan("repairs", version), "repairs", version)
         return rows.sort("at", "series_id", "time", "rule", "original", "occurrence")
 
     def flags(self, version: int | None = None) -> pl.DataFrame:
-        """Stored rows, series and feeds that a rule has doubts about, by the as_of that first met them."""
+        """Return rows, series and feeds that a rule has flagged, by the `as_of` that first met them."""
         return self._read(self._scan("flags", version), "flags", version).sort("as_of", "series_id", "time", "rule")
 
     def deliveries(self) -> pl.DataFrame:
-        """The files of a drop folder that were taken, in order of name."""
+        """Return the stored files of a drop folder, by name."""
         return self._read(self._scan("deliveries"), "deliveries").sort("file")
 
     # writing
 
     def store_prices(self, rows: pl.DataFrame, version: int | None = None) -> int:
-        """Store new rows and revisions, in one commit; returns how many there were. Rows already there are skipped.
+        """Store new rows and revisions, in one commit; return how many. Stored rows are skipped.
 
-        A second correction of a row that lands on the same (series_id, time, known_at) takes the place of the first,
-        within the same commit: `known_at` counts sessions, and within one session the last word holds. The value it
-        replaced stays reachable by the table's version.
+        A second correction with the same (series_id, time, known_at) replaces the first: `known_at` counts sessions,
+        and within a session the last correction counts. Earlier versions of the table keep the replaced value.
 
         Parameters
         ----------
         rows : polars.DataFrame
-            series_id, time, close, known_at, as_of; optional open, high, low, volume. Further columns are kept, and
-            added to the table if it does not have them: older rows then read as null.
+            series_id, time, close, known_at, as_of; optional open, high, low, volume. Extra columns are stored, and
+            added to the table if it does not have them: they are null in older rows.
         version : int, optional
-            That of the table from which the rows were worked out: with any other, nothing is stored.
+            The version of the table that the rows are based on: with any other, nothing is stored.
 
         Raises
         ------
         WarehouseError
-            Two rows have the same key, or a column is of another type than in the table.
-        MovedOn
-            The table is not at `version` any more.
+            Two rows have the same key, or a column has another type than in the table.
+        TableChanged
+            The table is no longer at `version`.
         """
-        rows = shape("prices", rows, PRICE_KEY, optional=VALUES[1:])
+        rows = TABLES["prices"].shape(rows)
         return self._merge("prices", rows, PRICE_KEY, values_in(rows), "known_at", version)
 
     def store_actions(self, rows: pl.DataFrame, version: int | None = None) -> int:
-        """Store new and corrected splits and dividends, in one commit; returns how many there were.
+        """Store new and corrected splits and dividends, in one commit; return how many.
 
         Parameters
         ----------
         rows : polars.DataFrame
             series_id, time (the ex-date), split_ratio (1: none), dividend (0: none), known_at, as_of.
         version : int, optional
-            As of `store_prices`.
+            As in `store_prices`.
         """
-        rows = shape("actions", rows, PRICE_KEY)
+        rows = TABLES["actions"].shape(rows)
         return self._merge("actions", rows, PRICE_KEY, ("split_ratio", "dividend"), "known_at", version)
 
     def store_quarantine(self, rows: pl.DataFrame) -> int:
-        """Store rows that broke a rule, in one commit; returns how many were not there yet.
+        """Store rows that broke a rule, in one commit; return how many are new.
 
         Parameters
         ----------
@@ -226,29 +230,29 @@ class PriceTables(DeltaTables):
             series_id, time (both may be null), rule, original (JSON text), as_of (the run that met them), and
             occurrence: 0, 1, … among rows that agree in rule and original.
         """
-        return self._merge("quarantine", shape("quarantine", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+        return self._merge("quarantine", TABLES["quarantine"].shape(rows), QUARANTINE_KEY)
 
     def store_repairs(self, rows: pl.DataFrame) -> int:
-        """Store decisions on rows in quarantine, in one commit; returns how many were not there yet. None changes."""
-        return self._merge("repairs", shape("repairs", rows, QUARANTINE_KEY, optional=VALUES), QUARANTINE_KEY)
+        """Store decisions on rows in quarantine, in one commit; return how many are new. Stored ones stay."""
+        return self._merge("repairs", TABLES["repairs"].shape(rows), QUARANTINE_KEY)
 
     def store_flags(self, rows: pl.DataFrame) -> int:
-        """Store flags, in one commit; returns how many were not there yet.
+        """Store flags, in one commit; return how many are new.
 
         Parameters
         ----------
         rows : polars.DataFrame
             series_id (null for a feed), time, rule, as_of.
         """
-        return self._merge("flags", shape("flags", rows, FLAG_KEY), FLAG_KEY)
+        return self._merge("flags", TABLES["flags"].shape(rows), FLAG_KEY)
 
     def store_delivery(self, row: Mapping[str, Any]) -> int:
-        """Store that a file of a drop folder was taken, in one commit; one that is there stays as it is."""
-        return self._merge("deliveries", shape("deliveries", pl.from_dicts([dict(row)])), ("file",))
+        """Store the counts of a file of a drop folder, in one commit; return 1, or 0 if the file was stored before."""
+        return self._merge("deliveries", TABLES["deliveries"].shape(pl.from_dicts([dict(row)])), ("file",))
 
 
 def _by_year(days: pl.Series) -> Spans:
-    """The first and last of the days in each year: few spans, whatever the days are."""
+    """Return the first and last day of each year: few spans for any number of days."""
     years = (
         pl.DataFrame({"day": days}).group_by(year=pl.col("day").dt.year()).agg(low=pl.min("day"), high=pl.max("day"))
     )

@@ -1,4 +1,4 @@
-"""The columns of the warehouse's tables, and what must hold of rows before they are written.
+"""The tables of the warehouse, and what must hold of forecasts before they are published.
 
 =============  ==============================================  =========================================================
 table          unique on                                       what a row is
@@ -6,61 +6,53 @@ table          unique on                                       what a row is
 `prices`       series_id, time, known_at                       a price, as known from `known_at` on; never deleted
 `actions`      series_id, time, known_at                       a split or dividend of an ex-date, as known from then on
 `quarantine`   rule, original, occurrence                      a row that broke a rule, its original values as JSON
-`repairs`      rule, original, occurrence                      who made a price of a row in quarantine, and which price
-`flags`        series_id, time, rule                           a row that was stored though a rule has doubts
-`deliveries`   file                                            a file that a drop folder had, and what came of it
+`repairs`      rule, original, occurrence                      a decision on a row in quarantine: by whom, which price
+`flags`        series_id, time, rule                           a stored row, series or feed that looks wrong to a rule
+`deliveries`   file                                            a file of a drop folder, and the counts of its rows
 `features`     series_id, time                                 default inputs, for people; no model reads them
 `forecasts`    as_of, series_id, step                          a published forecast; an `as_of` is issued whole
 `scores`       as_of, series_id, step                          a published forecast against what came true
 `runs`         as_of                                           what the run of that session read, did and published
-`decisions`    decision                                        who became champion, on what evidence, or by whom and why
-`panel`        as_of                                           what the panel is, as in panel.json; the last row holds
+`decisions`    decision                                        a decision on the champion: evidence, or by whom and why
+`panel`        as_of                                           the panel's settings, as in panel.json; the last is valid
 =============  ==============================================  =========================================================
 
-Further columns of `prices` are added when a source first has them; older rows read as null. For another table, a line
-in `TABLES` and methods of the warehouse that write and read it suffice.
+Extra columns of `prices` are added when a source first has them; older rows read as null. For another table, add an
+entry to `TABLES`, and methods of the warehouse that write and read it.
 
-Days are dates, sessions of the panel's calendar. `year` is the partition: the year of `time` for prices and quarantine
-(0 where the time is unreadable), of `as_of` for the others.
+Days are dates, sessions of the panel's calendar. `year` is the partition: the year of `time` where rows are of prices
+(0 where the time is unreadable), of `as_of` in the other tables; `TableSpec.day` says which.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
 
 import polars as pl
 
 from tidecast.features.transformers.price_features import PriceFeatures
+from tidecast.flows.config.columns import (
+    ACTIONS,
+    CLOCK,
+    COUNT,
+    DAY,
+    FLAG,
+    NUMBER,
+    PRICES,
+    TEXT,
+    VALUES,
+    YEAR,
+    Columns,
+)
 from tidecast.flows.errors import WarehouseError
+from tidecast.flows.warehouse.table_spec import TableSpec
 from tidecast.forecasting.tables.names import CRPS, loss_in
 from tidecast.forecasting.tables.quantiles import level_of, levels_in
 from tidecast.forecasting.tables.quantiles import quantile_columns as columns_of_levels
 
-VALUES = ("close", "open", "high", "low", "volume")
-"""What may be known about one session of one series; only `close` always is."""
-
-TEXT, DAY, NUMBER, COUNT, FLAG = pl.String(), pl.Date(), pl.Float64(), pl.Int64(), pl.Boolean()
-CLOCK = pl.Datetime("us", "UTC")
-YEAR = {"year": pl.Int32()}
-
-Columns = Mapping[str, pl.DataType]
-
-# as_of in prices and quarantine: the run that first stored the row, so that what a run did can be counted from the
-# tables, whether or not it was killed on the way
-PRICES: Columns = {
-    "series_id": TEXT,
-    "time": DAY,
-    **dict.fromkeys(VALUES, NUMBER),
-    "known_at": DAY,
-    "as_of": DAY,
-    **YEAR,
-}
 QUARANTINE: Columns = {
     "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "as_of": DAY,
     **dict.fromkeys(VALUES, NUMBER), **YEAR,
-}  # fmt: skip
-ACTIONS: Columns = {
-    "series_id": TEXT, "time": DAY, "split_ratio": NUMBER, "dividend": NUMBER, "known_at": DAY, "as_of": DAY, **YEAR,
 }  # fmt: skip
 REPAIRS: Columns = {  # as_of: the newest the panel had seen, from which the price is known
     "series_id": TEXT, "time": DAY, "rule": TEXT, "original": TEXT, "occurrence": COUNT, "action": TEXT,
@@ -99,14 +91,9 @@ DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are 
     "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
 }  # fmt: skip
 PANEL: Columns = {"as_of": DAY, "panel": TEXT, "settings": TEXT, **YEAR}  # settings is JSON
-TABLES: Mapping[str, Columns] = {
-    "prices": PRICES, "actions": ACTIONS, "quarantine": QUARANTINE, "repairs": REPAIRS, "flags": FLAGS,
-    "deliveries": DELIVERIES, "features": FEATURES,
-    "forecasts": FORECASTS, "scores": SCORES, "runs": RUNS, "decisions": DECISIONS, "panel": PANEL,
-}  # fmt: skip
 
 OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")
-"""Columns of `prices` that are no values of a source."""
+"""Columns of `prices` that are not values of a source."""
 
 PRICE_KEY = ("series_id", "time", "known_at")
 QUARANTINE_KEY = ("rule", "original", "occurrence")
@@ -116,57 +103,55 @@ FORECAST_KEY = ("as_of", "series_id", "step")
 DECISION_KEY = ("decision",)
 
 
-def shape(table: str, rows: pl.DataFrame, key: Sequence[str] = (), optional: Collection[str] = ()) -> pl.DataFrame:
-    """The rows with the table's columns, types and order, `year` added, sorted by `key` and unique on it.
+def _with_extra_columns(columns: Columns, rows: pl.Schema) -> Columns:
+    """Columns of prices: extra ones are kept, after the others, numbers as Float64."""
+    extra = {name: kind for name, kind in rows.items() if name not in columns}
+    return {**columns, **{name: NUMBER if kind.is_numeric() else kind for name, kind in extra.items()}}
 
-    Further columns of prices are kept, after the others, numbers as Float64. Rows of prices and features are sorted by
-    time, so that a few days are read without the rest of their year. Quantile columns of forecasts are kept, between
-    `forecast` and `model`. Scores of other than the default quantiles have pinball in the place of crps, since they
-    cannot be compared with it.
 
-    Raises
-    ------
-    WarehouseError
-        A column is missing that is not optional, holds another type, or two rows have the same key.
-    """
-    columns = dict(TABLES[table])
-    if table == "forecasts":
-        names = list(columns)
-        middle = names.index("model")
-        quantiles = quantile_columns(rows)
-        columns = {name: columns.get(name, NUMBER) for name in (*names[:middle], *quantiles, *names[middle:])}
-    if table == "prices":
-        further = {name: kind for name, kind in rows.schema.items() if name not in columns}
-        columns |= {name: NUMBER if kind.is_numeric() else kind for name, kind in further.items()}
-    if table == "scores":
-        columns = {name.replace(CRPS, loss_in(rows.columns)): kind for name, kind in columns.items()}
-    missing = [name for name in columns if name not in rows.columns and name not in optional and name != "year"]
-    if missing:
-        raise WarehouseError(f"Rows of {table} must have the columns {list(columns)}; {missing} are missing.")
-    day = pl.col("time" if "time" in columns and "step" not in columns else "as_of")
-    try:
-        shaped = (
-            rows.with_columns(pl.lit(None).alias(name) for name in optional if name not in rows.columns)
-            .with_columns(day.cast(pl.Date).dt.year().fill_null(0).alias("year"))
-            .select(pl.col(name).cast(kind) for name, kind in columns.items())
-        )
-    except pl.exceptions.PolarsError as error:
-        raise WarehouseError(f"Rows of {table} must have the types {columns}: {error}") from error
-    if key:
-        twice = shaped.filter(shaped.select(key).is_duplicated())
-        if not twice.is_empty():
-            raise WarehouseError(f"Rows of {table} must be unique on {list(key)}; twice: {twice.row(0, named=True)}.")
-        shaped = shaped.sort(("time", *key) if table in ("prices", "features") else key, nulls_last=True)
-    return shaped
+def _with_quantiles(columns: Columns, rows: pl.Schema) -> Columns:
+    """Columns of forecasts: the quantiles are kept, between `forecast` and `model`."""
+    names = list(columns)
+    middle = names.index("model")
+    quantiles = columns_of_levels(levels_in(rows.names()))
+    return {name: columns.get(name, NUMBER) for name in (*names[:middle], *quantiles, *names[middle:])}
+
+
+def _with_their_loss(columns: Columns, rows: pl.Schema) -> Columns:
+    """Columns of scores: of other than the default quantiles, pinball in the place of crps, as the two differ."""
+    return {name.replace(CRPS, loss_in(rows.names())): kind for name, kind in columns.items()}
+
+
+_SPECS = (
+    TableSpec(
+        "prices", PRICES, PRICE_KEY, optional=VALUES[1:], day="time", columns_for=_with_extra_columns,
+        order=("time", "series_id", "known_at"),  # a few days are read without the rest of their year
+    ),
+    TableSpec("actions", ACTIONS, PRICE_KEY, day="time"),
+    TableSpec("quarantine", QUARANTINE, QUARANTINE_KEY, optional=VALUES, day="time"),
+    TableSpec("repairs", REPAIRS, QUARANTINE_KEY, optional=VALUES, day="time"),
+    TableSpec("flags", FLAGS, FLAG_KEY, day="time"),
+    TableSpec("deliveries", DELIVERIES, ("file",)),
+    TableSpec("features", FEATURES, FEATURE_KEY, day="time", order=("time", "series_id")),
+    TableSpec("forecasts", FORECASTS, FORECAST_KEY, optional=("run_id",), columns_for=_with_quantiles),
+    TableSpec("scores", SCORES, FORECAST_KEY, columns_for=_with_their_loss),
+    TableSpec("runs", RUNS, ("as_of",)),
+    TableSpec("decisions", DECISIONS, DECISION_KEY, former_names={
+        "spread_skill": "distribution_skill", "spread_se": "distribution_se", "spread_p": "distribution_p",
+        "centre_skill": "median_skill", "centre_se": "median_se",
+    }),
+    TableSpec("panel", PANEL, ("as_of",)),
+)  # fmt: skip
+TABLES: Mapping[str, TableSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def quantile_columns(rows: pl.DataFrame) -> list[str]:
-    """Names of the quantile columns of a forecast table, rising."""
+    """Return the names of the quantile columns of a forecast table, by level."""
     return columns_of_levels(levels_in(rows.columns))
 
 
 def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
-    """The panel as it was known at `as_of` (None: as it is known now): of several revisions of a row, the last.
+    """Return the panel as known at `as_of` (None: as known now): of several revisions of a row, the last.
 
     Parameters
     ----------
@@ -178,8 +163,8 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        series_id, time, close; open, high, low, volume and further columns where any is known. Sorted by series_id and
-        time.
+        series_id, time, close; open, high, low, volume and extra columns where any value is known. Sorted by series_id
+        and time.
     """
     panel = last_known(revisions, as_of)
     unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
@@ -187,7 +172,7 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
 
 
 def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
-    """Of sorted revisions up to `as_of` the last of each series and time, with what they say and nothing else."""
+    """Return the last revision of each series and time, up to `as_of`, without the columns of the table itself."""
     if as_of is not None:
         revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
     superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
@@ -195,7 +180,7 @@ def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
 
 
 def values_in(rows: pl.DataFrame) -> list[str]:
-    """The columns of rows of `prices` that hold values of a source."""
+    """Return the columns of rows of `prices` that hold values of a source."""
     return [name for name in rows.columns if name not in OF_THE_TABLE]
 
 
@@ -205,8 +190,8 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
     Raises
     ------
     WarehouseError
-        There are none; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a target not
-        after its origin; a model has seen more than the rows up to its forecasts' origins.
+        There are no rows; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a time
+        not after its origin; a model has seen rows after an origin.
     """
     if rows.is_empty():
         raise WarehouseError(f"A forecast of {as_of} must have rows, got none.")
@@ -227,5 +212,5 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
         if not found.is_empty():
             first = found.select("series_id", "step", "origin", "time", "trained_through").row(0, named=True)
             raise WarehouseError(
-                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break this, first {first}."
+                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break it, first {first}."
             )

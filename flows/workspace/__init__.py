@@ -1,1 +1,1 @@
-"""A state folder and its settings, opened: tables and models."""
+"""A state folder with its settings: the way to tables and models."""

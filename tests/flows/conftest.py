@@ -42,8 +42,8 @@ class Sandbox:
     @property
     def place(self):
         """The state folder with its settings, as a run would find them."""
-        from tidecast.flows.config.settings import load_settings
         from tidecast.flows.config.state_folder import StateFolder
+        from tidecast.flows.workspace.load_settings import load_settings
         from tidecast.flows.workspace.workspace import Place
 
         home = StateFolder(self.folder / "home")

@@ -45,9 +45,9 @@ def test_a_difference_after_a_repeated_run_is_found(tmp_path):
 
 def run_here(tiny: drill.Drill) -> None:
     """The day's flow in this process: faster than another process, and a folder that MLflow has not seen yet."""
-    from tidecast.flows.config.settings import load_settings
     from tidecast.flows.config.state_folder import StateFolder
     from tidecast.flows.daily import daily_forecast
+    from tidecast.flows.workspace.load_settings import load_settings
 
     shutil.copyfile(tiny.folder / f"{tiny.first}.csv", tiny.source)
     ours = {name: value for name, value in tiny.environ.items() if name.startswith("TIDECAST_")}

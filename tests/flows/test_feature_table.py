@@ -77,7 +77,9 @@ def test_a_build_uses_what_its_session_knew_and_goes_forward_only(warehouse):
     assert warehouse.features(TUE)["scaled_return_1"].to_list() == pytest.approx([None, 1.0])
     assert build(warehouse) == Built(WED, 2)
     assert_whole(warehouse)
-    with pytest.raises(WarehouseError, match=r"must be asked for 2024-01-03.*got 2024-01-02: they follow corrections"):
+    with pytest.raises(
+        WarehouseError, match=r"must be read as of 2024-01-03.*got 2024-01-02: they hold later corrections"
+    ):
         warehouse.features(TUE)
     with pytest.raises(WarehouseError, match=r"must be built on 2024-01-03, as before, or a later session, got"):
         build(warehouse, TUE)

@@ -19,8 +19,8 @@ VALUE = "pl&nted/s€cret <9>?"
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch):
-    monkeypatch.setattr(redaction, "_known", {})
+def nothing_learned(monkeypatch):
+    monkeypatch.setattr(redaction, "_learned", {})
     before = logging.getLogRecordFactory()
     yield
     logging.setLogRecordFactory(before)

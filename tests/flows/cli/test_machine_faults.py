@@ -9,7 +9,7 @@ import pytest
 
 from tidecast.flows.cli.failing import one_line, one_line_errors
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
-from tidecast.flows.config.providers import everything_given
+from tidecast.flows.config.providers import provided_settings
 from tidecast.flows.config.state_folder import StateFolder, find_state_folder, hold
 from tidecast.flows.errors import SettingsError, WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -67,8 +67,8 @@ def test_a_panic_that_nothing_expected_ends_the_command_like_any_failure(capsys)
     ("code", "words"),
     [
         (errno.ENOSPC, "the disk must have room, but is full. Make room, then run again."),
-        (errno.EROFS, "the file system must be writable, but is read-only. Choose another place."),
-        (errno.EACCES, "you must have permission to read and write there, but have not."),
+        (errno.EROFS, "the file system must be writable, but is read-only. Choose another folder."),
+        (errno.EACCES, "you must have permission to read and write there, but do not."),
         (errno.ENAMETOOLONG, "the path must be short enough for this system, but is too long."),
         (errno.ELOOP, "a symbolic link in it leads back to itself. Remove the link."),
         (errno.ENOTDIR, "Not a directory."),
@@ -84,7 +84,7 @@ def test_a_path_that_cannot_be_a_state_folder_is_refused_with_the_reason(tmp_pat
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     for given, words in {
-        "/".join(["a" * 100] * 12): "must have at most 440 bytes, because SQLite opens no longer ones, got 1,",
+        "/".join(["a" * 100] * 12): "must have at most 440 bytes, because SQLite cannot open longer ones, got 1,",
         "b" * 300: "the path must be short enough for this system",
         "loop": "a symbolic link in it leads back to itself",
         "a\0b": "must be the path of a folder",
@@ -161,7 +161,7 @@ def test_an_mlflow_yml_that_is_empty_or_only_comments_says_nothing(tmp_path):
 def test_a_folder_or_a_loop_in_the_place_of_a_file_is_one_clear_error(tmp_path, name):
     def read():
         load_mlflow_config(tmp_path, {})
-        everything_given([], {}, {}, tmp_path / "pyproject.toml")
+        provided_settings([], {}, {}, tmp_path / "pyproject.toml")
 
     (tmp_path / name).symlink_to(tmp_path / name)
     with pytest.raises(SettingsError, match=f"{name} must be a readable file.*leads back to itself"):
@@ -176,4 +176,4 @@ def test_a_folder_or_a_loop_in_the_place_of_a_file_is_one_clear_error(tmp_path, 
 def test_a_pyproject_that_is_no_toml_or_has_no_table_is_one_clear_error(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"pyproject\.toml"):
-        everything_given([], {}, {}, tmp_path / "pyproject.toml")
+        provided_settings([], {}, {}, tmp_path / "pyproject.toml")

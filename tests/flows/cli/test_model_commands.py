@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.flows.trainings import crowned
 from tidecast.flows.cli.main import tidecast
-from tidecast.flows.config.settings import load_settings
+from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Place
 
 pytestmark = pytest.mark.usefixtures("without_pictures")

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tidecast.features.panel import RESERVED, PanelSchema
+from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.column_names import COMPUTED, OURS, STANDARD, USER
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError
@@ -24,6 +25,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 MAKE_COLUMNS = ("alias", "with_columns", "select", "agg", "with_row_index", "rename", "col", "DataFrame", "Series")
 """Functions and methods whose arguments name columns."""
+
+
+def test_the_names_that_networks_compute_are_those_of_the_default_features():
+    assert set(COMPUTED) == set(PriceFeatures(ranges=True).added_)
 
 
 def names_of_columns() -> list[str]:

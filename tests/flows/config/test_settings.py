@@ -7,10 +7,11 @@ import pytest
 
 from tidecast.flows.config.panel_file import remember
 from tidecast.flows.config.secrets import expand
-from tidecast.flows.config.settings import KINDS, Settings, load_settings
+from tidecast.flows.config.settings import KINDS, Settings
 from tidecast.flows.config.state_folder import find_state_folder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.load_settings import load_settings
 
 
 @pytest.fixture

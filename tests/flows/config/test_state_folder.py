@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from tidecast.flows.cli.doctor import examine
-from tidecast.flows.config.settings import load_settings
 from tidecast.flows.config.state_folder import find_state_folder, hold
 from tidecast.flows.errors import Busy, SettingsError, SourceError
 from tidecast.flows.scheduling.launch import run_day
+from tidecast.flows.workspace.load_settings import load_settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -100,8 +100,8 @@ def test_an_error_inside_lets_go_of_the_folder(tmp_path):
 def test_the_stale_note_of_a_killed_holder_neither_blocks_nor_misleads(tmp_path):
     holder = (
         "import os, pathlib, signal\n"
-        "from tidecast.flows.config.state_folder import find_home, hold\n"
-        f"with hold(find_home(None, {{}}, pathlib.Path({str(tmp_path)!r})), 'the killed one'):\n"
+        "from tidecast.flows.config.state_folder import find_state_folder, hold\n"
+        f"with hold(find_state_folder(None, {{}}, pathlib.Path({str(tmp_path)!r})), 'the killed one'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run([sys.executable, "-c", holder], cwd=ROOT, check=False)

@@ -6,13 +6,14 @@ from datetime import date
 import polars as pl
 import pytest
 
-from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest import drop_folder as deliveries
 from tidecast.flows.ingest.drop_folder import take_deliveries
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Place
 
 FILES = {

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from tests.flows.postgres import PASSWORD
-from tidecast.flows.config.settings import Settings, load_settings
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.io import retrying
 from tidecast.flows.io.databases import split_table
 from tidecast.flows.parsing.values import dates
 from tidecast.flows.sources import open_source, sql
+from tidecast.flows.workspace.load_settings import load_settings
 
 COLUMNS = {"series_id": "symbol", "time": "day", "target": "price"}
 TABLE = "CREATE TABLE quotes (symbol text, day date, price numeric(12, 4), volume bigint, note text)"
@@ -172,7 +173,7 @@ def test_a_server_that_stays_away_is_given_up_after_some_time(postgres, monkeypa
     ("change", "message"),
     [
         ({"table": "quote"}, r"has no 'quote', only 'quotes'\. Did you mean 'quotes'\?"),
-        ({"table": "zzz"}, r"has no 'zzz', only 'quotes'\. One in another schema is written SCHEMA\.TABLE"),
+        ({"table": "zzz"}, r"has no 'zzz', only 'quotes'\. A table of another schema is written SCHEMA\.TABLE"),
         ({"table": None}, r"must be named with --table .*; .* has 'quotes'\."),
         ({"target": "prise"}, r"quotes must have a column 'prise' \(target\).*Did you mean 'price'\?"),
         ({"known_at": "updated"}, r"must have a column 'updated' \(known_at\).*Name it with --known-at"),
@@ -188,7 +189,7 @@ def test_a_server_that_stays_away_is_given_up_after_some_time(postgres, monkeypa
         ),
         (
             {"table": None, "query": "SELECT symbol, day, price, pg_sleep(9) FROM quotes", "source": SLOW},
-            r"statement timeout\. Let the query take its time",
+            r"statement timeout\. Raise the timeout",
         ),
         ({"table": None, "query": "SELECT 'A' AS symbol, date 'infinity' AS day, 1 AS price"}, "Leave such rows out"),
         ({"source": "postgresql://prices:${NOT_SET}@127.0.0.1/x"}, "needs the environment variable NOT_SET"),
@@ -242,7 +243,7 @@ def test_sqlite_is_read_and_a_value_of_another_type_than_its_column_is_kept(sqli
 
 
 def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path):
-    with pytest.raises(SourceError, match="must be a database, but there is no file"):
+    with pytest.raises(SourceError, match="must be an existing database, but there is no file"):
         open_source(Settings(source=f"sqlite:///{tmp_path}/x.db", table="t")).fetch()
     assert not list(tmp_path.iterdir())
 

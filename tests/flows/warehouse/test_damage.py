@@ -109,7 +109,7 @@ def test_a_log_with_a_gap_or_a_commit_that_is_no_json_is_named(warehouse):
 def test_a_table_that_was_deleted_is_missed(warehouse, name, witness):
     shutil.rmtree(warehouse.folder(name))
     (found,) = damages(warehouse)
-    assert found.startswith(f"The table {name} must have all its rows, but {witness} says that it was written")
+    assert found.startswith(f"The table {name} must have all its rows, but {witness} says that rows were written to it")
     assert f"Put back a copy of {warehouse.folder(name)}" in found
 
 

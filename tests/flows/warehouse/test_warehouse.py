@@ -8,11 +8,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from tidecast.flows.config.paths import folder_of
 from tidecast.flows.config.state_folder import find_state_folder
 from tidecast.flows.errors import SettingsError, WarehouseError
+from tidecast.flows.warehouse.schema import TABLES
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 ROOT = Path(__file__).parents[3]
@@ -258,6 +259,7 @@ KILLED = """
 import os, signal, sys, time
 from datetime import date
 import polars as pl
+from tidecast.flows.warehouse.schema import TABLES
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 class Dying(Warehouse):
@@ -363,3 +365,27 @@ def test_a_read_of_one_as_of_opens_the_files_of_its_year_only(warehouse):
         if "year=2023" in file:
             Path(file).unlink()
     assert plan.collect()["time"].to_list() == [MON]
+
+
+FORMER = {
+    "spread_skill": "distribution_skill", "spread_se": "distribution_se", "spread_p": "distribution_p",
+    "centre_skill": "median_skill", "centre_se": "median_se",
+}  # fmt: skip
+
+
+def test_decisions_of_a_warehouse_with_the_former_columns_are_read_and_appended_to(warehouse):
+    before = TABLES["decisions"].row(
+        {"decision": "a", "as_of": MON, "at": datetime(2024, 1, 1, tzinfo=UTC)}
+        | {name: float(number) for number, name in enumerate(FORMER.values())}
+    )
+    former = before.rename({name: old for old, name in FORMER.items()})
+    write_deltalake(f"{warehouse.uri}/decisions", former, partition_by=["year"])
+    assert warehouse.decisions().equals(before)
+    new = {"decision": "b", "as_of": TUE, "at": datetime(2024, 1, 2, tzinfo=UTC), "distribution_skill": 7.0}
+    assert warehouse.store_decision(new) == 1
+    assert warehouse.store_decision(new) == 0
+    rows = warehouse.decisions()
+    assert rows.columns == before.columns
+    assert rows["distribution_skill"].to_list() == [0.0, 7.0]
+    assert rows["median_se"].to_list() == [4.0, None]
+    assert warehouse.decisions(version=0).equals(before)

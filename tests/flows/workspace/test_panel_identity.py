@@ -6,10 +6,10 @@ from datetime import date
 import polars as pl
 import pytest
 
-from tidecast.flows.config.settings import load_settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.steps.take_in import take_in_prices
+from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.panel_identity import stored_panel
 from tidecast.flows.workspace.workspace import Place
 
