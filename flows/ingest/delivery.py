@@ -16,11 +16,11 @@ from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest.calendars import choose_calendars, market_zones, own_calendars, resolve_as_of, with_inferred
 from tidecast.flows.ingest.corporate_actions import NO_ACTION
 from tidecast.flows.ingest.extra_columns import empty_columns, further_columns
+from tidecast.flows.parsing.clear_errors import one_clear_error
+from tidecast.flows.parsing.fetched import SPLIT_IN_DOUBT
 from tidecast.flows.parsing.values import dates_by_zone, finite, given, names, numbers
 from tidecast.flows.rules.check import can_be_prices, check_rows
 from tidecast.flows.sources import Fetched, Source
-from tidecast.flows.sources.base import SPLIT_IN_DOUBT
-from tidecast.flows.sources.clear_errors import one_clear_error
 from tidecast.flows.sources.prefetch import asked, fetch, reaches_back
 from tidecast.flows.warehouse.schema import VALUES
 from tidecast.flows.warehouse.warehouse import Warehouse

@@ -17,9 +17,9 @@ from tidecast.flows.ingest.delivery import ADVICE, Delivery, take_delivery
 from tidecast.flows.ingest.quarantine import finish_repairs, take_decided
 from tidecast.flows.ingest.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from tidecast.flows.ingest.stored_context import known_around, with_actions
+from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.rules.check import Checked, check_rows
 from tidecast.flows.sources import Fetched, open_source
-from tidecast.flows.sources.clear_errors import in_one_line
 from tidecast.flows.warehouse.delta_writer import TableChanged
 from tidecast.flows.warehouse.schema import PRICE_KEY, VALUES, as_known
 from tidecast.flows.warehouse.warehouse import Warehouse

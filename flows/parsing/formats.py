@@ -10,9 +10,9 @@ from itertools import islice
 import polars as pl
 
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.parsing.two_level_columns import joined_header
 from tidecast.flows.parsing.utc_offsets import parquet_table
-from tidecast.flows.sources.clear_errors import in_one_line
 
 CSV, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 _BROKEN = (

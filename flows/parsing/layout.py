@@ -9,9 +9,9 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.fetched import Fetched, optional_columns
 from tidecast.flows.parsing.two_level_columns import a_row_per_series, has_two_levels
 from tidecast.flows.parsing.values import dates, example, numbers
-from tidecast.flows.sources.base import Fetched, optional_columns
 from tidecast.flows.warehouse.schema import VALUES
 
 _INDEX = ("", "Unnamed: 0", "index", "__index_level_0__")

@@ -18,9 +18,9 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.fetched import optional_columns
 from tidecast.flows.parsing.frames import stacked
 from tidecast.flows.parsing.values import dates, given, numbers
-from tidecast.flows.sources.base import optional_columns
 
 _FIELDS = ("close", "price", "value")
 

@@ -1,12 +1,9 @@
 """What the rules say of the rows of a delivery: they are put beside their evidence, and each rule is asked of each."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,13 +11,11 @@ from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.flows.config.column_names import with_prefix
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS, FAIL, FLAG, OFF, QUARANTINE, actions_in_force
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.rules.evidence import KEY, gather
 from tidecast.flows.rules.price_rules import PriceRules, rule_names, rules_schema
 from tidecast.flows.rules.staleness import stale
-
-if TYPE_CHECKING:
-    from tidecast.flows.config.settings import Settings
 
 BLOCK = 500_000
 """Rows, history included, that are checked at once: whole series, so that memory does not grow with the history."""

@@ -4,21 +4,16 @@ A rule is a method that gives an expression, true where a row keeps it. It sees 
 did before (`evidence`). A user's own schema is a subclass with further rules; docs/rules.md has an example.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
-from typing import TYPE_CHECKING
 
 import dataframely as dy
 import polars as pl
 
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.rules.evidence import LASTING
-
-if TYPE_CHECKING:
-    from tidecast.flows.config.settings import Settings
 
 JUMP = 12.0
 """Robust sigmas beyond which a change is a jump."""

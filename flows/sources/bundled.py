@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tidecast.flows.sources.base import Fetched
+from tidecast.flows.parsing.fetched import Fetched
 
 _DATA = Path(__file__).resolve().parents[1] / "data"
 _FILES = {"ecb": "ecb_fx_daily.parquet", "eia": "eia_energy_spot_daily.parquet"}

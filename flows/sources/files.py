@@ -7,10 +7,10 @@ from datetime import date
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.fetched import Fetched
 from tidecast.flows.parsing.formats import table_of
 from tidecast.flows.parsing.frames import stacked
 from tidecast.flows.parsing.layout import to_long
-from tidecast.flows.sources.base import Fetched
 from tidecast.flows.sources.file_listing import File, files_at
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import date
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.sources.base import Fetched, Source
-from tidecast.flows.sources.clear_errors import one_clear_error
+from tidecast.flows.parsing.clear_errors import one_clear_error
+from tidecast.flows.parsing.fetched import Fetched
+from tidecast.flows.sources.base import Source
 from tidecast.flows.sources.opening import open_source
 
 _read: dict[str, tuple[date | None, Fetched]] = {}

@@ -21,9 +21,9 @@ from tidecast.flows.io.databases import (
     tables_of,
 )
 from tidecast.flows.io.retrying import retried
+from tidecast.flows.parsing.fetched import Fetched, optional_columns
 from tidecast.flows.parsing.frames import frame_of, stacked
 from tidecast.flows.parsing.layout import to_long
-from tidecast.flows.sources.base import Fetched, optional_columns
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, TextClause

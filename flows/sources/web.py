@@ -23,10 +23,10 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.io.retrying import retried
+from tidecast.flows.parsing.fetched import Fetched
 from tidecast.flows.parsing.formats import SUFFIXES, table_of
 from tidecast.flows.parsing.frames import frame_of
 from tidecast.flows.parsing.layout import to_long
-from tidecast.flows.sources.base import Fetched
 
 LARGEST = 1_000_000_000
 """Bytes of a body, unpacked."""

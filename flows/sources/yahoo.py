@@ -14,7 +14,7 @@ from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.io.retrying import retried
-from tidecast.flows.sources.base import SPLIT_IN_DOUBT, Fetched
+from tidecast.flows.parsing.fetched import SPLIT_IN_DOUBT, Fetched
 
 SCHEME = "yahoo://"
 
