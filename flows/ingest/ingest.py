@@ -83,20 +83,18 @@ class Ingested:
 
 
 def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
-    """Store what the source knows up to `as_of`; the same source again stores nothing.
+    """Store what the source knows up to `as_of`. The same source again stores nothing.
 
-    A row is known from the day on that the source itself says (its column `known_at`, but not before its own session);
-    rows known only after `as_of` are left for a later run. Of a source that does not say, a row first seen is known
-    from its own session on. If the panel has seen that session before, without the row, it came late and is known from
-    the newest `as_of` the panel has seen; so is a correction. What a run of an earlier `as_of` saw therefore never
-    changes, unless the source itself says that it knew.
-
-    The source is asked for rows from `look_back` sessions before the newest one that runs of an earlier `as_of` have
-    stored, and for all of new series, so that a run that was killed and its repetition ask for the same. Of the table
-    only rows of the same series and sessions are read, and the last ones before them.
-
-    Of several ingests at once, one stores what it has found; the others begin again, source and all, with what is known
-    then. So the table is as if they had come one after the other.
+    - *Known from when.* Where the source says so (column `known_at`), from that day, but not before the row's session.
+      Rows known only after `as_of` are left for a later run. Where the source does not say, a new row is known from its
+      session. A row of a session that the panel has seen before came late; it is known from the newest `as_of` the
+      panel has seen. So is a correction. What a run of an earlier `as_of` saw therefore never changes, unless the source
+      itself says that it knew.
+    - *What is read.* Rows from `reread_sessions` sessions before the newest one that runs of an earlier `as_of` have
+      stored, and all rows of new series. A killed run and its repetition so ask for the same. Of the table, only rows
+      of the same series and sessions are read, and some before them.
+    - *Several ingests at once.* One stores its rows; the others start again, source included, with what is stored then.
+      The table is as if they had run one after the other.
 
     Parameters
     ----------
