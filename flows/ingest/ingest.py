@@ -157,7 +157,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
         "rows_quarantined": bad.height,
         "rules": json.dumps(checked.counts),
     }
-    keep_up(warehouse, as_of, run_counts)
+    update_run(warehouse, as_of, run_counts)
     return Ingested(
         as_of=as_of,
         rows_in=rows.height,
@@ -272,7 +272,7 @@ def _store_actions(good: pl.DataFrame, bad: pl.DataFrame, warehouse: Warehouse, 
     return in_words(actions)
 
 
-def keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
+def update_run(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
     """Let the session's row of `runs`, if there is one, tell what was stored since it was written."""
     for row in warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts():
         if any(row[name] != counts[name] for name in ("rows_stored", "rows_corrected")):
