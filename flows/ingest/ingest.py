@@ -88,8 +88,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     - *Known from when.* Where the source says so (column `known_at`), from that day, but not before the row's session.
       Rows known only after `as_of` are left for a later run. Where the source does not say, a new row is known from its
       session. A row of a session that the panel has seen before came late; it is known from the newest `as_of` the
-      panel has seen. So is a correction. What a run of an earlier `as_of` saw therefore never changes, unless the source
-      itself says that it knew.
+      panel has seen. So is a correction. So what a run of an earlier `as_of` saw never changes, unless the source says
+      that it knew.
     - *What is read.* Rows from `reread_sessions` sessions before the newest one that runs of an earlier `as_of` have
       stored, and all rows of new series. A killed run and its repetition so ask for the same. Of the table, only rows
       of the same series and sessions are read, and some before them.
