@@ -1,4 +1,4 @@
-"""Rows as a source delivers them: the hand-over between sources and the daily flow."""
+"""Rows of a source as they come, and the columns they may have."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ from tidecast.flows.parsing.values import of_calendar
 
 NEEDED = ("series_id", "time", "close")
 SPLIT_IN_DOUBT = "split_in_doubt"
-"""A Boolean column of a source that undoes restatements: it found none for a split here, and kept what was quoted."""
+"""Boolean column of a source that undoes restatements: it found none for a split here and kept the quoted price."""
 
 OPTIONAL = (
     "open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close", SPLIT_IN_DOUBT,
 )  # fmt: skip
-"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions.
-`adj_close` is evidence for the rules and is never stored."""
+"""Optional columns. `known_at`: when the source knew this value; `calendar`: the series' sessions. `adj_close` is for the
+rules and is never stored."""
 
 _OTHER_SPELLINGS = {
     "dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio", "adj close": "adj_close",
@@ -28,21 +28,21 @@ _OTHER_SPELLINGS = {
 
 @dataclass(frozen=True)
 class Fetched:
-    """All rows of a source, as they are: nothing is parsed, dropped or sorted yet.
+    """Rows of a source as they come: nothing is parsed, dropped or sorted yet.
 
     Parameters
     ----------
     rows : polars.DataFrame
-        One row per price, in the source's own types: `NEEDED`, and of `OPTIONAL` what it has; upper and lower case
-        are the same. Other columns are not looked at. A pandas frame is converted.
+        One row per price, in the source's own types: `NEEDED`, and any of `OPTIONAL`; upper and lower case are the
+        same. Other columns are ignored. A pandas frame is converted.
     raw : polars.DataFrame, optional
-        The same rows under the source's own names, with all its columns: what quarantine keeps. None: `rows`.
+        The same rows with all columns under the source's own names, as quarantine stores them. None: `rows`.
     layout : {"long", "wide"}
         How the source was read.
     messages : tuple of str
-        What a person should be told about how it was read.
+        Messages for the user on how it was read.
     whole : bool
-        Whether this is all the source has, whatever it was asked for.
+        Whether these are all rows of the source, whatever `since` was.
 
     Raises
     ------
@@ -77,18 +77,18 @@ class Fetched:
         object.__setattr__(self, "rows", rows)
 
     def where(self, keep: pl.Series) -> "Fetched":
-        """The rows of which this is true."""
+        """Return the rows where the mask is true."""
         assert self.raw is not None
         return replace(self, rows=self.rows.filter(keep), raw=self.raw.filter(keep))
 
-    def beside(self, other: "Fetched") -> "Fetched":
-        """These rows, and after them the other's."""
+    def followed_by(self, other: "Fetched") -> "Fetched":
+        """Return these rows with the other's below them."""
         assert self.raw is not None
         assert other.raw is not None
         return replace(self, rows=stacked([self.rows, other.rows]), raw=stacked([self.raw, other.raw]))
 
     def originals(self, rows: Sequence[int] | pl.Series) -> list[str]:
-        """These rows as JSON text, each value as the text it was, or null."""
+        """Rows as JSON text, by number; each value is its text, or null."""
         assert self.raw is not None
         return [
             json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)
@@ -97,20 +97,30 @@ class Fetched:
 
 
 def _without_impossible_days(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows, with days that Python cannot hold counted from 1970-01-01, in the unit they came in."""
+    """Write days that Python cannot hold as text, counted from 1970-01-01 in the unit they came in."""
     columns = []
     for values in rows.select(pl.selectors.date() | pl.selectors.datetime()):
-        kept = of_calendar(values)
-        if kept.null_count() > values.null_count():
-            unit = kept.dtype.time_unit if isinstance(kept.dtype, pl.Datetime) else "days"
-            pairs = zip(kept.to_list(), values.to_physical().to_list(), strict=True)
+        possible = of_calendar(values)
+        if possible.null_count() > values.null_count():
+            unit = possible.dtype.time_unit if isinstance(possible.dtype, pl.Datetime) else "days"
+            pairs = zip(possible.to_list(), values.to_physical().to_list(), strict=True)
             texts = [f"{n} {unit} since 1970-01-01" if day is None and n is not None else day for day, n in pairs]
             columns.append(pl.Series(values.name, [None if t is None else str(t) for t in texts], dtype=pl.String))
     return rows.with_columns(columns)
 
 
 def optional_columns(columns: Iterable[str]) -> dict[str, str]:
-    """Which of these columns hold what a row may carry: our name → the source's.
+    """Find the `OPTIONAL` columns among a source's columns.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        The source's names, in any case.
+
+    Returns
+    -------
+    dict of str to str
+        Our name → the source's.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.fetched import optional_columns
 from tidecast.flows.parsing.frames import stacked
-from tidecast.flows.parsing.values import dates, given, numbers
+from tidecast.flows.parsing.values import dates, is_present, numbers
 
 _FIELDS = ("close", "price", "value")
 
@@ -87,7 +87,7 @@ def a_row_per_series(frame: pl.DataFrame, settings: Settings, source: str) -> tu
         part = pl.DataFrame([frame[name].alias(field) for name, field in own.items()])
         there = pl.Series([False]).new_from_index(0, part.height)
         for values in part:
-            there = there | given(values)
+            there = there | is_present(values)
         named = pl.Series(settings.series_id, [series]).new_from_index(0, part.height)
         parts.append(pl.DataFrame([*(frame[name] for name in others), named, *part]).filter(there))
     series_ids = list(dict.fromkeys(pair[1 - level] for pair in pairs.values()))
@@ -151,7 +151,7 @@ def _is_second_header(upper: Sequence[str], lower: Sequence[str], below: Sequenc
 def _are_values(cells: Sequence[str]) -> bool:
     """Whether any of these is a time, a number, or a word for a missing one."""
     text = pl.Series(cells, dtype=pl.String)
-    read = dates(text, None)[0].is_not_null() | numbers(text)[0].is_not_null() | ~given(text)
+    read = dates(text, None)[0].is_not_null() | numbers(text)[0].is_not_null() | ~is_present(text)
     return bool(read.any())
 
 

@@ -94,12 +94,12 @@ def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     if values.dtype.is_numeric() or values.dtype == pl.Null:
         number = values.cast(pl.Float64).fill_nan(None)
         return number, number.is_not_null()
-    text, present = _text(values), given(values)
+    text, present = _text(values), is_present(values)
     number = without_separators(text.set(~present, None)).cast(pl.Float64, strict=False)
     return number.fill_nan(None).alias(values.name), present
 
 
-def given(values: pl.Series) -> pl.Series:
+def is_present(values: pl.Series) -> pl.Series:
     """Whether there is anything in each value's place, readable or not: see `MISSING`."""
     if values.dtype.is_float():
         return values.fill_nan(None).is_not_null()
@@ -115,7 +115,7 @@ def truths(values: pl.Series) -> pl.Series | None:
         return values.cast(pl.Float64)
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return None
-    words, present = _text(values).str.to_lowercase(), given(values)
+    words, present = _text(values).str.to_lowercase(), is_present(values)
     if not present.any() or not words.filter(present).is_in(["true", "false"]).all():
         return None
     return (words == "true").cast(pl.Float64).set(~present, None)
@@ -123,7 +123,7 @@ def truths(values: pl.Series) -> pl.Series | None:
 
 def example(values: pl.Series) -> str:
     """The first value that is given, in quotes and in one line, for a message."""
-    first = values.filter(given(values))[0]
+    first = values.filter(is_present(values))[0]
     text = str(first.to_list() if isinstance(first, pl.Series) else first)
     return repr(text if len(text) <= 60 else text[:60] + " …")
 

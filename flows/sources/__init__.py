@@ -1,4 +1,4 @@
-"""Price sources: where prices come from. The only code that opens what is not ours."""
+"""Price sources. No other package opens what users own."""
 
 from tidecast.flows.parsing.fetched import NEEDED, OPTIONAL, Fetched
 from tidecast.flows.sources.base import Source

@@ -7,25 +7,29 @@ from tidecast.flows.parsing.fetched import Fetched
 
 
 class Source(Protocol):
-    """Something that has prices. A class of your own needs no more than this: see docs/sources.md.
+    """A source of prices. Your own class needs only these members: see docs/sources.md.
 
-    It may have a method ``history(series: Sequence[str]) -> Fetched``, which gives all rows of these series; without
-    it, `fetch(None)` is asked for those of a series that is new.
+    It may also have a method ``history(series: Sequence[str]) -> Fetched`` that returns all rows of these series.
+    Without it, `fetch(None)` is called for a new series.
     """
 
     @property
     def name(self) -> str:
-        """What to call it in a message; without a password."""
+        """Its name in messages, without a password."""
         ...
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Its rows.
+        """Return its rows.
 
         Parameters
         ----------
         since : date or None
-            None: all it has. A day: at least every row of a session from that day on. More does no harm, less does:
-            corrections of those sessions are found by reading them again.
+            None: all rows. A day: at least every row of a session from that day on; more do no harm. All are needed
+            because corrections are found by reading these sessions again.
+
+        Returns
+        -------
+        Fetched
 
         Raises
         ------

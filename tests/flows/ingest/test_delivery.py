@@ -13,7 +13,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.sources import Fetched, open_source
-from tidecast.flows.sources.prefetch import look_ahead
+from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.training.candidates import CandidateSet
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -96,7 +96,7 @@ def test_a_database_is_asked_for_the_history_of_new_series_alone(tmp_path, wareh
 @pytest.mark.parametrize("shelf", [{"whole": True}, {"whole": False}], indirect=True)
 def test_what_was_read_to_see_whether_there_is_anything_to_do_is_not_asked_for_again(shelf, warehouse):
     shelf.rows = [("A", day, 1.0) for day in DAYS[:30]]
-    look_ahead(SETTINGS, None)
+    prefetch(SETTINGS, None)
     ingest(warehouse, SETTINGS)
     assert shelf.asked == [None]
     ingest(warehouse, SETTINGS)  # what was handed over once is not kept

@@ -224,10 +224,10 @@ def test_names_that_look_alike_are_pointed_out_and_kept_apart(desk):
     assert desk.ingest("A,2024-01-01,1", "b c,2024-01-01,1").messages[1:] == ()
     found = desk.ingest("A ,2024-01-02,1", "B\u00a0C,2024-01-02,2")
     assert found.stored == 2
-    assert "invisible marks alone are series of their own: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
+    assert "only in blanks, capitals or invisible marks: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
     found = desk.ingest("Pér,2024-01-03,1", "Pe\u0301r,2024-01-03,2", "D\u200b,2024-01-03,1", "D,2024-01-03,1")
     assert found.stored == 4
-    assert "own: 'A', 'A ', 'B\\xa0C', 'b c', 'D' and 3 more" in found.messages[-1]
+    assert "marks: 'A', 'A ', 'B\\xa0C', 'b c', 'D' and 3 more" in found.messages[-1]
 
 
 def test_a_series_of_one_row_and_a_paused_one_are_stored_like_any_other(desk):
@@ -366,9 +366,12 @@ def test_a_series_of_which_no_row_comes_any_more_is_flagged_and_one_that_ended_l
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["A,31/12/2024,1", "A,30/12/2024,1"], "every row breaks a rule: 2 unreadable_time.*ISO 8601, like 2024-12-31"),
+        (
+            ["A,31/12/2024,1", "A,30/12/2024,1"],
+            "breaks a rule: 2 unreadable_time.*ISO 8601, like 2024-12-31",
+        ),
         (["A,2024-01-01,'1,5'", "A,2024-01-02,abc"], "cannot be read|unreadable_price"),
-        (["A,2024-01-01,abc"], "every row breaks a rule: 1 unreadable_price.*decimal point"),
+        (["A,2024-01-01,abc"], "every row of .* breaks a rule: 1 unreadable_price.*decimal point"),
         (["A,2024-01-01,-1"], "not_positive.*set TIDECAST_POSITIVE=false"),
         (["A,2024-01-02T10:00,1", "A,2024-01-02T11:00,2"], "is intraday: 'A' has 2 times on 2024-01-02"),
     ],

@@ -124,7 +124,7 @@ def test_rows_that_can_be_no_price_are_not_released(desk):
         desk.decide(rules=("unreadable_price",), values={"close": -1.0})
     assert desk.warehouse.repairs().is_empty()
     assert desk.decide(rules=("unreadable_price",), values={"close": 100.2}) == 1
-    with pytest.raises(TidecastError, match="found none like that"):
+    with pytest.raises(TidecastError, match="without a decision, found none"):
         desk.decide(series=("nobody",))
 
 
@@ -157,7 +157,7 @@ def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monke
         (("release", "--why", "x"), "Choose the rows"),
         (("repair", "--rule", "unit_error", "--why", "x"), "--value NAME=X or --multiply X"),
         (("repair", "--rule", "unit_error", "--why", "x", "--value", "close=abc"), "a number"),
-        (("release", "--series", "B", "--why", "x"), "found none like that"),
+        (("release", "--series", "B", "--why", "x"), "without a decision, found none"),
     ]:
         refused = run(*arguments)
         assert refused.exit_code != 0
