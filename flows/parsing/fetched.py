@@ -18,8 +18,8 @@ SPLIT_IN_DOUBT = "split_in_doubt"
 OPTIONAL = (
     "open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close", SPLIT_IN_DOUBT,
 )  # fmt: skip
-"""Optional columns. `known_at`: when the source knew this value; `calendar`: the series' sessions. `adj_close` is for the
-rules and is never stored."""
+"""Optional columns. `known_at`: when the source knew the value; `calendar`: the series' sessions; `adj_close`: for the
+rules, never stored."""
 
 _OTHER_SPELLINGS = {
     "dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio", "adj close": "adj_close",

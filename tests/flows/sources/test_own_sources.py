@@ -67,8 +67,8 @@ def test_a_small_class_in_a_package_of_its_own_is_a_source(package):
     [
         ("vualt://x", r"must be known, found vualt://\. Did you mean vault://\?"),
         ("zzz://x", r"found zzz://\. Known by installed packages: broken://, gone://, nothing://, vault://\."),
-        ("broken://x", r"own_vault:broken of own-vault gave RuntimeError: no key in the drawer\. Mend or uninstall"),
-        ("gone://x", r"own_vault:Gone of own-vault gave AttributeError: .*Mend or uninstall"),
+        ("broken://x", r"own_vault:broken of own-vault gave RuntimeError: no key in the drawer\. Fix or uninstall"),
+        ("gone://x", r"own_vault:Gone of own-vault gave AttributeError: .*Fix or uninstall"),
         ("nothing://x", r"must have a name and a method fetch.* gave a object without"),
     ],
 )
@@ -82,7 +82,7 @@ def test_an_entry_point_that_is_wrong_or_broken_is_one_clear_error(package, sour
 def test_two_packages_with_one_scheme_are_refused_and_both_named(package):
     package()
     package("other-vault", "vault = own_vault:Vault\n")
-    with pytest.raises(SourceError, match=r"One package must bring the source vault://, found .*own-vault.*Uninstall"):
+    with pytest.raises(SourceError, match=r"Only one package may add vault://, found .*own-vault.*Uninstall"):
         open_source(Settings(source="vault://x"))
 
 
