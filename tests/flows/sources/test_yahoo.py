@@ -84,7 +84,7 @@ def test_only_what_may_pass_is_asked_again(monkeypatch):
     source = YahooSource(Settings(source="yahoo://AAPL"), download)
     assert source.fetch().rows.height == 3
     assert len(calls) == 3
-    with pytest.raises(SourceError, match="Yahoo must answer for .* got: 'changed its shape'"):
+    with pytest.raises(SourceError, match=r"Yahoo must answer for .* got: 'changed its shape'"):
         source.fetch()
     assert len(calls) == 4
 
