@@ -91,7 +91,7 @@ def test_a_new_series_of_month_ends_in_a_daily_panel_has_its_own_calendar_and_th
 
 
 def test_bars_within_the_day_are_refused():
-    with pytest.raises(SourceError, match="needs calendars of days, 'XNYS 30m' is of bars"):
+    with pytest.raises(SourceError, match="needs calendars of days, but 'XNYS 30m' is of bars"):
         choose_calendars(Settings(calendar="XNYS"), rows(("AAPL", "XNYS 30m")), NOTHING)
 
 
