@@ -78,7 +78,13 @@ def _action(name: str, rows: pl.DataFrame) -> pl.Expr:
 
 
 def messages_of(actions: pl.DataFrame) -> list[str]:
-    """Describe new actions for the log; empty if there are none."""
+    """Describe new actions for the log; empty if there are none.
+
+    Parameters
+    ----------
+    actions : polars.DataFrame
+        As of `new_actions`.
+    """
     if actions.is_empty():
         return []
     splits = actions.filter(pl.col("split_ratio") != 1).sort("time", descending=True)

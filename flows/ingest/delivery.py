@@ -103,25 +103,25 @@ def take_delivery(
         No row is usable, the source is intraday or begins after `as_of`, or a covariate is missing.
     """
 
-    def read(fetched: Fetched) -> Delivery:
+    def read(fetched: Fetched, since: date | None) -> Delivery:
         with one_clear_error(source.name, "Write the column that the error names as text or numbers, and run again."):
             return _read(fetched, source.name, since, warehouse, settings, as_of, today)
 
     if extra := (*settings.covariates, *settings.static):
         refuse_look_alikes(extra, "covariates and static must have", warehouse.kinds())
     since, fetched = fetch(source, settings, first_day_needed(warehouse, settings, as_of))
-    delivery = read(fetched)
+    delivery = read(fetched, since)
     if since is None or fetched.whole:
         return delivery
     needed = first_day_needed(warehouse, settings, delivery.as_of)
     if not reaches_back(since, needed):
         since = needed
-        delivery = read(read_source(source, since))
+        delivery = read(read_source(source, since), since)
     if since is None:
         return delivery
     usable = delivery.rows.filter(can_be_prices(delivery.rows, delivery.calendar, settings.positive, today))
     if new := warehouse.newcomers(usable["series_id"].unique(), delivery.as_of):
-        delivery = read(_with_history(delivery.fetched, source, new))
+        delivery = read(_with_history(delivery.fetched, source, new), since)
         message = f"New series, read with their whole history: {shorten(new)}."
         delivery = replace(delivery, messages=(*delivery.messages, message))
     return delivery
@@ -131,6 +131,13 @@ def first_day_needed(warehouse: Warehouse, settings: Settings, as_of: date | Non
     """First day that a source is asked for; None: all it has.
 
     It lies `reread_sessions` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+        `reread_sessions`, and the calendars.
+    as_of : date or None
     """
     newest = warehouse.newest_session(before=as_of)
     if newest is None or settings.calendar is None:

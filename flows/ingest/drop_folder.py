@@ -32,7 +32,18 @@ def is_drop_folder(settings: Settings) -> bool:
 
 
 def waiting(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str] = os.environ) -> list[File]:
-    """Files that are not recorded yet, in order of name. Parameters and errors as of `queue`."""
+    """Files that are not recorded yet, in order of name.
+
+    Parameters
+    ----------
+    warehouse, settings, environ
+        As of `queue`.
+
+    Raises
+    ------
+    SourceError
+        As of `queue`.
+    """
     recorded = set(warehouse.deliveries()["file"])
     return [file for file in queue(warehouse, settings, environ) if file.name not in recorded]
 

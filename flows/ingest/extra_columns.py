@@ -59,7 +59,14 @@ def extra_columns(
 
 
 def empty_columns(fetched: Fetched, settings: Settings) -> list[str]:
-    """Message for the user on covariates and static columns without any value; empty if there are none."""
+    """Return a message on covariates and static columns without any value; empty if there are none.
+
+    Parameters
+    ----------
+    fetched : Fetched
+    settings : Settings
+        `covariates`, `static`.
+    """
     assert fetched.raw is not None
     columns = [
         (fetched.rows if name in STANDARD else fetched.raw)[name] for name in (*settings.covariates, *settings.static)

@@ -118,7 +118,12 @@ def decide_on(
 
 
 def finish_repairs(warehouse: Warehouse) -> None:
-    """Store prices of decisions that are recorded but not stored, as after a kill in between."""
+    """Store the prices of recorded decisions that are missing, as after a kill in between.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    """
     repairs = warehouse.repairs()
     if repairs.is_empty():
         return

@@ -102,7 +102,13 @@ def _status(values: Sequence[str]) -> pl.Expr:
 
 
 def after_storing(revisions: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
-    """Return the revisions as they are once `changes`, of the same series and sessions, are stored."""
+    """Return the revisions as they are once `changes` are stored.
+
+    Parameters
+    ----------
+    revisions, changes : polars.DataFrame
+        series_id, time, known_at, as_of, of the same series and sessions.
+    """
     kept = revisions.select(*PRICE_KEY, "as_of").join(changes, on=PRICE_KEY, how="anti")
     return pl.concat([kept, changes.select(kept.columns)])
 

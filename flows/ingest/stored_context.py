@@ -59,7 +59,15 @@ def revisions_around(rows: pl.DataFrame, warehouse: Warehouse, as_of: date) -> p
 
 
 def with_actions(history: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
-    """Add the splits and dividends known at `as_of` to stored prices."""
+    """Add the splits and dividends known at `as_of` to stored prices.
+
+    Parameters
+    ----------
+    history : polars.DataFrame
+        series_id, time and values.
+    warehouse : Warehouse
+    as_of : date
+    """
     actions = last_known(warehouse.actions_of(history.select(KEY)), as_of)
     return history.join(actions.select(*KEY, "split_ratio", "dividend"), on=KEY, how="left", maintain_order="left")
 

@@ -77,18 +77,34 @@ class Fetched:
         object.__setattr__(self, "rows", rows)
 
     def where(self, keep: pl.Series) -> "Fetched":
-        """Return the rows where the mask is true."""
+        """Return the rows where a mask is true.
+
+        Parameters
+        ----------
+        keep : polars.Series of Boolean
+        """
         assert self.raw is not None
         return replace(self, rows=self.rows.filter(keep), raw=self.raw.filter(keep))
 
     def followed_by(self, other: "Fetched") -> "Fetched":
-        """Return these rows with the other's below them."""
+        """Return these rows with those of another source below them.
+
+        Parameters
+        ----------
+        other : Fetched
+        """
         assert self.raw is not None
         assert other.raw is not None
         return replace(self, rows=stacked([self.rows, other.rows]), raw=stacked([self.raw, other.raw]))
 
     def originals(self, rows: Sequence[int] | pl.Series) -> list[str]:
-        """Rows as JSON text, by number; each value is its text, or null."""
+        """Return raw rows as JSON text, each value as its text or null.
+
+        Parameters
+        ----------
+        rows : sequence of int or polars.Series
+            Numbers of the rows.
+        """
         assert self.raw is not None
         return [
             json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)

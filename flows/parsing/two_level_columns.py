@@ -59,6 +59,15 @@ def one_row_per_series(frame: pl.DataFrame, settings: Settings, source: str) -> 
 
     A series has no row where all its cells are empty; only other series have that session.
 
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        As the source has it.
+    settings : Settings
+        `series_id`, `target`, `covariates`.
+    source : str
+        Name of the source in messages.
+
     Raises
     ------
     SourceError

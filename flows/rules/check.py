@@ -69,6 +69,11 @@ class Checked:
     def refuse_failed(self, source: str) -> None:
         """Stop if a rule of action "fail" was broken.
 
+        Parameters
+        ----------
+        source : str
+            Name of the source in the message.
+
         Raises
         ------
         SourceError

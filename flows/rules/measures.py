@@ -30,7 +30,14 @@ VALUES = ("close", "open", "high", "low", "volume", *ACTIONS)
 
 
 def sessions_in(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
-    """Session numbers of rows (series_id, time) in their series' calendars; null where a time is not a session."""
+    """Return the session number of each row in its series' calendar; null where its time is not a session.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        series_id, time.
+    calendar : PanelCalendar
+    """
     numbers = np.full(rows.height, -1, dtype=np.int64)
     session = calendar.is_session(rows.select(KEY))
     numbers[session] = calendar.numbers(rows.select(KEY).filter(pl.Series(session)))

@@ -79,10 +79,12 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def no_series_id(cls) -> pl.Expr:
+        """The row names its series."""
         return pl.col("series_id").is_not_null()
 
     @dy.rule()
     def unreadable_time(cls) -> pl.Expr:
+        """The time can be read."""
         return pl.col("time").is_not_null()
 
     @dy.rule()
@@ -92,26 +94,32 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def in_the_future(cls) -> pl.Expr:
+        """The day is not after today."""
         return pl.col("time") <= pl.col("today")
 
     @dy.rule()
     def not_a_session(cls) -> pl.Expr:
+        """The series' calendar has this day."""
         return pl.col("session")
 
     @dy.rule()
     def missing_price(cls) -> pl.Expr:
+        """The price's cell holds something."""
         return pl.col("present")
 
     @dy.rule()
     def unreadable_price(cls) -> pl.Expr:
+        """The price can be read."""
         return pl.col("close").is_not_null() | ~pl.col("present")
 
     @dy.rule()
     def not_finite(cls) -> pl.Expr:
+        """The close is finite."""
         return pl.col("close").is_finite()
 
     @dy.rule()
     def not_positive(cls) -> pl.Expr:
+        """The close is above zero, unless prices of the panel need not be."""
         return (pl.col("close") > 0) | ~pl.col("positive")
 
     @dy.rule()
@@ -150,6 +158,7 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def jump(cls) -> pl.Expr:
+        """The change is within 12 robust sigmas."""
         return pl.col("sigmas").abs() <= JUMP
 
     @dy.rule()
@@ -160,6 +169,7 @@ class PriceRules(dy.Schema):
 
     @dy.rule()
     def missing_sessions(cls) -> pl.Expr:
+        """The series left out no session before this row."""
         return pl.col("missed") == 0
 
     @dy.rule()
@@ -221,7 +231,12 @@ def rules_schema(settings: Settings) -> type[PriceRules]:
 
 
 def rule_names(schema: type[PriceRules]) -> tuple[str, ...]:
-    """Names of a schema's rules in the order they are applied, the user's own last."""
+    """Return the names of a schema's rules in the order they are applied, a user's own last.
+
+    Parameters
+    ----------
+    schema : type of PriceRules
+    """
     _, failures = schema.filter(schema.create_empty())
     columns = set(schema.column_names())
     own = [name for name in failures.details().columns if name not in columns and name not in DEFAULT_ACTIONS]

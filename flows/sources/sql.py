@@ -137,7 +137,7 @@ class SqlSource:
             names = list(columns_of(connection, settings.table, settings.source))
         else:
             raise SourceError(
-                f"A database's table must be named with --table (or a --query given); {settings.source} has "
+                f"A database's table must be named with --table, or a query with --query; {settings.source} has "
                 f"{shorten(tables_of(connection)) or 'none that this user can see'}."
             )
         needed = [settings.series_id, settings.time, settings.target]
