@@ -58,7 +58,7 @@ def days_of(name, n_rows, series):
 
 
 def test_series_that_name_no_calendar_have_the_one_that_their_rows_show():
-    """Once, a share beside a coin was forecast for Saturday, and a month-end series for tomorrow."""
+    """Once, a share in a panel with a coin was forecast for Saturday, and a month-end series for tomorrow."""
     given = pl.concat([days_of("weekdays", 300, "A"), days_of("weekdays", 290, "B"), days_of("24/7", 300, "C"),
                        days_of("monthly last", 40, "M")])  # fmt: skip
     calendar, settings, told = choose_calendars(Settings(source="prices.csv"), given, NOTHING)

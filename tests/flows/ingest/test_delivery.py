@@ -1,4 +1,4 @@
-"""How a source is asked and read: once, new series whole, times in each market's own zone, covariates as numbers."""
+"""Reading a source: once, new series whole, times in each market's own zone, covariates as numbers."""
 
 import sqlite3
 from datetime import date, timedelta
@@ -28,7 +28,7 @@ def warehouse(tmp_path):
 
 
 class Shelf:
-    """A source that gives what it is asked for, and keeps count."""
+    """A source that returns what it is asked for and counts the calls."""
 
     name = "a shelf"
 
@@ -53,7 +53,7 @@ SETTINGS = Settings(source="shelf", calendar="weekdays", reread_sessions=5)
 
 
 def test_a_new_series_comes_with_its_whole_history_and_a_repeated_run_counts_the_same(shelf, warehouse):
-    """Once, it came with the last `reread_sessions` sessions, and was too short to be forecast for months."""
+    """Once, only its last `reread_sessions` sessions were read, and it was too short to be forecast for months."""
     shelf.rows = [("A", day, 1.0) for day in DAYS[:30]]
     ingest(warehouse, SETTINGS)
     shelf.rows = [(name, day, 1.0) for name in "AB" for day in DAYS[:31]]
@@ -99,7 +99,7 @@ def test_what_was_read_to_see_whether_there_is_anything_to_do_is_not_asked_for_a
     prefetch(SETTINGS, None)
     ingest(warehouse, SETTINGS)
     assert shelf.asked == [None]
-    ingest(warehouse, SETTINGS)  # what was handed over once is not kept
+    ingest(warehouse, SETTINGS)  # rows that were handed over are not kept
     assert len(shelf.asked) == (2 if shelf.whole else 3)
 
 

@@ -1,4 +1,4 @@
-"""A drop folder: each file taken once, in order of name, also after a kill between storing and recording."""
+"""A drop folder: each file is ingested once, in order of name, also after a kill between storing and recording."""
 
 import os
 from datetime import date
@@ -138,7 +138,7 @@ def test_a_row_that_the_source_knew_only_later_waits_for_its_day_and_holds_up_no
 
 @pytest.mark.parametrize(("row", "rule"), [("A,2024-01-06,3", "not_a_session"), ("A,2024-01-03,0", "not_positive")])
 def test_a_row_after_the_newest_price_of_a_file_is_not_lost(inbox, tmp_path, row, rule):
-    """Once it was left for a later run, which a file that was taken never sees."""
+    """Once it was left for a later run, which never comes for a recorded file."""
     put(inbox, "2024-01-01.csv")
     (inbox / "2024-01-02.csv").write_text(f"series_id,time,close\nA,2024-01-02,2\n{row}\n")
     warehouse = Warehouse(str(tmp_path / "warehouse"))

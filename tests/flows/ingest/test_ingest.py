@@ -1,4 +1,4 @@
-"""Ingest: what comes in is stored, known already, corrected or quarantined, and nothing else happens."""
+"""Ingest: each row is stored, unchanged, corrected or quarantined, and nothing else happens."""
 
 from datetime import date
 
@@ -135,7 +135,7 @@ def test_sessions_skipped_between_two_runs_are_known_from_their_own_day(desk):
 
 
 def test_a_killed_run_and_its_repetition_count_like_one(desk, tmp_path):
-    """Once, the repetition found all rows known and wrote down that the run had stored none."""
+    """Once, the repetition found all rows unchanged and recorded that the run had stored none."""
     undisturbed = desk.ingest(*WEEK).run_counts
 
     class Dying(Warehouse):
@@ -436,7 +436,7 @@ def ingest_rows(tmp_path):
 
 @pytest.mark.parametrize("values", ["1.2M,5,,", "-3,5,,", "9,five,,", "9,inf,,", "9,5,,2:1", "9,5,,-2"])
 def test_a_number_that_cannot_be_used_is_left_out_and_counted(ingest_rows, values):
-    """Once, a volume with thousands separators was a column of nulls, and nobody was told."""
+    """Once, a volume with thousands separators was a column of nulls, and no message said so."""
     found, warehouse = ingest_rows(f"A,{MON},1,9,5,,", f"A,{TUE},2,{values}", f"A,{WED},3,NA,,-,")
     assert (found.stored, found.doubts, found.rules["unreadable_value"]) == (3, {"unreadable_value": 1}, 1)
     assert warehouse.flags().select("time", "rule").rows() == [(TUE, "unreadable_value")]

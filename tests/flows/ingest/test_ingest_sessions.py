@@ -1,4 +1,4 @@
-"""Ingest: on which session a run stands, and which calendar a panel and its series keep."""
+"""Ingest: the session a run stands on, and the calendars of a panel and its series."""
 
 from datetime import date, timedelta
 

@@ -1,4 +1,4 @@
-"""Rows in quarantine become prices again, once, and it is written down who did it and why."""
+"""Rows in quarantine become prices again, once, and who did it and why is recorded."""
 
 from datetime import UTC, date, datetime
 
@@ -24,7 +24,7 @@ DAYS = CALENDAR.times(CALENDAR.numbers(pl.Series([date(2024, 1, 1)]))[0] + np.ar
 
 
 class Desk:
-    """A price file whose row 20 came in the wrong unit, its warehouse, and whoever decides."""
+    """A price file whose row 20 has the wrong unit, its warehouse, and a person who decides."""
 
     def __init__(self, folder):
         self.file = folder / "prices.csv"

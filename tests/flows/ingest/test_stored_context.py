@@ -1,4 +1,4 @@
-"""What of the table the rules are shown: enough to judge scattered corrections, and little of it."""
+"""Stored rows that the rules see: few, but enough to judge scattered corrections."""
 
 from datetime import date, timedelta
 

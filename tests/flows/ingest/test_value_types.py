@@ -1,4 +1,4 @@
-"""What a source may hand over: zones, pandas frames, mixed ids, second rows for a session, and libraries that fail."""
+"""Rows that a source may return: zones, pandas frames, mixed ids, second rows for a session; and libraries that fail."""
 
 import warnings
 from datetime import date, timedelta, timezone
@@ -27,7 +27,7 @@ def warehouse(tmp_path):
 
 @pytest.fixture
 def hand_over(monkeypatch, warehouse):
-    """Ingest what a source of one's own hands over: a frame, or an error that it raises."""
+    """Ingest what a user's source returns, a frame, or raises."""
 
     class Stall:
         name = "a stall"

@@ -1,4 +1,4 @@
-"""Own files, long and wide, and what is said about those that cannot be read."""
+"""Users' files, long and wide, and the errors of those that cannot be read."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_understood_is_one_clear_error(fetch, content, set
 
 
 def test_quotes_in_a_header_are_read_as_in_any_value(fetch):
-    """Once, a series was called otherwise in a wide file than in a long one."""
+    """Once, a series had another name in a wide file than in a long one."""
     wide = fetch('time,"q""uo\'te", b \n2024-01-02,1,2\n').rows
     long = fetch('time,series_id,close\n2024-01-02,"q""uo\'te",1\n').rows
     assert wide["series_id"].to_list() == ["q\"uo'te", "b"]

@@ -1,4 +1,4 @@
-"""Prices from the web, by a server on the loopback that misbehaves in every way a server can."""
+"""Prices from the web, from a local server that misbehaves in every way a server can."""
 
 import gzip
 import io

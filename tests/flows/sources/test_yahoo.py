@@ -1,4 +1,4 @@
-"""Yahoo's bars as yfinance 1.7 gives them: made as quoted again, with dividends, splits and the exchange's calendar."""
+"""Yahoo's bars from yfinance 1.7: as quoted again, with dividends, splits and the exchange's calendar."""
 
 import sys
 from datetime import date
@@ -16,7 +16,7 @@ FIELDS = ["Open", "High", "Low", "Close", "Adj Close", "Volume", "Dividends", "S
 
 
 def frame(**bars):
-    """What yfinance.download(…, group_by="ticker", actions=True) gives: symbols over fields, days below."""
+    """A table of yfinance.download(…, group_by="ticker", actions=True): symbols above fields, days below."""
     days = pd.DatetimeIndex(["2024-01-02", "2024-01-03", "2024-01-04"], name="Date")
     columns = pd.MultiIndex.from_product([bars, FIELDS], names=["Ticker", "Price"])
     return pd.DataFrame(np.hstack([np.array(rows, dtype=float) for rows in bars.values()]), days, columns)
