@@ -17,6 +17,9 @@ OTHER_VARIABLES = ("TIDECAST_HOME",)
 SUBTABLES = ("gate", "rules")
 """Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
 
+FORMER_NAMES = {"look_back": "reread_sessions"}
+"""Settings that had another name before: old → new; both are understood."""
+
 ProvidedSetting = tuple[str, Any, str]  # name, value, where it came from
 
 
@@ -67,6 +70,7 @@ def _from_environment(known: list[str], environ: Mapping[str, str]) -> list[Prov
         for table in SUBTABLES:
             if name.startswith(f"{table}_") and name not in known:
                 name = name.replace("_", ".", 1)
+        name = FORMER_NAMES.get(name, name)
         _check_name(name, known, "the environment", _variable)
         provided.append((name, value, variable))
     return provided
@@ -82,7 +86,7 @@ def _from_pyproject(known: list[str], path: Path) -> list[ProvidedSetting]:
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} must be readable TOML: {error}") from None
     table = _table(_table(document, "tool", path), "tidecast", path)
-    flat = {name: value for name, value in table.items() if name not in SUBTABLES}
+    flat = {FORMER_NAMES.get(name, name): value for name, value in table.items() if name not in SUBTABLES}
     for sub in SUBTABLES:
         flat |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
     for name in flat:

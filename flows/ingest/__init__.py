@@ -1,1 +1,1 @@
-"""From a delivery to stored rows."""
+"""Ingest: from a delivery to stored rows."""

@@ -1,4 +1,4 @@
-"""Splits and dividends of a delivery: what of them is new, as rows of the table `actions`."""
+"""Splits and dividends of a delivery: new ones, as rows of the table `actions`."""
 
 import polars as pl
 
@@ -7,48 +7,48 @@ from tidecast.flows.ingest.revisions import KEY, compare
 from tidecast.flows.warehouse.schema import PRICE_KEY
 
 NO_ACTION = {"split_ratio": 1.0, "dividend": 0.0}
-"""What stands for no action."""
+"""Values that mean no action."""
 
 
-def telling(good: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
-    """What a delivery says of actions, once for each series, session and known_at.
+def stated_actions(good: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
+    """Actions that a delivery states, once for each series, session and known_at.
 
-    A row in quarantine has a word, too, where it says one: what is wrong is its price or its day, and without its split
-    the next return would be false. Rows in quarantine that disagree have none.
+    Actions of rows in quarantine count too: only their price or day is wrong, and without their split the next return
+    would be wrong. If rows in quarantine disagree, none of them counts.
 
     Parameters
     ----------
     good, bad : polars.DataFrame
-        Rows that may be stored, and those of a known series and a day that has come that may not: series_id, time,
-        known_at; split_ratio and dividend where the source has them.
+        Rows that may be stored, and rows that may not, of a known series and a day that has come: series_id, time,
+        known_at; split_ratio and dividend if the source has them.
 
     Returns
     -------
     polars.DataFrame
-        The same columns. Of several rows the one that tells of an action, else the good one.
+        The same columns. Of several rows the one with an action, else the good one.
     """
     names = [name for name in NO_ACTION if name in good.columns]
     columns = [*PRICE_KEY, *names]
-    acts = pl.any_horizontal(_told(name, good) != NO_ACTION[name] for name in names)
-    said = bad.select(*columns, acts=acts, rank=1)
-    said = said.filter(pl.col("acts") | pl.all_horizontal(pl.col(names).is_not_null()))
-    if said.is_empty():
+    acts = pl.any_horizontal(_action(name, good) != NO_ACTION[name] for name in names)
+    of_bad = bad.select(*columns, acts=acts, rank=1)
+    of_bad = of_bad.filter(pl.col("acts") | pl.all_horizontal(pl.col(names).is_not_null()))
+    if of_bad.is_empty():
         return good.select(columns)
-    one_word = pl.struct(names).filter("acts").n_unique().over(PRICE_KEY) <= 1
-    beside = good.join(said, on=PRICE_KEY, how="semi").select(*columns, acts=acts, rank=0)
-    told = pl.concat([beside, said.filter(one_word)]).sort("acts", "rank", descending=[True, False])
-    told = told.unique(PRICE_KEY, keep="first", maintain_order=True).select(columns)
-    return pl.concat([good.select(columns).join(told, on=PRICE_KEY, how="anti"), told])
+    agree = pl.struct(names).filter("acts").n_unique().over(PRICE_KEY) <= 1
+    rivals = good.join(of_bad, on=PRICE_KEY, how="semi").select(*columns, acts=acts, rank=0)
+    chosen = pl.concat([rivals, of_bad.filter(agree)]).sort("acts", "rank", descending=[True, False])
+    chosen = chosen.unique(PRICE_KEY, keep="first", maintain_order=True).select(columns)
+    return pl.concat([good.select(columns).join(chosen, on=PRICE_KEY, how="anti"), chosen])
 
 
-def new_actions(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Actions that are new or corrected; one that the source takes back comes as no action, known from then on.
+def new_actions(rows: pl.DataFrame, revisions: pl.DataFrame) -> pl.DataFrame:
+    """New and corrected actions. One that the source takes back becomes "no action", known from then on.
 
     Parameters
     ----------
     rows : polars.DataFrame
-        As `telling` gives them: series_id, time, known_at; split_ratio and dividend where the source has them.
-    known : polars.DataFrame
+        As of `stated_actions`: series_id, time, known_at; split_ratio and dividend if the source has them.
+    revisions : polars.DataFrame
         Every stored revision of the actions of these series and sessions.
 
     Returns
@@ -60,16 +60,16 @@ def new_actions(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(
             schema={**{name: rows.schema[name] for name in PRICE_KEY}, **dict.fromkeys(NO_ACTION, pl.Float64)}
         )
-    told = rows.select(*PRICE_KEY, *(_told(name, rows) for name in NO_ACTION))
+    stated = rows.select(*PRICE_KEY, *(_action(name, rows) for name in NO_ACTION))
     acts = pl.any_horizontal(pl.col(name) != nothing for name, nothing in NO_ACTION.items())
-    touched = pl.concat([told.filter(acts).select(KEY), known.select(KEY)]).unique()
-    compared = compare(told.join(touched, on=KEY, how="semi"), known, tuple(NO_ACTION))
+    touched = pl.concat([stated.filter(acts).select(KEY), revisions.select(KEY)]).unique()
+    compared = compare(stated.join(touched, on=KEY, how="semi"), revisions, tuple(NO_ACTION))
     new = (pl.col("status") == "corrected") | ((pl.col("status") == "stored") & acts)
     return compared.filter(new).select(*PRICE_KEY, *NO_ACTION)
 
 
-def _told(name: str, rows: pl.DataFrame) -> pl.Expr:
-    """What the source says: empty, zero and a ratio of one are no action."""
+def _action(name: str, rows: pl.DataFrame) -> pl.Expr:
+    """The column with its value for no action where it is empty, zero or below."""
     nothing = pl.lit(NO_ACTION[name])
     if name not in rows.columns:
         return nothing.alias(name)
@@ -77,15 +77,21 @@ def _told(name: str, rows: pl.DataFrame) -> pl.Expr:
     return pl.when(value > 0).then(value).otherwise(nothing).alias(name)
 
 
-def in_words(actions: pl.DataFrame) -> list[str]:
-    """What a person should be told of new actions."""
-    splits = actions.filter(pl.col("split_ratio") != 1).sort("time", descending=True)
-    dividends = actions.filter(pl.col("dividend") != 0).height
+def messages_of(actions: pl.DataFrame) -> list[str]:
+    """Describe new actions for the log; empty if there are none.
+
+    Parameters
+    ----------
+    actions : polars.DataFrame
+        As of `new_actions`.
+    """
     if actions.is_empty():
         return []
+    splits = actions.filter(pl.col("split_ratio") != 1).sort("time", descending=True)
+    dividends = actions.filter(pl.col("dividend") != 0).height
     named = shorten([f"{row['series_id']} {row['split_ratio']:g} on {row['time']}" for row in splits.to_dicts()], 3)
     which = f" ({named})" if named else ""
     return [
-        f"New actions: {splits.height:,} splits{which} and {dividends:,} dividends. Models see earlier prices as if "
-        "these had always been; the table `prices` keeps them as quoted."
+        f"New actions: {splits.height:,} splits{which} and {dividends:,} dividends. Models see earlier prices adjusted "
+        "for them; the table `prices` keeps prices as quoted."
     ]

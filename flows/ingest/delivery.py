@@ -1,4 +1,4 @@
-"""What a source gives for a session: how far back it is asked, and its rows read as names, dates and numbers."""
+"""Deliveries: how far back a source is read, and its rows as names, dates and numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest.calendars import choose_calendars, market_zones, own_calendars, resolve_as_of, with_inferred
 from tidecast.flows.ingest.corporate_actions import NO_ACTION
-from tidecast.flows.ingest.extra_columns import empty_columns, further_columns
-from tidecast.flows.parsing.values import dates_by_zone, finite, given, names, numbers
+from tidecast.flows.ingest.extra_columns import empty_columns, extra_columns
+from tidecast.flows.parsing.clear_errors import one_clear_error
+from tidecast.flows.parsing.fetched import SPLIT_IN_DOUBT
+from tidecast.flows.parsing.values import dates_by_zone, finite, is_present, names, numbers
 from tidecast.flows.rules.check import can_be_prices, check_rows
 from tidecast.flows.sources import Fetched, Source
-from tidecast.flows.sources.base import SPLIT_IN_DOUBT
-from tidecast.flows.sources.clear_errors import one_clear_error
-from tidecast.flows.sources.prefetch import asked, fetch, reaches_back
+from tidecast.flows.sources.prefetch import fetch, reaches_back, read_source
 from tidecast.flows.warehouse.schema import VALUES
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -30,18 +30,21 @@ ADVICE = {
     "not read, because 10/12/2024 means two days; a month alone is not a day.",
     "unreadable_price": "Prices must be numbers with a decimal point, like 1234.5. Thousands separators are read where "
     "the whole column shows what they are, as 1,234.50 does; 1,234 alone and decimal commas are not read.",
-    "not_positive": "Where prices may be zero or negative, set TIDECAST_POSITIVE=false.",
+    "not_positive": "If prices may be zero or negative, set TIDECAST_POSITIVE=false.",
     "not_a_session": "Give another calendar: --calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session.",
-    "unreadable_known_at": "Days must be ISO dates like 2024-12-31, or it is not known who could have used the price.",
-    "conflicting_duplicate": "Is a column missing that tells the series apart? Name it with --series-id.",
+    "unreadable_known_at": "Days must be ISO dates like 2024-12-31. Else it is unclear when the price was known.",
+    "conflicting_duplicate": "Is there a column that tells the series apart? Name it with --series-id.",
 }
-
+"""What users can do about rows that break a rule."""
 
 FEW = 0.1
-"""With more than this share of sessions that have several times of day, a source is intraday."""
+"""Share of sessions with several times of day above which a source is intraday."""
+
+OTHER_NUMBERS = (*VALUES[1:], *NO_ACTION, "adj_close")
+"""Numbers of a row besides the close."""
 
 AT_LEAST_ZERO = ("volume", *NO_ACTION)
-"""Numbers that mean nothing below zero."""
+"""Numbers that cannot be below zero."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +54,20 @@ class Delivery:
     Attributes
     ----------
     as_of : date
-        The session on which a run with it stands.
+        The session the run stands on.
     fetched : Fetched
-        As it came.
+        The rows as they came.
     rows : polars.DataFrame
-        series_id, time, close and what else is read of it, null where it cannot be read. `row` is a row's place in the
-        source, `clock` the time of day, `present` whether there was anything for a price; `undated` and `unread`,
-        whether a known_at, or a number beside the price, was given and cannot be used.
+        series_id, time, close and other columns, null where they cannot be read. `row` is the row's number in the
+        source, `clock` the time of day, `present` whether the price's cell held anything. `undated` and `unread` say
+        whether a known_at, or a number besides the close, was there and cannot be used.
     calendar : PanelCalendar
     settings : Settings
         With the calendar decided.
     sessions : tuple of date
-        The first and the last with a price that can be used.
+        The first and the last session with a usable price.
     messages : tuple of str
-        What a person should be told.
+        Messages for the user.
     """
 
     as_of: date
@@ -79,67 +82,82 @@ class Delivery:
 def take_delivery(
     source: Source, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None
 ) -> Delivery:
-    """Ask the source for what a run of `as_of` needs; see `tidecast.flows.ingest.ingest.ingest`.
+    """Read from the source the rows that a run of `as_of` needs; see `tidecast.flows.ingest.ingest.ingest`.
 
-    It is asked from `look_back` sessions before the newest one that runs of an earlier `as_of` have stored. Without an
-    `as_of` that is known only once it has answered: when a run of that session was begun before, it is asked again, for
-    more, unless it gave all it has. Of series that no such run has stored, it is asked for their whole history.
+    The first day asked for is `first_day_needed`. Without an `as_of`, that day is certain only once the source has
+    answered. If a run of that session began before, the source is asked again, for more, unless it gave all it has. Of
+    series that no earlier run has stored, the whole history is read.
+
+    Parameters
+    ----------
+    source : Source
+    warehouse : Warehouse
+        Says which sessions, series and columns are stored.
+    settings : Settings
+    as_of, today : date or None
+        As of `tidecast.flows.ingest.ingest.ingest`.
 
     Raises
     ------
     SourceError
-        There is no row that can be used, the source is intraday or begins after `as_of`, or a covariate is missing.
+        No row is usable, the source is intraday or begins after `as_of`, or a covariate is missing.
     """
 
-    def read(fetched: Fetched) -> Delivery:
-        with one_clear_error(source.name, "Write the column that it names as text or numbers, and run again."):
+    def read(fetched: Fetched, since: date | None) -> Delivery:
+        with one_clear_error(source.name, "Write the column that the error names as text or numbers, and run again."):
             return _read(fetched, source.name, since, warehouse, settings, as_of, today)
 
-    further = (*settings.covariates, *settings.static)
-    if further:
-        refuse_look_alikes(further, "covariates and static must have", warehouse.kinds())
+    if extra := (*settings.covariates, *settings.static):
+        refuse_look_alikes(extra, "covariates and static must have", warehouse.kinds())
     since, fetched = fetch(source, settings, first_day_needed(warehouse, settings, as_of))
-    delivery = read(fetched)
+    delivery = read(fetched, since)
     if since is None or fetched.whole:
         return delivery
     needed = first_day_needed(warehouse, settings, delivery.as_of)
     if not reaches_back(since, needed):
         since = needed
-        delivery = read(asked(source, since))
+        delivery = read(read_source(source, since), since)
     if since is None:
         return delivery
     usable = delivery.rows.filter(can_be_prices(delivery.rows, delivery.calendar, settings.positive, today))
     if new := warehouse.newcomers(usable["series_id"].unique(), delivery.as_of):
-        delivery = read(_with_history(delivery.fetched, source, new))
-        told = f"New series, read with their whole history: {shorten(new)}."
-        delivery = replace(delivery, messages=(*delivery.messages, told))
+        delivery = read(_with_history(delivery.fetched, source, new), since)
+        message = f"New series, read with their whole history: {shorten(new)}."
+        delivery = replace(delivery, messages=(*delivery.messages, message))
     return delivery
 
 
 def first_day_needed(warehouse: Warehouse, settings: Settings, as_of: date | None) -> date | None:
-    """The day from which on the source is asked for rows; None: for all it has.
+    """First day that a source is asked for; None: all it has.
 
-    `look_back` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
+    It lies `reread_sessions` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+        `reread_sessions`, and the calendars.
+    as_of : date or None
     """
     newest = warehouse.newest_session(before=as_of)
     if newest is None or settings.calendar is None:
         return None
-    return _sessions_before(settings.sessions, newest, settings.look_back)
+    return _sessions_before(settings.sessions, newest, settings.reread_sessions)
 
 
 def _sessions_before(calendar: Calendar, day: date, count: int) -> date:
-    """The session that lies `count` sessions before the one at or before that day, or the calendar's first."""
+    """The session `count` sessions before the one at or before `day`, or the calendar's first."""
     number = calendar.numbers(pl.Series([calendar.at_or_before(day)]))[0]
     session: date = calendar.times(np.array([max(number - count, 0)]))[0]
     return session
 
 
 def _with_history(fetched: Fetched, source: Source, series: Sequence[str]) -> Fetched:
-    """What was fetched, with all that the source has of these series in the place of their newest rows."""
-    whole = asked(source, None, series)
+    """The rows that were fetched, with the whole history of these series instead of their newest rows."""
+    whole = read_source(source, None, series)
     history = whole.where(names(whole.rows["series_id"]).is_in(series))
-    there = names(history.rows["series_id"]).unique().implode()
-    return fetched.where(~names(fetched.rows["series_id"]).is_in(there).fill_null(False)).beside(history)
+    replaced = names(history.rows["series_id"]).unique().implode()
+    return fetched.where(~names(fetched.rows["series_id"]).is_in(replaced).fill_null(False)).followed_by(history)
 
 
 def _read(
@@ -152,11 +170,11 @@ def _read(
     today: date | None,
 ) -> Delivery:
     stored = warehouse.calendars()
-    rows, told = _rows(fetched, settings, stored, source, warehouse.kinds())
+    rows, notes = _rows(fetched, settings, stored, source, warehouse.kinds())
     if rows.is_empty():
         raise SourceError(
-            f"A source must have a price that can be used; {source} has no rows from {since or 'any day'} on. See "
-            "whether it is still filled, and whether it is the source of this panel."
+            f"A source must have a usable price; {source} has no rows from {since or 'any day'} on. Check that it is "
+            "still filled and that it is the source of this panel."
         )
     _refuse_intraday(rows, source)
     by_then = rows.filter(pl.col("time") <= (as_of or date.max))
@@ -165,17 +183,17 @@ def _read(
     usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))
     if usable.is_empty():
         rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
-        raise SourceError(_why_useless(rows.with_columns(rule), fetched, source))
+        raise SourceError(_why_unusable(rows.with_columns(rule), fetched, source))
     first, last = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
     oldest, newest = warehouse.oldest_session() or first, warehouse.newest_session() or last
     session, where = resolve_as_of(as_of, settings.sessions, min(first, oldest), last, max(last, newest))
-    return Delivery(session, fetched, rows, calendar, settings, (first, last), (*told, *chosen, *where))
+    return Delivery(session, fetched, rows, calendar, settings, (first, last), (*notes, *chosen, *where))
 
 
 def _rows(
     fetched: Fetched, settings: Settings, stored: pl.DataFrame, source: str, kinds: Mapping[str, pl.DataType]
 ) -> tuple[pl.DataFrame, list[str]]:
-    """The rows as names, dates and numbers, each time in the zone of its series' market, and what to tell about it."""
+    """The rows as names, dates and numbers, each time in the zone of its series' market; and messages on them."""
     raw = fetched.rows
     rows = pl.DataFrame({"series_id": names(raw["series_id"])}).with_row_index("row")
     if "calendar" in raw.columns:
@@ -186,46 +204,46 @@ def _rows(
     known_at = dates_by_zone(raw["known_at"], zones)[0] if "known_at" in raw.columns else pl.lit(None, pl.Date)
     rows = rows.with_columns(time=time, clock=clock, close=close, present=present, known_at=known_at)
     if "known_at" in raw.columns:
-        rows = rows.with_columns(undated=given(raw["known_at"]) & rows["known_at"].is_null())
+        rows = rows.with_columns(undated=is_present(raw["known_at"]) & rows["known_at"].is_null())
     rows = rows.with_columns(  # no price is known before its session
         known_at=pl.when(pl.col("known_at").is_not_null()).then(pl.max_horizontal("known_at", "time"))
     )
-    rows = rows.with_columns(_other_numbers(raw)).with_columns(further_columns(fetched, settings, source, kinds))
+    rows = rows.with_columns(_other_numbers(raw)).with_columns(extra_columns(fetched, settings, source, kinds))
     if SPLIT_IN_DOUBT in raw.columns and raw[SPLIT_IN_DOUBT].dtype == pl.Boolean:
         rows = rows.with_columns(raw[SPLIT_IN_DOUBT])
-    if "dividend" in rows.columns and not settings.positive:  # it would be undone by its share of the price
-        none = (pl.col("dividend") > 0) & (pl.col("close") <= 0)
-        rows = rows.with_columns(dividend=pl.when(~none.fill_null(False)).then("dividend"))
+    if "dividend" in rows.columns and not settings.positive:  # prices are adjusted by its share of the close
+        shareless = (pl.col("dividend") > 0) & (pl.col("close") <= 0)
+        rows = rows.with_columns(dividend=pl.when(~shareless.fill_null(False)).then("dividend"))
     rows = rows.with_columns(unread=_unread(fetched, rows, settings.covariates))
-    told = [*fetched.messages, *empty_columns(fetched, settings)]
+    notes = [*fetched.messages, *empty_columns(fetched, settings)]
     if as_written:
-        told.append(
-            "All times are midnights of a zone of their own, and are taken as the dates they are written with, not "
+        notes.append(
+            "All times are midnights of their own zone. They are read as the dates they are written with, not "
             f"converted to the market's zone ({', '.join(as_written)})."
         )
-    return rows, told
+    return rows, notes
 
 
 def _other_numbers(raw: pl.DataFrame) -> list[pl.Series]:
-    """What is known of a session beside its close, null where that can be no such number."""
-    read = [finite(raw[name]) for name in (*VALUES[1:], *NO_ACTION, "adj_close") if name in raw.columns]
+    """Numbers besides the close; null where they are impossible."""
+    read = [finite(raw[name]) for name in OTHER_NUMBERS if name in raw.columns]
     return [values.set(values < 0, None) if values.name in AT_LEAST_ZERO else values for values in read]
 
 
 def _unread(fetched: Fetched, rows: pl.DataFrame, covariates: Sequence[str]) -> pl.Series:
-    """Whether a number beside the close was given in a row, and is not in `rows`."""
-    beside = [fetched.rows[name] for name in (*VALUES[1:], *NO_ACTION, "adj_close") if name in fetched.rows.columns]
+    """Whether a row of the source has a number besides the close that is null in `rows`."""
+    columns = [fetched.rows[name] for name in OTHER_NUMBERS if name in fetched.rows.columns]
     if fetched.raw is not None:
-        further = [fetched.raw[name] for name in covariates if name not in STANDARD]
-        beside += [values.alias(with_prefix(values.name)) for values in further]
+        of_user = [fetched.raw[name] for name in covariates if name not in STANDARD]
+        columns += [values.alias(with_prefix(values.name)) for values in of_user]
     unread = pl.Series([False]).new_from_index(0, rows.height)
-    for values in beside:
-        unread = unread | (given(values) & rows[values.name].is_null())
+    for values in columns:
+        unread = unread | (is_present(values) & rows[values.name].is_null())
     return unread
 
 
 def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
-    """Refuse bars within the day. A few sessions with a second time, such as that of a live quote, are no such bars."""
+    """Refuse bars within the day. A few sessions with a second time, such as that of a live quote, are accepted."""
     sessions = (
         rows.drop_nulls(["series_id", "time", "clock"])
         .group_by("series_id", "time", maintain_order=True)
@@ -237,16 +255,16 @@ def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
         more = f" (and {several.height - 1} more like it)" if several.height > 1 else ""
         raise SourceError(
             f"A panel must have one price per series and session, but {source} is intraday: {series_id!r} has {times} "
-            f"times on {day}{more}. Keep one row a day, such as the close: docs/sources.md shows a query for it. "
-            'Bars themselves are forecast in Python, with PanelSchema(calendar="XNYS 30m").'
+            f"times on {day}{more}. Keep one row a day, such as the close: docs/sources.md has a query for it. To "
+            'forecast the bars themselves, use Python and PanelSchema(calendar="XNYS 30m").'
         )
 
 
-def _why_useless(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
+def _why_unusable(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
     counts = rows["rule"].value_counts(sort=True)
     broken = ", ".join(f"{count} {rule}" for rule, count in counts.iter_rows())
     first = fetched.originals(rows.filter(pl.col("rule") == counts["rule"][0])["row"].head(1))[0]
     return (
-        f"A source must have a price that can be used; in {source} every row breaks a rule: {broken}. "
+        f"A source must have a usable price, but every row of {source} breaks a rule: {broken}. "
         f"The first is {' '.join(first.split())[:200]}. {ADVICE.get(counts['rule'][0], '')}"
     ).strip()

@@ -1,4 +1,4 @@
-"""The columns of a source that the settings name besides prices: covariates, and what is static in a series."""
+"""Columns of a source that the settings name besides prices: covariates and static columns."""
 
 from collections.abc import Mapping
 
@@ -8,32 +8,37 @@ from tidecast.features.error_text import near_match, shorten
 from tidecast.flows.config.column_names import STANDARD, with_prefix
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
-from tidecast.flows.parsing.values import example, finite, given, names, numbers, truths
+from tidecast.flows.parsing.values import example, finite, is_present, names, numbers, truths
 from tidecast.flows.sources import Fetched
 
 
-def further_columns(
+def extra_columns(
     fetched: Fetched, settings: Settings, source: str, kinds: Mapping[str, pl.DataType]
 ) -> list[pl.Series]:
-    """Covariates as numbers, null where they cannot be read; static ones as numbers or text.
+    """Read covariates as numbers, null where they cannot be read, and static columns as numbers or text.
 
-    Each is called as `with_prefix` says. Standard columns, such as volume, are not among them: they
-    are read with the price. A static column is text where `prices` has it as text or, not yet having it, where not all
-    of it can be read as numbers; it is left out as long as nothing is known of it.
+    They are named by `with_prefix`. Standard columns such as volume are not among them; they are read with the price.
+    A static column is text if it is text in `prices`, or if it is not there yet and has values that are not numbers. It
+    is left out while it has no value at all.
 
     Parameters
     ----------
     fetched : Fetched
     settings : Settings
+        `covariates`, `static`.
     source : str
-        What to call it in a message.
+        The source's name in messages.
     kinds : mapping of str to DataType
-        The columns that `prices` has.
+        Columns of the table `prices`.
+
+    Returns
+    -------
+    list of polars.Series
 
     Raises
     ------
     SourceError
-        A column is missing, a covariate holds words alone, or a static one has words where it had numbers.
+        A column is missing, a covariate has no number, or a static one has text but had numbers before.
     """
     assert fetched.raw is not None
     for name in settings.covariates:
@@ -54,39 +59,46 @@ def further_columns(
 
 
 def empty_columns(fetched: Fetched, settings: Settings) -> list[str]:
-    """What to tell of covariates and static columns that have no value in any row."""
+    """Return a message on covariates and static columns without any value; empty if there are none.
+
+    Parameters
+    ----------
+    fetched : Fetched
+    settings : Settings
+        `covariates`, `static`.
+    """
     assert fetched.raw is not None
     columns = [
         (fetched.rows if name in STANDARD else fetched.raw)[name] for name in (*settings.covariates, *settings.static)
     ]
-    empty = [values.name for values in columns if len(values) and not given(values).any()]
+    empty = [values.name for values in columns if len(values) and not is_present(values).any()]
     return [f"Columns without a value in any row: {shorten(empty)}. Models see them as missing."] if empty else []
 
 
 def _missing(name: str, setting: str, fetched: Fetched, source: str) -> str:
     assert fetched.raw is not None
     near = near_match(name, fetched.raw.columns)
-    hint = f"Did you mean {near!r}?" if near else f"Take it out of {setting}, or give it to the source."
+    hint = f"Did you mean {near!r}?" if near else f"Take it out of {setting}, or add it to the source."
     return f"{source} must have a column {name!r} ({setting}), found none in a long table. {hint}"
 
 
 def _covariate(values: pl.Series, source: str) -> pl.Series:
-    """A column as numbers; true is 1, false is 0."""
+    """The column as numbers; true is 1, false is 0."""
     if (as_numbers := truths(values)) is not None:
         return as_numbers
     number = finite(values)
-    if number.null_count() == len(number) and given(values).any():
+    if number.null_count() == len(number) and is_present(values).any():
         raise SourceError(
             f"A covariate must be numbers, or true and false; {values.name!r} of {source} has no number, but "
-            f"{example(values)}. Give it as numbers: of words, a column of 0 and 1 for each. If it says one thing of a "
-            f"series, make it static: --static {values.name!r}."
+            f"{example(values)}. Write it as numbers; for words, one column of 0 and 1 for each. If it describes a "
+            f"whole series, make it static: --static {values.name!r}."
         )
     return number
 
 
 def _static(values: pl.Series, source: str, kind: pl.DataType | None) -> pl.Series | None:
-    """A column as numbers or as text; None where nothing is known yet, not even which of the two it is."""
-    present = given(values)
+    """The column as numbers or text; None if it has no value yet."""
+    present = is_present(values)
     if kind is None and not present.any():
         return None
     if (as_numbers := truths(values)) is not None and kind != pl.String:
@@ -98,6 +110,6 @@ def _static(values: pl.Series, source: str, kind: pl.DataType | None) -> pl.Seri
     if len(words):
         raise SourceError(
             f"A static column must stay numbers or stay text; {values.name!r} had numbers before, and {source} has "
-            f"{example(words)}. Correct it, or give the text a column of its own name."
+            f"{example(words)}. Correct it, or put the text in another column."
         )
     return finite(values)

@@ -1,4 +1,4 @@
-"""Ingest: fetch → read → check → compare with what is known → store; nothing is written until all checks passed."""
+"""Ingest: fetch → read → check → compare with stored rows → store. Nothing is written until all checks passed."""
 
 import json
 from dataclasses import dataclass
@@ -12,56 +12,56 @@ from tidecast.features.error_text import shorten
 from tidecast.flows.config.column_names import inside, outside, with_prefix
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, WarehouseError
-from tidecast.flows.ingest.corporate_actions import NO_ACTION, in_words, new_actions, telling
+from tidecast.flows.ingest.corporate_actions import NO_ACTION, messages_of, new_actions, stated_actions
 from tidecast.flows.ingest.delivery import ADVICE, Delivery, take_delivery
 from tidecast.flows.ingest.quarantine import finish_repairs, take_decided
 from tidecast.flows.ingest.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
-from tidecast.flows.ingest.stored_context import known_around, with_actions
+from tidecast.flows.ingest.stored_context import revisions_around, with_actions
+from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.rules.check import Checked, check_rows
 from tidecast.flows.sources import Fetched, open_source
-from tidecast.flows.sources.clear_errors import in_one_line
 from tidecast.flows.warehouse.delta_writer import TableChanged
 from tidecast.flows.warehouse.schema import PRICE_KEY, VALUES, as_known
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 RACES = 20
-"""How often an ingest is done again because another one stored prices meanwhile."""
+"""Attempts of an ingest while others store prices at the same time."""
 
 MANY = 0.05
-"""With more than this share of its rows on days without a session, a source probably has another calendar."""
+"""Share of rows on days without a session above which a source probably has another calendar."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one ingest found and did. ``rows_in == stored + corrected + unchanged + sum(quarantined.values())``, always.
+    """Result of one ingest. Always ``rows_in == stored + corrected + unchanged + sum(quarantined.values())``.
 
     Parameters
     ----------
     as_of : date
         The session the run stands on.
     rows_in : int
-        Rows of the source up to `as_of`, those dated after today, and those whose time cannot be read; with an `as_of`
-        that is the newest session of the source, all its rows.
+        Rows of the source up to `as_of`, those dated after today, and those whose time cannot be read. If `as_of` is
+        the newest session of the source, all its rows.
     stored, corrected, unchanged : int
-        Good rows that were new, known with other values, and known already, to this call.
+        Good rows that were new, stored with other values, and stored already, when this call began.
     quarantined : dict of str to int
-        Rows per broken rule, whether they are new in the quarantine or were met before.
+        Rows per broken rule, new in the quarantine or not.
     newest_in_source : date
-        Session of the newest good row of the source, which may lie after `as_of`.
+        Session of the newest good row of the source; may lie after `as_of`.
     newest : date
         The newest session the panel has seen, in the source or in any run.
     settings : Settings
-        With what was left open decided (calendar, layout): to be remembered.
+        With open choices decided (calendar, layout), to be remembered.
     rules : dict of str to int
         Rows that break each rule which is not off, zero included; see `tidecast.flows.rules.check.Checked.counts`.
     doubts : dict of str to int
-        What of that was stored all the same; see `tidecast.flows.rules.check.Checked.doubts`.
+        Those of them that are stored; see `tidecast.flows.rules.check.Checked.doubts`.
     run_counts : dict
-        rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined for the table of runs: what the run of
-        this `as_of` did altogether, seen from the tables, so that a killed run and its repetition count like one. A
-        row of that table which is there already is brought up to date.
+        rows_in, rows_stored, rows_corrected, rows_unchanged, rows_quarantined, rules for the table `runs`: totals of
+        this `as_of`, counted from the tables, so that a killed run and its repetition count like one. If the table has
+        a row of this session, that row is updated.
     messages : tuple of str
-        What a person should be told.
+        Messages for the user.
     left : int
         Rows left for a later run: of later sessions, or known to the source only after `as_of`.
     """
@@ -83,38 +83,40 @@ class Ingested:
 
 
 def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
-    """Store what the source knows up to `as_of`; the same source again stores nothing.
+    """Store what the source knows up to `as_of`. The same source again stores nothing.
 
-    A row is known from the day on that the source itself says (its column `known_at`, but not before its own session);
-    rows known only after `as_of` are left for a later run. Of a source that does not say, a row first seen is known
-    from its own session on. If the panel has seen that session before, without the row, it came late and is known from
-    the newest `as_of` the panel has seen; so is a correction. What a run of an earlier `as_of` saw therefore never
-    changes, unless the source itself says that it knew.
-
-    The source is asked for rows from `look_back` sessions before the newest one that runs of an earlier `as_of` have
-    stored, and for all of new series, so that a run that was killed and its repetition ask for the same. Of the table
-    only rows of the same series and sessions are read, and the last ones before them.
-
-    Of several ingests at once, one stores what it has found; the others begin again, source and all, with what is known
-    then. So the table is as if they had come one after the other.
+    - *Known from when.* Where the source says so (column `known_at`), from that day, but not before the row's session.
+      Rows known only after `as_of` are left for a later run. Where the source does not say, a new row is known from its
+      session. A row of a session that the panel has seen before came late; it is known from the newest `as_of` the
+      panel has seen. So is a correction. So what a run of an earlier `as_of` saw never changes, unless the source says
+      that it knew.
+    - *What is read.* Rows from `reread_sessions` sessions before the newest one that runs of an earlier `as_of` have
+      stored, and all rows of new series. A killed run and its repetition so ask for the same. Of the table, only rows
+      of the same series and sessions are read, and some before them.
+    - *Several ingests at once.* One stores its rows; the others start again, source included, with what is stored then.
+      The table is as if they had run one after the other.
 
     Parameters
     ----------
     warehouse : Warehouse
-        Where prices and quarantine go.
+        Receives prices, actions, quarantine and flags.
     settings : Settings
         Source, column names, calendar.
     as_of : date or None
         None: the newest session of the source; see `tidecast.flows.ingest.calendars.resolve_as_of`.
     today : date or None
-        The day it is, if rows of later days are to be refused.
+        The current day, if rows of later days are to be refused.
+
+    Returns
+    -------
+    Ingested
 
     Raises
     ------
     SourceError
         The source cannot be opened or understood, has no usable row, is intraday, or begins after `as_of`.
     WarehouseError
-        The tables cannot be read or written, or others never stop writing to them.
+        The tables cannot be read or written, or other processes keep writing to them.
     """
     finish_repairs(warehouse)
     for _ in range(RACES):
@@ -122,44 +124,44 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
             return _ingest(warehouse, settings, as_of, today)
         except TableChanged:
             continue
-        except pl.exceptions.PanicException as error:  # which is not an Exception, and would pass all who handle one
+        except pl.exceptions.PanicException as error:  # not an Exception: `except Exception` would let it pass
             raise SourceError(
-                f"{settings.source} must have rows that can be compared with those stored, but polars broke off: "
-                f"{in_one_line(error)}. Nothing is half-written; run again with --debug and report what it prints."
+                f"{settings.source} must have rows that can be compared with stored ones, but polars failed: "
+                f"{in_one_line(error)}. Nothing is half-written. Run again with --debug and report the output."
             ) from error
     raise WarehouseError(
-        f"Prices must stand still while new ones are compared with them, but others stored some {RACES} times "
-        f"meanwhile in {warehouse.uri}. Let fewer ingest at once, and run again."
+        f"Stored prices must not change while new ones are compared with them, but other processes changed those in "
+        f"{warehouse.uri} {RACES} times. Run fewer of them at once, and run again."
     )
 
 
 def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
-    at = {name: warehouse.version(name) for name in ("prices", "actions")}
+    versions = {name: warehouse.version(name) for name in ("prices", "actions")}
     source = open_source(settings)
     delivery = take_delivery(source, warehouse, settings, as_of, today)
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
-    rows, unknown_yet = _due(delivery, today)
-    around = inside(known_around(rows, warehouse, as_of))
-    history = with_actions(as_known(around, as_of), warehouse, as_of)
+    rows, n_known_later = _due(delivery, today)
+    revisions = inside(revisions_around(rows, warehouse, as_of))
+    history = with_actions(as_known(revisions, as_of), warehouse, as_of)
     checked = check_rows(rows, history, delivery.calendar, settings, today)
     checked.refuse_failed(source.name)
-    good, bad = _sorted_out(checked, delivery.fetched, as_of, warehouse)
+    good, bad = _good_and_bad(checked, delivery.fetched, as_of, warehouse)
     seen = warehouse.newest_seen()
     newest_seen = max(as_of, seen or as_of)
-    known = around.join(good, on=KEY, how="semi")
-    good, changes = _changes(dated(good, newest_seen, seen), known, settings, as_of)
-    telling_bad = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
-    of_actions = _store_actions(good, dated(telling_bad, newest_seen, seen), warehouse, as_of, at["actions"])
-    warehouse.store_prices(outside(changes), at["prices"])
+    stored = revisions.join(good, on=KEY, how="semi")
+    good, changes = _changes(dated(good, newest_seen, seen), stored, settings, as_of)
+    bad_with_day = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
+    actions = _store_actions(good, dated(bad_with_day, newest_seen, seen), warehouse, as_of, versions["actions"])
+    warehouse.store_prices(outside(changes), versions["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
     run_counts = {
         "rows_in": rows.height,
-        **counts_of_run(good, after_storing(known, changes), as_of),
+        **counts_of_run(good, after_storing(stored, changes), as_of),
         "rows_quarantined": bad.height,
         "rules": json.dumps(checked.counts),
     }
-    keep_up(warehouse, as_of, run_counts)
+    update_run(warehouse, as_of, run_counts)
     return Ingested(
         as_of=as_of,
         rows_in=rows.height,
@@ -173,9 +175,9 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
         run_counts=run_counts,
         messages=(
             *delivery.messages,
-            *_left_for_later(unknown_yet, as_of),
-            *_look_alikes(rows["series_id"], around["series_id"]),
-            *of_actions,
+            *_left_for_later(n_known_later, as_of),
+            *_look_alikes(rows["series_id"], revisions["series_id"]),
+            *messages_of(actions),
             *_wrong_calendar(bad, rows.height, delivery.calendar),
         ),
         left=delivery.rows.height - rows.height,
@@ -183,10 +185,10 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
 
 
 def _due(delivery: Delivery, today: date | None) -> tuple[pl.DataFrame, int]:
-    """The rows that a run of the delivery's session takes in, and how many of it the source itself knew only later.
+    """The rows that a run of the delivery's session ingests, and how many rows the source knew only later.
 
-    Rows of later sessions are left, too; but not where the delivery ends: what lies after it can be no price, and would
-    never come again.
+    Rows of later sessions wait too, unless `as_of` is the delivery's last session. Rows after that cannot be prices and
+    would not come again.
     """
     rows, as_of = delivery.rows, delivery.as_of
     is_last = delivery.sessions[1] <= as_of
@@ -195,10 +197,10 @@ def _due(delivery: Delivery, today: date | None) -> tuple[pl.DataFrame, int]:
     return rows.filter(~(later_on | not_known_yet)), rows.filter(not_known_yet).height
 
 
-def _sorted_out(
+def _good_and_bad(
     checked: Checked, fetched: Fetched, as_of: date, warehouse: Warehouse
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows that may be stored, with those that a decision let out of quarantine, and the ones that go there."""
+    """The rows to store, those released from quarantine included, and the rows to put there."""
     rows = _undated_refused(checked.rows.with_columns(checked.rule))
     bad = _as_quarantined(rows.filter(pl.col("rule").is_not_null()), fetched, as_of)
     bad, decided = take_decided(bad, warehouse.repairs())
@@ -211,12 +213,12 @@ def _sorted_out(
 
 
 def _changes(
-    good: pl.DataFrame, known: pl.DataFrame, settings: Settings, as_of: date
+    good: pl.DataFrame, stored: pl.DataFrame, settings: Settings, as_of: date
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows with their status beside what is known, and those of `prices` that they become."""
+    """The rows with their status, and the new rows of `prices`."""
     wanted = dict.fromkeys([*STORED, *map(with_prefix, (*settings.covariates, *settings.static))])
     values = [name for name in wanted if name in good.columns]
-    good = compare(good, known, values)
+    good = compare(good, stored, values)
     return good, good.filter(pl.col("status") != "unchanged").select(*PRICE_KEY, *values, as_of=pl.lit(as_of))
 
 
@@ -226,7 +228,7 @@ def _by_status(good: pl.DataFrame) -> dict[str, int]:
 
 
 def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
-    """A row without known_at beside one with it, for the same session, cannot be put in order with it."""
+    """Refuse rows without known_at where another row of the session has one: they have no order."""
     if rows["known_at"].null_count() in (0, rows.height):
         return rows
     undated = pl.col("known_at").is_null() & (pl.col("known_at").count().over(KEY) > 0)
@@ -234,24 +236,24 @@ def _undated_refused(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.coalesce("rule", conflict).alias("rule"))
 
 
-def _look_alikes(delivered: pl.Series, known: pl.Series) -> list[str]:
-    """Names that differ in nothing a person would see at once; a series id is data, and stays as it is."""
-    ids = pl.concat([delivered.unique(), known.unique()]).drop_nulls().unique().sort().to_frame("id")
+def _look_alikes(delivered: pl.Series, stored: pl.Series) -> list[str]:
+    """Name series whose names look the same. They are not merged: a series id is data."""
+    ids = pl.concat([delivered.unique(), stored.unique()]).drop_nulls().unique().sort().to_frame("id")
     plain = pl.col("id").str.normalize("NFKC").str.replace_all(r"\p{Cf}", "").str.replace_all(r"\s+", " ")
     plain = plain.str.strip_chars().str.to_lowercase()
     alike = ids.filter(plain.is_duplicated()).sort(plain, "id")["id"].to_list()
     if not alike:
         return []
     return [
-        "Series whose names differ in blanks, capitals or invisible marks alone are series of their own: "
-        f"{shorten(alike)}. Mend the source where they should be one."
+        "Series are kept apart although their names differ only in blanks, capitals or invisible marks: "
+        f"{shorten(alike)}. If they should be one, fix the source."
     ]
 
 
 def _left_for_later(count: int, as_of: date) -> list[str]:
     if not count:
         return []
-    return [f"{count:,} rows became known to the source only after {as_of}, and are left for a later run."]
+    return [f"{count:,} rows became known to the source only after {as_of} and are left for a later run."]
 
 
 def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> list[str]:
@@ -259,23 +261,33 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
     if count <= MANY * n_rows:
         return []
     return [
-        f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine, for their days are no sessions of "
+        f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine because their days are not sessions of "
         f"{calendar.name}. {ADVICE['not_a_session']}"
     ]
 
 
-def _store_actions(good: pl.DataFrame, bad: pl.DataFrame, warehouse: Warehouse, as_of: date, version: int) -> list[str]:
-    """Store the delivery's splits and dividends, and tell what is new."""
+def _store_actions(
+    good: pl.DataFrame, bad: pl.DataFrame, warehouse: Warehouse, as_of: date, version: int
+) -> pl.DataFrame:
+    """Store the delivery's new splits and dividends, and return them."""
     if not set(NO_ACTION) & set(good.columns):
-        return []
-    told = telling(good, bad)
-    actions = new_actions(told, warehouse.actions_of(told.select(KEY)))
+        return pl.DataFrame()
+    stated = stated_actions(good, bad)
+    actions = new_actions(stated, warehouse.actions_of(stated.select(KEY)))
     warehouse.store_actions(actions.with_columns(as_of=pl.lit(as_of)), version)
-    return in_words(actions)
+    return actions
 
 
-def keep_up(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
-    """Let the session's row of `runs`, if there is one, tell what was stored since it was written."""
+def update_run(warehouse: Warehouse, as_of: date, counts: dict[str, Any]) -> None:
+    """Bring the counts of the session's row of `runs`, if there is one, up to date.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    as_of : date
+    counts : dict
+        As `Ingested.run_counts`.
+    """
     for row in warehouse.runs().filter(pl.col("as_of") == as_of).drop("year").to_dicts():
         if any(row[name] != counts[name] for name in ("rows_stored", "rows_corrected")):
             warehouse.put_run(row | counts)
@@ -285,7 +297,7 @@ _QUARANTINED = ("series_id", "time", "rule", "original", "occurrence", "as_of")
 
 
 def _as_quarantined(bad: pl.DataFrame, fetched: Fetched, as_of: date) -> pl.DataFrame:
-    """Rows that break a rule, with what quarantine knows them by."""
+    """Rows that break a rule, with the key of `quarantine`."""
     original = pl.Series("original", fetched.originals(bad["row"]), dtype=pl.String)
     return bad.with_columns(original, as_of=pl.lit(as_of)).with_columns(
         occurrence=pl.int_range(pl.len()).over("rule", "original")

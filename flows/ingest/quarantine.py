@@ -1,7 +1,8 @@
-"""Rows in quarantine become prices again: released as they came, or repaired; and it is recorded who did it, and why.
+"""Turn rows in quarantine into prices: released as they came, or repaired. Who did it and why is recorded.
 
-Nothing is taken out of `quarantine`. A decision is a row of `repairs`, written first; the price follows from it. Killed
-in between, the next ingest, or the same command again, stores the price: nothing is lost, nothing doubled.
+Nothing is removed from `quarantine`. A decision is a row of `repairs`, written first; the price is stored after it. If
+the process is killed in between, the next ingest, or the same command again, stores the price: nothing is lost or
+doubled.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ def waiting(
     first: date | None = None,
     last: date | None = None,
 ) -> pl.DataFrame:
-    """Rows in quarantine on which nothing was decided, the newest first.
+    """Rows in quarantine without a decision, the newest first.
 
     Parameters
     ----------
@@ -36,6 +37,11 @@ def waiting(
         Only rows that broke one of these rules, or belong to one of these series; empty: all.
     first, last : date or None
         Only rows of these days.
+
+    Returns
+    -------
+    polars.DataFrame
+        Rows of the table `quarantine`.
     """
     rows = warehouse.quarantine()
     decided = warehouse.repairs().select(QUARANTINE_KEY)
@@ -61,7 +67,7 @@ def decide_on(
     values: Mapping[str, float] | None = None,
     factor: float | None = None,
 ) -> int:
-    """Make prices of rows in quarantine, known from the newest as_of the panel has seen; returns how many rows.
+    """Make prices of rows in quarantine, known from the newest as_of the panel has seen.
 
     Parameters
     ----------
@@ -69,32 +75,37 @@ def decide_on(
     settings : Settings
         `positive`.
     calendar : PanelCalendar
-        What a session is of each series.
+        The sessions of each series.
     rows : polars.DataFrame
-        As `waiting` gives them.
+        As of `waiting`.
     by, why : str
-        Who decided, and for what reason; kept.
+        Who decided, and the reason; recorded.
     at : datetime
-        When, in UTC; kept.
+        When, in UTC; recorded.
     values : mapping of str to float, optional
-        What the price, and other values, should have been.
+        The right price, and other values.
     factor : float, optional
-        What open, high, low and close are multiplied by: 100 for pence that came as pounds.
+        Factor for open, high, low and close: 100 for pence that came as pounds.
+
+    Returns
+    -------
+    int
+        Number of rows.
 
     Raises
     ------
     TidecastError
-        There are no rows; one of them can be no price of the panel even so; or two of them are of the same session.
+        There are no rows; one of them still cannot become a price; or two of them are of the same session.
     """
     if rows.is_empty():
         raise TidecastError(
-            "There must be rows in quarantine that are waiting, found none like that. See: tidecast quarantine"
+            "There must be matching rows in quarantine without a decision, found none. See: tidecast quarantine"
         )
-    mended = rows.with_columns(pl.lit(value).alias(name) for name, value in (values or {}).items())
+    corrected = rows.with_columns(pl.lit(value).alias(name) for name, value in (values or {}).items())
     if factor is not None:
-        mended = mended.with_columns(pl.col(name) * factor for name in SCALED)
-    _refuse(mended, settings, calendar)
-    repairs = mended.with_columns(
+        corrected = corrected.with_columns(pl.col(name) * factor for name in SCALED)
+    _refuse(corrected, settings, calendar)
+    repairs = corrected.with_columns(
         action=pl.lit("released" if values is None and factor is None else "repaired"),
         as_of=pl.lit(warehouse.newest_seen()),
         by=pl.lit(by),
@@ -107,12 +118,17 @@ def decide_on(
 
 
 def finish_repairs(warehouse: Warehouse) -> None:
-    """Store the prices of decisions that were taken and whose price is not there, as after a kill in between."""
+    """Store the prices of recorded decisions that are missing, as after a kill in between.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    """
     repairs = warehouse.repairs()
     if repairs.is_empty():
         return
-    there = warehouse.revisions_of(repairs.select(KEY).unique()).select(*KEY, stored="known_at")
-    done = repairs.join(there, on=KEY).filter(pl.col("stored") >= pl.col("as_of"))
+    prices = warehouse.revisions_of(repairs.select(KEY).unique()).select(*KEY, stored="known_at")
+    done = repairs.join(prices, on=KEY).filter(pl.col("stored") >= pl.col("as_of"))
     missing = repairs.join(done, on=QUARANTINE_KEY, how="anti", nulls_equal=True)
     if not missing.is_empty():
         last = missing.sort("as_of", "at").unique(KEY, keep="last")
@@ -120,20 +136,27 @@ def finish_repairs(warehouse: Warehouse) -> None:
 
 
 def take_decided(bad: pl.DataFrame, repairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows on which nothing was decided, and the prices that the others have become.
+    """Separate rows without a decision from those with one.
 
     Parameters
     ----------
     bad : polars.DataFrame
-        Rows that break a rule, with what `quarantine` knows them by: rule, original, occurrence.
+        Rows that break a rule, with the key of `quarantine`: rule, original, occurrence.
     repairs : polars.DataFrame
         The decisions.
+
+    Returns
+    -------
+    undecided : polars.DataFrame
+        Rows without a decision.
+    prices : polars.DataFrame
+        Prices that the others have become.
     """
-    decided = repairs.select(*QUARANTINE_KEY, *VALUES, known_at="as_of")  # whenever the source knew of the row
-    others = bad.join(decided, on=QUARANTINE_KEY, how="anti", nulls_equal=True, maintain_order="left")
-    kept = bad.drop([name for name in (*VALUES, "known_at") if name in bad.columns])
-    prices = kept.join(decided, on=QUARANTINE_KEY, how="inner", maintain_order="left")
-    return others, prices.unique(KEY, keep="first", maintain_order=True)
+    decided = repairs.select(*QUARANTINE_KEY, *VALUES, known_at="as_of")  # whatever the source's own known_at
+    undecided = bad.join(decided, on=QUARANTINE_KEY, how="anti", nulls_equal=True, maintain_order="left")
+    other_columns = bad.drop([name for name in (*VALUES, "known_at") if name in bad.columns])
+    prices = other_columns.join(decided, on=QUARANTINE_KEY, how="inner", maintain_order="left")
+    return undecided, prices.unique(KEY, keep="first", maintain_order=True)
 
 
 def _refuse(rows: pl.DataFrame, settings: Settings, calendar: PanelCalendar) -> None:
@@ -150,4 +173,4 @@ def _refuse(rows: pl.DataFrame, settings: Settings, calendar: PanelCalendar) -> 
         found = rows.filter(broken.fill_null(False))
         if not found.is_empty():
             named = shorten([f"{row[0]} {row[1]} ({row[2]})" for row in found.select(*KEY, "rule").rows()], 3)
-            raise TidecastError(f"A row must have {what} to become a price; {found.height} have not: {named}.")
+            raise TidecastError(f"A row must have {what} to become a price; {found.height} do not: {named}.")

@@ -1,4 +1,4 @@
-"""What of a delivery is new: its rows, dated by when they became known, beside the revisions that are stored."""
+"""Compare the rows of a delivery, each dated by when it became known, with the stored revisions."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -10,14 +10,17 @@ from tidecast.flows.warehouse.schema import PRICE_KEY, VALUES, values_in
 KEY = ["series_id", "time"]
 
 STORED = (*VALUES, "calendar")
-"""Columns of a delivery that are stored, where it has them."""
+"""Columns of a delivery that are stored if it has them."""
+
+STORED_PREFIX = "known_"
+"""Before the name of a stored value, next to the delivery's own."""
 
 
 def dated(rows: pl.DataFrame, newest_seen: date, seen: date | None) -> pl.DataFrame:
-    """The rows, each with the day from which on it is known.
+    """Fill `known_at`, the day from which on a row is known.
 
-    That is what the source says, where it does. Else it is the row's session; if
-    the panel has seen that before, the row is new or corrected since, and known from the newest session seen.
+    Where the source does not say it, it is the row's session. If the panel has seen that session before, the row is new
+    or corrected since, and is known from the newest session seen.
 
     Parameters
     ----------
@@ -32,17 +35,17 @@ def dated(rows: pl.DataFrame, newest_seen: date, seen: date | None) -> pl.DataFr
     return rows.with_columns(pl.coalesce("known_at", first_seen).alias("known_at"))
 
 
-def compare(rows: pl.DataFrame, known: pl.DataFrame, columns: Sequence[str] = STORED) -> pl.DataFrame:
-    """The rows with a status: "stored" (new), "corrected" (says something else) or "unchanged".
+def compare(rows: pl.DataFrame, revisions: pl.DataFrame, columns: Sequence[str] = STORED) -> pl.DataFrame:
+    """Add a status to each row: "stored" (new), "corrected" (other values) or "unchanged".
 
-    Each is compared with what is known on the day it became known, from the table or from an earlier row of the same
-    delivery. Values that the source does not have at all stay as they are known.
+    A row is compared with the values in force on the day it became known, from the table or from an earlier row of the
+    delivery. Columns that the source does not have keep their known values.
 
     Parameters
     ----------
     rows : polars.DataFrame
         series_id, time, known_at and values; unique on these three.
-    known : polars.DataFrame
+    revisions : polars.DataFrame
         Every stored revision of these series and sessions.
     columns : sequence of str
         Names of the values.
@@ -53,41 +56,82 @@ def compare(rows: pl.DataFrame, known: pl.DataFrame, columns: Sequence[str] = ST
         Sorted by series_id, time and known_at; values of the table that the source does not have are added.
     """
     values = [name for name in columns if name in rows.columns]
-    stored = [name for name in values_in(known) if name != "close"]
-    missing = [pl.lit(None, rows.schema[name]).alias(name) for name in values if name not in known.columns]
-    there = known.with_columns(missing).select(
-        *KEY, "known_at", since="known_at", **{f"known_{name}": name for name in {*values, *stored}}
+    only_stored = [name for name in values_in(revisions) if name != "close" and name not in values]
+    compared = _beside_stored(rows, revisions, [*values, *only_stored])
+    status = _status(values)
+    return compared.with_columns(status.alias("status"), **{name: STORED_PREFIX + name for name in only_stored}).select(
+        *rows.columns, *only_stored, "status"
     )
-    rows = rows.sort("known_at").join_asof(
-        there.sort("known_at"), on="known_at", by=KEY, strategy="backward", check_sortedness=False
+
+
+def _beside_stored(rows: pl.DataFrame, revisions: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
+    """The rows with the revision in force when each became known.
+
+    That revision has `since` (its known_at) and its values, prefixed; `series_id_there` is null where nothing of the
+    series and session is stored.
+    """
+    missing = [pl.lit(None, rows.schema[name]).alias(name) for name in values if name not in revisions.columns]
+    in_force = revisions.with_columns(missing).select(
+        *KEY, "known_at", since="known_at", **{STORED_PREFIX + name: name for name in values}
     )
-    rows = rows.join(known.select(KEY).unique(), on=KEY, how="left", coalesce=False, suffix="_there").sort(PRICE_KEY)
-    again = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in KEY).fill_null(False)
-    after = again & (pl.col("since").is_null() | (pl.col("known_at").shift() >= pl.col("since")))
+    compared = rows.sort("known_at").join_asof(
+        in_force.sort("known_at"), on="known_at", by=KEY, strategy="backward", check_sortedness=False
+    )
+    stored_keys = revisions.select(KEY).unique()
+    return compared.join(stored_keys, on=KEY, how="left", coalesce=False, suffix="_there").sort(PRICE_KEY)
+
+
+def _status(values: Sequence[str]) -> pl.Expr:
+    """The status of rows of `_beside_stored`, in their order."""
+    repeats_key = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in KEY).fill_null(False)
+    # the row before, of the same delivery, is known later than the stored revision
+    follows_row = repeats_key & (pl.col("since").is_null() | (pl.col("known_at").shift() >= pl.col("since")))
     differs = pl.any_horizontal(
-        pl.col(name).ne_missing(pl.when(after).then(pl.col(name).shift()).otherwise(f"known_{name}")) for name in values
+        pl.col(name).ne_missing(pl.when(follows_row).then(pl.col(name).shift()).otherwise(STORED_PREFIX + name))
+        for name in values
     )
-    first = ~again & pl.col("series_id_there").is_null()
-    nothing_before = ~after & pl.col("since").is_null()
-    status = pl.when(first).then(pl.lit("stored")).when(nothing_before | differs).then(pl.lit("corrected"))
-    return rows.with_columns(
-        status.otherwise(pl.lit("unchanged")).alias("status"),
-        **{name: f"known_{name}" for name in stored if name not in values},
-    ).select(*rows.columns[: rows.columns.index("since")], *(name for name in stored if name not in values), "status")
+    is_first = ~repeats_key & pl.col("series_id_there").is_null()
+    nothing_before = ~follows_row & pl.col("since").is_null()
+    return (
+        pl.when(is_first)
+        .then(pl.lit("stored"))
+        .when(nothing_before | differs)
+        .then(pl.lit("corrected"))
+        .otherwise(pl.lit("unchanged"))
+    )
 
 
-def after_storing(known: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
-    """The revisions of the same series and sessions once `changes` are stored."""
-    kept = known.select(*PRICE_KEY, "as_of").join(changes, on=PRICE_KEY, how="anti")
+def after_storing(revisions: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """Return the revisions as they are once `changes` are stored.
+
+    Parameters
+    ----------
+    revisions, changes : polars.DataFrame
+        series_id, time, known_at, as_of, of the same series and sessions.
+    """
+    kept = revisions.select(*PRICE_KEY, "as_of").join(changes, on=PRICE_KEY, how="anti")
     return pl.concat([kept, changes.select(kept.columns)])
 
 
 def counts_of_run(rows: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> dict[str, int]:
-    """What all runs of this `as_of` did with the good rows, from the table alone: repeating a run changes no count.
+    """Count what all runs of this `as_of` did with the good rows, from the table alone.
 
-    A row is corrected when it is one of ours after the first revision of its series and session, stored when that first
-    one is ours. A correction that took the place of today's row within the same session left no revision, and counts as
-    the row it is.
+    So repeating a run changes no count. A row is stored if a run of this `as_of` wrote the first revision of its series
+    and session, and corrected if such a run wrote a later one. A correction that replaced a row of the same `as_of` is
+    not a revision and counts as that row.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        Good rows: series_id, time.
+    revisions : polars.DataFrame
+        Stored revisions of the same series and sessions: series_id, time, known_at, as_of.
+    as_of : date
+
+    Returns
+    -------
+    dict of str to int
+        rows_stored, rows_corrected, rows_unchanged.
     """
     ours = pl.col("as_of") == as_of
     by_key = rows.group_by(KEY).len("rows").join(revisions, on=KEY).sort(PRICE_KEY).group_by(KEY)

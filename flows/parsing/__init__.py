@@ -1,1 +1,1 @@
-"""From files and text to a long table."""
+"""Parsing: from files and text to a long table."""

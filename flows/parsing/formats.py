@@ -1,4 +1,4 @@
-"""The bytes of a table, CSV or Parquet, as a data frame; a CSV's values stay the text they are."""
+"""Read the bytes of a CSV or Parquet file as a data frame; values of CSV stay text."""
 
 import csv
 import gzip
@@ -10,9 +10,9 @@ from itertools import islice
 import polars as pl
 
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.parsing.two_level_columns import joined_header
 from tidecast.flows.parsing.utc_offsets import parquet_table
-from tidecast.flows.sources.clear_errors import in_one_line
 
 CSV, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 _BROKEN = (
@@ -23,25 +23,25 @@ SUFFIXES = (*CSV, *PARQUET, *(f"{suffix}.gz" for suffix in CSV))
 
 
 class _Malformed(ValueError):
-    """What is wrong with a file and what to do about it."""
+    """A fault of a file, with advice in its message."""
 
 
-def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
-    """The table that a file of this name holds.
+def table_of(body: bytes, name: str, format_from: str = "its name") -> pl.DataFrame:
+    """Return the table in a file.
 
     Parameters
     ----------
     body : bytes
-        What is in it.
+        Contents of the file.
     name : str
-        Its ending says what it is; ".csv.gz" is unpacked.
-    says : str
-        What claims so, for messages.
+        Its ending gives the format; ".csv.gz" is unpacked.
+    format_from : str
+        What says that the file has this format, for messages.
 
     Raises
     ------
     SourceError
-        It has no rows, is of another type than its name says, is broken, or is not UTF-8.
+        It has no rows, is not of the format its name says, is broken, or is not UTF-8.
     """
     lower = name.lower()
     is_parquet = lower.endswith(PARQUET)
@@ -54,16 +54,18 @@ def table_of(body: bytes, name: str, says: str = "its name") -> pl.DataFrame:
         raise SourceError(f"{name} must be text in UTF-8, but is not. Save it as UTF-8.") from error
     except _BROKEN as error:
         kind = "Parquet" if is_parquet else "CSV"
-        advice = "" if isinstance(error, _Malformed) else " Write the file anew."
+        advice = "" if isinstance(error, _Malformed) else " Write the file again."
         why = in_one_line(error).removesuffix(".")
-        raise SourceError(f"{name} must be a {kind} file as {says} says, but cannot be read: {why}.{advice}") from error
+        raise SourceError(
+            f"{name} must be a {kind} file as {format_from} says, but cannot be read: {why}.{advice}"
+        ) from error
     if frame.is_empty():
         raise SourceError(f"{name} must have at least one row, got none.")
     return frame
 
 
 def _csv(body: bytes) -> pl.DataFrame:
-    """Every value as text; what it means is decided later, row by row, so that a bad one costs one row."""
+    """The table with every value as text. Values are read later, one by one, so that a bad one costs one row."""
     header = body.split(b"\n", 1)[0].decode("utf-8-sig")
     if "\0" in header:
         raise _Malformed("it is not text. Save it as CSV in UTF-8")
@@ -78,27 +80,27 @@ def _csv(body: bytes) -> pl.DataFrame:
         raise
     if len(names) != frame.width:
         raise _Malformed(
-            f"its header has {len(names)} names, and its lines have {frame.width} values. Give each column a name"
+            f"its header has {len(names)} names, and its lines have {frame.width} values. Give each column one name"
         )
     if twice := [name for name in names if names.count(name) > 1]:
         raise _Malformed(f"column {twice[0]!r} is there twice. Rename one")
-    frame.columns = names  # those of polars still have their quotes doubled
+    frame.columns = names  # the names that polars read still have doubled quotes
     return frame
 
 
 def _refuse_long_line(body: bytes, separator: str) -> None:
-    """Name the first line with more values than the header. Text that is not UTF-8 raises by itself."""
+    """Raise an error that names the first line with more values than the header, or that text is not UTF-8."""
     width = 0
     for line, values in _records(body, separator):
         width = width or len(values)
         if len(values) > width:
             raise _Malformed(
-                f"line {line} has {len(values)} values, but its header {width}. Put a value that holds {separator!r} "
-                "in double quotes"
+                f"line {line} has {len(values)} values, but the header has {width}. Put values that contain "
+                f"{separator!r} in double quotes"
             )
 
 
 def _records(body: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of its last line and the values of each record, the header first; slow, but it counts lines."""
+    """Number of the last line and values of each record, the header first. Slow, but it counts lines."""
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline=""), delimiter=separator)
     yield from ((reader.line_num, values) for values in reader if values)

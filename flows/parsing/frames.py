@@ -1,4 +1,4 @@
-"""Python values and pandas frames as polars frames; no value is lost to a type that does not fit."""
+"""Convert Python values and pandas frames to polars; no value is lost because its type does not fit."""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -11,15 +11,26 @@ from tidecast.flows.errors import SourceError
 
 
 def frame_of(names: Sequence[str], columns: Iterable[Sequence[Any]]) -> pl.DataFrame:
-    """A frame of columns of Python values. Decimals become floats; where types are mixed, all become text."""
+    """Return a frame of columns of Python values. Decimals become floats; a column of mixed types becomes text.
+
+    Parameters
+    ----------
+    names : sequence of str
+    columns : iterable of sequence
+        The values of each column.
+    """
     return pl.DataFrame([_series(name, values) for name, values in zip(names, columns, strict=True)], orient="col")
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
-    """A frame of a source, polars or pandas, as polars. Columns of Python objects become text where types are mixed.
+    """Return a source's frame as polars. Columns of Python objects become text if their types are mixed.
 
-    Times with a zone that pandas has from elsewhere (pytz, dateutil, a fixed offset) become text in ISO 8601. Index
-    levels with a name are columns.
+    pandas' times with a zone become text in ISO 8601, because polars does not know every zone (pytz, dateutil, fixed
+    offsets). Named index levels become columns.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame or pandas.DataFrame
 
     Raises
     ------
@@ -38,7 +49,7 @@ def as_polars(frame: Any) -> pl.DataFrame:
     names = [str(name) for name in frame.columns]
     if twice := [name for name in names if names.count(name) > 1]:
         raise SourceError(f"A source's columns must have different names, found {twice[0]!r} twice. Rename one.")
-    return pl.DataFrame([_of_pandas(name, frame.iloc[:, place]) for place, name in enumerate(names)])
+    return pl.DataFrame([_of_pandas(name, frame.iloc[:, number]) for number, name in enumerate(names)])
 
 
 def _of_pandas(name: str, values: Any) -> pl.Series:
@@ -52,9 +63,13 @@ def _of_pandas(name: str, values: Any) -> pl.Series:
 
 
 def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Frames below each other, columns by name; a column that is not everywhere is null where it is not.
+    """Stack frames by column name; a column that a frame lacks is null in its rows.
 
-    Where one frame has numbers and another text in a column, all become text.
+    If a column is numbers in one frame and text in another, it becomes text.
+
+    Parameters
+    ----------
+    frames : sequence of polars.DataFrame
     """
     if len(frames) == 1:
         return frames[0]
@@ -77,7 +92,7 @@ def _agree(kinds: set[pl.DataType]) -> bool:
 
 
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
-    # before polars sees them: a decimal that is NaN or infinite makes it panic
+    # polars panics on a decimal that is NaN or infinite
     values = [float(value) if isinstance(value, Decimal) else value for value in values]
     try:
         return pl.Series(name, values, strict=True)

@@ -1,4 +1,4 @@
-"""Times as text, in the forms of ISO 8601 that name one day or one instant."""
+"""Read times from text, in the forms of ISO 8601 that name one day or one instant."""
 
 import polars as pl
 
@@ -21,21 +21,21 @@ _MOST_AHEAD = 16
 
 
 def times_of_text(text: pl.Series) -> pl.DataFrame:
-    """The local time that each text says, and how far ahead of UTC that is.
+    """Local time of each text, and its distance from UTC.
 
     Parameters
     ----------
     text : Series of str
         Calendar dates ("2024-12-31", "20241231", "2024/12/31"), ordinal dates ("2024-366") and week dates
         ("2025-W01-2"), alone or with a time of day after "T" or a blank: "17", "17:30", "1730", "17:30:00.25",
-        "17:30:00,25". After it may come "Z", "UTC", "GMT" or an offset ("+01", "+0100", "+01:00", "+01:00:00").
+        "17:30:00,25". It may be followed by "Z", "UTC", "GMT" or an offset ("+01", "+0100", "+01:00", "+01:00:00").
 
     Returns
     -------
     polars.DataFrame
-        A row for each value. ``moment`` (Datetime in microseconds): as written; null where it cannot be read. A second
-        of 60, a leap second, is the last microsecond of its minute; 24:00 is the midnight after the day. ``ahead``
-        (Duration): local time minus UTC; null where there is no time of day, or it says no zone.
+        One row per value. ``moment`` (Datetime in microseconds): as written; null where it cannot be read. A leap
+        second (60) is the last microsecond of its minute; 24:00 is the midnight after the day. ``ahead`` (Duration):
+        local time minus UTC; null where there is no time of day or no zone.
     """
     distinct = text.unique().alias("text").to_frame()
     parts = distinct.with_columns(pl.col("text").str.extract_groups(_TIME).alias("part")).unnest("part")
@@ -50,7 +50,7 @@ def _number(*parts: str) -> pl.Expr:
 
 
 def _date(year: pl.Expr, month: pl.Expr | str, day: pl.Expr | str) -> pl.Expr:
-    """The day, null where there is no such day."""
+    """The day; null if it does not exist."""
     ends = [pl.lit(end) if isinstance(end, str) else end for end in (month, day)]
     return pl.format("{}-{}-{}", year, *ends).str.to_date("%Y-%m-%d", strict=False)
 
@@ -71,7 +71,7 @@ def _day() -> pl.Expr:
 
 
 def _clock() -> pl.Expr:
-    """The time of day, nothing where there is none, null where there is no such time."""
+    """Time of day as a duration; zero if the text has none, null if it does not exist."""
     hour, minute, second = (_number(part).fill_null(0) for part in ("hour", "minute", "second"))
     unit = pl.when(pl.col("second").is_not_null()).then(1).when(pl.col("minute").is_not_null()).then(60).otherwise(3600)
     billionths = pl.col("fraction").str.slice(0, 9).str.pad_end(9, "0").cast(pl.Int64).fill_null(0)
@@ -84,7 +84,7 @@ def _clock() -> pl.Expr:
 
 
 def _ahead() -> pl.Expr:
-    """How far ahead of UTC the time says it is; null where it says nothing, or what cannot be."""
+    """Local time minus UTC; null if the text has no zone or an impossible one."""
     hours, minutes, seconds = (_number(f"{part}_ahead").fill_null(0) for part in ("hours", "minutes", "seconds"))
     total = hours * 3600 + minutes * 60 + seconds
     signed = pl.when(pl.col("sign") == "+").then(total).otherwise(-total)

@@ -1,4 +1,4 @@
-"""From a source's own columns to one row per price."""
+"""Convert a source's own columns to one row per price."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -9,22 +9,31 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
-from tidecast.flows.parsing.two_level_columns import a_row_per_series, has_two_levels
+from tidecast.flows.parsing.fetched import Fetched, optional_columns
+from tidecast.flows.parsing.two_level_columns import has_two_levels, one_row_per_series
 from tidecast.flows.parsing.values import dates, example, numbers
-from tidecast.flows.sources.base import Fetched, optional_columns
 from tidecast.flows.warehouse.schema import VALUES
 
 _INDEX = ("", "Unnamed: 0", "index", "__index_level_0__")
-"""What a row number is called in a file that pandas wrote."""
+"""Names of row numbers in files that pandas wrote."""
 
 
 def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
-    """One row per price, from a long table, a wide one, or one of a single series.
+    """Return one row per price, from a long table, a wide one, or one of a single series.
 
     - *Long*: it has the series_id column.
-    - *Single series*: no series_id column, but the target; the series is called like the source.
-    - *Wide*: neither, several columns of numbers beside the time; each is a series. Empty cells are no rows.
+    - *Single series*: it has the target but no series_id column; the series is called like the source.
+    - *Wide*: it has neither, but several columns of numbers besides the time, each a series. Empty cells are not rows.
     - *Two levels*: each column is named after a field and a series; see `tidecast.flows.parsing.two_level_columns`.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        As the source has it.
+    settings : Settings
+        `layout`, and the names of columns.
+    source : str
+        Name of the source in messages.
 
     Raises
     ------
@@ -32,10 +41,10 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         A column is missing (the near match is named), or the columns can be read in more than one way.
     """
     if settings.layout != "wide" and has_two_levels(frame.columns):
-        frame, told = a_row_per_series(frame, settings, source)
+        frame, note = one_row_per_series(frame, settings, source)
         for column, setting in ((settings.time, "time"), (settings.target, "target")):
             _require(frame, column, setting, source)
-        return _long(frame, settings, source, frame[settings.series_id], (told,))
+        return _long(frame, settings, source, frame[settings.series_id], (note,))
     _require(frame, settings.time, "time", source)
     if settings.layout == "wide":
         return _wide(frame, settings, source)
@@ -45,24 +54,28 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         _require(frame, settings.target, "target", source)
         return _long(frame, settings, source, frame[settings.series_id])
     if settings.target in frame.columns:
-        text = [name for name in _texts(frame, settings) if name != settings.target]
-        if settings.layout == "auto" and text and frame[settings.time].is_duplicated().any():
-            raise SourceError(
-                f"{source} must say which series a row belongs to: its times repeat, and it has no column "
-                f"{settings.series_id!r}. Is it {text[0]!r}? Then add --series-id {text[0]!r}."
-            )
-        series = PurePath(source).stem
-        told = f"{source} is read as one series, called {series!r}, for it has no column {settings.series_id!r}."
-        named_so = pl.Series([series]).new_from_index(0, frame.height)
-        return _long(frame, settings, source, named_so, (told,) if settings.layout == "auto" else ())
+        return _single_series(frame, settings, source)
     if settings.layout == "long" or settings.target != Settings.model_fields["target"].default:
         _require(frame, settings.target, "target", source)
     _refuse_ambiguity(frame, settings, source)
     return _wide(frame, settings, source)
 
 
+def _single_series(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
+    text = [name for name in _texts(frame, settings) if name != settings.target]
+    if settings.layout == "auto" and text and frame[settings.time].is_duplicated().any():
+        raise SourceError(
+            f"{source} must say which series a row belongs to: its times repeat, and it has no column "
+            f"{settings.series_id!r}. Is it {text[0]!r}? Then add --series-id {text[0]!r}."
+        )
+    series = PurePath(source).stem
+    series_id = pl.Series([series]).new_from_index(0, frame.height)
+    note = f"{source} is read as one series, called {series!r}, because it has no column {settings.series_id!r}."
+    return _long(frame, settings, source, series_id, (note,) if settings.layout == "auto" else ())
+
+
 def _long(
-    frame: pl.DataFrame, settings: Settings, source: str, series_id: pl.Series, told: tuple[str, ...] = ()
+    frame: pl.DataFrame, settings: Settings, source: str, series_id: pl.Series, notes: tuple[str, ...] = ()
 ) -> Fetched:
     taken = {settings.series_id, settings.time, settings.target}
     others = optional_columns(name for name in frame.columns if name not in taken)
@@ -71,15 +84,15 @@ def _long(
         others["known_at"] = settings.known_at
     named = {"time": settings.time, "close": settings.target, **others}
     rows = pl.DataFrame([series_id.alias("series_id"), *(frame[name].alias(value) for value, name in named.items())])
-    return Fetched(rows, frame, "long", told)
+    return Fetched(rows, frame, "long", notes)
 
 
 def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     series = [name for name in frame.columns if name != settings.time and name not in _INDEX]
     if not series:
-        raise SourceError(f"{source} must have a column per series beside {settings.time!r}, got none.")
+        raise SourceError(f"{source} must have a column per series besides {settings.time!r}, got none. Add them.")
     kinds = {frame[name].dtype for name in series}
-    if len(kinds) > 1:  # text beside numbers: all as text, so that each value is judged for itself
+    if len(kinds) > 1:  # text and numbers: all as text, so that each value is read by itself
         common = pl.Float64() if all(kind.is_numeric() for kind in kinds) else pl.String()
         frame = frame.with_columns(frame[name].cast(common) for name in series)
     time = frame[settings.time].alias("time")
@@ -89,18 +102,18 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     )
     rows = rows.filter(numbers(rows["close"])[1])
     raw = rows.select("time", column="series_id", value="close")
-    told = f"{source} is read as wide, a series per column: {shorten(series)}."
-    return Fetched(rows, raw, "wide", (told,) if settings.layout == "auto" else ())
+    note = f"{source} is read as wide, a series per column: {shorten(series)}."
+    return Fetched(rows, raw, "wide", (note,) if settings.layout == "auto" else ())
 
 
 def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> None:
     if column in frame.columns:
         return
-    among = frame.columns
-    if setting == "time":  # what is called so may hold no dates, and what holds dates may be called anything
-        dated = [name for name in among if dates(frame[name].drop_nulls().head(5), None)[0].is_not_null().any()]
-        among = dated or among
-    by_lower = {name.lower(): name for name in reversed(among)}
+    candidates = frame.columns
+    if setting == "time":  # a name does not show which columns hold dates
+        dated = [name for name in candidates if dates(frame[name].drop_nulls().head(5), None)[0].is_not_null().any()]
+        candidates = dated or candidates
+    by_lower = {name.lower(): name for name in reversed(candidates)}
     near = [by_lower[name] for name in get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)]
     if not near and setting == "time":
         near = dated
@@ -111,7 +124,7 @@ def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> Non
 
 
 def _likely_target(names: Sequence[str]) -> str:
-    """The name that reads most like a price at the end of a session; else the first."""
+    """The name that most likely means a price at the end of a session; else the first."""
     words = ("close", "price", "value", "last", "settle")
     exact = [name for word in words for name in names if name.lower() == word]
     within = [name for word in words for name in names if word in name.lower()]
@@ -119,33 +132,33 @@ def _likely_target(names: Sequence[str]) -> str:
 
 
 def _texts(frame: pl.DataFrame, settings: Settings) -> list[str]:
-    """Columns, beside the time, in which most of what is there cannot be read as a number."""
+    """Columns besides the time in which most values cannot be read as numbers."""
     texts = []
     for name in frame.columns:
         values, present = numbers(frame[name])
-        there = int(present.sum())
-        if name not in (settings.time, *_INDEX) and there and values.is_not_null().sum() < there / 2:
+        count = int(present.sum())
+        if name not in (settings.time, *_INDEX) and count and values.is_not_null().sum() < count / 2:
             texts.append(name)
     return texts
 
 
 def _refuse_ambiguity(frame: pl.DataFrame, settings: Settings, source: str) -> None:
-    """Wide was not asked for: refuse what looks like anything else."""
+    """Refuse columns that look like another layout, unless the settings say wide."""
     columns = [name for name in frame.columns if name != settings.time and name not in _INDEX]
-    found = f"{source} has no column {settings.series_id!r} and none called {settings.target!r}"
+    found = f"{source} has no column {settings.series_id!r} and no column {settings.target!r}"
     if text := _texts(frame, settings):
         others = [name for name in columns if name not in text]
         target = _likely_target(others)
         raise SourceError(
             f"{found}, but text in {shorten(text)}, such as {example(frame[text[0]])}. "
-            f"If that names the series, add --series-id {text[0]!r} --target {target!r}; "
-            "if it is meant as a number, write it with a decimal point."
+            f"If that names the series, add --series-id {text[0]!r} --target {target!r}. "
+            "If it is a number, write it with a decimal point."
         )
     bars = [name for name in columns if name.lower().replace("_", " ") in (*VALUES, "adj close", "price")]
     if bars or len(columns) < 2:
         target = next((name for name in bars if name.lower() == "close"), (bars or columns or ["…"])[0])
         raise SourceError(
             f"{found}; it has {shorten(frame.columns, 12)}. "
-            f"If it is one series, say which column to forecast: --target {target!r}; if a column names the series, "
-            "that one, too: --series-id COLUMN. If each column is a series, set TIDECAST_LAYOUT=wide."
+            f"If it is one series, name the column to forecast: --target {target!r}. If a column names the series, add "
+            "--series-id COLUMN too. If each column is a series, set TIDECAST_LAYOUT=wide."
         )

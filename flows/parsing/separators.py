@@ -1,4 +1,4 @@
-"""Thousands separators in numbers as text: they are read where the whole column shows what they are."""
+"""Thousands separators of numbers in text, read where the whole column shows which they are."""
 
 import polars as pl
 
@@ -14,15 +14,19 @@ _POINT_OR_GROUP = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"
 
 
 def without_separators(text: pl.Series) -> pl.Series:
-    """Numbers as text, without thousands separators; what could be two numbers becomes null.
+    """Remove thousands separators from numbers in text; a text that could be two numbers becomes null.
 
     - Blanks and apostrophes between groups of three digits separate thousands.
-    - Commas do where a decimal point or a second comma follows. "1,234" alone could be 1.234: it is 1234 only in a
-      column in which another value shows that commas separate thousands, or that points are decimal, and none has a
+    - Commas do where a decimal point or a second comma follows. "1,234" alone could be 1.234. It is 1234 only if
+      another value of the column shows that commas separate thousands or that points are decimal, and no value has a
       decimal comma.
     - "1.234" becomes null in a column that has decimal commas and no value whose point must be decimal.
 
     Decimal commas are never read.
+
+    Parameters
+    ----------
+    text : Series of str
     """
     if not text.str.contains(r"[,\s'’]").any():
         return text
@@ -34,8 +38,8 @@ def without_separators(text: pl.Series) -> pl.Series:
     has_points = sure.any() or (text.str.contains(_POINT) & ~either).any()
     readable = groups if has_points and not has_decimal_commas else sure
     unsure = either if has_decimal_commas and not has_points else pl.Series([False])
-    known = pl.when(readable).then(_stripped(",")).otherwise("text")
-    return text.to_frame("text").select(pl.when(~unsure).then(known).alias("text")).to_series()
+    number = pl.when(readable).then(_stripped(",")).otherwise("text")
+    return text.to_frame("text").select(pl.when(~unsure).then(number).alias("text")).to_series()
 
 
 def _stripped(pattern: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Tables with names of two levels, a field and a series in each, as pandas and yfinance write them.
+"""Tables whose column names have two levels, a field and a series, as pandas and yfinance write them.
 
 In CSV these are two header rows, which may be followed by a row with the index's name alone:
 
@@ -18,9 +18,9 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.fetched import optional_columns
 from tidecast.flows.parsing.frames import stacked
-from tidecast.flows.parsing.values import dates, given, numbers
-from tidecast.flows.sources.base import optional_columns
+from tidecast.flows.parsing.values import dates, is_present, numbers
 
 _FIELDS = ("close", "price", "value")
 
@@ -28,14 +28,14 @@ Pair = tuple[str, str]
 
 
 def joined_header(records: Sequence[Sequence[str]]) -> tuple[list[str], int]:
-    """The columns that the first records of a CSV file name, and how many of them are its header.
+    """Return the column names of a CSV file, and how many of its records are the header.
 
-    Names of two levels come as Parquet has them: "('Close', 'AAPL')".
+    Names of two levels are written as in Parquet: "('Close', 'AAPL')".
 
     Parameters
     ----------
     records : sequence of sequence of str
-        The first four, or as many as there are.
+        The first four, or fewer if there are fewer.
     """
     plain = [name.strip() for name in records[0]]
     if len(records) < 2 or len(records[1]) != len(plain) or len(plain) < 2:
@@ -54,15 +54,24 @@ def has_two_levels(columns: Sequence[str]) -> bool:
     return any(_pair(name) is not None for name in columns)
 
 
-def a_row_per_series(frame: pl.DataFrame, settings: Settings, source: str) -> tuple[pl.DataFrame, str]:
-    """The table with a column for each field and one, called as the settings say, for the series; and what to tell.
+def one_row_per_series(frame: pl.DataFrame, settings: Settings, source: str) -> tuple[pl.DataFrame, str]:
+    """Return the table with a column per field and the series_id column of the settings, and a message on it.
 
-    A series has no row where all of its cells are empty: another one has a session then.
+    A series has no row where all its cells are empty; only other series have that session.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        As the source has it.
+    settings : Settings
+        `series_id`, `target`, `covariates`.
+    source : str
+        Name of the source in messages.
 
     Raises
     ------
     SourceError
-        No level has the name of a field, or the series' column has the name of another one.
+        No level is a field, or another column has the name of the series_id column.
     """
     pairs: dict[str, Pair] = {name: pair for name in frame.columns if (pair := _pair(name)) is not None}
     single = {name: "".join(pair) for name, pair in pairs.items() if not all(pair)}
@@ -72,33 +81,33 @@ def a_row_per_series(frame: pl.DataFrame, settings: Settings, source: str) -> tu
     fields = list(dict.fromkeys(pair[level] for pair in pairs.values())) if level is not None else []
     if level is None:
         raise SourceError(
-            f"Of names of two levels one must be a field such as Close, found {shorten(list(pairs))} in {source}. "
+            f"In names of two levels, one must be a field such as Close, found {shorten(list(pairs))} in {source}. "
             "Name the field with --target, or write a row per series and day."
         )
     others = [name for name in frame.columns if name not in pairs]
     if settings.series_id in (*others, *fields):
         raise SourceError(
-            f"The series of {source} are named by its columns, and {settings.series_id!r} is another column. Leave out "
+            f"The columns of {source} name its series, but {settings.series_id!r} is another column. Leave out "
             "--series-id, or give it a name that no column has."
         )
     parts = []
     for series in dict.fromkeys(pair[1 - level] for pair in pairs.values()):
         own = {name: pair[level] for name, pair in pairs.items() if pair[1 - level] == series}
         part = pl.DataFrame([frame[name].alias(field) for name, field in own.items()])
-        there = pl.Series([False]).new_from_index(0, part.height)
+        has_value = pl.Series([False]).new_from_index(0, part.height)
         for values in part:
-            there = there | given(values)
+            has_value = has_value | is_present(values)
         named = pl.Series(settings.series_id, [series]).new_from_index(0, part.height)
-        parts.append(pl.DataFrame([*(frame[name] for name in others), named, *part]).filter(there))
+        parts.append(pl.DataFrame([*(frame[name] for name in others), named, *part]).filter(has_value))
     series_ids = list(dict.fromkeys(pair[1 - level] for pair in pairs.values()))
     return stacked(parts), (
-        f"{source} has names of two levels: it is read as the fields {shorten(fields)} of the series "
+        f"{source} has column names of two levels. It is read as the fields {shorten(fields)} of the series "
         f"{shorten(series_ids)}."
     )
 
 
 def _pair(name: str) -> Pair | None:
-    """The two levels of a name that was written as a tuple."""
+    """The two levels of a name that is written as a tuple; None for another name."""
     if not (name.startswith("(") and name.endswith(")")):
         return None
     try:
@@ -111,18 +120,18 @@ def _pair(name: str) -> Pair | None:
     return (first, second) if first or second else None
 
 
-def _is_field(name: str, more: Sequence[str] = ()) -> bool:
-    return name.lower() in _FIELDS or name in more or bool(optional_columns([name]))
+def _is_field(name: str, others: Sequence[str] = ()) -> bool:
+    return name.lower() in _FIELDS or name in others or bool(optional_columns([name]))
 
 
 def _level_of_fields(pairs: Sequence[Pair], settings: Settings) -> int | None:
-    more = (settings.target, *settings.covariates)
-    found = [sum(_is_field(pair[level], more) for pair in pairs) for level in (0, 1)]
+    others = (settings.target, *settings.covariates)
+    found = [sum(_is_field(pair[level], others) for pair in pairs) for level in (0, 1)]
     return None if not any(found) else found.index(max(found))
 
 
 def _filled(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
-    """The upper header; a spreadsheet writes a name once over several columns."""
+    """The upper header with repeated names filled in: spreadsheets write a name once above several columns."""
     if not all(name.strip() for name in lower[1:]) or not any(upper[1:]):
         return list(upper)
     filled = [upper[1]]
@@ -132,14 +141,14 @@ def _filled(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
 
 
 def _names_the_index(record: Sequence[str], upper: Sequence[str], lower: Sequence[str]) -> bool:
-    """Whether a record has the index's name and nothing else, below two that have something everywhere."""
+    """Whether a record has only the index's name, below two full header records."""
     name, *rest = record
     is_name = bool(name.strip()) and not any(cell.strip() for cell in rest) and len(rest) == len(upper) - 1
     return is_name and all(upper[1:]) and all(lower[1:]) and not _are_values([name]) and not _are_values(lower[1:])
 
 
 def _is_second_header(upper: Sequence[str], lower: Sequence[str], below: Sequence[str]) -> bool:
-    """Whether the second record is a header, too: it has words alone, each below or above the name of a field."""
+    """Whether the second record is a header too: it has only words, each below or above the name of a field."""
     both = [(up, low) for up, low in zip(upper, lower, strict=True) if up and low]
     if not both or _are_values([low for low in lower if low]) or not _are_values(below):
         return False
@@ -149,9 +158,9 @@ def _is_second_header(upper: Sequence[str], lower: Sequence[str], below: Sequenc
 
 
 def _are_values(cells: Sequence[str]) -> bool:
-    """Whether any of these is a time, a number, or a word for a missing one."""
+    """Whether any cell is a time, a number or a word for a missing value."""
     text = pl.Series(cells, dtype=pl.String)
-    read = dates(text, None)[0].is_not_null() | numbers(text)[0].is_not_null() | ~given(text)
+    read = dates(text, None)[0].is_not_null() | numbers(text)[0].is_not_null() | ~is_present(text)
     return bool(read.any())
 
 

@@ -1,4 +1,4 @@
-"""Timestamps with zones that polars does not know: fixed offsets such as +05:30, and names of no known zone."""
+"""Timestamps with zones that polars does not know: fixed offsets such as +05:30, and unknown names."""
 
 import io
 import re
@@ -16,27 +16,34 @@ _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
 
 
 def parquet_table(body: bytes) -> pl.DataFrame:
-    """The table of a Parquet file. Polars panics on a fixed offset that is no whole hour: such a column becomes text.
+    """Return the table of a Parquet file. Columns with an offset or zone that polars does not know become text.
 
-    The text is ISO 8601 with the offset, so that nothing of the instant is lost.
+    The text is ISO 8601 with the offset, so that the instant is kept. (Polars panics on an offset like +05:30.)
+
+    Parameters
+    ----------
+    body : bytes
+        Contents of the file.
     """
-    import pyarrow as pa  # after the command line, which needs none, has started
+    import pyarrow as pa  # slow to load, and the command line starts without it
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(io.BytesIO(body))
-    odd = [place for place, field in enumerate(schema) if pa.types.is_timestamp(field.type) and _is_odd(field.type.tz)]
+    odd = [
+        number for number, field in enumerate(schema) if pa.types.is_timestamp(field.type) and _is_odd(field.type.tz)
+    ]
     if not odd:
         return _with_text(pl.read_parquet(io.BytesIO(body)))
     table = pq.read_table(io.BytesIO(body))
-    for place in odd:
-        table = table.set_column(place, table.column_names[place], as_text(table.column(place)).to_arrow())
+    for number in odd:
+        table = table.set_column(number, table.column_names[number], as_text(table.column(number)).to_arrow())
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return _with_text(frame)
 
 
 def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with bytes that are UTF-8 as text: some programs write text without saying that it is."""
+    """Decode columns of bytes that are UTF-8: some programs write text without marking it as text."""
     text = []
     for name, kind in frame.schema.items():
         if kind == pl.Binary:
@@ -46,7 +53,12 @@ def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def as_text(column: "pa.ChunkedArray") -> pl.Series:
-    """Timestamps with a zone as text in ISO 8601, as the clocks of their zone show them (UTC: of an unknown one)."""
+    """Return timestamps with a zone as text in ISO 8601, in local time; in UTC if the zone is unknown.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+    """
     import pyarrow as pa
 
     ahead, offset = _ahead(column.type.tz)
@@ -60,7 +72,7 @@ def _is_odd(zone: str | None) -> bool:
 
 
 def _ahead(zone: str) -> tuple[timedelta, str]:
-    """How far a fixed offset is ahead of UTC, and how it is written; any other name counts as UTC."""
+    """A fixed offset as a duration and as text; any other name counts as UTC."""
     match = _OFFSET.fullmatch(zone)
     if match is None:
         return timedelta(0), "Z"

@@ -1,4 +1,4 @@
-"""Reading values: dates, numbers and series ids, from whatever type they come in. What cannot be read becomes null."""
+"""Read dates, numbers and series ids from values of any type. A value that cannot be read becomes null."""
 
 from datetime import date
 
@@ -9,36 +9,35 @@ from tidecast.flows.parsing.iso_times import times_of_text
 from tidecast.flows.parsing.separators import without_separators
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", ".", "#n/a")
-"""Text, in lower case, that means: no value."""
+"""Texts, in lower case, that mean a missing value."""
 
 _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 """Types that polars does not cast to text."""
 
 _A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
-"""How many of a unit are in a day."""
+"""Units in a day."""
 
 _FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 """The first and the last day that Python can hold, in days since 1970-01-01."""
 
 
 def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
-    """The session date of each value, and its time of day.
+    """Session date and time of day of each value.
 
     Parameters
     ----------
     values : Series
         Dates, datetimes, or text as `tidecast.flows.parsing.iso_times.times_of_text` reads it.
     zone : str or None
-        Times that say their zone are converted to this one, unless they are plainly dates: see
-        `midnights_elsewhere`. None: the date stands as it is written.
+        Times with a zone are converted to this one, unless they are dates in disguise: see `midnights_elsewhere`. None:
+        the date stays as it is written.
 
     Returns
     -------
     day : Series of Date
-        Null where it cannot be read, or lies outside the years 1 to 9999. Day or month first ("31/12/2024") is never
-        guessed.
+        Null if it cannot be read or lies outside the years 1 to 9999. Day or month first ("31/12/2024") is not read.
     clock : Series of Duration
-        Since midnight, in the zone the day is in; zero where only a date was given.
+        Since midnight, in the zone of the day; zero for a date.
     """
     if values.dtype == pl.Date:
         return of_calendar(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
@@ -47,30 +46,41 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
 
 
 def dates_by_zone(values: pl.Series, zones: pl.Series) -> tuple[pl.Series, pl.Series, list[str]]:
-    """As `dates`, of values each of which has a zone of its own, by name, or null.
+    """As `dates`, with a zone for each value.
+
+    Parameters
+    ----------
+    values : Series
+    zones : Series of str
+        Names of zones, or null.
 
     Returns
     -------
     day, clock : Series
     as_written : list of str
-        The zones to which nothing was converted: see `midnights_elsewhere`.
+        Zones to which nothing was converted: see `midnights_elsewhere`.
     """
     if values.dtype == pl.Date:
         return *dates(values, None), []
     parts, as_written = [], []
-    for (zone,), rows in pl.DataFrame({"value": values, "zone": zones}).with_row_index("place").group_by("zone"):
+    for (zone,), rows in pl.DataFrame({"value": values, "zone": zones}).with_row_index("number").group_by("zone"):
         assert zone is None or isinstance(zone, str)
         day, clock = dates(rows["value"], zone)
         as_written += [zone] if zone and midnights_elsewhere(rows["value"], zone) else []
-        parts.append(rows.select("place").with_columns(day=day, clock=clock))
-    read = pl.concat(parts).sort("place") if parts else pl.DataFrame(schema={"day": pl.Date, "clock": pl.Duration})
+        parts.append(rows.select("number").with_columns(day=day, clock=clock))
+    read = pl.concat(parts).sort("number") if parts else pl.DataFrame(schema={"day": pl.Date, "clock": pl.Duration})
     return read["day"], read["clock"], sorted(as_written)
 
 
 def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
-    """Whether all times are midnights of their own zone, some of which fall on another day in this one.
+    """Whether all times are midnights of their own zone, and some fall on another day in `zone`.
 
-    No market closes then: such times are dates that some program wrote as timestamps.
+    No market closes at midnight: such times are dates that a program wrote as timestamps.
+
+    Parameters
+    ----------
+    values : Series
+    zone : str or None
     """
     if zone is None or values.dtype == pl.Date:
         return False
@@ -80,27 +90,52 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
 
 
 def of_calendar(values: pl.Series) -> pl.Series:
-    """Dates or datetimes, null outside the years 1 to 9999: polars can hold such days, Python and Delta Lake cannot."""
+    """Set dates or datetimes outside the years 1 to 9999 to null: Python and Delta Lake cannot hold them.
+
+    Parameters
+    ----------
+    values : Series of Date or Datetime
+    """
     days = values.to_physical() // _A_DAY[values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "days"]
     return values.set(~days.is_between(_FIRST_DAY, _LAST_DAY).fill_null(True), None)
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Each value as Float64, null where it is none; and whether there was one at all.
+    """Read each value as a number.
 
-    NaN, null and the words in `MISSING` are not values. Thousands separators are read where the column shows what they
-    are, decimal commas never: see `tidecast.flows.parsing.separators`.
+    Thousands separators are read where the column shows which they are, decimal commas never: see
+    `tidecast.flows.parsing.separators`.
+
+    Parameters
+    ----------
+    values : Series
+
+    Returns
+    -------
+    number : Series of Float64
+        Null where it cannot be read; never NaN.
+    present : Series of Boolean
+        As `is_present`.
     """
     if values.dtype.is_numeric() or values.dtype == pl.Null:
         number = values.cast(pl.Float64).fill_nan(None)
         return number, number.is_not_null()
-    text, present = _text(values), given(values)
+    text, present = _text(values), is_present(values)
     number = without_separators(text.set(~present, None)).cast(pl.Float64, strict=False)
     return number.fill_nan(None).alias(values.name), present
 
 
-def given(values: pl.Series) -> pl.Series:
-    """Whether there is anything in each value's place, readable or not: see `MISSING`."""
+def is_present(values: pl.Series) -> pl.Series:
+    """Whether each value is there, readable or not. Null, NaN and the texts in `MISSING` are not.
+
+    Parameters
+    ----------
+    values : Series
+
+    Returns
+    -------
+    Series of Boolean
+    """
     if values.dtype.is_float():
         return values.fill_nan(None).is_not_null()
     if values.dtype.is_numeric() or values.dtype.is_temporal():
@@ -110,32 +145,56 @@ def given(values: pl.Series) -> pl.Series:
 
 
 def truths(values: pl.Series) -> pl.Series | None:
-    """True as 1 and false as 0, null where nothing was given; None where the column holds anything else."""
+    """Read true as 1 and false as 0, a missing value as null; None if the column holds anything else.
+
+    Parameters
+    ----------
+    values : Series
+
+    Returns
+    -------
+    Series of Float64 or None
+    """
     if values.dtype == pl.Boolean:
         return values.cast(pl.Float64)
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return None
-    words, present = _text(values).str.to_lowercase(), given(values)
+    words, present = _text(values).str.to_lowercase(), is_present(values)
     if not present.any() or not words.filter(present).is_in(["true", "false"]).all():
         return None
     return (words == "true").cast(pl.Float64).set(~present, None)
 
 
 def example(values: pl.Series) -> str:
-    """The first value that is given, in quotes and in one line, for a message."""
-    first = values.filter(given(values))[0]
+    """Return the first value that is present, in quotes and on one line, for a message."""
+    first = values.filter(is_present(values))[0]
     text = str(first.to_list() if isinstance(first, pl.Series) else first)
     return repr(text if len(text) <= 60 else text[:60] + " …")
 
 
 def finite(values: pl.Series) -> pl.Series:
-    """Each value as Float64, null where it is no number or an infinite one."""
+    """Read each value as Float64; null where it is not a finite number.
+
+    Parameters
+    ----------
+    values : Series
+    """
     number = numbers(values)[0]
     return number.set(~number.is_finite(), None)
 
 
 def names(values: pl.Series) -> pl.Series:
-    """Each value as text, as it is: a series id is data. Whole numbers become "5", empty or blank text null."""
+    """Return each value as text, unchanged because a series id is data. 5.0 becomes "5", blank text null.
+
+    Parameters
+    ----------
+    values : Series
+
+    Raises
+    ------
+    SourceError
+        The column holds lists, bytes, durations or other values that are not names.
+    """
     if values.dtype.is_nested() or values.dtype in _NO_TEXT:
         raise SourceError(
             f"Names must be text or whole numbers, got {values.dtype}. Give another --series-id (or static column)."
@@ -153,9 +212,9 @@ def _text(values: pl.Series) -> pl.Series:
 
 
 def _moments(values: pl.Series, zone: str | None) -> pl.Series:
-    """Local datetimes: in this zone where they say their own, else as written; null outside the years 1 to 9999."""
-    if values.dtype.is_float():
-        values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)  # 20240131.0, beside missing ones
+    """Local datetimes: in `zone` if they have their own zone, else as written; null outside the years 1 to 9999."""
+    if values.dtype.is_float():  # 20240131.0, in a column with missing values
+        values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)
     kind = values.dtype
     if not isinstance(kind, pl.Datetime):
         return of_calendar(_moments_of_text(_text(values), zone))
@@ -166,10 +225,10 @@ def _moments(values: pl.Series, zone: str | None) -> pl.Series:
 
 
 def _moments_of_text(text: pl.Series, zone: str | None) -> pl.Series:
-    """Text in ISO 8601 as local datetimes."""
+    """Local datetimes of text in ISO 8601."""
     read = times_of_text(text)
     if zone is not None:
         utc = (pl.col("moment") - pl.col("ahead")).dt.replace_time_zone("UTC")
-        there = utc.dt.convert_time_zone(zone).dt.replace_time_zone(None)
-        read = read.with_columns(moment=pl.when(pl.col("ahead").is_null()).then("moment").otherwise(there))
+        local = utc.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        read = read.with_columns(moment=pl.when(pl.col("ahead").is_null()).then("moment").otherwise(local))
     return read["moment"]

@@ -16,7 +16,7 @@ from tidecast.flows.log import log
 from tidecast.flows.parsing.values import dates
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.scheduling.prefect_server import ServerError, starting
-from tidecast.flows.sources.prefetch import look_ahead
+from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.due import latest_day_anywhere, refuse_clock_set_back
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.workspace.workspace import Day, Place
@@ -70,7 +70,7 @@ def _newest_in(place: Place, session: date | None, today: date) -> date | None:
     settings = place.settings
     if session is not None and settings.calendar is not None:
         session = settings.sessions.at_or_before(session)
-    rows = look_ahead(settings, first_day_needed(place.warehouse, settings, session)).rows
+    rows = prefetch(settings, first_day_needed(place.warehouse, settings, session)).rows
     times, _ = dates(rows["time"], market_zone(settings))
     newest = times.filter(times <= today).max()
     return newest if isinstance(newest, date) else None

@@ -1,6 +1,7 @@
-"""Price sources: where prices come from. The only code that opens what is not ours."""
+"""Price sources. No other package opens what users own."""
 
-from tidecast.flows.sources.base import NEEDED, OPTIONAL, Fetched, Source
+from tidecast.flows.parsing.fetched import NEEDED, OPTIONAL, Fetched
+from tidecast.flows.sources.base import Source
 from tidecast.flows.sources.bundled import BundledSource
 from tidecast.flows.sources.files import FileSource
 from tidecast.flows.sources.opening import open_source

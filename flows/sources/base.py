@@ -1,156 +1,35 @@
-"""What a price source is, and what it hands over."""
+"""The protocol of a price source."""
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
 
-import polars as pl
-
-from tidecast.features.error_text import shorten
-from tidecast.flows.errors import SourceError
-from tidecast.flows.parsing.frames import as_polars, stacked
-from tidecast.flows.parsing.values import of_calendar
-
-NEEDED = ("series_id", "time", "close")
-SPLIT_IN_DOUBT = "split_in_doubt"
-"""A Boolean column of a source that undoes restatements: it found none for a split here, and kept what was quoted."""
-
-OPTIONAL = (
-    "open", "high", "low", "volume", "known_at", "calendar", "dividend", "split_ratio", "adj_close", SPLIT_IN_DOUBT,
-)  # fmt: skip
-"""What else a row may carry. `known_at`: when the source itself knew this value; `calendar`: the series' sessions.
-`adj_close` is evidence for the rules and is never stored."""
-
-_OTHER_SPELLINGS = {
-    "dividends": "dividend", "stock splits": "split_ratio", "stock_splits": "split_ratio", "adj close": "adj_close",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """All rows of a source, as they are: nothing is parsed, dropped or sorted yet.
-
-    Parameters
-    ----------
-    rows : polars.DataFrame
-        One row per price, in the source's own types: `NEEDED`, and of `OPTIONAL` what it has; upper and lower case
-        are the same. Other columns are not looked at. A pandas frame is converted.
-    raw : polars.DataFrame, optional
-        The same rows under the source's own names, with all its columns: what quarantine keeps. None: `rows`.
-    layout : {"long", "wide"}
-        How the source was read.
-    messages : tuple of str
-        What a person should be told about how it was read.
-    whole : bool
-        Whether this is all the source has, whatever it was asked for.
-
-    Raises
-    ------
-    SourceError
-        A needed column is missing, `raw` has another number of rows, or either is not a data frame.
-    """
-
-    rows: pl.DataFrame
-    raw: pl.DataFrame | None = None
-    layout: str = "long"
-    messages: tuple[str, ...] = ()
-    whole: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", as_polars(self.rows))
-        object.__setattr__(self, "raw", None if self.raw is None else as_polars(self.raw))
-        if missing := [name for name in NEEDED if name not in self.rows.columns]:
-            raise SourceError(
-                f"A source's rows must have the columns {', '.join(NEEDED)}, found {shorten(self.rows.columns, 12)}. "
-                f"Name one {missing[0]!r}."
-            )
-        if self.raw is not None and self.raw.height != self.rows.height:
-            raise SourceError(
-                f"raw must be the source's rows under its own names, found {self.raw.height:,} of them for "
-                f"{self.rows.height:,} rows. Leave it out if they are the same."
-            )
-        found = optional_columns(name for name in self.rows.columns if name not in NEEDED)
-        rows = pl.DataFrame(
-            [*(self.rows[name] for name in NEEDED), *(self.rows[own].alias(name) for name, own in found.items())]
-        )
-        object.__setattr__(self, "raw", self.rows if self.raw is None else self.raw)
-        object.__setattr__(self, "rows", rows)
-
-    def where(self, keep: pl.Series) -> "Fetched":
-        """The rows of which this is true."""
-        assert self.raw is not None
-        return replace(self, rows=self.rows.filter(keep), raw=self.raw.filter(keep))
-
-    def beside(self, other: "Fetched") -> "Fetched":
-        """These rows, and after them the other's."""
-        assert self.raw is not None
-        assert other.raw is not None
-        return replace(self, rows=stacked([self.rows, other.rows]), raw=stacked([self.raw, other.raw]))
-
-    def originals(self, rows: Sequence[int] | pl.Series) -> list[str]:
-        """These rows as JSON text, each value as the text it was, or null."""
-        assert self.raw is not None
-        return [
-            json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)
-            for row in _without_impossible_days(self.raw[rows]).to_dicts()
-        ]
-
-
-def _without_impossible_days(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows, with days that Python cannot hold counted from 1970-01-01, in the unit they came in."""
-    columns = []
-    for values in rows.select(pl.selectors.date() | pl.selectors.datetime()):
-        kept = of_calendar(values)
-        if kept.null_count() > values.null_count():
-            unit = kept.dtype.time_unit if isinstance(kept.dtype, pl.Datetime) else "days"
-            pairs = zip(kept.to_list(), values.to_physical().to_list(), strict=True)
-            texts = [f"{n} {unit} since 1970-01-01" if day is None and n is not None else day for day, n in pairs]
-            columns.append(pl.Series(values.name, [None if t is None else str(t) for t in texts], dtype=pl.String))
-    return rows.with_columns(columns)
-
-
-def optional_columns(columns: Iterable[str]) -> dict[str, str]:
-    """Which of these columns hold what a row may carry: our name → the source's.
-
-    Raises
-    ------
-    SourceError
-        Two columns have the same meaning.
-    """
-    found: dict[str, str] = {}
-    for own in columns:
-        lower = own.strip().lower()
-        name = _OTHER_SPELLINGS.get(lower, lower)
-        if name in OPTIONAL and found.setdefault(name, own) != own:
-            raise SourceError(
-                f"A source must have one column for each value, but {found[name]!r} and {own!r} both mean {name}. "
-                "Rename one, by a view or a query."
-            )
-    return found
+from tidecast.flows.parsing.fetched import Fetched
 
 
 class Source(Protocol):
-    """Something that has prices. A class of your own needs no more than this: see docs/sources.md.
+    """A source of prices. Your own class needs only these members: see docs/sources.md.
 
-    It may have a method ``history(series: Sequence[str]) -> Fetched``, which gives all rows of these series; without
-    it, `fetch(None)` is asked for those of a series that is new.
+    It may also have a method ``history(series: Sequence[str]) -> Fetched`` that returns all rows of these series.
+    Without it, `fetch(None)` is called for a new series.
     """
 
     @property
     def name(self) -> str:
-        """What to call it in a message; without a password."""
+        """Its name in messages, without a password."""
         ...
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Its rows.
+        """Return its rows.
 
         Parameters
         ----------
         since : date or None
-            None: all it has. A day: at least every row of a session from that day on. More does no harm, less does:
-            corrections of those sessions are found by reading them again.
+            None: all rows. A day: at least every row of a session from that day on; more do no harm. All are needed
+            because corrections are found by reading these sessions again.
+
+        Returns
+        -------
+        Fetched
 
         Raises
         ------

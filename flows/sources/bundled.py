@@ -1,4 +1,4 @@
-"""The prices that come with Tidecast: the ECB's euro reference rates and the EIA's energy spot prices."""
+"""Prices that come with Tidecast: the ECB's euro reference rates and the EIA's energy spot prices."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tidecast.flows.sources.base import Fetched
+from tidecast.flows.parsing.fetched import Fetched
 
 _DATA = Path(__file__).resolve().parents[1] / "data"
 _FILES = {"ecb": "ecb_fx_daily.parquet", "eia": "eia_energy_spot_daily.parquet"}
@@ -14,7 +14,7 @@ _FILES = {"ecb": "ecb_fx_daily.parquet", "eia": "eia_energy_spot_daily.parquet"}
 
 @dataclass(frozen=True)
 class BundledSource:
-    """Prices in flows/data, values as published by their source (NOTICE has the terms).
+    """Prices in flows/data, as published by their source (NOTICE has the terms).
 
     Parameters
     ----------
@@ -26,6 +26,6 @@ class BundledSource:
     name: str
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Its rows, from the day `since` on if one is given."""
+        """Return its rows, from the day `since` on; None: all."""
         raw = pl.read_parquet(_DATA / _FILES[self.name]).filter(pl.col("date") >= (since or date.min))
         return Fetched(raw.rename({"date": "time", "value": "close"}), raw)

@@ -1,4 +1,4 @@
-"""Files by a path, a folder or a pattern, on disk or in an object store, in order of name."""
+"""List the files of a path, folder or pattern, on disk or in an object store, in order of name."""
 
 import glob
 import os
@@ -32,11 +32,11 @@ class File(Protocol):
 
     @property
     def modified(self) -> int:
-        """When it was last written, as its place says: nanoseconds since 1970."""
+        """Last modification by its file system: nanoseconds since 1970."""
         ...
 
     def read(self) -> bytes:
-        """All of it; OSError when it cannot be."""
+        """Return its contents; raise OSError if it cannot be read."""
         ...
 
 
@@ -69,7 +69,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file in an object store, with what its listing said of it."""
+    """A file in an object store, with its size and time from the listing."""
 
     scheme: str
     store: Any
@@ -91,16 +91,30 @@ class StoredFile:
 
 
 def files_at(address: str, environ: Mapping[str, str] = os.environ, may_be_empty: bool = False) -> list[File]:
-    """The file of this path; of a folder, its CSV and Parquet files; else those that the pattern (``*?[]``) matches.
+    """Return the file at a path, the CSV and Parquet files of a folder, or those that a pattern (``*?[]``) matches.
 
-    Hidden files, whose names begin with a dot, count only when they are named.
+    Hidden files (their names begin with a dot) count only if the path names them.
+
+    Parameters
+    ----------
+    address : str
+        Path, folder, pattern, or address in an object store.
+    environ : mapping
+        For an object store: AWS_ENDPOINT_URL and AWS_REGION.
+    may_be_empty : bool
+        Accept a folder without files.
+
+    Returns
+    -------
+    list of File
+        In order of path.
 
     Raises
     ------
     SourceError
-        There is none, or it is neither CSV nor Parquet.
+        There is no file, or one is neither CSV nor Parquet.
     OSError
-        The place cannot be looked at.
+        The folder or store cannot be read.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", address)
     found = _in_store(address, scheme[1], environ, may_be_empty) if scheme else _on_disk(Path(address), may_be_empty)
@@ -108,29 +122,29 @@ def files_at(address: str, environ: Mapping[str, str] = os.environ, may_be_empty
         if not file.name.lower().endswith(SUFFIXES):
             raise SourceError(
                 f"A source must be CSV ({', '.join(CSV)}) or Parquet ({', '.join(PARQUET)}), got {file.name!r}. "
-                "Save it as one of these."
+                "Save it in one of these formats."
             )
     return found
 
 
 def _on_disk(path: Path, may_be_empty: bool) -> list[File]:
     if path.is_dir():
-        there = sorted(file for file in path.iterdir() if file.is_file())
-        return _tables([LocalFile(file) for file in there], str(path), may_be_empty)
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        return _tables([LocalFile(file) for file in files], str(path), may_be_empty)
     if path.exists():
         return [LocalFile(path)]
     if matches := sorted(glob.glob(str(path), recursive=True)):
         return _tables([LocalFile(Path(match)) for match in matches if Path(match).is_file()], str(path))
     if glob.has_magic(str(path)):
-        raise SourceError(f"A pattern must match at least one file, but none is like {path}. Check the path.")
-    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = get_close_matches(path.name, beside, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "Check the path; relative ones start where you call tidecast."
+        raise SourceError(f"A pattern must match at least one file, but {path} matches none. Check the path.")
+    neighbours = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, neighbours, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else "Check the path; a relative one starts at the current folder."
     raise SourceError(f"A source must exist, but there is no file {path}. {hint}")
 
 
 def _in_store(address: str, scheme: str, environ: Mapping[str, str], may_be_empty: bool) -> list[File]:
-    from pyarrow.fs import FileSelector, FileType
+    from pyarrow.fs import FileSelector, FileType  # slow to load, and only object stores need it
 
     store, path = _store(address, scheme, environ)
     at_path = store.get_file_info(path)
@@ -140,8 +154,8 @@ def _in_store(address: str, scheme: str, environ: Mapping[str, str], may_be_empt
     fixed = re.split(r"[*?\[]", path)[0]
     folder = path if kind == FileType.Directory else fixed.rpartition("/")[0]
     deep = path.removeprefix(folder).strip("/").count("/") > 0
-    there = store.get_file_info(FileSelector(folder, recursive=deep, allow_not_found=True))
-    found = sorted((info for info in there if info.type == FileType.File), key=lambda info: info.path)
+    listed = store.get_file_info(FileSelector(folder, recursive=deep, allow_not_found=True))
+    found = sorted((info for info in listed if info.type == FileType.File), key=lambda info: info.path)
     if kind != FileType.Directory:
         found = [info for info in found if _matches(info.path, path)]
     return _tables([_stored(scheme, store, info) for info in found], address, may_be_empty)
@@ -152,8 +166,8 @@ def _stored(scheme: str, store: Any, info: Any) -> StoredFile:
 
 
 def _store(address: str, scheme: str, environ: Mapping[str, str]) -> tuple[Any, str]:
-    """The file system of an object store and the path in it. AWS_ENDPOINT_URL and AWS_REGION count."""
-    from pyarrow.fs import FileSystem, S3FileSystem
+    """The file system of an object store, by AWS_ENDPOINT_URL and AWS_REGION, and the path in it."""
+    from pyarrow.fs import FileSystem, S3FileSystem  # slow to load, and only object stores need it
 
     path = address.split("://", 1)[1].rstrip("/")
     if scheme != "s3":
@@ -167,7 +181,7 @@ def _store(address: str, scheme: str, environ: Mapping[str, str]) -> tuple[Any, 
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Part by part: a star does not reach across a slash."""
+    """Whether a path matches, part by part: a star does not match a slash."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 

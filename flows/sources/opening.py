@@ -1,4 +1,4 @@
-"""From the name or address of a source to the source."""
+"""Open the source that a name or address stands for."""
 
 import os
 import re
@@ -21,12 +21,18 @@ _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+)://"
 
 
 def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> Source:
-    """The source that the settings name. ``${VAR}`` in its address is expanded on connecting, and nowhere before.
+    """Return the source that the settings name. ``${VAR}`` in its address is expanded on connecting, not before.
+
+    Parameters
+    ----------
+    settings : Settings
+    environ : mapping
+        Where ``${VAR}`` is looked up.
 
     Raises
     ------
     SourceError
-        There is no name, or it is of a kind that is not known.
+        The name is empty, or its scheme is unknown.
     SettingsError
         Column names are given for a bundled source, or a variable in the address is not set.
     """

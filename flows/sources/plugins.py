@@ -1,4 +1,4 @@
-"""Sources of the user's own, found by the entry points of installed packages."""
+"""Sources of users, found by the entry points of installed packages."""
 
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -11,29 +11,38 @@ GROUP = "tidecast.sources"
 
 
 def schemes() -> list[str]:
-    """The schemes of addresses that installed packages bring."""
+    """Return the schemes of addresses that installed packages add."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def open_plugin(scheme: str, settings: Settings) -> Source:
-    """The source that an installed package has for this scheme, opened with the address as it is written.
+    """Return the source that an installed package has for a scheme, opened with the address as it is written.
+
+    Parameters
+    ----------
+    scheme : str
+        Of the address: "vault" of "vault://…".
+    settings : Settings
+        Handed to the source.
 
     Raises
     ------
     SourceError
-        No package has one (the near match is named), several have, or the one there is cannot be loaded, fails on
-        opening, or is no source.
+        No package has the scheme (the near match is named), several have it, or the source cannot be loaded, fails when
+        opened, or lacks a name or `fetch`.
     """
     points = list(entry_points(group=GROUP, name=scheme))
     if not points:
         near = get_close_matches(scheme, schemes(), n=1)
         known = ", ".join(f"{name}://" for name in schemes())
         hint = f"Did you mean {near[0]}://?" if near else f"Known by installed packages: {known or 'none'}."
-        raise SourceError(f"The scheme of a source must be known, found {scheme}://. {hint} docs/sources.md lists all.")
+        raise SourceError(
+            f"The scheme of a source must be known, found {scheme}://. {hint} docs/sources.md lists all schemes."
+        )
     if len(points) > 1:
         raise SourceError(
-            f"One package must bring the source {scheme}://, found {' and '.join(_whose(point) for point in points)}. "
-            "Uninstall one."
+            f"Only one package may add {scheme}://, found {' and '.join(_whose(point) for point in points)}. "
+            "Uninstall the others."
         )
     return _opened(points[0], settings)
 
@@ -46,12 +55,12 @@ def _opened(point: EntryPoint, settings: Settings) -> Source:
     except Exception as error:
         raise SourceError(
             f"The source {point.name}:// must be callable with an address and the settings; {_whose(point)} gave "
-            f"{type(error).__name__}: {error}. Mend or uninstall that package."
+            f"{type(error).__name__}: {error}. Fix or uninstall that package."
         ) from error
     if not (callable(getattr(source, "fetch", None)) and isinstance(getattr(source, "name", None), str)):
         raise SourceError(
             f"The source {point.name}:// must have a name and a method fetch(since=None); {_whose(point)} gave a "
-            f"{type(source).__name__} without. docs/sources.md has an example."
+            f"{type(source).__name__} without them. docs/sources.md has an example."
         )
     return source
 

@@ -1,46 +1,80 @@
-"""What was read of a source before the run that needs it: handed over once, so that the source is not asked twice."""
+"""Rows read from a source before the run that needs them, handed over once so that the source is not read twice."""
 
 from collections.abc import Sequence
 from datetime import date
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.sources.base import Fetched, Source
-from tidecast.flows.sources.clear_errors import one_clear_error
+from tidecast.flows.parsing.clear_errors import one_clear_error
+from tidecast.flows.parsing.fetched import Fetched
+from tidecast.flows.sources.base import Source
 from tidecast.flows.sources.opening import open_source
 
 _read: dict[str, tuple[date | None, Fetched]] = {}
-"""By the settings' digest: from which day on it was asked (None: for all it has), and what came."""
+"""By the settings' digest: the first day asked for (None: all) and the rows."""
 
 
-def look_ahead(settings: Settings, since: date | None) -> Fetched:
-    """Read the source that the settings name, and keep what came for the run that follows in this process."""
-    fetched = asked(open_source(settings), since)
+def prefetch(settings: Settings, since: date | None) -> Fetched:
+    """Read the source that the settings name, and keep the rows for the next run in this process.
+
+    Parameters
+    ----------
+    settings : Settings
+    since : date or None
+        First day; None: all it has.
+
+    Raises
+    ------
+    SourceError
+        As of `read_source`.
+    """
+    fetched = read_source(open_source(settings), since)
     _read[settings.digest] = since, fetched
     return fetched
 
 
 def fetch(source: Source, settings: Settings, since: date | None) -> tuple[date | None, Fetched]:
-    """From which day on the source was asked, and what it has: what was read ahead, if that is enough."""
-    before, fetched = _read.pop(settings.digest, (None, None))
-    if fetched is not None and (fetched.whole or reaches_back(before, since)):
-        return before, fetched
-    return since, asked(source, since)
+    """Return prefetched rows if they reach back to `since`; else read the source.
+
+    Parameters
+    ----------
+    source : Source
+    settings : Settings
+    since : date or None
+        First day needed; None: all it has.
+
+    Returns
+    -------
+    since : date or None
+        First day that was asked for.
+    fetched : Fetched
+    """
+    prefetched_since, fetched = _read.pop(settings.digest, (None, None))
+    if fetched is not None and (fetched.whole or reaches_back(prefetched_since, since)):
+        return prefetched_since, fetched
+    return since, read_source(source, since)
 
 
-def asked(source: Source, since: date | None, series: Sequence[str] | None = None) -> Fetched:
-    """What a source has from a day on; with `series`, all it has of these, and what else it cannot leave out.
+def read_source(source: Source, since: date | None, series: Sequence[str] | None = None) -> Fetched:
+    """Return a source's rows from a day on; with `series`, at least all rows of these.
+
+    Parameters
+    ----------
+    source : Source
+    since : date or None
+        First day; None: all it has.
+    series : sequence of str, optional
 
     Raises
     ------
     SourceError
         It cannot be read, whatever its own code or a library raises.
     """
-    with one_clear_error(source.name, "See whether it is still there and whether its columns hold what they should."):
+    with one_clear_error(source.name, "Check that it is still there and that its columns hold what they should."):
         history = None if series is None else getattr(source, "history", None)
         fetched: Fetched = source.fetch(since) if history is None else history(series)
         return fetched
 
 
-def reaches_back(asked: date | None, needed: date | None) -> bool:
-    """Whether what a source gives from the day `asked` on holds all that is `needed`."""
-    return asked is None or (needed is not None and asked <= needed)
+def reaches_back(since: date | None, needed: date | None) -> bool:
+    """Whether rows from the day `since` on (None: all) include those from `needed` on."""
+    return since is None or (needed is not None and since <= needed)

@@ -1,4 +1,4 @@
-"""Prices in a database: a table, a view or a query, read in batches, from the sessions on that may have changed."""
+"""Prices in a database: a table, view or query, read in batches, from the first session that may have changed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ from tidecast.flows.io.databases import (
     tables_of,
 )
 from tidecast.flows.io.retrying import retried
+from tidecast.flows.parsing.fetched import Fetched, optional_columns
 from tidecast.flows.parsing.frames import frame_of, stacked
 from tidecast.flows.parsing.layout import to_long
-from tidecast.flows.sources.base import Fetched, optional_columns
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, TextClause
 
 BATCH = 50_000
-"""Rows that Python holds at a time; the data frame they go into takes a tenth of their room."""
+"""Rows that Python holds at once; as a data frame they take a tenth of the memory."""
 
 MANY = 1_000
-"""Series that are asked for by name; of more, all rows are read."""
+"""Series that are selected by name; with more, all rows are read."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class SqlSource:
     Parameters
     ----------
     settings : Settings
-        `source`, its address; `table` or `query`; what the columns are called. With a column `known_at`, rows that the
-        database has known since a day come, too, however old their session: late corrections.
+        `source`, its address; `table` or `query`; names of columns. With a column `known_at`, late corrections are read
+        too: rows that the database has known since a day, however old their session.
     environ : mapping
         Where ``${VAR}`` in the address is looked up.
     """
@@ -60,26 +60,34 @@ class SqlSource:
         return self.settings.table or "the query"
 
     def history(self, series: Sequence[str]) -> Fetched:
-        """All rows of these series; of a wide table, all rows. Raises as `fetch`."""
+        """Return all rows of these series; of a wide table, all rows. Errors as of `fetch`.
+
+        Parameters
+        ----------
+        series : sequence of str
+        """
         return self._fetch(None, series)
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Its rows; a read that breaks off is begun again, whole.
+        """Return its rows. A read that breaks off starts again from the beginning.
+
+        Parameters
+        ----------
+        since : date or None
+            First session, where the time column can be compared; None: all.
 
         Raises
         ------
         SourceError
-            The database cannot be reached or read, the driver, the table or a column is missing, there are no rows.
+            The database cannot be reached or read, the driver, the table or a column is missing, or there are no rows.
         """
         return self._fetch(since, None)
 
     def _fetch(self, since: date | None, series: Sequence[str] | None) -> Fetched:
-        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.exc import SQLAlchemyError  # here and below: slow to load, and only databases need it
 
         if self.settings.table and self.settings.query:
-            raise SettingsError(
-                "table and query must not both be given: one of them says what to read. Drop the other."
-            )
+            raise SettingsError("Only one of table and query may be set, found both. Drop one of them.")
         engine = engine_of(self.settings.source, "source", self.environ)
         refuse_missing_file(engine, "source")
         try:
@@ -93,16 +101,16 @@ class SqlSource:
 
     def _read(self, engine: "Engine", since: date | None, series: Sequence[str] | None) -> Fetched:
         with engine.connect() as connection:
-            rows, first = self._looked_at(connection)
+            rows, first = self._selected(connection)
             if first.is_empty() and since is None:
                 raise SourceError(f"{self.name} must have at least one row, got none.")
-            to_long(first, self.settings, self._label)  # a wrong column is found before a million rows are read
+            to_long(first, self.settings, self._label)  # find a wrong column before a million rows are read
             query = rows.where(*self._changed_since(connection, rows, since), *self._of(first, series))
             frame = _in_batches(connection, query)
         return to_long(frame, self.settings, self._label)
 
-    def _looked_at(self, connection: "Connection") -> tuple["Select[Any]", pl.DataFrame]:
-        """The query for the columns that are of use, and its first row."""
+    def _selected(self, connection: "Connection") -> tuple["Select[Any]", pl.DataFrame]:
+        """The query for the columns that are needed, and its first row."""
         from sqlalchemy import column, select
 
         rows = select(*map(column, self._columns(connection))).select_from(self._from(connection))
@@ -118,7 +126,7 @@ class SqlSource:
         return table(name, schema=schema)
 
     def _columns(self, connection: "Connection") -> list[str]:
-        """In a long table those that are looked at, else all."""
+        """The needed columns of a long table, else all."""
         from sqlalchemy import text
 
         settings = self.settings
@@ -129,18 +137,18 @@ class SqlSource:
             names = list(columns_of(connection, settings.table, settings.source))
         else:
             raise SourceError(
-                f"A database's table must be named with --table (or a --query given); {settings.source} has "
-                f"{shorten(tables_of(connection)) or 'none that this user sees'}."
+                f"A database's table must be named with --table, or a query with --query; {settings.source} has "
+                f"{shorten(tables_of(connection)) or 'none that this user can see'}."
             )
         needed = [settings.series_id, settings.time, settings.target]
         if not set(needed) <= set(names):
             return names
-        further = [settings.known_at or "", *settings.covariates, *settings.static]
-        others = [*optional_columns(names).values(), *filter(names.__contains__, further)]
-        return list(dict.fromkeys([*needed, *others]))
+        in_settings = [settings.known_at or "", *settings.covariates, *settings.static]
+        optional = [*optional_columns(names).values(), *filter(names.__contains__, in_settings)]
+        return list(dict.fromkeys([*needed, *optional]))
 
     def _of(self, first: pl.DataFrame, series: Sequence[str] | None) -> list["ColumnElement[bool]"]:
-        """The condition for rows of these series. None where they cannot be asked for, or are many."""
+        """The condition for rows of these series; empty if they cannot be selected by name or are many."""
         from sqlalchemy import String, cast, column
 
         if series is None or len(series) > MANY or self.settings.series_id not in first.columns:
@@ -150,7 +158,7 @@ class SqlSource:
     def _changed_since(
         self, connection: "Connection", rows: "Select[Any]", since: date | None
     ) -> list["ColumnElement[bool]"]:
-        """The condition for rows of sessions from `since` on, or known since then. None where it cannot be asked."""
+        """The condition for sessions from `since` on, or rows known since then; empty if it cannot be expressed."""
         from sqlalchemy import column, or_, select
 
         names = [selected.name for selected in rows.selected_columns]
@@ -176,7 +184,7 @@ def _in_batches(connection: "Connection", query: "Select[Any]") -> pl.DataFrame:
     try:
         return stacked([_frame(names, rows) for rows in result.partitions()] or [_frame(names, [])])
     finally:
-        if cursor is not None:  # SQLAlchemy leaves that of a broken connection open
+        if cursor is not None:  # SQLAlchemy leaves the cursor of a broken connection open
             cursor.close()
 
 
@@ -185,9 +193,9 @@ def _frame(names: list[str], rows: Any) -> pl.DataFrame:
 
 
 def _bound(sample: Any, since: date) -> Any:
-    """`since` as a value that can be compared with those of a column, of which `sample` is one; None: it cannot.
+    """`since` as a value to compare with a column's values, of which `sample` is one; None if that is impossible.
 
-    A moment is taken from the day before on: in the database's zone it may still be that day.
+    For datetimes it is the day before, because in the database's zone it may still be that day.
     """
     if isinstance(sample, datetime):
         moment = datetime.combine(since - timedelta(days=1), datetime.min.time())
@@ -202,5 +210,5 @@ def _bound(sample: Any, since: date) -> Any:
 
 
 def _literal(query: str) -> str:
-    """The query as it is: no colon in it marks a parameter."""
+    """The query with colons escaped, so that SQLAlchemy sees no parameters in it."""
     return re.sub(r"(?<!:):(?=\w)", r"\\:", query.strip().rstrip(";"))

@@ -1,4 +1,4 @@
-"""Prices from a web address: CSV, JSON or Parquet, also packed; only what may pass is asked for again."""
+"""Prices from a web address: CSV, JSON or Parquet, also packed. Only transient errors are retried."""
 
 import gzip
 import io
@@ -23,26 +23,26 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.io.retrying import retried
+from tidecast.flows.parsing.fetched import Fetched
 from tidecast.flows.parsing.formats import SUFFIXES, table_of
 from tidecast.flows.parsing.frames import frame_of
 from tidecast.flows.parsing.layout import to_long
-from tidecast.flows.sources.base import Fetched
 
 LARGEST = 1_000_000_000
-"""Bytes of a body, unpacked."""
+"""Most bytes of a body, unpacked."""
 
 PAUSE = 1.0
 """Seconds between two requests to one host."""
 
 ECB = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip"
-"""All euro reference rates since 1999: a zip with one CSV, a column per currency, "N/A" where there is none."""
+"""All euro reference rates since 1999: a zip with one CSV, a column per currency, "N/A" where a rate is missing."""
 
 _EARLIEST = date(1900, 1, 1)
 _last_asked: dict[str, float] = {}
 
 
-class _Passing(Exception):
-    """An answer that may be better in a moment; `after`: seconds to leave the server alone, if it said so."""
+class _Transient(Exception):
+    """A transient fault of a server; `after`: seconds to wait, if the server gave a number."""
 
     def __init__(self, why: str, after: float = 0.0) -> None:
         super().__init__(why)
@@ -56,8 +56,7 @@ class WebSource:
     Parameters
     ----------
     settings : Settings
-        `source`: the address, in which ``{since}`` stands for the first day asked for (1900-01-01 for all); what the
-        columns are called.
+        `source`: the address, in which ``{since}`` stands for the first day (1900-01-01 for all); names of columns.
     environ : mapping
         Where ``${VAR}`` in the address is looked up.
     """
@@ -70,17 +69,21 @@ class WebSource:
         return self.settings.source
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Its rows: those from `since` on if the address has a place for it, else all.
+        """Return its rows: those from `since` on if the address contains ``{since}``, else all.
+
+        Parameters
+        ----------
+        since : date or None
 
         Raises
         ------
         SourceError
-            It does not answer, answers with an error, a web page or what is no table, with no rows or too many bytes.
+            It does not answer, or answers with an error, a web page, no table, no rows or too many bytes.
         """
         address = expand(self.name, self.environ).replace("{since}", (since or _EARLIEST).isoformat())
         try:
-            frame = retried(lambda: self._read(address), self.name, _may_pass, _asked)
-        except (httpx.HTTPError, httpx.InvalidURL, _Passing) as error:
+            frame = retried(lambda: self._read(address), self.name, _is_transient, _wait_of)
+        except (httpx.HTTPError, httpx.InvalidURL, _Transient) as error:
             why = " ".join(str(error).replace(address, self.name).split()) or type(error).__name__
             raise SourceError(f"{self.name} must answer with a table, got: {why}. Check the address.") from None
         return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
@@ -96,17 +99,17 @@ class WebSource:
 
 
 def ecb_settings(settings: Settings) -> Settings:
-    """The settings for the ECB's file, whose columns are known."""
+    """Return the settings for the ECB's file."""
     return settings.model_copy(update={"source": ECB, "time": "Date", "layout": "wide"})
 
 
 def _download(address: str, name: str) -> tuple[bytes, str]:
-    """The body, and what the server calls it."""
+    """Body and content type."""
     host = urlsplit(address).netloc
     time.sleep(max(0.0, _last_asked.get(host, 0.0) + PAUSE - time.monotonic()))
     _last_asked[host] = time.monotonic()
-    patience = httpx.Timeout(60.0, connect=10.0)
-    with _silent(), httpx.stream("GET", address, timeout=patience, follow_redirects=True) as answer:
+    timeout = httpx.Timeout(60.0, connect=10.0)
+    with _silent(), httpx.stream("GET", address, timeout=timeout, follow_redirects=True) as answer:
         _refuse(answer, name)
         parts, size = [], 0
         for part in answer.iter_bytes():
@@ -120,18 +123,18 @@ def _download(address: str, name: str) -> tuple[bytes, str]:
 
 
 def _refuse(answer: httpx.Response, name: str) -> None:
-    """Raise what may pass as such, and any other error as one that stays."""
+    """Raise `_Transient` for a transient error, `SourceError` for any other."""
     status = answer.status_code
     what = f"{status} {answer.reason_phrase}".strip()
     if status in (408, 425, 429) or status >= 500:
-        raise _Passing(what, _seconds(answer.headers.get("retry-after", "")))
+        raise _Transient(what, _seconds(answer.headers.get("retry-after", "")))
     if status != 200:
         advice = "Check the address." if status not in (401, 403) else "Check the key or password in the address."
         raise SourceError(f"{name} must answer with a table, got: {what}. {advice}")
 
 
 def _seconds(retry_after: str) -> float:
-    """Seconds to wait by Retry-After: a number of them, or a moment."""
+    """Seconds to wait by Retry-After, which is a number or a time."""
     if retry_after.strip().isdigit():
         return float(retry_after)
     try:
@@ -141,18 +144,18 @@ def _seconds(retry_after: str) -> float:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment.tzinfo else 0.0
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, httpx.ConnectError):
         return not re.search("certificate|not known|no address|nodename", str(error), re.I)
-    return isinstance(error, _Passing | httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError)
+    return isinstance(error, _Transient | httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError)
 
 
-def _asked(error: Exception) -> float:
-    return error.after if isinstance(error, _Passing) else 0.0
+def _wait_of(error: Exception) -> float:
+    return error.after if isinstance(error, _Transient) else 0.0
 
 
 def _table(body: bytes, kind: str, label: str, name: str) -> pl.DataFrame:
-    """The table in a body, whatever it is packed in; what it is, its first bytes say."""
+    """The table in a body, unpacked. Its first bytes give the format."""
     start = body[:512].lstrip(b"\xef\xbb\xbf \r\n\t")
     if not start:
         raise SourceError(f"{name} must answer with a table, got nothing. Check the address.")
@@ -164,12 +167,12 @@ def _table(body: bytes, kind: str, label: str, name: str) -> pl.DataFrame:
         begins = start[:40].decode(errors="replace")
         raise SourceError(
             f"{name} must answer with CSV or JSON, got a page ({kind or 'HTML'}) that begins {begins!r}. "
-            "Check the address, and whether it asks for a login."
+            "Check the address, and whether it needs a login."
         )
     if start[:1] in (b"[", b"{"):
         return _from_json(body, name)
     stem = re.sub(rf"({'|'.join(map(re.escape, SUFFIXES))}|\.zip|\.gz)$", "", label)
-    return table_of(body, f"{stem}{'.parquet' if start.startswith(b'PAR1') else '.csv'}", "what it begins with")
+    return table_of(body, f"{stem}{'.parquet' if start.startswith(b'PAR1') else '.csv'}", "its beginning")
 
 
 def _unzipped(body: bytes, name: str) -> bytes:
@@ -182,34 +185,36 @@ def _unzipped(body: bytes, name: str) -> bytes:
             )
         return archive.read(members[0])
     except (zipfile.BadZipFile, EOFError) as error:
-        raise _Passing(f"a zip that is cut off or broken ({error})") from None
+        raise _Transient(f"a zip that is cut off or broken ({error})") from None
 
 
 def _unpacked(body: bytes, name: str) -> bytes:
     try:
         unpacked = gzip.GzipFile(fileobj=io.BytesIO(body)).read(LARGEST + 1)
     except (EOFError, OSError) as error:
-        raise _Passing(f"a gzip that is cut off or broken ({error})") from None
+        raise _Transient(f"a gzip that is cut off or broken ({error})") from None
     if len(unpacked) > LARGEST:
         raise SourceError(f"{name} must have at most {LARGEST:,} bytes, found more. Ask for less, see {{since}}.")
     return unpacked
 
 
 def _from_json(body: bytes, name: str) -> pl.DataFrame:
-    """A list of objects, or an object of lists of one length; either may lie one level down."""
+    """The table in a list of objects or an object of equally long lists; either may lie one level down."""
     try:
         data = json.loads(body)
     except json.JSONDecodeError as error:
         if error.pos >= len(body.decode(errors="replace").rstrip()) - 1 or "Unterminated" in error.msg:
-            raise _Passing("JSON that is cut off") from None
-        raise SourceError(f"{name} must answer with JSON, got what is not ({error}). Check the address.") from None
+            raise _Transient("JSON that is cut off") from None
+        raise SourceError(f"{name} must answer with JSON, got something else ({error}). Check the address.") from None
     inner = list(data.values()) if isinstance(data, dict) else []
     for found in (data, *inner):
         if (frame := _records_or_columns(found)) is not None:
             if frame.is_empty():
                 raise SourceError(f"{name} must have at least one row, got none.")
             return frame
-    raise SourceError(f"{name} must be a JSON list of objects or an object of lists, got neither. Use CSV, or another.")
+    raise SourceError(
+        f"{name} must be a JSON list of objects or an object of lists, got neither. Use CSV or another address."
+    )
 
 
 def _records_or_columns(data: Any) -> pl.DataFrame | None:
@@ -229,7 +234,7 @@ def _nested(columns: list[list[Any]]) -> bool:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """httpx logs each address as it is, with what a variable in it stands for."""
+    """Silence httpx, which logs each address with secrets in it."""
     logger = logging.getLogger("httpx")
     level = logger.level
     logger.setLevel(logging.WARNING)

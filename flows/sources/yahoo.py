@@ -1,4 +1,4 @@
-"""Prices from Yahoo Finance through yfinance, an optional package: as quoted, with dividends and splits beside them."""
+"""Prices from Yahoo Finance through the optional package yfinance: as quoted, with dividends and splits."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.io.retrying import retried
-from tidecast.flows.sources.base import SPLIT_IN_DOUBT, Fetched
+from tidecast.flows.parsing.fetched import SPLIT_IN_DOUBT, Fetched
 
 SCHEME = "yahoo://"
 
@@ -23,27 +23,27 @@ _CALENDARS = {
     "MC": "XMAD", "SW": "XSWX", "ST": "XSTO", "HE": "XHEL", "CO": "XCSE", "OL": "XOSL", "VI": "XWBO", "TO": "XTSE",
     "AX": "XASX", "HK": "XHKG", "SI": "XSES", "KS": "XKRX", "SS": "XSHG", "BO": "XBOM", "SA": "BVMF", "NZ": "XNZE",
 }  # fmt: skip
-"""Exchange by the ending of a Yahoo symbol."""
+"""Exchange by the suffix of a Yahoo symbol."""
 
 _PRICES = {"Open": "open", "High": "high", "Low": "low", "Close": "close"}
-_PASSING = ("YFRateLimitError", "ConnectionError", "Timeout", "ConnectTimeout", "ReadTimeout", "RequestException")
+_TRANSIENT = ("YFRateLimitError", "ConnectionError", "Timeout", "ConnectTimeout", "ReadTimeout", "RequestException")
 
 
 @dataclass(frozen=True)
 class YahooSource:
     """Daily bars of some symbols.
 
-    Yahoo restates old prices, volumes and dividends after each split. That is undone here, so that a row is what was
-    quoted that day and stays it; seven digits are kept, which is what Yahoo's numbers hold. Sometimes Yahoo tells of a
-    split and restates none of the older rows, or some: rows whose prices show that they are as quoted stay so, and the
-    rule split_not_applied flags them.
+    Yahoo restates old prices, volumes and dividends after each split. That is undone here, so that a row stays what was
+    quoted that day, to the seven digits of Yahoo's numbers. Sometimes Yahoo reports a split but restates only some of
+    the older rows, or none. Rows whose prices show that they are as quoted stay unchanged, and the rule
+    split_not_applied flags them.
 
     Parameters
     ----------
     settings : Settings
         `source`: ``yahoo://AAPL,MSFT``.
     download : callable or None
-        ``yfinance.download``, which None stands for.
+        None: ``yfinance.download``.
     """
 
     settings: Settings
@@ -54,12 +54,17 @@ class YahooSource:
         return self.settings.source
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Bars from `since` on; None: as far back as Yahoo goes.
+        """Return the bars from a day on.
+
+        Parameters
+        ----------
+        since : date or None
+            None: as far back as Yahoo goes.
 
         Raises
         ------
         SourceError
-            yfinance is not installed, Yahoo does not answer, or knows none of the symbols.
+            yfinance is not installed, Yahoo does not answer, or it knows none of the symbols.
         """
         symbols = list(dict.fromkeys(filter(None, self.name.removeprefix(SCHEME).upper().replace(" ", "").split(","))))
         if not symbols:
@@ -73,30 +78,36 @@ class YahooSource:
                     progress=False, threads=False, multi_level_index=True,
                 ),
                 self.name,
-                lambda error: type(error).__name__ in _PASSING,
+                lambda error: type(error).__name__ in _TRANSIENT,
             )  # fmt: skip
         except Exception as error:
             why = " ".join(str(error).split()) or type(error).__name__
-            raise SourceError(f"{self.name} must be answered by Yahoo, got: {why}. Try again later.") from error
-        there = set(table.columns.get_level_values(0)) if table is not None and len(table) else set()
-        bars = {symbol: _as_quoted(table[symbol], symbol) for symbol in symbols if symbol in there}
+            raise SourceError(f"Yahoo must answer for {self.name}, got: {why}. Try again later.") from error
+        answered = set(table.columns.get_level_values(0)) if table is not None and len(table) else set()
+        bars = {symbol: _as_quoted(table[symbol], symbol) for symbol in symbols if symbol in answered}
         missing = [symbol for symbol in symbols if symbol not in bars or bars[symbol].is_empty()]
         if len(missing) == len(symbols) and since is None:
             raise SourceError(
-                f"Yahoo must know a symbol to give its prices, found none for {shorten(missing)}. Check them."
+                f"Yahoo must have prices of at least one symbol, found none for {shorten(missing)}. Check them."
             )
-        told = [f"Yahoo has nothing on {shorten(missing)}."] if missing and since is None else []
+        notes = [f"Yahoo has nothing on {shorten(missing)}."] if missing and since is None else []
         rows = pl.concat([*bars.values(), _as_quoted(None, "")])
         if doubted := rows.filter(pl.col(SPLIT_IN_DOUBT))["series_id"].unique().sort().to_list():
-            told.append(
-                f"Yahoo tells of splits of {shorten(doubted)} and has not restated all older prices. Those that their "
-                "own moves show to be as quoted are kept so; the rule split_not_applied flags them."
+            notes.append(
+                f"Yahoo reports splits of {shorten(doubted)} but has not restated all older prices. Prices whose moves "
+                "show that they are as quoted stay unchanged; the rule split_not_applied flags them."
             )
-        return Fetched(rows, messages=tuple(told))
+        return Fetched(rows, messages=tuple(notes))
 
 
 def calendar_of(symbol: str) -> str | None:
-    """The sessions of a symbol, as far as its spelling says: an American share, "-USD" (a coin), or ".L" and others."""
+    """Return the name of a symbol's calendar by its spelling; None if that does not show it.
+
+    Parameters
+    ----------
+    symbol : str
+        "AAPL" (an American share), "BTC-USD" (a coin), "EURUSD=X" (a rate), "VOD.L" (London), …
+    """
     if symbol.endswith("-USD") or symbol.endswith("-EUR"):
         return "24/7"
     if symbol.endswith("=X"):
@@ -108,7 +119,7 @@ def calendar_of(symbol: str) -> str | None:
 
 
 def _as_quoted(table: Any, symbol: str) -> pl.DataFrame:
-    """One symbol's rows: each price times the splits that came after it, as it was quoted."""
+    """One symbol's rows as quoted: each price times the splits after it."""
     columns = {"Date": pl.Date, "Volume": pl.Float64, "Dividends": pl.Float64, "Stock Splits": pl.Float64,
                **dict.fromkeys(_PRICES, pl.Float64)}  # fmt: skip
     frame = pl.DataFrame(schema=columns)
@@ -138,12 +149,12 @@ def _as_quoted(table: Any, symbol: str) -> pl.DataFrame:
 
 
 def _not_restated(bars: pl.DataFrame) -> list[pl.Series]:
-    """By what each row must be multiplied to be restated as Yahoo restates, 1 where it is; and the rows in doubt.
+    """Factors that restate each row as Yahoo should have, 1 where it did; and which rows are in doubt.
 
-    In doubt are the rows on which the prices show the step of a split: where they are restated, there is none.
+    A row is in doubt if its price shows the step of a split: restated prices show none.
     """
-    told = bars.select("series_id", "time", split_ratio="split", dividend=pl.lit(0.0))
-    shown = look_for(bars, told, restated=True)
+    stated = bars.select("series_id", "time", split_ratio="split", dividend=pl.lit(0.0))
+    shown = look_for(bars, stated, restated=True)
     factor = action_factors(bars, shown.actions)["price_factor"].alias("restated")
     return [factor, bars["time"].is_in(shown.actions["time"].implode()).alias(SPLIT_IN_DOUBT)]
 
@@ -154,11 +165,11 @@ def _floats(bars: Any, name: str) -> list[float | None]:
 
 def _yfinance() -> Callable[..., Any]:
     try:
-        import yfinance
+        import yfinance  # an optional package
     except ImportError:
         raise SourceError(
             f"{SCHEME} needs the package yfinance, which is not installed. "
             "To install it: pip install 'tidecast[yahoo]'."
         ) from None
-    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # what it says is said here, in one line
+    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # its messages are part of our errors
     return yfinance.download

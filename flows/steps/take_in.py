@@ -9,7 +9,7 @@ from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.panel_file import OF_PRICES, differences, remember, remembered
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.delivery import ADVICE
-from tidecast.flows.ingest.drop_folder import is_drop_folder, take_deliveries
+from tidecast.flows.ingest.drop_folder import ingest_drop_folder, is_drop_folder
 from tidecast.flows.ingest.ingest import Ingested, ingest
 from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
@@ -40,7 +40,7 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     new = not place.home.panel_file.exists()
     remember(place.home, place.settings, panel)
     try:
-        take = take_deliveries if is_drop_folder(place.settings) else ingest
+        take = ingest_drop_folder if is_drop_folder(place.settings) else ingest
         found = take(place.warehouse, place.settings, as_of, today)
     except Exception:
         if new and place.warehouse.newest_session() is None:

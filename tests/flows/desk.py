@@ -1,4 +1,4 @@
-"""A price file of a few rows, and the warehouse it is taken into."""
+"""A price file of a few rows, and the warehouse that ingests it."""
 
 from datetime import date
 

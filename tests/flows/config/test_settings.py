@@ -52,6 +52,15 @@ def test_flag_wins_over_environment_over_pyproject_over_default(load):
     assert origins["gate.every"] == origins["cron"] == "default"
 
 
+def test_a_setting_may_be_given_by_its_former_name(load):
+    """`reread_sessions` was called `look_back`, one letter away from `lookback`."""
+    pyproject(load, "[tool.tidecast]\nlook_back = 7\n")
+    assert load()[0].reread_sessions == 7
+    assert load({}, {"TIDECAST_LOOK_BACK": "9"})[0].reread_sessions == 9
+    load.home.panel_file.write_text('{"horizon": 3, "look_back": 4}')
+    assert load()[0].horizon == 3
+
+
 def test_text_from_the_environment_becomes_what_the_setting_is(load):
     environ = {
         "TIDECAST_QUANTILES": "0.9, 0.1",

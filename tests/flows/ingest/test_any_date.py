@@ -1,4 +1,4 @@
-"""A row of any date goes to quarantine or to prices, and stops no run, neither the first nor a later one."""
+"""A row of any date goes to quarantine or to prices, and never stops a run."""
 
 from datetime import date
 

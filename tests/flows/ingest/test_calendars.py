@@ -58,7 +58,7 @@ def days_of(name, n_rows, series):
 
 
 def test_series_that_name_no_calendar_have_the_one_that_their_rows_show():
-    """Once, a share beside a coin was forecast for Saturday, and a month-end series for tomorrow."""
+    """Once, a share in a panel with a coin was forecast for Saturday, and a month-end series for tomorrow."""
     given = pl.concat([days_of("weekdays", 300, "A"), days_of("weekdays", 290, "B"), days_of("24/7", 300, "C"),
                        days_of("monthly last", 40, "M")])  # fmt: skip
     calendar, settings, told = choose_calendars(Settings(source="prices.csv"), given, NOTHING)
@@ -67,10 +67,7 @@ def test_series_that_name_no_calendar_have_the_one_that_their_rows_show():
     assert told[0].startswith(
         "No calendar was given: weekdays for 2 series ('A', 'B'), 100% of 590 sessions have a row."
     )
-    assert (
-        told[1]
-        == "Another calendar is taken for some series: 24/7 for 1 series ('C'), 100% of 300 sessions have a row."
-    )
+    assert told[1] == "Some series have another calendar: 24/7 for 1 series ('C'), 100% of 300 sessions have a row."
     kept = with_inferred(given, calendar).drop_nulls().unique(["series_id", "calendar"]).sort("series_id")
     assert kept.select("series_id", "calendar").rows() == [("C", "24/7"), ("M", "monthly last")]
 
@@ -90,13 +87,11 @@ def test_a_new_series_of_month_ends_in_a_daily_panel_has_its_own_calendar_and_th
     calendar, settings, told = choose_calendars(Settings(calendar="weekdays"), given, NOTHING)
     assert [calendar.calendar_of(name).name for name in "AM"] == ["weekdays", "monthly last"]
     assert settings.calendars == ("monthly last",)
-    assert told[0].startswith(
-        "Some rows are not like those of weekdays. Their series have another calendar from now on"
-    )
+    assert told[0].startswith("Some series do not follow weekdays. They have another calendar from now on")
 
 
 def test_bars_within_the_day_are_refused():
-    with pytest.raises(SourceError, match="needs calendars of days, 'XNYS 30m' is of bars"):
+    with pytest.raises(SourceError, match="needs calendars of days, but 'XNYS 30m' is of bars"):
         choose_calendars(Settings(calendar="XNYS"), rows(("AAPL", "XNYS 30m")), NOTHING)
 
 

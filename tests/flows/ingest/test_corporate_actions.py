@@ -1,4 +1,4 @@
-"""Splits and dividends through the warehouse: told by the source, known from a day on, undone in the panel."""
+"""Splits and dividends through the warehouse: reported by the source, known from a day on, undone in the panel."""
 
 from datetime import date
 
@@ -119,7 +119,7 @@ def test_a_price_and_its_split_may_come_in_two_rows(desk):
 
 
 def test_a_dividend_on_a_price_that_is_not_above_zero_is_left_out_and_flagged(desk):
-    """Once it was stored, and from then on nothing could read the panel."""
+    """Once it was stored, and after that the panel could not be read."""
     desk.settings = desk.settings.model_copy(update={"positive": False})
     found = desk.ingest(f"A,{MON},3,0,", f"A,{TUE},-2,1,", f"A,{WED},-3,0,")
     assert found.doubts == {"unreadable_value": 1}
@@ -205,7 +205,7 @@ def test_a_split_that_is_told_late_has_its_forecasts_measured_anew(tmp_path, ran
 
 
 def test_a_split_that_is_told_two_days_after_the_price_shows_it_has_its_forecasts_measured_anew(tmp_path, random_walks):
-    """It is told of its own day, so that it does not look late; the scores of the days between are of a crash."""
+    """It has its own day as known_at, so that it does not look late; until then the scores show a crash."""
     quoted, split, days, first = split_in_four(random_walks(n_series=2, n_rows=130))
     in_time = published(tmp_path / "in time", quoted, split, days)
     in_time.store_scores(score(in_time, days[115], SETTINGS))

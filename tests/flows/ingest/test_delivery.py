@@ -1,4 +1,4 @@
-"""How a source is asked and read: once, new series whole, times in each market's own zone, covariates as numbers."""
+"""Reading a source: once, new series whole, times in each market's own zone, covariates as numbers."""
 
 import sqlite3
 from datetime import date, timedelta
@@ -13,7 +13,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.sources import Fetched, open_source
-from tidecast.flows.sources.prefetch import look_ahead
+from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.training.candidates import CandidateSet
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -28,7 +28,7 @@ def warehouse(tmp_path):
 
 
 class Shelf:
-    """A source that gives what it is asked for, and keeps count."""
+    """A source that returns what it is asked for and counts the calls."""
 
     name = "a shelf"
 
@@ -49,11 +49,11 @@ def shelf(monkeypatch, request):
     return made
 
 
-SETTINGS = Settings(source="shelf", calendar="weekdays", look_back=5)
+SETTINGS = Settings(source="shelf", calendar="weekdays", reread_sessions=5)
 
 
 def test_a_new_series_comes_with_its_whole_history_and_a_repeated_run_counts_the_same(shelf, warehouse):
-    """Once, it came with the last `look_back` sessions, and was too short to be forecast for months."""
+    """Once, only its last `reread_sessions` sessions were read, and it was too short to be forecast for months."""
     shelf.rows = [("A", day, 1.0) for day in DAYS[:30]]
     ingest(warehouse, SETTINGS)
     shelf.rows = [(name, day, 1.0) for name in "AB" for day in DAYS[:31]]
@@ -78,7 +78,7 @@ def test_a_database_is_asked_for_the_history_of_new_series_alone(tmp_path, wareh
         connection.commit()
         settings = Settings(
             source=f"sqlite:///{file}", table="quotes", series_id="symbol", time="day", target="price",
-            calendar="weekdays", look_back=5, covariates=("mood",),
+            calendar="weekdays", reread_sessions=5, covariates=("mood",),
         )  # fmt: skip
         ingest(warehouse, settings)
         connection.executemany("INSERT INTO quotes VALUES (8, ?, 2.0, NULL)", [(str(day),) for day in DAYS[:31]])
@@ -96,10 +96,10 @@ def test_a_database_is_asked_for_the_history_of_new_series_alone(tmp_path, wareh
 @pytest.mark.parametrize("shelf", [{"whole": True}, {"whole": False}], indirect=True)
 def test_what_was_read_to_see_whether_there_is_anything_to_do_is_not_asked_for_again(shelf, warehouse):
     shelf.rows = [("A", day, 1.0) for day in DAYS[:30]]
-    look_ahead(SETTINGS, None)
+    prefetch(SETTINGS, None)
     ingest(warehouse, SETTINGS)
     assert shelf.asked == [None]
-    ingest(warehouse, SETTINGS)  # what was handed over once is not kept
+    ingest(warehouse, SETTINGS)  # rows that were handed over are not kept
     assert len(shelf.asked) == (2 if shelf.whole else 3)
 
 

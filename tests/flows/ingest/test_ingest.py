@@ -1,4 +1,4 @@
-"""Ingest: what comes in is stored, known already, corrected or quarantined, and nothing else happens."""
+"""Ingest: each row is stored, unchanged, corrected or quarantined, and nothing else happens."""
 
 from datetime import date
 
@@ -135,7 +135,7 @@ def test_sessions_skipped_between_two_runs_are_known_from_their_own_day(desk):
 
 
 def test_a_killed_run_and_its_repetition_count_like_one(desk, tmp_path):
-    """Once, the repetition found all rows known and wrote down that the run had stored none."""
+    """Once, the repetition found all rows unchanged and recorded that the run had stored none."""
     undisturbed = desk.ingest(*WEEK).run_counts
 
     class Dying(Warehouse):
@@ -224,10 +224,10 @@ def test_names_that_look_alike_are_pointed_out_and_kept_apart(desk):
     assert desk.ingest("A,2024-01-01,1", "b c,2024-01-01,1").messages[1:] == ()
     found = desk.ingest("A ,2024-01-02,1", "B\u00a0C,2024-01-02,2")
     assert found.stored == 2
-    assert "invisible marks alone are series of their own: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
+    assert "only in blanks, capitals or invisible marks: 'A', 'A ', 'B\\xa0C', 'b c'." in found.messages[-1]
     found = desk.ingest("Pér,2024-01-03,1", "Pe\u0301r,2024-01-03,2", "D\u200b,2024-01-03,1", "D,2024-01-03,1")
     assert found.stored == 4
-    assert "own: 'A', 'A ', 'B\\xa0C', 'b c', 'D' and 3 more" in found.messages[-1]
+    assert "marks: 'A', 'A ', 'B\\xa0C', 'b c', 'D' and 3 more" in found.messages[-1]
 
 
 def test_a_series_of_one_row_and_a_paused_one_are_stored_like_any_other(desk):
@@ -293,7 +293,7 @@ def test_no_price_is_known_before_its_session_whatever_the_source_says(desk):
     assert desk.warehouse.revisions()["known_at"].to_list() == [TUE, WED]
 
 
-def test_the_source_is_asked_from_the_look_back_on_and_a_repeated_run_asks_for_the_same(desk, monkeypatch):
+def test_the_source_is_asked_from_the_sessions_read_again_on_and_a_repeated_run_asks_for_the_same(desk, monkeypatch):
     class Asked:
         name = "asked"
 
@@ -305,7 +305,7 @@ def test_the_source_is_asked_from_the_look_back_on_and_a_repeated_run_asks_for_t
 
     asked = []
     monkeypatch.setattr("tidecast.flows.ingest.ingest.open_source", lambda settings: Asked())
-    desk.settings = desk.settings.model_copy(update={"look_back": 1})
+    desk.settings = desk.settings.model_copy(update={"reread_sessions": 1})
     counts = {}
     for newest in (MON, TUE, TUE, WED, WED):
         counts.setdefault(newest, []).append(ingest(desk.warehouse, desk.settings).run_counts)
@@ -366,9 +366,12 @@ def test_a_series_of_which_no_row_comes_any_more_is_flagged_and_one_that_ended_l
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["A,31/12/2024,1", "A,30/12/2024,1"], "every row breaks a rule: 2 unreadable_time.*ISO 8601, like 2024-12-31"),
+        (
+            ["A,31/12/2024,1", "A,30/12/2024,1"],
+            "breaks a rule: 2 unreadable_time.*ISO 8601, like 2024-12-31",
+        ),
         (["A,2024-01-01,'1,5'", "A,2024-01-02,abc"], "cannot be read|unreadable_price"),
-        (["A,2024-01-01,abc"], "every row breaks a rule: 1 unreadable_price.*decimal point"),
+        (["A,2024-01-01,abc"], "every row of .* breaks a rule: 1 unreadable_price.*decimal point"),
         (["A,2024-01-01,-1"], "not_positive.*set TIDECAST_POSITIVE=false"),
         (["A,2024-01-02T10:00,1", "A,2024-01-02T11:00,2"], "is intraday: 'A' has 2 times on 2024-01-02"),
     ],
@@ -433,7 +436,7 @@ def ingest_rows(tmp_path):
 
 @pytest.mark.parametrize("values", ["1.2M,5,,", "-3,5,,", "9,five,,", "9,inf,,", "9,5,,2:1", "9,5,,-2"])
 def test_a_number_that_cannot_be_used_is_left_out_and_counted(ingest_rows, values):
-    """Once, a volume with thousands separators was a column of nulls, and nobody was told."""
+    """Once, a volume with thousands separators was a column of nulls, and no message said so."""
     found, warehouse = ingest_rows(f"A,{MON},1,9,5,,", f"A,{TUE},2,{values}", f"A,{WED},3,NA,,-,")
     assert (found.stored, found.doubts, found.rules["unreadable_value"]) == (3, {"unreadable_value": 1}, 1)
     assert warehouse.flags().select("time", "rule").rows() == [(TUE, "unreadable_value")]

@@ -1,4 +1,4 @@
-"""Ingest: on which session a run stands, and which calendar a panel and its series keep."""
+"""Ingest: the session a run stands on, and the calendars of a panel and its series."""
 
 from datetime import date, timedelta
 
@@ -18,7 +18,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 def test_a_day_that_is_no_session_resolves_to_the_session_before(desk):
     found = desk.ingest(*WEEK, "A,2024-01-08,4", as_of=date(2024, 1, 7))
     assert found.as_of == FRI
-    assert "2024-01-07 is no session of weekdays: the run stands on 2024-01-05" in found.messages[-1]
+    assert "2024-01-07 is not a session of weekdays: the run stands on 2024-01-05" in found.messages[-1]
 
 
 def test_a_day_after_all_prices_resolves_to_the_newest_session(desk):
@@ -100,14 +100,14 @@ def test_midnights_of_another_zone_are_the_dates_they_are_written_with_and_said_
     """Once, they were dated to the day before in New York, and Mondays went to quarantine as Sundays."""
     found = Desk(tmp_path, calendar="XNYS").ingest("A,2024-01-02T00:00:00Z,1", "A,2024-01-08T00:00:00Z,2")
     assert (found.as_of, found.stored, found.quarantined) == (date(2024, 1, 8), 2, {})
-    assert "taken as the dates they are written with, not converted to the market's zone" in found.messages[0]
+    assert "read as the dates they are written with, not converted to the market's zone" in found.messages[0]
 
 
 def test_many_rows_on_days_without_a_session_are_pointed_out_with_what_to_do(desk):
     days = [MON + timedelta(days=day) for day in range(14)]
     found = desk.ingest(*(f"A,{day},1" for day in days))
     assert (found.stored, found.quarantined) == (10, {"not_a_session": 4})
-    assert "4 of 14 rows (29%) are in quarantine, for their days are no sessions of weekdays" in found.messages[-1]
+    assert "4 of 14 rows (29%) are in quarantine because their days are not sessions of weekdays" in found.messages[-1]
     assert "--calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session" in found.messages[-1]
 
 

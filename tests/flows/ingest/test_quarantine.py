@@ -1,4 +1,4 @@
-"""Rows in quarantine become prices again, once, and it is written down who did it and why."""
+"""Rows in quarantine become prices again, once, and who did it and why is recorded."""
 
 from datetime import UTC, date, datetime
 
@@ -24,7 +24,7 @@ DAYS = CALENDAR.times(CALENDAR.numbers(pl.Series([date(2024, 1, 1)]))[0] + np.ar
 
 
 class Desk:
-    """A price file whose row 20 came in the wrong unit, its warehouse, and whoever decides."""
+    """A price file whose row 20 has the wrong unit, its warehouse, and a person who decides."""
 
     def __init__(self, folder):
         self.file = folder / "prices.csv"
@@ -124,7 +124,7 @@ def test_rows_that_can_be_no_price_are_not_released(desk):
         desk.decide(rules=("unreadable_price",), values={"close": -1.0})
     assert desk.warehouse.repairs().is_empty()
     assert desk.decide(rules=("unreadable_price",), values={"close": 100.2}) == 1
-    with pytest.raises(TidecastError, match="found none like that"):
+    with pytest.raises(TidecastError, match="without a decision, found none"):
         desk.decide(series=("nobody",))
 
 
@@ -157,7 +157,7 @@ def test_the_command_lists_repairs_and_refuses_in_one_line(desk, tmp_path, monke
         (("release", "--why", "x"), "Choose the rows"),
         (("repair", "--rule", "unit_error", "--why", "x"), "--value NAME=X or --multiply X"),
         (("repair", "--rule", "unit_error", "--why", "x", "--value", "close=abc"), "a number"),
-        (("release", "--series", "B", "--why", "x"), "found none like that"),
+        (("release", "--series", "B", "--why", "x"), "without a decision, found none"),
     ]:
         refused = run(*arguments)
         assert refused.exit_code != 0

@@ -1,8 +1,8 @@
-"""Random tables are stored or kept aside row by row, or refused in one clear sentence; see tests/door.py."""
+"""Rows of random tables are stored or quarantined, or a table is refused clearly; see tests/random_tables.py."""
 
 import pytest
 
-from tests.door import run
+from tests.random_tables import run
 
 
 @pytest.mark.parametrize("first", range(0, 60, 10))

@@ -1,4 +1,4 @@
-"""What of the table the rules are shown: enough to judge scattered corrections, and little of it."""
+"""Stored rows that the rules see: few, but enough to judge scattered corrections."""
 
 from datetime import date, timedelta
 
@@ -8,7 +8,7 @@ import pytest
 import tidecast.flows.ingest.stored_context
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.ingest.ingest import ingest
-from tidecast.flows.ingest.stored_context import known_around
+from tidecast.flows.ingest.stored_context import revisions_around
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 DAYS = [date(2020, 1, 6) + timedelta(days=number) for number in range(1_200)]
@@ -32,7 +32,7 @@ def test_before_each_scattered_row_lies_its_history_and_with_many_such_rows_the_
     warehouse, monkeypatch, most, days
 ):
     monkeypatch.setattr(tidecast.flows.ingest.stored_context, "MOST_HISTORY", most)
-    found = known_around(pl.DataFrame({"series_id": "A", "time": OLD}), warehouse, DAYS[-1])
+    found = revisions_around(pl.DataFrame({"series_id": "A", "time": OLD}), warehouse, DAYS[-1])
     back = timedelta(days=days)
     wanted = [day for day in DAYS if any(old - back <= day <= old for old in OLD)]
     assert found.filter(pl.col("time") <= OLD[-1])["time"].to_list() == wanted

@@ -1,4 +1,4 @@
-"""What a source may hand over: zones, pandas frames, mixed ids, second rows for a session, and libraries that fail."""
+"""Rows that a source may return: zones, pandas frames, mixed ids, second rows for a session; and libraries that fail."""
 
 import warnings
 from datetime import date, timedelta, timezone
@@ -27,7 +27,7 @@ def warehouse(tmp_path):
 
 @pytest.fixture
 def hand_over(monkeypatch, warehouse):
-    """Ingest what a source of one's own hands over: a frame, or an error that it raises."""
+    """Ingest what a user's source returns, a frame, or raises."""
 
     class Stall:
         name = "a stall"
@@ -169,7 +169,7 @@ def test_the_last_row_of_a_session_corrects_what_stands_beside_an_equal_price(ha
     found = hand_over(pl.concat([rows, rows[-1:].with_columns(volume=pl.lit(7.0)), rows[:1]]))
     assert (found.stored, found.quarantined) == (10, {"duplicate": 2})
     assert warehouse.prices()["volume"].to_list() == [5.0] * 9 + [7.0]
-    again = hand_over(rows[-1:].with_columns(close=pl.lit(99.0)), look_back=1)
+    again = hand_over(rows[-1:].with_columns(close=pl.lit(99.0)), reread_sessions=1)
     assert again.corrected == 1
 
 
@@ -182,9 +182,10 @@ def test_nan_in_the_row_of_a_future_covariate_is_a_missing_value(random_walks):
     model = GRUForecaster(horizon=2, lookback=8, max_epochs=1, hidden_size=4, schema=schema, random_state=0).fit(panel)
     ahead = pl.date_range(panel["time"].max() + timedelta(days=1), panel["time"].max() + timedelta(days=5), eager=True)
     ahead = ahead.filter(ahead.dt.weekday() <= 5)[:2]
-    tables = [
-        model.predict(future=pl.DataFrame({"series_id": "A", "time": ahead, "holiday": [1.0, value]}))
-        for value in (None, float("nan"))
-    ]
+    with pytest.warns(UserWarning, match="found a missing value"):
+        tables = [
+            model.predict(future=pl.DataFrame({"series_id": "A", "time": ahead, "holiday": [1.0, value]}))
+            for value in (None, float("nan"))
+        ]
     assert tables[0].equals(tables[1])
     assert tables[0]["forecast"].is_finite().all()

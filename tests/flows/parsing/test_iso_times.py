@@ -1,4 +1,4 @@
-"""Times as text: each form of ISO 8601 that names a day or an instant is read, and converted, never cut off."""
+"""Times in text: each form of ISO 8601 that names a day or an instant is read and converted."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from tidecast.flows.parsing.values import dates
 
 NEW_YORK = ZoneInfo("America/New_York")
 NOON = "2024-01-02T12:00"
-"""Beside it, a midnight is an instant: where all times are midnights, they are days and are not converted."""
+"""A time that is no midnight: next to it, midnights are instants. If all times are midnights, they are days."""
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ NOON = "2024-01-02T12:00"
     ],
 )
 def test_an_instant_is_converted_to_the_market_in_whatever_form_it_is_written(text):
-    """Once, those of PostgreSQL could not be read, and others kept the date they were written with."""
+    """Once, PostgreSQL's times could not be read, and others kept the date they were written with."""
     days, clock = dates(pl.Series([text, NOON]), "America/New_York")
     assert (days[0], clock[0]) == (date(2024, 1, 1), timedelta(hours=22))
 

@@ -1,4 +1,4 @@
-"""Thousands separators are read where a whole column shows what they are, and no decimal comma is ever guessed."""
+"""Thousands separators are read where a whole column shows which they are; decimal commas are never guessed."""
 
 from datetime import date, timedelta
 
@@ -23,7 +23,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
         (["1,234", "999"], [None, 999.0]),  # 1.234 in much of Europe
         (["1,234", "1,5"], [None, None]),
         (["0,123", "0,456"], [None, None]),
-        (["1.234,56", "1.234", "12,5"], [None, None, None]),  # else 1.234 would be read beside it
+        (["1.234,56", "1.234", "12,5"], [None, None, None]),  # else 1.234 would be read too
         (["1.234", "1,5", "2.50"], [1.234, None, 2.5]),  # one typing error costs one value
         (["1,234.50", "1,5"], [1234.5, None]),
         (["12,34.5", "1,2345", "1,,234", ",123", "1,234,"], [None] * 5),
@@ -61,5 +61,5 @@ def test_where_they_cannot_be_read_the_error_names_the_rule_of_the_quarantine(sa
 
 def test_a_column_of_decimal_commas_is_one_clear_error(tmp_path):
     (tmp_path / "prices.csv").write_text(prices(9, lambda price: f"{price},50"))
-    with pytest.raises(SourceError, match=r"every row breaks a rule: 9 unreadable_price.* decimal commas are not read"):
+    with pytest.raises(SourceError, match=r"breaks a rule: 9 unreadable_price.* decimal commas are not read"):
         ingest(Warehouse(str(tmp_path / "w")), Settings(source=str(tmp_path / "prices.csv"), calendar="24/7"))

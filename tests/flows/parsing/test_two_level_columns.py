@@ -1,4 +1,4 @@
-"""Tables whose columns are named after a field and a series each, in two header rows or in pandas' tuples."""
+"""Tables whose columns are named after a field and a series, in two header rows or in pandas' tuples."""
 
 from datetime import date
 
@@ -19,7 +19,7 @@ ROWS = [
 
 
 def table(names=("Price", "Ticker"), fields_first=True, index="Date", zone=None):
-    """What yfinance gives for two symbols; Tokyo has no session on the second day."""
+    """A download of yfinance for two symbols; Tokyo has no session on the second day."""
     prices = pd.DataFrame(
         {("Close", "AAPL"): [185.6, 184.2], ("Close", "7203.T"): [2590.0, None], ("Volume", "AAPL"): [9.0, 8.0],
          ("Volume", "7203.T"): [7.0, None]},

@@ -1,4 +1,4 @@
-"""The rules of prices: each by hand, then what must hold of all of them."""
+"""The rules of prices: each by hand, then the properties of all of them."""
 
 import math
 from datetime import date
@@ -54,7 +54,7 @@ LAST = OLD["close"][-1]
 
 
 def after(*closes, **columns):
-    """The rows that come after 63 known ones."""
+    """Rows after 63 known ones."""
     return check(series(closes, first=63, **columns), OLD)
 
 
@@ -97,7 +97,7 @@ def test_a_split_of_a_hundred_is_no_unit_error():
 
 
 def test_a_level_that_lasts_63_rows_is_the_level():
-    """Once kept aside for ever, a series that was redenominated would have ended."""
+    """Without that, a redenominated series would stay in quarantine for ever."""
     moved = walk(143) * np.where(np.arange(143) < 80, 1.0, 0.01)
     assert quarantined(check(series(moved))) == []
     assert quarantined(check(series(moved[:-1]))) == list(range(80, 142))
@@ -169,7 +169,7 @@ def test_sessions_that_a_daily_series_left_out_are_counted_where_the_panel_had_a
     holes = series(walk(70)).filter(~pl.col("time").is_in([days(70)[66], days(70)[67], days(70)[68]]))
     checked = check(pl.concat([holes, others]))
     assert checked.flags.filter(rule="missing_sessions").select("series_id", "time").rows() == [("A", days(70)[69])]
-    assert checked.counts["missing_sessions"] == 2  # nobody had the third: a holiday
+    assert checked.counts["missing_sessions"] == 2  # no series had the third: a holiday
     monthly = series(walk(70)).gather_every(20)
     assert flagged(check(pl.concat([monthly, others])), "missing_sessions") == []
 

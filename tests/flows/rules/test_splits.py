@@ -1,4 +1,4 @@
-"""Splits that a source tells and its prices do not show: flagged, kept as quoted, and undone once at most."""
+"""Splits that a source reports and its prices do not show: flagged, stored as quoted, and undone at most once."""
 
 from datetime import date, timedelta
 
@@ -25,7 +25,7 @@ TRADED = np.where(ROW < EX, TRUE * 4, TRUE)
 
 
 class Desk:
-    """A price file, a warehouse, and what of a delivery was flagged."""
+    """A price file, a warehouse, and the flags of a delivery."""
 
     def __init__(self, folder):
         self.file, self.warehouse = folder / "prices.csv", Warehouse(str(folder / "warehouse"))
@@ -57,7 +57,7 @@ def test_a_split_told_of_prices_that_are_restated_already_is_flagged_and_not_und
     desk.deliver(TRUE, {EX: 4.0})
     assert desk.flagged() == {DAYS[EX]}
     assert desk.closes().tolist() == TRUE.tolist()
-    assert desk.warehouse.actions().height == 1  # what was told is kept
+    assert desk.warehouse.actions().height == 1  # the reported split is stored
 
 
 def test_a_split_on_its_day_is_undone_and_not_flagged(desk):
@@ -77,7 +77,7 @@ def test_a_price_that_follows_its_split_a_week_later_is_undone_when_it_does(desk
 
 
 def test_a_split_told_in_an_earlier_delivery_explains_the_step_of_the_next_one(desk):
-    """Once, the rules knew of the splits of the rows at hand alone."""
+    """Once, the rules saw only the splits of incoming rows."""
     late = np.where(ROW < EX + 1, TRUE * 4, TRUE)
     desk.deliver(late, {EX: 4.0}, rows=slice(0, EX + 1))
     found = desk.deliver(late, rows=slice(EX + 1, 100))
@@ -137,7 +137,7 @@ def test_a_split_of_some_series_alone_is_undone_there_alone(tmp_path):
 
 
 def test_the_stored_features_follow_when_later_prices_show_that_some_were_on_another_basis(desk):
-    """Of rows that fall by a split's size only those after them say that it was no fall."""
+    """Only later rows show that a fall by a split's size was not a fall."""
     again = np.where((ROW < EX + 3) | (ROW >= EX + 5), TRADED, TRADED / 4)
     for last in (EX + 2, EX + 4, EX + 6, 99):
         desk.deliver(again, {EX: 4.0}, rows=slice(0, last + 1))
@@ -150,7 +150,7 @@ def test_the_stored_features_follow_when_later_prices_show_that_some_were_on_ano
 
 
 def yahoo(closes, splits):
-    """A source of what yfinance gives of one symbol."""
+    """A source with the download of one symbol."""
     table = pd.DataFrame(index=pd.DatetimeIndex(DAYS.to_list(), name="Date"))
     for name in ("Open", "High", "Low", "Close"):
         table[name] = closes

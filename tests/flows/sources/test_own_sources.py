@@ -1,4 +1,4 @@
-"""A source of the user's own: one small class in a package of its own, found by its entry point."""
+"""A user's source: one small class in its own package, found by its entry point."""
 
 import sys
 from datetime import date
@@ -36,7 +36,7 @@ POINTS = "vault = own_vault:Vault\nbroken = own_vault:broken\nnothing = own_vaul
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package as pip would install it: a module, and the metadata beside it."""
+    """A package as pip would install it: a module and its metadata."""
 
     def install(name="own-vault", points=POINTS):
         site = tmp_path / name
@@ -54,7 +54,7 @@ def package(tmp_path, monkeypatch):
 def test_a_small_class_in_a_package_of_its_own_is_a_source(package):
     package()
     source = open_source(Settings(source="vault://prices/${WHICH}"))
-    assert source.address == "vault://prices/${WHICH}"  # as written: what it stands for is looked up on connecting
+    assert source.address == "vault://prices/${WHICH}"  # as written: variables are looked up on connecting
     fetched = source.fetch(date(2024, 1, 1))
     assert fetched.rows.columns == ["series_id", "time", "close", "dividend"]
     assert fetched.layout == "long"
@@ -67,8 +67,8 @@ def test_a_small_class_in_a_package_of_its_own_is_a_source(package):
     [
         ("vualt://x", r"must be known, found vualt://\. Did you mean vault://\?"),
         ("zzz://x", r"found zzz://\. Known by installed packages: broken://, gone://, nothing://, vault://\."),
-        ("broken://x", r"own_vault:broken of own-vault gave RuntimeError: no key in the drawer\. Mend or uninstall"),
-        ("gone://x", r"own_vault:Gone of own-vault gave AttributeError: .*Mend or uninstall"),
+        ("broken://x", r"own_vault:broken of own-vault gave RuntimeError: no key in the drawer\. Fix or uninstall"),
+        ("gone://x", r"own_vault:Gone of own-vault gave AttributeError: .*Fix or uninstall"),
         ("nothing://x", r"must have a name and a method fetch.* gave a object without"),
     ],
 )
@@ -82,7 +82,7 @@ def test_an_entry_point_that_is_wrong_or_broken_is_one_clear_error(package, sour
 def test_two_packages_with_one_scheme_are_refused_and_both_named(package):
     package()
     package("other-vault", "vault = own_vault:Vault\n")
-    with pytest.raises(SourceError, match=r"One package must bring the source vault://, found .*own-vault.*Uninstall"):
+    with pytest.raises(SourceError, match=r"Only one package may add vault://, found .*own-vault.*Uninstall"):
         open_source(Settings(source="vault://x"))
 
 

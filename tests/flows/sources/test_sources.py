@@ -1,4 +1,4 @@
-"""Own files, long and wide, and what is said about those that cannot be read."""
+"""Users' files, long and wide, and the errors of those that cannot be read."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -141,7 +141,7 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
         (
             "Date,Open,Close\n2024-01-02,1,1\n",
             {"time": "Date"},
-            "If it is one series, .*--target 'Close'; .*--series-id",
+            "If it is one series, .*--target 'Close'. .*--series-id",
         ),
         ("Date,A\n2024-01-02,1\n", {"time": "Date"}, "If it is one series, .*--target 'A'.*set TIDECAST_LAYOUT=wide"),
         ("Date;A;B\n2024-01-02;1,5;2,5\n", {"time": "Date"}, "such as '1,5'.*write it with a decimal point"),
@@ -151,7 +151,7 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
         (
             'series_id,time,close\n"A\nB",1,2\n1,2,3,4\n',
             {},
-            "line 4 has 4 values, but its header 3. Put .* double quotes",
+            "line 4 has 4 values, but the header has 3. Put .* double quotes",
         ),
         ("time,time,close\n1,2,3\n", {}, "column 'time' is there twice"),
         (b"\xff\xfes\x00e\x00", {}, "must be text in UTF-8"),
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_understood_is_one_clear_error(fetch, content, set
 
 
 def test_quotes_in_a_header_are_read_as_in_any_value(fetch):
-    """Once, a series was called otherwise in a wide file than in a long one."""
+    """Once, a series had another name in a wide file than in a long one."""
     wide = fetch('time,"q""uo\'te", b \n2024-01-02,1,2\n').rows
     long = fetch('time,series_id,close\n2024-01-02,"q""uo\'te",1\n').rows
     assert wide["series_id"].to_list() == ["q\"uo'te", "b"]
@@ -179,7 +179,7 @@ def test_a_file_that_may_not_be_read_is_one_clear_error(monkeypatch, tmp_path):
 
     (tmp_path / "p.csv").write_text(CSV)
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    with pytest.raises(SourceError, match=r"must be readable, opening it gave: Permission denied\. Check its perm"):
+    with pytest.raises(SourceError, match=r"must be readable, but opening it gave: Permission denied\. Check its perm"):
         open_source(Settings(source=str(tmp_path / "p.csv"))).fetch()
 
 

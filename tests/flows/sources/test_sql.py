@@ -177,7 +177,7 @@ def test_a_server_that_stays_away_is_given_up_after_some_time(postgres, monkeypa
         ({"table": None}, r"must be named with --table .*; .* has 'quotes'\."),
         ({"target": "prise"}, r"quotes must have a column 'prise' \(target\).*Did you mean 'price'\?"),
         ({"known_at": "updated"}, r"must have a column 'updated' \(known_at\).*Name it with --known-at"),
-        ({"query": "SELECT 1"}, "table and query must not both be given"),
+        ({"query": "SELECT 1"}, "Only one of table and query may be set"),
         ({"table": None, "query": "SELEC 1"}, "the database says: syntax error at or near"),
         ({"source": "postgresql://nobody:${X}@127.0.0.1:{port}/prices"}, "authentication failed.*Check user and pass"),
         ({"source": "postgresql://prices:${X}@127.0.0.1:{port}/prices"}, "authentication failed.*Check user and pass"),

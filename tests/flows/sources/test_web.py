@@ -1,4 +1,4 @@
-"""Prices from the web, by a server on the loopback that misbehaves in every way a server can."""
+"""Prices from the web, from a local server that misbehaves in every way a server can."""
 
 import gzip
 import io
@@ -180,12 +180,12 @@ def test_what_stays_broken_is_given_up(server):
     [
         (404, b"", r"got: 404 Not Found\. Check the address"),
         (403, b"", r"got: 403 Forbidden\. Check the key or password"),
-        (200, b"<!doctype html><p>Log in", r"got a page .* begins '<!doctype html>.*whether it asks for a login"),
+        (200, b"<!doctype html><p>Log in", r"got a page .* begins '<!doctype html>.*whether it needs a login"),
         (200, b"", "got nothing"),
         (200, b"series_id,time,close\n", "must have at least one row"),
         (200, b"[]", "must have at least one row"),
         (200, b'{"a": 1}', "must be a JSON list of objects"),
-        (200, b'[1, 2} and more', "got what is not"),
+        (200, b'[1, 2} and more', "got something else"),
         (200, zipped("a.csv", "b.csv"), "must be a zip with one table .* found 2 files"),
         (200, b"a,b\n1,2\n", r"prices\.csv must have a column 'time'"),
     ],
@@ -242,6 +242,6 @@ def test_the_ecbs_file_is_a_zipped_wide_csv_and_what_is_not_quoted_is_no_row(ser
 
 
 def test_a_certificate_that_is_not_trusted_is_not_asked_again():
-    assert not web._may_pass(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"))
-    assert not web._may_pass(httpx.ConnectError("[Errno -2] Name or service not known"))
-    assert web._may_pass(httpx.ConnectError("[Errno -3] Temporary failure in name resolution"))
+    assert not web._is_transient(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"))
+    assert not web._is_transient(httpx.ConnectError("[Errno -2] Name or service not known"))
+    assert web._is_transient(httpx.ConnectError("[Errno -3] Temporary failure in name resolution"))

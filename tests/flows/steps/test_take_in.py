@@ -10,7 +10,7 @@ from tidecast.flows.errors import SettingsError, TidecastError, WarehouseError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.scheduling.launch import run_day
 from tidecast.flows.sources import SqlSource
-from tidecast.flows.sources.prefetch import look_ahead
+from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps.take_in import check_panel, take_in_prices
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -93,7 +93,7 @@ def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     monkeypatch.setattr(SqlSource, "fetch", fetch)
     database = f"sqlite:///{sandbox.folder / 'prices.db'}"
     sandbox.rows.write_database("prices", database)
-    sandbox.settings |= {"source": database, "table": "prices", "look_back": 5}
+    sandbox.settings |= {"source": database, "table": "prices", "reread_sessions": 5}
     sessions = sandbox.sessions
     for day in sessions[-3:-1]:
         place, found = take_in_prices(sandbox.place, day, TODAY)
@@ -103,6 +103,6 @@ def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     assert (day.settled, day.ingested.stored, day.as_of) == (True, 0, sessions[-2])
     assert asked == [sessions[-8]]  # five before the newest that the run before it had stored
     asked.clear()
-    look_ahead(place.settings, sessions[-8])  # as for that day; the next one needs less
+    prefetch(place.settings, sessions[-8])  # as for that day; the next one needs less
     assert ingest(place.warehouse, place.settings).stored == 3
     assert asked == [sessions[-8]]

@@ -1,4 +1,4 @@
-"""What the libraries that read tables raise, as one clear error."""
+"""Errors of libraries that read tables, as one clear error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,28 +12,28 @@ LONGEST = 300
 
 
 def in_one_line(error: BaseException) -> str:
-    """What an error says, in its first line, shortened; else its kind."""
-    said = " ".join((str(error).strip().splitlines() or [""])[0].split())
-    return f"{said[:LONGEST]} …" if len(said) > LONGEST else said or type(error).__name__
+    """Return the first line of an error's message, shortened; its type if it has no message."""
+    text = " ".join((str(error).strip().splitlines() or [""])[0].split())
+    return f"{text[:LONGEST]} …" if len(text) > LONGEST else text or type(error).__name__
 
 
 @contextmanager
 def one_clear_error(source: str, advice: str) -> Iterator[None]:
-    """Let what the body raises leave it as a SourceError, unless it is an error of ours.
+    """Turn any error but a `TidecastError` into a `SourceError`.
 
-    Polars panics with an exception that is not an `Exception`: it would pass each handler on its way out.
+    A panic of polars is not an `Exception`; handlers of those would let it pass.
 
     Parameters
     ----------
     source : str
-        What is read, for the message.
+        Name of the source, for the message.
     advice : str
         What to do about it.
 
     Raises
     ------
     SourceError
-        Anything else than an error of ours was raised.
+        The body raised an error that is not a `TidecastError`.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""Random tables at the door: each is stored or kept aside row by row, or refused in one clear sentence.
+"""Ingest random tables: the rows of each are stored or quarantined, or it is refused in one clear sentence.
 
-    python -m tests.door --cases 2000 --seed 7
+    python -m tests.random_tables --cases 2000 --seed 7
 
-prints each table that comes to anything else, with the seed that makes it again.
+prints each other outcome with the seed that makes the table again.
 """
 
 import argparse
@@ -50,7 +50,7 @@ CALENDARS = (None, "weekdays", "24/7", "XNYS", "XTKS", "monthly first", "weekly 
 
 
 class Stall:
-    """A source that has one frame."""
+    """A source with one frame."""
 
     name = "a stall"
 
@@ -141,14 +141,14 @@ def table(chance: random.Random) -> tuple[Any, dict[str, Any]]:
         columns["series_id"] = ids(chance, count)
     for name in chance.sample(NAMES, chance.choice([0, 1, 1, 2, 4])):
         columns.setdefault(name, (days if chance.random() < 0.1 else values)(chance, count))
-    further = [name for name in columns if name not in ("time", "close", "series_id")]
+    extra = [name for name in columns if name not in ("time", "close", "series_id")]
     if chance.random() < 0.8:
-        further = [name for name in further if allowed(name)]
+        extra = [name for name in extra if allowed(name)]
     settings: dict[str, Any] = {"calendar": chance.choice(CALENDARS), "positive": chance.random() < 0.8}
     if chance.random() < 0.6:
-        settings["covariates"] = tuple(name for name in further if chance.random() < 0.6)
+        settings["covariates"] = tuple(name for name in extra if chance.random() < 0.6)
     if chance.random() < 0.3:
-        settings["static"] = tuple(name for name in further if chance.random() < 0.4)
+        settings["static"] = tuple(name for name in extra if chance.random() < 0.4)
     if chance.random() < 0.15:
         settings["layout"] = chance.choice(["long", "wide"])
     if chance.random() < 0.1:
@@ -185,16 +185,16 @@ def written(chance: random.Random, frame: Any, folder: Path) -> Path | None:
 
 
 def check(seed: int, folder: Path, opened: Callable[[Any], Any], explain: bool = False) -> str:
-    """Take one random table into an empty warehouse, twice; returns what came of it.
+    """Ingest one random table into an empty warehouse, twice, and return the outcome.
 
     Parameters
     ----------
     seed : int
     folder : Path
     opened : callable
-        Puts a source in the place of the one that the settings name; None puts that one back.
+        Replaces the source that the settings name; None restores it.
     explain : bool
-        Give the error, too.
+        Add the error to the outcome.
 
     Raises
     ------
@@ -212,12 +212,12 @@ def check(seed: int, folder: Path, opened: Callable[[Any], Any], explain: bool =
         found = ingest(warehouse, settings, today=today)
         again = ingest(warehouse, found.settings, today=today)
     except TidecastError as error:
-        said = str(error)
-        assert "\n" not in said, said
-        assert "gave " not in said or "reading it gave" not in said, said
-        assert 20 < len(said) < 2_000, said
-        assert said.endswith((".", "?", "!")) or "See" in said, said
-        return f"refused: {said}" if explain else "refused"
+        message = str(error)
+        assert "\n" not in message, message
+        assert "gave " not in message or "reading it gave" not in message, message
+        assert 20 < len(message) < 2_000, message
+        assert message.endswith((".", "?", "!")) or "See" in message, message
+        return f"refused: {message}" if explain else "refused"
     kept = found.stored + found.corrected + found.unchanged
     assert found.rows_in == kept + sum(found.quarantined.values()), (found.rows_in, kept, found.quarantined)
     aside = warehouse.quarantine()
@@ -231,7 +231,7 @@ def check(seed: int, folder: Path, opened: Callable[[Any], Any], explain: bool =
 
 
 def run(seed: int, opened: Callable[[Any], Any], explain: bool = False) -> str:
-    """What comes of the table of a seed; a panic fails as any other error does."""
+    """Return the outcome of the table of a seed; a panic fails like any other error."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             return check(seed, Path(folder), opened, explain)
