@@ -22,7 +22,7 @@ from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
 from tidecast.flows.steps import take_in as intake
 from tidecast.flows.steps.due import latest_day_anywhere, scheduled_day
-from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.workspace.workspace import Day, Incomplete, Place
 
 

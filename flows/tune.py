@@ -13,9 +13,9 @@ from tidecast.flows.daily import open_place
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import search
-from tidecast.flows.steps.search import SearchProblem
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.tracking.tuning_runs import both
+from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.tuning.result import TuningResult
 

@@ -23,10 +23,11 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.steps import search
-from tidecast.flows.tracking.registry import Champion, Registry
+from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import PAGES
 from tidecast.flows.tracking.tuning_runs import TuningRuns
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.evaluation.decide import GatePolicy
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,9 +11,7 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-
-if TYPE_CHECKING:
-    from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.training.champion import Champion
 
 LATE = 5
 """Sessions a series may be behind and still be forecast; one that is further behind has ended, or pauses."""

@@ -26,7 +26,7 @@ from tidecast.flows.reporting.report import ReportData, write_report
 from tidecast.flows.steps import due as plan
 from tidecast.flows.steps.promote import present_champion
 from tidecast.flows.steps.take_in import take_in_prices
-from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import decided_words, made_champion, newest, trainings
 from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.forecasters.baselines import RandomWalk

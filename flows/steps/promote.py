@@ -17,10 +17,11 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.steps import due as plan
 from tidecast.flows.tracking.lost_model import ModelLost, not_in
-from tidecast.flows.tracking.registry import Champion, ChampionChanged
+from tidecast.flows.tracking.registry import ChampionChanged
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.training import decisions
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import Row, TrainingKey
 from tidecast.flows.training.recorded_recipe import recorded_champion
 from tidecast.flows.training.train import train

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import polars as pl
 
@@ -18,44 +16,11 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
+from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.flows.workspace.workspace import Place
-from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 from tidecast.forecasting.tuning.search_space import default_space
 from tidecast.forecasting.tuning.tune import tune
-
-
-@dataclass(frozen=True)
-class SearchProblem:
-    """What is searched, and on what.
-
-    Attributes
-    ----------
-    as_of : date
-        The session it stands on.
-    panel : DataFrame
-        Rows before the first target of the gate that could be held there.
-    looked_through : date
-        The last of their sessions.
-    cv : RollingOrigin
-        The folds that a selection there would have.
-    model : forecaster
-        Unfitted, with its default settings: the first trial.
-    space : dict
-        Settings to try.
-    settings : Settings
-    key : str
-        The same rows and settings give the same one.
-    """
-
-    as_of: date
-    panel: pl.DataFrame
-    looked_through: date
-    cv: RollingOrigin
-    model: Any
-    space: dict[str, Any]
-    settings: Settings
-    key: str
 
 
 def search_problem_of(place: Place, as_of: date | None) -> SearchProblem:

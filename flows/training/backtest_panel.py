@@ -10,8 +10,8 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch
 from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
+from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import with_covariates
 
 LONGEST_FOLD = 252
 """Origins in a fold, at most: a year between two refits."""
@@ -57,7 +57,7 @@ def backtest_panel(
     as_of = warehouse.newest_session()
     if as_of is None:
         raise TidecastError("There must be prices to backtest on, found none. Start with: tidecast run")
-    panel = with_covariates(warehouse.prices(as_of, static=settings.static), settings)
+    panel = model_panel(warehouse, settings, as_of)
     names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
     cells = tuple(name for name in names if name != DRIFT)
     work = CandidateSet(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})

@@ -11,15 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from tidecast.flows.tracking.run_record import POOLED
-
-if TYPE_CHECKING:
-    from tidecast.flows.tracking.registry import Champion
-    from tidecast.flows.training.result import TrainingResult
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.result import POOLED, TrainingResult
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import Row, evidence_of, last_of, trainings
 
 

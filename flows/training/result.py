@@ -14,6 +14,9 @@ from tidecast.forecasting.evaluation.decide import Decision
 from tidecast.forecasting.evaluation.metrics import Evaluation
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 
+POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
+"""Columns of ``evaluate(...).summary`` that are recorded for each model, pooled over series."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:

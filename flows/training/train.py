@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,14 +16,12 @@ from joblib import Parallel, delayed
 
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
-
-if TYPE_CHECKING:
-    from tidecast.flows.tracking.registry import Champion
 
 MEMORY_ROWS, MEMORY_ORIGINS = 63, 32  # how far back a network's memory is looked at, and from how many origins
 

@@ -13,11 +13,13 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from tidecast.flows.publish.predict import Forecasts
-    from tidecast.flows.tracking.registry import Champion, Registry
+    from tidecast.flows.tracking.registry import Registry
     from tidecast.flows.tracking.store import MlflowStore
     from tidecast.flows.tracking.training_runs import Tracking
     from tidecast.flows.tracking.tuning_runs import TuningRuns
@@ -43,7 +45,7 @@ class Place:
 
     def prices(self, as_of: date, version: int | None = None) -> pl.DataFrame:
         """The panel as models see it, with every covariate; see `Warehouse.prices`. One never known is missing."""
-        return with_covariates(self.warehouse.prices(as_of, version, self.settings.static), self.settings)
+        return model_panel(self.warehouse, self.settings, as_of, version)
 
     def run_of(self, as_of: date) -> dict[str, Any] | None:
         """The session's row of the table `runs`; None when there is none."""
@@ -82,12 +84,6 @@ class Place:
         return MlflowStore(self.home, config, os.environ, say)
 
 
-def with_covariates(panel: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """The panel with a column for each covariate and static column, null where nothing was ever known of it."""
-    unknown = [name for name in (*settings.covariates, *settings.static) if name not in panel.columns]
-    return panel.with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
-
-
 @dataclass(frozen=True)
 class Day:
     """What a run of one session came to.
@@ -112,7 +108,7 @@ class Day:
     as_of: date
     ingested: Ingested
     row: dict[str, Any]
-    champion: "Champion | None" = None
+    champion: Champion | None = None
     forecasts: "Forecasts | None" = None
     report: Path | None = None
     problems: tuple[str, ...] = ()
