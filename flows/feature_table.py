@@ -17,13 +17,12 @@ from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_place
+from tidecast.flows.daily import open_workspace
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.warehouse.schema import FEATURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import Place
 
 SAME = 1e-9
 """A value that moves by less than this has not changed: computed from a tail, it differs in the last digits."""
@@ -74,16 +73,16 @@ def build_features(
         There are no prices, or the table was built on a later session.
     """
     log.setLevel(logging.INFO)
-    place = open_place(home, settings)
-    with hold(place.home, "building features"):
-        return bring_up_to_date(place, as_of, whole)
+    workspace = open_workspace(home, settings)
+    with hold(workspace.home, "building features"):
+        return bring_up_to_date(workspace.warehouse, workspace.settings, as_of, whole)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def bring_up_to_date(place: Place, as_of: date | None, whole: bool) -> Built:
+def bring_up_to_date(warehouse: Warehouse, settings: Settings, as_of: date | None, whole: bool) -> Built:
     """Prices → `features`, in one commit."""
-    built = build(place.warehouse, as_of, place.settings.positive, whole)
+    built = build(warehouse, as_of, settings.positive, whole)
     log.info(f"features: {built.written:,} rows new or changed, as known on {built.as_of}.")
     return built
 

@@ -16,11 +16,10 @@ from prefect.cache_policies import NO_CACHE
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_place
+from tidecast.flows.daily import open_workspace
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import Place
 
 WEEK = timedelta(days=7)
 
@@ -47,16 +46,16 @@ def maintain_warehouse(
         A run holds the state folder.
     """
     log.setLevel(logging.INFO)
-    place = open_place(home, settings)
-    with hold(place.home, "the maintenance of the warehouse"):
-        return tidy(place, unused_for)
+    workspace = open_workspace(home, settings)
+    with hold(workspace.home, "the maintenance of the warehouse"):
+        return tidy(workspace.warehouse, unused_for)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def tidy(place: Place, unused_for: timedelta) -> dict[str, tuple[int, int]]:
+def tidy(warehouse: Warehouse, unused_for: timedelta) -> dict[str, tuple[int, int]]:
     """Each table in turn."""
-    done = maintain(place.warehouse, unused_for)
+    done = maintain(warehouse, unused_for)
     for name, (joined, removed) in done.items():
         log.info(f"{name}: {joined} small files joined, {removed} are not needed any more.")
     return done

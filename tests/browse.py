@@ -28,7 +28,6 @@ from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import PAGES
 from tidecast.flows.tracking.tuning_runs import TuningRuns
 from tidecast.flows.training.champion import Champion
-from tidecast.flows.workspace.workspace import Place
 from tidecast.forecasting.evaluation.decide import GatePolicy
 
 SECONDS = 180.0
@@ -89,7 +88,7 @@ def searched(home: StateFolder, store: MlflowStore) -> str:
     walks = make_random_walks(n_series=2, n_rows=600)
     ground, runs = search.search_problem_in(walks, walks["time"].max(), settings), TuningRuns(store)
     run_id = runs.begin(ground)
-    tuned = search.search(Place(home, settings), ground, TRIALS, SECONDS, runs.trials_of(run_id, ground))
+    tuned = search.search(home.tuning, ground, TRIALS, SECONDS, runs.trials_of(run_id, ground))
     runs.finish(run_id, ground, tuned)
     return run_id
 

@@ -24,7 +24,7 @@ from tidecast.flows.config.state_folder import find_state_folder
 @click.command()
 @click.option("--source", metavar="URI", help="A file, folder, pattern, database or web address.  [default: ecb]")
 @click.option("--table", metavar="NAME", help="The database's table or view, or SCHEMA.TABLE.")
-@click.option("--query", metavar="SELECT", help="In place of --table: a query that gives the prices.")
+@click.option("--query", metavar="SELECT", help="In folder of --table: a query that gives the prices.")
 @click.option("--series-id", metavar="COL", help="The source's column that names the series.")
 @click.option("--time", "time_column", metavar="COL", help="The source's column of session dates.")
 @click.option("--target", metavar="COL", help="The source's column to forecast.")
@@ -73,26 +73,26 @@ def run(
     """
     with one_line_errors(debug):
         target = writable_table(output)
-        place = find_state_folder(home, os.environ, Path.cwd())
+        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})")])
         with progress(out):
-            enter_state_folder(place, debug)
+            enter_state_folder(folder, debug)
             flags |= {name: flags[name] or None for name in ("covariates", "static")}
-            settings = settings_of(place, {**flags, "time": time_column}, out)
+            settings = settings_of(folder, {**flags, "time": time_column}, out)
             from tidecast.flows.scheduling.launch import run_day
-            from tidecast.flows.workspace.workspace import Incomplete
+            from tidecast.flows.steps.day import Incomplete
 
             incomplete = None
             try:
-                day = run_day(place, settings, as_of, reissue)
+                day = run_day(folder, settings, as_of, reissue)
             except Incomplete as error:
                 day, incomplete = error.day, error
         from tidecast.flows.cli.show import summary, write_table
 
         summary(out, day, as_of)
         if target is not None:
-            write_table(day.place.warehouse.forecasts(day.as_of).drop("year"), target)
+            write_table(day.workspace.warehouse.forecasts(day.as_of).drop("year"), target)
             facts(out, [("Output", str(target))])
         if incomplete is not None:
             raise incomplete
@@ -115,15 +115,15 @@ def schedule(home: str | None, debug: bool, port: int | None) -> None:
       TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
     """
     with one_line_errors(debug):
-        place = find_state_folder(home, os.environ, Path.cwd())
+        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})")])
         with progress(out):
-            enter_state_folder(place.make(), debug)
-            settings = settings_of(place, {}, out)
+            enter_state_folder(folder.make(), debug)
+            settings = settings_of(folder, {}, out)
             from tidecast.flows.scheduling.schedule import serve_daily
 
-            serve_daily(place, settings, port)
+            serve_daily(folder, settings, port)
 
 
 @click.command()
@@ -140,7 +140,7 @@ def show(home: str | None, debug: bool, as_of: date | None, series: tuple[str, .
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug)
+        folder, settings = existing_panel(home, debug)
         from tidecast.flows.cli.show import show as show_forecasts
 
-        show_forecasts(out, place, settings, as_of, series)
+        show_forecasts(out, folder, settings, as_of, series)

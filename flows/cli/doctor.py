@@ -24,7 +24,7 @@ from tidecast.flows.warehouse.damage import damages
 from tidecast.flows.warehouse.schema import TABLES
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import identify
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 LIBRARIES = (
     "tidecast", "torch", "scikit-learn", "polars", "pandas", "deltalake", "mlflow", "prefect", "fastapi", "sqlalchemy",
@@ -58,11 +58,11 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     if not home.created:
         with _noting(problems):
             out.print()
-            known = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
-            _tables(out, Place(home, known), problems, deep)
+            in_force = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
+            _tables(out, home, in_force, problems, deep)
         if settings is not None:
             with _noting(problems):
-                _champion(out, Place(home, settings), problems)
+                _champion(out, Workspace(home, settings), problems)
     if not home.created:
         with _noting(problems):
             lock = _lock(home)
@@ -74,14 +74,14 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     return problems
 
 
-def _tables(out: Console, place: Place, problems: list[str], deep: bool) -> None:
+def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[str], deep: bool) -> None:
     """Rows and versions of each table, damage to them, and runs that did not end well."""
-    warehouse = place.warehouse
+    warehouse = Workspace(home, settings).warehouse
     out.print(table(["table", "rows", "version"], [_height_and_version(warehouse, name) for name in TABLES]))
     found = damages(warehouse, deep)
     problems += found
     with _noting([] if found else problems):  # a damaged table is named once
-        identify(place.home, warehouse, place.settings)
+        identify(home, warehouse, settings)
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
         problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
@@ -95,15 +95,15 @@ def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:
         return [name, "unreadable", "unreadable"]
 
 
-def _champion(out: Console, place: Place, problems: list[str]) -> None:
-    """Who is champion and by which decision; whether the two agree. A folder that was moved is mended on the way."""
+def _champion(out: Console, workspace: Workspace, problems: list[str]) -> None:
+    """Print the champion and its decision; note where the two differ. A folder that was moved is repaired first."""
     from tidecast.flows.steps.promote import present_champion
 
-    champion = present_champion(place, lambda text: out.print(text))
+    decisions = workspace.warehouse.decisions()
+    champion = present_champion(workspace.registry(lambda text: out.print(text)), decisions)
     if champion is None:
         facts(out, [("Champion", "none yet: the first training chooses one")])
         return
-    decisions = place.warehouse.decisions()
     words = decided_words(made_champion(decisions, champion.version))
     name = champion.name.replace("_", " ")
     trained = f"{name}, version {champion.version}, trained through {champion.trained_through}"

@@ -14,7 +14,7 @@ from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_pan
 from tidecast.flows.cli.terminal import console, facts, progress
 
 if TYPE_CHECKING:
-    from tidecast.flows.workspace.workspace import Place
+    from tidecast.flows.steps.promote import Promoter
 
 
 class ModelName(click.ParamType):
@@ -61,15 +61,16 @@ def train(home: str | None, debug: bool, as_of: date | None, anew: bool) -> None
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug, out)
+        folder, settings = existing_panel(home, debug, out)
         with progress(out):
             from tidecast.flows.config.state_folder import hold
-            from tidecast.flows.steps.promote import train_and_promote, training_session
-            from tidecast.flows.workspace.workspace import Place
+            from tidecast.flows.steps.promote import Promoter, training_session
+            from tidecast.flows.workspace.workspace import Workspace
 
-            with hold(place, "tidecast train"):
-                panel = Place(place, settings)
-                row = train_and_promote(panel, training_session(panel, as_of), getpass.getuser(), anew=anew)
+            with hold(folder, "tidecast train"):
+                workspace = Workspace(folder, settings)
+                session = training_session(workspace.warehouse, settings, as_of)
+                row = Promoter.of(workspace).train(session, getpass.getuser(), anew=anew)
         say_decided(row)
 
 
@@ -96,15 +97,15 @@ def tune(home: str | None, debug: bool, trials: int, minutes: float, as_of: date
     with one_line_errors(debug):
         out = console()
         with progress(out):
-            place, settings = existing_panel(home, debug, out)
+            folder, settings = existing_panel(home, debug, out)
             from tidecast.flows.scheduling.launch import run_tuning
 
-            tuned = run_tuning(place, settings, as_of, trials, 60 * minutes)
+            tuned = run_tuning(folder, settings, as_of, trials, 60 * minutes)
         from tidecast.flows.tracking.tuning_record import best_of, counts_of
 
         out.print()
         found = f"{counts_of(tuned)}\n{best_of(tuned)}\nThe best of many looks better than it is; the gate decides."
-        facts(out, [("Tuning", found), ("Models", f"tidecast ui --home {shlex.quote(str(place.path))}")])
+        facts(out, [("Tuning", found), ("Models", f"tidecast ui --home {shlex.quote(str(folder.path))}")])
 
 
 @click.command()
@@ -129,12 +130,12 @@ def backtest(
     with one_line_errors(debug):
         target = writable_table(output)
         out = console()
-        place, settings = existing_panel(home, debug, out)
+        folder, settings = existing_panel(home, debug, out)
         with progress(out):
             from tidecast.flows.training.backtest_panel import backtest_panel
-            from tidecast.flows.workspace.workspace import Place
+            from tidecast.flows.workspace.workspace import Workspace
 
-            warehouse = Place(place, settings).warehouse
+            warehouse = Workspace(folder, settings).warehouse
             found = backtest_panel(warehouse, settings, models, folds, include_gate)
         from tidecast.flows.cli.show import write_table
         from tidecast.flows.cli.show_models import backtest_table
@@ -163,12 +164,7 @@ def promote(home: str | None, debug: bool, by: str | None, why: str, version: st
     if challenger == (version is not None):
         raise click.UsageError("Name a version, or --challenger. See what there is: tidecast decisions")
 
-    def choose(place: "Place", by: str) -> dict[str, Any]:
-        from tidecast.flows.steps.promote import promote_by_hand
-
-        return promote_by_hand(place, version, by, why)
-
-    by_hand(home, debug, by, "tidecast promote", choose)
+    by_hand(home, debug, by, "tidecast promote", lambda promoter, by: promoter.promote(version, by, why))
 
 
 @click.command()
@@ -181,13 +177,7 @@ def rollback(home: str | None, debug: bool, by: str | None, why: str) -> None:
     Example:
       tidecast rollback --why "the spread of version 4 is too wide"
     """
-
-    def choose(place: "Place", by: str) -> dict[str, Any]:
-        from tidecast.flows.steps.promote import rollback
-
-        return rollback(place, by, why)
-
-    by_hand(home, debug, by, "tidecast rollback", choose)
+    by_hand(home, debug, by, "tidecast rollback", lambda promoter, by: promoter.rollback(by, why))
 
 
 @click.command()
@@ -201,24 +191,25 @@ def decisions(home: str | None, debug: bool) -> None:
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug)
+        folder, settings = existing_panel(home, debug)
         from tidecast.flows.cli.show_models import show_decisions
-        from tidecast.flows.workspace.workspace import Place
+        from tidecast.flows.workspace.workspace import Workspace
 
-        show_decisions(out, Place(place, settings).warehouse.decisions())
+        show_decisions(out, Workspace(folder, settings).warehouse.decisions())
 
 
 def by_hand(
-    home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Place", str], dict[str, Any]]
+    home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Promoter", str], dict[str, Any]]
 ) -> None:
-    """Let a person choose the champion, while no run goes on."""
+    """Let a person choose the champion, while no run is at work."""
     with one_line_errors(debug):
-        place, settings = existing_panel(home, debug)
+        folder, settings = existing_panel(home, debug)
         from tidecast.flows.config.state_folder import hold
-        from tidecast.flows.workspace.workspace import Place
+        from tidecast.flows.steps.promote import Promoter
+        from tidecast.flows.workspace.workspace import Workspace
 
-        with hold(place, what):
-            row = choose(Place(place, settings), by or getpass.getuser())
+        with hold(folder, what):
+            row = choose(Promoter.of(Workspace(folder, settings)), by or getpass.getuser())
         say_decided(row)
 
 

@@ -64,11 +64,11 @@ def decided_by(command: Callable[..., None]) -> Callable[..., None]:
     )
 
 
-def settings_of(place: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
+def settings_of(folder: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
     """The settings in force; on `out`, the line that says which source is used."""
     from tidecast.flows.config.settings import BUNDLED, load_settings
 
-    settings, origins = load_settings(place, flags, os.environ, Path.cwd())
+    settings, origins = load_settings(folder, flags, os.environ, Path.cwd())
     if out is not None:
         bundled = {"ecb": "the bundled ECB euro reference rates", "eia": "the bundled EIA energy spot prices"}
         name = bundled[settings.source] if settings.source in BUNDLED else settings.source
@@ -82,20 +82,20 @@ def settings_of(place: StateFolder, flags: dict[str, Any], out: "Console | None"
     return settings
 
 
-def enter_state_folder(place: StateFolder, debug: bool) -> None:
+def enter_state_folder(folder: StateFolder, debug: bool) -> None:
     """Settle where Prefect keeps its things, and how quiet all are, for this state folder."""
-    enter(place.prefect, os.environ, debug)
+    enter(folder.prefect, os.environ, debug)
 
 
 def existing_panel(given: str | None, debug: bool, out: "Console | None" = None) -> tuple[StateFolder, "Settings"]:
     """The state folder, which must be there already, entered, and its settings."""
-    place = find_state_folder(given, os.environ, Path.cwd())
-    if place.created:
+    folder = find_state_folder(given, os.environ, Path.cwd())
+    if folder.created:
         raise TidecastError(
-            f"There must be a state folder to look at, found none at {place.path}. Start with: tidecast run"
+            f"There must be a state folder to look at, found none at {folder.path}. Start with: tidecast run"
         )
-    enter_state_folder(place, debug)
-    return place, settings_of(place, {}, out)
+    enter_state_folder(folder, debug)
+    return folder, settings_of(folder, {}, out)
 
 
 def writable_table(output: str | None) -> Path | None:

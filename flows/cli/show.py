@@ -1,7 +1,7 @@
 """What a person reads in the terminal: the summary of a run, and the newest forecasts."""
 
 import shlex
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from rich.console import Console
 
 from tidecast.flows.cli.terminal import GAP, facts, table
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import StateFolder, hold
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.ingest.calendars import choose_calendars
 from tidecast.flows.ingest.ingest import Ingested
-from tidecast.flows.ingest.quarantine import decide_on, waiting
+from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.reporting.report import track_record
+from tidecast.flows.steps.day import Day
 from tidecast.flows.training.decisions import decided_words, made_champion
 from tidecast.flows.warehouse.schema import quantile_columns
-from tidecast.flows.workspace.workspace import Day, Place
+from tidecast.flows.workspace.workspace import Workspace
 
 MOST_WAITING = 40
 """Rows in quarantine shown at once."""
@@ -33,8 +33,8 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
 
     A day that was `asked` for has the newest session that there is up to it.
     """
-    row, place = day.row, day.place
-    issued = place.warehouse.forecasts(day.as_of)
+    row, workspace = day.row, day.workspace
+    issued = workspace.warehouse.forecasts(day.as_of)
     steps = issued["step"].n_unique()
     late = "" if issued["live"].all() else " (issued late: not part of the live record)"
     newest = "" if asked in (None, day.as_of) else f" (the newest up to {asked} that has prices)"
@@ -47,15 +47,15 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs.append(
         (
             "Forecast",
-            f"{row['series_forecast']} series, {steps} sessions ahead, in {place.warehouse.uri}/forecasts",
+            f"{row['series_forecast']} series, {steps} sessions ahead, in {workspace.warehouse.uri}/forecasts",
         )
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
         pairs.append(("", f"left out, {reason}: {shortened(names)}"))
-    pairs.append(("Report", str(day.report or place.home.reports / f"{day.as_of}.html")))
-    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(place.home.path))}"))
+    pairs.append(("Report", str(day.report or workspace.home.reports / f"{day.as_of}.html")))
+    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.home.path))}"))
     out.print()
-    if day.settled:
+    if day.was_done_before:
         out.print(f"Nothing to do: {day.as_of} is done.")
     else:
         out.print(forecast_table(issued, out.width, FEW))
@@ -71,15 +71,15 @@ def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None
     TidecastError
         There is no such forecast, or no such series.
     """
-    place = Place(home, settings)
-    runs = place.warehouse.runs()
+    workspace = Workspace(home, settings)
+    runs = workspace.warehouse.runs()
     issued = runs.filter(pl.col("as_of") == as_of) if as_of else runs.tail(1)
     if issued.is_empty():
         wanted = f" of {as_of}" if as_of else ""
         near = "" if runs.is_empty() else f" The newest is of {runs['as_of'][-1]}."
         raise TidecastError(f"There must be a forecast{wanted} to show, found none.{near} Make one with: tidecast run")
     row = issued.to_dicts()[0]
-    forecasts = place.warehouse.forecasts(row["as_of"])
+    forecasts = workspace.warehouse.forecasts(row["as_of"])
     unknown = sorted(set(series) - set(forecasts["series_id"]))
     if unknown:
         known = shortened(forecasts["series_id"].unique().sort())
@@ -90,9 +90,9 @@ def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None
     out.print()
     facts(out, [
         ("Session", str(row["as_of"])),
-        ("Champion", f"{champion_words(row)}\n{verdict_of(place, row)}".strip()),
-        ("Decided", decided_words(made_champion(place.warehouse.decisions(), row["champion_version"]))),
-        ("Record", record_words(place.warehouse.scores())),
+        ("Champion", f"{champion_words(row)}\n{verdict_of(workspace, row)}".strip()),
+        ("Decided", decided_words(made_champion(workspace.warehouse.decisions(), row["champion_version"]))),
+        ("Record", record_words(workspace.warehouse.scores())),
         ("Report", str(home.reports / f"{row['as_of']}.html")),
     ])  # fmt: skip
 
@@ -136,7 +136,7 @@ def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
 
 def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows: Any) -> None:
     """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule."""
-    warehouse = Place(home, settings).warehouse
+    warehouse = Workspace(home, settings).warehouse
     found = waiting(warehouse, **rows)
     if found.is_empty():
         out.print(f"No row {'like that ' if any(rows.values()) else ''}in quarantine waits for a decision.")
@@ -151,40 +151,6 @@ def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows:
     facts(out, [(rule, f"{count:,}") for rule, count in counts])
     if (decided := warehouse.repairs().height) > 0:
         facts(out, [("decided", f"{decided:,} (who, when and why: {warehouse.uri}/repairs)")])
-
-
-def decide(
-    out: Console,
-    home: StateFolder,
-    settings: Settings,
-    rows: dict[str, Any],
-    by: str,
-    why: str,
-    values: dict[str, float] | None,
-    factor: float | None,
-) -> None:
-    """Release or repair rows in quarantine, and say what became of them."""
-    if settings.calendar is None:
-        raise TidecastError("The panel must have its prices before rows can be released. Start with: tidecast run")
-    with hold(home, "tidecast quarantine"):
-        warehouse = Place(home, settings).warehouse
-        chosen = waiting(warehouse, **rows)
-        near = warehouse.revisions_between(*_around(chosen["time"]))  # where their series name their calendars
-        calendar, _, _ = choose_calendars(settings, chosen, near)
-        count = decide_on(
-            warehouse, settings, calendar, chosen, by=by, why=why, at=datetime.now(UTC), values=values or None,
-            factor=factor,
-        )  # fmt: skip
-    are = "row is a price" if count == 1 else "rows are prices"
-    out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")
-
-
-def _around(times: pl.Series) -> tuple[date, date]:
-    """From ten days before the first of some days to ten after the last."""
-    ten, first, last = timedelta(days=10), times.min(), times.max()
-    if not (isinstance(first, date) and isinstance(last, date)):
-        return date(1970, 1, 1), date(1970, 1, 2)
-    return first - ten, last + ten
 
 
 def _width(columns: list[list[str]]) -> int:
@@ -216,9 +182,9 @@ def champion_words(row: dict[str, Any]) -> str:
     return f"{str(row['champion']).replace('_', ' ')}{version}, trained through {row['trained_through']}"
 
 
-def verdict_of(place: Place, row: dict[str, Any]) -> str:
+def verdict_of(workspace: Workspace, row: dict[str, Any]) -> str:
     """Why that model is champion, as its training run says."""
-    champion = place.registry().champion(row["as_of"])
+    champion = workspace.registry().champion(row["as_of"])
     if champion is None or champion.version != row["champion_version"]:
         return ""
     return verdict_words(champion.decision)

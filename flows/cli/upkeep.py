@@ -24,11 +24,11 @@ def ui(home: str | None, debug: bool, browse: bool) -> None:
       tidecast ui --open
     """
     with one_line_errors(debug):
-        place, _ = existing_panel(home, debug)
+        folder, _ = existing_panel(home, debug)
         out = console()
         from tidecast.flows.cli.mlflow_ui import serve_ui
 
-        serve_ui(out, place, browse)
+        serve_ui(out, folder, browse)
 
 
 @click.command()
@@ -42,13 +42,13 @@ def maintain(home: str | None, debug: bool) -> None:
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug, out)
+        folder, settings = existing_panel(home, debug, out)
         from tidecast.flows.config.state_folder import hold
         from tidecast.flows.maintenance import maintain as maintain_tables
-        from tidecast.flows.workspace.workspace import Place
+        from tidecast.flows.workspace.workspace import Workspace
 
-        with hold(place, "the maintenance of the warehouse"):
-            done = maintain_tables(Place(place, settings).warehouse)
+        with hold(folder, "the maintenance of the warehouse"):
+            done = maintain_tables(Workspace(folder, settings).warehouse)
         facts(
             out,
             [
@@ -70,13 +70,13 @@ def features(home: str | None, debug: bool, as_of: date | None) -> None:
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug, out)
+        folder, settings = existing_panel(home, debug, out)
         from tidecast.flows.config.state_folder import hold
         from tidecast.flows.feature_table import build
-        from tidecast.flows.workspace.workspace import Place
+        from tidecast.flows.workspace.workspace import Workspace
 
-        with hold(place, "building features"):
-            built = build(Place(place, settings).warehouse, as_of, settings.positive)
+        with hold(folder, "building features"):
+            built = build(Workspace(folder, settings).warehouse, as_of, settings.positive)
         facts(out, [("Features", f"{built.written:,} rows new or changed, as known on {built.as_of}")])
 
 
@@ -92,10 +92,10 @@ def doctor(home: str | None, debug: bool, deep: bool) -> None:
       tidecast doctor --deep
     """
     with one_line_errors(debug):
-        place = find_state_folder(home, os.environ, Path.cwd())
+        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        enter_state_folder(place, debug)
+        enter_state_folder(folder, debug)
         from tidecast.flows.cli.doctor import examine
 
-        if examine(out, place, deep):
+        if examine(out, folder, deep):
             sys.exit(FAILED)

@@ -136,7 +136,7 @@ def test_every_help_has_an_example_that_can_be_typed(name):
 def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_1(sandbox, monkeypatch):
     from tidecast.flows.cli import show
     from tidecast.flows.scheduling import launch
-    from tidecast.flows.workspace.workspace import Incomplete
+    from tidecast.flows.steps.day import Incomplete
 
     def run_day(*arguments):
         problems = ("training failed: no memory left.", "scoring failed: so it did.")

@@ -10,18 +10,18 @@ from click.testing import CliRunner
 from tests.flows.trainings import crowned
 from tidecast.flows.cli.main import tidecast
 from tidecast.flows.config.settings import load_settings
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.fixture
-def place(store, judged) -> Place:
+def place(store, judged) -> Workspace:
     """A panel with prices and a memory, on which nothing was trained yet."""
     rows = judged.panel.with_columns(known_at=pl.col("time"), as_of=pl.lit(judged.as_of))
     remembered = {"calendar": "weekdays", "horizon": 2, "quantiles": [0.1, 0.5, 0.9]}
     store.home.panel_file.write_text(json.dumps(remembered))
-    made = Place(store.home, load_settings(store.home, {}, {}, store.home.path)[0])
+    made = Workspace(store.home, load_settings(store.home, {}, {}, store.home.path)[0])
     made.warehouse.store_prices(rows)
     return made
 

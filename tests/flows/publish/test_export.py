@@ -148,7 +148,7 @@ def test_columns_the_user_added_stay_and_a_table_in_a_schema_is_found(postgres, 
 
 
 def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(sandbox, prefect_api):
-    from tidecast.flows.workspace.workspace import Incomplete
+    from tidecast.flows.steps.day import Incomplete
 
     folder = sandbox.folder / "later"
     sandbox.settings |= {"publish_to": f"sqlite:///{folder}/out.db", "max_epochs": 0}
