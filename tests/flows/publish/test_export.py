@@ -121,7 +121,7 @@ def test_killed_before_a_commit_and_run_again_the_table_is_the_same(postgres, wa
 def test_a_table_that_cannot_take_them_is_one_clear_error(postgres, warehouse, settings):
     postgres.execute("CREATE TABLE outbox (as_of date, series_id text, step text, forecast float8)")
     with pytest.raises(
-        WarehouseError, match=r"must have the columns .* lacks 'origin', .* and has step \(TEXT\)\. Mend"
+        WarehouseError, match=r"must have the columns .* lacks 'origin', .* and has step \(TEXT\)\. Fix"
     ):
         publish_out(warehouse, settings)
     elsewhere = settings.model_copy(update={"publish_to": settings.publish_to.replace("prices:", "nobody:")})
