@@ -26,7 +26,7 @@ from tidecast.flows.steps.promote import present_champion
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.training.champion import Champion
-from tidecast.flows.training.decisions import decided_words, made_champion, newest, trainings
+from tidecast.flows.training.decisions import decision_text, made_champion, newest, trainings
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.forecasters.baselines import RandomWalk
@@ -167,7 +167,7 @@ def write_report_page(
         versions={name: metadata.version(name) for name in ("torch", "mlflow", "prefect")},
         positive=settings.positive,
         live=bool(issued["live"].all()),
-        decided=decided_words(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
+        decided=decision_text(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
     )
     return write_report(folder / f"{as_of}.html", data)
 

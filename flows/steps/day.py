@@ -68,8 +68,9 @@ class Incomplete(TidecastError):
 
     def __init__(self, day: Day) -> None:
         first, *more = day.problems
-        others = f" So did {len(more)} more of its steps." if more else ""
-        super().__init__(f"The forecasts of {day.as_of} are published, but {first}{others} Fix it, and run again.")
+        end = "" if first.endswith((".", "…")) else "."
+        others = f" {len(more)} more of its steps failed." if more else ""
+        super().__init__(f"The forecasts of {day.as_of} are published, but {first}{end}{others} Fix it, and run again.")
         self.day = day
 
 

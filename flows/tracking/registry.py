@@ -27,7 +27,7 @@ from tidecast.flows.tracking.lost_model import damaged
 from tidecast.flows.tracking.run_files import DECISION, EVIDENCE
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.training.champion import Champion
-from tidecast.flows.training.decisions import evidence_of, of_run
+from tidecast.flows.training.decisions import decision_details, of_run
 from tidecast.forecasting.saving.recipes import load_forecaster
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class Registry:
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:
         """Why a version is published: from the table, else from MLflow, else that nobody knows any more."""
         if self._decisions is not None and (row := of_run(self._decisions(), run_id)) is not None:
-            return evidence_of(row)
+            return decision_details(row)
         try:
             found = Path(client.download_artifacts(run_id, DECISION, folder)).read_text(encoding="utf-8")
         except (MlflowException, OSError) as error:
