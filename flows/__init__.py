@@ -1,4 +1,4 @@
-"""Data flows: prices in, forecasts out, every day. The only package that knows Prefect, MLflow and the warehouse."""
+"""Data flows: prices in, forecasts out, every day. Only this package imports Prefect, MLflow and Delta Lake."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,13 +1,15 @@
-"""The daily forecast, a table of contents. The steps are in `daily_steps`, what is due in `due`."""
+"""The daily forecast, a table of contents. The steps are in `steps.daily_steps`, what is due in `steps.due`."""
 
 import logging
 import os
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from prefect import flow, task
+from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import FlowRun, State
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
@@ -16,35 +18,94 @@ from tidecast.flows.config.state_folder import find_state_folder, hold
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
-from tidecast.flows.outcome import tell
+from tidecast.flows.publish.export import publish_out
+from tidecast.flows.redaction import redact
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
-from tidecast.flows.steps import promote
-from tidecast.flows.steps import take_in as intake
-from tidecast.flows.steps.due import latest_day_anywhere, scheduled_day
-from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.steps import take_in
+from tidecast.flows.steps.day import Day, Incomplete, Problems
+from tidecast.flows.steps.due import is_done, latest_day_anywhere, run_of, scheduled_day
+from tidecast.flows.steps.promote import Promoter
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.load_settings import load_settings
-from tidecast.flows.workspace.workspace import Day, Incomplete, Place
+from tidecast.flows.workspace.workspace import Workspace
+
+TRAINING_FAILED = "failed"
+"""What `runs` says of a training that raised an error."""
 
 
-@flow(name="daily-forecast", on_completion=[tell], on_failure=[tell])
+@dataclass(frozen=True)
+class Session:
+    """A session whose prices are stored, and what the steps of its run share.
+
+    Attributes
+    ----------
+    workspace : Workspace
+    ingested : Ingested
+    started : datetime
+        For the record only.
+    problems : Problems
+        Failures so far.
+    """
+
+    workspace: Workspace
+    ingested: Ingested
+    started: datetime
+    problems: Problems
+
+    @property
+    def as_of(self) -> date:
+        return self.ingested.as_of
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return self.workspace.warehouse
+
+    @property
+    def settings(self) -> Settings:
+        return self.workspace.settings
+
+
+def print_outcome(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Print a dated line where the schedule is watched: a hook of the daily flow. Other runs report to their caller."""
+    if flow_run.deployment_id is not None:
+        print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M}  {redact(_described(state))}", flush=True)
+
+
+def _described(state: State[Any]) -> str:
+    if state.name == "Skipped":
+        return f"Nothing to do: {state.message}"
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, Day):
+        return f"The forecasts of {result.as_of} are published."
+    reason = " ".join(str(result).split()) or f"{type(result).__name__}."
+    return f"{state.name}: {reason}"
+
+
+@flow(name="daily-forecast", on_completion=[print_outcome], on_failure=[print_outcome])
 @fails_cleanly
 def daily_forecast(
     as_of: date | None = None, reissue: bool = False, home: str | None = None, settings: Settings | None = None
-) -> Day:
+) -> Day | State[Day]:
     """Forecast the sessions after `as_of`, and publish.
 
     Parameters
     ----------
     as_of : date, optional
-        The session to stand on. None: that of the scheduled start time, and the missed ones before it, in a scheduled
-        run; else the newest session of the source.
+        The session to stand on. None: in a scheduled run, the session of the scheduled start time, after the missed
+        ones before it; else the newest session of the source.
     reissue : bool
-        Replace what was issued for `as_of`.
+        Replace the forecasts that were issued for `as_of`.
     home : str, optional
         The state folder. None: found as the command finds it.
     settings : Settings, optional
         None: loaded from the state folder, the environment and pyproject.toml.
+
+    Returns
+    -------
+    Day
+        As the state "Skipped" when the session was done before.
 
     Raises
     ------
@@ -54,74 +115,113 @@ def daily_forecast(
         A step failed after publishing, or the champion could not be used and the random walk was published.
     """
     log.setLevel(logging.INFO)  # a scheduled run has no terminal; Prefect keeps its log
-    now = datetime.now(UTC)  # for the record; what is forecast depends on as_of alone
-    today = latest_day_anywhere(now)
-    place = open_place(home, settings)
+    started = datetime.now(UTC)  # for the record; what is forecast depends on as_of alone
+    today = latest_day_anywhere(started)
+    workspace = open_workspace(home, settings)
     is_scheduled = as_of is None and deployment.id is not None
     if is_scheduled:
-        as_of = scheduled_day(flow_run.scheduled_start_time, place.settings)
-        if (newest := place.warehouse.runs()["as_of"].max()) is not None and cast(date, newest) > as_of:
-            log.warning(f"This run was scheduled for {as_of}, before {newest!s}, the newest session run: it is late.")
+        as_of = _scheduled_session(workspace)
+    with hold(workspace.home, "the daily flow"):
+        workspace, ingested = ingest_prices(workspace, as_of, today)
+        session = Session(workspace, ingested, started, Problems())
+        if is_done(session.warehouse.runs(), session.as_of) and not reissue:
+            day = _repeat(session)
+        else:
+            _prepare(session, is_scheduled, today)
+            trained, published = _publish(session, reissue)
+            day = _follow_up(session, trained, published)
+    return _ended(day)
 
-    with hold(place.home, "the daily flow"):
-        place, ingested = ingest_prices(place, as_of, today)
-        as_of = ingested.as_of
-        problems = steps.Problems()
-        if place.is_done(as_of) and not reissue:
-            publish_elsewhere(place, problems)  # a copy may have failed that day
-            done = Day(place, as_of, ingested, place.run_of(as_of) or {}, problems=tuple(problems))
-            if problems:
-                raise Incomplete(done)
-            return cast(Day, Completed(name="Skipped", message=f"{as_of} was done before.", data=done))
-        check_panel(place, as_of)
-        with problems.noted("clearing up after a killed run"):
-            recover(place)
-        if is_scheduled:
-            with problems.noted("making up for missed sessions"):
-                catch_up(place, ingested, today, now)
 
-        is_first = steps.is_first(place, as_of)
-        trained = published = report = None
-        if is_first:
-            with problems.noted("training"):
-                trained = "failed"
-                trained = train(place, as_of)
-        with problems.noted("forecasting with the champion"):
-            champion = resolve_champion(place, as_of)
-            published = publish(place, ingested, champion, reissue, trained, now)
-        if published is None:
-            published = publish(place, ingested, resolve_random_walk(place, as_of), reissue, trained, now)
-        publish_elsewhere(place, problems)
-        with problems.noted("scoring"):
-            score(place, as_of)
-        with problems.noted("the report"):
-            report = write_report(place, ingested, published)
-        if not is_first and steps.training_is_due(place, as_of):
-            with problems.noted("training"):
-                trained = "failed"
-                trained = train(place, as_of)
-        row = close(place, published.row, trained, bool(problems))
-        day = Day(place, as_of, ingested, row, published.champion, published.forecasts, report, tuple(problems))
-    if problems:
+def _scheduled_session(workspace: Workspace) -> date:
+    """The session of the scheduled start time; a later session that was run before it is reported."""
+    as_of = scheduled_day(flow_run.scheduled_start_time, workspace.settings)
+    newest = workspace.warehouse.runs()["as_of"].max()
+    if isinstance(newest, date) and newest > as_of:
+        log.warning(f"This run was scheduled for {as_of}, before {newest}, the newest session run: it is late.")
+    return as_of
+
+
+def _repeat(session: Session) -> Day:
+    """A session that was done before: only a copy may be missing, because copying failed that day."""
+    _copy_elsewhere(session)
+    row = run_of(session.warehouse.runs(), session.as_of) or {}
+    return Day(session.workspace, session.as_of, session.ingested, row, problems=tuple(session.problems))
+
+
+def _prepare(session: Session, is_scheduled: bool, today: date) -> None:
+    """Check the panel, clear up after a killed run, and make up for missed sessions."""
+    check_panel(session.workspace, session.as_of)
+    with session.problems.noted("clearing up after a killed run"):
+        recover(session.workspace)
+    if is_scheduled:
+        with session.problems.noted("making up for missed sessions"):
+            catch_up(session.workspace, session.ingested, today, session.started)
+
+
+def _publish(session: Session, reissue: bool) -> tuple[str | None, steps.Published]:
+    """Publish the champion's forecasts, or the random walk's where it fails. A panel's first run trains before it."""
+    workspace, as_of = session.workspace, session.as_of
+    trained = published = None
+    if steps.is_first(session.warehouse.runs(), as_of):
+        trained = _trained(session)
+    with session.problems.noted("forecasting with the champion"):
+        champion = resolve_champion(workspace, as_of)
+        published = publish(workspace, session.ingested, champion, reissue, trained, session.started)
+    if published is None:
+        walk = resolve_random_walk(workspace, as_of)
+        published = publish(workspace, session.ingested, walk, reissue, trained, session.started)
+    return trained, published
+
+
+def _follow_up(session: Session, trained: str | None, published: steps.Published) -> Day:
+    """Copy out, score, report, train when it is due, and close the session's row."""
+    workspace, as_of, problems = session.workspace, session.as_of, session.problems
+    report = None
+    _copy_elsewhere(session)
+    with problems.noted("scoring"):
+        score(workspace, as_of)
+    with problems.noted("the report"):
+        report = write_report(workspace, session.ingested, published)
+    if trained is None and steps.training_is_due(session.warehouse, session.settings, as_of):
+        trained = _trained(session)
+    row = close(workspace, published.row, trained, bool(problems))
+    return Day(
+        workspace, as_of, session.ingested, row, published.champion, published.forecasts, report, tuple(problems)
+    )
+
+
+def _ended(day: Day) -> Day | State[Day]:
+    """What the flow returns: the day, as a state of its own when it was done before; an error when a step failed."""
+    if day.outcome == "incomplete":
         raise Incomplete(day)
+    if day.outcome == "done before":
+        return Completed(name="Skipped", message=f"{day.as_of} was done before.", data=day)
     return day
 
 
-def publish_elsewhere(place: Place, problems: steps.Problems) -> None:
-    """Copy out what is not there yet, where the settings name a table for it."""
-    if place.settings.publish_to is not None:
-        with problems.noted("copying the forecasts out"):
-            copy_out(place)
+def _trained(session: Session) -> str:
+    """Train; return the outcome, or that it failed."""
+    with session.problems.noted("training"):
+        return train(session.workspace, session.as_of)
+    return TRAINING_FAILED
 
 
-def open_place(home: str | None, settings: Settings | None) -> Place:
-    """The state folder and its settings, as given or as the command would find them.
+def _copy_elsewhere(session: Session) -> None:
+    """Copy forecasts out where the settings name a table for them."""
+    if session.settings.publish_to is not None:
+        with session.problems.noted("copying the forecasts out"):
+            copy_out(session.workspace)
+
+
+def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
+    """Open the state folder with its settings: those of the call, or those that the command would find.
 
     Raises
     ------
     SettingsError
-        A run that Prefect's API started has a home or settings among its parameters: who can send a request is not who
-        may choose the files that are read and the addresses that variables are sent to.
+        A run that Prefect's API started has a home or settings among its parameters. A request must not choose the
+        files that are read and the addresses that variables are sent to.
     """
     if deployment.id is not None and (home is not None or settings is not None):
         raise SettingsError(
@@ -130,96 +230,103 @@ def open_place(home: str | None, settings: Settings | None) -> Place:
             "does."
         )
     found = find_state_folder(home, os.environ, Path.cwd())
-    return Place(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
+    return Workspace(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def ingest_prices(place: Place, as_of: date | None, today: date) -> tuple[Place, Ingested]:
+def ingest_prices(workspace: Workspace, as_of: date | None, today: date) -> tuple[Workspace, Ingested]:
     """Source → checks → `prices` and `quarantine`."""
-    return intake.take_in_prices(place, as_of, today)
+    found = take_in.take_in_prices(workspace.home, workspace.warehouse, workspace.settings, as_of, today)
+    return Workspace(workspace.home, found.settings), found
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def check_panel(place: Place, as_of: date) -> None:
+def check_panel(workspace: Workspace, as_of: date) -> None:
     """Refuse a panel of which nothing can be forecast."""
-    intake.check_panel(place, as_of)
+    take_in.check_panel(workspace.warehouse, workspace.settings, as_of)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def recover(place: Place) -> None:
-    """End what a killed run left behind in MLflow, log what could not be logged, carry out what was decided."""
-    for ended in place.tracking(log.info).recover():
+def recover(workspace: Workspace) -> None:
+    """End what a killed run left running in MLflow, log what could not be logged, carry out what was decided."""
+    for ended in workspace.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
-    if ended_runs := place.tuning_runs(log.info).recover():
+    if ended_runs := workspace.tuning_runs(log.info).recover():
         log.info(f"Ended {ended_runs} runs, left behind by a search for settings that was killed.")
-    promote.settle(place)
+    Promoter.of(workspace).settle()
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def catch_up(place: Place, ingested: Ingested, today: date, now: datetime) -> list[date]:
-    """Missed sessions, each published as its own run would have."""
-    return steps.catch_up(place, ingested, today, now)
+def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetime) -> list[date]:
+    """Missed sessions, each published as its own run would have done."""
+    return steps.catch_up(workspace.home, workspace.warehouse, workspace.registry(log.info), ingested, today, now)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def train(place: Place, as_of: date) -> str:
+def train(workspace: Workspace, as_of: date) -> str:
     """Select → gate → refit → MLflow → champion."""
     links = {"id": flow_run.id, "url": flow_run.ui_url}
-    known = {key: str(value) for key, value in links.items() if value}
-    return str(promote.train_and_promote(place, as_of, "the daily flow", known)["outcome"])
+    prefect = {key: str(value) for key, value in links.items() if value}
+    return str(Promoter.of(workspace).train(as_of, "the daily flow", prefect)["outcome"])
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def resolve_champion(place: Place, as_of: date) -> Champion:
+def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
     """The champion of that day, or its stand-in."""
-    return steps.champion_of(place, as_of)
+    return steps.champion_of(workspace.registry(log.info), workspace.warehouse, workspace.settings, as_of)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def resolve_random_walk(place: Place, as_of: date) -> Champion:
+def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
     """What is published when the champion cannot be used."""
-    return steps.random_walk_of(place, as_of, "The champion could not be used, so the random walk stands in.")
+    reason = "The champion could not be used, so the random walk stands in."
+    return steps.random_walk_of(workspace.warehouse, workspace.settings, as_of, reason)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def publish(
-    place: Place, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
+    workspace: Workspace, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
 ) -> steps.Published:
     """Champion → forecast table → `forecasts`, in one commit."""
-    return steps.publish(place, ingested, champion, now, reissue, trained, str(flow_run.id or ""))
+    run_id = str(flow_run.id or "")
+    return steps.publish(
+        workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id
+    )  # fmt: skip
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def copy_out(place: Place) -> list[date]:
+def copy_out(workspace: Workspace) -> list[date]:
     """`forecasts` → a table of the user's."""
-    return steps.copy_out(place)
+    return publish_out(workspace.warehouse, workspace.settings)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def score(place: Place, as_of: date) -> int:
+def score(workspace: Workspace, as_of: date) -> int:
     """Forecasts that have come true → `scores`."""
-    return steps.score_what_came_true(place, as_of)
+    return steps.score_what_came_true(workspace.warehouse, workspace.settings, as_of)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def write_report(place: Place, ingested: Ingested, published: steps.Published) -> Path:
-    """One page a person wants to read."""
-    return steps.write_report_page(place, ingested, published)
+def write_report(workspace: Workspace, ingested: Ingested, published: steps.Published) -> Path:
+    """The session's page, for people."""
+    return steps.write_report_page(
+        workspace.warehouse, workspace.settings, ingested, published, workspace.home.reports
+    )  # fmt: skip
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def close(place: Place, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
-    """The session's row of `runs`, as it stays."""
-    return steps.close(place, row, trained, failed, datetime.now(UTC))
+def close(workspace: Workspace, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
+    """The final row of `runs`."""
+    return steps.close(workspace.warehouse, row, trained, failed, datetime.now(UTC))

@@ -1,7 +1,7 @@
 """The table `features`: a copy of the networks' default inputs, for people and notebooks. No model reads it.
 
-It holds the features of every session as known on the last one it was built on: splits are undone, and a corrected
-price is corrected in all rows that come after it. What has not become known since the last build is not computed again.
+It holds the features of every session as known on the session of the last build: splits are undone, and a correction
+changes all later rows. A build computes only rows that can have changed since the last one.
 """
 
 import logging
@@ -17,16 +17,15 @@ from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_place
+from tidecast.flows.daily import open_workspace
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.warehouse.schema import FEATURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import Place
 
 SAME = 1e-9
-"""A value that moves by less than this has not changed: computed from a tail, it differs in the last digits."""
+"""A value that differs by less than this has not changed: computed from a tail, it differs in the last digits."""
 
 DAYS_A_ROW = 1.6
 """Days read per row that is needed, at first: sessions are 1.45 days apart, and some are missing."""
@@ -34,12 +33,12 @@ DAYS_A_ROW = 1.6
 
 @dataclass(frozen=True)
 class Built:
-    """What a build came to.
+    """Result of a build.
 
     Attributes
     ----------
     as_of : date
-        The session it stands on.
+        The session it was built on.
     written : int
         Rows that are new, or have changed.
     """
@@ -58,7 +57,7 @@ def build_features(
     Parameters
     ----------
     as_of : date, optional
-        The session to stand on; not before that of the last build. None: the newest one stored.
+        The session to build on, not before that of the last build. None: the newest one stored.
     home : str, optional
         The state folder. None: found as the command finds it.
     settings : Settings, optional
@@ -74,30 +73,46 @@ def build_features(
         There are no prices, or the table was built on a later session.
     """
     log.setLevel(logging.INFO)
-    place = open_place(home, settings)
-    with hold(place.home, "building features"):
-        return bring_up_to_date(place, as_of, whole)
+    workspace = open_workspace(home, settings)
+    with hold(workspace.home, "building features"):
+        return bring_up_to_date(workspace.warehouse, workspace.settings, as_of, whole)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def bring_up_to_date(place: Place, as_of: date | None, whole: bool) -> Built:
+def bring_up_to_date(warehouse: Warehouse, settings: Settings, as_of: date | None, whole: bool) -> Built:
     """Prices → `features`, in one commit."""
-    built = build(place.warehouse, as_of, place.settings.positive, whole)
+    built = build(warehouse, as_of, settings.positive, whole)
     log.info(f"features: {built.written:,} rows new or changed, as known on {built.as_of}.")
     return built
 
 
 def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True, whole: bool = False) -> Built:
-    """Compute the rows that what became known since the last build can have changed, and store those that did.
+    """Compute the rows that can have changed since the last build, and store those that did.
 
-    Features look backwards only: a price changes no row before its own, but where it shows on which row a split near by
-    was. So everything from the oldest news on is computed, from it and the rows before that it needs. See
-    `build_features` for the parameters.
+    Features look only backwards: a price changes no row before its own, unless it shows on which row a nearby split
+    was. So all rows from the oldest new or corrected price on are computed, with the history they need.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    as_of, whole
+        As of `build_features`.
+    positive : bool
+        Whether all prices are above zero.
+
+    Returns
+    -------
+    Built
+
+    Raises
+    ------
+    WarehouseError
+        There are no prices, or the table was built on a later session.
     """
     as_of = as_of or warehouse.newest_session()
     if as_of is None:
-        raise WarehouseError("Features must be built of prices, there are none yet. Run tidecast run first.")
+        raise WarehouseError("Features must be built from prices, but there are none yet. Start with: tidecast run")
     last = warehouse.features_built()
     if last is not None and as_of < last:
         raise WarehouseError(
@@ -117,7 +132,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
     rows = transformer.fit(panel).transform_tail(panel, since)
     assert isinstance(rows, pl.DataFrame)
     rows = rows.select(*FEATURE_KEY, *transformer.added_)
-    rows = rows.with_columns(  # a panel without ranges has no ratios of them
+    rows = rows.with_columns(  # a panel without high and low has no range ratios
         pl.lit(None, pl.Float64).alias(name)
         for name in PriceFeatures(ranges=True).added_
         if name not in transformer.added_
@@ -127,9 +142,9 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
 
 
 def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
-    """The oldest row whose basis prices from `news` on may have changed; `news` without a split in doubt near it.
+    """Return the oldest session whose basis prices from `news` on may have changed; `news` without a nearby split.
 
-    See `shown_actions`: rows after a split say whether some near it were on another basis.
+    Rows after a split say whether rows near it were on another basis; see `shown_actions`.
     """
     near, before = (timedelta(days=int(rows * DAYS_A_ROW)) for rows in (REACH, BEFORE))
     splits = (pl.col("split_ratio") != 1) & (pl.col("time") >= news - near)
@@ -138,16 +153,16 @@ def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
         return news
     quotes = warehouse.point_in_time_since(news - near - before, as_of).quotes(as_of)
     shown = look_for(quotes, split)
-    moved = shown.actions.join(split, on=["series_id", "time"], how="anti")
-    days = pl.concat([shown.doubtful["time"], moved["time"]]).min()
+    shifted = shown.actions.join(split, on=["series_id", "time"], how="anti")
+    days = pl.concat([shown.doubtful["time"], shifted["time"]]).min()
     return min(days, news) if isinstance(days, date) else news
 
 
 def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int) -> pl.DataFrame:
-    """The panel as known at `as_of`, from so far back that series with new rows have `rows` before `since`, or all.
+    """Return the panel known at `as_of`, with `rows` rows before `since` of each series that has newer ones, or all.
 
-    On the basis of each series' last row, as `Warehouse.prices`. Only days that are needed are read, and more of them
-    where a series trades seldom.
+    Prices are on the basis of each series' last row, as of `Warehouse.prices`. Only the days needed are read; more of
+    them where a series trades seldom.
     """
     oldest, reach = warehouse.oldest_session() or since, timedelta(days=int(rows * DAYS_A_ROW))
     while True:
@@ -161,18 +176,18 @@ def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int
         reach *= 2
 
 
-def changed(rows: pl.DataFrame, there: pl.DataFrame) -> pl.DataFrame:
-    """The rows that are not there, or are there with other values."""
+def changed(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that are not stored, or are stored with other values."""
     names = [name for name in rows.columns if name not in FEATURE_KEY]
-    beside = rows.join(
-        there.select(*FEATURE_KEY, *names, _there=True), on=FEATURE_KEY, how="left", suffix="_there",
+    compared = rows.join(
+        stored.select(*FEATURE_KEY, *names, _stored=True), on=FEATURE_KEY, how="left", suffix="_stored",
         maintain_order="left",
     )  # fmt: skip
     same = [
-        ((pl.col(name) - pl.col(f"{name}_there")).abs() <= SAME).fill_null(
-            pl.col(name).is_null() & pl.col(f"{name}_there").is_null()
+        ((pl.col(name) - pl.col(f"{name}_stored")).abs() <= SAME).fill_null(
+            pl.col(name).is_null() & pl.col(f"{name}_stored").is_null()
         )
         for name in names
     ]
-    is_same = pl.col("_there").is_not_null() & pl.all_horizontal(same)
-    return beside.filter(~is_same).select(rows.columns)
+    is_same = pl.col("_stored").is_not_null() & pl.all_horizontal(same)
+    return compared.filter(~is_same).select(rows.columns)

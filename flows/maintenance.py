@@ -1,10 +1,10 @@
-"""Upkeep of the warehouse: small files are joined, files that nobody needs are removed. No row changes.
+"""Maintain the warehouse: join small files, remove files that are no longer needed. No row changes.
 
-Every version of `prices` that a published forecast or a decision read stays readable: they are in
-``runs.table_versions``, in the commits of `forecasts`, for a run may be killed between the two, and in
-``decisions.prices_version``. The vacuum is told to keep them, and the one `features` was built from. Of the other
-tables only the newest version is kept for good, besides what went out of use less than `unused_for` ago, so that
-readers and writers at work are not disturbed.
+Every version of `prices` that a published forecast or a decision was made from stays readable. These versions are in
+``runs.table_versions``, in the commits of `forecasts` (a run may be killed between the two), and in
+``decisions.prices_version``. The version that `features` was built from stays, too. Of the other tables only the newest
+version stays for good. Files that went out of use less than `unused_for` ago stay as well, so that readers and writers
+at work are not disturbed.
 """
 
 import json
@@ -16,11 +16,10 @@ from prefect.cache_policies import NO_CACHE
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_place
+from tidecast.flows.daily import open_workspace
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import Place
 
 WEEK = timedelta(days=7)
 
@@ -30,7 +29,7 @@ WEEK = timedelta(days=7)
 def maintain_warehouse(
     home: str | None = None, settings: Settings | None = None, unused_for: timedelta = WEEK
 ) -> dict[str, tuple[int, int]]:
-    """Compact and vacuum every table; returns per table how many files were joined, and how many are not needed.
+    """Compact and vacuum all tables.
 
     Parameters
     ----------
@@ -41,31 +40,36 @@ def maintain_warehouse(
     unused_for : timedelta
         How long a file must have been out of use to be removed.
 
+    Returns
+    -------
+    dict of str to (int, int)
+        By table: files joined, files no longer needed.
+
     Raises
     ------
     Busy
         A run holds the state folder.
     """
     log.setLevel(logging.INFO)
-    place = open_place(home, settings)
-    with hold(place.home, "the maintenance of the warehouse"):
-        return tidy(place, unused_for)
+    workspace = open_workspace(home, settings)
+    with hold(workspace.home, "the maintenance of the warehouse"):
+        return tidy(workspace.warehouse, unused_for)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def tidy(place: Place, unused_for: timedelta) -> dict[str, tuple[int, int]]:
+def tidy(warehouse: Warehouse, unused_for: timedelta) -> dict[str, tuple[int, int]]:
     """Each table in turn."""
-    done = maintain(place.warehouse, unused_for)
+    done = maintain(warehouse, unused_for)
     for name, (joined, removed) in done.items():
-        log.info(f"{name}: {joined} small files joined, {removed} are not needed any more.")
+        log.info(f"{name}: {joined} small files joined, {removed} are no longer needed.")
     return done
 
 
 def maintain(warehouse: Warehouse, unused_for: timedelta = WEEK) -> dict[str, tuple[int, int]]:
-    """Compact and vacuum every table; returns per table how many files were joined, and how many are not needed.
+    """Compact and vacuum all tables; see `maintain_warehouse`.
 
-    Killed in between, a table is as it was or compacted, and the next run does the rest.
+    After a kill each table is as before or compacted, and the next run does the rest.
     """
     joined = {name: warehouse.compact(name) for name in warehouse.versions()}
     read = versions_read(warehouse)
@@ -73,7 +77,7 @@ def maintain(warehouse: Warehouse, unused_for: timedelta = WEEK) -> dict[str, tu
 
 
 def versions_read(warehouse: Warehouse) -> dict[str, list[int]]:
-    """The versions of each table that published forecasts, decisions, or the newest features read; rising."""
+    """Return by table the versions that forecasts, decisions or the newest features were made from, sorted."""
     found = {"prices": set(warehouse.decisions()["prices_version"].drop_nulls())}
     in_runs = map(json.loads, warehouse.runs()["table_versions"].drop_nulls())
     for read in (*in_runs, *warehouse.read_by(), warehouse.features_read()):

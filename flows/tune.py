@@ -1,4 +1,4 @@
-"""The search for a better recipe, a table of contents. What it finds is one more candidate of the next selection."""
+"""The search for a better recipe, a table of contents. The result is one more candidate of the next selection."""
 
 import logging
 from contextlib import suppress
@@ -9,14 +9,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_place
+from tidecast.flows.daily import open_workspace
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import search
-from tidecast.flows.steps.search import SearchProblem
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.tracking.tuning_runs import both
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.training.search_problem import SearchProblem
+from tidecast.flows.workspace.workspace import Workspace
 from tidecast.forecasting.tuning.result import TuningResult
 
 TRIALS, HOUR = 50, 3600.0
@@ -31,18 +31,18 @@ def tune_forecaster(
     home: str | None = None,
     settings: Settings | None = None,
 ) -> TuningResult:
-    """Search for settings on rows that are older than any gate's on `as_of`, and keep the best recipe in MLflow.
+    """Search for settings on rows that are older than any gate's on `as_of`, and store the best recipe in MLflow.
 
-    The daily forecast may run beside it. Killed and run again, it goes on from its study.
+    The daily forecast may run at the same time. A search that was killed continues from its study.
 
     Parameters
     ----------
     as_of : date, optional
-        The session to stand on. None: the newest that there are prices of.
+        The session to stand on. None: the newest one with prices.
     n_trials : int
         Trials in all, those before a kill included.
     timeout : float
-        Seconds for the search.
+        Seconds for the search, at most.
     home : str, optional
         The state folder. None: found as the command finds it.
     settings : Settings, optional
@@ -51,55 +51,58 @@ def tune_forecaster(
     Raises
     ------
     Busy
-        Another search is at work.
+        Another search is running.
     TidecastError
-        There is too little history to test what it would find.
+        There is too little history to test the result.
     """
     log.setLevel(logging.INFO)
-    place = open_place(home, settings)
-    with hold(place.home.tuning, "tidecast tune"):
-        recover(place)
-        ground = choose_problem(place, as_of)
-        run_id = begin(place, ground)
-        tuned = look(place, ground, run_id, n_trials, timeout)
-        finish(place, ground, run_id, tuned)
+    workspace = open_workspace(home, settings)
+    with hold(workspace.home.tuning, "tidecast tune"):
+        recover(workspace)
+        problem = choose_problem(workspace, as_of)
+        run_id = begin(workspace, problem)
+        tuned = run_trials(workspace, problem, run_id, n_trials, timeout)
+        finish(workspace, problem, run_id, tuned)
     return tuned
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def recover(place: Place) -> None:
-    """End what a killed search left RUNNING in MLflow."""
-    if ended := place.tuning_runs(log.info).end_running():
+def recover(workspace: Workspace) -> None:
+    """End the runs that a killed search left RUNNING in MLflow."""
+    if ended := workspace.tuning_runs(log.info).end_running():
         log.info(f"Ended {ended} runs, left behind by a search that was killed.")
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def choose_problem(place: Place, as_of: date | None) -> SearchProblem:
+def choose_problem(workspace: Workspace, as_of: date | None) -> SearchProblem:
     """The rows before the gate's, the folds, and the settings to try."""
-    ground = search.search_problem_of(place, as_of)
-    log.info(f"Searching on prices up to {ground.looked_through}; what is newer is the gate's.")
-    return ground
+    problem = search.search_problem_of(workspace.warehouse, workspace.settings, as_of)
+    log.info(f"Searching on prices up to {problem.looked_through}; newer ones are the gate's.")
+    return problem
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def begin(place: Place, ground: SearchProblem) -> str:
+def begin(workspace: Workspace, problem: SearchProblem) -> str:
     """The search's run in MLflow."""
-    return place.tuning_runs(log.info).begin(ground)
+    return workspace.tuning_runs(log.info).begin(problem)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def look(place: Place, ground: SearchProblem, run_id: str, n_trials: int, timeout: float) -> TuningResult:
-    """Trial after trial, each shown as it runs."""
-    runs = place.tuning_runs(log.warning)
-    shown = runs.trials_of(run_id, ground)
+def run_trials(
+    workspace: Workspace, problem: SearchProblem, run_id: str, n_trials: int, timeout: float
+) -> TuningResult:
+    """Run the trials, each shown in MLflow while it runs."""
+    runs = workspace.tuning_runs(log.warning)
+    shown = runs.trials_of(run_id, problem)
     try:
-        tuned = search.search(place, ground, n_trials, timeout, both(search.TrialLog(n_trials, log.info), shown))
+        on_change = both(search.TrialLog(n_trials, log.info), shown)
+        tuned = search.search(workspace.home.tuning, problem, n_trials, timeout, on_change)
     except BaseException:
-        with suppress(TrackingError):  # why it ended matters more
+        with suppress(TrackingError):  # the first error matters more
             runs.end_running()
         raise
     if shown.failed is not None:
@@ -109,6 +112,6 @@ def look(place: Place, ground: SearchProblem, run_id: str, n_trials: int, timeou
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def finish(place: Place, ground: SearchProblem, run_id: str, tuned: TuningResult) -> None:
-    """What was found, for people and for the next training."""
-    place.tuning_runs(log.info).finish(run_id, ground, tuned)
+def finish(workspace: Workspace, problem: SearchProblem, run_id: str, tuned: TuningResult) -> None:
+    """Store the result, for people and for the next training."""
+    workspace.tuning_runs(log.info).finish(run_id, problem, tuned)

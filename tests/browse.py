@@ -23,11 +23,11 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.steps import search
-from tidecast.flows.tracking.registry import Champion, Registry
+from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import PAGES
 from tidecast.flows.tracking.tuning_runs import TuningRuns
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.training.champion import Champion
 from tidecast.forecasting.evaluation.decide import GatePolicy
 
 SECONDS = 180.0
@@ -88,7 +88,7 @@ def searched(home: StateFolder, store: MlflowStore) -> str:
     walks = make_random_walks(n_series=2, n_rows=600)
     ground, runs = search.search_problem_in(walks, walks["time"].max(), settings), TuningRuns(store)
     run_id = runs.begin(ground)
-    tuned = search.search(Place(home, settings), ground, TRIALS, SECONDS, runs.trials_of(run_id, ground))
+    tuned = search.search(home.tuning, ground, TRIALS, SECONDS, runs.trials_of(run_id, ground))
     runs.finish(run_id, ground, tuned)
     return run_id
 

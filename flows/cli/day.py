@@ -1,4 +1,4 @@
-"""The daily forecast from the command line: run it, schedule it, look at it."""
+"""Commands for the daily forecast: run, schedule, show."""
 
 import os
 from datetime import date
@@ -24,32 +24,32 @@ from tidecast.flows.config.state_folder import find_state_folder
 @click.command()
 @click.option("--source", metavar="URI", help="A file, folder, pattern, database or web address.  [default: ecb]")
 @click.option("--table", metavar="NAME", help="The database's table or view, or SCHEMA.TABLE.")
-@click.option("--query", metavar="SELECT", help="In place of --table: a query that gives the prices.")
+@click.option("--query", metavar="SELECT", help="In folder of --table: a query that gives the prices.")
 @click.option("--series-id", metavar="COL", help="The source's column that names the series.")
 @click.option("--time", "time_column", metavar="COL", help="The source's column of session dates.")
 @click.option("--target", metavar="COL", help="The source's column to forecast.")
 @click.option(
-    "--known-at", metavar="COL", help="The source's column that says when a row was last changed, if it has one."
+    "--known-at", metavar="COL", help="The source's column of times at which a row was last changed, if it has one."
 )
 @click.option(
     "--covariate",
     "covariates",
     multiple=True,
     metavar="COL",
-    help="A further column of numbers to learn from, as known on the day; may be given again.",
+    help="Another column of numbers to learn from, as known on the day; may be repeated.",
 )
 @click.option(
     "--static",
     multiple=True,
     metavar="COL",
-    help="The same, of numbers or words that say one thing of a series, like its sector.",
+    help="A column of numbers or text that is constant for a series, like its sector; may be repeated.",
 )
 @click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
 @click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
 @click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
-@click.option("--as-of", type=Day(), metavar="DATE", help="Stand on this session.  [default: the newest]")
+@click.option("--as-of", type=Day(), metavar="DATE", help="Forecast from this session.  [default: the newest]")
 @click.option("--reissue", is_flag=True, help="Replace the forecasts already issued for that session.")
-@click.option("--output", metavar="FILE", help="Write the forecast table there too, as .csv or .parquet.")
+@click.option("--output", metavar="FILE", help="Also write the forecast table to this file, .csv or .parquet.")
 @everywhere
 def run(
     home: str | None,
@@ -60,7 +60,7 @@ def run(
     time_column: str | None,
     **flags: Any,
 ) -> None:
-    """Take in new prices, forecast, publish, score what has come true, and train when it is due.
+    """Store new prices, forecast, publish, score forecasts that have come true, and train when it is due.
 
     The second day is plain `tidecast run`: source and columns are remembered.
 
@@ -73,26 +73,26 @@ def run(
     """
     with one_line_errors(debug):
         target = writable_table(output)
-        place = find_state_folder(home, os.environ, Path.cwd())
+        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})")])
         with progress(out):
-            enter_state_folder(place, debug)
+            enter_state_folder(folder, debug)
             flags |= {name: flags[name] or None for name in ("covariates", "static")}
-            settings = settings_of(place, {**flags, "time": time_column}, out)
-            from tidecast.flows.scheduling.launch import run_day
-            from tidecast.flows.workspace.workspace import Incomplete
+            settings = settings_of(folder, {**flags, "time": time_column}, out)
+            from tidecast.flows.scheduling.launch import run_day  # polars and the sources take a second
+            from tidecast.flows.steps.day import Incomplete
 
             incomplete = None
             try:
-                day = run_day(place, settings, as_of, reissue)
+                day = run_day(folder, settings, as_of, reissue)
             except Incomplete as error:
                 day, incomplete = error.day, error
-        from tidecast.flows.cli.show import summary, write_table
+        from tidecast.flows.cli.show import summary, write_table  # polars takes half a second
 
         summary(out, day, as_of)
         if target is not None:
-            write_table(day.place.warehouse.forecasts(day.as_of).drop("year"), target)
+            write_table(day.workspace.warehouse.forecasts(day.as_of).drop("year"), target)
             facts(out, [("Output", str(target))])
         if incomplete is not None:
             raise incomplete
@@ -106,7 +106,7 @@ def run(
 def schedule(home: str | None, debug: bool, port: int | None) -> None:
     """Run the daily forecast on a schedule, until stopped with Ctrl-C.
 
-    Uses the Prefect server that PREFECT_API_URL or your Prefect profile names; starts one here if there is none.
+    The Prefect server is the one that PREFECT_API_URL or your Prefect profile names; without one, it is started here.
     Hour and time zone are the settings cron and time_zone (TIDECAST_CRON, TIDECAST_TIME_ZONE, or pyproject.toml).
 
     \b
@@ -115,20 +115,20 @@ def schedule(home: str | None, debug: bool, port: int | None) -> None:
       TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
     """
     with one_line_errors(debug):
-        place = find_state_folder(home, os.environ, Path.cwd())
+        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        facts(out, [("Home", f"{place.path} ({'new' if place.created else 'found'})")])
+        facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})")])
         with progress(out):
-            enter_state_folder(place.make(), debug)
-            settings = settings_of(place, {}, out)
-            from tidecast.flows.scheduling.schedule import serve_daily
+            enter_state_folder(folder.make(), debug)
+            settings = settings_of(folder, {}, out)
+            from tidecast.flows.scheduling.schedule import serve_daily  # Prefect takes a second
 
-            serve_daily(place, settings, port)
+            serve_daily(folder, settings, port)
 
 
 @click.command()
 @click.option("--as-of", type=Day(), metavar="DATE", help="The forecasts of this session.  [default: the newest]")
-@click.option("--series", multiple=True, metavar="ID", help="Only this series; may be given again.")
+@click.option("--series", multiple=True, metavar="ID", help="Only this series; may be repeated.")
 @everywhere
 def show(home: str | None, debug: bool, as_of: date | None, series: tuple[str, ...]) -> None:
     """Print the newest forecasts, the champion and why it is champion.
@@ -140,7 +140,7 @@ def show(home: str | None, debug: bool, as_of: date | None, series: tuple[str, .
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug)
-        from tidecast.flows.cli.show import show as show_forecasts
+        folder, settings = existing_panel(home, debug)
+        from tidecast.flows.cli.show import show as show_forecasts  # polars takes half a second
 
-        show_forecasts(out, place, settings, as_of, series)
+        show_forecasts(out, folder, settings, as_of, series)

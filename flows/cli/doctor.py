@@ -1,4 +1,4 @@
-"""Everything one asks when something is wrong: settings and where they came from, versions, tables, lock, problems."""
+"""Report the state of a folder when something is wrong: settings and their origin, versions, tables, lock, problems."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import Busy, WarehouseError
 from tidecast.flows.sources import open_source
-from tidecast.flows.training.decisions import decided_words, last_of, made_champion
+from tidecast.flows.training.decisions import decision_text, last_of, made_champion
 from tidecast.flows.warehouse.damage import damages
 from tidecast.flows.warehouse.schema import TABLES
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.panel_identity import identify
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 LIBRARIES = (
     "tidecast", "torch", "scikit-learn", "polars", "pandas", "deltalake", "mlflow", "prefect", "fastapi", "sqlalchemy",
@@ -33,39 +33,55 @@ LIBRARIES = (
 
 
 def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
-    """Print the state of things; returns the problems. With `deep`, every file of the tables is read."""
+    """Print the state of the folder, and return the problems.
+
+    Parameters
+    ----------
+    out : Console
+    home : StateFolder
+    deep : bool
+        Whether to read every file of the tables.
+
+    Returns
+    -------
+    list of str
+        One sentence per problem.
+    """
     problems: list[str] = []
     versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
     facts(out, [("Home", f"{home.path} ({'not made yet' if home.created else 'found'})"),
                 ("Python", sys.version.split()[0]),
                 ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items()))])  # fmt: skip
     settings = None
-    with _noting(problems):
+    with _noted(problems):
         settings, origins = load_settings(home, {}, os.environ, Path.cwd())
         out.print()
         out.print(
             table(["setting", "value", "from"], [[name, _value(settings, name), origins[name]] for name in origins])
         )
-    with _noting(problems):
-        config, places = load_mlflow_config(Path.cwd(), os.environ)
-        values = {name: _dotted(config, name) for name in places}
+    with _noted(problems):
+        config, origins_yml = load_mlflow_config(Path.cwd(), os.environ)
+        values = {name: _dotted(config, name) for name in origins_yml}
         out.print()
         out.print(
-            table(["mlflow.yml", "value", "from"], [[n, "" if v is None else v, places[n]] for n, v in values.items()])
+            table(
+                ["mlflow.yml", "value", "from"],
+                [[n, "" if v is None else v, origins_yml[n]] for n, v in values.items()],
+            )
         )
     if settings is not None:
-        with _noting(problems):
+        with _noted(problems):
             open_source(settings).fetch()
     if not home.created:
-        with _noting(problems):
+        with _noted(problems):
             out.print()
-            known = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
-            _tables(out, Place(home, known), problems, deep)
+            in_force = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
+            _tables(out, home, in_force, problems, deep)
         if settings is not None:
-            with _noting(problems):
-                _champion(out, Place(home, settings), problems)
+            with _noted(problems):
+                _champion(out, Workspace(home, settings), problems)
     if not home.created:
-        with _noting(problems):
+        with _noted(problems):
             lock = _lock(home)
             out.print()
             facts(out, [("Lock", lock)])
@@ -75,14 +91,14 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     return problems
 
 
-def _tables(out: Console, place: Place, problems: list[str], deep: bool) -> None:
+def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[str], deep: bool) -> None:
     """Rows and versions of each table, damage to them, and runs that did not end well."""
-    warehouse = place.warehouse
+    warehouse = Workspace(home, settings).warehouse
     out.print(table(["table", "rows", "version"], [_height_and_version(warehouse, name) for name in TABLES]))
     found = damages(warehouse, deep)
     problems += found
-    with _noting([] if found else problems):  # a damaged table is named once
-        identify(place.home, warehouse, place.settings)
+    with _noted([] if found else problems):  # a damaged table is named once
+        identify(home, warehouse, settings)
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
         problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
@@ -96,26 +112,26 @@ def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:
         return [name, "unreadable", "unreadable"]
 
 
-def _champion(out: Console, place: Place, problems: list[str]) -> None:
-    """Who is champion and by which decision; whether the two agree. A folder that was moved is mended on the way."""
-    from tidecast.flows.steps.promote import present_champion
+def _champion(out: Console, workspace: Workspace, problems: list[str]) -> None:
+    """Print the champion and its decision; note where the two differ. A folder that was moved is repaired first."""
+    from tidecast.flows.steps.promote import present_champion  # torch and MLflow take seconds to import
 
-    champion = present_champion(place, lambda text: out.print(text))
+    decisions = workspace.warehouse.decisions()
+    champion = present_champion(workspace.registry(lambda text: out.print(text)), decisions)
     if champion is None:
         facts(out, [("Champion", "none yet: the first training chooses one")])
         return
-    decisions = place.warehouse.decisions()
-    words = decided_words(made_champion(decisions, champion.version))
+    decided = decision_text(made_champion(decisions, champion.version))
     name = champion.name.replace("_", " ")
     trained = f"{name}, version {champion.version}, trained through {champion.trained_through}"
-    facts(out, [("Champion", f"{trained}\n{words}")])
+    facts(out, [("Champion", f"{trained}\n{decided}")])
     last = last_of(decisions)
     if last is not None and last["version"] != champion.version:
-        waits = last["champion_version"] == champion.version
-        why = "the run that decided so was stopped, and the next one carries it out" if waits else (
-            "somebody moved the alias in MLflow. If that was wrong: "
-            f'tidecast promote {last["version"]} --why "it was decided"'
-        )  # fmt: skip
+        if last["champion_version"] == champion.version:
+            why = "the run that decided so was stopped, and the next one carries it out"
+        else:
+            undo = f'tidecast promote {last["version"]} --why "it was decided"'
+            why = f"somebody moved the alias in MLflow. If that was wrong: {undo}"
         problems.append(f"Version {champion.version} is champion, but version {last['version']} was decided on: {why}.")
 
 
@@ -150,9 +166,9 @@ def _is_installed(name: str) -> bool:
 
 
 @contextmanager
-def _noting(problems: list[str]) -> Iterator[None]:
+def _noted(problems: list[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # one fault must not hide the others
-        if (said := one_line(error)) not in problems:
-            problems.append(said)
+        if (line := one_line(error)) not in problems:
+            problems.append(line)

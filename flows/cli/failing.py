@@ -1,6 +1,7 @@
-"""How a command fails: one line on standard error and an exit code.
+"""Let a command fail with one line on standard error and an exit code.
 
-Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 75 another run holds the state folder.
+Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 75 busy (another run holds the state folder).
+Ctrl-C ends with 130, as in a shell.
 """
 
 import contextlib
@@ -21,13 +22,13 @@ FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
 
 @contextlib.contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """Every failure as one line on standard error and an exit code; with `debug`, the traceback before it."""
+    """Turn every failure of the body into one line and an exit code; with `debug`, print the traceback first."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit):
         raise
     except KeyboardInterrupt:
-        stop("Stopped. Nothing is half-written; the same command again goes on from there.", INTERRUPTED)
+        stop("Stopped. Nothing is half-written; run the same command again to continue.", INTERRUPTED)
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
@@ -37,7 +38,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What happened, in one line."""
+    """Return the error as one line, without secrets."""
     text = redact(" ".join(str(error).split()))
     if isinstance(error, TidecastError | ValueError) and text:
         return text
@@ -47,11 +48,13 @@ def one_line(error: BaseException) -> str:
 
 
 def exit_code(error: BaseException) -> int:
-    """75 when another run holds the folder, 2 for settings that cannot be, else 1."""
-    return BUSY if isinstance(error, Busy) else WRONG_USAGE if isinstance(error, SettingsError) else FAILED
+    """Return 75 when another run holds the folder, 2 for impossible settings, else 1."""
+    if isinstance(error, Busy):
+        return BUSY
+    return WRONG_USAGE if isinstance(error, SettingsError) else FAILED
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """End with one line on standard error."""
+    """Print one line on standard error, and exit."""
     console(stderr=True).print(f"tidecast: {message}")
     sys.exit(code)

@@ -1,11 +1,14 @@
-"""The `tidecast` command and its subcommands. Heavy imports come inside each of them, after its first line."""
+"""The `tidecast` command and its subcommands.
+
+Each subcommand imports heavy libraries when it runs, so that `--help` answers at once.
+"""
 
 import signal
 from typing import Any, NoReturn
 
 import click
 
-from tidecast.flows import safe_output as guarded
+from tidecast.flows import safe_output
 from tidecast.flows.cli.day import run, schedule, show
 from tidecast.flows.cli.models import backtest, decisions, promote, rollback, train, tune
 from tidecast.flows.cli.quarantine import quarantine
@@ -13,10 +16,10 @@ from tidecast.flows.cli.upkeep import doctor, features, maintain, ui
 
 
 class _Guarded(click.Group):
-    """Commands whose output holds no secret."""
+    """Commands that print no secrets."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        with guarded.output():
+        with safe_output.output():
             return super().main(*args, **kwargs)
 
 
@@ -44,6 +47,6 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point of the command. Being ended by the system is like Ctrl-C: what was started is stopped first."""
+    """Run the command. SIGTERM is treated like Ctrl-C, so that child processes are stopped first."""
     signal.signal(signal.SIGTERM, _interrupt)
     tidecast(prog_name="tidecast")

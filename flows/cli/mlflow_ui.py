@@ -1,4 +1,4 @@
-"""MLflow's pages for a state folder, in their lightest form: one worker, no job runner."""
+"""Serve MLflow's pages for a state folder, with one worker and no job runner."""
 
 import os
 import subprocess
@@ -24,12 +24,19 @@ START_SECONDS = 120.0
 
 
 def serve_ui(out: Console, home: StateFolder, browse: bool = False) -> None:
-    """Serve the pages until stopped, and say where they are. With a tracking server of the user's own, only say where.
+    """Print the address of the pages, and serve them until stopped; a tracking server of the user's own serves itself.
+
+    Parameters
+    ----------
+    out : Console
+    home : StateFolder
+    browse : bool
+        Whether to open the pages in the browser.
 
     Raises
     ------
     TidecastError
-        Nothing was logged yet, or the server ends.
+        Nothing was logged yet, the port is taken, or the server does not start.
     """
     config, _ = load_mlflow_config(Path.cwd(), os.environ)
     store = MlflowStore(home, config, os.environ)
@@ -45,8 +52,8 @@ def serve_ui(out: Console, home: StateFolder, browse: bool = False) -> None:
         return
     if free_port(config.ui.port) != config.ui.port:
         raise TidecastError(
-            f"The port {config.ui.port} of MLflow's pages must be free, found it taken: perhaps they are open already. "
-            "End what listens there, or set ui.port in mlflow.yml."
+            f"The port {config.ui.port} of MLflow's pages must be free, but it is taken, perhaps by the same pages. "
+            "Stop the program that listens there, or set ui.port in mlflow.yml."
         )
     out.print("Starting MLflow's pages (some seconds) …")
     with tempfile.TemporaryFile() as log:
@@ -70,13 +77,16 @@ def _wait(server: "subprocess.Popen[bytes]", url: str, log: IO[bytes]) -> None:
     while time.monotonic() < end:
         if server.poll() is not None:
             log.seek(0)
-            said = log.read().decode(errors="replace").strip().splitlines() or ["it ended at once"]
+            output = log.read().decode(errors="replace").strip().splitlines() or ["it printed nothing"]
             raise TidecastError(
-                f"MLflow's pages must start at {url}, found: {said[-1]}. Free the port, or set ui.port in mlflow.yml."
+                f"MLflow's pages must start at {url}, but the server ended: {output[-1]}. Free the port, or set "
+                "ui.port in mlflow.yml."
             )
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise TidecastError(f"MLflow's pages must start within {START_SECONDS:.0f} s at {url}, found silence. Try again.")
+    raise TidecastError(
+        f"MLflow's pages must start within {START_SECONDS:.0f} s at {url}, but there is no reply. Try again."
+    )

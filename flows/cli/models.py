@@ -1,4 +1,4 @@
-"""The models from the command line: train, tune, backtest, and choose the champion by hand."""
+"""Commands for the models: train, tune, backtest, and choose the champion by hand."""
 
 import getpass
 import shlex
@@ -12,9 +12,10 @@ from click.shell_completion import CompletionItem
 from tidecast.flows.cli.failing import one_line_errors
 from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_panel, writable_table
 from tidecast.flows.cli.terminal import console, facts, progress
+from tidecast.flows.config.state_folder import hold
 
 if TYPE_CHECKING:
-    from tidecast.flows.workspace.workspace import Place
+    from tidecast.flows.steps.promote import Promoter  # torch and MLflow take seconds
 
 
 class ModelName(click.ParamType):
@@ -45,14 +46,14 @@ class ModelName(click.ParamType):
 
 
 @click.command()
-@click.option("--as-of", type=Day(), metavar="DATE", help="See no later row.  [default: the newest session]")
+@click.option("--as-of", type=Day(), metavar="DATE", help="Use no later row.  [default: the newest session]")
 @click.option("--anew", is_flag=True, help="The champion's model is lost: train its recipe again. Decisions stay.")
 @everywhere
 def train(home: str | None, debug: bool, as_of: date | None, anew: bool) -> None:
-    """Train on the stored prices, and let the rules of the gate decide who is champion.
+    """Train on the stored prices; the rules of the gate decide which version is champion.
 
-    A new recipe is tested when the last test is far enough back (gate.every sessions); otherwise the champion's recipe
-    is refit on all rows.
+    A new recipe is tested if the last test was at least gate.every sessions ago. Otherwise the champion's recipe is
+    refit on all rows.
 
     \b
     Example:
@@ -61,32 +62,32 @@ def train(home: str | None, debug: bool, as_of: date | None, anew: bool) -> None
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug, out)
+        folder, settings = existing_panel(home, debug, out)
         with progress(out):
-            from tidecast.flows.config.state_folder import hold
-            from tidecast.flows.steps.promote import train_and_promote, training_session
-            from tidecast.flows.workspace.workspace import Place
+            from tidecast.flows.steps.promote import Promoter, training_session  # torch and MLflow take seconds
+            from tidecast.flows.workspace.workspace import Workspace
 
-            with hold(place, "tidecast train"):
-                panel = Place(place, settings)
-                row = train_and_promote(panel, training_session(panel, as_of), getpass.getuser(), anew=anew)
-        say_decided(row)
+            with hold(folder, "tidecast train"):
+                workspace = Workspace(folder, settings)
+                session = training_session(workspace.warehouse, settings, as_of)
+                row = Promoter.of(workspace).train(session, getpass.getuser(), anew=anew)
+        print_decision(row)
 
 
 @click.command()
-@click.option("--trials", type=click.IntRange(min=1), default=50, metavar="N", help="Settings to try.  [default: 50]")
+@click.option("--trials", type=click.IntRange(min=1), default=50, metavar="N", help="Trials in all.  [default: 50]")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=60, metavar="N",
-    help="Stop after so many minutes.  [default: 60]",
+    help="Stop after N minutes.  [default: 60]",
 )  # fmt: skip
-@click.option("--as-of", type=Day(), metavar="DATE", help="Stand on this session.  [default: the newest]")
+@click.option("--as-of", type=Day(), metavar="DATE", help="Use prices known on this session.  [default: the newest]")
 @everywhere
 def tune(home: str | None, debug: bool, trials: int, minutes: float, as_of: date | None) -> None:
     """Search for better settings of the networks, on prices that are older than those a gate tests on.
 
-    What it finds is one more candidate of the next selection, and has to pass the gate like any other. Each trial is a
-    run in MLflow while it runs. Stopped or killed, the same command goes on from there; the daily forecast may run
-    beside it. It works with n_jobs processes (TIDECAST_N_JOBS).
+    The best recipe is one more candidate of the next selection, and must pass the gate like any other. Each trial is
+    shown in MLflow while it runs. A search that was stopped or killed continues with the same command. The daily
+    forecast may run at the same time. The search uses n_jobs processes (TIDECAST_N_JOBS).
 
     \b
     Example:
@@ -96,30 +97,32 @@ def tune(home: str | None, debug: bool, trials: int, minutes: float, as_of: date
     with one_line_errors(debug):
         out = console()
         with progress(out):
-            place, settings = existing_panel(home, debug, out)
-            from tidecast.flows.scheduling.launch import run_tuning
+            folder, settings = existing_panel(home, debug, out)
+            from tidecast.flows.scheduling.launch import run_tuning  # polars and the sources take a second
 
-            tuned = run_tuning(place, settings, as_of, trials, 60 * minutes)
-        from tidecast.flows.tracking.tuning_record import best_of, counts_of
+            tuned = run_tuning(folder, settings, as_of, trials, 60 * minutes)
+        from tidecast.flows.tracking.tuning_record import best_of, counts_of  # torch takes seconds
 
         out.print()
-        found = f"{counts_of(tuned)}\n{best_of(tuned)}\nThe best of many looks better than it is; the gate decides."
-        facts(out, [("Tuning", found), ("Models", f"tidecast ui --home {shlex.quote(str(place.path))}")])
+        found = (
+            f"{counts_of(tuned)}\n{best_of(tuned)}\nThe best of many trials looks better than it is; the gate decides."
+        )
+        facts(out, [("Tuning", found), ("Models", f"tidecast ui --home {shlex.quote(str(folder.path))}")])
 
 
 @click.command()
 @click.option("--model", "models", multiple=True, type=ModelName(),
-              help="May be given again.  [default: those of the setting models, and drift]")  # fmt: skip
+              help="A model to score; may be repeated.  [default: those of the setting models, and drift]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(1, 50), default=2, show_default=True, help="Refits of each model.")
-@click.option("--include-gate", is_flag=True, help="Look at the newest origins too, which the gate is to judge on.")
-@click.option("--output", metavar="FILE", help="Write the scores there too, as .csv or .parquet.")
+@click.option("--include-gate", is_flag=True, help="Also use the newest origins, on which the gate tests.")
+@click.option("--output", metavar="FILE", help="Also write the scores to this file, .csv or .parquet.")
 @everywhere
 def backtest(
     home: str | None, debug: bool, models: tuple[str, ...], folds: int, include_gate: bool, output: str | None
 ) -> None:
-    """Score models on the stored prices against the random walk, out of sample; nothing is decided on it.
+    """Score models on the stored prices against the random walk, out of sample. No decision depends on it.
 
-    The newest origins, which the gate judges on, are left out: who has looked at them cannot be judged on them.
+    The newest origins, on which the gate tests, are left out: a model chosen on them cannot be evaluated on them.
 
     \b
     Example:
@@ -129,15 +132,15 @@ def backtest(
     with one_line_errors(debug):
         target = writable_table(output)
         out = console()
-        place, settings = existing_panel(home, debug, out)
+        folder, settings = existing_panel(home, debug, out)
         with progress(out):
-            from tidecast.flows.training.backtest_panel import backtest_panel
-            from tidecast.flows.workspace.workspace import Place
+            from tidecast.flows.training.backtest_panel import backtest_panel  # torch takes seconds
+            from tidecast.flows.workspace.workspace import Workspace
 
-            warehouse = Place(place, settings).warehouse
+            warehouse = Workspace(folder, settings).warehouse
             found = backtest_panel(warehouse, settings, models, folds, include_gate)
-        from tidecast.flows.cli.show import write_table
-        from tidecast.flows.cli.show_models import backtest_table
+        from tidecast.flows.cli.show import write_table  # polars takes half a second
+        from tidecast.flows.cli.show_models import backtest_table  # torch takes seconds
 
         out.print()
         out.print(backtest_table(found))
@@ -149,11 +152,11 @@ def backtest(
 
 @click.command()
 @click.argument("version", required=False)
-@click.option("--challenger", is_flag=True, help="The version that waits to become champion.")
+@click.option("--challenger", is_flag=True, help="The version with the alias challenger.")
 @decided_by
 @everywhere
 def promote(home: str | None, debug: bool, by: str | None, why: str, version: str | None, challenger: bool) -> None:
-    """Make a version champion by hand, whatever the gate says; it is kept who did so and why.
+    """Make a version champion by hand, whatever the gate says. Your name and the reason are stored.
 
     \b
     Example:
@@ -163,37 +166,26 @@ def promote(home: str | None, debug: bool, by: str | None, why: str, version: st
     if challenger == (version is not None):
         raise click.UsageError("Name a version, or --challenger. See what there is: tidecast decisions")
 
-    def choose(place: "Place", by: str) -> dict[str, Any]:
-        from tidecast.flows.steps.promote import promote_by_hand
-
-        return promote_by_hand(place, version, by, why)
-
-    by_hand(home, debug, by, "tidecast promote", choose)
+    by_hand(home, debug, by, "tidecast promote", lambda promoter, by: promoter.promote(version, by, why))
 
 
 @click.command()
 @decided_by
 @everywhere
 def rollback(home: str | None, debug: bool, by: str | None, why: str) -> None:
-    """Make the champion before this one champion again; it is kept who did so and why.
+    """Make the previous champion champion again. Your name and the reason are stored.
 
     \b
     Example:
-      tidecast rollback --why "the spread of version 4 is too wide"
+      tidecast rollback --why "the intervals of version 4 are too wide"
     """
-
-    def choose(place: "Place", by: str) -> dict[str, Any]:
-        from tidecast.flows.steps.promote import rollback
-
-        return rollback(place, by, why)
-
-    by_hand(home, debug, by, "tidecast rollback", choose)
+    by_hand(home, debug, by, "tidecast rollback", lambda promoter, by: promoter.rollback(by, why))
 
 
 @click.command()
 @everywhere
 def decisions(home: str | None, debug: bool) -> None:
-    """List every decision on who is champion, the newest last, and why the last one was taken.
+    """List all decisions on the champion, the newest last, and the reason of the last one.
 
     \b
     Example:
@@ -201,28 +193,28 @@ def decisions(home: str | None, debug: bool) -> None:
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug)
-        from tidecast.flows.cli.show_models import show_decisions
-        from tidecast.flows.workspace.workspace import Place
+        folder, settings = existing_panel(home, debug)
+        from tidecast.flows.cli.show_models import show_decisions  # torch takes seconds
+        from tidecast.flows.workspace.workspace import Workspace
 
-        show_decisions(out, Place(place, settings).warehouse.decisions())
+        show_decisions(out, Workspace(folder, settings).warehouse.decisions())
 
 
 def by_hand(
-    home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Place", str], dict[str, Any]]
+    home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Promoter", str], dict[str, Any]]
 ) -> None:
-    """Let a person choose the champion, while no run goes on."""
+    """Let a person choose the champion, while no run is at work."""
     with one_line_errors(debug):
-        place, settings = existing_panel(home, debug)
-        from tidecast.flows.config.state_folder import hold
-        from tidecast.flows.workspace.workspace import Place
+        folder, settings = existing_panel(home, debug)
+        from tidecast.flows.steps.promote import Promoter  # torch and MLflow take seconds
+        from tidecast.flows.workspace.workspace import Workspace
 
-        with hold(place, what):
-            row = choose(Place(place, settings), by or getpass.getuser())
-        say_decided(row)
+        with hold(folder, what):
+            row = choose(Promoter.of(Workspace(folder, settings)), by or getpass.getuser())
+        print_decision(row)
 
 
-def say_decided(row: dict[str, Any]) -> None:
-    """What was decided, in two lines."""
+def print_decision(row: dict[str, Any]) -> None:
+    """Print the decision in two lines."""
     name = str(row["winner"]).replace("_", " ")
     facts(console(), [("Decided", str(row["reason"])), ("Champion", f"{name}, version {row['version']}")])

@@ -1,4 +1,4 @@
-"""What commands share: types of options, the state folder they stand on, the settings in force."""
+"""Shared by commands: types of options, the state folder, the settings in force."""
 
 import os
 from collections.abc import Callable
@@ -50,57 +50,57 @@ class Levels(click.ParamType):
 
 
 def everywhere(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that every command has."""
+    """Add the options that every command has."""
     where = click.option("--home", metavar="DIR", help="State folder. Default: the nearest .tidecast upwards, or here.")
     debug = click.option("--debug", is_flag=True, help="Show tracebacks and the logs of other libraries.")
     return where(debug(command))
 
 
 def decided_by(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say who decided, and why."""
+    """Add the options that say who decided, and why."""
     by = click.option("--by", metavar="NAME", help="Who decides.  [default: your user name]")
     return by(
-        click.option("--why", required=True, metavar="TEXT", help="The reason; it is kept with your name.")(command)
+        click.option("--why", required=True, metavar="TEXT", help="The reason; it is stored with your name.")(command)
     )
 
 
-def settings_of(place: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
-    """The settings in force; on `out`, the line that says which source is used."""
+def settings_of(folder: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
+    """Return the settings in force; print on `out` which source is used."""
     from tidecast.flows.config.settings import BUNDLED
     from tidecast.flows.workspace.load_settings import load_settings
 
-    settings, origins = load_settings(place, flags, os.environ, Path.cwd())
+    settings, origins = load_settings(folder, flags, os.environ, Path.cwd())
     if out is not None:
         bundled = {"ecb": "the bundled ECB euro reference rates", "eia": "the bundled EIA energy spot prices"}
         name = bundled[settings.source] if settings.source in BUNDLED else settings.source
-        words = {
-            "default": " (none given with --source)",
+        origin_texts = {
+            "default": " (no --source was given)",
             "remembered": " (remembered)",
             "warehouse": " (remembered by the tables; panel.json was missing)",
         }
-        why = words.get(origins["source"], "")
+        why = origin_texts.get(origins["source"], "")
         facts(out, [("Source", name + why)])
     return settings
 
 
-def enter_state_folder(place: StateFolder, debug: bool) -> None:
-    """Settle where Prefect keeps its things, and how quiet all are, for this state folder."""
-    enter(place.prefect, os.environ, debug)
+def enter_state_folder(folder: StateFolder, debug: bool) -> None:
+    """Set the environment variables of Prefect and the log levels for this state folder."""
+    enter(folder.prefect, os.environ, debug)
 
 
-def existing_panel(given: str | None, debug: bool, out: "Console | None" = None) -> tuple[StateFolder, "Settings"]:
-    """The state folder, which must be there already, entered, and its settings."""
-    place = find_state_folder(given, os.environ, Path.cwd())
-    if place.created:
+def existing_panel(home: str | None, debug: bool, out: "Console | None" = None) -> tuple[StateFolder, "Settings"]:
+    """Return the state folder, which must exist, and its settings; the environment is set for it."""
+    folder = find_state_folder(home, os.environ, Path.cwd())
+    if folder.created:
         raise TidecastError(
-            f"There must be a state folder to look at, found none at {place.path}. Start with: tidecast run"
+            f"There must be a state folder to look at, found none at {folder.path}. Start with: tidecast run"
         )
-    enter_state_folder(place, debug)
-    return place, settings_of(place, {}, out)
+    enter_state_folder(folder, debug)
+    return folder, settings_of(folder, {}, out)
 
 
 def writable_table(output: str | None) -> Path | None:
-    """The path to write a table to, refused before any work when it cannot be."""
+    """Return the path to write a table to; refuse an impossible one before any work."""
     if output is None:
         return None
     path = Path(output).expanduser()

@@ -1,7 +1,8 @@
-"""Rows in quarantine, from the command line: list, release, repair."""
+"""Commands for rows in quarantine: list, release, repair."""
 
 import getpass
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,15 +10,16 @@ import click
 from tidecast.flows.cli.failing import one_line_errors
 from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_panel
 from tidecast.flows.cli.terminal import console
+from tidecast.flows.config.state_folder import hold
 
 
 def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that choose rows in quarantine."""
+    """Add the options that choose rows in quarantine."""
     options = [
         click.option(
             "--rule", "rules", multiple=True, metavar="NAME", help="Rows that broke this rule; may be repeated."
         ),
-        click.option("--series", multiple=True, metavar="ID", help="Rows of this series; may be given again."),
+        click.option("--series", multiple=True, metavar="ID", help="Rows of this series; may be repeated."),
         click.option("--from", "first", type=Day(), metavar="DATE", help="Rows of this day and later ones."),
         click.option("--to", "last", type=Day(), metavar="DATE", help="Rows of this day and earlier ones."),
     ]
@@ -31,7 +33,7 @@ def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
 @everywhere
 @click.pass_context
 def quarantine(context: click.Context, home: str | None, debug: bool, **rows: Any) -> None:
-    """List the rows that broke a rule and wait for a decision, the newest first, and how many per rule.
+    """List rows that broke a rule and wait for a decision, the newest first, and the number per rule.
 
     \b
     Examples:
@@ -44,10 +46,10 @@ def quarantine(context: click.Context, home: str | None, debug: bool, **rows: An
         return
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug)
-        from tidecast.flows.cli.show import show_quarantine
+        folder, settings = existing_panel(home, debug)
+        from tidecast.flows.cli.show import show_quarantine  # polars takes half a second
 
-        show_quarantine(out, place, settings, **rows)
+        show_quarantine(out, folder, settings, **rows)
 
 
 @quarantine.command()
@@ -55,9 +57,9 @@ def quarantine(context: click.Context, home: str | None, debug: bool, **rows: An
 @decided_by
 @everywhere
 def release(home: str | None, debug: bool, by: str | None, why: str, **rows: Any) -> None:
-    """Make prices of rows in quarantine, as they came.
+    """Release rows from quarantine: they become prices as they were delivered.
 
-    They are known from the newest session the panel has seen; earlier forecasts stay as they were issued.
+    They are known from the newest session of the panel on. Forecasts that were issued earlier do not change.
 
     \b
     Example:
@@ -68,7 +70,9 @@ def release(home: str | None, debug: bool, by: str | None, why: str, **rows: Any
 
 @quarantine.command()
 @chosen_rows
-@click.option("--value", "values", multiple=True, metavar="NAME=X", help="The right value, as close=14.55; repeatable.")
+@click.option(
+    "--value", "values", multiple=True, metavar="NAME=X", help="The right value, like close=14.55; repeatable."
+)
 @click.option("--multiply", type=float, metavar="X", help="Multiply open, high, low and close by this.")
 @decided_by
 @everywhere
@@ -81,7 +85,7 @@ def repair(
     multiply: float | None,
     **rows: Any,
 ) -> None:
-    """Make prices of rows in quarantine, with the right values.
+    """Repair rows in quarantine: they become prices with the right values.
 
     \b
     Examples:
@@ -89,12 +93,12 @@ def repair(
       tidecast quarantine repair --rule unit_error --series AET --multiply 100 --why "pence"
     """
     if not values and multiply is None:
-        raise click.UsageError("A repair needs --value NAME=X or --multiply X. To take rows as they came: release.")
+        raise click.UsageError("A repair needs --value NAME=X or --multiply X. To accept rows as delivered: release.")
     decide_on_rows(home, debug, rows, by, why, repaired_values(values), multiply)
 
 
 def repaired_values(texts: tuple[str, ...]) -> dict[str, float]:
-    """ "close=14.55" as a name and a number."""
+    """Return texts like "close=14.55" as names and numbers."""
     names = ("close", "open", "high", "low", "volume")
     values = {}
     for text in texts:
@@ -120,14 +124,20 @@ def decide_on_rows(
     values: dict[str, float] | None = None,
     factor: float | None = None,
 ) -> None:
-    """Release or repair the chosen rows, while no run goes on."""
+    """Release or repair the chosen rows, while no run is at work."""
     if not any(rows.values()):
-        raise click.UsageError(
-            "Choose the rows: --rule, --series, --from or --to. See what there is: tidecast quarantine"
-        )
+        raise click.UsageError("Choose the rows: --rule, --series, --from or --to. See them all: tidecast quarantine")
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug)
-        from tidecast.flows.cli.show import decide
+        folder, settings = existing_panel(home, debug)
+        from tidecast.flows.steps.release import release_rows  # polars and the calendars take a second to import
+        from tidecast.flows.workspace.workspace import Workspace
 
-        decide(out, place, settings, rows, by or getpass.getuser(), why, values, factor)
+        with hold(folder, "tidecast quarantine"):
+            warehouse = Workspace(folder, settings).warehouse
+            count = release_rows(
+                warehouse, settings, rows, by=by or getpass.getuser(), why=why, at=datetime.now(UTC), values=values,
+                factor=factor,
+            )  # fmt: skip
+        are = "row is a price" if count == 1 else "rows are prices"
+        out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")

@@ -1,7 +1,7 @@
-"""What a person reads in the terminal: the summary of a run, and the newest forecasts."""
+"""Print the summary of a run, forecasts, and rows in quarantine."""
 
 import shlex
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from rich.console import Console
 
 from tidecast.flows.cli.terminal import GAP, facts, table
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import StateFolder, hold
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.ingest.calendars import choose_calendars
 from tidecast.flows.ingest.ingest import Ingested
-from tidecast.flows.ingest.quarantine import decide_on, waiting
+from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.reporting.report import track_record
-from tidecast.flows.training.decisions import decided_words, made_champion
+from tidecast.flows.steps.day import Day
+from tidecast.flows.training.decisions import decision_text, made_champion
 from tidecast.flows.warehouse.schema import quantile_columns
-from tidecast.flows.workspace.workspace import Day, Place
+from tidecast.flows.workspace.workspace import Workspace
 
 MOST_WAITING = 40
 """Rows in quarantine shown at once."""
@@ -29,33 +29,38 @@ FEW = 8
 
 
 def summary(out: Console, day: Day, asked: date | None = None) -> None:
-    """What was taken in, who is champion and why, and where forecast, report and pages are.
+    """Print counts of prices, the champion and why, and where forecasts, report and pages are.
 
-    A day that was `asked` for has the newest session that there is up to it.
+    Parameters
+    ----------
+    out : Console
+    day : Day
+    asked : date, optional
+        The day that was asked for; its session is the newest one up to it.
     """
-    row, place = day.row, day.place
-    issued = place.warehouse.forecasts(day.as_of)
+    row, workspace = day.row, day.workspace
+    issued = workspace.warehouse.forecasts(day.as_of)
     steps = issued["step"].n_unique()
     late = "" if issued["live"].all() else " (issued late: not part of the live record)"
     newest = "" if asked in (None, day.as_of) else f" (the newest up to {asked} that has prices)"
-    pairs = [("Session", f"{day.as_of}{newest}{late}"), ("Prices", prices_words(day.ingested))]
+    pairs = [("Session", f"{day.as_of}{newest}{late}"), ("Prices", prices_text(day.ingested))]
     if day.ingested.corrected:
-        pairs.append(("", "Corrections are kept as new revisions. What is issued stays; --reissue replaces it."))
+        pairs.append(("", "Corrections are stored as new revisions. Issued forecasts stay; --reissue replaces them."))
     is_its_own = day.champion is not None and (day.champion.version or None) == row["champion_version"]
-    verdict = verdict_words(day.champion.decision) if day.champion and is_its_own else ""
-    pairs.append(("Champion", f"{champion_words(row)}\n{verdict}".strip()))
+    verdict = verdict_text(day.champion.decision) if day.champion and is_its_own else ""
+    pairs.append(("Champion", f"{champion_text(row)}\n{verdict}".strip()))
     pairs.append(
         (
             "Forecast",
-            f"{row['series_forecast']} series, {steps} sessions ahead, in {place.warehouse.uri}/forecasts",
+            f"{row['series_forecast']} series, {steps} sessions ahead, in {workspace.warehouse.uri}/forecasts",
         )
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
         pairs.append(("", f"left out, {reason}: {shortened(names)}"))
-    pairs.append(("Report", str(day.report or place.home.reports / f"{day.as_of}.html")))
-    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(place.home.path))}"))
+    pairs.append(("Report", str(day.report or workspace.home.reports / f"{day.as_of}.html")))
+    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.home.path))}"))
     out.print()
-    if day.settled:
+    if day.was_done_before:
         out.print(f"Nothing to do: {day.as_of} is done.")
     else:
         out.print(forecast_table(issued, out.width, FEW))
@@ -64,43 +69,43 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
 
 
 def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
-    """Print the forecasts of one session, who made them and how they have done so far.
+    """Print the forecasts of one session, the model that made them, and its record so far.
 
     Raises
     ------
     TidecastError
         There is no such forecast, or no such series.
     """
-    place = Place(home, settings)
-    runs = place.warehouse.runs()
+    workspace = Workspace(home, settings)
+    runs = workspace.warehouse.runs()
     issued = runs.filter(pl.col("as_of") == as_of) if as_of else runs.tail(1)
     if issued.is_empty():
         wanted = f" of {as_of}" if as_of else ""
         near = "" if runs.is_empty() else f" The newest is of {runs['as_of'][-1]}."
         raise TidecastError(f"There must be a forecast{wanted} to show, found none.{near} Make one with: tidecast run")
     row = issued.to_dicts()[0]
-    forecasts = place.warehouse.forecasts(row["as_of"])
+    forecasts = workspace.warehouse.forecasts(row["as_of"])
     unknown = sorted(set(series) - set(forecasts["series_id"]))
     if unknown:
-        known = shortened(forecasts["series_id"].unique().sort())
-        raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {known}.")
+        existing = shortened(forecasts["series_id"].unique().sort())
+        raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {existing}.")
     if series:
         forecasts = forecasts.filter(pl.col("series_id").is_in(series))
     out.print(forecast_table(forecasts, out.width))
     out.print()
     facts(out, [
         ("Session", str(row["as_of"])),
-        ("Champion", f"{champion_words(row)}\n{verdict_of(place, row)}".strip()),
-        ("Decided", decided_words(made_champion(place.warehouse.decisions(), row["champion_version"]))),
-        ("Record", record_words(place.warehouse.scores())),
+        ("Champion", f"{champion_text(row)}\n{verdict_of(workspace, row)}".strip()),
+        ("Decided", decision_text(made_champion(workspace.warehouse.decisions(), row["champion_version"]))),
+        ("Record", record_text(workspace.warehouse.scores())),
         ("Report", str(home.reports / f"{row['as_of']}.html")),
     ])  # fmt: skip
 
 
 def forecast_table(forecasts: pl.DataFrame, width: int, few: int | None = None) -> Any:
-    """Median per session, and the widest interval at the last step; a row per series, a line per row.
+    """Return a table of medians per session and the widest interval at the last step; one line per series.
 
-    Where `width` letters are not enough for all steps, the first ones and the last are shown.
+    Where `width` characters do not fit all steps, the first ones and the last are shown.
     """
     sessions = forecasts["time"].unique().sort()
     levels = quantile_columns(forecasts)
@@ -110,20 +115,20 @@ def forecast_table(forecasts: pl.DataFrame, width: int, few: int | None = None) 
     shown = medians.head(few or len(medians))
     series = ["series", *(_clipped(name, max(12, width // 4)) for name in shown["series_id"])]
     columns = [[head, *map(_number, shown[step])] for head, step in zip(heads, steps, strict=True)]
-    spread = []
+    interval = []
     if levels:
         last = forecasts.filter(pl.col("step") == pl.col("step").max())
         ends = shown.join(last, on="series_id", how="left", maintain_order="left")[levels[0], levels[-1]]
         share = f"{100 * (float(levels[-1][1:]) - float(levels[0][1:])):.0f} % of {sessions[-1]:%d %b}"
-        spread = [[share, *(f"{_number(low)} … {_number(high)}" for low, high in ends.iter_rows())]]
-    columns = _fitting(columns, width - _width([series, *spread]))
+        interval = [[share, *(f"{_number(low)} … {_number(high)}" for low, high in ends.iter_rows())]]
+    columns = _fitting(columns, width - _width([series, *interval]))
     more = f" (first {len(shown)} of {len(medians)} series)" if len(shown) < len(medians) else ""
-    names, *rows = zip(series, *columns, *spread, strict=True)
+    names, *rows = zip(series, *columns, *interval, strict=True)
     return table(list(names), [list(row) for row in rows], title=f"Median forecasts{more}", wrap=False)
 
 
 def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
-    """All columns, or as many of the first as there is room for, and the last."""
+    """All columns; or the first ones, as many as fit, and the last."""
     if len(columns) < 3 or _width(columns) <= room:
         return columns
     *first, last = columns
@@ -136,14 +141,14 @@ def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
 
 def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows: Any) -> None:
     """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule."""
-    warehouse = Place(home, settings).warehouse
+    warehouse = Workspace(home, settings).warehouse
     found = waiting(warehouse, **rows)
     if found.is_empty():
         out.print(f"No row {'like that ' if any(rows.values()) else ''}in quarantine waits for a decision.")
     else:
         shown = found.head(MOST_WAITING).select("series_id", "time", "rule", "close", "original", "as_of")
         lines = [[_clipped("" if value is None else str(value), 60) for value in row] for row in shown.rows()]
-        out.print(table(["series", "time", "rule", "close", "as it came", "met by"], lines))
+        out.print(table(["series", "time", "rule", "close", "as delivered", "found on"], lines))
         more = f", of which the newest {MOST_WAITING} are shown" if found.height > MOST_WAITING else ""
         wait = "row waits" if found.height == 1 else "rows wait"
         out.print(f"{found.height:,} {wait} for a decision{more}.")
@@ -151,40 +156,6 @@ def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows:
     facts(out, [(rule, f"{count:,}") for rule, count in counts])
     if (decided := warehouse.repairs().height) > 0:
         facts(out, [("decided", f"{decided:,} (who, when and why: {warehouse.uri}/repairs)")])
-
-
-def decide(
-    out: Console,
-    home: StateFolder,
-    settings: Settings,
-    rows: dict[str, Any],
-    by: str,
-    why: str,
-    values: dict[str, float] | None,
-    factor: float | None,
-) -> None:
-    """Release or repair rows in quarantine, and say what became of them."""
-    if settings.calendar is None:
-        raise TidecastError("The panel must have its prices before rows can be released. Start with: tidecast run")
-    with hold(home, "tidecast quarantine"):
-        warehouse = Place(home, settings).warehouse
-        chosen = waiting(warehouse, **rows)
-        near = warehouse.revisions_between(*_around(chosen["time"]))  # where their series name their calendars
-        calendar, _, _ = choose_calendars(settings, chosen, near)
-        count = decide_on(
-            warehouse, settings, calendar, chosen, by=by, why=why, at=datetime.now(UTC), values=values or None,
-            factor=factor,
-        )  # fmt: skip
-    are = "row is a price" if count == 1 else "rows are prices"
-    out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")
-
-
-def _around(times: pl.Series) -> tuple[date, date]:
-    """From ten days before the first of some days to ten after the last."""
-    ten, first, last = timedelta(days=10), times.min(), times.max()
-    if not (isinstance(first, date) and isinstance(last, date)):
-        return date(1970, 1, 1), date(1970, 1, 2)
-    return first - ten, last + ten
 
 
 def _width(columns: list[list[str]]) -> int:
@@ -201,8 +172,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
 
 
-def prices_words(found: Ingested) -> str:
-    """What this call found and did; what all runs of the session did is in the table `runs`."""
+def prices_text(found: Ingested) -> str:
+    """Return the counts of this call as text; the table `runs` has those of all runs of the session."""
     bad = sum(found.quarantined.values())
     return (
         f"{found.rows_in:,} rows read: {found.stored:,} new, {found.corrected:,} corrected, {found.unchanged:,} known, "
@@ -210,27 +181,27 @@ def prices_words(found: Ingested) -> str:
     )
 
 
-def champion_words(row: dict[str, Any]) -> str:
-    """Who made a session's forecasts."""
+def champion_text(row: dict[str, Any]) -> str:
+    """Return which model made a session's forecasts, as text."""
     version = f", version {row['champion_version']}" if row["champion_version"] else ", not registered"
     return f"{str(row['champion']).replace('_', ' ')}{version}, trained through {row['trained_through']}"
 
 
-def verdict_of(place: Place, row: dict[str, Any]) -> str:
-    """Why that model is champion, as its training run says."""
-    champion = place.registry().champion(row["as_of"])
+def verdict_of(workspace: Workspace, row: dict[str, Any]) -> str:
+    """Return why that model is champion, as its training run says; empty for another one."""
+    champion = workspace.registry().champion(row["as_of"])
     if champion is None or champion.version != row["champion_version"]:
         return ""
-    return verdict_words(champion.decision)
+    return verdict_text(champion.decision)
 
 
-def verdict_words(decision: dict[str, Any]) -> str:
-    """The two lines of a gate, or the reason where none was held."""
+def verdict_text(decision: dict[str, Any]) -> str:
+    """Return the two lines of a gate, or the reason where none was held."""
     return str(decision.get("verdict") or decision.get("reason") or "")
 
 
-def record_words(scores: pl.DataFrame) -> str:
-    """How live forecasts have done against the random walk's."""
+def record_text(scores: pl.DataFrame) -> str:
+    """Return the record of live forecasts against the random walk's, as text."""
     records = track_record(scores)
     if not records:
         return "no live forecast has come true yet"
@@ -242,18 +213,24 @@ def record_words(scores: pl.DataFrame) -> str:
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write a table as CSV or Parquet, by the file's suffix."""
+    """Write a table as CSV or Parquet, by the file's suffix.
+
+    Raises
+    ------
+    TidecastError
+        The file cannot be written.
+    """
     try:
         if path.suffix.lower() == ".csv":
             table.write_csv(path)
         else:
             table.write_parquet(path)
     except OSError as error:
-        raise TidecastError(f"The output file must be writable, writing {path} failed: {error}") from error
+        raise TidecastError(f"The output file must be writable, but writing {path} failed: {error}") from error
 
 
 def shortened(names: Any, most: int = 8) -> str:
-    """The first names of a long list."""
+    """Return the first names of a long list, and how many more there are."""
     listed = [str(name) for name in names]
     rest = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + rest

@@ -1,4 +1,4 @@
-"""What a person reads in the terminal about models: decisions, and how a backtest ended."""
+"""Print decisions on the champion, and results of backtests."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
     """Print a line per decision, and the reason of the last."""
     if decisions.is_empty():
-        out.print("Nothing was decided yet. The first training decides: tidecast run")
+        out.print("There are no decisions yet. The first training decides: tidecast run")
         return
     rows = decisions.to_dicts()
     heads = [
@@ -24,7 +24,7 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
         "version",
         "in place of",
         "candidate",
-        "spread, %",
+        "distribution, %",
         "evidence",
         "gates",
         "by",
@@ -35,27 +35,28 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
 
 
 def backtest_table(found: Backtested) -> Any:
-    """A line per model, the best first: skill against the random walk with its standard error, in per cent."""
+    """Return a table, the best model first: skill against the random walk and its standard error, in per cent."""
     loss = loss_in(found.summary.columns)
     pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     rows = [
         [
-            _spoken(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
+            _plain_name(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
             "" if row["p"] is None or row["model"] == RANDOM_WALK else p_value(row["p"]),
             _percent(row["ae_skill"], row["ae_skill_se"]), f"{100 * row['coverage']:.1f}",
         ]
         for row in pooled.iter_rows(named=True)
     ]  # fmt: skip
-    return table(["model", loss, "spread, %", "evidence", "centre, %", "coverage, %"], rows)
+    return table(["model", loss, "distribution, %", "evidence", "median, %", "coverage, %"], rows)
 
 
 def _line(row: dict[str, Any]) -> list[str]:
     version = row["champion_version"]
-    replaced = f"{_spoken(row['champion'])}, {version}" if version else ""
+    replaced = f"{_plain_name(row['champion'])}, {version}" if version else ""
     judged = row["n_origins"] is not None
+    skill = _percent(row["distribution_skill"], row["distribution_se"]) if judged else ""
     return [
-        str(row["as_of"]), row["outcome"], _spoken(row["winner"]), row["version"], replaced,
-        _spoken(row["candidate"] or ""), _percent(row["distribution_skill"], row["distribution_se"]) if judged else "",
+        str(row["as_of"]), row["outcome"], _plain_name(row["winner"]), row["version"], replaced,
+        _plain_name(row["candidate"] or ""), skill,
         p_value(row["distribution_p"]) if judged and row["distribution_p"] is not None else "",
         str(row["gates_before"]), row["by"],
     ]  # fmt: skip
@@ -68,5 +69,5 @@ def _percent(share: float | None, se: float | None) -> str:
     return number if se is None else f"{number} ± {100 * se:.2f}"
 
 
-def _spoken(model: str) -> str:
+def _plain_name(model: str) -> str:
     return model.replace("_", " ")

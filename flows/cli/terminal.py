@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: lines of progress, a spinner on a terminal, tables, errors in one line."""
+"""Output of a command: lines of progress, a spinner, tables, names with values."""
 
 import contextlib
 import logging
@@ -21,14 +21,14 @@ GAP = 2
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that prints text as it is (a series may be called "[red]"), without colours when not on a terminal."""
+    """Return a console that prints text literally (a series may be called "[red]"); colours only on a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 class _Lines(logging.Handler):
-    """Our own log as lines with the seconds since the start; on a terminal a spinner shows that work goes on."""
+    """Prints our log, each line with the seconds since the start; on a terminal, a spinner as well."""
 
     def __init__(self, out: Console) -> None:
         super().__init__(logging.INFO)
@@ -47,14 +47,14 @@ class _Lines(logging.Handler):
         self._out.print(Text(f"{seconds:5.0f} s  ", style="dim"), Text(record.getMessage(), style=style), sep="")
 
     def stop(self) -> None:
-        """End the spinner. Not in `close`: Prefect, when it sets up its own log, closes every handler there is."""
+        """End the spinner. `close` must not do this, because Prefect closes all handlers when it sets up its log."""
         if self._spinner:
             self._spinner.stop()
 
 
 @contextlib.contextmanager
 def progress(out: Console) -> Iterator[None]:
-    """Print what is logged under our name while the body runs."""
+    """Print our log while the body runs."""
     handler = _Lines(out)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -68,7 +68,7 @@ def progress(out: Console) -> Iterator[None]:
 
 
 def table(columns: list[str], rows: list[list[Any]], title: str | None = None, wrap: bool = True) -> Table:
-    """A plain table; numbers to the right. Cells that are too long go on in the next line, or are cut off."""
+    """Return a plain table, numbers to the right. Long cells are wrapped, or cut off without `wrap`."""
     drawn = Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
         padding=(0, GAP, 0, 0),
@@ -87,7 +87,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
 
 
 def facts(out: Console, pairs: list[tuple[str, str]]) -> None:
-    """Names and what there is to say about them, aligned."""
+    """Print names and texts, aligned."""
     width = max([8, *(len(name) for name, _ in pairs)])
     for name, text in pairs:
         first, *rest = text.splitlines() or [""]

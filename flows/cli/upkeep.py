@@ -1,4 +1,4 @@
-"""Looking after a state folder: its pages, tables and health."""
+"""Commands for a state folder: MLflow's pages, upkeep of tables, a check of everything."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ import click
 from tidecast.flows.cli.failing import FAILED, one_line_errors
 from tidecast.flows.cli.options import Day, enter_state_folder, everywhere, existing_panel
 from tidecast.flows.cli.terminal import console, facts
-from tidecast.flows.config.state_folder import find_state_folder
+from tidecast.flows.config.state_folder import find_state_folder, hold
 
 
 @click.command()
-@click.option("--open", "browse", is_flag=True, help="Open it in the browser.")
+@click.option("--open", "browse", is_flag=True, help="Open the pages in the browser.")
 @everywhere
 def ui(home: str | None, debug: bool, browse: bool) -> None:
     """Serve MLflow's pages for this state folder, until stopped with Ctrl-C.
@@ -24,17 +24,17 @@ def ui(home: str | None, debug: bool, browse: bool) -> None:
       tidecast ui --open
     """
     with one_line_errors(debug):
-        place, _ = existing_panel(home, debug)
+        folder, _ = existing_panel(home, debug)
         out = console()
-        from tidecast.flows.cli.mlflow_ui import serve_ui
+        from tidecast.flows.cli.mlflow_ui import serve_ui  # MLflow takes seconds
 
-        serve_ui(out, place, browse)
+        serve_ui(out, folder, browse)
 
 
 @click.command()
 @everywhere
 def maintain(home: str | None, debug: bool) -> None:
-    """Join the small files of the tables, and remove those out of use for a week that no published forecast read.
+    """Join small files of the tables, and remove files that were unused for a week and that no forecast was made from.
 
     \b
     Example:
@@ -42,19 +42,15 @@ def maintain(home: str | None, debug: bool) -> None:
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug, out)
-        from tidecast.flows.config.state_folder import hold
-        from tidecast.flows.maintenance import maintain as maintain_tables
-        from tidecast.flows.workspace.workspace import Place
+        folder, settings = existing_panel(home, debug, out)
+        from tidecast.flows.maintenance import maintain as maintain_tables  # Prefect and Delta Lake take a second
+        from tidecast.flows.workspace.workspace import Workspace
 
-        with hold(place, "the maintenance of the warehouse"):
-            done = maintain_tables(Place(place, settings).warehouse)
+        with hold(folder, "the maintenance of the warehouse"):
+            done = maintain_tables(Workspace(folder, settings).warehouse)
         facts(
             out,
-            [
-                (name, f"{joined} files joined, {removed} not needed any more")
-                for name, (joined, removed) in done.items()
-            ],
+            [(name, f"{joined} files joined, {removed} no longer needed") for name, (joined, removed) in done.items()],
         )
 
 
@@ -62,7 +58,7 @@ def maintain(home: str | None, debug: bool) -> None:
 @click.option("--as-of", type=Day(), metavar="DATE", help="As known on this session.  [default: the newest]")
 @everywhere
 def features(home: str | None, debug: bool, as_of: date | None) -> None:
-    """Bring the table `features` up to date, a copy of the networks' default inputs to look at.
+    """Bring the table `features` up to date: a copy of the networks' default inputs, for people.
 
     \b
     Example:
@@ -70,21 +66,20 @@ def features(home: str | None, debug: bool, as_of: date | None) -> None:
     """
     with one_line_errors(debug):
         out = console()
-        place, settings = existing_panel(home, debug, out)
-        from tidecast.flows.config.state_folder import hold
-        from tidecast.flows.feature_table import build
-        from tidecast.flows.workspace.workspace import Place
+        folder, settings = existing_panel(home, debug, out)
+        from tidecast.flows.feature_table import build  # Prefect and Delta Lake take a second
+        from tidecast.flows.workspace.workspace import Workspace
 
-        with hold(place, "building features"):
-            built = build(Place(place, settings).warehouse, as_of, settings.positive)
+        with hold(folder, "building features"):
+            built = build(Workspace(folder, settings).warehouse, as_of, settings.positive)
         facts(out, [("Features", f"{built.written:,} rows new or changed, as known on {built.as_of}")])
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Read every file of the tables, and count rows against the table runs.")
+@click.option("--deep", is_flag=True, help="Read every file of the tables, and compare row counts with the table runs.")
 @everywhere
 def doctor(home: str | None, debug: bool, deep: bool) -> None:
-    """Print every setting and where it came from, versions, tables and the lock, and name problems.
+    """Print all settings and where they came from, versions, tables and the lock, and list problems.
 
     \b
     Example:
@@ -92,10 +87,10 @@ def doctor(home: str | None, debug: bool, deep: bool) -> None:
       tidecast doctor --deep
     """
     with one_line_errors(debug):
-        place = find_state_folder(home, os.environ, Path.cwd())
+        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        enter_state_folder(place, debug)
-        from tidecast.flows.cli.doctor import examine
+        enter_state_folder(folder, debug)
+        from tidecast.flows.cli.doctor import examine  # it imports most libraries
 
-        if examine(out, place, deep):
+        if examine(out, folder, deep):
             sys.exit(FAILED)

@@ -1,7 +1,7 @@
-"""Published forecasts into a table of the user's own database, each `as_of` whole and in one transaction.
+"""Copy published forecasts into a table of the user's own database, each `as_of` whole and in one transaction.
 
-What is done is read from that table, never from a note of our own: an `as_of` that is missing there, or is another than
-the one published here (a reissue), is copied. So a failed or killed copy is made up for by the next run.
+Only that table says what is done: an `as_of` that is missing there, or differs from the one published here (a reissue),
+is copied. So the next run makes up for a copy that failed or was killed.
 """
 
 import math
@@ -34,19 +34,32 @@ _FITS: dict[pl.DataType, tuple[type, ...]] = {
 
 
 def publish_out(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str] = os.environ) -> list[date]:
-    """Copy what is published and not there yet into the table that the settings name; returns the sessions copied.
+    """Copy published forecasts that are not there yet into the table that the settings name.
 
     The table is made if it is missing: the columns of `forecasts`, with the key (as_of, series_id, step). It belongs to
-    one panel; its rows of a session are replaced whole. Columns it has besides must have a default or be nullable.
+    one panel; its rows of a session are replaced whole. Other columns of it must have a default or be nullable.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+        `publish_to` and `publish_table` name the table.
+    environ : mapping of str to str
+        Where ``${VAR}`` in the address is looked up.
+
+    Returns
+    -------
+    list of date
+        The sessions copied.
 
     Raises
     ------
     WarehouseError
         The database cannot be reached or written, or its table lacks a column or has one of another type.
     SourceError
-        `publish_to` is no database's address, or its driver is not installed.
+        `publish_to` is not the address of a database, or its driver is not installed.
     """
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError  # takes half a second to import; most panels publish to no database
 
     assert settings.publish_to is not None
     forecasts = warehouse.forecasts().drop("year")
@@ -95,33 +108,36 @@ def _table(forecasts: pl.DataFrame, name: str) -> "Table":
 
 
 def _check(connection: "Connection", table: "Table", forecasts: pl.DataFrame, settings: Settings) -> None:
-    """Refuse a table that was there and cannot take the forecasts."""
+    """Refuse an existing table that cannot take the forecasts."""
     from sqlalchemy import inspect
 
     types = {column["name"]: column["type"] for column in inspect(connection).get_columns(table.name, table.schema)}
     missing = [name for name in forecasts.columns if name not in types]
     wrong = [f"{name} ({types[name]})" for name, kind in forecasts.schema.items()
              if name in types and not _fits(types[name], kind)]  # fmt: skip
-    if missing or wrong:
-        found = " and ".join(
-            filter(None, (f"lacks {shorten(missing)}" * bool(missing), f"has {', '.join(wrong)}" * bool(wrong)))
-        )
+    faults = []
+    if missing:
+        faults.append(f"lacks {shorten(missing)}")
+    if wrong:
+        faults.append(f"has {', '.join(wrong)}")
+    if faults:
         raise WarehouseError(
             f"The table {settings.publish_table!r} of {settings.publish_to} must have the columns of forecasts with "
-            f"their types, but {found}. Mend it, or let a new one be made: set publish_table to another name."
+            f"their types, but {' and '.join(faults)}. Fix it, or set publish_table to another name to have a new "
+            "table made."
         )
 
 
 def _fits(kind: Any, ours: pl.DataType) -> bool:
     try:
         theirs = kind.python_type
-    except NotImplementedError:  # a type of that database alone
+    except NotImplementedError:  # a type that only this database has
         return True
     return issubclass(theirs, _FITS[ours]) and not (theirs is datetime and ours == pl.Date())
 
 
 def _there(connection: "Connection", table: "Table", forecasts: pl.DataFrame) -> dict[date, Digest]:
-    """The digest of each session in the user's table."""
+    """Return the digest of each session in the user's table."""
     from sqlalchemy import func, select
 
     weighted = sum(number * table.c[name] for number, name in enumerate(_prices(forecasts), 1))
@@ -145,9 +161,8 @@ def _prices(forecasts: pl.DataFrame) -> list[str]:
 
 
 def _same(there: Digest | None, ours: Digest) -> bool:
-    """Sums differ in their last digits by the order in which they are taken."""
-    return (
-        there is not None
-        and math.isclose(there[1], ours[1], rel_tol=1e-11)
-        and ((there[0], *there[2:]) == (ours[0], *ours[2:]))
-    )
+    """Whether two digests are equal. Sums differ in their last digits by the order of addition."""
+    if there is None:
+        return False
+    (count, total, *names), (our_count, our_total, *our_names) = there, ours
+    return math.isclose(total, our_total, rel_tol=1e-11) and (count, names) == (our_count, our_names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,26 +11,24 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-
-if TYPE_CHECKING:
-    from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.training.champion import Champion
 
 LATE = 5
-"""Sessions a series may be behind and still be forecast; one that is further behind has ended, or pauses."""
+"""Sessions a series may be behind and still be forecast; a series further behind has ended, or pauses."""
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What is to be published.
+    """Forecasts of a session, not published yet.
 
     Attributes
     ----------
     table : DataFrame
-        As the warehouse publishes it, without the partition column.
+        As the warehouse publishes it, without year.
     left_out : dict of str to tuple of str
         Series without a forecast, by reason.
     pegged : tuple of str
-        Series that hardly move: forecast, but never scored.
+        Series whose price has not moved for long: forecast, but never scored.
     live_series : int
         Series that have a price of the last sessions.
     """
@@ -52,23 +49,27 @@ def predict(
     panel : DataFrame
         Prices known at `as_of`.
     champion : Champion
-        Trained on rows up to `as_of` at most.
+        Trained on no row after `as_of`.
     settings : Settings
         With the calendar decided.
     as_of : date
     run_id : str
-        Kept with the forecasts.
+        Stored with the forecasts.
     live : bool
         Whether they are issued in time.
+
+    Returns
+    -------
+    Forecasts
 
     Raises
     ------
     TidecastError
-        When no series can be forecast, or the champion was trained on later rows.
+        No series can be forecast, or the champion was trained on later rows.
     """
     if champion.trained_through > as_of:
         raise TidecastError(
-            f"A model may forecast origins from the end of its training rows on; version {champion.version} was "
+            f"A model must forecast origins from the end of its training rows on; version {champion.version} was "
             f"trained through {champion.trained_through}, after {as_of}."
         )
     behind = sessions_behind(panel, settings, as_of)
@@ -100,14 +101,29 @@ def predict(
 
 
 def _last_seen(table: pl.DataFrame, panel: pl.DataFrame, settings: Settings, trained_through: date) -> pl.Series:
-    """The session of each forecast's series through which the model has seen it: a Sunday's training on crypto has
-    seen stocks through Friday, and may forecast from there."""
+    """The session through which the model has seen each forecast's series, by the series' own calendar.
+
+    A Sunday's training on crypto has seen stocks through Friday, and may forecast from there.
+    """
     calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
     return calendar.times(table["series_id"], calendar.through(table["series_id"], trained_through))
 
 
 def sessions_behind(panel: pl.DataFrame, settings: Settings, as_of: date) -> pl.DataFrame:
-    """``series_id`` and how many ``sessions`` of its calendar before `as_of` its last row lies, sorted by series."""
+    """Return ``series_id`` and ``sessions``: how far a series' last row lies before `as_of`, by its own calendar.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        ``series_id`` and ``time``; no row after `as_of`.
+    settings : Settings
+    as_of : date
+
+    Returns
+    -------
+    polars.DataFrame
+        One row per series, sorted by series.
+    """
     calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
     last = panel.group_by("series_id").agg(pl.col("time").max()).sort("series_id")
     behind = calendar.through(last["series_id"], as_of) - calendar.numbers(last)

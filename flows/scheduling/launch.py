@@ -1,4 +1,4 @@
-"""From the command to the flow: is there anything to do, and whose Prefect server runs it."""
+"""Start a flow from a command: check whether there is anything to do, and choose the Prefect server."""
 
 import contextlib
 import logging
@@ -17,9 +17,11 @@ from tidecast.flows.parsing.values import dates
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.scheduling.prefect_server import ServerError, starting
 from tidecast.flows.sources.prefetch import prefetch
-from tidecast.flows.steps.due import latest_day_anywhere, refuse_clock_set_back
+from tidecast.flows.steps.day import Day
+from tidecast.flows.steps.due import is_done, latest_day_anywhere, refuse_clock_set_back, run_of
 from tidecast.flows.steps.take_in import take_in_prices
-from tidecast.flows.workspace.workspace import Day, Place
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from tidecast.forecasting.tuning.result import TuningResult
@@ -28,26 +30,43 @@ if TYPE_CHECKING:
 def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: bool) -> Day:
     """Run the daily flow, unless the tables say that the session is done.
 
-    Then the source is only looked at for corrections, and no Prefect server is started. A source that cannot be read is
-    found before one is started, too, and before a state folder is made.
+    When it is done, only corrections of the source are stored, and no Prefect server is started. A source that cannot
+    be read is reported before a server is started, and before a state folder is made.
+
+    Parameters
+    ----------
+    home : StateFolder
+    settings : Settings
+    as_of : date or None
+        The session to stand on. None: the newest of the source.
+    reissue : bool
+        Replace the forecasts that were issued for the session.
+
+    Raises
+    ------
+    Incomplete
+        The forecasts are published, but a step failed.
     """
-    place = Place(home, settings)
+    workspace = Workspace(home, settings)
+    warehouse = workspace.warehouse
     today = latest_day_anywhere(datetime.now(UTC))
-    refuse_clock_set_back(place.warehouse.runs(), today)
-    newest = place.warehouse.newest_session()
+    refuse_clock_set_back(warehouse.runs(), today)
+    newest = warehouse.newest_session()
     if not is_drop_folder(settings):
-        newest = _newest_in(place, min(filter(None, (as_of, newest)), default=None), today)
-    elif waiting(place.warehouse, settings):
+        newest = _newest_in_source(warehouse, settings, min(filter(None, (as_of, newest)), default=None), today)
+    elif waiting(warehouse, settings):
         newest = None
     session = min(filter(None, (as_of, newest)), default=None)
     with hold(home, "tidecast run"):
-        if not reissue and (day := _settled(place, session, today)):
+        if not reissue and (day := _done_before(workspace, session, today)):
             return day
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
-        from tidecast.flows.daily import daily_forecast
+        from tidecast.flows.daily import daily_forecast  # Prefect takes a second to import, its server half a minute
 
-        return daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
+        result = daily_forecast(as_of=as_of, reissue=reissue, home=str(home.path), settings=settings)
+    assert isinstance(result, Day)  # Prefect returns what the final state holds
+    return result
 
 
 def run_tuning(
@@ -56,73 +75,88 @@ def run_tuning(
     """Run the flow that searches for settings."""
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
-        from tidecast.flows.tune import tune_forecaster
+        from tidecast.flows.tune import tune_forecaster  # Prefect takes a second to import
 
         return tune_forecaster(as_of, n_trials, timeout, home=str(home.path), settings=settings)
 
 
-def _newest_in(place: Place, session: date | None, today: date) -> date | None:
-    """The newest day the source speaks of; None when it has none that can be read.
+def _newest_in_source(
+    warehouse: Warehouse, settings: Settings, session: date | None, today: date
+) -> date | None:  # fmt: skip
+    """The newest day of the source; None when it has none that can be read.
 
-    It is asked for what a run of `session` needs, a stored one. So it need not be asked again when that was done
-    before, nor for the session that follows, which needs less.
+    The source is read from the first day on that a run of `session` needs. The rows are kept, and used again by that
+    run, or by the run of the next session, which needs fewer.
     """
-    settings = place.settings
     if session is not None and settings.calendar is not None:
         session = settings.sessions.at_or_before(session)
-    rows = prefetch(settings, first_day_needed(place.warehouse, settings, session)).rows
+    rows = prefetch(settings, first_day_needed(warehouse, settings, session)).rows
     times, _ = dates(rows["time"], market_zone(settings))
     newest = times.filter(times <= today).max()
     return newest if isinstance(newest, date) else None
 
 
-def _settled(place: Place, as_of: date | None, today: date) -> Day | None:
-    """The session's day when its run is done; corrections of the source are taken in."""
-    if as_of is None or place.settings.calendar is None or place.warehouse.runs().is_empty():
+def _done_before(workspace: Workspace, as_of: date | None, today: date) -> Day | None:
+    """The session's result when an earlier run has done it; corrections of the source are stored."""
+    warehouse, settings = workspace.warehouse, workspace.settings
+    runs = warehouse.runs()
+    if as_of is None or settings.calendar is None or runs.is_empty():
         return None
-    session = place.settings.sessions.at_or_before(as_of)
-    if not place.is_done(session):
+    session = settings.sessions.at_or_before(as_of)
+    if not is_done(runs, session):
         return None
-    place, found = take_in_prices(place, session, today)
-    if place.settings.publish_to is not None:
-        publish_out(place.warehouse, place.settings)
-    row = place.run_of(found.as_of)
-    return Day(place, found.as_of, found, row) if row is not None else None
+    found = take_in_prices(workspace.home, warehouse, settings, session, today)
+    if found.settings.publish_to is not None:
+        publish_out(warehouse, found.settings)
+    row = run_of(warehouse.runs(), found.as_of)
+    return Day(Workspace(workspace.home, found.settings), found.as_of, found, row) if row is not None else None
 
 
 @contextlib.contextmanager
 def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = False) -> Iterator[str]:
-    """The address of the user's own Prefect server if he has one, else of one that ends with the body.
+    """Give the address of the user's own Prefect server, else of one that ends with the body.
 
-    Importing Prefect and starting a server go side by side. What was logged is handed over before the server ends.
+    Prefect is imported while the server starts. Logs are sent before the server ends.
+
+    Parameters
+    ----------
+    home : StateFolder
+        Prefect's files lie in it.
+    port : int, optional
+        Port of a server that is started here. None: any free one.
+    schedules : bool
+        Whether a server that is started here serves schedules and pages, too.
+
+    Raises
+    ------
+    ServerError
+        The server does not answer.
     """
     with contextlib.ExitStack() as stack:
-        own_home = os.environ.get("PREFECT_HOME") == str(
-            home.prefect
-        )  # no profile of the user's that may name a server
         server = None
-        if own_home and "PREFECT_API_URL" not in os.environ:
+        no_profile = os.environ.get("PREFECT_HOME") == str(home.prefect)  # a user's profile may name a server
+        if no_profile and "PREFECT_API_URL" not in os.environ:
             server = stack.enter_context(starting(home.prefect, port, schedules))
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_URL, temporary_settings  # takes a second; the server starts meanwhile
 
         address = PREFECT_API_URL.value()
         if address is None:
             server = server or stack.enter_context(starting(home.prefect, port, schedules))
             address = server.wait()
             stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
-        stack.callback(hand_over_logs)
+        stack.callback(send_logs)
         try:
             yield address
         except RuntimeError as error:
             if "Failed to reach API" not in str(error):
                 raise
             raise ServerError(
-                f"Prefect's server must answer at {address}, found silence. Start it, or unset PREFECT_API_URL (or "
-                "leave the profile that names it) to have one started here."
+                f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL "
+                "(or leave the profile that names it) to have one started here."
             ) from error
 
 
-def hand_over_logs() -> None:
-    """Send what was logged to Prefect, which else does so after the server has ended."""
+def send_logs() -> None:
+    """Send the logs to Prefect now; by itself it would do so after the server has ended."""
     for handler in logging.getLogger("prefect.flow_runs").handlers:
         handler.flush()

@@ -1,7 +1,7 @@
-"""Where Prefect keeps its things, and how quiet all are: environment variables, set inside the command only.
+"""Environment variables for Prefect and MLflow: where their files lie, and how much they log. Set by the command only.
 
-Everything here is a default. Whatever the user has set himself stays as it is, and a Prefect profile of his own is
-used, not hidden: then `PREFECT_HOME` is left alone and runs appear where he looks for them.
+All values are defaults: variables that the user has set stay as they are. A Prefect profile of the user's is used, not
+hidden: then `PREFECT_HOME` is not set, and runs appear where the profile says.
 """
 
 import logging
@@ -14,7 +14,7 @@ from tidecast.flows.log import log
 _DEFAULTS = {
     # a cold start takes half a minute on a slow machine; Prefect gives up after 20 s
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    # no telemetry, of whoever we bring along
+    # no telemetry from any library
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -23,14 +23,14 @@ _DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "GIT_PYTHON_REFRESH": "quiet",
-    # a tracking server that is away is known after 14 s, and the random walk published; MLflow would wait 4 minutes
+    # an unreachable tracking server is noticed after 14 s, and the random walk published; MLflow would wait 4 minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
 _CHATTY = ("alembic", "mlflow", "prefect", "httpx", "httpcore", "distributed", "matplotlib", "asyncio", "uvicorn")
 
 
 def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -> dict[str, str]:
-    """The variables the command adds to `environ`.
+    """Return the variables that the command adds to `environ`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -
     environ : mapping of str to str
         The environment as the user gave it; nothing in it is changed.
     user_home : Path
-        The user's home directory, looked into for a Prefect profile of his own.
+        The user's home directory, where a Prefect profile of their own may lie.
 
     Returns
     -------
@@ -55,7 +55,17 @@ def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -
 
 
 def enter(prefect_home: Path, environ: MutableMapping[str, str], debug: bool = False) -> None:
-    """Set the variables and quieten other libraries; to be called before Prefect and MLflow are imported."""
+    """Set the variables, and silence other libraries. Call it before Prefect and MLflow are imported.
+
+    Parameters
+    ----------
+    prefect_home : Path
+        Prefect's folder inside the state folder.
+    environ : mapping
+        Is changed.
+    debug : bool
+        Whether to leave warnings and logs of other libraries as they are.
+    """
     environ.update(additions(prefect_home, environ, Path.home()))
     if debug:
         return

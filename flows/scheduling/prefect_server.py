@@ -1,8 +1,8 @@
 """A Prefect server as a child process that cannot outlive its parent.
 
-Prefect would start one itself for a flow run, but such a server stays behind when the run is killed, and it schedules
-nothing. This one reads a pipe that its parent holds: when the parent is gone, however it ended, the pipe closes and the
-server goes too. It starts while the parent is still importing.
+Prefect can start one itself for a flow run, but that server stays when the run is killed, and it schedules nothing.
+This one reads a pipe that its parent holds. When the parent ends, in whatever way, the pipe closes and the server ends,
+too. It starts while the parent is still importing.
 
     python -m tidecast.flows.scheduling.prefect_server --port 4200 [--schedules]
 """
@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidecast.flows import safe_output as guarded
+from tidecast.flows import safe_output
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.scheduling.server_guard import OwnPagesOnly, named_origins, own_origins
 
@@ -35,7 +35,13 @@ class ServerError(TidecastError):
 
 
 def free_port(wanted: int | None = None) -> int:
-    """`wanted` if nobody listens there, else any free port of this machine."""
+    """Return `wanted` if no program listens there, else any free port of this machine.
+
+    Raises
+    ------
+    ServerError
+        There is no free port.
+    """
     for port in (wanted, 0):
         if port is None:
             continue
@@ -43,7 +49,7 @@ def free_port(wanted: int | None = None) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
-    raise ServerError("Prefect's server needs a free port on this machine, found none. Free one and run again.")
+    raise ServerError("Prefect's server must have a free port on this machine, found none. Free one and run again.")
 
 
 def is_up(url: str) -> bool:
@@ -56,7 +62,7 @@ def is_up(url: str) -> bool:
 
 
 class Server:
-    """A server starting up or running; `wait()` gives its API's address."""
+    """A server that is starting or running; `wait()` returns the address of its API."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         self.url = f"http://{HOST}:{port}/api"
@@ -64,24 +70,26 @@ class Server:
         self._log = log
 
     def wait(self, seconds: float = START_SECONDS) -> str:
-        """The API's address, once it answers.
+        """Return the API's address, once it answers.
 
         Raises
         ------
         ServerError
-            When the process ends, or does not answer within `seconds`.
+            The process ends, or does not answer within `seconds`.
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                raise ServerError(f"Prefect's server must start, found it ended at once. Read {self._log}.")
+                raise ServerError(f"Prefect's server must start, but it ended at once. Read {self._log}.")
             if is_up(self.url):
                 return self.url
             time.sleep(0.1)
-        raise ServerError(f"Prefect's server must start within {seconds:.0f} s, found it silent. Read {self._log}.")
+        raise ServerError(
+            f"Prefect's server must start within {seconds:.0f} s, but there is no reply. Read {self._log}."
+        )
 
     def stop(self) -> None:
-        """End the process, patiently at first."""
+        """End the process; kill it after 10 seconds."""
         if self._process.stdin:
             self._process.stdin.close()
         try:
@@ -93,16 +101,16 @@ class Server:
 
 @contextlib.contextmanager
 def starting(folder: Path, port: int | None = None, schedules: bool = False) -> Iterator[Server]:
-    """A server that is starting while the body runs, and stops after it.
+    """Start a server while the body runs, and stop it afterwards.
 
     Parameters
     ----------
     folder : Path
-        Where its log goes.
+        For the server's log.
     port : int, optional
         Default: any free one.
     schedules : bool
-        True: all services and the web interface. False: only what one flow run needs.
+        Whether all services and the web interface run; else only what one flow run needs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
@@ -127,7 +135,7 @@ def starting(folder: Path, port: int | None = None, schedules: bool = False) -> 
 
 
 def _path() -> list[str]:
-    """Where a child process finds this package, before whatever the user has on PYTHONPATH."""
+    """PYTHONPATH for a child process: this package first, then the user's entries."""
     here = str(Path(__file__).parents[3])  # the folder that holds tidecast/, also where that is a link
     return [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
@@ -141,14 +149,14 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Serve until the parent goes."""
+    """Serve until the parent ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--schedules", action="store_true")
     options = parser.parse_args()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    guarded.logs()
+    safe_output.logs()
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS, temporary_settings

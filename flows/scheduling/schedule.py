@@ -1,6 +1,6 @@
-"""The schedule: a Prefect server, found or started, and the daily flow served to it.
+"""Serve the daily flow on a schedule, with a Prefect server that is found or started.
 
-A server that Prefect embeds in a flow run schedules nothing, so a real one must be there first.
+The server that Prefect embeds in a flow run schedules nothing, so a real one must run first.
 """
 
 import os
@@ -20,10 +20,10 @@ NAME = "daily"
 
 
 def serve_daily(home: StateFolder, settings: Settings, port: int | None = None) -> None:
-    """Schedule the daily forecast of this state folder, and run what is due, until stopped.
+    """Schedule the daily forecast of this state folder, and run it when it is due, until stopped.
 
-    Runs that came due while nobody served them are done when somebody does; each stands on the session of its own
-    scheduled time, and one that finds its session done does nothing.
+    Runs that came due while nothing served them start as soon as this serves. Each forecasts from the session of its
+    own scheduled time, and does nothing when that session is done.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def serve_daily(home: StateFolder, settings: Settings, port: int | None = None) 
     settings : Settings
         With `cron` and `time_zone`.
     port : int, optional
-        Where the server listens, if one is started here.
+        Port of a server that is started here.
     """
     log.info("Looking for a Prefect server, or starting one …")
     with prefect_api(home, port or free_port(DEFAULT_PORT), schedules=True) as api:
@@ -44,7 +44,7 @@ def serve_daily(home: StateFolder, settings: Settings, port: int | None = None) 
                 schedule=Cron(settings.cron, timezone=settings.time_zone),
                 description=f"Forecasts of the panel in {home.path}.",
                 paused=False,
-                pause_on_shutdown=False,  # what comes due meanwhile is made up for
+                pause_on_shutdown=False,  # runs that come due meanwhile are made up for
                 limit=1,
                 print_starting_message=False,
                 entrypoint_type=EntrypointType.MODULE_PATH,

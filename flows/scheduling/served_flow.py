@@ -1,34 +1,34 @@
 """The flow that `tidecast schedule` serves. A request to Prefect's API can choose its session, and nothing else.
 
-Home and settings are those of whoever started the schedule: its environment, pyproject.toml and the state folder. A
-request that could set them could read any file and send any ``${VAR}`` to any address.
+State folder and settings come from the process that serves the schedule: its environment, pyproject.toml and the
+state folder. A request that could set them could read any file and send any ``${VAR}`` to any address.
 """
 
 from collections.abc import MutableMapping
 from datetime import date
 
 from prefect import flow
+from prefect.client.schemas import State
 
 from tidecast.flows.config.state_folder import StateFolder
-from tidecast.flows.daily import daily_forecast
-from tidecast.flows.outcome import tell
+from tidecast.flows.daily import daily_forecast, print_outcome
 from tidecast.flows.safe_output import fails_cleanly
-from tidecast.flows.workspace.workspace import Day
+from tidecast.flows.steps.day import Day
 
 ENTRYPOINT = "tidecast.flows.scheduling.served_flow.scheduled_forecast"
 
 
-@flow(name=daily_forecast.name, on_completion=[tell], on_failure=[tell])
+@flow(name=daily_forecast.name, on_completion=[print_outcome], on_failure=[print_outcome])
 @fails_cleanly
-def scheduled_forecast(as_of: date | None = None, reissue: bool = False) -> Day:
+def scheduled_forecast(as_of: date | None = None, reissue: bool = False) -> Day | State[Day]:
     """Forecast the sessions after `as_of`, and publish; see `daily_forecast`.
 
     Parameters
     ----------
     as_of : date, optional
-        The session to stand on. None: that of the scheduled start time, and the missed ones before it.
+        The session to stand on. None: the session of the scheduled start time, after the missed ones before it.
     reissue : bool
-        Replace what was issued for `as_of`.
+        Replace the forecasts that were issued for `as_of`.
     """
     return daily_forecast.fn(as_of=as_of, reissue=reissue)
 

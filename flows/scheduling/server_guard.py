@@ -1,7 +1,7 @@
-"""The door of the Prefect server that Tidecast starts: requests from other web pages are refused.
+"""Refuse requests from other web pages to the Prefect server that Tidecast starts.
 
-Prefect answers every `Host` and every `Origin`. So any page in the user's browser could read its deployments and start
-runs, by a plain cross-site request or by DNS rebinding. This ASGI wrapper lets pass the server's own pages, programs on
+Prefect answers every `Host` and every `Origin`. So any page in the user's browser could read deployments and start
+runs, by a cross-site request or by DNS rebinding. This ASGI wrapper accepts only the server's own pages, programs on
 this machine, and the origins that `PREFECT_SERVER_CORS_ALLOWED_ORIGINS` names.
 """
 
@@ -22,17 +22,17 @@ _OTHER_PAGE = (b"cross-site", b"same-site")  # "same-site": another port of this
 
 
 def own_origins(port: int) -> list[str]:
-    """Origins of the server's own pages."""
+    """Return the origins of the server's own pages."""
     return [f"http://{host}:{port}" for host in LOOPBACK]
 
 
 def named_origins(setting: str) -> list[str]:
-    """Origins that the operator names, separated by commas; ``*`` does not count, because it means every page."""
+    """Return the origins in a setting, separated by commas, without ``*``, which would mean every page."""
     return [origin for part in setting.split(",") if (origin := part.strip().rstrip("/").lower()) not in ("", ANY)]
 
 
 class OwnPagesOnly:
-    """An ASGI app behind a check of `Host`, `Origin` and `Sec-Fetch-Site`.
+    """Wraps an ASGI app; checks `Host`, `Origin` and `Sec-Fetch-Site`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class OwnPagesOnly:
             await self._app(scope, receive, send)
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused; None when it may pass."""
+        """Return why a request is refused; None when it may pass."""
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value)
@@ -78,7 +78,7 @@ class OwnPagesOnly:
 
 
 def _host_of(host: str) -> str:
-    """The name in a `Host` header, without its port; empty when it is not a valid one."""
+    """The name in a `Host` header, without the port; empty when it is not valid."""
     found = _HOST.fullmatch(host)
     return found[1].lower() if found else ""
 

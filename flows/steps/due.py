@@ -1,6 +1,7 @@
-"""What a day has to do, decided from what the tables say. Pure functions; nothing here asks what time it is."""
+"""Decide what a day has to do, from what the tables say. Pure functions; nothing here asks what time it is."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -11,26 +12,26 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import market_zone
 
 CATCH_UP = 10
-"""Missed sessions that a scheduled run makes up for; what is older takes `tidecast run --as-of`."""
+"""Missed sessions that a scheduled run makes up for; older ones take `tidecast run --as-of`."""
 
 NOT_ATTEMPTED = "none"
 
 
 def scheduled_day(scheduled: datetime, settings: Settings) -> date:
-    """The day of a scheduled start time, in the zone of the panel's market.
+    """Return the day of a scheduled start time, in the time zone of the panel's market.
 
-    A calendar of no market in particular has no zone; there the schedule's own counts.
+    A calendar without a market has no time zone; then the schedule's own counts.
     """
     return scheduled.astimezone(ZoneInfo(market_zone(settings) or settings.time_zone)).date()
 
 
 def latest_day_anywhere(now: datetime) -> date:
-    """The latest day it is anywhere on earth (UTC+14): prices of later days cannot be true."""
+    """Return the latest date anywhere on earth (UTC+14): prices of later days cannot be true."""
     return (now.astimezone(UTC) + timedelta(hours=14)).date()
 
 
 def refuse_clock_set_back(runs: pl.DataFrame, today: date) -> None:
-    """Refuse a day that lies before a session that was run: newer prices would seem to be of the future.
+    """Refuse a day that lies before a session that was run: newer prices would seem to lie in the future.
 
     Parameters
     ----------
@@ -52,13 +53,20 @@ def refuse_clock_set_back(runs: pl.DataFrame, today: date) -> None:
         )
 
 
+def run_of(runs: pl.DataFrame, as_of: date) -> dict[str, Any] | None:
+    """Return the session's row of the table `runs`, without year; None when there is none."""
+    rows = runs.filter(pl.col("as_of") == as_of).drop("year").to_dicts()
+    return rows[0] if rows else None
+
+
 def is_done(runs: pl.DataFrame, as_of: date) -> bool:
-    """Whether the session's run came to its end, with nothing failed."""
-    return not runs.filter(pl.col("as_of") == as_of, pl.col("status") == "done").is_empty()
+    """Whether the session's run ended, with nothing failed."""
+    row = run_of(runs, as_of)
+    return row is not None and row["status"] == "done"
 
 
 def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: int = CATCH_UP) -> list[date]:
-    """Sessions with prices between the newest run that ended and `as_of`, oldest first, the last `limit` of them.
+    """Return the sessions with prices between the newest run that ended and `as_of`, oldest first.
 
     Parameters
     ----------
@@ -69,6 +77,7 @@ def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: i
     as_of : date
         The session of this run.
     limit : int
+        Only the newest ones, at most so many.
     """
     newest = runs.filter(pl.col("as_of") < as_of, pl.col("status") != "published")["as_of"].max()
     if newest is None:
@@ -78,11 +87,11 @@ def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: i
 
 
 def training_due(runs: pl.DataFrame, decided: date | None, as_of: date, settings: Settings) -> bool:
-    """Whether to train at the end of this session's run. Sessions are those of the panel: days on which any series is
-    quoted.
+    """Whether to train at the end of this session's run.
 
-    Every `retrain_every` sessions from the last attempt, on the newest session only: a backfill trains nothing. A
-    training by hand, whose decision is of `decided`, is an attempt as well.
+    Training is due `retrain_every` sessions after the last attempt, on the newest session only: a backfill trains
+    nothing. Sessions are those of the panel's calendar. A training by hand, whose decision is of `decided`, is an
+    attempt as well.
     """
     if (runs["as_of"] > as_of).any():
         return False
@@ -97,5 +106,5 @@ def gate_due(last_gate: date | None, as_of: date, settings: Settings) -> bool:
 
 
 def sessions_between(first: date, last: date, calendar: Calendar) -> int:
-    """How many sessions after `first` is `last`."""
+    """Return the number of sessions from `first` to `last`."""
     return calendar.number_at(last) - calendar.number_at(first)

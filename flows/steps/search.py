@@ -1,93 +1,67 @@
-"""The search for a better recipe, on older rows than any gate's. Reads prices, and keeps its study in the state folder.
+"""Search for a better recipe, on older rows than any gate's. The study is kept in the state folder.
 
-A search that was killed goes on from its study when the same rows are searched with the same settings.
+A search that was killed continues from its study when the same rows are searched with the same settings.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import polars as pl
 
 from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
-from tidecast.flows.workspace.workspace import Place
-from tidecast.forecasting.evaluation.splits import RollingOrigin
+from tidecast.flows.training.model_panel import model_panel
+from tidecast.flows.training.search_problem import SearchProblem
+from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 from tidecast.forecasting.tuning.search_space import default_space
 from tidecast.forecasting.tuning.tune import tune
 
 
-@dataclass(frozen=True)
-class SearchProblem:
-    """What is searched, and on what.
-
-    Attributes
-    ----------
-    as_of : date
-        The session it stands on.
-    panel : DataFrame
-        Rows before the first target of the gate that could be held there.
-    looked_through : date
-        The last of their sessions.
-    cv : RollingOrigin
-        The folds that a selection there would have.
-    model : forecaster
-        Unfitted, with its default settings: the first trial.
-    space : dict
-        Settings to try.
-    settings : Settings
-    key : str
-        The same rows and settings give the same one.
-    """
-
-    as_of: date
-    panel: pl.DataFrame
-    looked_through: date
-    cv: RollingOrigin
-    model: Any
-    space: dict[str, Any]
-    settings: Settings
-    key: str
-
-
-def search_problem_of(place: Place, as_of: date | None) -> SearchProblem:
-    """What is searched on a session; None: on the newest.
+def search_problem_of(warehouse: Warehouse, settings: Settings, as_of: date | None) -> SearchProblem:
+    """Return the problem of a session; None: of the newest.
 
     Raises
     ------
     TidecastError
         There are no prices, or too few for a gate.
     """
-    newest = place.warehouse.newest_session()
+    newest = warehouse.newest_session()
     if newest is None:
-        raise TidecastError(f"There must be prices to search on, found none in {place.home.path}. Start: tidecast run")
-    as_of = place.settings.sessions.at_or_before(min(as_of or newest, newest))
-    return search_problem_in(place.prices(as_of), as_of, place.settings)
+        raise TidecastError(f"There must be prices to search on, found none in {warehouse.uri}. Start: tidecast run")
+    as_of = settings.sessions.at_or_before(min(as_of or newest, newest))
+    return search_problem_in(model_panel(warehouse, settings, as_of), as_of, settings)
 
 
-def search_problem_in(known: pl.DataFrame, as_of: date, settings: Settings) -> SearchProblem:
-    """The rows that are older than a gate's, and the settings to try on them.
+def search_problem_in(prices: pl.DataFrame, as_of: date, settings: Settings) -> SearchProblem:
+    """Return the rows that are older than a gate's, and the settings to try on them.
+
+    Parameters
+    ----------
+    prices : polars.DataFrame
+        The panel known at `as_of`.
+    as_of : date
+    settings : Settings
 
     Raises
     ------
     TidecastError
-        They are too few for a gate: what a search found could never be tested.
+        There are too few rows for a gate: the result of a search could never be tested.
     """
-    plan = plan_origins(known, settings)
+    plan = plan_origins(prices, settings)
     if not plan.gate:
         raise TidecastError(
             f"What a search finds must be tested on {settings.gate.min_origins} origins that it did not see; of the "
             f"{plan.possible} there are, a gate takes a third at most. Give more history."
         )
-    panel = before_the_gate(known, plan, settings)
+    panel = before_the_gate(prices, plan, settings)
     looked_through = panel["time"].max()
     assert isinstance(looked_through, date)
     recipes = recipes_of(settings)
@@ -101,33 +75,50 @@ def search_problem_in(known: pl.DataFrame, as_of: date, settings: Settings) -> S
 
 
 def search(
-    place: Place, ground: SearchProblem, n_trials: int, timeout: float, on_change: Callable[[list[TrialRecord]], None]
+    tuning_folder: StateFolder,
+    problem: SearchProblem,
+    n_trials: int,
+    timeout: float,
+    on_change: Callable[[list[TrialRecord]], None],
 ) -> TuningResult:
-    """Look among `n_trials` settings, at most `timeout` seconds long; goes on from its study where there is one."""
-    study = place.home.tuning.make().path / f"{ground.as_of}-{ground.key[:8]}.journal"
+    """Try `n_trials` settings in all, for at most `timeout` seconds; continue from the study if there is one.
+
+    Parameters
+    ----------
+    tuning_folder : StateFolder
+        Where studies are kept; made if it is missing.
+    problem : SearchProblem
+    n_trials : int
+        Trials in all, those of earlier calls included.
+    timeout : float
+        Seconds.
+    on_change : callable
+        Called with all trials whenever one changes.
+    """
+    study = tuning_folder.make().path / f"{problem.as_of}-{problem.key[:8]}.journal"
     return tune(
-        ground.model, ground.panel, ground.cv, ground.space, n_trials, timeout,
-        storage=study, study_name=f"tuning {ground.as_of}", n_jobs=ground.settings.n_jobs, on_change=on_change,
+        problem.model, problem.panel, problem.cv, problem.space, n_trials, timeout,
+        storage=study, study_name=f"tuning {problem.as_of}", n_jobs=problem.settings.n_jobs, on_change=on_change,
     )  # fmt: skip
 
 
 class TrialLog:
-    """Tells the log of every trial that has come to its end."""
+    """Logs each trial once, when it has ended."""
 
     def __init__(self, n_trials: int, say: Callable[[str], None]) -> None:
         self.n_trials, self.say = n_trials, say
-        self._told: set[int] = set()
+        self._logged: set[int] = set()
 
     def __call__(self, trials: Sequence[TrialRecord]) -> None:
         ended = [trial for trial in trials if trial.state in ("complete", "pruned", "failed")]
         whole = [trial for trial in ended if trial.skill is not None]
         best = max(whole, key=lambda trial: trial.skill or 0.0, default=None)
         for trial in ended:
-            if trial.number in self._told:
+            if trial.number in self._logged:
                 continue
-            self._told.add(trial.number)
+            self._logged.add(trial.number)
             how = "given up" if trial.state == "pruned" else f"failed: {trial.why}"
             if trial.skill is not None:
                 how = f"{100 * trial.skill:+.2f} %"
             best_so_far = "" if best is None or best.skill is None else f", best {100 * best.skill:+.2f} %"
-            self.say(f"  trial {trial.number}: {how} ({len(self._told)} of {self.n_trials}{best_so_far})")
+            self.say(f"  trial {trial.number}: {how} ({len(self._logged)} of {self.n_trials}{best_so_far})")

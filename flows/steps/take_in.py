@@ -1,4 +1,4 @@
-"""Prices in: remember what the panel is, store what is new, look whether anything can be forecast."""
+"""Take in prices: remember what the panel is, store new prices, check that a series can be forecast."""
 
 from datetime import date
 
@@ -7,6 +7,8 @@ import polars as pl
 from tidecast.features.segments import breaks
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.panel_file import OF_PRICES, differences, remember, remembered
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.delivery import ADVICE
 from tidecast.flows.ingest.drop_folder import ingest_drop_folder, is_drop_folder
@@ -15,15 +17,18 @@ from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.steps.due import refuse_clock_set_back
+from tidecast.flows.training.model_panel import model_panel
+from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import identify, store_panel, stored_panel
-from tidecast.flows.workspace.workspace import Place
 
 
-def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place, Ingested]:
-    """Store what the source knows up to `as_of`; the place comes back with what the panel remembers.
+def take_in_prices(
+    state_folder: StateFolder, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date
+) -> Ingested:
+    """Store the source's prices up to `as_of`. The result has the settings with what was found out about the panel.
 
-    Source and columns are remembered before anything is stored, or a run killed in between would be followed by one
-    that stores another source's prices beside them. Only while nothing is stored can they be forgotten again.
+    Source and columns are remembered before anything is stored. Otherwise the run after a killed one could store
+    another source's prices next to them. They are forgotten again only if nothing was stored.
 
     Raises
     ------
@@ -34,20 +39,20 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     TidecastError
         The clock was set back.
     """
-    refuse_clock_set_back(place.warehouse.runs(), today)
-    panel = identify(place.home, place.warehouse, place.settings)
-    _begin_afresh_if_another(place)
-    new = not place.home.panel_file.exists()
-    remember(place.home, place.settings, panel)
+    refuse_clock_set_back(warehouse.runs(), today)
+    panel = identify(state_folder, warehouse, settings)
+    _begin_afresh_if_another(state_folder, warehouse, settings)
+    is_new = not state_folder.panel_file.exists()
+    remember(state_folder, settings, panel)
     try:
-        take = ingest_drop_folder if is_drop_folder(place.settings) else ingest
-        found = take(place.warehouse, place.settings, as_of, today)
+        take = ingest_drop_folder if is_drop_folder(settings) else ingest
+        found = take(warehouse, settings, as_of, today)
     except Exception:
-        if new and place.warehouse.newest_session() is None:
-            place.home.panel_file.unlink()
+        if is_new and warehouse.newest_session() is None:
+            state_folder.panel_file.unlink()
         raise
-    remember(place.home, found.settings)
-    store_panel(place.home, place.warehouse, found.settings, found.newest)
+    remember(state_folder, found.settings)
+    store_panel(state_folder, warehouse, found.settings, found.newest)
     for message in found.messages:
         log.info(message)
     bad = "".join(f", {count:,} {rule}" for rule, count in found.quarantined.items())
@@ -57,36 +62,35 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
         f"{found.corrected:,} corrected, {found.unchanged:,} known, {found.run_counts['rows_quarantined']:,} bad{bad}."
         + (f" Stored and flagged: {doubts}." if doubts else "")
     )
-    return Place(place.home, found.settings), found
+    return found
 
 
-def _begin_afresh_if_another(place: Place) -> None:
-    """Two sources, or two readings of one, are never mixed: while nothing is published, the one given last counts."""
-    stored = stored_panel(place.warehouse)
-    memory = remembered(place.home) or (stored.settings if stored else {})
-    anew = set(differences(memory, place.settings)).intersection(OF_PRICES) if memory else set(OF_PRICES)
-    if place.settings.layout == "auto":
-        anew.discard("layout")  # it is looked at anew, and says nothing
-    warehouse = place.warehouse
-    if anew and not warehouse.has_published() and warehouse.newest_session() is not None:
-        what = f"Other {', '.join(sorted(anew))} than before" if memory else "Prices of an unknown source"
+def _begin_afresh_if_another(state_folder: StateFolder, warehouse: Warehouse, settings: Settings) -> None:
+    """Remove prices of another source, or of another reading of it; while nothing is published, the last one counts."""
+    stored = stored_panel(warehouse)
+    before = remembered(state_folder) or (stored.settings if stored else {})
+    changed = set(differences(before, settings)).intersection(OF_PRICES) if before else set(OF_PRICES)
+    if settings.layout == "auto":
+        changed.discard("layout")  # it is detected again
+    if changed and not warehouse.has_published() and warehouse.newest_session() is not None:
+        what = f"Other {', '.join(sorted(changed))} than before" if before else "Prices of an unknown source"
         log.warning(f"{what}, and nothing published yet: prices begin afresh.")
         warehouse.clear_prices()
 
 
-def check_panel(place: Place, as_of: date) -> None:
-    """Say what the panel is, and refuse one of which no series can be forecast.
+def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
+    """Log the size of the panel, and refuse one of which no series can be forecast.
 
     Raises
     ------
     TidecastError
-        No series is quoted and has `lookback` rows since its start or its last long pause, or none that moves has
-        `horizon` more, from which the spread of forecasts is learned.
+        No series is quoted and has `lookback` rows since its start or its last long pause; or no series that moves
+        has `horizon` more, from which the distribution of forecasts is learned.
     """
-    settings, panel = place.settings, place.prices(as_of)
+    panel = model_panel(warehouse, settings, as_of)
     quoted = sessions_behind(panel, settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
     rows = _counted(panel, settings.positive)
-    newest = rows.filter(pl.col("part") == pl.col("part").max().over("series_id"))
+    newest = rows.filter(pl.col("segment") == pl.col("segment").max().over("series_id"))
     lengths = _longest(newest.filter(pl.col("series_id").is_in(quoted.implode())))
     first, last = panel.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
     long_enough = lengths.filter(pl.col("rows") >= settings.lookback).height
@@ -100,17 +104,17 @@ def check_panel(place: Place, as_of: date) -> None:
         return
     longest = (_longest(moving) if long_enough else lengths).head(1).to_dicts()
     found = f"the longest, {longest[0]['series_id']!r}, has {longest[0]['rows']}" if longest else "none is quoted"
-    aside = _kept_aside(place, as_of)
     raise TidecastError(
         f"A series must have lookback = {settings.lookback} rows and be quoted at {as_of} to be forecast, and one that "
-        f"moves lookback + horizon = {settings.lookback + settings.horizon} rows to learn the spread from; {found}. "
-        f"{aside}Give a longer history, a smaller --horizon, or set lookback lower (TIDECAST_LOOKBACK)."
+        f"moves lookback + horizon = {settings.lookback + settings.horizon} rows to learn the distribution from; "
+        f"{found}. {_in_quarantine(warehouse, as_of)}Give a longer history, a smaller --horizon, or set lookback lower "
+        "(TIDECAST_LOOKBACK)."
     )
 
 
-def _kept_aside(place: Place, as_of: date) -> str:
-    """What of the panel is in quarantine, which may be why it is short; nothing where nothing is."""
-    rows = waiting(place.warehouse).filter(pl.col("as_of") <= as_of)
+def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
+    """Describe the panel's rows in quarantine, which may be why it is short; empty where there are none."""
+    rows = waiting(warehouse).filter(pl.col("as_of") <= as_of)
     if rows.is_empty():
         return ""
     counts = rows["rule"].value_counts(sort=True)
@@ -124,13 +128,14 @@ def _kept_aside(place: Place, as_of: date) -> str:
 
 
 def _counted(panel: pl.DataFrame, positive: bool) -> pl.DataFrame:
-    """Per row: the part of its series between long pauses, its number in it from 1 on, and how many rows that has."""
-    parts = with_volatility(panel, positive=positive).with_columns(part=breaks().over("series_id", order_by="time"))
-    return parts.with_columns(
-        row=pl.int_range(1, pl.len() + 1).over("series_id", "part"), rows=pl.len().over("series_id", "part")
+    """Number rows: the segment of a series between long pauses, the row's number in it from 1, the segment's rows."""
+    segment = breaks().over("series_id", order_by="time")
+    segments = with_volatility(panel, positive=positive).with_columns(segment=segment)
+    return segments.with_columns(
+        row=pl.int_range(1, pl.len() + 1).over("series_id", "segment"), rows=pl.len().over("series_id", "segment")
     )
 
 
 def _longest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Series and the rows of their longest part, the longest first."""
+    """Return each series with the rows of its longest segment, the longest first."""
     return rows.group_by("series_id").agg(pl.col("rows").max()).sort("rows", "series_id", descending=[True, False])

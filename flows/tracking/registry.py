@@ -14,7 +14,6 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,8 @@ from mlflow.exceptions import MlflowException
 from tidecast.flows.tracking.lost_model import damaged
 from tidecast.flows.tracking.run_files import DECISION, EVIDENCE
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
-from tidecast.flows.training.decisions import evidence_of, of_run
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.decisions import decision_details, of_run
 from tidecast.forecasting.persistence import load_forecaster
 
 if TYPE_CHECKING:
@@ -43,41 +43,6 @@ FLAG_HOLDS = timedelta(minutes=10)
 
 class ChampionChanged(TrackingError):
     """Somebody else has made another version champion; this one is not."""
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The version that forecasts.
-
-    Attributes
-    ----------
-    name : str
-        Which model won, as in ``Training.winner``: "GRU", "random_walk".
-    version, run_id : str
-        Registered version and the training run behind it.
-    trained_through : date
-        Last session of its training rows; it forecasts origins at or after it only.
-    recipe : dict
-        ``model.recipe()``: class, settings, features.
-    model : forecaster
-        Fitted, ready to predict.
-    decision : dict
-        What was decided at its last gate: outcome, reason, verdict, numbers.
-    gate_as_of : date or None
-        Session of that gate; None when none was held yet.
-    evidence : polars.DataFrame or None
-        ``evaluate(...).summary`` of that gate's folds; None when none was held yet, or MLflow's run of it was deleted.
-    """
-
-    name: str
-    version: str
-    run_id: str
-    trained_through: date
-    recipe: dict[str, Any]
-    model: Any
-    decision: dict[str, Any]
-    gate_as_of: date | None
-    evidence: pl.DataFrame | None
 
 
 class Registry:
@@ -271,7 +236,7 @@ class Registry:
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:
         """Why a version is published: from the table, else from MLflow, else that nobody knows any more."""
         if self._decisions is not None and (row := of_run(self._decisions(), run_id)) is not None:
-            return evidence_of(row)
+            return decision_details(row)
         try:
             found = Path(client.download_artifacts(run_id, DECISION, folder)).read_text(encoding="utf-8")
         except (MlflowException, OSError) as error:

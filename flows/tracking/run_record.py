@@ -8,18 +8,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from tidecast.flows.redaction import redact
 from tidecast.flows.tracking.environment import commit, installed, peak_memory
 from tidecast.flows.tracking.run_text import candidate_words, description, fate, spoken
+from tidecast.flows.training.result import POOLED, TrainingResult
 
-if TYPE_CHECKING:
-    from tidecast.flows.training.result import TrainingResult
-
-POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
 OUTCOMES = {"kept": "stays"}
 LOSSES = ("train_loss", "validation_loss")
 LONGEST_PARAMETER = 6000  # characters; MLflow refuses more

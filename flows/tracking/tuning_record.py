@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tidecast.flows.reporting import tuning_plots
 from tidecast.flows.reporting.figure import Picture
-from tidecast.flows.steps.search import SearchProblem
 from tidecast.flows.tracking.run_files import plain
 from tidecast.flows.tracking.run_text import percent
+from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 RECIPE = "recipe.json"

@@ -33,12 +33,12 @@ from tidecast.flows.tracking.tuning_record import (
     write_files,
 )
 from tidecast.flows.training.candidates import NETWORKS, TunedRecipe
+from tidecast.flows.training.search_problem import SearchProblem
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from tidecast.flows.steps.search import SearchProblem
     from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 KEY, COMPLETE, TRIAL, STATE, NOTE = "tuning_key", "complete", "trial", "state", "mlflow.note.content"

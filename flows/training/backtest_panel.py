@@ -1,4 +1,4 @@
-"""A backtest of a stored panel: how models would have done against the random walk. Nothing is decided on it."""
+"""Backtest models on a stored panel against the random walk. No decision depends on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch
 from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
+from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import with_covariates
 
 LONGEST_FOLD = 252
 """Origins in a fold, at most: a year between two refits."""
@@ -19,14 +19,14 @@ LONGEST_FOLD = 252
 
 @dataclass(frozen=True)
 class Backtested:
-    """What a backtest found.
+    """Result of a backtest.
 
     Attributes
     ----------
     summary : DataFrame
         As `forecasting.evaluate(...).summary`: every score per model, pooled, by step and by series.
     judged : str
-        On which origins, and whether the gate's are among them.
+        The origins, and whether the gate's are among them; a sentence.
     """
 
     summary: pl.DataFrame
@@ -43,11 +43,15 @@ def backtest_panel(
     warehouse : Warehouse
     settings : Settings
     models : sequence of str
-        Cells as the setting `models` has them, and "drift"; empty: those of the settings, and drift.
+        Cells as in the setting `models`, and "drift". Empty: those of the settings, and drift.
     folds : int
-        Each of a year's origins, or as many as half of the history before the gate's origins allows.
+        Folds of up to a year's origins each; fewer where half of the history before the gate's origins has fewer.
     include_gate : bool
-        Whether to look at the newest origins, on which the gate judges.
+        Whether to use the newest origins, too, on which the gate tests.
+
+    Returns
+    -------
+    Backtested
 
     Raises
     ------
@@ -57,7 +61,7 @@ def backtest_panel(
     as_of = warehouse.newest_session()
     if as_of is None:
         raise TidecastError("There must be prices to backtest on, found none. Start with: tidecast run")
-    panel = with_covariates(warehouse.prices(as_of, static=settings.static), settings)
+    panel = model_panel(warehouse, settings, as_of)
     names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
     cells = tuple(name for name in names if name != DRIFT)
     work = CandidateSet(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})
@@ -80,9 +84,7 @@ def _judged(losses: pl.DataFrame, plan: Plan, include_gate: bool) -> str:
     origins = losses["origin"].unique().sort()
     on = f"{len(origins)} origins, {origins[0]} to {origins[-1]}"
     if not plan.gate:
-        return f"{on}; the history is too short for a gate, so none of its origins had to be left out"
+        return f"{on}; the history is too short for a gate, so no origins had to be left out"
     if include_gate:
-        return (
-            f"{on}, the gate's {plan.gate} among them: what is chosen on these numbers cannot be judged there any more"
-        )
-    return f"{on}; the {plan.gate} newest are the gate's and were not looked at"
+        return f"{on}, the gate's {plan.gate} among them: a model chosen on these numbers cannot be evaluated on them"
+    return f"{on}; the {plan.gate} newest are the gate's and were not used"

@@ -24,19 +24,20 @@ from tidecast.forecasting.tables.names import RANDOM_WALK
 NETWORKS = {cell.name: FORECASTERS[key] for key, cell in CELLS.items()}
 """Forecaster classes by the names that the setting `models` has for their cells."""
 
-COMMON = ("horizon", "quantiles", "target", "schema")  # what recipes must share to be compared
+COMMON = ("horizon", "quantiles", "target", "schema")
+"""Settings that recipes must share to be compared."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class TunedRecipe:
-    """What a search for settings has found.
+    """Result of a search for settings.
 
     Attributes
     ----------
     as_of : date
-        The session it stood on.
+        The session of the search.
     name : str
         "tuned GRU".
     recipe : dict
@@ -52,13 +53,23 @@ class TunedRecipe:
 
 
 def recipes_of(settings: Settings) -> dict[str, Any]:
-    """The networks to choose from, unfitted, with their default settings."""
+    """Return the networks to choose from by name, unfitted, with their default settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        `models` names the cells.
+
+    Returns
+    -------
+    dict of str to forecaster
+    """
     epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
     return {name: NETWORKS[name](**_shared(settings), **epochs) for name in settings.models}
 
 
 def _shared(settings: Settings) -> dict[str, Any]:
-    """What all models of a panel have in common."""
+    """Arguments that all models of a panel share."""
     return {
         "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
         "schema": PanelSchema(
@@ -69,7 +80,22 @@ def _shared(settings: Settings) -> dict[str, Any]:
 
 
 class CandidateSet:
-    """A panel with the recipes that may forecast it."""
+    """A panel with the recipes that may forecast it.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        Prices known at `as_of`.
+    as_of : date
+    settings : Settings
+    say : callable
+        Called with one line of progress.
+    clock : Stopwatch
+    versions : dict of str to int
+        Versions of the tables that were read.
+    champion_version : str
+        Registered version of the champion; empty without one.
+    """
 
     def __init__(
         self, panel: pl.DataFrame, as_of: date, settings: Settings, say: Say, clock: Stopwatch,
@@ -82,10 +108,17 @@ class CandidateSet:
         self.random_walk, self.drift = RandomWalk(**_shared(settings)), Drift(**_shared(settings))
 
     def consider(self, found: TunedRecipe, seen: pl.DataFrame) -> None:
-        """Let what a search has found be a candidate, too, unless it cannot be one."""
+        """Add the result of a search to the recipes, unless it cannot be a candidate; then say why.
+
+        Parameters
+        ----------
+        found : TunedRecipe
+        seen : polars.DataFrame
+            The rows that the selection uses. The search must not have seen later ones.
+        """
         own = next(iter(self.recipes.values())).recipe()["settings"]
         model = decode(found.recipe)
-        recipe = model.recipe()  # as it is written today; an earlier version named classes otherwise
+        recipe = model.recipe()  # as written today; earlier versions used other names of classes
         others = [name for name in COMMON if recipe["settings"][name] != own[name]]
         newest = seen["time"].max()
         assert isinstance(newest, date)
@@ -98,20 +131,34 @@ class CandidateSet:
         else:
             self.recipes[found.name] = model
             return
-        self.say(f"The recipe that was tuned on {found.as_of} is no candidate: {why}.")
+        self.say(f"The recipe that was tuned on {found.as_of} is not a candidate: {why}.")
 
     def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> pl.DataFrame:
-        """Forecasts of refit models from the panel's newest origins."""
+        """Return forecasts of models, refit in each fold, from the panel's newest origins.
+
+        Parameters
+        ----------
+        models : dict of str to forecaster
+        panel : polars.DataFrame
+        origins : int
+            Origins in all folds together.
+        folds : int
+
+        Returns
+        -------
+        polars.DataFrame
+            A forecast table with ``model`` and ``fold``.
+        """
         cv = folds_of(origins, self.settings.horizon, folds)
 
-        def tell(name: str, fold: int) -> None:
+        def report(name: str, fold: int) -> None:
             if name not in (RANDOM_WALK, DRIFT):  # those take no time
                 self.say(f"  {name}, fold {fold} of {folds}")
 
-        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=tell)
+        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
 
     def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
-        """Scores of backtest forecasts."""
+        """Return the scores of backtest forecasts."""
         return evaluate(forecasts, self.panel, positive=self.settings.positive)
 
 

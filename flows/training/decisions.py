@@ -1,7 +1,7 @@
-"""Who became champion, on what evidence, or by whom and why: rows of the table `decisions`, made and read.
+"""Make and read rows of the table `decisions`: which version became champion, on which numbers, or by whom and why.
 
-A decision is stored before the champion's alias is moved. So a run that was killed in between finds what was decided,
-and only moves the alias; and what MLflow holds may be deleted without losing the reason why a model is published.
+A decision is stored before the champion's alias is moved. So the run after a killed one finds the decision, and only
+moves the alias. And runs may be deleted from MLflow without losing the reason why a model is published.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from tidecast.flows.tracking.run_record import POOLED
-
-if TYPE_CHECKING:
-    from tidecast.flows.tracking.registry import Champion
-    from tidecast.flows.training.result import TrainingResult
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.result import POOLED, TrainingResult
 
 Row = dict[str, Any]
 
 REFUSED = "refused"
-"""Outcome of a decision that could not be carried out: somebody else had changed the champion meanwhile."""
+"""Outcome of a decision that was not carried out, because somebody else changed the champion meanwhile."""
 
 
 @dataclass(frozen=True)
 class TrainingKey:
-    """What a training is known by: the same session, rows and settings are decided on once.
+    """Key of a training: equal sessions, rows and settings are decided on once.
 
     Attributes
     ----------
@@ -42,50 +39,50 @@ class TrainingKey:
     settings_digest: str
 
     def key(self, champion_version: str) -> str:
-        """The decision's key, and that of its run and version in MLflow: another champion, another comparison."""
+        """Return the key of the decision, its run and its version in MLflow. It differs with the champion compared."""
         text = f"{self.as_of}|{self.panel_digest}|{self.settings_digest}|{champion_version}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def decided(decisions: pl.DataFrame, trained: TrainingKey) -> Row | None:
-    """What was decided on exactly this before; None when nothing was, or it could not be carried out."""
+    """Return the decision on the same session, rows and settings; None without one that was carried out."""
     same = (pl.col(name) == value for name, value in asdict(trained).items())
     return _last(carried_out(decisions).filter(pl.all_horizontal(same)))
 
 
 def last_of(decisions: pl.DataFrame) -> Row | None:
-    """The decision that holds; None before the first."""
+    """Return the decision in force; None before the first."""
     return _last(carried_out(decisions))
 
 
 def made_champion(decisions: pl.DataFrame, version: str | None) -> Row | None:
-    """The last decision by which a version became champion."""
+    """Return the last decision that made a version champion; None without one."""
     return _last(carried_out(decisions).filter(pl.col("version") == (version or "")))
 
 
 def carried_out(decisions: pl.DataFrame) -> pl.DataFrame:
-    """The decisions without those that were refused, and the refusals."""
+    """Return the decisions without refusals and the decisions they refused."""
     refusals = decisions.filter(pl.col("outcome") == REFUSED)["decision"].str.strip_suffix(f" {REFUSED}")
     return decisions.filter(pl.col("outcome") != REFUSED, ~pl.col("decision").is_in(refusals.implode()))
 
 
 def of_run(decisions: pl.DataFrame, run_id: str) -> Row | None:
-    """What was decided by the training that a run of MLflow holds."""
+    """Return the decision of the training that an MLflow run holds; None without one."""
     return _last(trainings(decisions).filter(pl.col("run_id") == run_id))
 
 
 def trainings(decisions: pl.DataFrame) -> pl.DataFrame:
-    """The decisions that trainings came to; those by hand have a `why`."""
+    """Return the decisions of trainings; those by hand have a `why`."""
     return decisions.filter(pl.col("why").is_null(), pl.col("outcome") != REFUSED)
 
 
 def gates(decisions: pl.DataFrame) -> pl.DataFrame:
-    """The decisions for which newest origins were looked at."""
+    """Return the decisions of trainings with a gate."""
     return trainings(decisions).filter(pl.col("n_origins").is_not_null())
 
 
 def newest(decisions: pl.DataFrame, as_of: date) -> date | None:
-    """Session of the newest of some decisions up to `as_of`."""
+    """Return the session of the newest decision up to `as_of`; None without one."""
     last = decisions.filter(pl.col("as_of") <= as_of)["as_of"].max()
     return last if isinstance(last, date) else None
 
@@ -98,19 +95,20 @@ def _last(decisions: pl.DataFrame) -> Row | None:
 def of_training(
     training: TrainingResult, trained: TrainingKey, champion: Champion | None, gates_before: int, by: str, at: datetime
 ) -> Row:  # fmt: skip
-    """The record of a training, but for the ``run_id`` and ``version`` that MLflow gives it.
+    """Return the row of a training, without the ``run_id`` and ``version`` that MLflow gives it.
 
     Parameters
     ----------
     training : TrainingResult
     trained : TrainingKey
     champion : Champion or None
-        What was published before.
+        The champion before.
     gates_before : int
-        How many gates the panel had held before.
+        Number of gates held before on the panel.
     by : str
-        "schedule", "tidecast run", or a user's name.
+        "the daily flow", or a user's name.
     at : datetime
+        In UTC.
     """
     decision = training.decision
     numbers: Row = {} if decision is None else decision.to_dict()
@@ -147,7 +145,7 @@ def by_hand(
     outcome: str, as_of: date, chosen: Champion, champion: Champion | None, by: str, why: str,
     decisions: pl.DataFrame, at: datetime,
 ) -> Row:  # fmt: skip
-    """The record of a champion that somebody chose; the one that is there already, when it was not carried out yet."""
+    """Return the row of a champion chosen by hand; the last row if it says the same, as it was not carried out."""
     row = {
         "outcome": outcome, "version": chosen.version, "champion_version": champion.version if champion else None,
         "by": by, "why": why,
@@ -169,12 +167,12 @@ def by_hand(
 
 
 def refused(row: Mapping[str, Any], why: str, at: datetime) -> Row:
-    """The record that a decision could not be carried out."""
+    """Return the row that says a decision was not carried out."""
     return {**row, "decision": f"{row['decision']} {REFUSED}", "outcome": REFUSED, "reason": why, "at": at}
 
 
-def evidence_of(row: Mapping[str, Any]) -> Row:
-    """A stored decision as the report and the terminal read it: outcome, reason, verdict, numbers."""
+def decision_details(row: Mapping[str, Any]) -> Row:
+    """Return a stored decision as the report and the terminal read it: outcome, reason, verdict, numbers."""
     judged = (
         "candidate", "champion", "n_origins", "distribution_skill", "distribution_se", "distribution_p",
         "median_skill", "median_se", "worst_decile",
@@ -182,20 +180,20 @@ def evidence_of(row: Mapping[str, Any]) -> Row:
     numbers = {name: row[name] for name in judged}
     numbers |= {name: str(row[name]) for name in ("first_origin", "last_origin")}
     numbers |= json.loads(row["checks"] or "{}")
-    said = {name: row[name] for name in ("winner", "outcome", "reason", "verdict")}
-    return {"as_of": str(row["as_of"]), **said, "decision": numbers if row["n_origins"] else None}
+    texts = {name: row[name] for name in ("winner", "outcome", "reason", "verdict")}
+    return {"as_of": str(row["as_of"]), **texts, "decision": numbers if row["n_origins"] else None}
 
 
-def decided_words(row: Mapping[str, Any] | None) -> str:
-    """When, how and by whom the champion was made."""
+def decision_text(row: Mapping[str, Any] | None) -> str:
+    """Return when, how and by whom a champion was made, as text."""
     if row is None:
-        return "no decision is kept for it"
+        return "no decision is stored for it"
     why = f": {row['why']}" if row["why"] else ""
     return f"{row['as_of']}, {row['outcome']}, by {row['by']}{why}"
 
 
 def _compared(training: TrainingResult) -> list[Row]:
-    """Each model that forecast the gate's origins, with its recipe and pooled numbers; without a gate the winner."""
+    """Each model that the gate compared, with its recipe and pooled numbers; without a gate, the winner alone."""
     if training.evaluation is None:
         return [{"model": training.winner, "recipe": training.model.recipe()}]
     pooled = training.evaluation.summary.filter(pl.col("group") == "pooled")

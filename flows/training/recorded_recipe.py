@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.flows.tracking.registry import Champion
-from tidecast.flows.training.decisions import Row, evidence_of, last_of, trainings
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.decisions import Row, decision_details, last_of, trainings
 
 
 def recorded_champion(decisions: pl.DataFrame) -> Champion | None:
-    """Return the champion as `decisions` records it, its model None; None where no recipe of it is kept."""
+    """Return the champion as `decisions` records it, its model None; None where its recipe is not stored."""
     last = last_of(decisions)
     if last is None:
         return None
@@ -21,7 +21,9 @@ def recorded_champion(decisions: pl.DataFrame) -> Champion | None:
         return None
     row = trained[0]
     through: date = row["as_of"]
-    return Champion(row["winner"], row["version"], row["run_id"], through, recipe, None, evidence_of(row), None, None)
+    return Champion(
+        row["winner"], row["version"], row["run_id"], through, recipe, None, decision_details(row), None, None
+    )
 
 
 def _recipe_in(row: Row) -> dict[str, Any] | None:

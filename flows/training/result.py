@@ -1,4 +1,4 @@
-"""What a training leaves."""
+"""The result of a training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from tidecast.forecasting.evaluation.decide import Decision
 from tidecast.forecasting.evaluation.metrics import Evaluation
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 
+POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
+"""Columns of ``evaluate(...).summary`` that are recorded for each model, pooled over series."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training found, and the model it leaves.
+    """The result of a training: winner, decision, model.
 
     Attributes
     ----------
     as_of : date
-        The session it stood on; `panel` has no later row.
+        The session of the training; `panel` has no later row.
     winner : str
         A cell as the setting `models` has it, such as "GRU"; "tuned GRU"; or "random_walk".
     model, random_walk : forecaster
@@ -30,10 +33,10 @@ class TrainingResult:
     decision : Decision or None
         None when no gate was held: a refresh, or too little history.
     reason : str
-        Why the winner is the winner, in words.
+        Why the winner won, as a sentence.
     outcome : {"promoted", "kept", "demoted", "refreshed", "first"}
-        At a gate a new recipe won, the champion's stayed, or it gave way to the random walk; the champion's recipe was
-        refit without a gate; there was no champion before, and the random walk is the first.
+        At a gate a new recipe won, the champion's stayed, or the random walk replaced it. Without a gate the champion's
+        recipe was refit, or the random walk became the first champion.
     trained_through : date
     evaluation : Evaluation or None
         The gate's folds: candidate, champion's recipe, random walk and drift.
@@ -43,20 +46,20 @@ class TrainingResult:
         ``model``, ``origins``, ``crps`` (or ``pinball``), ``skill``, ``skill_se``, ``p`` on the older folds; empty
         without selection.
     learning_curves : dict of DataFrame
-        Of each recipe, fit on all rows.
+        By recipe, fit on all rows.
     seconds : dict of float
-        Wall-clock time of each part.
+        Wall-clock seconds by step.
     panel : DataFrame
-        The rows it saw.
+        The rows it trained on.
     settings : Settings
     table_versions : dict of int
         Versions of the warehouse's tables that were read.
     compared : dict of dict
         ``model.recipe()`` of each model that the gate compared.
     memory : DataFrame
-        What each network remembers (`memory_profile`), those fit on all rows; empty without networks.
+        `memory_profile` of each network fit on all rows; empty without networks.
     champion_version : str
-        Registered version of the champion there was; empty without one.
+        Registered version of the champion before; empty without one.
     """
 
     as_of: date

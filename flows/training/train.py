@@ -1,6 +1,6 @@
-"""Training: which recipe earns to be published, and that recipe refit on all rows. Reads and writes nothing.
+"""Train: choose the recipe to publish, and refit it on all rows. Nothing is read or written.
 
-Older folds choose one candidate; the newest origins test it, once; what wins is refit on every row. A refresh is only
+Older folds choose one candidate; the newest origins test it, once; the winner is refit on all rows. A refresh does only
 the last of these.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,16 +16,15 @@ from joblib import Parallel, delayed
 
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
+from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
-if TYPE_CHECKING:
-    from tidecast.flows.tracking.registry import Champion
-
-MEMORY_ROWS, MEMORY_ORIGINS = 63, 32  # how far back a network's memory is looked at, and from how many origins
+MEMORY_ROWS, MEMORY_ORIGINS = 63, 32
+"""How many rows back a network's memory is measured, and from how many origins."""
 
 
 def train(
@@ -38,7 +37,7 @@ def train(
     table_versions: Mapping[str, int] | None = None,
     found: TunedRecipe | None = None,
 ) -> TrainingResult:
-    """Refresh the champion's recipe, or, when a gate is due, put a new one to the test first.
+    """Refresh the champion's recipe; when a gate is due, test a new one first.
 
     Parameters
     ----------
@@ -48,26 +47,35 @@ def train(
     settings : Settings
         With the calendar decided.
     champion : Champion or None
-        What is published now.
+        The champion now.
     gate_due : bool
         Whether a new recipe may be tested; a panel's first training always may.
     say : callable
-        Told what begins, a line each.
+        Called with one line when a step begins.
     table_versions : mapping, optional
-        Kept with the result.
+        Stored in the result.
     found : TunedRecipe, optional
         One more candidate for the selection.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    ArithmeticError
+        The winner's forecasts are not finite, or differ between two fits on the same rows.
     """
     clock = Stopwatch()
     version = champion.version if champion is not None else ""
     work = CandidateSet(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
     if champion is not None and not gate_due:
         return _refresh(
-            work, champion, f"The recipe of {_words(champion.name)}, version {version}, refit on rows up to {as_of}."
+            work, champion, f"The recipe of {_named(champion.name)}, version {version}, refit on rows up to {as_of}."
         )
     plan = plan_origins(panel, settings)
     if not plan.gate:
-        stays = _words(champion.name if champion else RANDOM_WALK)
+        stays = _named(champion.name if champion else RANDOM_WALK)
         needed = settings.gate.min_origins
         why = f"too little history for a gate, which needs {needed} origins after training and selection"
         return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
@@ -76,7 +84,7 @@ def train(
 
 
 def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[str, pl.DataFrame]:
-    """The recipe with the smallest loss on the folds before the gate's, and the table that says so."""
+    """The recipe with the smallest loss on the folds before the gate's, and the table of losses."""
     older = before_the_gate(work.panel, plan, work.settings)
     if found is not None:
         work.consider(found, older)
@@ -93,9 +101,9 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[
 def _gate(
     work: CandidateSet, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame
 ) -> TrainingResult:
-    """Test one candidate, once, against the random walk and the champion's recipe; refit what wins.
+    """Test one candidate, once, against the random walk and the champion's recipe; refit the winner.
 
-    Where the selection chose the champion's own recipe, that has to stand the test again.
+    Where the selection chose the champion's own recipe, that recipe is tested again.
     """
     present, models = RANDOM_WALK, {candidate: work.recipes[candidate], DRIFT: work.drift}
     if champion is not None and champion.name != RANDOM_WALK:
@@ -130,7 +138,7 @@ def _gate(
 def _refresh(
     work: CandidateSet, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None
 ) -> TrainingResult:
-    """The same recipe on newer rows; it needs no test, but must be finite and reproducible."""
+    """Refit the same recipe on newer rows. It needs no test, but must be finite and reproducible."""
     selection = pl.DataFrame() if selection is None else selection
     if champion is None:
         return _finish(work, RANDOM_WALK, {}, "first", reason, selection)
@@ -138,7 +146,7 @@ def _refresh(
 
 
 def _recipe_of(champion: Champion) -> dict[str, Any]:
-    """The champion's network, unfitted, by its name; nothing for the random walk, which is always fitted."""
+    """The champion's network, unfitted, by its name; empty for the random walk, which is always fitted."""
     return {} if champion.name == RANDOM_WALK else {champion.name: decode(champion.recipe)}
 
 
@@ -151,7 +159,7 @@ def _finish(
     selection: pl.DataFrame,
     **gate: Any,
 ) -> TrainingResult:
-    """Fit the recipes and the random walk on all rows; the winner twice, to see that it is reproducible."""
+    """Fit the recipes and the random walk on all rows; the winner twice, to check that it is reproducible."""
     work.say(f"Fitting {', '.join([*recipes, 'the random walk'])} on all {work.panel.height:,} rows …")
     jobs = [*recipes.values(), work.random_walk]
     if winner != RANDOM_WALK:
@@ -190,12 +198,12 @@ def _fit(model: Any, panel: pl.DataFrame) -> Any:
 
 
 def _memory(work: CandidateSet, networks: list[Any]) -> pl.DataFrame:
-    """What each network remembers of the rows before an origin, at most `lookback` of them."""
+    """The memory profiles of the networks, over at most `lookback` rows before an origin."""
     back = min(work.settings.lookback - 1, MEMORY_ROWS)
     with work.clock("memory"):
         profiles = [network.memory_profile(work.panel, back, MEMORY_ORIGINS) for network in networks]
     return pl.concat(profiles) if profiles else pl.DataFrame()
 
 
-def _words(name: str) -> str:
+def _named(name: str) -> str:
     return "the random walk" if name == RANDOM_WALK else f"the {name}"

@@ -44,11 +44,20 @@ class Sandbox:
         """The state folder with its settings, as a run would find them."""
         from tidecast.flows.config.state_folder import StateFolder
         from tidecast.flows.workspace.load_settings import load_settings
-        from tidecast.flows.workspace.workspace import Place
+        from tidecast.flows.workspace.workspace import Workspace
 
         home = StateFolder(self.folder / "home")
         flags = {"source": str(self.source), **self.settings}
-        return Place(home.make(), load_settings(home, flags, {}, self.folder)[0])
+        return Workspace(home.make(), load_settings(home, flags, {}, self.folder)[0])
+
+    def take_in(self, as_of: date | None, today: date):
+        """Take in prices as a run does; the state folder with the settings that followed from them, and the result."""
+        from tidecast.flows.steps.take_in import take_in_prices
+        from tidecast.flows.workspace.workspace import Workspace
+
+        place = self.place
+        found = take_in_prices(place.home, place.warehouse, place.settings, as_of, today)
+        return Workspace(place.home, found.settings), found
 
     def run(self, as_of: date | None = None, reissue: bool = False):
         """Run the daily flow, in this process."""
@@ -132,9 +141,9 @@ def prefect_api(tmp_path_factory) -> Iterator[str]:
             import tidecast.flows.daily  # noqa: F401 (while the server starts, and its warnings are silenced)
         with temporary_settings({PREFECT_API_URL: server.wait()}):
             yield server.url
-            from tidecast.flows.scheduling.launch import hand_over_logs
+            from tidecast.flows.scheduling.launch import send_logs
 
-            hand_over_logs()
+            send_logs()
     os.environ.clear()
     os.environ.update(before)
 

@@ -17,9 +17,12 @@ from tidecast.flows.errors import Busy, TidecastError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
+from tidecast.flows.steps.day import Incomplete
+from tidecast.flows.steps.due import is_done
+from tidecast.flows.steps.promote import Promoter
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.workspace import Incomplete
+from tidecast.flows.workspace.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 TODAY = date(2030, 1, 1)
@@ -45,7 +48,7 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
 
     versions = sandbox.place.warehouse.versions()
     again = sandbox.run(second)
-    assert again.settled
+    assert again.was_done_before
     for asked, told in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
         summary(out := Console(file=StringIO(), width=200, soft_wrap=True), again, asked)
         assert f"{second}{told}\n" in out.file.getvalue()
@@ -130,16 +133,16 @@ def test_a_panel_of_which_no_series_is_long_enough_is_refused_with_the_longest_n
     place = sandbox.place
     ingest(place.warehouse, place.settings)
     with pytest.raises(TidecastError, match=r"must have lookback = 500 rows .* has 130"):
-        check_panel(place, sandbox.sessions[-1])
+        check_panel(place.warehouse, place.settings, sandbox.sessions[-1])
 
 
 def test_forecasts_that_a_killed_run_issued_keep_the_prices_they_were_made_from(sandbox, monkeypatch):
     """Once, the repetition wrote down the prices that it found itself."""
 
     def publish():
-        place, found = take_in_prices(sandbox.place, None, TODAY)
-        champion = steps.random_walk_of(place, found.as_of, "a test")
-        return steps.publish(place, found, champion, datetime(2030, 1, 1, tzinfo=UTC)).row
+        place, found = sandbox.take_in(None, TODAY)
+        champion = steps.random_walk_of(place.warehouse, place.settings, found.as_of, "a test")
+        return steps.publish(place.warehouse, place.settings, found, champion, datetime(2030, 1, 1, tzinfo=UTC)).row
 
     with monkeypatch.context() as killed:
         killed.setattr(Warehouse, "put_run", lambda *row: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -160,18 +163,17 @@ def test_missed_sessions_are_made_up_for_oldest_first(sandbox):
     _plain_run(sandbox.place, first, train=True)
     place = sandbox.place
     found = ingest(place.warehouse, place.settings, newest)
-    done = steps.catch_up(place, found, TODAY, datetime.now(UTC))
+    done = steps.catch_up(place.home, place.warehouse, place.registry(), found, TODAY, datetime.now(UTC))
     assert done == [missed]
-    assert place.is_done(missed)
+    assert is_done(place.warehouse.runs(), missed)
     assert place.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
 
 
 def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
-    from tidecast.flows.steps.take_in import take_in_prices
 
     sandbox.settings["target"] = "price"
     with pytest.raises(TidecastError, match="close"):
-        take_in_prices(sandbox.place, None, TODAY)
+        sandbox.take_in(None, TODAY)
     assert not sandbox.place.home.panel_file.exists()
 
 
@@ -189,14 +191,14 @@ def _plain_run(place, as_of, train=False):
     """A day without Prefect: the steps in their order."""
     from datetime import UTC, datetime
 
-    from tidecast.flows.steps.take_in import take_in_prices
-
-    place, found = take_in_prices(place, as_of, TODAY)
-    outcome = promote.train_and_promote(place, found.as_of, "test")["outcome"] if train else None
+    found = take_in_prices(place.home, place.warehouse, place.settings, as_of, TODAY)
+    place = Workspace(place.home, found.settings)
+    outcome = Promoter.of(place).train(found.as_of, "test")["outcome"] if train else None
     now = datetime.now(UTC)
-    published = steps.publish(place, found, steps.champion_of(place, found.as_of), now, training=outcome)
-    steps.score_what_came_true(place, found.as_of)
-    return steps.close(place, published.row, outcome, False, now)
+    champion = steps.champion_of(place.registry(), place.warehouse, place.settings, found.as_of)
+    published = steps.publish(place.warehouse, place.settings, found, champion, now, training=outcome)
+    steps.score_what_came_true(place.warehouse, place.settings, found.as_of)
+    return steps.close(place.warehouse, published.row, outcome, False, now)
 
 
 def _task_runs_of_last_flow() -> int:
@@ -219,11 +221,9 @@ def test_the_forecast_table_covers_every_live_series(sandbox):
     found = ingest(place.warehouse, place.settings)
     from datetime import UTC, datetime
 
-    from tidecast.flows.workspace.workspace import Place
-
-    place = Place(place.home, found.settings)
-    walk = steps.random_walk_of(place, found.as_of, "")
-    published = steps.publish(place, found, walk, datetime.now(UTC))
+    place = Workspace(place.home, found.settings)
+    walk = steps.random_walk_of(place.warehouse, place.settings, found.as_of, "")
+    published = steps.publish(place.warehouse, place.settings, found, walk, datetime.now(UTC))
     assert published.row["series_live"] == published.row["series_forecast"] == 3
     assert place.warehouse.forecasts()["step"].unique().sort().to_list() == [1, 2, 3, 4, 5]
     assert place.warehouse.forecasts().filter(pl.col("forecast").is_null()).is_empty()

@@ -99,7 +99,7 @@ def test_a_correction_that_says_it_was_known_before_the_last_build_is_not_missed
 
 
 def test_without_prices_there_is_nothing_to_build(warehouse):
-    with pytest.raises(WarehouseError, match=r"must be built of prices, there are none yet. Run tidecast run first"):
+    with pytest.raises(WarehouseError, match=r"must be built from prices, but there are none yet. Start with: "):
         build(warehouse)
 
 

@@ -100,7 +100,7 @@ def test_the_flow_and_the_command_tidy_up_and_wait_for_no_run(warehouse, tmp_pat
     monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
     told = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])
     assert told.exit_code == 0, told.output
-    assert re.search(r"^prices +0 files joined, \d+ not needed any more$", told.stdout, re.MULTILINE)
+    assert re.search(r"^prices +0 files joined, \d+ no longer needed$", told.stdout, re.MULTILINE)
     assert warehouse.revisions().equals(now)
     with hold(home, "the daily flow"):
         busy = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])

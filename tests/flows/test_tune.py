@@ -11,7 +11,6 @@ import pytest
 from tidecast.flows.config.state_folder import hold
 from tidecast.flows.errors import Busy, TidecastError
 from tidecast.flows.steps import search
-from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.tuning_runs import ENDED, TuningRuns
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch, TunedRecipe, recipes_of
@@ -33,7 +32,7 @@ def place(sandbox, random_walks):
         "models": ("RNN", "GRU"), "horizon": 2, "quantiles": (0.1, 0.9), "max_epochs": 1, "calendar": "weekdays",
         "gate.max_origins": 130, "gate.min_origins": 120,
     }  # fmt: skip
-    place, _ = take_in_prices(sandbox.place, sandbox.sessions[-1], sandbox.sessions[-1])
+    place, _ = sandbox.take_in(sandbox.sessions[-1], sandbox.sessions[-1])
     return place
 
 

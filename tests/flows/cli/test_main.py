@@ -136,7 +136,7 @@ def test_every_help_has_an_example_that_can_be_typed(name):
 def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_1(sandbox, monkeypatch):
     from tidecast.flows.cli import show
     from tidecast.flows.scheduling import launch
-    from tidecast.flows.workspace.workspace import Incomplete
+    from tidecast.flows.steps.day import Incomplete
 
     def run_day(*arguments):
         problems = ("training failed: no memory left.", "scoring failed: so it did.")
@@ -147,7 +147,7 @@ def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits
     result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)
     assert result.exit_code == 1
     assert f"summary of {sandbox.sessions[-1]}" in result.stdout
-    assert "training failed: no memory left. So did 1 more of its steps." in result.stderr
+    assert "training failed: no memory left. 1 more of its steps failed." in result.stderr
 
 
 def test_commands_that_look_at_a_folder_ask_for_one_that_is_there(tmp_path):

@@ -10,18 +10,18 @@ from click.testing import CliRunner
 from tests.flows.trainings import crowned
 from tidecast.flows.cli.main import tidecast
 from tidecast.flows.workspace.load_settings import load_settings
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.fixture
-def place(store, judged) -> Place:
+def place(store, judged) -> Workspace:
     """A panel with prices and a memory, on which nothing was trained yet."""
     rows = judged.panel.with_columns(known_at=pl.col("time"), as_of=pl.lit(judged.as_of))
     remembered = {"calendar": "weekdays", "horizon": 2, "quantiles": [0.1, 0.5, 0.9]}
     store.home.panel_file.write_text(json.dumps(remembered))
-    made = Place(store.home, load_settings(store.home, {}, {}, store.home.path)[0])
+    made = Workspace(store.home, load_settings(store.home, {}, {}, store.home.path)[0])
     made.warehouse.store_prices(rows)
     return made
 
@@ -71,7 +71,7 @@ def test_a_backtest_leaves_the_gates_origins_alone_unless_asked_and_writes_what_
     assert f"{100 * drift['skill']:+.2f}".replace("-", "−") in found.stdout
 
     looked = typed("backtest", "--model", "drift", "--include-gate")
-    assert "the gate's 120 among them: what is chosen on these numbers cannot be judged there" in looked.stdout
+    assert "the gate's 120 among them: a model chosen on these numbers cannot be evaluated on them" in looked.stdout
     assert str(sessions[-1 - 2]) in looked.stdout
     many = typed("backtest", "--model", "drift", "--folds", "50")
     assert many.exit_code == 0

@@ -15,8 +15,8 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.rules.price_rules import PriceRules
-from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.training.candidates import CandidateSet
+from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting import GRUForecaster, RandomWalk, evaluate
 
@@ -276,13 +276,13 @@ def test_columns_without_any_value_are_told_of_and_seen_as_missing(sandbox):
     word = pl.when(time=second).then(pl.lit("bank")).otherwise(pl.lit(""))
     rows = sandbox.rows.with_columns(sector=word, vix=pl.lit(None, pl.Float64), volume=pl.lit(""))
     rows.filter(pl.col("time") <= first).write_csv(sandbox.source)
-    place, found = take_in_prices(sandbox.place, None, date(2030, 1, 1))
+    place, found = sandbox.take_in(None, date(2030, 1, 1))
     assert any("without a value in any row: 'vix', 'volume', 'sector'" in message for message in found.messages)
-    panel = place.prices(first)
+    panel = model_panel(place.warehouse, place.settings, first)
     assert panel.select(pl.col("vix", "volume", "sector").null_count()).row(0) == (panel.height,) * 3
     work = CandidateSet(panel, first, place.settings, lambda text: None, None, {})
     assert work.recipes["GRU"].set_params(max_epochs=1).fit(work.panel).predict().height == 15
 
     rows.write_csv(sandbox.source)
-    place, _ = take_in_prices(sandbox.place, None, date(2030, 1, 1))
-    assert place.prices(second)["sector"].unique().to_list() == ["bank"]
+    place, _ = sandbox.take_in(None, date(2030, 1, 1))
+    assert model_panel(place.warehouse, place.settings, second)["sector"].unique().to_list() == ["bank"]

@@ -155,7 +155,7 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
     moved = panel.with_columns(sector=pl.when(series_id="A", time=second).then(pl.lit("shop")).otherwise("sector"))
     for day in (first, second):
         moved.filter(pl.col("time") <= day).write_csv(sandbox.source)
-        place, found = take_in_prices(sandbox.place, None, date(2030, 1, 1))
+        place, found = sandbox.take_in(None, date(2030, 1, 1))
     assert (found.stored, found.corrected) == (3, 0)
     said = [
         place.prices(day).select("series_id", "sector", "size").unique().sort("series_id") for day in (first, second)
@@ -168,7 +168,7 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
 
     panel.with_columns(size=pl.lit("XL")).write_csv(sandbox.source)
     with pytest.raises(SourceError, match=r"must stay numbers or stay text; 'size' had numbers before, .* has 'XL'"):
-        take_in_prices(place, None, date(2030, 1, 1))
+        take_in_prices(place.home, place.warehouse, place.settings, None, date(2030, 1, 1))
     with pytest.raises(SettingsError, match="in covariates or in static, 'size' is in both"):
         Settings(covariates=("size",), static=("size",))
 

@@ -14,7 +14,7 @@ from tidecast.flows.ingest.drop_folder import ingest_drop_folder
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.load_settings import load_settings
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 FILES = {
     "2024-01-01.csv": "A,2024-01-01,1\nB,2024-01-01,10\n",
@@ -119,7 +119,7 @@ def test_a_run_takes_them_and_remembers_the_folder(inbox, tmp_path):
     home = StateFolder(tmp_path / "home").make()
     settings, _ = load_settings(home, {"source": "drop:inbox"}, {}, tmp_path)
     assert settings.source == f"drop:{inbox}"
-    place, found = take_in_prices(Place(home, settings), None, TODAY)
+    place, found = take_in_prices(home, Workspace(home, settings).warehouse, settings, None, TODAY)
     assert found.run_counts["rows_in"] == 7
     assert load_settings(home, {}, {}, tmp_path)[0].source == f"drop:{inbox}"
     assert place.warehouse.prices().filter(pl.col("series_id") == "A")["close"].to_list() == [1.0, 2.0, 3.0]

@@ -9,7 +9,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, TidecastError
 from tidecast.flows.ingest.ingest import ingest
 from tidecast.flows.parsing.values import numbers
-from tidecast.flows.steps.take_in import check_panel, take_in_prices
+from tidecast.flows.steps.take_in import check_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 
@@ -51,10 +51,10 @@ def test_prices_that_pass_a_thousand_are_all_stored(tmp_path):
 def test_where_they_cannot_be_read_the_error_names_the_rule_of_the_quarantine(sandbox):
     sandbox.source.write_text(prices(120, lambda price: f"{price:,}"))
     sandbox.settings |= {"calendar": "24/7"}
-    place, found = take_in_prices(sandbox.place, None, date(2030, 1, 1))
+    place, found = sandbox.take_in(None, date(2030, 1, 1))
     assert found.quarantined == {"unreadable_price": 110}
     with pytest.raises(TidecastError) as error:
-        check_panel(place, found.as_of)
+        check_panel(place.warehouse, place.settings, found.as_of)
     assert "110 more rows: 110 unreadable_price; one is" in str(error.value)
     assert "1,234 alone and decimal commas are not read" in str(error.value)
 

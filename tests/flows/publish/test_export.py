@@ -121,7 +121,7 @@ def test_killed_before_a_commit_and_run_again_the_table_is_the_same(postgres, wa
 def test_a_table_that_cannot_take_them_is_one_clear_error(postgres, warehouse, settings):
     postgres.execute("CREATE TABLE outbox (as_of date, series_id text, step text, forecast float8)")
     with pytest.raises(
-        WarehouseError, match=r"must have the columns .* lacks 'origin', .* and has step \(TEXT\)\. Mend"
+        WarehouseError, match=r"must have the columns .* lacks 'origin', .* and has step \(TEXT\)\. Fix"
     ):
         publish_out(warehouse, settings)
     elsewhere = settings.model_copy(update={"publish_to": settings.publish_to.replace("prices:", "nobody:")})
@@ -148,7 +148,7 @@ def test_columns_the_user_added_stay_and_a_table_in_a_schema_is_found(postgres, 
 
 
 def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(sandbox, prefect_api):
-    from tidecast.flows.workspace.workspace import Incomplete
+    from tidecast.flows.steps.day import Incomplete
 
     folder = sandbox.folder / "later"
     sandbox.settings |= {"publish_to": f"sqlite:///{folder}/out.db", "max_epochs": 0}

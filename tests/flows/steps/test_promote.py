@@ -11,10 +11,11 @@ from tests.flows.trainings import SETTINGS
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
+from tidecast.flows.steps.promote import Promoter
 from tidecast.flows.tracking.registry import ChampionChanged, Registry
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.training.decisions import TrainingKey, gates, last_of
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 from tidecast.forecasting.evaluation.decide import GatePolicy
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -25,9 +26,9 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def place(store, judged) -> Place:
+def place(store, judged) -> Workspace:
     """A panel with prices, on which nothing was trained yet."""
-    made = Place(store.home, SETTINGS)
+    made = Workspace(store.home, SETTINGS)
     known = judged.panel.with_columns(known_at=pl.col("time"), as_of=pl.lit(judged.as_of))
     made.warehouse.store_prices(known)
     return made
@@ -58,7 +59,7 @@ def early(refreshed) -> date:
 
 def test_every_decision_is_a_record(place, trains, judged):
     trains(judged)
-    row = promote.train_and_promote(place, judged.as_of, "me")
+    row = Promoter.of(place).train(judged.as_of, "me")
     (stored,) = place.warehouse.decisions().drop("year").to_dicts()
     assert stored == {**dict.fromkeys(stored), **row}
     assert (stored["outcome"], stored["winner"], stored["version"]) == ("first", "random_walk", "1")
@@ -74,8 +75,8 @@ def test_every_decision_is_a_record(place, trains, judged):
 
 def test_a_training_of_the_same_session_rows_and_settings_is_held_once(place, trains, judged):
     held = trains(judged)
-    first = promote.train_and_promote(place, judged.as_of, "me")
-    assert promote.train_and_promote(place, judged.as_of, "me")["decision"] == first["decision"]
+    first = Promoter.of(place).train(judged.as_of, "me")
+    assert Promoter.of(place).train(judged.as_of, "me")["decision"] == first["decision"]
     assert len(held) == 1
     assert place.warehouse.decisions().height == 1
 
@@ -88,8 +89,8 @@ def test_the_key_changes_with_session_rows_settings_and_champion():
 
 def test_the_next_gate_counts_from_the_last_one_whoever_is_champion(place, trains, judged, refreshed, early):
     held = trains(replace(judged, as_of=early, trained_through=early), replace(refreshed, as_of=judged.as_of))
-    promote.train_and_promote(place, early, "me")
-    promote.train_and_promote(place, judged.as_of, "me")
+    Promoter.of(place).train(early, "me")
+    Promoter.of(place).train(judged.as_of, "me")
     assert held == [(None, True), ("1", True)]  # 139 sessions later
     decisions = place.warehouse.decisions()
     assert decisions["gates_before"].to_list() == [0, 1]
@@ -117,9 +118,9 @@ def test_killed_after_any_step_and_run_again_one_decision_one_version_one_champi
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, killed)
         with pytest.raises(Killed):
-            promote.train_and_promote(place, judged.as_of, "me")
+            Promoter.of(place).train(judged.as_of, "me")
     assert place.registry().aliases().get("champion") == ("1" if step == "promote" else None)
-    promote.train_and_promote(place, judged.as_of, "me")
+    Promoter.of(place).train(judged.as_of, "me")
     assert place.registry().aliases() == {"champion": "1"}
     assert place.warehouse.decisions().height == 1
 
@@ -138,7 +139,7 @@ def test_a_training_that_mlflow_could_not_take_is_promoted_by_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr(Tracking, "send", away)
         with pytest.raises(TrackingError, match=r"away\. The training is kept in .*; the next run logs it"):
-            promote.train_and_promote(place, judged.as_of, "me")
+            Promoter.of(place).train(judged.as_of, "me")
     assert place.warehouse.decisions().is_empty()
     owner, step = {"log_training": (Registry, "register"), "store_decision": (Warehouse, "store_decision")}.get(
         killed_after, (None, "")
@@ -153,13 +154,13 @@ def test_a_training_that_mlflow_could_not_take_is_promoted_by_the_next_run(
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, killed)
             with pytest.raises(Killed):
-                promote.settle(place)
-    promote.settle(place)
+                Promoter.of(place).settle()
+    Promoter.of(place).settle()
     assert place.registry().aliases() == {"champion": "1"}
     assert place.warehouse.decisions()["version"].to_list() == ["1"]
     assert place.tracking().kept() == []
     assert len(held) == 1
-    promote.train_and_promote(place, judged.as_of, "me")
+    Promoter.of(place).train(judged.as_of, "me")
     assert len(held) == 1
 
 
@@ -169,7 +170,7 @@ def test_a_model_that_forecasts_otherwise_once_it_is_loaded_is_not_promoted(plac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Registry, "load", lambda self, version: replace(genuine(self, version), model=refreshed.model))
         with pytest.raises(TidecastError, match="must forecast as the model that was logged"):
-            promote.train_and_promote(place, judged.as_of, "me")
+            Promoter.of(place).train(judged.as_of, "me")
     assert place.warehouse.decisions().is_empty()
     assert "champion" not in place.registry().aliases()
 
@@ -178,7 +179,7 @@ def test_a_champion_that_changed_during_a_training_is_not_replaced_and_that_is_r
     place, trains, judged, refreshed, early, monkeypatch
 ):
     trains(refreshed, judged)
-    promote.train_and_promote(place, early, "me")
+    Promoter.of(place).train(early, "me")
     genuine = Registry.register
 
     def meanwhile(self, run_id, key):
@@ -190,25 +191,25 @@ def test_a_champion_that_changed_during_a_training_is_not_replaced_and_that_is_r
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "register", meanwhile)
         with pytest.raises(ChampionChanged, match="Train again"):
-            promote.train_and_promote(place, judged.as_of, "me")
+            Promoter.of(place).train(judged.as_of, "me")
     assert place.registry().aliases()["champion"] == "3"
     assert place.warehouse.decisions()["outcome"].to_list() == ["refreshed", "first", "refused"]
     assert last_of(place.warehouse.decisions())["version"] == "1"
     trains(judged)
-    assert promote.train_and_promote(place, judged.as_of, "me")["champion_version"] == "3"
+    assert Promoter.of(place).train(judged.as_of, "me")["champion_version"] == "3"
 
 
 def test_a_registry_that_lost_its_champion_is_no_new_panel(place, trains, judged, refreshed, early):
     held = trains(replace(refreshed, as_of=date(2015, 6, 1)), refreshed)
-    promote.train_and_promote(place, date(2015, 6, 1), "me")
-    promote.train_and_promote(place, early, "me")
+    Promoter.of(place).train(date(2015, 6, 1), "me")
+    Promoter.of(place).train(early, "me")
     place.registry().store.client.delete_registered_model_alias("tidecast", "champion")
     with pytest.raises(TidecastError, match=r"Version 2 must be champion, .* tidecast promote 2"):
-        promote.train_and_promote(place, judged.as_of, "me")
+        Promoter.of(place).train(judged.as_of, "me")
     assert len(held) == 2
     with pytest.raises(TidecastError, match="Version 2 must be champion"):
-        steps.champion_of(place, judged.as_of)
-    promote.promote_by_hand(place, "2", "me", "the alias was lost")
+        steps.champion_of(place.registry(), place.warehouse, place.settings, judged.as_of)
+    Promoter.of(place).promote("2", "me", "the alias was lost")
     assert place.registry().aliases()["champion"] == "2"
 
 
@@ -223,41 +224,41 @@ def test_a_fault_of_the_registry_promotes_nobody(place, trains, judged, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "set_registered_model_alias", fault)
         with pytest.raises(TrackingError, match="no answer"):
-            promote.train_and_promote(place, judged.as_of, "me")
+            Promoter.of(place).train(judged.as_of, "me")
     assert "champion" not in place.registry().aliases()
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "get_model_version_by_alias", fault)
         with pytest.raises(TrackingError, match="no answer"):
-            promote.present_champion(place)
+            promote.present_champion(place.registry(), place.warehouse.decisions())
 
 
 def test_by_hand_forward_and_back_with_who_and_why(place, trains, judged, refreshed, early):
     trains(refreshed, judged)
-    promote.train_and_promote(place, early, "me")
-    promote.train_and_promote(place, judged.as_of, "me")
-    back = promote.rollback(place, "ada", "the spread was too wide")
+    Promoter.of(place).train(early, "me")
+    Promoter.of(place).train(judged.as_of, "me")
+    back = Promoter.of(place).rollback("ada", "the spread was too wide")
     assert place.registry().aliases() == {"champion": "1", "previous": "2"}
     assert back["reason"] == "Version 1 was rolled back by ada: the spread was too wide"
     assert (back["by"], back["why"], back["champion_version"]) == ("ada", "the spread was too wide", "2")
-    champion = promote.present_champion(place)
+    champion = promote.present_champion(place.registry(), place.warehouse.decisions())
     assert champion.decision["reason"] == "Refit on newer rows."  # what was measured stays what it is
-    promote.promote_by_hand(place, "2", "ada", "it was right")
+    Promoter.of(place).promote("2", "ada", "it was right")
     with pytest.raises(TidecastError, match="version 2 is champion already"):
-        promote.promote_by_hand(place, "2", "ada", "it was right")
+        Promoter.of(place).promote("2", "ada", "it was right")
     assert place.warehouse.decisions()["version"].to_list() == ["1", "2", "1", "2"]
     with pytest.raises(TidecastError, match="There must be a challenger to promote, found none"):
-        promote.promote_by_hand(place, None, "ada", "why not")
+        Promoter.of(place).promote(None, "ada", "why not")
 
 
 def test_a_choice_that_was_killed_half_way_is_one_record(place, trains, judged, refreshed, early, monkeypatch):
     trains(refreshed, judged)
-    promote.train_and_promote(place, early, "me")
-    promote.train_and_promote(place, judged.as_of, "me")
+    Promoter.of(place).train(early, "me")
+    Promoter.of(place).train(judged.as_of, "me")
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "promote", lambda *arguments: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            promote.rollback(place, "ada", "too wide")
-    promote.settle(place)
+            Promoter.of(place).rollback("ada", "too wide")
+    Promoter.of(place).settle()
     assert place.registry().aliases()["champion"] == "1"
     assert place.warehouse.decisions().height == 3
 
@@ -271,9 +272,9 @@ def test_a_choice_that_was_killed_half_way_is_one_record(place, trains, judged, 
 )
 def test_a_version_that_forecasts_something_else_is_refused(place, trains, judged, refreshed, early, changed, words):
     trains(refreshed, judged)
-    promote.train_and_promote(place, early, "me")
-    promote.train_and_promote(place, judged.as_of, "me")
-    other = Place(place.home, SETTINGS.model_copy(update=changed))
+    Promoter.of(place).train(early, "me")
+    Promoter.of(place).train(judged.as_of, "me")
+    other = Workspace(place.home, SETTINGS.model_copy(update=changed))
     with pytest.raises(TidecastError, match=words):
-        promote.rollback(other, "ada", "why not")
+        Promoter.of(other).rollback("ada", "why not")
     assert place.registry().aliases()["champion"] == "2"

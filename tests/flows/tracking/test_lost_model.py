@@ -14,23 +14,24 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import promote
+from tidecast.flows.steps.promote import Promoter
 from tidecast.flows.tracking.lost_model import ModelLost
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.relocate import relocate_if_moved
 from tidecast.flows.tracking.store import MlflowStore
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.fixture
-def trained(store, judged, refreshed, monkeypatch) -> Place:
+def trained(store, judged, refreshed, monkeypatch) -> Workspace:
     """A panel whose champion is a GRU, version 1, and that is ready to be trained again."""
-    place = Place(store.home, SETTINGS)
+    place = Workspace(store.home, SETTINGS)
     known = judged.panel.with_columns(known_at=pl.col("time"), as_of=pl.lit(judged.as_of))
     place.warehouse.store_prices(known)
     monkeypatch.setattr(promote, "train", lambda *arguments: replace(refreshed, table_versions=arguments[6]))
-    promote.train_and_promote(place, refreshed.as_of, "me")
+    Promoter.of(place).train(refreshed.as_of, "me")
 
     def again(panel, as_of, settings, champion, *others):
         assert champion.name == "GRU"
@@ -81,31 +82,31 @@ def spoil_description(home: StateFolder, empty_db: Path) -> StateFolder:
     ],
 )
 def test_a_lost_model_is_named_with_the_way_back_and_trained_anew(trained, judged, empty_mlflow_db, lose, cause):
-    trained = Place(lose(trained.home, empty_mlflow_db), SETTINGS)
+    trained = Workspace(lose(trained.home, empty_mlflow_db), SETTINGS)
     for attempt in (
-        lambda: steps.champion_of(trained, judged.as_of),
-        lambda: promote.train_and_promote(trained, judged.as_of, "me"),
+        lambda: steps.champion_of(trained.registry(), trained.warehouse, trained.settings, judged.as_of),
+        lambda: Promoter.of(trained).train(judged.as_of, "me"),
     ):
         with pytest.raises(ModelLost, match=cause) as error:
             attempt()
         assert str(error.value).endswith("or train anew (decisions stay): tidecast train --anew")
-    row = promote.train_and_promote(trained, judged.as_of, "me", anew=True)
+    row = Promoter.of(trained).train(judged.as_of, "me", anew=True)
     assert trained.warehouse.decisions()["version"].to_list() == ["1", row["version"]]
     assert trained.registry().aliases()["champion"] == row["version"]
-    assert steps.champion_of(trained, judged.as_of).name == "GRU"
-    promote.settle(trained)  # it has nothing to carry out
+    assert steps.champion_of(trained.registry(), trained.warehouse, trained.settings, judged.as_of).name == "GRU"
+    Promoter.of(trained).settle()  # it has nothing to carry out
     assert trained.warehouse.decisions().height == 2
 
 
 def test_a_model_that_is_not_lost_is_not_trained_anew(trained, judged):
     with pytest.raises(TidecastError, match="must be lost to be trained anew, but version 1 is whole"):
-        promote.train_and_promote(trained, judged.as_of, "me", anew=True)
+        Promoter.of(trained).train(judged.as_of, "me", anew=True)
 
 
 def test_a_training_anew_that_was_killed_before_its_promotion_is_carried_out(
     trained, judged, empty_mlflow_db, monkeypatch
 ):
-    trained = Place(lose_both(trained.home, empty_mlflow_db), SETTINGS)
+    trained = Workspace(lose_both(trained.home, empty_mlflow_db), SETTINGS)
 
     class Killed(BaseException):
         pass
@@ -116,10 +117,11 @@ def test_a_training_anew_that_was_killed_before_its_promotion_is_carried_out(
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "promote", kill)
         with pytest.raises(Killed):
-            promote.train_and_promote(trained, judged.as_of, "me", anew=True)
-    promote.settle(trained)
+            Promoter.of(trained).train(judged.as_of, "me", anew=True)
+    Promoter.of(trained).settle()
     assert trained.registry().aliases()["champion"] == "1"
-    assert steps.champion_of(trained, judged.as_of).trained_through == judged.as_of
+    champion = steps.champion_of(trained.registry(), trained.warehouse, trained.settings, judged.as_of)
+    assert champion.trained_through == judged.as_of
 
 
 def test_a_copy_without_its_models_never_uses_those_of_the_original(store, judged, tmp_path):

@@ -11,7 +11,7 @@ from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.panel_identity import stored_panel
-from tidecast.flows.workspace.workspace import Place
+from tidecast.flows.workspace.workspace import Workspace
 
 TODAY = date(2030, 1, 1)
 
@@ -20,7 +20,7 @@ TODAY = date(2030, 1, 1)
 def published(sandbox):
     """A sandbox whose first session is published."""
     sandbox.settings |= {"horizon": 3}
-    place, found = take_in_prices(sandbox.place, None, TODAY)
+    place, found = sandbox.take_in(None, TODAY)
     place.warehouse.put_run({"as_of": found.as_of, "status": "done"})
     return sandbox
 
@@ -32,7 +32,7 @@ def test_a_lost_panel_json_is_made_again_from_what_the_tables_say(published):
     settings, origins = load_settings(home, {}, {}, published.folder)
     assert (settings.source, settings.horizon) == (str(published.source), 3)
     assert origins["source"] == origins["horizon"] == "warehouse"
-    take_in_prices(Place(home, settings), None, TODAY)
+    take_in_prices(home, Workspace(home, settings).warehouse, settings, None, TODAY)
     assert home.panel_file.read_text() == before
     home.panel_file.unlink()
     with pytest.raises(SettingsError, match=r"holds another panel: source is 'ecb' \(flag\)"):
@@ -46,7 +46,7 @@ def test_tables_that_do_not_say_whose_they_are_take_no_source_by_default(publish
     told = r"390 prices of 3 series \('A', 'B', 'C'\) up to 2015-07-01, published.*tidecast run --source URI"
     with pytest.raises(SettingsError, match=told):
         load_settings(home, {}, {}, published.folder)
-    take_in_prices(published.place, None, TODAY)  # which names its source
+    published.take_in(None, TODAY)  # which names its source
     assert stored_panel(warehouse).settings["source"] == str(published.source)
 
 
@@ -56,7 +56,7 @@ def test_tables_of_an_earlier_build_learn_whose_they_are_from_panel_json(publish
     kept = json.loads(home.panel_file.read_text())
     del kept["panel"]
     home.panel_file.write_text(json.dumps(kept))
-    take_in_prices(published.place, None, TODAY)
+    published.take_in(None, TODAY)
     assert stored_panel(warehouse).settings["source"] == str(published.source)
     assert json.loads(home.panel_file.read_text())["panel"] == stored_panel(warehouse).panel
 
@@ -67,10 +67,10 @@ def test_the_tables_of_another_panel_are_refused_and_stay_as_they_are(published,
     mine = StateFolder(tmp_path / "mine").make()
     published.rows.with_columns(series_id=pl.lit("Z")).unique(["series_id", "time"]).write_csv(tmp_path / "mine.csv")
     alone, _ = load_settings(mine, {"source": "mine.csv"}, {}, tmp_path)
-    take_in_prices(Place(mine, alone), None, TODAY)
+    take_in_prices(mine, Workspace(mine, alone).warehouse, alone, None, TODAY)
     settings, _ = load_settings(mine, {}, {"TIDECAST_WAREHOUSE": theirs.uri}, tmp_path)
     with pytest.raises(SettingsError, match=r"hold another panel: source is '.*prices\.csv' there, '.*mine\.csv' here"):
-        take_in_prices(Place(mine, settings), None, TODAY)
+        take_in_prices(mine, Workspace(mine, settings).warehouse, settings, None, TODAY)
     assert theirs.versions() == versions
 
 
@@ -79,18 +79,18 @@ def test_a_source_that_was_moved_is_changed_in_panel_json_and_the_tables_follow(
     moved = published.source.rename(published.folder / "moved.csv")
     home.panel_file.write_text(home.panel_file.read_text().replace("prices.csv", "moved.csv"))
     settings, _ = load_settings(home, {}, {}, published.folder)
-    take_in_prices(Place(home, settings), None, TODAY)
-    assert stored_panel(Place(home, settings).warehouse).settings["source"] == str(moved)
+    take_in_prices(home, Workspace(home, settings).warehouse, settings, None, TODAY)
+    assert stored_panel(Workspace(home, settings).warehouse).settings["source"] == str(moved)
 
 
 def test_prices_of_an_unknown_source_are_not_mixed_with_others_before_anything_is_published(sandbox):
-    take_in_prices(sandbox.place, None, TODAY)
+    sandbox.take_in(None, TODAY)
     warehouse, home = sandbox.place.warehouse, sandbox.place.home
     home.panel_file.unlink()
     other = sandbox.folder / "other.csv"
     sandbox.rows.filter(pl.col("series_id") == "A").with_columns(series_id=pl.lit("Z")).write_csv(other)
     sandbox.settings["source"] = str(other)
-    take_in_prices(sandbox.place, None, TODAY)
+    sandbox.take_in(None, TODAY)
     assert warehouse.prices()["series_id"].unique().to_list() == ["Z"]
 
 
@@ -106,5 +106,5 @@ def test_a_run_with_the_clock_set_back_reads_and_stores_nothing(published):
     versions = place.warehouse.versions()
     published.source.unlink()
     with pytest.raises(TidecastError, match=r"newest session that was run, 2015-07-01, .* 2014-01-01 at most"):
-        take_in_prices(place, None, date(2014, 1, 1))
+        take_in_prices(place.home, place.warehouse, place.settings, None, date(2014, 1, 1))
     assert place.warehouse.versions() == versions

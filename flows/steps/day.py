@@ -1,0 +1,89 @@
+"""The result of a run of one session."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.log import log
+from tidecast.flows.publish.predict import Forecasts
+from tidecast.flows.redaction import redact
+from tidecast.flows.training.champion import Champion
+from tidecast.flows.workspace.workspace import Workspace
+
+Outcome = Literal["done before", "published", "incomplete"]
+
+LONGEST = 300
+"""Characters of a failure that are shown; Prefect's log has all of it."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """The result of a run of one session.
+
+    Attributes
+    ----------
+    workspace : Workspace
+    as_of : date
+    ingested : Ingested
+    row : dict
+        The session's row of the table `runs`.
+    champion : Champion or None
+        The version that forecasts. None when the session was done before.
+    forecasts : Forecasts or None
+        None when it was published before.
+    report : Path or None
+    problems : tuple of str
+        What failed besides publishing.
+    """
+
+    workspace: Workspace
+    as_of: date
+    ingested: Ingested
+    row: dict[str, Any]
+    champion: Champion | None = None
+    forecasts: Forecasts | None = None
+    report: Path | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def was_done_before(self) -> bool:
+        """Whether an earlier run had done the session."""
+        return self.champion is None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended: "incomplete" when a step failed, whoever did the session."""
+        if self.problems:
+            return "incomplete"
+        return "done before" if self.was_done_before else "published"
+
+
+class Incomplete(TidecastError):
+    """The forecasts are published, but a step failed. `day` is the result so far."""
+
+    def __init__(self, day: Day) -> None:
+        first, *more = day.problems
+        end = "" if first.endswith((".", "…")) else "."
+        others = f" {len(more)} more of its steps failed." if more else ""
+        super().__init__(f"The forecasts of {day.as_of} are published, but {first}{end}{others} Fix it, and run again.")
+        self.day = day
+
+
+class Problems(list[str]):
+    """Failures of steps that must not stop the others."""
+
+    @contextmanager
+    def noted(self, step: str) -> Iterator[None]:
+        """Note a failure of the body, and continue."""
+        try:
+            yield
+        except Exception as error:
+            why = redact(" ".join(str(error).split())) or type(error).__name__
+            self.append(f"{step} failed: {why if len(why) <= LONGEST else why[:LONGEST] + ' …'}")
+            log.warning(self[-1])
+            log.debug("where it failed", exc_info=True)
