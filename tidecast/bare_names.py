@@ -11,7 +11,6 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-
 FORMER_NAMES = {"forecasting.persistence": "forecasting.saving.recipes"}
 """Former modules and what they are today: models logged to MLflow hold code that imports from them."""
 

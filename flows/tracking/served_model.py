@@ -1,8 +1,8 @@
 """The code of a logged model: raw prices in, forecast table out, both pandas.
 
-MLflow copies this file into every logged model ("models from code") and runs it when the model is loaded. Do not import
-it. It uses public names only, because a copy must run with later versions of Tidecast. The forecaster lies next to it as
-``model.json`` and ``weights.safetensors``, so nothing is unpickled.
+MLflow copies this file into every logged model ("models from code") and runs it when the model is loaded. Do not
+import it. It uses public names only, because a copy must run with later versions of Tidecast. The forecaster lies next
+to it as ``model.json`` and ``weights.safetensors``, so nothing is unpickled.
 """
 
 from __future__ import annotations

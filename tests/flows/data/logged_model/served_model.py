@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from forecasting.persistence import load_forecaster
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
-
-from forecasting.persistence import load_forecaster
 
 
 class ServedForecaster(PythonModel):
