@@ -52,9 +52,8 @@ def relocate_if_moved(home: StateFolder) -> str | None:
             old = _old_address(database, home)
             if old is None:
                 return None
-            count = sum(
-                _relocate(database, table, column, old, home.path.as_uri()) for table, column in _present(database)
-            )
+            new = home.path.as_uri()
+            count = sum(_relocate(database, table, column, old, new) for table, column in _existing_columns(database))
             before = Path(url2pathname(urlsplit(old).path))
             _relocate_tables(database, before, home.path)
     except sqlite3.Error as error:
