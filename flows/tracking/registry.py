@@ -210,7 +210,7 @@ class Registry:
             now = self._number(client, aliases.champion)
             if now != version:
                 raise ChampionChanged(
-                    f"Version {version} was made champion, but version {now} is champion now. Check who moved the alias."
+                    f"Version {version} was made champion, but version {now} is champion. Check who moved the alias."
                 )
             client.set_model_version_tag(name, version, "promoted", "yes")
             if self._number(client, aliases.challenger) == version:
