@@ -11,8 +11,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-FORMER_NAMES = {"forecasting.persistence": "forecasting.saving.recipes"}
-"""Former modules and what they are today: models logged to MLflow hold code that imports from them."""
+FORMER_NAMES = {"forecasting.persistence": "forecasting"}
+"""Former modules and the package of their public names: code stored with models logged to MLflow imports them."""
 
 
 class _SameModules(MetaPathFinder, Loader):

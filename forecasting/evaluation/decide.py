@@ -111,8 +111,8 @@ def decide(
     >>> names = ("random_walk", "GRU")
     >>> losses = pl.concat(rows.with_columns(pl.lit(name).alias("model")) for name in names)
     >>> print(decide(losses).verdict)
-    Median 0.0 ± 0.0 % (no better than the last price).
-    Distribution 0.0 ± 0.0 %, p = 1.000.
+    Centre 0.0 ± 0.0 % (no better than the last price).
+    Spread 0.0 ± 0.0 %, p = 1.000.
     """
     policy = policy or GatePolicy()
     table = to_polars(losses)

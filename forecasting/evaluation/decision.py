@@ -1,4 +1,4 @@
-"""The decision of a gate, in numbers and as text."""
+"""What was decided at the gate, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 SURE = 3.0
-"""Number of standard errors from which a verdict says that the median is better."""
+"""Standard errors from which on a verdict says that the centre is better."""
 
 
 class Check(NamedTuple):
-    """One condition of the gate: its name, whether it held, and its numbers as text."""
+    """One condition of the gate: what it is called, whether it held, and the numbers in words."""
 
     name: str
     passed: bool
@@ -20,7 +20,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """The recipe to publish, and why.
+    """Who is published, and why.
 
     Attributes
     ----------
@@ -29,21 +29,21 @@ class Decision:
     promoted, demoted : bool
     candidate, champion : str
     n_origins : int
-        Number of origins evaluated.
+        Origins looked at.
     first_origin, last_origin : date or datetime
     distribution_skill, distribution_se, distribution_p : float or None
-        CRPS skill of the candidate against the random walk, its standard error and one-sided p-value. None where
-        forecasts are missing or not finite; the p-value also with fewer than 120 origins.
+        CRPS skill of the candidate against the random walk, its standard error and one-sided p-value. None where it
+        cannot be known: forecasts missing or not finite; for p, also fewer than 120 origins.
     median_skill, median_se : float or None
         MAE skill of the median against the random walk, and its standard error.
     worst_decile : float or None
         10th percentile over series of CRPS skill.
     reason : str
-        One sentence for every reader.
+        In words for everybody.
     checks : tuple of Check
-        Every condition that was checked.
+        Every condition that was looked at.
     champion_checks : tuple of Check
-        Whether the champion still beats the random walk; empty when the random walk is champion.
+        Whether the champion still beats the random walk; empty where that is champion.
     """
 
     winner: str
@@ -68,37 +68,37 @@ class Decision:
     def verdict(self) -> str:
         """Two lines on the candidate against the random walk; ± is one standard error."""
         if self.distribution_skill is None or self.median_skill is None:
-            return "Median unknown: forecasts are missing or not finite.\nDistribution unknown, for the same reason."
+            return "Centre not known: forecasts are missing or not finite.\nSpread not known, for the same reason."
         p = "too little history for a p-value" if self.distribution_p is None else p_value(self.distribution_p)
         return (
-            f"Median {percent(self.median_skill, self.median_se)} ({self._median_verdict}).\n"
-            f"Distribution {percent(self.distribution_skill, self.distribution_se)}, {p}."
+            f"Centre {percent(self.median_skill, self.median_se)} ({self._centre_in_words}).\n"
+            f"Spread {percent(self.distribution_skill, self.distribution_se)}, {p}."
         )
 
     @property
-    def _median_verdict(self) -> str:
-        if any(check.name in ("median", "centre") and not check.passed for check in self.checks):
+    def _centre_in_words(self) -> str:
+        if any(check.name == "centre" and not check.passed for check in self.checks):
             return "worse than the last price"
         if self.median_skill and self.median_se and self.median_skill > SURE * self.median_se:
             return "better than the last price"
         return "no better than the last price"
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and the verdict, as values that JSON can hold."""
+        """Everything, and the verdict, as JSON holds it."""
         fields = asdict(self) | {"verdict": self.verdict}
         fields |= {name: [check._asdict() for check in fields[name]] for name in ("checks", "champion_checks")}
         return fields | {name: fields[name].isoformat() for name in ("first_origin", "last_origin")}
 
 
 def percent(share: float, se: float | None = None) -> str:
-    """A share as per cent, such as "+0.7 ± 0.2 %": with a true minus sign, and no sign on zero."""
+    """Like "+0.7 ± 0.2 %", with a real minus sign and no sign on zero."""
     number = f"{100 * share:+.1f}"
     number = "0.0" if float(number) == 0 else number.replace("-", "−")
     return f"{number} %" if se is None else f"{number} ± {100 * se:.1f} %"
 
 
 def p_value(p: float) -> str:
-    """A p-value as text: "p = 0.297", "p = 0.0096" (never rounded up to a level), "p < 0.001"."""
+    """Like "p = 0.297", "p = 0.0096" (not rounded up to a level), "p < 0.001"."""
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p >= 0.02 else f"p = {p:.2g}"

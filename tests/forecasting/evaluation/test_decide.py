@@ -48,8 +48,8 @@ def test_a_candidate_with_a_better_spread_is_promoted_and_only_its_spread_is_pra
     assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
     assert decision.distribution_p < 0.001
     assert decision.verdict.splitlines() == [
-        "Median 0.0 ± 0.1 % (no better than the last price).",
-        "Distribution +2.0 ± 0.1 %, p < 0.001.",
+        "Centre 0.0 ± 0.1 % (no better than the last price).",
+        "Spread +2.0 ± 0.1 %, p < 0.001.",
     ]
     assert decision.reason == (
         "GRU is published: its spread is better than that of the random walk, and its centre does no harm."
@@ -67,7 +67,7 @@ def test_when_no_network_earns_it_the_random_walk_is_published_and_said_so():
 def test_a_centre_that_is_worse_is_not_published_however_good_the_spread():
     decision = decide(losses({"GRU": (0.98, 1.01), "random_walk": (1.0, 1.0)}))
     assert failed(decision) == ["centre"]
-    assert decision.verdict.startswith("Median −1.0 ± 0.1 % (worse than the last price).")
+    assert decision.verdict.startswith("Centre −1.0 ± 0.1 % (worse than the last price).")
 
 
 def test_a_centre_may_be_worse_by_a_fifth_of_a_per_cent():
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_refuses_the_candidate(bad, column):
     decision = decide(losses(BETTER).with_columns(pl.when(one).then(pl.lit(bad)).otherwise(column).alias(column)))
     assert not decision.promoted
     assert "2 of 10080 forecasts are missing or not finite" in decision.reason
-    assert decision.verdict.startswith("Median unknown: forecasts are missing or not finite.")
+    assert decision.verdict.startswith("Centre not known: forecasts are missing or not finite.")
 
 
 def test_a_candidate_that_leaves_out_hard_origins_does_not_profit():
