@@ -27,4 +27,4 @@ def damaged(store: MlflowStore, version: str, why: str) -> ModelLost:
 def way_back(store: MlflowStore) -> str:
     """Return the advice on how to get a champion again."""
     files = "mlflow.db and mlartifacts" if store.where.is_local else "its files"
-    return f"If it is lost, put back a copy of {files}, or train it again (decisions stay): tidecast train --anew"
+    return f"If it is lost, put back a copy of {files}, or train anew (decisions stay): tidecast train --anew"

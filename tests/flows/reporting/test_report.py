@@ -93,13 +93,6 @@ def test_a_network_is_named_and_no_sentence_is_said_twice(data):
     assert "The GRU is published Its distribution is better" in seen
 
 
-def test_a_verdict_of_a_former_version_is_shown_in_the_words_of_today(data):
-    verdict = "Centre 0.0 ± 0.0 % (no better than the last price).\nSpread +0.3 ± 0.1 %, p = 0.031."
-    seen = Words(render(replace(data, decision={**data.decision, "verdict": verdict}))).seen
-    assert "Median 0.0 ± 0.0 % (no better than the last price). Distribution +0.3 ± 0.1 %" in seen
-    assert "Centre" not in seen
-
-
 def test_without_a_gate_the_page_says_that_there_is_no_evidence(data):
     decision = {"reason": "Too little history for a gate: 252 origins are needed.", "verdict": None, "decision": None}
     seen = Words(render(replace(data, decision=decision, evidence=None, gate_as_of=None, version="", run_id=""))).seen
@@ -228,6 +221,13 @@ def test_prices_at_and_below_zero_are_shown(data):
     spread = data.prices.with_columns(close=pl.col("close") - pl.col("close").mean().over("series_id"))
     forecasts = RandomWalk(**SHARED, schema=PanelSchema(positive=False)).fit(spread).predict()
     assert "−" in render(replace(data, prices=spread, forecasts=forecasts, positive=False))
+
+
+def test_a_verdict_of_a_former_version_is_shown_in_the_words_of_today(data):
+    verdict = "Centre 0.0 ± 0.0 % (no better than the last price).\nSpread +0.3 ± 0.1 %, p = 0.031."
+    seen = Words(render(replace(data, decision={**data.decision, "verdict": verdict}))).seen
+    assert "Median 0.0 ± 0.0 % (no better than the last price). Distribution +0.3 ± 0.1 %" in seen
+    assert "Centre" not in seen
 
 
 def test_the_file_is_written_whole_or_not_at_all(data, tmp_path, monkeypatch):

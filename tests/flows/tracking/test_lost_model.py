@@ -88,7 +88,7 @@ def test_a_lost_model_is_named_with_the_way_back_and_trained_anew(trained, judge
     ):
         with pytest.raises(ModelLost, match=cause) as error:
             attempt()
-        assert str(error.value).endswith("or train it again (decisions stay): tidecast train --anew")
+        assert str(error.value).endswith("or train anew (decisions stay): tidecast train --anew")
     row = promote.train_and_promote(trained, judged.as_of, "me", anew=True)
     assert trained.warehouse.decisions()["version"].to_list() == ["1", row["version"]]
     assert trained.registry().aliases()["champion"] == row["version"]
