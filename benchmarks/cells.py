@@ -1,4 +1,4 @@
-"""Training throughput of every cell beside torch's own modules, and what our loop costs over a bare one.
+"""Training throughput of every cell compared with torch's own modules, and the cost of our loop over a bare one.
 
 CPU seconds of this process, one thread, the least of several repeats by turns; trust ratios.
 
@@ -28,7 +28,7 @@ LEVELS = torch.linspace(0.05, 0.95, Q)
 
 
 def least_cpu_seconds(works: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """The least CPU seconds of each, measured by turns, after one turn to warm up."""
+    """Minimum CPU seconds of each function, measured in turn after one warm-up call."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeats + 1):
         for name, work in works.items():
@@ -50,7 +50,7 @@ def cell_step(cell: nn.Module, x_BTF: torch.Tensor, last_only: bool) -> Callable
 
 
 def bare_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
-    """What anyone would write: AdamW over the same network, loss and batches, all gradients torch's."""
+    """The plain loop: AdamW over the same network, loss and batches, with torch's gradients."""
 
     def train() -> None:
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
@@ -64,7 +64,7 @@ def bare_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch
 
 
 def our_loop(network: RecurrentNetwork, head: QuantileHead, batches: list[Batch]) -> Callable[[], None]:
-    """Our `Trainer` on the same."""
+    """Our `Trainer` on the same network, loss and batches."""
 
     def train() -> None:
         Trainer(

@@ -1,4 +1,4 @@
-"""Curves of time to equal accuracy: our held-out loss by CPU seconds, beside where other libraries end.
+"""Curves of time to equal accuracy: our held-out loss by CPU seconds, and the final loss of other libraries.
 
     python -m benchmarks.curves benchmarks/time_to_accuracy.jsonl benchmarks/time_to_accuracy.png
 
@@ -29,7 +29,7 @@ Measured = dict[str, Any]
 
 
 def newest(path: Path) -> dict[tuple[str, str], Measured]:
-    """The last line of each task and library, in the order in which the tasks first came."""
+    """The last line of each task and library, in the order of the tasks' first lines."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return {(each["task"], each["library"]): each for each in lines}
 
@@ -62,7 +62,7 @@ def draw(found: dict[tuple[str, str], Measured]) -> Picture:
 
 
 def compare(chart: Axes, measured: Measured, fresh: bool) -> None:
-    """One task beside one library, with a star unless that is `fresh`."""
+    """Draw one task and one library, with a star unless the result is `fresh`."""
     metric, ours, theirs, green = measured["metric"], measured["ours"], measured["theirs"], COLOURS["lstm"]
     untrained, first, end = measured["untrained"][metric], ours[0], theirs[-1]
     chart.axhline(untrained, color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -91,7 +91,7 @@ def compare(chart: Axes, measured: Measured, fresh: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path, help="what benchmarks.equal_accuracy appended with --json")
+    parser.add_argument("measured", type=Path, help="file written by benchmarks.equal_accuracy --json")
     parser.add_argument("png", type=Path)
     arguments = parser.parse_args()
     picture = Image.open(BytesIO(draw(newest(arguments.measured)).png()))

@@ -1,4 +1,4 @@
-"""Two years of real daily deliveries, replayed day by day, beside one load of them all at once.
+"""Two years of real daily deliveries, replayed day by day, and compared with one load of all of them.
 
     python -m benchmarks.deliveries DATA_FOLDER [--days 508]
 
@@ -37,7 +37,7 @@ def main() -> None:
     """Replay, load, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--days", type=int, default=508, help="so many deliveries, from the first")
+    parser.add_argument("--days", type=int, default=508, help="number of deliveries, from the first")
     options = parser.parse_args()
     rows = read(options.folder, options.days)
     days: list[date] = rows["delivered"].unique().sort().to_list()
@@ -63,13 +63,13 @@ def main() -> None:
 
 
 def say(text: str) -> None:
-    """Print at once: a run of minutes may be killed, and what it had found is of use."""
+    """Print and flush, so that a killed run has shown its results so far."""
     print(text, flush=True)
 
 
 def read(folder: Path, days: int) -> pl.DataFrame:
-    """The deliveries as one table; known_at is the session on which a run of the day of delivery stands: the newest one
-    that was delivered by then."""
+    """The deliveries as one table; known_at is the session of a run on the day of delivery: the newest one delivered by
+    then."""
     rows = pl.read_parquet(folder / "stocks_pystock_deliveries_10pct.parquet").rename({"date": "time"})
     first = rows["delivered"].unique().sort().head(days)
     rows = rows.filter(pl.col("delivered").is_in(first.implode()))
@@ -79,13 +79,13 @@ def read(folder: Path, days: int) -> pl.DataFrame:
 
 
 def last_said(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of deliveries that fall on one session the last word on each row."""
+    """The last version of each row, of all deliveries for one session."""
     newest = pl.col("delivered") == pl.col("delivered").max().over("series_id", "time", "known_at")
     return rows.filter(newest)
 
 
 def take_in(warehouse: Warehouse, rows: pl.DataFrame, as_of: date) -> tuple[int, int, int, int]:
-    """Ingest the rows; how many were stored, corrected, known already and kept aside."""
+    """Ingest the rows; return how many were stored, corrected, unchanged and quarantined."""
     with offered(rows):
         found = tidecast.flows.ingest.ingest.ingest(warehouse, Settings(source="deliveries", calendar="XNYS"), as_of)
     return found.stored, found.corrected, found.unchanged, sum(found.quarantined.values())
@@ -93,7 +93,7 @@ def take_in(warehouse: Warehouse, rows: pl.DataFrame, as_of: date) -> tuple[int,
 
 @contextmanager
 def offered(rows: pl.DataFrame) -> Iterator[None]:
-    """Let a table at hand be the source, so that what is measured is not the reading of files."""
+    """Make a table the source, so that reading files is not measured."""
 
     class Offered:
         name = "deliveries"
@@ -106,7 +106,7 @@ def offered(rows: pl.DataFrame) -> Iterator[None]:
 
 
 def compare(replayed: pl.DataFrame, loaded: pl.DataFrame, sessions: list[date]) -> None:
-    """Print what differs: revisions, and the panel as known on each session that was run."""
+    """Print the differences in revisions, and in the panel as known on each session that was run."""
     one, other = replayed.select(SAID), loaded.select(SAID)
     before = pl.Series([date.min, *sessions[:-1]])
     unseen = pl.col("time") > pl.col("known_at").replace_strict(sessions, before)

@@ -1,4 +1,4 @@
-"""What the rules find in real dirty prices, and what they let be.
+"""Faults that the rules find in real dirty prices, and faults that they miss.
 
 python -m benchmarks.dirt DATA_FOLDER
 
@@ -25,7 +25,7 @@ from tidecast.flows.rules.check import Checked, check_rows
 KEY = ["issue", "series_id", "time"]
 PRICES = ("open", "high", "low", "close")
 
-CLASSES = {  # the fault, and the rules that speak of it
+CLASSES = {  # fault: the rules that report it
     "price 100 times off": ("unit_error",),
     "price off by a split": ("split_not_applied",),
     "dividend off, or of nobody": ("dividend_unit", "dividend_repeated"),
@@ -95,7 +95,7 @@ def _faults(raw: pl.DataFrame, twin: pl.DataFrame) -> pl.DataFrame:
 
 
 def _found(checked: Checked) -> pl.DataFrame:
-    """Row and rule, whether it was kept aside or flagged."""
+    """Row and rule of every row that was quarantined or flagged."""
     aside = pl.DataFrame({"row": np.arange(len(checked.rule)), "rule": checked.rule}).drop_nulls()
     return pl.concat([aside, checked.flags.drop_nulls("row").select("row", "rule")])
 
@@ -123,7 +123,7 @@ def _worst(checked: Checked) -> str:
 
 
 def whole_feed(file: Path) -> None:
-    """Counts, cost, and the share of a real feed that is kept aside."""
+    """Print counts, cost, and the share of a real feed that is quarantined."""
     rows = pl.read_parquet(file).rename({"date": "time"}).drop("exchange")
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     checked = check_rows(rows, rows.clear(), get_calendar("XNYS"), Settings(), date(2017, 12, 12))

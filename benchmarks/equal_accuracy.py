@@ -53,7 +53,7 @@ UNTRAINED = {
     "values": {"class": "SeasonalNaive", "baseline": {"season": 24}, "quantiles": LEVELS.tolist()},
     "prices": {"class": "RandomWalk", "quantiles": LEVELS.tolist()},
 }
-"""Who trains nothing, by kind of task: the same hour of the day before, the last price."""
+"""Forecasts without training, by kind of task: the same hour of the day before, the last price."""
 
 
 def run(python: str, script: str, task: Path, options: dict) -> dict[str, np.ndarray]:
@@ -70,7 +70,7 @@ def run(python: str, script: str, task: Path, options: dict) -> dict[str, np.nda
 
 
 def kept(arguments: argparse.Namespace, script: str, task: Path) -> dict[str, np.ndarray]:
-    """What the other library took and answered, run once."""
+    """Run the other library once, and return its time and answer."""
     answer = arguments.keep / f"{arguments.task}-{arguments.library}.npz" if arguments.keep else None
     if answer is None or not answer.exists():
         found = run(arguments.python, script, task, json.loads(arguments.options))
@@ -83,7 +83,7 @@ def kept(arguments: argparse.Namespace, script: str, task: Path) -> dict[str, np
 
 
 def points(task: Task, found: dict[str, np.ndarray], metric: str) -> list[dict[str, float]]:
-    """Epochs, CPU seconds and loss of another library on its way, where it tells, and at its end (no epochs)."""
+    """Epochs, CPU seconds and loss of another library: intermediate ones if it reports them, and the final one."""
     way = zip(*(found.get(f"curve_{name}", ()) for name in ("epochs", "seconds", "answers")), strict=True)
     curve = [
         {"epochs": int(epochs), "seconds": float(seconds), metric: task.loss(answer, metric)}
@@ -93,7 +93,7 @@ def points(task: Task, found: dict[str, np.ndarray], metric: str) -> list[dict[s
 
 
 def shown(losses: dict[str, float]) -> str:
-    """Losses as a line of words."""
+    """Losses as a line of text."""
     return ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
 
 
@@ -108,12 +108,12 @@ def main() -> None:
     parser.add_argument("library", choices=["neuralforecast", "gluonts", "darts", "none"])
     parser.add_argument("--python", type=os.path.abspath, default=sys.executable, help="the library's interpreter")
     parser.add_argument("--options", default="{}", help="JSON, for the library")
-    parser.add_argument("--ours", default="{}", help="JSON, settings of ours beside cell, width and layers")
-    parser.add_argument("--epochs", default="1,2,4,8,16", help="our budgets")
-    parser.add_argument("--choose", action="store_true", help="on the training rows alone: to choose settings of ours")
-    parser.add_argument("--metric", choices=METRICS, help="default: what the library trains on")
-    parser.add_argument("--keep", type=Path, help="folder for the library's answer: once there, it is not run again")
-    parser.add_argument("--json", type=Path, help="file to append what was measured to, for benchmarks.curves")
+    parser.add_argument("--ours", default="{}", help="JSON, settings of ours besides cell, width and layers")
+    parser.add_argument("--epochs", default="1,2,4,8,16", help="our budgets of epochs")
+    parser.add_argument("--choose", action="store_true", help="use the training rows alone, to choose our settings")
+    parser.add_argument("--metric", choices=METRICS, help="default: the loss that the library trains on")
+    parser.add_argument("--keep", type=Path, help="folder for the library's answer, which is reused if it exists")
+    parser.add_argument("--json", type=Path, help="file to append the result to, for benchmarks.curves")
     arguments = parser.parse_args()
     script, metric, shape = {
         "neuralforecast": ("neuralforecast_lstm.py", "mae", {"hidden_size": 128, "num_layers": 2}),

@@ -1,4 +1,4 @@
-"""How often the gate promotes a network where nothing can be forecast.
+"""Promotions by the gate where nothing can be forecast.
 
 python -m benchmarks.false_alarms [--panels 60] [--first 0]
 """
@@ -16,11 +16,11 @@ from tidecast.flows.training.train import train
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 SEED = 1000
-"""Of panel 0; no test and no choice of ours has looked at panels from here on."""
+"""Seed of panel 0. No test and no design choice has used panels from this seed on."""
 
 
 def trained(panel: pl.DataFrame) -> Training:
-    """A panel's first training, gate and all, as `tidecast train` holds it; in one process."""
+    """A panel's first training with its gate, as in `tidecast train`, in one process."""
     settings = Settings(calendar="weekdays", n_jobs=1)
     return train(panel, panel["time"].max(), settings, None, gate_due=True, say=lambda text: None)
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Print a line per panel, and the count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--panels", type=int, default=60)
-    parser.add_argument("--first", type=int, default=0, help="the first panel, to go on from")
+    parser.add_argument("--first", type=int, default=0, help="number of the first panel")
     options = parser.parse_args()
     promoted = 0
     for number in range(options.first, options.first + options.panels):

@@ -1,4 +1,4 @@
-"""Features: the default ones over a large panel, one new day, and what other libraries compute, too, side by side.
+"""Features: the default ones over a large panel, one new day, and a comparison with other libraries.
 
 Each in a process of its own, on random walks of consecutive days: medians of wall and CPU seconds without reading, the
 process's peak memory (Linux), the panel among it. Each rival computes the columns that it has, in an environment of its
@@ -23,7 +23,7 @@ from benchmarks.rivals.shared_columns import ALL, COLUMNS, START, WINDOWS, measu
 from tidecast.features import EwmaVolatility, LogReturn, PanelUnion, PriceFeatures, RollingMean, RollingVolatility
 
 TOLERANCE = {"qlib": 2e-3}
-"""Relative difference up to which values agree; qlib keeps prices as float32, which a daily return feels."""
+"""Relative difference up to which values agree; qlib stores prices as float32, which changes daily returns."""
 
 
 def panel_of(close: np.ndarray) -> pl.DataFrame:
@@ -48,14 +48,14 @@ def day(panel: pl.DataFrame) -> Callable[[], Any]:
 
 
 def all_columns(panel: pl.DataFrame) -> Callable[[], Any]:
-    """The columns that pandas and qlib have."""
+    """The columns that pandas and qlib also compute."""
     means, spreads = ([kind(k) for k in WINDOWS] for kind in (RollingMean, RollingVolatility))
     union = PanelUnion([LogReturn(), *means, *spreads, EwmaVolatility()])
     return lambda: union.fit_transform(panel)
 
 
 def means(panel: pl.DataFrame) -> Callable[[], Any]:
-    """Those that mlforecast and functime have; the lag is a matter of naming."""
+    """The columns that mlforecast and functime also compute; the lag is a matter of naming."""
     union = PanelUnion([RollingMean(k) for k in WINDOWS])
     return lambda: union.fit_transform(panel)
 
@@ -64,7 +64,7 @@ OURS = {kind.__name__: kind for kind in (defaults, day, all_columns, means)}
 
 
 def only(name: str, folder: Path, repeats: int) -> None:
-    """Measure one of ours, and print what it took; the shared columns are kept."""
+    """Measure one of ours and print its cost; the shared columns are saved."""
     table, cost = measured(OURS[name](panel_of(np.load(folder / "close.npy"))), repeats)
     if name in ("all_columns", "means"):
         np.save(folder / f"{name}.npy", table.drop("series_id", "time", "close").to_numpy())
@@ -72,14 +72,14 @@ def only(name: str, folder: Path, repeats: int) -> None:
 
 
 def run(command: list[str]) -> dict[str, Any]:
-    """What a measured process prints last."""
+    """Last line of a measured process."""
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return found
 
 
 def check(rival: str, folder: Path, shape: tuple[int, int]) -> None:
-    """Raise AssertionError where a rival's values are not ours."""
+    """Raise AssertionError if a rival's values differ from ours."""
     lagged = COLUMNS[rival] is not ALL
     ours = np.load(folder / f"{'means' if lagged else 'all_columns'}.npy").reshape(*shape, -1)
     theirs = np.load(folder / f"{rival}.npy")
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000, help="of each series")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rival", nargs=2, action="append", default=[], metavar=("LIBRARY", "INTERPRETER"),
-                        help=f"one of {', '.join(COLUMNS)}, and its environment's python; again for more")  # fmt: skip
+                        help=f"one of {', '.join(COLUMNS)}, and its environment's python; repeatable")  # fmt: skip
     parser.add_argument("--only", nargs=2, metavar=("WORK", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:

@@ -1,4 +1,4 @@
-"""Whether further columns beside the default ones help a network, on validation years only.
+"""Gain of columns added to the default inputs of a network, on validation years only.
 
     python -m benchmarks.inputs DATA_FOLDER                # the three panels below
     python -m benchmarks.inputs DATA_FOLDER --panel stocks --seeds 5 --series 88
@@ -105,7 +105,7 @@ def by_origin(model: GRUForecaster, panel: pl.DataFrame, cv: RollingOrigin, seed
 
 
 def measure(name: str, folder: Path, seeds: int, n_series: int) -> None:
-    """Print one Markdown table, a row as soon as it is known."""
+    """Print one Markdown table, each row as soon as it is measured."""
     panel, calendar, years = PANELS[name](folder)
     panel = check_panel(panel, PanelSchema(calendar=calendar))
     series = panel["series_id"].unique().sort()
@@ -137,7 +137,7 @@ def measure(name: str, folder: Path, seeds: int, n_series: int) -> None:
 
 
 def percent(share: float | None) -> str:
-    """In per cent, with a sign where it is below zero."""
+    """A share in per cent; only negative ones have a sign."""
     return "–" if share is None else f"{100 * share:.2f}"
 
 
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the Parquet files")
     parser.add_argument("--panel", choices=list(PANELS), nargs="*", default=list(PANELS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--series", type=int, default=45, help="at most so many, spread over the names")
+    parser.add_argument("--series", type=int, default=45, help="maximum number of series, evenly spaced by name")
     given = parser.parse_args()
     for name in given.panel:
         measure(name, given.folder, given.seeds, given.series)

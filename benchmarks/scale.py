@@ -53,12 +53,12 @@ def memory(name: str) -> int:
 
 
 def reset_peak() -> None:
-    """Let VmHWM start again from what is held now."""
+    """Reset VmHWM to the memory held now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def one_batch(model: GRUForecaster, n_inputs: int) -> int:
-    """Peak bytes of one training step of a model's network, and of nothing else."""
+    """Peak bytes of one training step of a model's network alone."""
     B, T, H, Q = model.batch_size, model.lookback, model.horizon, len(model.quantiles_)
     with isolated(0):
         network = RecurrentNetwork(model.cell, n_inputs, model.hidden_size, model.num_layers, 0.0, H, Q)
@@ -92,7 +92,7 @@ def measure(n_series: int, n_rows: int) -> dict[str, float]:
 
 
 def in_a_process(n_series: int, n_rows: int) -> dict[str, float]:
-    """As `measure`, in a fresh process."""
+    """Run `measure` in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.scale", "--one", str(n_series), str(n_rows)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -121,8 +121,8 @@ def draw(results: pl.DataFrame, path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--most", type=int, default=25_000_000, metavar="ROWS", help="leave out larger panels")
-    parser.add_argument("--png", default="", metavar="FILE", help="draw the lines there")
+    parser.add_argument("--most", type=int, default=25_000_000, metavar="ROWS", help="skip larger panels")
+    parser.add_argument("--png", default="", metavar="FILE", help="file for a picture of the lines")
     parser.add_argument("--one", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:

@@ -1,4 +1,4 @@
-"""Serving: how long forecasts, updates and backtests of a fitted model take, beside the bare network and darts.
+"""Serving: CPU time of forecasts, updates and backtests of a fitted model, compared with the bare network and darts.
 
 CPU seconds of one thread, medians of repeats. Prices are random walks; what they are makes no difference to the time.
 """
@@ -19,7 +19,7 @@ from tidecast.forecasting import GRUForecaster, LSTMForecaster
 
 HERE = Path(__file__).parent / "rivals"
 
-BELOW_GLIBCS_LARGEST = 8_000_000  # float32: 30.5 MiB, of the 32 from which on every array is asked of the system
+BELOW_GLIBCS_LARGEST = 8_000_000  # float32: 30.5 MiB; glibc requests arrays from 32 MiB on from the system
 
 
 def prices(n_series: int, n_rows: int) -> pl.DataFrame:
@@ -34,7 +34,7 @@ def prices(n_series: int, n_rows: int) -> pl.DataFrame:
 
 
 def milliseconds(work: Callable[[], object], repeats: int = 9) -> float:
-    """Median CPU time of one call, after one to warm up."""
+    """Median CPU time of one call, after a warm-up call."""
     work()
     taken = []
     for _ in range(repeats):
@@ -52,7 +52,7 @@ def from_the_kept_state() -> None:
 
 
 def from_a_panel() -> None:
-    """`predict(panel)` beside the forward pass of the same network on windows of the same rows."""
+    """`predict(panel)` compared with the forward pass of the same network on windows of the same rows."""
     panel = prices(1000, 64)
     model = LSTMForecaster(hidden_size=64, max_epochs=0).fit(prices(50, 400))
     network, windows = model._network, torch.zeros(1000, 64, len(model.inputs_))
@@ -70,7 +70,7 @@ def from_a_panel() -> None:
         )
 
     compare("fresh")
-    torch.zeros(BELOW_GLIBCS_LARGEST)  # once that is freed, glibc keeps what is: the network's rows cost no new pages
+    torch.zeros(BELOW_GLIBCS_LARGEST)  # once this is freed, glibc reuses its memory: the network needs no new pages
     compare("kept")
 
 
@@ -84,7 +84,7 @@ def updates() -> None:
 
 
 def all_origins(python: str) -> None:
-    """Every origin of two years in one pass, beside darts' historical forecasts with the same width and lookback."""
+    """Every origin of two years in one pass, and darts' historical forecasts of the same width and lookback."""
     panel = prices(24, 1500)
     model = LSTMForecaster(hidden_size=25, max_epochs=0).fit(panel.filter(pl.col("time") < panel["time"][-510]))
     ours = milliseconds(lambda: model.predict(panel, origins="new"), 3)

@@ -1,4 +1,4 @@
-"""How well splits are found that are told and not where they belong: made from clean shares, real or synthetic.
+"""Detection of splits that are reported but not where they belong, made from clean shares, real or synthetic.
 
 python -m benchmarks.splits [--prices FILE ...] [--trials 100]
 
@@ -26,7 +26,7 @@ RATIOS = (1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0)
 FARTHEST = 20
 
 Way = Callable[[np.random.Generator, float], tuple[np.ndarray, dict[int, float]]]
-"""Of a split's ratio: by what each row's clean price is multiplied, and what is told, by row."""
+"""From a split's ratio to the factor of each row's clean price, and the reported ratio by row."""
 
 
 def before(row: int, factor: float) -> np.ndarray:
@@ -35,19 +35,19 @@ def before(row: int, factor: float) -> np.ndarray:
 
 
 def misplaced(rng: np.random.Generator, ratio: float) -> tuple[np.ndarray, dict[int, float]]:
-    """The price moves 1 to 20 rows before or after the day that is told."""
+    """The price moves 1 to 20 rows before or after the reported day."""
     off = int(rng.integers(1, FARTHEST + 1)) * int(rng.choice([-1, 1]))
     return before(PLACE + off, ratio), {PLACE: ratio}
 
 
 def island(rng: np.random.Generator, ratio: float) -> tuple[np.ndarray, dict[int, float]]:
-    """Prices are restated but for 1 to 10 rows near the split."""
+    """Prices are restated except for 1 to 10 rows near the split."""
     first = PLACE + int(rng.integers(-12, 2))
     inside = (np.arange(ROWS) >= first) & (np.arange(ROWS) < first + rng.integers(1, 11))
     return np.where(inside, ratio, 1.0), {PLACE: ratio}
 
 
-WAYS: dict[str, tuple[Way, bool]] = {  # and whether a flag is right
+WAYS: dict[str, tuple[Way, bool]] = {  # with whether a flag is right
     "on its day": (lambda rng, ratio: (before(PLACE, ratio), {PLACE: ratio}), False),
     "restated, or not applied": (lambda rng, ratio: (np.ones(ROWS), {PLACE: ratio}), True),
     "misplaced by 1 to 20 rows": (misplaced, True),
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def stretches(prices: pl.DataFrame, most: int = 3000, seed: int = 0) -> np.ndarray:
-    """Closes of shares, cut into stretches of `ROWS` rows above 0 that move on two days of three at least."""
+    """Closes of shares, cut into segments of `ROWS` rows above 0 that move on at least two days of three."""
     time = "date" if "date" in prices.columns else "time"
     parts = []
     for share in prices.sort("series_id", time).filter(pl.col("close") > 0).partition_by("series_id"):
@@ -96,7 +96,7 @@ def synthetic(n_shares: int = 1000, seed: int = 0) -> np.ndarray:
 
 
 def measure(closes: np.ndarray, way: str, trials: int, ratios: Sequence[float] = RATIOS, seed: int = 1) -> None:
-    """Print, by ratio and one over it, the shares of trials that are flagged, and whose prices come out right."""
+    """Print, by ratio and one over it, the shares of trials that are flagged, and whose prices are right."""
     rng = np.random.default_rng(seed)
     calendar = get_calendar("weekdays")
     days = calendar.times(np.arange(13_000, 13_000 + ROWS))

@@ -1,4 +1,4 @@
-"""What MLflow costs a training: writing it down, logging it to SQLite, and the pages of `tidecast ui`.
+"""Cost of MLflow in a training: writing the files, logging to SQLite, and the pages of `tidecast ui`.
 
 ``python -m benchmarks.tracking`` makes a training on the bundled ECB rates (baselines instead of networks, which take
 no time; a gate of 504 origins, its tables and pictures), logs it twice, and starts the pages.
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def judged() -> Training:
-    """A training whose candidate is the drift, with all that a gate leaves."""
+    """A training whose candidate is the drift, with the results of a gate."""
     panel = pl.read_parquet(ECB).rename({"date": "time", "value": "close"})
     schema = PanelSchema(calendar="TARGET")
     forecasts = backtest({"drift": Drift(schema=schema)}, panel, RollingOrigin(n_splits=2, horizon=5, stride=252))
@@ -73,7 +73,7 @@ def timed(work) -> float:
 
 
 def pages(store: MlflowStore) -> None:
-    """Seconds until the pages answer, and the memory that their processes hold then."""
+    """Seconds until the pages answer, and the memory of their processes at that time."""
     begun = time.perf_counter()
     server = subprocess.Popen(
         store.where.ui_command, env=os.environ | store.where.ui_environ, stdout=subprocess.DEVNULL,
@@ -103,7 +103,7 @@ def session(process: str) -> int:
 
 
 def resident(process: int) -> float:
-    """Megabytes of memory that a process holds, what it shares counted in proportion."""
+    """Memory of a process in megabytes; shared memory counts in proportion."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 

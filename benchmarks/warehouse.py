@@ -1,4 +1,4 @@
-"""How long a new day, and late corrections, take to go into 25 million prices, and how much memory.
+"""Time and memory to ingest a new day, and late corrections, into a table of 25 million prices.
 
     python -m benchmarks.warehouse FOLDER [--series 5000] [--sessions 5000]
 
@@ -63,7 +63,7 @@ def sessions(count: int) -> pl.Series:
 
 
 def prices(days: pl.Series, series: int, every: int = 1) -> pl.DataFrame:
-    """Random walks of 1 % a day, the same whenever they are made; with `every`, one row in so many."""
+    """Random walks of 1 % a day, always the same; with `every`, one row in that many."""
     numbers = np.arange(series)
     tables = []
     for day in days:
@@ -82,7 +82,7 @@ def worse(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def build(folder: Path, days: pl.Series, series: int) -> None:
-    """Write the table as years of daily ingests would have left it, compacted."""
+    """Write the table that years of daily ingests would leave, compacted."""
     from tidecast.flows.warehouse.warehouse import Warehouse
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +94,7 @@ def build(folder: Path, days: pl.Series, series: int) -> None:
 
 
 def take_in(warehouse: str, file: str) -> None:
-    """Ingest a file, and print what it took."""
+    """Ingest a file, and print its cost."""
     from tidecast.flows.config.settings import Settings
     from tidecast.flows.ingest.ingest import ingest
     from tidecast.flows.warehouse.warehouse import Warehouse
@@ -116,7 +116,7 @@ def take_in(warehouse: str, file: str) -> None:
 
 
 def peak() -> int:
-    """The most memory this process ever had, in MB; Linux only. (getrusage would count the parent's, too.)"""
+    """Peak memory of this process in MB; Linux only. (getrusage would count the parent's too.)"""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 

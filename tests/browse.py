@@ -101,7 +101,7 @@ def pages_of_search(listed: str, store: MlflowStore, run_id: str) -> dict[str, t
     files = f"{runs}/{run_id}/artifacts"
     return {
         "searches": (f"{runs}{PAGES}", ["tuning 20", "Every search for settings is a run"]),
-        "search": (f"{runs}/{run_id}{PAGES}", ["best", "trial 1", f"{TRIALS} trials were looked at", "tidecast tune"]),
+        "search": (f"{runs}/{run_id}{PAGES}", ["best", "trial 1", f"{TRIALS} trials: ", "tidecast tune"]),
         "history": (f"{files}/pictures/1_history.png{PAGES}", ["2_importances.png", "recipe.json"]),
         "importances": (f"{files}/pictures/2_importances.png{PAGES}", ["1_history.png"]),
         "trials": (f"{files}/tables/trials.json{PAGES}", ["number", "state", "complete"]),

@@ -71,6 +71,17 @@ else:
     assert done.returncode == 0, done.stderr
 
 
+def test_in_a_checkout_the_former_module_names_of_logged_models_still_work(tmp_path):
+    script = """
+from forecasting.persistence import load_forecaster
+import tidecast.forecasting
+assert load_forecaster is tidecast.load_forecaster
+assert tidecast.forecasting.__spec__.name == "tidecast.forecasting"
+"""
+    done = python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
     """A folder into which the wheel of this checkout is installed; nothing is fetched."""

@@ -1,7 +1,7 @@
 """The folders' own names, for code in a checkout: ``from forecasting import GRUForecaster``.
 
 The modules are the same objects as under `tidecast`, so a class has one identity whichever name imported it. A wheel
-installs `tidecast` alone, and nothing here is used.
+installs `tidecast` alone and does not use this file.
 """
 
 import sys
@@ -11,9 +11,12 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+FORMER_NAMES = {"forecasting.persistence": "forecasting"}
+"""Former modules and the package of their public names: code stored with models logged to MLflow imports them."""
+
 
 class _SameModules(MetaPathFinder, Loader):
-    """Finds ``forecasting.panel`` as ``tidecast.forecasting.panel``, for the packages that `use_bare_name` was told."""
+    """Find ``forecasting.panel`` as ``tidecast.forecasting.panel``, in the packages passed to `use_bare_name`."""
 
     def __init__(self) -> None:
         self.packages: set[str] = set()
@@ -24,7 +27,7 @@ class _SameModules(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname.partition(".")[0] in self.packages else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(f"tidecast.{spec.name}")
+        module = import_module(f"tidecast.{FORMER_NAMES.get(spec.name, spec.name)}")
         spec.loader_state = module.__spec__
         return module
 
@@ -37,7 +40,7 @@ _finder = _SameModules()
 
 
 def use_bare_name(package: str) -> None:
-    """Make `package` and all that lies in it the modules of ``tidecast.<package>``."""
+    """Make `package` and all modules in it the modules of ``tidecast.<package>``."""
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     _finder.packages.add(package)

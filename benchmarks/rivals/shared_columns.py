@@ -1,4 +1,4 @@
-"""Columns that another library has, too; run by benchmarks/features.py, in an environment of that library's own.
+"""Columns that another library also computes; run by benchmarks/features.py, in an environment of that library's own.
 
 `python shared_columns.py LIBRARY FOLDER REPEATS`: reads FOLDER/close.npy, float64 of shape (n_series, n_rows), of
 consecutive days; writes FOLDER/LIBRARY.npy of shape (n_series, n_rows, n_columns), and prints what it took.
@@ -22,13 +22,13 @@ WINDOWS = (21, 63)
 LAGGED = ["lagged_mean_21", "lagged_mean_63"]
 ALL = ["log_return_1", "close_mean_21", "close_mean_63", "volatility_21", "volatility_63", "ewma_volatility_0.94"]
 COLUMNS = {"pandas": ALL, "qlib": ALL, "mlforecast": LAGGED, "functime": LAGGED}
-"""What is computed of each library, by our names; `lagged_mean_k` is `close_mean_k` of the row before."""
+"""Columns computed by each library, by our names; `lagged_mean_k` is `close_mean_k` of the row before."""
 
 DISTRIBUTION = {"qlib": "pyqlib"}
 
 
 def measured(work: Callable[[], Any], repeats: int) -> tuple[Any, dict[str, float]]:
-    """What `work` gives; medians of wall and CPU seconds, and the most memory that the process has needed, GB."""
+    """Result of `work`, medians of wall and CPU seconds, and the peak memory of the process in GB."""
     walls, cpus = [], []
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()

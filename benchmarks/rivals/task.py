@@ -65,7 +65,7 @@ class Task:
         ]
 
     def truths(self) -> np.ndarray:
-        """What came true, of shape (n_histories, horizon); prices as log returns from the origin on."""
+        """True values, of shape (n_histories, horizon); prices as log returns from the origin on."""
         levels = [np.log(values) for values in self.series] if self.kind == "prices" else self.series
         rows = []
         for number, origin, _ in self.histories():

@@ -1,4 +1,4 @@
-"""Our own forecaster on the same task, with the cell, width and layers of the library it stands beside."""
+"""Our own forecaster on the same task, with the cell, width and layers of the library it is compared with."""
 
 import numpy as np
 import polars as pl

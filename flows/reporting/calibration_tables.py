@@ -1,4 +1,4 @@
-"""How far published intervals held: shares of truths by quantile, by month and by volatility. Pure functions."""
+"""Coverage of forecasts: shares of truths by quantile, by month and by volatility. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from tidecast.forecasting.tables.quantiles import level_of, levels_in, quantile_
 
 
 def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """Share of truths at or below each quantile: ``model``, ``level``, ``share``."""
+    """Share of truths at or below each quantile.
+
+    Parameters
+    ----------
+    forecasts : polars.DataFrame
+        Forecast table with ``model``.
+    prices : polars.DataFrame
+        Panel with ``close``; forecasts without a price there are left out.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``model``, ``level``, ``share``.
+    """
     columns = [*quantile_columns(levels_in(forecasts.columns)), "forecast"]
     truths = prices.select("series_id", "time", truth="close")
     known = forecasts.join(truths, on=["series_id", "time"], how="inner")
@@ -20,19 +33,24 @@ def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFra
 
 
 def coverage_over_time(losses: pl.DataFrame) -> pl.DataFrame:
-    """Share of truths inside the outermost interval for the origins of each month: ``model``, ``time``, ``coverage``.
+    """Share of truths inside the outermost interval, by month of the origin.
 
     Parameters
     ----------
     losses : polars.DataFrame
-        ``evaluate(...).losses``. Every forecast counts alike; ``time`` is the first of the month.
+        ``evaluate(...).losses``; every forecast has the same weight.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``model``, ``time`` (the first of the month), ``coverage``.
     """
     month = pl.col("origin").dt.truncate("1mo").alias("time")
     return losses.group_by("model", month).agg(coverage=pl.col("covered").mean()).sort("model", "time")
 
 
 def coverage_by_volatility(losses: pl.DataFrame, prices: pl.DataFrame, positive: bool) -> pl.DataFrame:
-    """Share of truths inside the outermost interval in calm and wild times: ``model``, ``third``, ``coverage``.
+    """Share of truths inside the outermost interval, by volatility at the origin.
 
     Parameters
     ----------
@@ -41,12 +59,13 @@ def coverage_by_volatility(losses: pl.DataFrame, prices: pl.DataFrame, positive:
     prices : polars.DataFrame
         Panel with ``close`` at every origin.
     positive : bool
-        Whether prices move by log returns, as `evaluate` was told.
+        Whether prices move by log returns, as passed to `evaluate`.
 
     Returns
     -------
     polars.DataFrame
-        ``third`` is 0 for the third of a series' own origins at which its volatility was lowest, 2 for the highest.
+        ``model``, ``third``, ``coverage``. ``third`` is 0 for the third of a series' own origins with the lowest
+        volatility, 2 for the highest.
     """
     at_origin = losses.select("series_id", "origin", "scale").unique(["series_id", "origin"])
     at_origin = at_origin.join(

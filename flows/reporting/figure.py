@@ -1,7 +1,7 @@
-"""What pictures share: one palette, a card with a title and how to read it, axes in the colour of the text around them.
+"""Figures: a title, a sentence on how to read it, and axes in the colour of the surrounding text.
 
-A `Picture` is saved as PNG on a white card (MLflow) or as SVG in the colour of the text around it (the report, light or
-dark). Only Figure objects are used, never pyplot: nothing is shared between calls.
+A `Picture` is saved as PNG on white (MLflow), or as SVG in the colour of the surrounding text (the report, light or
+dark). Only Figure objects are used, never pyplot, so that calls share no state.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tidecast.forecasting.forecasters.palette import INK
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, what it is called and how to read it.
+    """A figure with its title and a sentence on how to read it.
 
     Attributes
     ----------
     title : str
     reading : str
-        One sentence: what is drawn and what would be good.
+        One sentence: what the figure shows, and what a good result looks like.
     figure : matplotlib.figure.Figure
     """
 
@@ -36,7 +36,7 @@ class Picture:
     figure: Figure
 
     def png(self) -> bytes:
-        """The picture on a white card, with its title and how to read it."""
+        """Return a PNG on white, with the title above and the reading below."""
         title = self.figure.suptitle(self.title, x=0.01, ha="left", size=12, weight="bold", color="#24292f")
         reading = self.figure.supxlabel(self.reading, x=0.01, ha="left", size=8.5, color=INK, wrap=True)
         for text in (title, reading):
@@ -47,7 +47,7 @@ class Picture:
         return content
 
     def svg(self) -> str:
-        """The drawing alone, as an ``<svg>`` element without a background, in the colour of the text around it."""
+        """Return an ``<svg>`` element: no title, no background, in the colour of the surrounding text."""
         text = self._saved(
             "svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
         ).decode()
@@ -56,7 +56,7 @@ class Picture:
     def _saved(self, kind: str, **options: Any) -> bytes:
         buffer = io.BytesIO()
         with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": self.title}):
-            warnings.filterwarnings("ignore", message="Glyph")  # a name in a script the font does not have
+            warnings.filterwarnings("ignore", message="Glyph")  # the font lacks the script of a name
             self.figure.savefig(buffer, format=kind, **options)
         return buffer.getvalue()
 
@@ -64,7 +64,23 @@ class Picture:
 def new_figure(
     rows: int, columns: int, height: float, sharey: bool = False, widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure 8 inches wide with small charts of the given height; `widths` is how the columns share it."""
+    """Return an empty figure, 8 inches wide, and its charts row by row.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Number of charts downwards and across.
+    height : float
+        Height of a chart in inches.
+    sharey : bool
+        Whether the charts share their vertical axis.
+    widths : sequence of float, optional
+        Relative widths of the columns; equal by default.
+
+    Returns
+    -------
+    (matplotlib.figure.Figure, list of matplotlib.axes.Axes)
+    """
     figure = Figure(figsize=(8, height * rows + 0.3), layout="constrained")
     charts = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey, width_ratios=widths).flat)
     for chart in charts:
@@ -75,37 +91,32 @@ def new_figure(
         for side, spine in chart.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(INK)
-        for words in (chart.xaxis.label, chart.yaxis.label):
-            words.set(color=INK, size=8.5)
+        for label in (chart.xaxis.label, chart.yaxis.label):
+            label.set(color=INK, size=8.5)
     return figure, charts
 
 
 def zero(chart: Axes, meaning: str, flat: bool = False) -> None:
-    """The line of no difference, named."""
+    """Draw the line of no difference and name it; `flat` for a chart whose values run along the horizontal axis."""
     if flat:
         chart.axvline(0, color=INK, linewidth=1)
         chart.annotate(meaning, (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", size=8, color=INK)
     else:
         chart.axhline(0, color=INK, linewidth=1)
-        place = ("axes fraction", "data")
+        where = ("axes fraction", "data")
         chart.annotate(
-            meaning, (1, 0), (4, 0), xycoords=place, textcoords="offset points", va="center", size=8, color=INK
+            meaning, (1, 0), (4, 0), xycoords=where, textcoords="offset points", va="center", size=8, color=INK
         )
 
 
 def legend(chart: Axes) -> None:
-    """Names of the lines, above the chart; nothing where there is only one."""
+    """Name the lines above the chart; draw nothing when there is only one."""
     if len(chart.get_legend_handles_labels()[1]) > 1:
         above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "ncols": 4}
         chart.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.2, **above)
 
 
-def label(model: str) -> str:
-    """A model's name as people read it."""
-    return model.replace("_", " ")
-
-
-def short(name: object, most: int = 26) -> str:
-    """A series' name on one line, cut where it is too long."""
+def short(name: object, max_length: int = 26) -> str:
+    """A series' name on one line, cut if it is longer than `max_length` characters."""
     text = " ".join(str(name).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"

@@ -1,4 +1,4 @@
-"""Pictures of how networks learned, and of what they remember."""
+"""Pictures of learning curves, and of how far back networks look."""
 
 from __future__ import annotations
 
@@ -7,49 +7,58 @@ from collections.abc import Mapping
 import polars as pl
 from matplotlib.ticker import MaxNLocator
 
-from tidecast.flows.reporting.figure import Picture, label, legend, new_figure
+from tidecast.flows.reporting.figure import Picture, legend, new_figure
+from tidecast.flows.reporting.model_names import readable
 from tidecast.forecasting.forecasters.diagnostics import plot_memory_profile
 from tidecast.forecasting.forecasters.palette import INK, colour_of
 
-SMALLEST = 1e-6  # of the largest influence: what is less is not drawn
+SMALLEST = 1e-6  # share of the largest influence below which nothing is drawn
 
 
 def learning_curves(curves: Mapping[str, pl.DataFrame]) -> Picture:
-    """Loss of each candidate on the rows held back, and on those of training, epoch by epoch.
+    """Loss of each candidate on the validation rows and on the training rows, by epoch.
 
     Parameters
     ----------
     curves : mapping
-        Model name to its ``learning_curve_``: ``epoch``, ``train_loss``, ``validation_loss``.
+        From a model's name to its ``learning_curve_``: ``epoch``, ``train_loss``, ``validation_loss``.
+
+    Returns
+    -------
+    Picture
     """
-    figure, (held_back, training) = new_figure(1, 2, height=2.8)
+    figure, (validation, training) = new_figure(1, 2, height=2.8)
     for name, curve in curves.items():
-        for chart, loss in ((held_back, "validation_loss"), (training, "train_loss")):
-            known = curve.filter(pl.col(loss).is_finite())
-            chart.plot(known["epoch"], known[loss], "o-", color=colour_of(name), markersize=2.5, label=label(name))
-        known = curve.filter(pl.col("validation_loss").is_finite()).sort("validation_loss", "epoch")
-        if known.height:
-            held_back.plot(known["epoch"][0], known["validation_loss"][0], "o", color=colour_of(name), markersize=7)
-    for chart, rows in ((held_back, "rows held back"), (training, "training rows")):
+        for chart, loss in ((validation, "validation_loss"), (training, "train_loss")):
+            finite = curve.filter(pl.col(loss).is_finite())
+            chart.plot(finite["epoch"], finite[loss], "o-", color=colour_of(name), markersize=2.5, label=readable(name))
+        finite = curve.filter(pl.col("validation_loss").is_finite()).sort("validation_loss", "epoch")
+        if finite.height:
+            validation.plot(finite["epoch"][0], finite["validation_loss"][0], "o", color=colour_of(name), markersize=7)
+    for chart, rows in ((validation, "validation rows"), (training, "training rows")):
         chart.set_title(rows, loc="right", size=9, color=INK)
         chart.set_xlabel("epoch (0: untrained, the random walk)")
         chart.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    held_back.set_ylabel("pinball loss, volatilities")
-    legend(held_back)
+    validation.set_ylabel("pinball loss, volatilities")
+    legend(validation)
     reading = (
-        "The lower the better, and left counts: at the large dot the rows held back are forecast best, and its weights "
-        "are kept; the two scales differ, as the rows do."
+        "Lower is better. The left chart decides: the weights of the epoch with the large dot are kept. The scales "
+        "differ, because the rows do."
     )
     return Picture("Learning curves", reading, figure)
 
 
 def memory(profiles: pl.DataFrame) -> Picture:
-    """How much the inputs of each row before the origin move the forecast, one line a cell.
+    """Influence of the inputs of each row before the origin on the forecast, one line per cell.
 
     Parameters
     ----------
     profiles : polars.DataFrame
-        What `memory_profile` gives, of one model or of several below one another.
+        Result of `memory_profile`, of one model or of several, concatenated.
+
+    Returns
+    -------
+    Picture
     """
     figure, (chart,) = new_figure(1, 1, height=3.0)
     plot_memory_profile(profiles, chart)
@@ -59,7 +68,7 @@ def memory(profiles: pl.DataFrame) -> Picture:
     highest = chart.get_ylim()[1]
     chart.set_ylim(max(chart.get_ylim()[0], highest * SMALLEST), highest)
     reading = (
-        "How far a forecast moves when the inputs of one row do, by how long ago that row was (logarithmic scale): a "
-        "line that falls fast forgets soon."
+        "How far a forecast moves when the inputs of one row move, by the age of that row (logarithmic scale). A line "
+        "that falls fast means a short memory."
     )
-    return Picture("What the networks remember", reading, figure)
+    return Picture("Memory of the networks", reading, figure)

@@ -1,6 +1,6 @@
-"""One page a person wants to read: what is forecast, whether to trust it, and where it comes from.
+"""The report of a session as one page: the forecasts, how good they are, and where they come from.
 
-The page is one HTML file that asks for nothing else: styles and pictures are inside, no script, no address is fetched.
+The page is one HTML file that loads nothing: styles and pictures are inside, there are no scripts.
 """
 
 from __future__ import annotations
@@ -23,30 +23,32 @@ from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.flows.reporting.calibration_plots import coverage_by_step
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.forecast_plots import Z_95
+from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.forecasting.evaluation.decision import percent
 from tidecast.forecasting.evaluation.dm_test import compare
 from tidecast.forecasting.tables.names import CRPS, RANDOM_WALK, loss_in
 from tidecast.forecasting.tables.quantiles import levels_in
 
 TEMPLATES = Path(__file__).with_name("templates")
-SOURCES = {  # what is bundled, and the line that its publisher asks for
+SOURCES = {  # bundled prices, with the credit that each publisher asks for
     "ecb": "Euro foreign exchange reference rates, bundled. Source: ECB statistics",
     "eia": "Energy spot prices, bundled. Source: U.S. Energy Information Administration",
 }
-MOST_NAMED = 40  # series in one list
-MOST_STEPS = 5  # in the table of forecasts
+MAX_NAMED = 40  # series in one list
+MAX_STEPS = 5  # in the table of forecasts
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report is made of: plain tables and values.
+    """The content of a report: plain tables and values.
 
     Attributes
     ----------
     as_of : date
-        The session the forecasts stand on.
+        Session of the forecasts.
     champion, version, run_id : str
-        Model that forecast ("GRU", "random_walk"), its registered version and training run; empty for a stand-in.
+        Model that forecasts ("GRU", "random_walk"), its registered version and training run; the last two are empty
+        when the random walk replaces a missing champion.
     trained_through : date
     decision : mapping
         ``outcome``, ``reason``, ``verdict`` and ``decision`` (numbers, or None), as in ``Champion.decision``.
@@ -57,26 +59,26 @@ class ReportData:
     forecasts : polars.DataFrame
         The published table of `as_of`.
     prices : polars.DataFrame
-        What was known at `as_of`.
+        Prices known at `as_of`.
     scores : polars.DataFrame
-        All published forecasts that have come true.
+        All published forecasts whose truth is known.
     counts : mapping
         ``rows_in``, ``rows_stored``, ``rows_corrected``, ``rows_unchanged``, ``rows_quarantined`` of this run.
     quarantined : mapping
-        Rows per broken rule.
+        Number of rows per broken rule.
     flagged : mapping
-        Rows (or sessions, series, values) per rule that has doubts about what was stored.
+        Number of rows (or sessions, series, values) per rule that flagged stored data.
     left_out : mapping
-        Reason to the series that were not forecast for it.
+        From a reason to the series that were not forecast for it.
     source, settings_digest : str
     table_versions, versions : mapping
-        Of the tables that were read, and of the software.
+        Versions of the tables read, and of the software.
     positive : bool
         Whether prices move by log returns.
     live : bool
-        Whether the forecasts were issued in time, and so count in the track record.
+        Whether the forecasts were issued in time and count in the track record.
     decided : str
-        When, how and by whom the champion was made; empty for a stand-in.
+        When, how and by whom the champion was promoted; empty without a registered champion.
     """
 
     as_of: date
@@ -104,7 +106,19 @@ class ReportData:
 
 
 def write_report(path: Path, data: ReportData) -> Path:
-    """Write the report, whole or not at all; the same data give the same bytes."""
+    """Write the report in one step, so that a kill leaves no partial file. The same data give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its folder is created.
+    data : ReportData
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -116,7 +130,16 @@ def write_report(path: Path, data: ReportData) -> Path:
 
 
 def render(data: ReportData) -> str:
-    """The page."""
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    data : ReportData
+
+    Returns
+    -------
+    str
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -125,7 +148,8 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "spoken": spoken,
+        "readable": readable,
+        "with_article": with_article,
         "day": _day,
         "thousands": "{:,}".format,
         "weekday": _weekday,
@@ -146,19 +170,21 @@ def render(data: ReportData) -> str:
     )
 
 
-def spoken(model: str) -> str:
-    """A model's name as one says it: "the random walk", "the GRU"."""
-    return f"the {model.replace('_', ' ')}"
-
-
 def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame) -> dict[str, Any]:
-    """Rows of the table of forecasts, as text: per series the last price, and median and intervals of up to five steps.
+    """The table of forecasts as text: per series the last price, then median and intervals of up to five steps.
+
+    Parameters
+    ----------
+    forecasts : polars.DataFrame
+        Forecast table of one session.
+    prices : polars.DataFrame
+        Panel with ``close``.
 
     Returns
     -------
     dict
-        ``sessions``: heads of the columns; ``promises``: what the intervals should hold, widest first ("90 %");
-        ``rows``: per series ``series``, ``last``, ``late`` (its origin, when before the others') and ``cells``
+        ``sessions``: column heads; ``promises``: nominal coverage of the intervals, widest first ("90 %");
+        ``rows``: per series ``series``, ``last``, ``late`` (its origin, when earlier than the newest) and ``cells``
         (``median`` and ``spans``, widest first).
     """
     steps = _chosen(forecasts["step"].unique().sort().to_list())
@@ -189,13 +215,18 @@ def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame) -> dict[str, A
 
 
 def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
-    """Published live forecasts against what came true, per model and together.
+    """Scores of published live forecasts, per model and together.
+
+    Parameters
+    ----------
+    scores : polars.DataFrame
+        All published forecasts whose truth is known.
 
     Returns
     -------
     list of dict
         ``model``, ``forecasts``, ``origins``, ``first``, ``last``, ``skill`` with its 95 % interval as text,
-        ``coverage`` in per cent. Empty when nothing has come true yet.
+        ``coverage`` in per cent. Empty while no truth is known.
     """
     live = scores.filter(pl.col("live"))
     if live.is_empty():
@@ -203,7 +234,7 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
     loss = loss_in(live.columns)
     against = f"{loss}_random_walk"
     parts = [("all published forecasts", live)] if live["model"].n_unique() > 1 else []
-    parts += [(spoken(str(name)), part) for (name,), part in live.group_by("model", maintain_order=True)]
+    parts += [(with_article(str(name)), part) for (name,), part in live.group_by("model", maintain_order=True)]
     records = []
     for name, part in parts:
         by_origin = part.group_by("as_of").agg(pl.col(loss, against).mean()).sort("as_of")
@@ -227,33 +258,43 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def signed(share: float) -> str:
-    """A share as per cent with its sign: "+0.7", "−1.2", "0.0"."""
+    """A share as per cent, with its sign: "+0.7", "−1.2", "0.0"."""
     return percent(share).removesuffix(" %")
 
 
 def _headline(data: ReportData) -> dict[str, Any]:
-    """Who is published, why, and the two lines of the verdict."""
+    """The published model, the reason, and the two lines of the verdict."""
     verdict = data.decision.get("verdict")
     numbers = data.decision.get("decision") or {}
     is_walk = data.champion == RANDOM_WALK
-    published = (
-        f"{_capital(spoken(data.champion))} is published{': no network earned it' if is_walk and numbers else ''}"
-    )
+    published = f"{_capital(with_article(data.champion))} is published"
+    if is_walk and numbers:
+        published += ": no network earned it"
     reason = str(data.decision.get("reason", ""))
-    walk = "The random walk is published. "  # a network was demoted
-    for said in (f"{data.champion} is published: ", "No network earned it: the random walk is published. ", walk):
-        reason = reason.removeprefix(said)  # the headline says it
+    for repeated in (  # the headline says it already
+        f"{data.champion} is published: ",
+        "No network earned it: the random walk is published. ",
+        "The random walk is published. ",
+    ):
+        reason = reason.removeprefix(repeated)
     return {
         "published": published,
         "is_walk": is_walk,
         "reason": _capital(reason),
-        "verdict": [line.split(" ", 1) for line in verdict.splitlines()] if verdict else [],
+        "verdict": _verdict_lines(verdict or ""),
         "numbers": numbers,
     }
 
 
+def _verdict_lines(verdict: str) -> list[tuple[str, str]]:
+    """Subject and statement of each line; decisions made by former versions call the subjects otherwise."""
+    former = {"Centre": "Median", "Spread": "Distribution"}
+    lines = [line.partition(" ") for line in verdict.splitlines()]
+    return [(former.get(subject, subject), statement) for subject, _, statement in lines]
+
+
 def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
-    """Pictures and words of the gate's folds."""
+    """Pictures and text about the gate's folds."""
     numbers = data.decision.get("decision") or {}
     models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
     others = [name for name in models if name != RANDOM_WALK]
@@ -269,7 +310,7 @@ def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
         "loss": loss.upper() if loss == CRPS else loss,
         "models": [
             {
-                "model": row["model"].replace("_", " "),
+                "model": readable(row["model"]),
                 "loss": _digits4(row[loss]),
                 "mae": _digits4(row["mae"]),
                 "skill": "–" if row["skill"] is None else signed(row["skill"]),
@@ -290,34 +331,34 @@ def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
 
 
 def _fans(data: ReportData, pegged: Sequence[str]) -> dict[str, Any]:
-    """Fans of a few of the series that are quoted at `as_of` and move."""
+    """Fan charts of a few series that are quoted at `as_of` and move."""
     newest = data.forecasts.filter(pl.col("origin") == pl.col("origin").max())["series_id"].unique().sort().to_list()
     moving = [name for name in newest if name not in pegged] or newest
     return _inline(plots.fans(data.prices, data.forecasts, plots.calm_to_wild(data.prices, moving)))
 
 
 def _pegged(data: ReportData) -> list[str]:
-    """Series that are forecast but hardly move."""
+    """Names of the series that are forecast but hardly move."""
     known = data.prices.join(data.forecasts, on="series_id", how="semi")
     last = with_volatility(known, positive=data.positive).group_by("series_id", maintain_order=True).last()
     return last.filter("pegged")["series_id"].to_list()
 
 
 def _inline(picture: Picture) -> dict[str, Any]:
-    """A picture for the page: its SVG is ours, with every name in it escaped by matplotlib."""
+    """A picture for the page. Its SVG is safe to include, because matplotlib escapes every name in it."""
     return {"title": picture.title, "reading": picture.reading, "svg": Markup(picture.svg())}
 
 
 def _chosen(steps: Sequence[int]) -> list[int]:
-    """All steps when they fit, else five from the first to the last."""
-    if len(steps) <= MOST_STEPS:
+    """All steps if they fit, else five of them, evenly spaced from the first to the last."""
+    if len(steps) <= MAX_STEPS:
         return list(steps)
-    places = [round(k * (len(steps) - 1) / (MOST_STEPS - 1)) for k in range(MOST_STEPS)]
-    return [steps[place] for place in places]
+    positions = [round(k * (len(steps) - 1) / (MAX_STEPS - 1)) for k in range(MAX_STEPS)]
+    return [steps[position] for position in positions]
 
 
 def _digits(first: pl.DataFrame, last: float) -> int:
-    """Decimals that show two digits of the narrow interval's width, or six digits of a price without one."""
+    """Decimals that show two digits of the narrow interval's width; without intervals, six digits of the price."""
     bands = plots.bands(first)
     width = float(first[bands[-1][1]][0] - first[bands[-1][0]][0]) if bands else 0.0
     scale, shown = (width, 2) if width > 1e-9 * abs(last) else (abs(last) or 1.0, 6)
@@ -337,7 +378,7 @@ def _day(day: date) -> str:
 
 
 def _weekday(time: date) -> str:
-    """ "Mon 23 Nov"; with the hour when it has one."""
+    """ "Mon 23 Nov", followed by the time of day for intraday times."""
     return f"{time:%a} {time.day} {time:%b}" + (f" {time:%H:%M}" if hasattr(time, "hour") else "")
 
 
@@ -346,6 +387,6 @@ def _capital(text: str) -> str:
 
 
 def _named(series: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = f" and {len(series) - MOST_NAMED} more" if len(series) > MOST_NAMED else ""
-    return ", ".join(str(name) for name in series[:MOST_NAMED]) + more
+    """The first names of a list, and the number of the others."""
+    more = f" and {len(series) - MAX_NAMED} more" if len(series) > MAX_NAMED else ""
+    return ", ".join(str(name) for name in series[:MAX_NAMED]) + more

@@ -1,4 +1,4 @@
-"""Pictures of a search for settings: how it went on, and which settings matter."""
+"""Pictures of a search for settings: its history, and the importance of each setting."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from tidecast.forecasting.tuning.result import TrialRecord
 
 
 def optimisation_history(trials: Sequence[TrialRecord]) -> Picture:
-    """Skill of every whole trial in the order of their numbers, and of the best so far.
+    """Skill of every complete trial by number, and the best so far.
 
     Parameters
     ----------
-    trials : sequence of TrialSeen
-        At least one of them whole.
+    trials : sequence of TrialRecord
+        At least one of them is complete.
+
+    Returns
+    -------
+    Picture
     """
     figure, (chart,) = new_figure(1, 1, height=3.2)
-    whole = [(trial.number, 100 * trial.skill) for trial in trials if trial.skill is not None]
-    numbers, skills = zip(*whole, strict=True)
+    complete = [(trial.number, 100 * trial.skill) for trial in trials if trial.skill is not None]
+    numbers, skills = zip(*complete, strict=True)
     chart.plot(numbers, skills, "o", color=BLUE, markersize=4, alpha=0.6)
     best = np.maximum.accumulate(skills)
     last = max(trial.number for trial in trials)
@@ -39,32 +43,36 @@ def optimisation_history(trials: Sequence[TrialRecord]) -> Picture:
     chart.set_xlabel("trial")
     chart.set_ylabel("skill against the random walk, %")
     worse = sum(skill < bottom for skill in skills)
-    below = f" {worse} very bad {'trials lie' if worse > 1 else 'trial lies'} below the picture." if worse else ""
+    below = f" {worse} very bad {'trials lie' if worse > 1 else 'trial lies'} below the chart." if worse else ""
     reading = (
-        "Dots: whole trials; the line: the best so far; orange: the default settings; ticks below: trials given up. "
-        f"The best of many looks better than it is.{below}"
+        "Dots: complete trials. Line: the best so far. Orange: the default settings. Ticks at the bottom: pruned "
+        f"trials. The best of many trials looks better than it is.{below}"
     )
-    return Picture("How the search went on", reading, figure)
+    return Picture("History of the search", reading, figure)
 
 
 def importances(shares: Mapping[str, float]) -> Picture:
-    """How much of the variation of the loss each setting explains.
+    """Share of the variation of the loss that each setting explains.
 
     Parameters
     ----------
     shares : mapping
-        Setting to its share; they sum up to 1.
+        From a setting to its share; the shares sum up to 1.
+
+    Returns
+    -------
+    Picture
     """
     ordered = sorted(shares.items(), key=lambda item: item[1])
     figure, (chart,) = new_figure(1, 1, height=0.6 + 0.28 * len(ordered))
     names = [name.replace("_", " ") for name, _ in ordered]
     values = [100 * share for _, share in ordered]
     chart.barh(names, values, color=BLUE, height=0.6)
-    for place, value in enumerate(values):
+    for position, value in enumerate(values):
         chart.annotate(
-            f"{value:.0f}", (value, place), (4, 0), textcoords="offset points", va="center", size=8, color=INK
+            f"{value:.0f}", (value, position), (4, 0), textcoords="offset points", va="center", size=8, color=INK
         )
-    chart.set_xlabel("share of what differs between trials, %")
+    chart.set_xlabel("share of the variation between trials, %")
     chart.set_xlim(0, max(100.0 * max(shares.values()) * 1.1, 1.0))
-    reading = "The longer the bar, the more the loss depends on the setting, among the trials that came to their end."
+    reading = "The longer the bar, the more the loss of complete trials depends on the setting."
     return Picture("Which settings matter", reading, figure)

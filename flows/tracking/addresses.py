@@ -1,4 +1,4 @@
-"""Where a panel's MLflow is: addresses, the command that shows its pages, the mark on its runs; and how to quiet it.
+"""Addresses of a panel's MLflow, the command that serves its pages, the panel's id, and a way to silence MLflow.
 
 Nothing here imports MLflow.
 """
@@ -22,7 +22,7 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.io.databases import is_database, url_of
 
-QUIET = {  # while MLflow works: no bars, no calls home, no guesses about requirements
+QUIET = {  # no progress bars, no telemetry, no guesses about requirements
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -30,19 +30,19 @@ QUIET = {  # while MLflow works: no bars, no calls home, no guesses about requir
 }
 
 
-_ALONE = threading.RLock()  # environment and log levels are everybody's: one thread at a time changes them
+_ALONE = threading.RLock()  # environment and log levels belong to the process: one thread at a time changes them
 
 
 @dataclass(frozen=True)
 class MlflowAddresses:
-    """Addresses of one state folder's MLflow: as configured, else files in the folder.
+    """Addresses of one state folder's MLflow: the configured ones, else files in the folder.
 
     Parameters
     ----------
     home : StateFolder
     config : MlflowConfig
     environ : mapping
-        Where ``${VAR}`` in addresses is looked up.
+        Values of ``${VAR}`` in addresses.
     """
 
     home: StateFolder
@@ -51,31 +51,31 @@ class MlflowAddresses:
 
     @property
     def is_local(self) -> bool:
-        """Whether runs are kept in the state folder's own SQLite file."""
+        """Whether runs are stored in the state folder's own SQLite file."""
         return self.config.server.mlflow_tracking_uri is None
 
     @property
     def is_server(self) -> bool:
-        """Whether runs are kept by a server, which shows its own pages and chooses where files go."""
+        """Whether runs are stored by a server, which serves its own pages and chooses where files go."""
         return not self.is_local and urlsplit(self.tracking_uri).scheme in ("http", "https", "databricks")
 
     @property
     def shown(self) -> str:
-        """The tracking address with its secrets unexpanded, for people and logs."""
+        """The tracking address with secrets unexpanded, for people and logs."""
         return self.config.server.mlflow_tracking_uri or f"sqlite:///{self.home.mlflow_db}"
 
     @property
     def tracking_uri(self) -> str:
-        """Where runs are, secrets included: for connecting only."""
+        """Address of the runs, secrets included: for connecting only."""
         return self._connectable(self.shown, "server.mlflow_tracking_uri")
 
     @property
     def registry_uri(self) -> str:
-        """Where models are registered, secrets included: for connecting only."""
+        """Address of the model registry, secrets included: for connecting only."""
         return self._connectable(self.config.server.mlflow_registry_uri or self.shown, "server.mlflow_registry_uri")
 
     def _connectable(self, address: str, setting: str) -> str:
-        """The address with its secrets; of a database, quoted as an address needs it, and with a driver we have."""
+        """An address with its secrets expanded; for a database, quoted as a URL and with an installed driver."""
         expanded = expand(address, self.environ)
         scheme = expanded.partition(":")[0]
         if scheme == "sqlite" or not is_database(scheme):
@@ -84,15 +84,15 @@ class MlflowAddresses:
 
     @property
     def global_addresses(self) -> dict[str, str]:
-        """Variables for those parts of MLflow that look beyond the client they are called through."""
+        """Environment variables for the parts of MLflow that ignore the client through which they are called."""
         return {"MLFLOW_TRACKING_URI": self.tracking_uri, "MLFLOW_REGISTRY_URI": self.registry_uri}
 
     @property
     def artifact_location(self) -> str | None:
-        """Where a new experiment keeps its files; None leaves it to a server."""
-        given = self.config.tracking.experiment.create_experiment_kwargs.artifact_location
-        if given is not None:
-            return expand(given, self.environ)
+        """Address of a new experiment's files; None leaves the choice to a server."""
+        configured = self.config.tracking.experiment.create_experiment_kwargs.artifact_location
+        if configured is not None:
+            return expand(configured, self.environ)
         return None if self.is_server else self.home.mlartifacts.as_uri()
 
     @property
@@ -102,17 +102,17 @@ class MlflowAddresses:
 
     @cached_property
     def panel(self) -> str:
-        """What marks this state folder's runs and versions, on whatever server they are; made on first use."""
-        place = self.home.path / "panel_id"
-        if not place.exists():
-            draft = place.with_suffix(".draft")
+        """Id that marks this state folder's runs and versions on any server; created on first use."""
+        file = self.home.path / "panel_id"
+        if not file.exists():
+            draft = file.with_suffix(".draft")
             draft.write_text(uuid.uuid4().hex, encoding="utf-8")
-            draft.replace(place)
-        return place.read_text(encoding="utf-8").strip()
+            draft.replace(file)
+        return file.read_text(encoding="utf-8").strip()
 
     @property
     def ui_url(self) -> str:
-        """Address of MLflow's pages without a slash at the end: the team's server, or the one `ui_command` starts."""
+        """Address of MLflow's pages, without a final slash: the team's server, or the one that `ui_command` starts."""
         if self.is_server:
             address = urlsplit(self.tracking_uri)
             return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
@@ -120,7 +120,7 @@ class MlflowAddresses:
 
     @property
     def ui_command(self) -> list[str] | None:
-        """Command that serves MLflow's pages, to be run with `ui_environ`; None when a server serves them already."""
+        """Command that serves MLflow's pages; run it with `ui_environ`. None when a server serves them already."""
         if self.is_server:
             return None
         ui = self.config.ui
@@ -128,7 +128,7 @@ class MlflowAddresses:
 
     @property
     def ui_environ(self) -> dict[str, str]:
-        """What `ui_command` needs in its environment: addresses, whose secrets are in no command line, and quiet."""
+        """Environment of `ui_command`. It holds the addresses, so that no command line shows their secrets."""
         return QUIET | {
             "MLFLOW_BACKEND_STORE_URI": self.tracking_uri,
             "MLFLOW_REGISTRY_STORE_URI": self.registry_uri,
@@ -139,9 +139,14 @@ class MlflowAddresses:
 
 @contextmanager
 def quietly(variables: Mapping[str, str]) -> Iterator[None]:
-    """MLflow with these variables set, and without log lines, warnings and bars; all is put back afterwards.
+    """Set variables and silence MLflow's log lines, warnings and bars; restore everything afterwards.
 
-    Threads wait for each other: what is set here is the whole process's.
+    Threads wait for each other, because environment and log levels belong to the process.
+
+    Parameters
+    ----------
+    variables : mapping
+        Environment variables, in addition to `QUIET`.
     """
     variables = QUIET | dict(variables)
     with _ALONE:

@@ -1,4 +1,4 @@
-"""What a run was made with: the code, the machine, the packages, and how much memory it took."""
+"""The environment of a run: code, machine, packages and peak memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROC = Path("/proc")
 
 
 def installed(package: str) -> str:
-    """Installed version without its local part: "2.6.0", not "2.6.0+cpu"; "0" when it is not."""
+    """Version of an installed package without its local part ("2.6.0", not "2.6.0+cpu"); "0" if it is not installed."""
     try:
         return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:
@@ -22,21 +22,21 @@ def installed(package: str) -> str:
 
 
 def commit() -> str | None:
-    """The commit that this code was checked out at; None where it was installed, or git is not there to ask."""
+    """Commit of the checkout that this code lies in; None if it was installed, or if git is missing."""
     top = Path(__file__).resolve().parents[2]
     if not (top / ".git").exists():
         return None
     try:
-        asked = subprocess.run(
+        found = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=top, capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return asked.stdout.strip()
+    return found.stdout.strip()
 
 
 def machine() -> dict[str, Any]:
-    """Python, system, processors and every installed package with its version, as JSON holds it."""
+    """Python, system, processors and the version of every installed package, as values that JSON can hold."""
     return {
         "python": sys.version.split()[0],
         "system": platform.platform(),
@@ -47,28 +47,28 @@ def machine() -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str]:
-    """Version of each installed package, as the names of their ``.dist-info`` folders say: none is opened."""
-    folders = [folder for place in reversed(sys.path) for folder in Path(place or ".").glob("*.dist-info")]
+    """Version of each installed package, read from the names of the ``.dist-info`` folders alone."""
+    folders = [folder for entry in reversed(sys.path) for folder in Path(entry or ".").glob("*.dist-info")]
     named = [folder.stem.partition("-") for folder in folders]
     return {name.replace("_", "-"): version for name, _, version in named}
 
 
 def peak_memory() -> dict[str, float]:
-    """Most megabytes held at once since their start: by this ``process``, and by the largest living ``worker`` of it.
+    """Peak memory in megabytes of this ``process``, and of its largest living ``worker``.
 
-    Empty where the system does not tell (it is read from ``/proc``).
+    Empty on systems without ``/proc``.
     """
     peaks: dict[str, float] = {}
     if (own := _peak(PROC / "self")) is not None:
         peaks["process"] = own
     workers = [_peak(PROC / child) for child in _children(PROC / "self" / "task")]
-    if known := [peak for peak in workers if peak is not None]:
-        peaks["worker"] = max(known)
+    if found := [peak for peak in workers if peak is not None]:
+        peaks["worker"] = max(found)
     return peaks
 
 
 def _children(tasks: Path) -> list[str]:
-    """Ids of the processes started from here that still live."""
+    """Ids of the living child processes."""
     try:
         return [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
     except OSError:

@@ -1,20 +1,16 @@
-"""A forecaster in MLflow's own layout: code, safetensors, JSON, a signature and an example. No pickle."""
+"""A forecaster in MLflow's layout for models: code, safetensors, JSON, a signature and an example. No pickle."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import polars as pl
 import yaml
 from mlflow.models import Model, infer_signature
 
 from tidecast.flows.tracking.environment import installed
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from tidecast.flows.training.result import TrainingResult
+from tidecast.flows.training.result import TrainingResult
 
 MLMODEL = "MLmodel"
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
@@ -25,8 +21,8 @@ SERVED_BY = (
 
 
 def package(training: TrainingResult, folder: Path) -> None:
-    """Write the training's model into `folder`, which must not be there yet; it belongs to no run until `adopt`."""
-    from mlflow.pyfunc import save_model  # not at the top: it warns on import
+    """Write a training's model into `folder`, which must not exist yet; `adopt` links it to its run."""
+    from mlflow.pyfunc import save_model  # here, because its import warns
 
     forecaster = training.model
     parts = folder.with_name("forecaster")
@@ -37,7 +33,7 @@ def package(training: TrainingResult, folder: Path) -> None:
     save_model(
         folder,
         python_model=str(SERVED_MODEL),
-        artifacts={"forecaster": parts.as_uri()},  # MLflow reads %20 in a plain path as a blank
+        artifacts={"forecaster": parts.as_uri()},  # MLflow reads %20 in a plain path as a space
         signature=infer_signature(example, forecast),
         input_example=example,
         pip_requirements=[f"{name}=={installed(name)}" for name in SERVED_BY],
@@ -45,14 +41,14 @@ def package(training: TrainingResult, folder: Path) -> None:
 
 
 def adopt(folder: Path, run_id: str, model_id: str, location: str) -> None:
-    """Write into a packaged model which run and which logged model it is."""
+    """Write the ids of its run and logged model into a packaged model."""
     layout = Model.from_dict(yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8")))  # load() unquotes the path
     layout.run_id, layout.model_id, layout.artifact_path = run_id, model_id, location
     layout.save(folder / MLMODEL)
 
 
 def _example(training: TrainingResult) -> pd.DataFrame:
-    """The newest rows of two series, as many as a forecast needs."""
+    """The newest rows of two series, just enough for a forecast."""
     forecaster = training.model
     names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()
     rows = training.panel.filter(pl.col("series_id").is_in(names)).sort("series_id", "time")

@@ -1,11 +1,12 @@
 """The registry: versions of the registered model, and which of them is champion.
 
-Every step can be killed and taken again: a version is made in one transaction, with the key of its training, so that a
-second attempt finds it; a champion is an alias, and moving it is one write.
+Every step can be killed and repeated. A version is made in one transaction, with the key of its training, so that a
+second attempt finds it. A champion is an alias, and moving it is one write.
 
-MLflow moves an alias whatever it stood on. So whoever promotes raises a flag on his version first (the tag
-``promoting``), then looks for other flags, then at the champion, and only then moves the alias. Of two at once, the one
-whose flag came later sees the other's flag, or the alias it has moved: they may both give up, never both get through.
+MLflow moves an alias without a check of its former version. A promotion therefore sets a flag on its version first (the
+tag ``promoting``), then looks for other flags, then checks the champion, and only then moves the alias. Of two
+promotions at once, the later one sees the flag of the other, or the alias that it moved. Both may stop; never do both
+succeed.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ VERSION_TAGS = ("winner", "outcome", "as_of", "trained_through", "training_key",
 MODEL_FILES = {"MLmodel", "served_model.py", "model.json", "weights.safetensors"}
 FLAG = "promoting"
 FLAG_HOLDS = timedelta(minutes=10)
-"""A promotion takes seconds: an older flag was left behind by a process that was killed."""
+"""A promotion takes seconds: an older flag is from a process that was killed."""
 
 
 class ChampionChanged(TrackingError):
-    """Somebody else has made another version champion; this one is not."""
+    """Another version became champion in the meantime."""
 
 
 class Registry:
@@ -52,17 +53,26 @@ class Registry:
     ----------
     store : MlflowStore
     decisions : callable, optional
-        Gives the table `decisions`, which says why a version is champion. Where it does not, the run in MLflow does.
+        Returns the table `decisions`, which says why a version is champion. Without a row there, the run in MLflow is
+        read.
     """
 
     def __init__(self, store: MlflowStore, decisions: Callable[[], pl.DataFrame] | None = None) -> None:
         self.store, self._decisions = store, decisions
 
     def champion(self, as_of: date | None = None) -> Champion | None:
-        """The champion, with its forecaster loaded; None while there is none.
+        """Return the champion with its forecaster, or None while there is none.
 
-        With `as_of`, one whose ``trained_through`` is not after it: the present champion, else the newest version that
-        has been champion (a backfill uses the champion of that day).
+        Parameters
+        ----------
+        as_of : date, optional
+            If given, only a version whose ``trained_through`` is not after it: the present champion, else the newest
+            former champion (a backfill uses the champion of that day).
+
+        Raises
+        ------
+        ModelLost
+            Files of the version are missing or damaged.
         """
         if self.store.is_new:
             return None
@@ -74,28 +84,28 @@ class Registry:
             return None if version is None else self._load(client, version)
 
     def aliases(self) -> dict[str, str]:
-        """Versions by what they are: "champion", "challenger", "previous"; those there are."""
+        """Return the version of each role in use: "champion", "challenger", "previous"."""
         if self.store.is_new:
             return {}
         names = self.store.config.registry.aliases.model_dump()
         with self.store.connected() as client:
-            found = {what: self._aliased(client, alias) for what, alias in names.items()}
-            return {what: str(version.version) for what, version in found.items() if version is not None}
+            found = {role: self._aliased(client, alias) for role, alias in names.items()}
+            return {role: str(version.version) for role, version in found.items() if version is not None}
 
     def versions(self) -> set[str]:
-        """The registered versions of this panel."""
+        """Return the registered versions of this panel."""
         if self.store.is_new:
             return set()
         with self.store.connected() as client:
             return {str(version.version) for version in self._versions(client)}
 
     def load(self, version: str) -> Champion:
-        """Any version, with its forecaster.
+        """Return any version with its forecaster.
 
         Raises
         ------
         TrackingError
-            There is no such version of this panel, or it is not whole.
+            There is no such version of this panel, or files of it are missing.
         """
         with self.store.connected() as client:
             found = self._version(client, version)
@@ -103,12 +113,12 @@ class Registry:
             return self._load(client, found)
 
     def register(self, run_id: str, key: str) -> str:
-        """Version made from a complete run, alias challenger; made only when `key` has none yet.
+        """Register the model of a complete run as challenger, unless `key` has a version, and return the version.
 
         Raises
         ------
         TrackingError
-            The run is unfinished, its model is not all there, or the registered model belongs to another panel.
+            The run is unfinished, files of its model are missing, or the registered model belongs to another panel.
         """
         name, aliases = self.store.config.registry.model_name, self.store.config.registry.aliases
         with self.store.connected() as client:
@@ -138,20 +148,20 @@ class Registry:
             return str(version.version)
 
     def promote(self, version: str, replacing: str | None) -> None:
-        """Make `version` champion in the place of `replacing`, which becomes ``previous``. Safe to repeat.
+        """Make `version` champion instead of `replacing`, which becomes ``previous``. Safe to repeat.
 
         Parameters
         ----------
         version : str
         replacing : str or None
-            The champion that it was compared with; None where there was none.
+            The champion that it was compared with; None if there was none.
 
         Raises
         ------
         ChampionChanged
-            Another version is champion than `replacing`.
+            The champion is not `replacing`.
         TrackingError
-            There is no such version of this panel, it is not whole, or another one is made champion at this moment.
+            There is no such version of this panel, files of it are missing, or another promotion is running.
         """
         name, aliases = self.store.config.registry.model_name, self.store.config.registry.aliases
         with self.store.connected() as client:
@@ -164,14 +174,16 @@ class Registry:
                     client.set_registered_model_alias(name, aliases.champion, version)
             now = self._number(client, aliases.champion)
             if now != version:
-                raise ChampionChanged(f"Version {version} was made champion, but version {now} is: see who moved it.")
+                raise ChampionChanged(
+                    f"Version {version} was made champion, but version {now} is champion. Check who moved the alias."
+                )
             client.set_model_version_tag(name, version, "promoted", "yes")
             if self._number(client, aliases.challenger) == version:
                 client.delete_registered_model_alias(name, aliases.challenger)
 
     @contextmanager
     def _flagged(self, client: MlflowClient, version: str, replacing: str | None) -> Iterator[None]:
-        """The flag up, nobody else's in sight, and the champion still the one that is to be replaced."""
+        """Set the flag; check that there is no other flag and that the champion is the version to replace."""
         name, now = self.store.config.registry.model_name, datetime.now(UTC)
         client.set_model_version_tag(name, version, FLAG, now.isoformat())
         try:
@@ -179,26 +191,26 @@ class Registry:
             others = [v for v, at in flags.items() if v != version and now - datetime.fromisoformat(at) < FLAG_HOLDS]
             if others:
                 raise TrackingError(
-                    f"One version is made champion at a time: {version} is not, since somebody promotes version "
-                    f"{', '.join(others)} at this moment. Wait {FLAG_HOLDS.seconds // 60} minutes, then run again."
+                    f"Only one promotion may run at a time. Version {version} was not promoted, because another one "
+                    f"promotes version {', '.join(others)}. Wait {FLAG_HOLDS.seconds // 60} minutes, then run again."
                 )
             champion = self._number(client, self.store.config.registry.aliases.champion)
             if champion != replacing:
                 raise ChampionChanged(
-                    f"Version {version} was compared with {_number(replacing)}, but by now {_number(champion)} is "
-                    "champion: nothing was promoted. Train again, and it is compared with that one."
+                    f"Version {version} was compared with {_number(replacing)}, but now {_number(champion)} is "
+                    "champion: nothing was promoted. Train again to compare it with that one."
                 )
             yield
         finally:
             client.delete_model_version_tag(name, version, FLAG)
 
     def _load(self, client: MlflowClient, version: ModelVersion) -> Champion:
-        """The forecaster of one registered version, and the evidence of its last gate.
+        """A registered version with its forecaster, and the summary of its last gate.
 
         Raises
         ------
         ModelLost
-            Files of it are missing or damaged.
+            Files of the version are missing or damaged.
         """
         with tempfile.TemporaryDirectory() as folder:
             uri = f"models:/{version.name}/{version.version}/artifacts/forecaster"
@@ -229,12 +241,12 @@ class Registry:
             raise damaged(self.store, str(version.version), why) from None
         try:
             return load_forecaster(files)
-        except Exception as error:  # whatever a reader of damaged bytes says
+        except Exception as error:  # reading damaged bytes can raise anything
             why = f"its files cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}."
             raise damaged(self.store, str(version.version), why) from error
 
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:
-        """Why a version is published: from the table, else from MLflow, else that nobody knows any more."""
+        """The decision on a version: from the table `decisions`, else from MLflow, else a note that it was deleted."""
         if self._decisions is not None and (row := of_run(self._decisions(), run_id)) is not None:
             return decision_details(row)
         try:
@@ -248,7 +260,7 @@ class Registry:
         return decision
 
     def _evidence(self, client: MlflowClient, gate: str | None, folder: str) -> pl.DataFrame | None:
-        """What that gate measured; None when the run is not there any more, and nothing but its decision is."""
+        """The summary of a gate's folds; None if the run was deleted from MLflow."""
         if gate is None:
             return None
         try:
@@ -259,7 +271,7 @@ class Registry:
             return None
 
     def _gate_run(self, client: MlflowClient, run: Run) -> str:
-        """The run whose gate speaks for this one: itself, or the one behind the champion whose recipe it refreshes."""
+        """Id of the run whose gate tested this recipe: the run itself, or that of the champion which it refreshes."""
         if own := run.data.tags.get("gate_run_id"):
             return own
         champion = self._aliased(client, self.store.config.registry.aliases.champion)
@@ -270,7 +282,7 @@ class Registry:
             raise TrackingError(f"The model of {what} must be whole, but has no {', '.join(sorted(missing))}.")
 
     def _missing(self, client: MlflowClient, model_id: str) -> set[str]:
-        """The files that a model must have and does not."""
+        """Names of the required files that a model lacks."""
         folders = (None, "artifacts/forecaster")
         files = [file for folder in folders for file in client.list_logged_model_artifacts(model_id, folder)]
         return MODEL_FILES - {Path(file.path).name for file in files}
@@ -292,9 +304,9 @@ class Registry:
         return [version for version in found if version.tags.get("panel") == self.store.where.panel]
 
     def _aliased(self, client: MlflowClient, alias: str) -> ModelVersion | None:
-        """The version that an alias names; None when there is none.
+        """The version that an alias names; None if there is none.
 
-        Aliases of another panel's versions are refused, so that nobody's champion is forecast with by mistake.
+        An alias of another panel's version is refused, so that no run forecasts with another panel's champion.
         """
         name = self.store.config.registry.model_name
         try:
@@ -307,11 +319,11 @@ class Registry:
         return version
 
     def _own_registered_model(self, client: MlflowClient) -> None:
-        """Make the registered model, unless it is there."""
+        """Create the registered model if it does not exist."""
         name = self.store.config.registry.model_name
-        words = "Forecasts of one panel of prices. The version called champion is published every day."
+        text = "Forecasts of one panel of prices. The version with the alias champion is published every day."
         try:
-            client.create_registered_model(name, tags={"panel": self.store.where.panel}, description=words)
+            client.create_registered_model(name, tags={"panel": self.store.where.panel}, description=text)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -321,12 +333,12 @@ class Registry:
         if panel != self.store.where.panel:
             raise TrackingError(
                 f"The registered model {self.store.config.registry.model_name!r} must belong to this panel, but "
-                "another state folder made it. Name one of your own in mlflow.yml (registry.model_name)."
+                "another state folder made it. Name one of its own in mlflow.yml (registry.model_name)."
             )
 
 
 def _model_of(run: Run) -> str:
-    """Id of the one model that a complete run has logged."""
+    """Id of the one model that a complete run logged."""
     assert run.outputs is not None
     model_id: str = run.outputs.model_outputs[0].model_id
     return model_id
@@ -341,7 +353,7 @@ def _number(version: str | None) -> str:
 
 
 def _is_gone(error: Exception) -> bool:
-    """Whether a run, or its file, is not there; anything else that fails is a fault."""
+    """Whether an error means that a run or its file does not exist."""
     if isinstance(error, MlflowException):
         return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
     return isinstance(error, FileNotFoundError)

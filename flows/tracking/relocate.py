@@ -1,7 +1,7 @@
-"""A state folder that was moved, renamed or copied: MLflow's SQLite file still names the old place, and is mended.
+"""Repair of MLflow's SQLite file after its state folder was moved, renamed or copied.
 
-MLflow keeps absolute addresses: of experiments, runs, models and versions, and, as text, of the tables a run read. They
-are moved on in one transaction, those of other places stay. Nothing here imports MLflow.
+MLflow stores absolute addresses: of experiments, runs, models and versions, and, as text, of the tables a run read.
+Those of the old folder are replaced in one transaction; others stay. Nothing here imports MLflow.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ ADDRESSES = (
     ("model_versions", "storage_location"),
 )
 PATIENCE = 60.0
-"""Seconds to wait for another program that writes to the file."""
+"""Seconds to wait for another program that is writing to the file."""
 
 
 def relocate_if_moved(home: StateFolder) -> str | None:
-    """Let MLflow's addresses follow the folder; returns in words what was done, None when it was not moved.
+    """Replace the addresses of the old folder if the state folder was moved.
 
     Parameters
     ----------
     home : StateFolder
-        With its own `mlflow.db`, or none.
+        With its own `mlflow.db`, or without one.
+
+    Returns
+    -------
+    str or None
+        A message on what was done; None if the folder was not moved.
 
     Raises
     ------
@@ -44,27 +49,28 @@ def relocate_if_moved(home: StateFolder) -> str | None:
         return None
     try:
         with closing(sqlite3.connect(home.mlflow_db, timeout=PATIENCE)) as database, database:
-            old = _old_place(database, home)
+            old = _old_address(database, home)
             if old is None:
                 return None
-            count = sum(_move(database, table, column, old, home.path.as_uri()) for table, column in _present(database))
+            new = home.path.as_uri()
+            count = sum(_relocate(database, table, column, old, new) for table, column in _existing_columns(database))
             before = Path(url2pathname(urlsplit(old).path))
-            _move_tables(database, before, home.path)
+            _relocate_tables(database, before, home.path)
     except sqlite3.Error as error:
         raise TidecastError(
             f"{home.mlflow_db} must be MLflow's SQLite file, reading it failed: {error}. Put back a copy of it."
         ) from error
-    said = f"The state folder was moved here from {before}: {count} addresses in mlflow.db were mended."
+    message = f"The state folder was moved here from {before}: {count} addresses in mlflow.db were updated."
     if not home.mlartifacts.exists():
-        said += f" Its models did not come with it: {home.mlartifacts} is missing, and those of {before} are not used."
-    return said
+        message += f" Its models were not moved: {home.mlartifacts} is missing, and those of {before} are not used."
+    return message
 
 
-def _old_place(database: sqlite3.Connection, home: StateFolder) -> str | None:
-    """Address of the folder that MLflow believes in, when its files lie in this one; else None.
+def _old_address(database: sqlite3.Connection, home: StateFolder) -> str | None:
+    """Address of the folder that MLflow names, if its files now lie in this one; else None.
 
-    An experiment that keeps its files elsewhere on purpose has none of them here. Another state folder is not such a
-    place: this one is a copy without its files, and the other's are not used.
+    An experiment that keeps its files elsewhere on purpose has none of them here. If the folder named is another state
+    folder, this one is a copy without its files, and the files of the other one are not used.
     """
     found = database.execute(
         "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file:%/mlartifacts'"
@@ -76,23 +82,23 @@ def _old_place(database: sqlite3.Connection, home: StateFolder) -> str | None:
             "SELECT artifact_uri FROM runs WHERE substr(artifact_uri, 1, ?) = ?", (len(location) + 1, f"{location}/")
         ).fetchall()
         folders = [home.mlartifacts / uri[len(location) + 1 :] for (uri,) in runs]
-        there = Path(url2pathname(urlsplit(location).path)).parent
+        named = Path(url2pathname(urlsplit(location).path)).parent
         if (
             any(folder.exists() for folder in folders)
-            or _is_state_folder(there)
-            or (not there.exists() and not folders)
+            or _is_state_folder(named)
+            or (not named.exists() and not folders)
         ):
             return str(location.removesuffix("/mlartifacts"))
     return None
 
 
 def _is_state_folder(folder: Path) -> bool:
-    """Whether this is a state folder of its own, with the files of another panel, or of a panel that was copied."""
+    """Whether a folder is a state folder: of another panel, or the original of a copied one."""
     return any((folder / name).exists() for name in ("mlflow.db", "panel.json", "panel_id"))
 
 
-def _present(database: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The columns of addresses that this version of MLflow has."""
+def _existing_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The (table, column) pairs of addresses that exist in this version of MLflow."""
     return [
         (table, column)
         for table, column in ADDRESSES
@@ -100,16 +106,16 @@ def _present(database: sqlite3.Connection) -> list[tuple[str, str]]:
     ]
 
 
-def _move(database: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
-    """Replace the beginning of addresses under the old folder; returns how many there were."""
+def _relocate(database: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
+    """Replace the beginning of addresses under the old folder, and return their number."""
     return database.execute(
         f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
         (new, len(old) + 1, len(old) + 1, f"{old}/"),
     ).rowcount
 
 
-def _move_tables(database: sqlite3.Connection, old: Path, new: Path) -> None:
-    """The same for the paths of tables, which are JSON inside the description of a data set."""
+def _relocate_tables(database: sqlite3.Connection, old: Path, new: Path) -> None:
+    """Replace the old folder in the paths of tables, which are JSON inside the description of a data set."""
     old_text, new_text = (json.dumps(f"{path}/")[:-1] for path in (old, new))
     database.execute(
         "UPDATE datasets SET dataset_source = replace(dataset_source, ?, ?) WHERE instr(dataset_source, ?)",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -16,18 +16,16 @@ from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time, quantile_shares
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.environment import machine
+from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.tables.names import RANDOM_WALK
 from tidecast.forecasting.tables.quantiles import levels_in
-
-if TYPE_CHECKING:
-    from tidecast.flows.training.result import TrainingResult
 
 EVIDENCE = "evaluation/summary.parquet"
 DECISION = "decision.json"
 
 
 def write_files(training: TrainingResult, folder: Path) -> None:
-    """Write everything that a training's run shows as a file into `folder`."""
+    """Write the files of a training's run into `folder`."""
     for name in ("evaluation", "pictures", "tables"):
         (folder / name).mkdir(parents=True)
     for name, document in {DECISION: _decision(training), "environment.json": machine()}.items():
@@ -57,14 +55,14 @@ def _decision(training: TrainingResult) -> dict[str, Any]:
 
 
 def _tables(training: TrainingResult) -> dict[str, pl.DataFrame]:
-    """What MLflow shows as tables: the most telling columns first, the best rows first."""
+    """Tables for MLflow's pages: the most important columns first, the best rows first."""
     summary = None if training.evaluation is None else training.evaluation.summary
     tables = {}
     if training.selection.height:
         tables["selection.json"] = training.selection
     if summary is not None:
-        telling = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
-        order = [name for name in telling if name in summary.columns]
+        first = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
+        order = [name for name in first if name in summary.columns]
         ordered = summary.select("group", *order, pl.exclude("group", *order))
         for group, name, by in (
             ("pooled", "models", []),
@@ -78,7 +76,7 @@ def _tables(training: TrainingResult) -> dict[str, pl.DataFrame]:
 
 
 def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
-    """The pictures by name, numbered in the order in which they are read."""
+    """Yield (name, picture); the names are numbered in reading order."""
     forecasts, prices = training.model.predict(), training.panel
     newest = forecasts.filter(pl.col("origin") == forecasts["origin"].max())["series_id"].unique(maintain_order=True)
     yield "1_forecasts", plots.fans(prices, forecasts, plots.calm_to_wild(prices, newest.to_list()))
@@ -105,7 +103,7 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
 
 
 def plain(value: Any) -> Any:
-    """A value as people read it in a table of JSON: five digits, no NaN, no infinity; the exact ones are in Parquet."""
+    """A value for a table in JSON: five digits, None for NaN and infinity. Exact values are in the Parquet files."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return value.isoformat() if isinstance(value, date) else value

@@ -1,4 +1,4 @@
-"""What a training has to say, as plain values that JSON can hold: parameters, numbers, words. No MLflow here."""
+"""The record of a training as values that JSON can hold: parameters, metrics, text. No MLflow here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 
 from tidecast.flows.redaction import redact
+from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.tracking.environment import commit, installed, peak_memory
-from tidecast.flows.tracking.run_text import candidate_words, description, fate, spoken
+from tidecast.flows.tracking.run_text import candidate_outcome, candidate_text, description
 from tidecast.flows.training.result import POOLED, TrainingResult
 
 OUTCOMES = {"kept": "stays"}
@@ -24,27 +25,27 @@ LONGEST_PARAMETER = 6000  # characters; MLflow refuses more
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run shows, its files apart.
+    """The content of one run, without its files.
 
     Attributes
     ----------
     name : str
-        "GRU, promoted 2026-11-20"; inside one, "GRU, tested at the gate".
+        "GRU, promoted 2026-11-20"; for a candidate, "GRU, tested at the gate".
     params : dict of str
-        Recipe, settings, versions, what was seen.
+        Recipe, settings, versions, size of the panel.
     metrics : dict of float
-        Pooled numbers of the gate's folds, exactly those of `evaluate`; the winner's by their own names, those of
-        other models after the model's name and a slash.
+        Pooled numbers of the gate's folds, exactly those of `evaluate`. The winner's have their own names; those of
+        other models have the model's name and a slash in front.
     curves : list of (str, int, float)
         Name, epoch and value of losses.
     tags : dict of str
-        What runs and versions are found by, and the description (Markdown).
+        Keys for searching runs and versions, and the description (Markdown).
     dataset : dict of str
-        Name, source, digest and shape of the prices; empty inside a run.
+        Name, source, digest and shape of the prices; empty for a candidate.
     seconds : float
-        How long it took until it was logged.
+        Duration of the training.
     inside : list of RunRecord
-        A run for each candidate.
+        The records of the candidates, whose runs are inside this one.
     """
 
     name: str
@@ -57,18 +58,18 @@ class RunRecord:
     inside: list[RunRecord]
 
     def __post_init__(self) -> None:
-        """Hide secrets in everything that MLflow is told in words."""
+        """Hide secrets in every text that is sent to MLflow."""
         object.__setattr__(self, "name", redact(self.name))
-        for told in (self.params, self.tags, self.dataset):
-            told.update({key: redact(value) for key, value in told.items()})
+        for texts in (self.params, self.tags, self.dataset):
+            texts.update({key: redact(value) for key, value in texts.items()})
 
     def to_json(self) -> str:
-        """The record as JSON, exactly."""
+        """Return the record as JSON; numbers keep every digit."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
-        """The inverse of `to_json`."""
+        """Return the record that `to_json` wrote."""
         return cls._of(json.loads(text))
 
     @classmethod
@@ -77,7 +78,7 @@ class RunRecord:
 
 
 def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] | None = None) -> RunRecord:
-    """The record of a training.
+    """Return the record of a training.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] |
     source : str
         Address of the prices table, secrets unexpanded.
     prefect : mapping, optional
-        ``id`` and, where it has one, ``url`` of the flow run that trained.
+        ``id`` and, if it has one, ``url`` of the flow run that trained.
     """
     as_of, winner, prefect = training.as_of.isoformat(), training.winner, prefect or {}
     dataset = _dataset(training, source)
@@ -97,11 +98,11 @@ def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] |
         "mlflow.note.content": description(training, dataset, prefect),
     }
     tags |= {f"prefect.flow_run_{key}": value for key, value in prefect.items()}
-    if (checked_out := commit()) is not None:
-        tags["mlflow.source.git.commit"] = checked_out
+    if (own_commit := commit()) is not None:
+        tags["mlflow.source.git.commit"] = own_commit
     candidates = training.learning_curves
     return RunRecord(
-        name=f"{spoken(winner)}, {OUTCOMES.get(training.outcome, training.outcome)} {as_of}",
+        name=f"{readable(winner)}, {OUTCOMES.get(training.outcome, training.outcome)} {as_of}",
         params=_params(training),
         metrics=_metrics(training),
         curves=_curve(candidates.get(winner)),
@@ -113,7 +114,17 @@ def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] |
 
 
 def fingerprint(panel: pl.DataFrame) -> str:
-    """Digest of a panel's rows: equal for equal series, times and values, whatever the order of its rows."""
+    """Return a digest of a panel's rows that does not depend on their order.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
     ordered = panel.sort("series_id", "time")
     digest = hashlib.sha256()
     for name in sorted(ordered.columns):
@@ -127,16 +138,16 @@ def fingerprint(panel: pl.DataFrame) -> str:
 
 
 def _candidate(training: TrainingResult, name: str, curve: pl.DataFrame) -> RunRecord:
-    """The run of one candidate: how it did where it was chosen from, and its learning curve."""
+    """The record of a candidate: its numbers in the selection, and its learning curve."""
     rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
     metrics = {f"selection/{key}": float(rows[0][key]) for key in POOLED if rows and rows[0].get(key) is not None}
-    words = {"mlflow.note.content": candidate_words(training, name)}
-    title = ", ".join(filter(None, [name, fate(training, name)]))
-    return RunRecord(title, {"model": name}, metrics, _curve(curve), words, {}, training.seconds.get("refit", 0.0), [])
+    tags = {"mlflow.note.content": candidate_text(training, name)}
+    title = ", ".join(filter(None, [name, candidate_outcome(training, name)]))
+    return RunRecord(title, {"model": name}, metrics, _curve(curve), tags, {}, training.seconds.get("refit", 0.0), [])
 
 
 def _curve(curve: pl.DataFrame | None) -> list[tuple[str, int, float]]:
-    """Losses by epoch, those that are known."""
+    """Losses by epoch, without missing ones."""
     if curve is None:
         return []
     points = ((name, row["epoch"], row[name]) for row in curve.iter_rows(named=True) for name in LOSSES)
@@ -144,24 +155,24 @@ def _curve(curve: pl.DataFrame | None) -> list[tuple[str, int, float]]:
 
 
 def _params(training: TrainingResult) -> dict[str, str]:
-    seen = training.panel
+    panel = training.panel
     params = dict(_flat(training.model.recipe()))
     params |= {f"settings.{key}": value for key, value in _flat(training.settings.model_dump(mode="json"))}
     params |= {f"version.{name}": installed(name) for name in ("tidecast", "torch", "polars", "scikit-learn", "mlflow")}
     params |= {
-        "rows": str(seen.height),
-        "series": str(seen["series_id"].n_unique()),
+        "rows": str(panel.height),
+        "series": str(panel["series_id"].n_unique()),
         "trained_through": training.trained_through.isoformat(),
     }
     return {key: value[:LONGEST_PARAMETER] for key, value in params.items()}
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves of nested settings with dotted names; an object's own settings come under its name."""
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the leaves of nested settings with dotted names; an object's own settings come under its name."""
     for key, value in tree.items():
-        name = above.rstrip(".") if key == "class" and above else f"{above}{key}"
+        name = prefix.rstrip(".") if key == "class" and prefix else f"{prefix}{key}"
         if key == "settings" and "class" in tree:
-            yield from _flat(value, above)
+            yield from _flat(value, prefix)
         elif isinstance(value, dict):
             yield from _flat(value, f"{name}.")
         else:
@@ -169,7 +180,7 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
 
 
 def _metrics(training: TrainingResult) -> dict[str, float]:
-    """Pooled numbers, the winner's first and by their own name, then seconds and megabytes."""
+    """Pooled numbers, the winner's first and by their own names, then durations and peak memory."""
     summary = None if training.evaluation is None else training.evaluation.summary
     of_winner: dict[str, float] = {}
     of_others: dict[str, float] = {}
@@ -179,24 +190,26 @@ def _metrics(training: TrainingResult) -> dict[str, float]:
             if row["model"] == training.decision.winner:
                 of_winner = numbers
             else:
-                name = re.sub(r"[^\w\-. ]", "", row["model"])  # what MLflow allows: "GRU (champion)" has brackets
+                name = re.sub(r"[^\w\-. ]", "", row["model"])  # MLflow does not allow the brackets of "GRU (champion)"
                 of_others |= {f"{name}/{key}": value for key, value in numbers.items()}
-    taken = {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
-    return of_winner | of_others | taken | {f"peak_memory_mb/{name}": value for name, value in peak_memory().items()}
+    durations = {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
+    return (
+        of_winner | of_others | durations | {f"peak_memory_mb/{name}": value for name, value in peak_memory().items()}
+    )
 
 
 def _dataset(training: TrainingResult, source: str) -> dict[str, str]:
-    """The prices as MLflow describes a data set: a Delta table and its version."""
-    seen, version = training.panel, training.table_versions.get("prices")
-    first, last = seen["time"].min(), seen["time"].max()
-    profile = {"rows": seen.height, "series": seen["series_id"].n_unique(), "first": str(first), "last": str(last)}
+    """The prices in MLflow's form of a data set: a Delta table and its version."""
+    panel, version = training.panel, training.table_versions.get("prices")
+    first, last = panel["time"].min(), panel["time"].max()
+    profile = {"rows": panel.height, "series": panel["series_id"].n_unique(), "first": str(first), "last": str(last)}
     types = {"String": "string", "Date": "datetime", "Float64": "double"}
     columns = [
-        {"name": name, "type": types.get(str(kind), "string"), "required": True} for name, kind in seen.schema.items()
+        {"name": name, "type": types.get(str(kind), "string"), "required": True} for name, kind in panel.schema.items()
     ]
     return {
         "name": "prices" if version is None else f"prices version {version}",
-        "digest": fingerprint(seen),
+        "digest": fingerprint(panel),
         "source_type": "delta",
         "source": json.dumps({"path": source, "delta_table_version": version}),
         "schema": json.dumps({"mlflow_colspec": columns}),

@@ -1,7 +1,8 @@
-"""What MLflow loads: raw prices in, forecast table out, both pandas.
+"""The code of a logged model: raw prices in, forecast table out, both pandas.
 
-This file is copied into every logged model ("models from code") and run when the model is loaded; do not import it.
-The forecaster itself lies beside it as ``model.json`` and ``weights.safetensors``, so nothing is unpickled.
+MLflow copies this file into every logged model ("models from code") and runs it when the model is loaded. Do not
+import it. It uses public names only, because a copy must run with later versions of Tidecast. The forecaster lies next
+to it as ``model.json`` and ``weights.safetensors``, so nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -13,27 +14,40 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from tidecast.forecasting.persistence import load_forecaster
+from tidecast import load_forecaster
 
-SHOWN = 5  # series named in a message
+MAX_NAMED = 5  # series in a message
 
 
 class ServedForecaster(PythonModel):
     """A Tidecast forecaster behind MLflow's ``predict``: its table from each series' last row."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the forecaster's own files."""
+        """Load the forecaster from its own files."""
         self.forecaster = load_forecaster(context.artifacts["forecaster"])
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Forecast table of a panel (``series_id``, ``time``, target); times are timestamps, at midnight for days.
+        """Forecast table of a panel, from the last row of each series.
+
+        Parameters
+        ----------
+        context : PythonModelContext
+        model_input : pandas.DataFrame
+            Panel with ``series_id``, ``time`` and the target.
+        params : dict, optional
+            Ignored.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``origin`` and ``time`` are timestamps without a zone, at midnight for daily panels.
 
         Raises
         ------
         MlflowException
-            The panel cannot be forecast; a server answers with it, as 400: what must hold, what was found, what to do.
+            The panel cannot be forecast. A server answers 400 with the message.
         """
         try:
             self._check_prices(model_input)
@@ -46,19 +60,22 @@ class ServedForecaster(PythonModel):
     def _check_prices(self, panel: pd.DataFrame) -> None:
         target = self.forecaster.target
         if target in panel and (missing := int(panel[target].isna().sum())):
-            raise ValueError(f"{target!r} must be known in every row, missing in {missing}. Leave these rows out.")
+            raise ValueError(f"{target!r} must be present in every row, missing in {missing}. Leave these rows out.")
 
     def _check_all_forecast(self, panel: pd.DataFrame, table: pd.DataFrame) -> None:
-        asked, answered = set(panel["series_id"]), set(table["series_id"])
-        if short := sorted(asked - answered):
+        requested, forecast = set(panel["series_id"]), set(table["series_id"])
+        if short := sorted(requested - forecast):
             raise ValueError(
                 f"Each series must have {self.forecaster.lookback} rows since its last pause to be forecast, "
-                f"{len(short)} of {len(asked)} have not: {_named(short)}. Send more history, or leave them out."
+                f"{len(short)} of {len(requested)} have not: {_named(short)}. Send more history, or leave them out."
             )
 
 
 def _named(series: list[str]) -> str:
-    return ", ".join(map(repr, series[:SHOWN])) + (f" and {len(series) - SHOWN} more" * (len(series) > SHOWN))
+    names = ", ".join(map(repr, series[:MAX_NAMED]))
+    if len(series) > MAX_NAMED:
+        return f"{names} and {len(series) - MAX_NAMED} more"
+    return names
 
 
 set_model(ServedForecaster())

@@ -1,7 +1,7 @@
-"""The way to a state folder's MLflow: its store, made on first use, the experiment, and failures as one line.
+"""A state folder's MLflow: its store, made on first use, its experiments, and failures as one line.
 
-A new ``mlflow.db`` is made beside its place and moved there when it is whole; one that was moved with its folder is
-mended on the first call.
+A new ``mlflow.db`` is made under another name and renamed when it is complete. One that was moved with its folder is
+repaired on the first call.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tidecast.flows.redaction import redact
 from tidecast.flows.tracking.addresses import MlflowAddresses, quietly
 from tidecast.flows.tracking.relocate import relocate_if_moved
 
-EXPERIMENT_WORDS = (
-    "Every training is a run; its description says in words what was decided, and why. "
-    "The runs inside one are its candidates, with their learning curves."
+EXPERIMENT_TEXT = (
+    "Every training is a run. Its description says what was decided, and why. "
+    "The runs inside it are its candidates, with their learning curves."
 )
-SEARCHES_WORDS = (
-    "Every search for settings is a run; the runs inside one are its trials. Hundreds of them would push the trainings "
-    "off the first page of their experiment."
+SEARCHES_TEXT = (
+    "Every search for settings is a run, and the runs inside it are its trials. They have an experiment of their own, "
+    "because hundreds of trials would push the trainings off the first page."
 )
 
 
 class TrackingError(TidecastError):
-    """MLflow cannot be reached, or holds something that must not be touched or built on."""
+    """MLflow cannot be reached, or holds something that Tidecast must not use or change."""
 
 
 class MlflowStore:
@@ -41,13 +41,13 @@ class MlflowStore:
     Parameters
     ----------
     home : StateFolder
-        State folder: ``mlflow.db`` and ``mlartifacts`` unless `config` names other places.
+        State folder, with ``mlflow.db`` and ``mlartifacts`` unless `config` names other addresses.
     config : MlflowConfig
         Names and addresses.
     environ : mapping, optional
-        Where ``${VAR}`` in addresses is looked up; the process's own by default.
+        Values of ``${VAR}`` in addresses; by default those of the process.
     say : callable, optional
-        Told in one line what takes long.
+        Called with one line before a step that takes long.
     """
 
     def __init__(
@@ -64,21 +64,28 @@ class MlflowStore:
 
     @contextmanager
     def connected(self) -> Iterator[MlflowClient]:
-        """The client, in silence; what goes wrong inside is one line."""
+        """Yield the client, with MLflow silenced.
+
+        Raises
+        ------
+        TrackingError
+            MLflow fails inside; the message is one line.
+        """
         with quietly(self.where.global_addresses):
             try:
                 yield self.client
             except (MlflowException, OSError) as error:
-                words = redact(" ".join(str(error).split()))  # before it is cut: half a secret is not found
-                raise TrackingError(f"MLflow at {self.where.shown} answered: {words[:300]}") from error
+                text = redact(" ".join(str(error).split()))  # before the cut: redact does not find half a secret
+                raise TrackingError(f"MLflow at {self.where.shown} answered: {text[:300]}") from error
 
     @cached_property
     def client(self) -> MlflowClient:
+        """MLflow's client; on first use the store is made, or repaired after a move."""
         if self.is_new:
             self.say("Making the MLflow store, once …")
             self.make()
-        elif self.where.is_local and (mended := relocate_if_moved(self.home)):
-            self.say(mended)
+        elif self.where.is_local and (message := relocate_if_moved(self.home)):
+            self.say(message)
         return MlflowClient(self.where.tracking_uri, self.where.registry_uri)
 
     @property
@@ -87,7 +94,7 @@ class MlflowStore:
         return self.where.is_local and not self.home.mlflow_db.exists()
 
     def make(self) -> None:
-        """All tables of an empty store, then the move to its place: a kill in between leaves nothing half made."""
+        """Create an empty store under another name, then rename it, so that a kill leaves no partial store."""
         draft = self.home.mlflow_db.with_suffix(".draft")
         draft.unlink(missing_ok=True)
         MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
@@ -95,18 +102,18 @@ class MlflowStore:
 
     @cached_property
     def experiment(self) -> str:
-        """Id of the experiment of trainings, made when it does not exist."""
-        return self._experiment(self.where.experiment, EXPERIMENT_WORDS)
+        """Id of the experiment of trainings; created if it does not exist."""
+        return self._experiment(self.where.experiment, EXPERIMENT_TEXT)
 
     @cached_property
     def searches(self) -> str:
-        """Id of the experiment of searches for settings, made when it does not exist."""
-        return self._experiment(f"{self.where.experiment} tuning", SEARCHES_WORDS)
+        """Id of the experiment of searches for settings; created if it does not exist."""
+        return self._experiment(f"{self.where.experiment} tuning", SEARCHES_TEXT)
 
-    def _experiment(self, name: str, words: str) -> str:
+    def _experiment(self, name: str, text: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            tags = {"mlflow.note.content": words}
+            tags = {"mlflow.note.content": text}
             return str(self.client.create_experiment(name, self.where.artifact_location, tags=tags))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)

@@ -1,4 +1,4 @@
-"""What a search for settings has to say: parameters, numbers, words, a table and pictures. No MLflow here."""
+"""The record of a search for settings: parameters, metrics, text, a table and pictures. No MLflow here."""
 
 from __future__ import annotations
 
@@ -16,115 +16,122 @@ from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 RECIPE = "recipe.json"
 TABLE = "tables/trials.json"
+ENDS = {"pruned": "pruned", "failed": "failed", "interrupted": "stopped"}
 
 
-def name_of(ground: SearchProblem, tuned: TuningResult | None = None) -> str:
-    """What the run is called: "tuning 2026-10-30"; with what was found, ", best +0.21 %" comes after it."""
-    return f"tuning {ground.as_of}" + (f", best {_percent(tuned.skill)}" if tuned else "")
+def name_of(problem: SearchProblem, found: TuningResult | None = None) -> str:
+    """Return the name of the run: "tuning 2026-10-30", and at its end "tuning 2026-10-30, best +0.21 %"."""
+    name = f"tuning {problem.as_of}"
+    return name if found is None else f"{name}, best {_percent(found.skill)}"
 
 
 def name_of_trial(trial: TrialRecord) -> str:
-    """What a trial's run is called: "trial 0, the default settings", and at its end "trial 7, given up"."""
-    own = ", the default settings" if trial.number == 0 else ""
-    ends = {"pruned": ", given up", "failed": ", failed", "interrupted": ", stopped"}
-    end = f", {_percent(trial.skill)}" if trial.skill is not None else ends.get(trial.state, "")
-    return f"trial {trial.number}{own}{end}"
+    """Return the name of a trial's run: "trial 0, the default settings", and at its end "trial 7, pruned"."""
+    parts = [f"trial {trial.number}"]
+    if trial.number == 0:
+        parts.append("the default settings")
+    if trial.skill is not None:
+        parts.append(_percent(trial.skill))
+    elif trial.state in ENDS:
+        parts.append(ENDS[trial.state])
+    return ", ".join(parts)
 
 
-def about(trial: TrialRecord) -> str:
-    """The description of the run of a trial that has ended."""
+def ended_text(trial: TrialRecord) -> str:
+    """Return the description of the run of a trial that has ended."""
     if trial.skill is not None:
         return f"{_percent(trial.skill)} against the random walk, on all folds."
     return {
-        "pruned": "Given up: worse than three quarters of the others at the same place.",
+        "pruned": "Pruned: worse than three quarters of the complete trials at the same point.",
         "failed": f"Failed: {trial.why}",
         "interrupted": "Its process was stopped; another trial has the same settings.",
     }[trial.state]
 
 
-def params_of(ground: SearchProblem) -> dict[str, str]:
-    """What was searched, and on what."""
-    folds = ground.cv.folds(ground.panel)
+def params_of(problem: SearchProblem) -> dict[str, str]:
+    """Return the parameters of the run: the problem and its search space."""
+    folds = problem.cv.folds(problem.panel)
     days = f"{folds[0].first_origin} to {folds[-1].last_origin}"
     return {
-        "as_of": ground.as_of.isoformat(),
-        "looked_through": ground.looked_through.isoformat(),
-        "folds": f"{len(folds)} folds of {ground.cv.stride} origins, {days}",
-        "rows": str(ground.panel.height),
-        "series": str(ground.panel["series_id"].n_unique()),
-        **{f"space.{name}": str(each) for name, each in ground.space.items()},
+        "as_of": problem.as_of.isoformat(),
+        "looked_through": problem.looked_through.isoformat(),
+        "folds": f"{len(folds)} folds of {problem.cv.stride} origins, {days}",
+        "rows": str(problem.panel.height),
+        "series": str(problem.panel["series_id"].n_unique()),
+        **{f"space.{name}": str(each) for name, each in problem.space.items()},
     }
 
 
-def metrics_of(tuned: TuningResult) -> dict[str, float]:
-    """Counts, and the best trial's numbers beside the default settings' and the random walk's."""
+def metrics_of(found: TuningResult) -> dict[str, float]:
+    """Return counts, and the numbers of the best trial, the default settings and the random walk."""
     numbers = {
-        "trials": tuned.looked_at,
-        "trials_pruned": tuned.count("pruned"),
-        "trials_failed": tuned.count("failed"),
-        tuned.metric: tuned.value,
-        f"random_walk/{tuned.metric}": tuned.random_walk,
-        "skill": tuned.skill,
-        "default/skill": tuned.trials[0].skill,
+        "trials": found.looked_at,
+        "trials_pruned": found.count("pruned"),
+        "trials_failed": found.count("failed"),
+        found.metric: found.value,
+        f"random_walk/{found.metric}": found.random_walk,
+        "skill": found.skill,
+        "default/skill": found.trials[0].skill,
     }
     return {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
 
-def under_way(ground: SearchProblem) -> str:
-    """The description of a run while the search goes on."""
-    return f"A search for settings on prices up to {ground.looked_through} is under way; each trial is a run inside."
+def running_text(problem: SearchProblem) -> str:
+    """Return the description of a run while the search is running."""
+    return f"A search for settings on prices up to {problem.looked_through} is running. Each trial is a run inside."
 
 
-def counts_of(tuned: TuningResult) -> str:
-    """Out of how many trials the best was chosen."""
+def counts_of(found: TuningResult) -> str:
+    """Return the number of trials from which the best was chosen."""
     return (
-        f"{tuned.looked_at} trials were looked at: {tuned.count('complete')} whole, {tuned.count('pruned')} given up, "
-        f"{tuned.count('failed')} failed."
+        f"{found.looked_at} trials: {found.count('complete')} complete, {found.count('pruned')} pruned, "
+        f"{found.count('failed')} failed."
     )
 
 
-def best_of(tuned: TuningResult) -> str:
-    """The best trial beside the default settings."""
-    own = _percent(tuned.trials[0].skill)
-    if tuned.number == tuned.trials[0].number:
+def best_of(found: TuningResult) -> str:
+    """Return a comparison of the best trial with the default settings."""
+    own = _percent(found.trials[0].skill)
+    if found.number == found.trials[0].number:
         return f"No trial was better than the default settings ({own} against the random walk)."
-    best = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in tuned.settings.items())
-    return (
-        f"Trial {tuned.number} is the best, {_percent(tuned.skill)} against the random walk; the default settings have "
-        f"{own}. Its settings: {best}." + (" It does not beat the random walk." if tuned.skill <= 0 else "")
+    best = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in found.settings.items())
+    text = (
+        f"Trial {found.number} is the best: {_percent(found.skill)} against the random walk. The default settings have "
+        f"{own}. Settings of the best trial: {best}."
     )
+    return f"{text} It does not beat the random walk." if found.skill <= 0 else text
 
 
-def words_of(ground: SearchProblem, tuned: TuningResult) -> str:
-    """The description of the run, Markdown: what was found, out of how many, and what that is worth."""
+def result_text(problem: SearchProblem, found: TuningResult) -> str:
+    """Return the description of the run as Markdown: the best trial, the number of trials, and how to judge it."""
     return "\n\n".join(
         [
-            f"**{counts_of(tuned)}**",
-            best_of(tuned),
-            f"Judged on {params_of(ground)['folds']}, all before the first target of a gate on {ground.as_of}. The "
-            "best of many trials looks better than it is: what it is worth is for the gate to say. The recipe is one "
-            "more candidate of the next selection and, if that chooses it, of the gate's one test.",
-            f"Data: {ground.panel['series_id'].n_unique()} series, {ground.panel.height:,} prices, up to "
-            f"{ground.looked_through}.",
+            f"**{counts_of(found)}**",
+            best_of(found),
+            f"Evaluated on {params_of(problem)['folds']}, all before the first target of a gate on {problem.as_of}. "
+            "The best of many trials looks better than it is. The recipe is one more candidate of the next selection; "
+            "if the selection chooses it, the gate tests it.",
+            f"Data: {problem.panel['series_id'].n_unique()} series, {problem.panel.height:,} prices, up to "
+            f"{problem.looked_through}.",
         ]
     )
 
 
-def write_files(tuned: TuningResult, folder: Path) -> None:
-    """Write the recipe, the table of trials and the pictures into `folder`."""
+def write_files(found: TuningResult, folder: Path) -> None:
+    """Write the recipe, the table of trials and the pictures into `folder`, which exists."""
     for name in ("tables", "pictures"):
         (folder / name).mkdir()
-    (folder / RECIPE).write_text(json.dumps(tuned.model.recipe(), indent=2), encoding="utf-8")
-    table = tuned.table().sort("skill", descending=True, nulls_last=True)
+    (folder / RECIPE).write_text(json.dumps(found.model.recipe(), indent=2), encoding="utf-8")
+    table = found.table().sort("skill", descending=True, nulls_last=True)
     content = {"columns": table.columns, "data": [[plain(value) for value in row] for row in table.rows()]}
     (folder / TABLE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    for name, picture in _pictures(tuned):
+    for name, picture in _pictures(found):
         (folder / "pictures" / f"{name}.png").write_bytes(picture.png())
 
 
-def _pictures(tuned: TuningResult) -> Iterator[tuple[str, Picture]]:
-    yield "1_history", tuning_plots.optimisation_history(tuned.trials)
-    if shares := tuned.importances():
+def _pictures(found: TuningResult) -> Iterator[tuple[str, Picture]]:
+    yield "1_history", tuning_plots.optimisation_history(found.trials)
+    if shares := found.importances():
         yield "2_importances", tuning_plots.importances(shares)
 
 

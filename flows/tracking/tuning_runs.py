@@ -1,7 +1,7 @@
 """A search for settings in MLflow: one run, with a run inside for each trial, written while they run.
 
-A run carries ``tuning_key`` from its first moment and ``complete`` as its last tag. A search that was killed goes on in
-its own run; only what is complete is handed to a training.
+A run has the tag ``tuning_key`` from its creation and ``complete`` as its last tag. A search that was killed continues
+in its own run. A training only takes the result of a complete search.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.tuning_record import (
     RECIPE,
     TABLE,
-    about,
+    ended_text,
     metrics_of,
     name_of,
     name_of_trial,
     params_of,
-    under_way,
-    words_of,
+    result_text,
+    running_text,
     write_files,
 )
 from tidecast.flows.training.candidates import NETWORKS, TunedRecipe
@@ -59,7 +59,7 @@ class TuningRuns:
         self.store = store
 
     def recover(self) -> int:
-        """End what a search left RUNNING that was killed; how many runs. A search at work is left alone."""
+        """End the RUNNING runs of a search that was killed, and return their number. A running search is left alone."""
         if self.store.is_new:
             return 0
         with suppress(Busy), hold(self.store.home.tuning, "clearing up"):
@@ -67,7 +67,7 @@ class TuningRuns:
         return 0
 
     def end_running(self) -> int:
-        """End all runs of searches that are RUNNING, as KILLED. Call it while holding the lock of the searches."""
+        """End all RUNNING runs of searches as KILLED, and return their number. The caller holds the searches' lock."""
         if self.store.is_new:
             return 0
         with self.store.connected() as client:
@@ -76,65 +76,65 @@ class TuningRuns:
                 client.set_terminated(run.info.run_id, "KILLED")
             return len(running)
 
-    def begin(self, ground: SearchProblem) -> str:
-        """Id of the run of a search; the same one when it goes on."""
+    def begin(self, problem: SearchProblem) -> str:
+        """Return the id of the run of a search; a continued search keeps its run."""
         with self.store.connected() as client:
-            found = self._runs(client, f"tags.{KEY} = '{ground.key}' and tags.{STATE} = 'search'")
+            found = self._runs(client, f"tags.{KEY} = '{problem.key}' and tags.{STATE} = 'search'")
             if found:
                 run_id = str(found[0].info.run_id)
                 client.update_run(run_id, status="RUNNING")
                 return run_id
-            tags = {KEY: ground.key, "panel": self.store.where.panel, STATE: "search", NOTE: under_way(ground)}
-            run = client.create_run(self.store.searches, run_name=name_of(ground), tags=tags | SOURCE_TAGS)
-            client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(ground).items()])
+            tags = {KEY: problem.key, "panel": self.store.where.panel, STATE: "search", NOTE: running_text(problem)}
+            run = client.create_run(self.store.searches, run_name=name_of(problem), tags=tags | SOURCE_TAGS)
+            client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(problem).items()])
             return str(run.info.run_id)
 
-    def trials_of(self, run_id: str, ground: SearchProblem) -> TrialRuns:
-        """What writes the search's trials."""
+    def trials_of(self, run_id: str, problem: SearchProblem) -> TrialRuns:
+        """Return a writer for the trials of a search."""
         with self.store.connected() as client:
             inside = self._runs(client, f"tags.`{PARENT}` = '{run_id}'")
-        return TrialRuns(self.store, run_id, ground.key, inside)
+        return TrialRuns(self.store, run_id, problem.key, inside)
 
-    def finish(self, run_id: str, ground: SearchProblem, tuned: TuningResult) -> None:
-        """Numbers, words, table, pictures and recipe of a search that has come to its end."""
+    def finish(self, run_id: str, problem: SearchProblem, tuned: TuningResult) -> None:
+        """Log numbers, text, table, pictures and recipe of a finished search, and end its run."""
         with self.store.connected() as client:
             with tempfile.TemporaryDirectory() as folder:
                 write_files(tuned, Path(folder))
                 client.log_artifacts(run_id, folder)
             now = int(1000 * time.time())
             tags = {
-                NOTE: words_of(ground, tuned),
-                "as_of": ground.as_of.isoformat(),
-                "looked_through": ground.looked_through.isoformat(),
+                NOTE: result_text(problem, tuned),
+                "as_of": problem.as_of.isoformat(),
+                "looked_through": problem.looked_through.isoformat(),
                 "winner": f"tuned {_cell(tuned)}",
                 "mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}]),
             }
             metrics = [Metric(key, value, now, 0) for key, value in metrics_of(tuned).items()]
             client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
-            client.update_run(run_id, name=name_of(ground, tuned))
+            client.update_run(run_id, name=name_of(problem, tuned))
             client.set_tag(run_id, COMPLETE, "yes")
             client.set_terminated(run_id, "FINISHED")
 
     def newest(self, as_of: date) -> TunedRecipe | None:
-        """What the newest complete search up to a session has found; None when there was none."""
+        """Return the recipe of the newest complete search up to a session; None if there is none."""
         if self.store.is_new:
             return None
         with self.store.connected() as client, tempfile.TemporaryDirectory() as folder:
             complete = self._runs(client, f"tags.{COMPLETE} = 'yes' and tags.{KEY} != ''")
             tags = [run.data.tags | {"id": run.info.run_id} for run in complete]
-            known = [each for each in tags if date.fromisoformat(each["as_of"]) <= as_of]
-            if not known:
+            usable = [each for each in tags if date.fromisoformat(each["as_of"]) <= as_of]
+            if not usable:
                 return None
-            last = max(known, key=lambda each: each["as_of"])  # of one session, the one that ended last
+            last = max(usable, key=lambda each: each["as_of"])  # within a session, the one that ended last
             recipe = Path(client.download_artifacts(last["id"], RECIPE, folder)).read_text(encoding="utf-8")
             return TunedRecipe(
                 date.fromisoformat(last["as_of"]), last["winner"], json.loads(recipe),
                 date.fromisoformat(last["looked_through"]),
             )  # fmt: skip
 
-    def _runs(self, client: MlflowClient, what: str) -> list[Run]:
-        """The panel's own, the newest first."""
-        own = f"tags.panel = '{self.store.where.panel}' and {what}"
+    def _runs(self, client: MlflowClient, condition: str) -> list[Run]:
+        """The panel's own runs, the newest first."""
+        own = f"tags.panel = '{self.store.where.panel}' and {condition}"
         page = client.search_runs([self.store.searches], own, max_results=1000)
         found = list(page)
         while page.token:
@@ -144,9 +144,9 @@ class TuningRuns:
 
 
 class TrialRuns:
-    """Writes trials as runs inside their search's, each change once: call it with all trials, again and again.
+    """Writer of trials as runs inside the run of their search. Call it with all trials, repeatedly: it writes changes.
 
-    A write that fails is said once, and the search goes on; it can be written when the search is run again.
+    A write that fails is reported once and the search continues; the next run of the search writes what is missing.
     """
 
     def __init__(self, store: MlflowStore, run_id: str, key: str, inside: Sequence[Run]) -> None:
@@ -166,7 +166,7 @@ class TrialRuns:
                         self._write(client, trial)
         except TrackingError as error:
             self.failed = error
-            self.store.say(f"The search goes on, its trials are not shown any more: {error}")
+            self.store.say(f"The search continues, but MLflow shows no further trials: {error}")
 
     def _write(self, client: MlflowClient, trial: TrialRecord) -> None:
         number, now = trial.number, int(1000 * time.time())
@@ -182,7 +182,7 @@ class TrialRuns:
         metrics = [Metric(name, value, now, step) for name, step, value in new]
         ends = []
         if trial.state in ENDED:
-            ends = [RunTag(STATE, trial.state), RunTag(NOTE, about(trial))]
+            ends = [RunTag(STATE, trial.state), RunTag(NOTE, ended_text(trial))]
             numbers = {"skill": trial.skill, "loss": trial.value, "seconds": trial.seconds}
             metrics += [Metric(name, value, now, 0) for name, value in numbers.items() if value is not None]
         if metrics or params or ends:
@@ -194,14 +194,14 @@ class TrialRuns:
             self._done.add(number)
 
 
-def both(*tellers: Callable[[list[TrialRecord]], None]) -> Callable[[list[TrialRecord]], None]:
-    """One that tells all of them."""
+def both(*listeners: Callable[[list[TrialRecord]], None]) -> Callable[[list[TrialRecord]], None]:
+    """Return a function that calls every listener with the trials."""
 
-    def tell(trials: list[TrialRecord]) -> None:
-        for teller in tellers:
-            teller(trials)
+    def notify(trials: list[TrialRecord]) -> None:
+        for listener in listeners:
+            listener(trials)
 
-    return tell
+    return notify
 
 
 def _cell(tuned: TuningResult) -> str:

@@ -97,7 +97,7 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
     assert ended[1].data.metrics["skill"] == 0.01
     names = [ended[k].info.run_name for k in range(4)]
     assert names[:2] == ["trial 0, the default settings, +0.10 %", "trial 1, +1.00 %"]
-    assert names[2:] == ["trial 2, given up", "trial 3, failed"]
+    assert names[2:] == ["trial 2, pruned", "trial 3, failed"]
     assert "too short" in ended[3].data.tags["mlflow.note.content"]
     assert len(store.client.get_metric_history(ended[0].info.run_id, "skill")) == 1
 
@@ -105,8 +105,8 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
     run = store.client.get_run(run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", f"tuning {ground.as_of}, best +1.00 %")
     words = run.data.tags["mlflow.note.content"]
-    assert "4 trials were looked at: 2 whole, 1 given up, 1 failed." in words
-    assert "Trial 1 is the best, +1.00 % against the random walk; the default settings have +0.10 %" in words
+    assert "4 trials: 2 complete, 1 pruned, 1 failed." in words
+    assert "Trial 1 is the best: +1.00 % against the random walk. The default settings have +0.10 %" in words
     assert run.data.metrics["trials"] == 4
     artifacts = store.home.mlartifacts / run_id / "artifacts"
     table = json.loads((artifacts / "tables/trials.json").read_text())

@@ -58,7 +58,7 @@ def test_a_fan_ends_where_the_forecast_does():
     assert list(ahead) == [89.0, *table["forecast"]]
     assert len(chart.collections) == 2
     assert "10 prices" in picture.reading
-    assert "50 % and 90 % of what comes" in picture.reading
+    assert "its 50 % and 90 % intervals" in picture.reading
 
 
 def test_odd_names_are_text_in_every_picture(odd_panel):
@@ -76,7 +76,7 @@ def test_any_number_of_series_is_ranked(number):
     names = [f"S{place}" for place in range(number)]
     picture = plots.skill_by_series(summary_of(names), "GRU")
     labels = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
-    assert len(labels) == min(number, plots.MOST_SERIES)
+    assert len(labels) == min(number, plots.MAX_SERIES)
     assert labels[-1] == "S0"  # the best is on top
     assert labels[0] == f"S{number - 1}"
     assert (f"{number - 60} series between" in picture.reading) == (number > 60)
@@ -146,8 +146,8 @@ def test_series_are_chosen_from_the_calmest_to_the_wildest():
     panel = pl.concat(
         pl.DataFrame({"series_id": f"S{size}", "time": time, "close": 100 + size * moves}) for size in (5, 1, 4, 2, 3)
     )
-    assert plots.calm_to_wild(panel, ["S5", "S1", "S3", "S2"], most=3) == ["S1", "S3", "S5"]
-    assert plots.calm_to_wild(panel, ["S4"], most=3) == ["S4"]
+    assert plots.calm_to_wild(panel, ["S5", "S1", "S3", "S2"], limit=3) == ["S1", "S3", "S5"]
+    assert plots.calm_to_wild(panel, ["S4"], limit=3) == ["S4"]
     assert plots.calm_to_wild(panel, []) == []
 
 

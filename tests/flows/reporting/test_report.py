@@ -97,7 +97,7 @@ def test_without_a_gate_the_page_says_that_there_is_no_evidence(data):
     decision = {"reason": "Too little history for a gate: 252 origins are needed.", "verdict": None, "decision": None}
     seen = Words(render(replace(data, decision=decision, evidence=None, gate_as_of=None, version="", run_id=""))).seen
     assert "The random walk is published Too little history" in seen
-    assert "No network has been put to the test yet" in seen
+    assert "No network has been tested yet" in seen
 
 
 def test_the_numbers_of_the_evidence_are_those_of_evaluate(data):
@@ -117,7 +117,7 @@ def test_series_where_the_network_did_worse_are_named_the_worst_first(data):
     )
     seen = Words(render(replace(data, evidence=evidence))).seen
     assert "worse than the random walk for 2 of 3 series: ../x $a$ & co, USD." in seen
-    assert "Beyond doubt (95 %) for: ../x $a$ & co." in seen
+    assert "The 95 % interval excludes zero for: ../x $a$ & co." in seen
     better = evidence.with_columns(skill=pl.when(of_series).then(0.01).otherwise("skill"))
     assert "worse than the random walk for none of 3 series" in Words(render(replace(data, evidence=better))).seen
 
@@ -168,11 +168,11 @@ def test_names_are_text_and_the_page_asks_for_nothing(data):
 
 def test_what_came_in_and_was_left_out_is_counted(data):
     seen = Words(render(data)).seen
-    for said in ("Rows read 12,345", "Put in quarantine 40", "not a session 39", "not positive 1", "<b>CYP</b>, EEK"):
+    for said in ("Rows read 12,345", "In quarantine 40", "not a session 39", "not positive 1", "<b>CYP</b>, EEK"):
         assert said in seen
     for said in ("Source: ECB statistics", "0123abcd", "prices version 7", "feedbeef", "torch 2.13.0", "version 4"):
         assert said in seen
-    for said in ("Stored, with doubts", "stale quote 17"):
+    for said in ("Stored, but flagged", "stale quote 17"):
         assert said in seen
     assert "ECB statistics" not in Words(render(replace(data, source="prices.csv"))).seen
 
@@ -195,8 +195,8 @@ def test_a_short_track_record_has_no_interval_and_an_empty_one_is_said(data):
     assert track_record(scores_of([(1.0, 1.0)], live=False)) == []
     late = replace(data, scores=scores_of([(1.0, 1.0)], live=False), live=False)
     seen = Words(render(late)).seen
-    assert "No live forecast has come true yet. 1 forecasts issued late are left out." in seen
-    assert "Issued late: these forecasts stay out of the track record." in seen
+    assert "No live forecast can be scored yet. 1 forecasts issued late are not counted." in seen
+    assert "Issued late: these forecasts are not part of the track record." in seen
 
 
 def test_several_champions_stand_one_under_the_other():
@@ -212,7 +212,7 @@ def test_pegged_series_and_other_quantiles_are_no_matter(data):
     forecasts = RandomWalk(**SHARED, quantiles=(0.1, 0.9)).fit(pegged).predict()
     seen = Words(render(replace(data, prices=pegged, forecasts=forecasts))).seen
     assert "Pegged, so forecast but not scored: USD." in seen
-    assert "should hold 80 % of what comes" in seen
+    assert "then the 80 % interval" in seen
     only_median = RandomWalk(**SHARED, quantiles=(0.5,)).fit(pegged).predict()
     assert "Each cell: the median." in Words(render(replace(data, prices=pegged, forecasts=only_median))).seen
 
@@ -221,6 +221,13 @@ def test_prices_at_and_below_zero_are_shown(data):
     spread = data.prices.with_columns(close=pl.col("close") - pl.col("close").mean().over("series_id"))
     forecasts = RandomWalk(**SHARED, schema=PanelSchema(positive=False)).fit(spread).predict()
     assert "−" in render(replace(data, prices=spread, forecasts=forecasts, positive=False))
+
+
+def test_a_verdict_of_a_former_version_is_shown_in_the_words_of_today(data):
+    verdict = "Centre 0.0 ± 0.0 % (no better than the last price).\nSpread +0.3 ± 0.1 %, p = 0.031."
+    seen = Words(render(replace(data, decision={**data.decision, "verdict": verdict}))).seen
+    assert "Median 0.0 ± 0.0 % (no better than the last price). Distribution +0.3 ± 0.1 %" in seen
+    assert "Centre" not in seen
 
 
 def test_the_file_is_written_whole_or_not_at_all(data, tmp_path, monkeypatch):

@@ -194,7 +194,7 @@ def test_the_logged_model_forecasts_elsewhere_without_a_pickle(store, tracking, 
     assert "tidecast==" in next(folder.rglob("requirements.txt")).read_text(encoding="utf-8")
     refreshed.panel.to_pandas().to_parquet(tmp_path / "prices.parquet")
     environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    if "site-packages" not in str(Path(sys.modules["flows"].__file__)):
+    if "site-packages" not in str(Path(sys.modules["tidecast"].__file__)):
         environment["PYTHONPATH"] = str(Path(__file__).parents[3])  # as an editable install would
     command = [sys.executable, "-c", OUTSIDE, store.where.tracking_uri]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

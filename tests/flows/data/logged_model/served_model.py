@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from tidecast.forecasting.saving.recipes import load_forecaster
+from forecasting.persistence import load_forecaster
 
 
 class ServedForecaster(PythonModel):

@@ -1,9 +1,9 @@
-"""Whether the gate promotes a network where the spread can be forecast a little, once the evidence suffices.
+"""Promotions by the gate where the distribution can be forecast a little, by length of history.
 
-python -m benchmarks.weak_spread [--panels 6] [--first 0] [--rows 900 1300 1800]
+python -m benchmarks.weak_signal [--panels 6] [--first 0] [--rows 900 1300 1800]
 
-A fall raises the volatility of the days after it, a rise does not (GJR-GARCH): the random walk's average of squared
-returns cannot know, a network that looks at their signs can.
+A fall raises the volatility of the days after it, a rise does not (GJR-GARCH). The random walk averages squared returns
+and cannot see that; a network that sees the signs can.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from benchmarks.false_alarms import SEED, trained, verdict
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 ROWS = 3000
-"""Of every panel, the longest history there is."""
+"""Rows per series in a panel; shorter histories are cut from it."""
 
 
 def make_leverage(n_series: int, n_rows: int, seed: int) -> pl.DataFrame:
-    """Random walks whose variance rises with 0.3 × the square of a fall, and with nothing of a rise.
+    """Random walks whose variance rises by 0.3 × the square of a fall, and not after a rise.
 
     h ← 0.03e-4 + 0.3 · [r < 0] · r² + 0.82 · h (Glosten, Jagannathan and Runkle 1993, doi:10.1111/j.1540-6261.1993.
-    tb05128.x); 1 % a day on average. Who knew h would gain 1.5 % of CRPS on the random walk at step 1.
+    tb05128.x); 1 % a day on average. A forecast that knows h gains 1.5 % of CRPS on the random walk at step 1.
     """
     generator = np.random.default_rng(seed)
     shocks = generator.standard_normal((n_rows, n_series))
@@ -49,7 +49,7 @@ def main() -> None:
     """Print a line per panel and length of history, and the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--panels", type=int, default=6)
-    parser.add_argument("--first", type=int, default=0, help="the first panel, to go on from")
+    parser.add_argument("--first", type=int, default=0, help="number of the first panel")
     parser.add_argument("--rows", type=int, nargs="+", default=[900, 1300, 1800])
     options = parser.parse_args()
     promoted = dict.fromkeys(options.rows, 0)
