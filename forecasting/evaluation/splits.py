@@ -73,7 +73,8 @@ class RollingOrigin:
 
     Notes
     -----
-    A session is a distinct time of the panel, whichever series has it. With a gap, a search also scores the origins
+    A session is a distinct time of the panel, whichever series has it; a day, where times with a clock are those of
+    days (no series has two on one). With a gap, a search also scores the origins
     inside it (they lie after the training rows); `backtest` keeps to the fold's own.
 
     Examples
@@ -129,22 +130,36 @@ class RollingOrigin:
         ValueError
             When the panel has too few sessions: the first fold needs a training row with its whole horizon.
         """
-        sessions = _times(panel).unique().sort().to_list()
+        begin, close = _sessions(panel)
+        n_sessions = len(begin)
         needed = self.n_splits * self.stride + 2 * self.horizon + self.gap
-        if len(sessions) < needed:
+        if n_sessions < needed:
             raise ValueError(
                 f"{self.n_splits} folds of {self.stride} origins need at least {needed} sessions (n_splits · stride + "
-                f"2 · horizon + gap), the panel has {len(sessions)}. Lower n_splits or stride, or give more history."
+                f"2 · horizon + gap), the panel has {n_sessions}. Lower n_splits or stride, or give more history."
             )
         folds = []
         for k in range(self.n_splits):
-            end = len(sessions) - 1 - (self.n_splits - 1 - k) * self.stride
+            end = n_sessions - 1 - (self.n_splits - 1 - k) * self.stride
             last_origin = end - self.horizon
             first_origin = last_origin - self.stride + 1
             start = k * self.stride if self.window == "sliding" else 0
-            ends = (start, first_origin - self.gap, first_origin, last_origin, end)
-            folds.append(Fold(*(sessions[i] for i in ends)))
+            cut = close[first_origin - self.gap]
+            folds.append(Fold(begin[start], cut, begin[first_origin], close[last_origin], close[end]))
         return folds
+
+
+def _sessions(panel: Frame) -> tuple[list[Any], list[Any]]:
+    """First and last time of each session, in order: markets that close at different hours share their days."""
+    times = _times(panel)
+    if not isinstance(times.dtype, pl.Datetime) or "series_id" not in panel.columns:
+        sessions = times.unique().sort().to_list()
+        return sessions, sessions
+    rows = pl.DataFrame({"series_id": to_polars(panel)["series_id"], "time": times})
+    rows = rows.unique().with_columns(day=pl.col("time").dt.replace_time_zone(None).dt.date())
+    session = "time" if rows.select("series_id", "day").is_duplicated().any() else "day"
+    ends = rows.group_by(session).agg(begin=pl.col("time").min(), close=pl.col("time").max()).sort("begin")
+    return ends["begin"].to_list(), ends["close"].to_list()
 
 
 def _times(panel: Frame) -> pl.Series:

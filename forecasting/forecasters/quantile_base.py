@@ -166,7 +166,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     # -------------------------------------------------- what `fit` estimates
     def _learned_spread(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> QuantileModel:
         """Of standardised training changes, not calibrated yet."""
-        if not rows.moving.any():  # pegged, all of them: there is no spread to learn, and none to forecast
+        if not rows.moving.any() and len(rows) > len(rows.newest):  # pegged, all of them: nothing to learn or forecast
             return QuantileModel.none(self.horizon, self.quantiles_)
         at = thinned(rows.moving & rows.before(cuts.train) & (weights > 0), MOST_RESIDUALS)
         residuals = self._residuals(rows, at, until=cuts.train)
