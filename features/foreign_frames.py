@@ -69,6 +69,9 @@ def panel_from(frame: Any, series_id: str | None = None, time: str | None = None
             near = near_match(name, table.columns)
             hint = f" Did you mean {near!r}?" if near else " Give the name of one of them."
             raise ValueError(f"{argument} must be a column, {name!r} is not in {shorten(table.columns)}.{hint}")
+    given = [name for name in names.values() if name is not None]
+    if len(set(given)) < len(given):
+        raise ValueError(f"series_id, time and target must be columns of their own, got {shorten(given)}. Name others.")
     found = find_columns(table, **names)
     if found["time"] is None:
         raise ValueError(_unclear("time", "a column of times", table))
@@ -105,7 +108,8 @@ def _flat(frame: Any) -> tuple[pl.DataFrame, bool]:
 
 
 def _holds_times(index: Any) -> bool:
-    return bool(index.dtype.kind == "M" or str(index.dtype).startswith("period"))
+    kind = index.dtype
+    return bool(kind.kind == "M" or str(kind).startswith("period") or getattr(index, "inferred_type", "") == "date")
 
 
 def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +157,9 @@ def _from_wide(table: pl.DataFrame, found: dict[str, str | None]) -> tuple[pl.Da
     numbers = [name for name in others if table.schema[name].is_numeric()]
     fields = [name for name in numbers if name.lower() in FIELDS or name.lower() in TARGETS]
     twice = table[str(time)].is_duplicated().any()
-    if found["series_id"] is not None or not numbers or numbers != others or fields or twice:
+    names = [name for name in numbers if table.schema[name].is_integer() and table[name].n_unique() == 1]  # as PERMNO
+    unlike = 0 < len(names) < len(numbers) and len(table) > 1
+    if found["series_id"] is not None or not numbers or numbers != others or fields or twice or unlike:
         raise ValueError(_unclear("target", "one column of values to forecast", table))
     long = table.unpivot(on=numbers, index=time, variable_name="series_id", value_name="close")
     return long.drop_nulls("close"), {"series_id": "series_id", "time": time, "target": "close"}
@@ -192,7 +198,9 @@ def _parsed(times: pl.Series, name: str, pandas: bool) -> pl.Series:
     if times.dtype == pl.String:
         for kind, form in ISO:
             try:
-                return times.str.strptime(kind, form, strict=True)
+                parsed = times.str.strptime(kind, form, strict=True)
+                if form == "%Y-%m-%d" or not times.str.contains(r"^.{16}:60").any():  # else read as the next minute
+                    return parsed
             except (pl.exceptions.PolarsError, ValueError):
                 continue
     advice = f"pd.to_datetime(frame[{name!r}])" if pandas else f"pl.col({name!r}).str.to_date(format)"

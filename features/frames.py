@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import polars as pl
 
+from tidecast.features.column_names import SERIES
 from tidecast.features.error_text import shorten
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ Frame: TypeAlias = "pl.DataFrame | pd.DataFrame"
 def to_polars(panel: Frame) -> pl.DataFrame:
     """Return the panel as an eager polars frame; a pandas index is dropped, its NaN become null.
 
-    Times with a fixed offset from UTC are returned in UTC, and pandas periods as their first instant.
+    Times with a fixed offset from UTC: midnights come back as days without a zone. Other times come back in the zone of
+    that offset, or in UTC if the offset is not a number of whole hours. pandas periods come back as their first instant.
 
     Parameters
     ----------
@@ -61,8 +63,10 @@ def _check_index(panel: pd.DataFrame) -> None:
     names = {"series_id", "time"} & set(index.names)
     if index.nlevels > 1:
         names |= {name for name in ("series_id", "time") if name not in panel.columns}
-    elif index.dtype.kind == "M" or str(index.dtype).startswith("period"):
+    elif index.dtype.kind == "M" or str(index.dtype).startswith("period") or index.inferred_type == "date":
         names |= {"time"}
+    elif str(index.name).lower() in SERIES and index.name not in panel.columns:
+        names |= {"series_id"}
     if lost := sorted(names - set(panel.columns)):
         raise ValueError(
             f"{shorten(lost)} must be a column, found in the pandas index. Call .reset_index() on the frame first, or "
@@ -110,6 +114,10 @@ def _converted(name: str, values: Any) -> pl.Series:
     elif str(kind).startswith("Sparse"):
         values = values.sparse.to_dense()
     elif str(kind) == "object" and (aware := _aware(values)) is not None:
+        if _name_of(aware) is None or _is_offset(_name_of(aware)):  # each time may have an offset of its own
+            walls = [None if _missing(value) else value.replace(tzinfo=None) for value in values]
+            if _all_midnight(written := pl.Series(name, walls, dtype=pl.Datetime("us"))):
+                return written
         instants = [None if _missing(value) else value.astimezone(UTC).replace(tzinfo=None) for value in values]
         return _in_zone(pl.Series(name, instants, dtype=pl.Datetime("us")), aware)
     zone = getattr(kind, "tz", None) or getattr(getattr(kind, "pyarrow_dtype", None), "tz", None)
@@ -130,15 +138,36 @@ def _missing(value: object) -> bool:
 
 
 def _in_zone(instants: pl.Series, zone: Any) -> pl.Series:
-    """Return instants in UTC as times in a zone; in UTC if the zone has no name, such as a fixed offset."""
+    """Return instants in UTC as times in a zone; midnights of a fixed offset as days without a zone."""
     found = instants.dt.replace_time_zone("UTC")
     name = zone if isinstance(zone, str) else _name_of(zone)
-    if name is None or name.startswith(("+", "-")):
+    if name is None:
         return found
+    if _is_offset(name):
+        offset = _minutes(name)
+        if _all_midnight(written := instants + timedelta(minutes=offset)):
+            return written
+        if offset % 60 or not -14 * 60 <= -offset <= 12 * 60:
+            return found
+        name = f"Etc/GMT{-offset // 60:+d}"  # the sign is the other way round there
     try:
         return found.dt.convert_time_zone(name)
     except pl.exceptions.PolarsError:  # an unknown zone does not change the instant
         return found
+
+
+def _is_offset(name: str | None) -> bool:
+    return name is not None and name.startswith(("+", "-"))
+
+
+def _minutes(offset: str) -> int:
+    """Minutes east of UTC of an offset such as "+05:30"."""
+    hours, minutes = offset[1:].split(":")[:2]
+    return (int(hours) * 60 + int(minutes)) * (-1 if offset[0] == "-" else 1)
+
+
+def _all_midnight(walls: pl.Series) -> bool:
+    return len(walls) > walls.null_count() and bool((walls.dt.truncate("1d") == walls).all())
 
 
 def _name_of(zone: tzinfo) -> str | None:

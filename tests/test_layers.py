@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = {
     "features": (
-        "error_text", "docstrings", "frozen_settings", "frames", "frame_notes", "column_names", "segments",
+        "error_text", "docstrings", "frozen_settings", "column_names", "frames", "frame_notes", "segments",
         "calendars", "session_dates", "stray_rows", "panel", "foreign_frames", "volatility", "corporate_actions",
         "transformers", "windows", "causality",
     ),

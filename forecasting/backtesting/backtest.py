@@ -12,10 +12,13 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, FrameLike, like, to_polars
 from tidecast.features.panel import PanelSchema, check_columns
-from tidecast.forecasting.backtesting.outside_models import check_model, forecast_each_origin, is_ours
+from tidecast.forecasting.backtesting.outside_models import as_trained, check_model, forecast_each_origin, is_ours
+from tidecast.forecasting.backtesting.settled_panel import settled_frame
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import Fold, RollingOrigin
 from tidecast.forecasting.tables.check import check_forecasts
@@ -119,21 +122,30 @@ def forecast_block(
     tables = []
     with one_thread(linear_algebra=True):
         fitted = clone(model, safe=False)
-        fitted.fit(like(train, panel))
+        fitted.fit(like(train if is_ours(model) else as_trained(train, common), panel))
         for number, fold in block:
             if not is_ours(model):
                 table = forecast_each_origin(name, fitted, forecaster_of(fitted), common, frame, panel, train, fold)
                 tables.append((number, table))
                 continue
             known = frame.filter(time <= fold.end)
-            origins = known["time"].unique().sort()
-            origins = origins.filter(origins.is_between(fold.first_origin, fold.last_origin))
-            table = to_polars(fitted.predict(like(known, panel), origins=origins.to_list()))
-            kind = pl.Datetime("us") if isinstance(forecaster_of(fitted).fit_end_, datetime) else pl.Date()
+            forecaster = forecaster_of(fitted)
+            table = to_polars(fitted.predict(like(known, panel), origins=_origins(known, fold, forecaster, train)))
+            kind = pl.Datetime("us") if isinstance(forecaster.fit_end_, datetime) else pl.Date()
             table = table.with_columns(pl.col("origin", "time").cast(kind))  # pandas has no days
             check_forecasts(table, f"Model {name!r} in fold {number}")
             tables.append((number, table))
     return name, tables
+
+
+def _origins(known: pl.DataFrame, fold: Fold, forecaster: Any, train: pl.DataFrame) -> list[Any]:
+    """Times of a fold's origins; of a row that moves to its session, that session."""
+    calendar: PanelCalendar = forecaster.calendar_
+    if not any(is_of_periods(one) for one in calendar.calendars) or not calendar.was_inferred(known["series_id"]).any():
+        times = known["time"].unique().sort()
+        return times.filter(times.is_between(fold.first_origin, fold.last_origin)).to_list()
+    schema = forecaster.schema or PanelSchema()
+    return settled_frame(known, calendar, schema, forecaster.target, train["series_id"]).origins(fold)
 
 
 def with_random_walk(models: Any) -> dict[str, Any]:

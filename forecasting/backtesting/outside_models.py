@@ -19,6 +19,7 @@ from tidecast.features.frames import Frame, like
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.transformers.base import PanelTransformer
 from tidecast.forecasting.backtesting.forecast_check import checked_forecasts
+from tidecast.forecasting.backtesting.settled_panel import settled_frame
 from tidecast.forecasting.evaluation.splits import Fold
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
 
@@ -148,6 +149,17 @@ def takes_origins(forecaster: Any) -> bool:
     return any(each.name == "origins" for each in parameters)
 
 
+def as_trained(train: pl.DataFrame, common: Any) -> pl.DataFrame:
+    """Return training rows as the forecasters of this package learn from them: each at a session of its calendar."""
+    schema = common.schema or PanelSchema()
+    checked = check_panel(train, schema, common.target)
+    return settled_frame(train, _calendar_of(checked, schema), schema, common.target, checked["series_id"]).frame
+
+
+def _calendar_of(trained: pl.DataFrame, schema: PanelSchema) -> PanelCalendar:
+    return PanelCalendar.of(trained, schema.calendar).meeting(trained)
+
+
 def forecast_each_origin(
     name: str,
     fitted: Any,
@@ -184,18 +196,19 @@ def forecast_each_origin(
     """
     schema, target = common.schema or PanelSchema(), common.target
     future = (getattr(forecaster, "schema", None) or schema).future
-    calendar = PanelCalendar.of(check_panel(train, schema, target), schema.calendar)
-    priced = check_panel(frame.with_row_index("_row"), schema, target)
-    priced = priced.with_columns(frame["time"].gather(priced["_row"]).alias("_given"))
+    trained = check_panel(train, schema, target)
+    calendar = _calendar_of(trained, schema)
+    settled = settled_frame(frame.filter(pl.col("time") <= fold.end), calendar, schema, target, trained["series_id"])
+    frame, priced = settled.frame, settled.priced
     levels = check_quantiles(getattr(common, "quantiles", DEFAULT_QUANTILES))
     times = frame["time"].unique().sort()
     tables = []
-    for origin in times.filter(times.is_between(fold.first_origin, fold.last_origin)):
+    for origin in settled.origins(fold):
         known = _known_at(frame, origin, future, times, forecaster.horizon)
         here = {"origins": [origin]} if takes_origins(forecaster) else {}
         found = fitted.predict(like(known, panel), **here)
         live = priced.filter(pl.col("_given") == origin)
-        expected = _sessions_ahead(live, calendar, forecaster.horizon)
+        expected = _sessions_ahead(live, settled.calendar, forecaster.horizon)
         tables.append(checked_forecasts(found, name, expected, frame["series_id"], origin, levels))
     table = pl.concat(tables)
     if table.is_empty():

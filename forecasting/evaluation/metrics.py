@@ -11,10 +11,13 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from tidecast.features.calendars.infer import infer_panel
+from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.segments import breaks
+from tidecast.features.stray_rows import settle
 from tidecast.features.volatility import with_volatility
 from tidecast.forecasting.evaluation.dm_test import DMTest, compare, dm_test
 from tidecast.forecasting.tables.check import check_order, quantiles_by_level
@@ -107,6 +110,7 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     prices = check_panel(panel, PanelSchema(positive=positive), target)
     prices = prices.select("series_id", "time", target)  # other columns could clash with those added below
     table = _checked(to_polars(forecasts), prices)
+    prices = _at_sessions(prices, table)
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
     rows, pegged = _with_truth(table, prices, target, positive)
@@ -126,6 +130,16 @@ def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
             f"{twice} rows share theirs. Distinguish several models by a column 'model'."
         )
     return check_order(table, quantiles_by_level(table.columns), "A forecast table")
+
+
+def _at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """The prices at the sessions that a forecaster moved their rows to, where origins show that it moved some."""
+    origins = table.select("series_id", time="origin").unique()
+    if prices.schema["time"] != pl.Date or origins.join(prices, on=["series_id", "time"], how="anti").is_empty():
+        return prices
+    found = infer_panel(prices)
+    own = {series_id: one.found.calendar for one in found[1:] for series_id in one.series}
+    return settle(prices, PanelCalendar(found[0].found.calendar, own, own, default_inferred=True))[0]
 
 
 def _with_truth(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
+from tidecast.features.frames import like, to_polars
 from tidecast.features.panel import PanelSchema, as_seen, check_rows
 from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
@@ -136,8 +137,13 @@ class KnownCovariates:
             warnings.warn(
                 f"The future covariate {self.names[z]!r} should be known for each session after an origin, found a "
                 f"missing value for series {self.series_id[int(series_N[n])]!r} at "
+<<<<<<< HEAD
                 f"{self._time(series_N[n], session_NH[n, h])} (and {int(unknown_NHZ.sum()) - 1} more). The mean of "
                 "the training rows is used instead; fill it in for a better forecast.",
+=======
+                f"{self._time(series_N[n], session_NH[n, h])} ({int(unknown_NHZ.sum())} in all). The mean of the "
+                "training rows stands in for it; fill it in for a better forecast.",
+>>>>>>> x/v1
                 stacklevel=2,
             )
 
@@ -183,6 +189,9 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
     first, *others = schema.future
     own = replace(schema, positive=False, covariates=(), static=(), future=tuple(others))
     try:
+        frame = to_polars(future)
+        if flags := [name for name in schema.future if frame.schema.get(name) == pl.Boolean]:
+            future = like(frame.with_columns(pl.col(flags).cast(pl.Float64)), future)
         rows = as_seen(check_rows(future, own, first), kinds)
     except (TypeError, ValueError) as error:
         raise type(error)(f"future: {error}") from error

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tidecast.features import PanelSchema, panel_from, to_polars
+from tidecast.features import PanelSchema, check_panel, panel_from, to_polars
 from tidecast.forecasting import GRUForecaster, RandomWalk
 
 MODEL = RandomWalk(horizon=2, lookback=8)
@@ -159,6 +159,8 @@ def test_wrong_names_and_kinds_are_refused(prices):
         panel_from(nixtla(prices), target="Y")
     with pytest.raises(ValueError, match=r"found 'bid' for it and a column 'close' as well. Drop or rename 'close'"):
         panel_from(prices.with_columns(bid="close"), target="bid")
+    with pytest.raises(ValueError, match=r"must be columns of their own, got 'y', 'y'"):
+        panel_from(nixtla(prices), series_id="y", target="y")
     with pytest.raises(TypeError, match="LazyFrame"):
         panel_from(prices.lazy())
     with pytest.raises(TypeError, match="got list"):
@@ -170,13 +172,36 @@ def zoned(zone):
     return pd.DataFrame({"series_id": "a", "time": days.tz_localize(zone), "close": 1.0})
 
 
-@pytest.mark.parametrize("zone", ["+05:30", timezone(timedelta(minutes=-210)), timezone(timedelta(hours=2))])
-def test_a_fixed_offset_from_pandas_comes_in_utc(zone):
+OFFSETS = ["+05:30", timezone(timedelta(minutes=-210)), timezone(timedelta(hours=2)), timezone(timedelta(hours=-5))]
+
+
+@pytest.mark.parametrize("zone", OFFSETS)
+def test_midnights_of_a_fixed_offset_once_had_the_date_of_utc(zone):
     """Offsets that are no whole hour gave a raw error of polars."""
     for frame in (zoned(zone), zoned(zone).assign(time=lambda f: f["time"].astype(object))):
         times = to_polars(frame)["time"]
-        assert times.dtype.time_zone == "UTC"
-        assert times[0] == zoned(zone)["time"][0].to_pydatetime().astimezone(UTC)
+        assert times.dtype.time_zone is None
+        assert times.to_list() == [day.to_pydatetime().replace(tzinfo=None) for day in zoned(zone)["time"]]
+
+
+@pytest.mark.parametrize("zone", OFFSETS)
+def test_closes_with_a_fixed_offset_are_instants_and_once_had_the_date_of_utc(zone):
+    closes = zoned(zone).assign(time=lambda f: f["time"] + pd.Timedelta(hours=20))
+    for frame in (closes, closes.assign(time=lambda f: f["time"].astype(object))):
+        times = to_polars(frame)["time"]
+        assert times[0] == closes["time"][0].to_pydatetime().astimezone(UTC)
+        if isinstance(zone, timezone) and zone.utcoffset(None) % timedelta(hours=1) == timedelta():
+            assert check_panel(frame)["time"].to_list() == [day.date() for day in closes["time"]]
+
+
+def test_midnights_of_an_offset_that_changes_in_summer_are_days():
+    hours = [1, 2, 2, 1]
+    days = [
+        datetime(2024, month, 5, tzinfo=timezone(timedelta(hours=h)))
+        for month, h in zip((3, 4, 9, 11), hours, strict=True)
+    ]
+    frame = pd.DataFrame({"series_id": "a", "time": pd.Series(days, dtype=object), "close": 1.0})
+    assert check_panel(frame)["time"].to_list() == [day.date() for day in days]
 
 
 def test_zones_of_dateutil_and_pyarrow_keep_their_names():
@@ -232,3 +257,47 @@ def test_flags_are_numbers_and_categories_are_not(prices):
         model.fit(regime)
     with pytest.raises(ValueError, match=r"pd.get_dummies\(frame, columns=\['open'\]\)"):
         model.fit(regime.to_pandas())
+
+
+def test_a_number_that_names_one_share_was_once_read_as_its_prices():
+    days = pd.bdate_range("2024-01-01", periods=5)
+    with pytest.raises(ValueError, match="target must be one column of values to forecast"):
+        panel_from(pd.DataFrame({"PERMNO": 10001, "date": days, "PRC": [1.0, 2, 3, 4, 5]}))
+
+
+def test_an_index_of_python_dates_holds_the_times():
+    days = [day.date() for day in pd.bdate_range("2024-01-01", periods=5)]
+    wide = pd.DataFrame({"AAPL": [1.0, 2, 3, 4, 5], "MSFT": [5.0, 4, 3, 2, 1]}, index=days)
+    assert len(panel_from(wide)) == 10
+    assert panel_from(wide["AAPL"])["series_id"].unique().tolist() == ["AAPL"]
+    with pytest.raises(ValueError, match=r"'time' must be a column, found in the pandas index.*panel_from"):
+        MODEL.fit(wide)
+
+
+def test_names_in_a_pandas_index_are_found_there(prices):
+    frame = nixtla(prices).to_pandas().set_index("unique_id")
+    with pytest.raises(ValueError, match=r"'series_id' must be a column, found in the pandas index.*panel_from"):
+        MODEL.fit(frame)
+    assert panel_from(frame)["series_id"].unique().tolist() == ["A", "B"]
+
+
+def test_a_second_of_60_was_once_read_as_the_next_day(prices):
+    text = prices.with_columns(time=pl.col("time").cast(pl.String) + "T23:59:60Z")
+    with pytest.raises(ValueError, match="'time' must hold dates, datetimes or ISO texts"):
+        panel_from(text)
+
+
+@pytest.mark.parametrize("kind", ["polars", "pandas"])
+def test_flags_that_fit_takes_are_taken_as_future_covariates(prices, kind):
+    flagged = prices.with_columns(holiday=pl.col("time").dt.day() == 1)
+    schema = PanelSchema(calendar="24/7", future=("holiday",))
+    model = GRUForecaster(horizon=1, lookback=8, hidden_size=2, max_epochs=1, schema=schema).fit(flagged)
+    day = prices["time"].max() + timedelta(days=1)
+    ahead = pl.DataFrame({"series_id": ["A", "B"], "time": [day] * 2, "holiday": [True, False]})
+    known = model.predict(future=ahead.with_columns(pl.col("holiday").cast(pl.Float64)))
+    assert model.predict(future=ahead if kind == "polars" else ahead.to_pandas()).equals(known)
+
+
+def test_one_row_is_too_few_and_was_once_a_pegged_series(prices):
+    with pytest.raises(ValueError, match="needs at least one series"):
+        RandomWalk(horizon=1, lookback=1).fit(prices.group_by("series_id").head(1))

@@ -267,3 +267,60 @@ def test_a_look_ahead_in_anothers_features_gives_no_advantage(prices):
         for panel in (prices, prices.with_columns(close=tripled))
     ]
     assert tables[0].equals(tables[1])
+
+
+def stray(prices, day=timedelta(days=1)):
+    """The panel with a copy of the newest Friday but two, a day later."""
+    fridays = prices.filter(pl.col("time").dt.weekday() == 5)["time"].unique().sort()
+    row = prices.filter(pl.col("time") == fridays[-3]).with_columns(time=pl.col("time") + day)
+    return pl.concat([prices, row]).sort("series_id", "time")
+
+
+@pytest.fixture(scope="module")
+def weekday_prices(random_walks):
+    prices = random_walks(n_series=2, n_rows=140)
+    return prices.filter(pl.col("time").dt.weekday() <= 5)
+
+
+@pytest.mark.filterwarnings("ignore:Every time should be a session")
+@pytest.mark.parametrize("kind", ["polars", "pandas"])
+def test_a_saturday_among_the_origins_of_an_inferred_calendar_once_stopped_the_backtest(weekday_prices, kind):
+    class Any(LastPrice):
+        def predict(self, X):
+            known = X if kind == "polars" else pl.from_pandas(X).with_columns(pl.col("time").cast(pl.Date))
+            assert (known["time"].dt.weekday() <= 5).all()
+            return super().predict(known)
+
+        def fit(self, X):
+            return self
+
+    panel = stray(weekday_prices)
+    table = backtest({"mine": Any()}, panel if kind == "polars" else panel.to_pandas(), CV)
+    table = table if kind == "polars" else pl.from_pandas(table)
+    mine, walk = (table.filter(model=name) for name in ("mine", "random_walk"))
+    keys = ["fold", "series_id", "origin", "step", "time"]
+    assert mine.select(keys).equals(walk.select(keys))
+    assert (mine["origin"].dt.weekday() <= 5).all()
+
+
+class LastWeek(LastPrice):
+    """As `LastPrice`, for weeks."""
+
+    def predict(self, X):
+        return super().predict(X).with_columns(time=pl.col("origin") + pl.duration(days=7 * pl.col("step")))
+
+
+@pytest.mark.filterwarnings("ignore:Every time should be a session")
+def test_an_origin_that_moved_to_its_week_s_session_was_once_left_out_and_could_not_be_evaluated(random_walks):
+    fridays = [pl.date_range(pl.date(2020, 1, 3), pl.date(2022, 1, 3), "1w", eager=True)]
+    weeks = random_walks(n_series=2, n_rows=len(fridays[0])).with_columns(time=pl.concat(fridays * 2))
+    early, session = fridays[0][-5] - timedelta(days=1), fridays[0][-5]
+    weeks = weeks.with_columns(time=pl.when(pl.col("time") == session).then(early).otherwise("time"))
+    table = backtest({"mine": LastWeek()}, weeks, CV)
+    mine, walk = (table.filter(model=name) for name in ("mine", "random_walk"))
+    keys = ["fold", "series_id", "origin", "step", "time"]
+    assert mine.select(keys).equals(walk.select(keys))
+    assert session in walk["origin"].to_list()
+    assert len(walk) == 2 * 2 * 2 * 5
+    pooled = evaluate(table, weeks).summary.filter(group="pooled", model="mine")
+    assert pooled["ae_skill"].item() == pytest.approx(0, abs=1e-9)

@@ -167,3 +167,27 @@ def test_a_grid_search_over_a_pipeline_scores_each_folds_own_origins_with_their_
     assert search.best_params_["blend__share"] == 0.0
     expected = {(fold.first_origin, fold.last_origin, 0) for fold in cv.folds(frame)}
     assert set(Blend.scored) == expected
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_closes_at_two_hours_of_a_day_once_counted_as_two_sessions(zone):
+    dates = panel(30)
+    hour = pl.when(pl.col("series_id") == "a").then(16).otherwise(17)
+    stamped = dates.with_columns(
+        time=pl.col("time").cast(pl.Datetime("us")).dt.replace_time_zone(zone) + pl.duration(hours=hour)
+    )
+    splitter = RollingOrigin(n_splits=3, horizon=2, stride=5)
+    for (train, test), (train_of_days, test_of_days) in zip(
+        splitter.split(stamped), splitter.split(dates), strict=True
+    ):
+        np.testing.assert_array_equal(train, train_of_days)
+        np.testing.assert_array_equal(test, test_of_days)
+
+
+def test_bars_within_the_day_stay_sessions_of_their_own():
+    bars = panel(30).with_columns(
+        time=pl.lit(DAY[0]).cast(pl.Datetime("us")) + pl.duration(hours=pl.int_range(pl.len()).over("series_id"))
+    )
+    folds = RollingOrigin(n_splits=2, horizon=2, stride=5).folds(bars)
+    assert folds[-1].end == bars["time"].max()
+    assert len(bars.filter(pl.col("time") <= folds[0].end)) == 3 * 25
