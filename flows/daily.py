@@ -296,9 +296,7 @@ def publish(
 ) -> steps.Published:
     """Champion → forecast table → `forecasts`, in one commit."""
     run_id = str(flow_run.id or "")
-    return steps.publish(
-        workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id
-    )  # fmt: skip
+    return steps.publish(workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id)
 
 
 @task(cache_policy=NO_CACHE)
@@ -319,9 +317,8 @@ def score(workspace: Workspace, as_of: date) -> int:
 @fails_cleanly
 def write_report(workspace: Workspace, ingested: Ingested, published: steps.Published) -> Path:
     """The session's page, for people."""
-    return steps.write_report_page(
-        workspace.warehouse, workspace.settings, ingested, published, workspace.home.reports
-    )  # fmt: skip
+    folder = workspace.home.reports
+    return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder)
 
 
 @task(cache_policy=NO_CACHE)
