@@ -195,7 +195,8 @@ def _ended(day: Day) -> Day | State[Day]:
     if day.outcome == "incomplete":
         raise Incomplete(day)
     if day.outcome == "done before":
-        return Completed(name="Skipped", message=f"{day.as_of} was done before.", data=day)
+        skipped: State[Day] = Completed(name="Skipped", message=f"{day.as_of} was done before.", data=day)
+        return skipped
     return day
 
 
