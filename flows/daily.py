@@ -191,7 +191,7 @@ def _follow_up(session: Session, trained: str | None, published: steps.Published
 
 
 def _ended(day: Day) -> Day | State[Day]:
-    """What the flow returns: the day, as a state of its own when it was done before; an error when a step failed."""
+    """Return the day, as the state "Skipped" when it was done before; raise when a step failed."""
     if day.outcome == "incomplete":
         raise Incomplete(day)
     if day.outcome == "done before":
@@ -285,7 +285,7 @@ def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
-    """What is published when the champion cannot be used."""
+    """The random walk, published when the champion cannot be used."""
     reason = "The champion could not be used, so the random walk stands in."
     return steps.random_walk_of(workspace.warehouse, workspace.settings, as_of, reason)
 
