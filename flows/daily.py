@@ -192,11 +192,12 @@ def _follow_up(session: Session, trained: str | None, published: steps.Published
 
 
 def _ended(day: Day) -> Day | State[Day]:
-    """What the flow returns: the day, as a state of its own when it was done before; an error when a step failed."""
+    """Return the day, as the state "Skipped" when it was done before; raise when a step failed."""
     if day.outcome == "incomplete":
         raise Incomplete(day)
     if day.outcome == "done before":
-        return Completed(name="Skipped", message=f"{day.as_of} was done before.", data=day)
+        skipped: State[Day] = Completed(name="Skipped", message=f"{day.as_of} was done before.", data=day)
+        return skipped
     return day
 
 
@@ -285,7 +286,7 @@ def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
-    """What is published when the champion cannot be used."""
+    """The random walk, published when the champion cannot be used."""
     reason = "The champion could not be used, so the random walk stands in."
     return steps.random_walk_of(workspace.warehouse, workspace.settings, as_of, reason)
 
@@ -297,9 +298,7 @@ def publish(
 ) -> steps.Published:
     """Champion → forecast table → `forecasts`, in one commit."""
     run_id = str(flow_run.id or "")
-    return steps.publish(
-        workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id
-    )  # fmt: skip
+    return steps.publish(workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id)
 
 
 @task(cache_policy=NO_CACHE)
@@ -320,9 +319,8 @@ def score(workspace: Workspace, as_of: date) -> int:
 @fails_cleanly
 def write_report(workspace: Workspace, ingested: Ingested, published: steps.Published) -> Path:
     """The session's page, for people."""
-    return steps.write_report_page(
-        workspace.warehouse, workspace.settings, ingested, published, workspace.home.reports
-    )  # fmt: skip
+    folder = workspace.home.reports
+    return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder)
 
 
 @task(cache_policy=NO_CACHE)

@@ -80,9 +80,7 @@ def run_tuning(
         return tune_forecaster(as_of, n_trials, timeout, home=str(home.path), settings=settings)
 
 
-def _newest_in_source(
-    warehouse: Warehouse, settings: Settings, session: date | None, today: date
-) -> date | None:  # fmt: skip
+def _newest_in_source(warehouse: Warehouse, settings: Settings, session: date | None, today: date) -> date | None:
     """The newest day of the source; None when it has none that can be read.
 
     The source is read from the first day on that a run of `session` needs. The rows are kept, and used again by that

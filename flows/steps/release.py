@@ -46,9 +46,8 @@ def release_rows(
     chosen = waiting(warehouse, **rows)
     stored = warehouse.revisions_between(*_around(chosen["time"]))
     calendar, _, _ = choose_calendars(settings, chosen, stored)
-    return decide_on(
-        warehouse, settings, calendar, chosen, by=by, why=why, at=at, values=values or None, factor=factor
-    )  # fmt: skip
+    values = values or None
+    return decide_on(warehouse, settings, calendar, chosen, by=by, why=why, at=at, values=values, factor=factor)
 
 
 def _around(times: pl.Series) -> tuple[date, date]:
