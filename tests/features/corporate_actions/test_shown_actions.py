@@ -6,8 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidecast.features import adjust
-from tidecast.features.corporate_actions import shown_actions
+from tidecast.features import adjust, shown_actions
 from tidecast.features.corporate_actions.shown_actions import look_for
 
 N, DAY = 200, 150
