@@ -1,4 +1,4 @@
-"""assert_causal: nothing that a transformer or a model gives depends on what comes later."""
+"""Check that no result of a transformer or a model depends on later rows."""
 
 from __future__ import annotations
 
@@ -17,48 +17,49 @@ TRANSFORMED = 1e-9
 """Relative difference below which two values of a transformer are equal."""
 
 FORECAST = 1e-4
-"""Difference, relative to the spread of its quantiles, below which two forecasts are equal: networks run in float32."""
+"""Difference, relative to the range of its quantiles, below which two forecasts are equal: networks run in float32."""
 
 
 def assert_causal(subject: Any, panel: Frame) -> None:
-    """Raise AssertionError when what `subject` gives depends on rows that come later.
+    """Check that no result of a transformer or a model depends on later rows.
 
-    A *transformer* (it has `transform`) is fitted to and applied to the rows up to several cuts, then to the whole,
-    and to the whole with everything after the cut altered, set missing, or joined by a new series; every row up to the
-    cut must stay as it is, also where the cut's own rows are missing. Where the column `calendar` names calendars, what
-    closes later on the day of the cut is altered, too. Further cuts, at ends of months and years, in each session of a
-    week and across the panel, are compared with the whole alone; what looks ahead from rarer rows can be missed. So no
-    estimate of `fit` may reach a row before its end: transformers are stateless. Rows come in the order of `panel`: in
-    one that begins with the newest, the row above is tomorrow's.
+    A *transformer* (it has `transform`) is fitted and applied to the rows up to several cuts, to the whole panel, and
+    to the whole panel with everything after the cut altered, set missing, or joined by a new series. Every row up to
+    the cut must stay the same, also if the cut's own rows are missing. If the column `calendar` names calendars,
+    sessions that close later on the day of the cut are altered too. Further cuts (ends of months and years, each
+    session of a week, and across the panel) are compared with the whole panel only; a look ahead from rarer rows can
+    be missed. So no estimate of `fit` may affect an earlier row: transformers are stateless. Rows keep the order of
+    `panel`: if it begins with the newest, the row above is tomorrow's.
 
-    A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut and forecasts later origins, with
+    A *model* (it has `fit` and `predict`) is fitted to the rows up to one cut. It forecasts later origins with
     everything after each origin altered, removed, set missing, or joined by a new series. Its `fit_end_` must be the
-    last training time, and it must forecast the same after having been fitted to the whole panel before. What its
-    schema says to be known ahead (`future`) or never to change (`static`) stays as it is; all else is checked.
+    last training time, and it must forecast the same after an earlier fit to the whole panel. Columns that its schema
+    declares known ahead (`future`) or constant (`static`) are not altered; all others are.
 
     Parameters
     ----------
     subject : transformer or forecaster
-        Is cloned; stays as it is.
+        It is cloned and stays unchanged.
     panel : polars or pandas DataFrame
-        Some hundred rows of a few series; for a model, enough to fit to the first two thirds.
+        Some hundred rows of a few series; for a model, enough to fit it to the first two thirds.
 
     Raises
     ------
     AssertionError
-        Naming column, series and the first row that changes.
+        When a result depends on later rows. The message names the column, the series and the first row that changes.
     TypeError
         When `subject` is neither.
     ValueError
-        When the panel is too short to say anything.
+        When the panel is too short for the check.
 
     Examples
     --------
-    >>> import features, polars as pl
+    >>> import polars as pl
     >>> from datetime import date
     >>> days = pl.date_range(date(2024, 1, 1), date(2024, 3, 1), eager=True)
     >>> panel = pl.DataFrame({"series_id": "a", "time": days, "close": range(1, 62)})
-    >>> assert_causal(features.PriceFeatures(), panel)
+    >>> from tidecast.features import PriceFeatures
+    >>> assert_causal(PriceFeatures(), panel)
     """
     frame = to_polars(panel)
     check_columns(frame, ["series_id", "time"])
@@ -78,29 +79,29 @@ def _check_transformer(transformer: Any, panel: pl.DataFrame, kind: Frame) -> No
     keys = ["series_id", "time"]
 
     def transformed(rows: pl.DataFrame) -> pl.DataFrame:
-        given = like(rows, kind)
-        out = to_polars(clone(transformer).fit(given).transform(given))
-        if not out.select(keys).equals(to_polars(given).select(keys)):
-            raise AssertionError(f"{type(transformer).__name__} must give the rows it was given, in their order.")
+        frame = like(rows, kind)
+        out = to_polars(clone(transformer).fit(frame).transform(frame))
+        if not out.select(keys).equals(to_polars(frame).select(keys)):
+            raise AssertionError(f"{type(transformer).__name__} must return the rows it was given, in their order.")
         return out.with_columns(rows["time"], selectors.float().fill_nan(None))
 
     for cut in _cuts(panel):
         for start in (panel, _missing(panel, pl.col("time") == cut)):
             alone = transformed(start.filter(pl.col("time") <= cut))
-            slack = {name: _rounding(alone[name]) for name in _numbers(alone, keys)}
+            tolerance = {name: _rounding(alone[name]) for name in _numbers(alone, keys)}
             for what, future in _futures(start, cut):
                 found = transformed(future).filter(pl.col("time") <= cut)
-                _compare(alone, found, keys, slack, f"the rows after {cut} are {what}")
+                _compare(alone, found, keys, tolerance, f"the rows after {cut} are {what}")
         _check_closes(transformed, panel, cut)
     whole = transformed(panel)
     for cut in _rare_cuts(panel):
         alone = transformed(panel.filter(pl.col("time") <= cut))
-        slack = {name: _rounding(alone[name]) for name in _numbers(alone, keys)}
-        _compare(alone, whole.filter(pl.col("time") <= cut), keys, slack, f"the rows after {cut} are known")
+        tolerance = {name: _rounding(alone[name]) for name in _numbers(alone, keys)}
+        _compare(alone, whole.filter(pl.col("time") <= cut), keys, tolerance, f"the rows after {cut} are known")
 
 
 def _check_closes(transformed: Any, panel: pl.DataFrame, cut: Any) -> None:
-    """Where series name calendars: what closes later on the day of the cut changes nothing that closed before."""
+    """Check that sessions which close later on the day of the cut change nothing that closed before."""
     calendar = PanelCalendar.named(panel)
     named = pl.col("series_id").is_in(list(calendar.own))
     today = panel.filter((pl.col("time") == cut) & named)
@@ -117,9 +118,9 @@ def _check_closes(transformed: Any, panel: pl.DataFrame, cut: Any) -> None:
             pl.when(late).then(pl.col(name) * 3.0).otherwise(pl.col(name)).alias(name) for name in _numbers(upto)
         )
         found = transformed(changed).filter(~late)
-        kept = expected.filter(~late)
-        slack = {name: _rounding(kept[name]) for name in _numbers(kept, keys)}
-        _compare(kept, found, keys, slack, f"sessions of {cut} that close after {instant} are altered")
+        before = expected.filter(~late)
+        tolerance = {name: _rounding(before[name]) for name in _numbers(before, keys)}
+        _compare(before, found, keys, tolerance, f"sessions of {cut} that close after {instant} are altered")
 
 
 def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
@@ -127,7 +128,7 @@ def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
     times = panel["time"].unique().sort()
     last = model[-1] if hasattr(model, "steps") else model  # of a Pipeline
     declared = _declared(last)
-    ahead = min(last.horizon, len(times) // 8) if declared else 1  # rows that tell what is known ahead of an origin
+    ahead = min(last.horizon, len(times) // 8) if declared else 1  # rows with what is known ahead of an origin
     cut, *later = times[len(times) * 2 // 3], times[len(times) * 5 // 6], times[-1 - ahead]
 
     def forecasts(fitted: Any, rows: pl.DataFrame, origins: list[Any]) -> pl.DataFrame:
@@ -145,10 +146,10 @@ def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
         raise AssertionError(f"fit_end_ must be the last training time {cut}, got {last.fit_end_}.")
     expected = forecasts(fitted, panel, [cut, *later])
     if expected.is_empty():
-        raise ValueError(f"{type(last).__name__} gave no forecast to compare. Give it a longer panel.")
-    experienced = clone(model).fit(like(panel, kind)).fit(training)
-    found = forecasts(experienced, panel, [cut, *later])
-    _compare(expected, found, keys, _spread(expected, keys), "it was fitted to the whole panel before")
+        raise ValueError(f"{type(last).__name__} returned no forecast to compare. Give it a longer panel.")
+    refitted = clone(model).fit(like(panel, kind)).fit(training)
+    found = forecasts(refitted, panel, [cut, *later])
+    _compare(expected, found, keys, _tolerance(expected, keys), "it was fitted to the whole panel before")
     for origin in (cut, *later):
         here = expected.filter(pl.col("origin") == origin)
         removed = panel.filter(pl.col("time") <= origin)
@@ -157,17 +158,17 @@ def _check_model(model: Any, panel: pl.DataFrame, kind: Frame) -> None:
             removed = pl.concat([removed, known_ahead], how="diagonal")
         for what, future in [*_futures(panel, origin, declared), ("removed", removed)]:
             found = forecasts(fitted, future, [origin])
-            _compare(here, found, keys, _spread(here, keys), f"the rows after {origin} are {what}")
+            _compare(here, found, keys, _tolerance(here, keys), f"the rows after {origin} are {what}")
 
 
 def _declared(model: Any) -> tuple[str, ...]:
-    """Columns that a model's schema says to be known ahead, or to be the same at all times."""
+    """Columns that a model's schema declares known ahead or constant."""
     schema = getattr(model, "schema", None)
     return (*schema.future, *schema.static) if isinstance(schema, PanelSchema) else ()
 
 
 def _cuts(panel: pl.DataFrame) -> list[Any]:
-    """A few times across the panel, and the time before the last series begins."""
+    """Return a few times across the panel, and the time before the last series begins."""
     times = panel["time"].unique().sort()
     cuts = {times[len(times) * quarter // 4] for quarter in (1, 2, 3)} | {times[-2]}
     newest = panel.group_by("series_id").agg(pl.col("time").min())["time"].max()
@@ -176,8 +177,10 @@ def _cuts(panel: pl.DataFrame) -> list[Any]:
 
 
 def _rare_cuts(panel: pl.DataFrame) -> list[Any]:
-    """Times at which something may look ahead that else does not: each session of a week, ends of months and years, and
-    some more across the panel."""
+    """Return times at which a transformer may look ahead that otherwise does not.
+
+    These are each session of a week, ends of months and years, and more across the panel.
+    """
     times = panel["time"].unique().sort()
     middle = len(times) // 2
     cuts = {*times[middle : middle + 6], *times.gather_every(max(len(times) // 8, 1), 1)}
@@ -189,7 +192,7 @@ def _rare_cuts(panel: pl.DataFrame) -> list[Any]:
 
 
 def _futures(panel: pl.DataFrame, cut: Any, declared: Sequence[str] = ()) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The panel with what comes after `cut` as it is, and changed in three ways; `declared` columns stay."""
+    """Yield the panel with the rows after `cut` unchanged, and changed in three ways; `declared` columns stay."""
     keys = ("series_id", *declared)
     later = pl.col("time") > cut
     yield "known", panel
@@ -213,7 +216,7 @@ def _futures(panel: pl.DataFrame, cut: Any, declared: Sequence[str] = ()) -> Ite
 
 
 def _missing(panel: pl.DataFrame, where: pl.Expr, keys: Sequence[str] = ("series_id",)) -> pl.DataFrame:
-    """The panel without its numbers in some rows."""
+    """Return the panel without its numbers in some rows."""
     return panel.with_columns(pl.when(~where).then(pl.col(name)).alias(name) for name in _numbers(panel, keys))
 
 
@@ -222,22 +225,22 @@ def _numbers(frame: pl.DataFrame, keys: Sequence[str] = ("series_id",)) -> list[
 
 
 def _rounding(values: pl.Series) -> pl.Series:
-    """By how much each value may differ: rounding, of itself and of the sums it came from."""
+    """Return the tolerance of each value: rounding of itself and of the sums it came from."""
     size = values.abs().cast(pl.Float64).fill_null(0.0)
     return TRANSFORMED * size + 1e-3 * TRANSFORMED * float(size.to_numpy().max(initial=0.0))
 
 
-def _spread(forecasts: pl.DataFrame, keys: list[str]) -> dict[str, pl.Series]:
-    """By how much each forecast may differ: a little of what lies between the row's outermost quantiles."""
+def _tolerance(forecasts: pl.DataFrame, keys: list[str]) -> dict[str, pl.Series]:
+    """Return the tolerance of each forecast: a small share of the distance of the row's outermost quantiles."""
     names = _numbers(forecasts, keys)
     width = forecasts.select(pl.max_horizontal(names) - pl.min_horizontal(names)).to_series()
     return {name: FORECAST * width + TRANSFORMED * forecasts[name].abs() for name in names}
 
 
 def _compare(
-    expected: pl.DataFrame, found: pl.DataFrame, keys: list[str], slack: dict[str, pl.Series], why: str
+    expected: pl.DataFrame, found: pl.DataFrame, keys: list[str], tolerance: dict[str, pl.Series], why: str
 ) -> None:
-    """Raise AssertionError at the first row that is not in both tables or differs by more than the slack."""
+    """Raise AssertionError for the first row that is in one table only or differs by more than the tolerance."""
     for one, other, verb in ((expected, found, "appears only without that"), (found, expected, "appears only then")):
         lone = one.join(other, on=keys, how="anti").sort(keys[1])
         if not lone.is_empty():
@@ -247,8 +250,10 @@ def _compare(
     changes = []
     for column in expected.columns:
         before, after = expected[column], found[column]
-        if column in slack:
-            differs = ((before - after).abs() > slack[column]).fill_null(False) | (before.is_null() != after.is_null())
+        if column in tolerance:
+            differs = ((before - after).abs() > tolerance[column]).fill_null(False) | (
+                before.is_null() != after.is_null()
+            )
         else:
             differs = before.ne_missing(after)
         changes += [(expected[keys[1]][row], column, row) for row in differs.arg_true().to_list()]

@@ -1,4 +1,4 @@
-"""Corporate actions: prices and volumes on the basis of each series' last row, splits and dividends undone."""
+"""Corporate actions undone: prices and volumes on the basis of each series' last row."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ KEY = ["series_id", "time"]
 
 
 def adjust(panel: Frame, actions: Frame, target: str = "close") -> Frame:
-    """The panel on the basis of each series' last row: no return of it is a split or a dividend.
+    """Return the panel on the basis of each series' last row, so that no return is a split or a dividend.
 
     Prices before an action are multiplied by the factors of all actions after them, ``factor[t] = factor[t+1] /
     (split[t+1] · (1 + dividend[t+1] / price[t+1]))``, with factor 1 on the last row; volumes are divided by the splits'
-    part alone. So a return over an ex-date is what a holder earned, ``split · (price + dividend) / price before - 1``
-    (Center for Research in Security Prices, total return; the factor is that of Quandl's WIKI prices), and prices from
-    the last action on stay as quoted, exactly.
+    part alone. So a return over an ex-date is the holder's total return,
+    ``split · (price + dividend) / price before - 1`` (Center for Research in Security Prices; the factor is that of
+    Quandl's WIKI prices), and prices from the last action on stay exactly as quoted.
 
-    Every action is undone as it is told. `shown_actions` leaves out those that the prices do not show, such as
-    a split of prices that are restated already: undone once more, it would be a return of its own size.
+    Every action is undone as reported. `shown_actions` leaves out those that the prices do not show, such as a split of
+    prices that are already restated: undone again, it would be a return of its own size.
 
-    Only actions up to a series' last row count: give the panel and the actions as they were known on a day, and what
-    comes out uses nothing that was not. Actions after a day multiply all that lies before it by one number, so that
-    features without a scale do not change.
+    Only actions up to a series' last row count. Given the panel and the actions as known on a day, the result uses
+    nothing that was not known then. Actions after a day multiply all prices before it by one number, so scale-free
+    features do not change.
 
     Parameters
     ----------
@@ -36,21 +36,21 @@ def adjust(panel: Frame, actions: Frame, target: str = "close") -> Frame:
         ``series_id``, ``time``, the target as quoted; optional ``open``, ``high``, ``low``, ``volume``. In any order.
     actions : polars or pandas DataFrame
         ``series_id``, ``time`` (the ex-date: the first session without the right), ``split_ratio`` (new shares per old
-        one: 2 for 2-for-1; null or 1: none), ``dividend`` (per share that is held from the ex-date on, in the unit of
-        the price; null or 0: none). An ex-date without a row acts on the series' next row.
+        one: 2 for 2-for-1; null or 1: none), ``dividend`` (per share held from the ex-date on, in the unit of the
+        price; null or 0: none). An ex-date without a row acts on the series' next row.
     target : str, default="close"
-        The column of prices that dividends are measured by.
+        The column of prices that dividends are compared with.
 
     Returns
     -------
     DataFrame
-        The panel's rows in their order, its columns in theirs; of the kind of `panel`.
+        The panel's rows and columns in their order; pandas or polars as `panel`.
 
     Raises
     ------
     ValueError
-        When a column is missing, a split ratio is not above 0, a dividend is below 0 or not finite, or one falls on a
-        price at or below 0.
+        When a column is missing, a split ratio is not above 0, a dividend is below 0 or not finite, or a dividend falls
+        on a price at or below 0.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def adjust(panel: Frame, actions: Frame, target: str = "close") -> Frame:
 
 
 def action_factors(panel: Frame, actions: Frame, target: str = "close") -> pl.DataFrame:
-    """What `adjust` multiplies each row's prices by, and the splits' part of it.
+    """Return the factor by which `adjust` multiplies each row's prices, and the splits' part of it.
 
     Parameters
     ----------
@@ -96,7 +96,20 @@ def action_factors(panel: Frame, actions: Frame, target: str = "close") -> pl.Da
 
 
 def checked_actions(actions: pl.DataFrame, quoted: pl.DataFrame) -> pl.DataFrame:
-    """The actions that do anything, with the panel's types."""
+    """Return the actions that have an effect, in the panel's types.
+
+    Parameters
+    ----------
+    actions : polars.DataFrame
+        As for `adjust`.
+    quoted : polars.DataFrame
+        `series_id` and `time` of the panel.
+
+    Raises
+    ------
+    ValueError
+        As `adjust`.
+    """
     if missing := [name for name in (*KEY, "split_ratio", "dividend") if name not in actions.columns]:
         raise ValueError(f"Actions must have series_id, time, split_ratio and dividend; {shorten(missing)} not found.")
     known = actions.select(
@@ -116,7 +129,7 @@ def checked_actions(actions: pl.DataFrame, quoted: pl.DataFrame) -> pl.DataFrame
 
 
 def _effects(actions: pl.DataFrame, quoted: pl.DataFrame) -> pl.DataFrame:
-    """Per series and row on which actions fall: the factors of all rows before it, up to the action before."""
+    """Return, for each row on which actions fall, the factors of the rows before it, back to the previous action."""
     rows = quoted.filter(pl.col("price").is_not_null()).select(*KEY, "price", at="time").sort(KEY)
     act = (
         actions.sort(KEY)

@@ -1,4 +1,4 @@
-"""Corporate actions as the prices show them: what can be undone without being undone twice."""
+"""Corporate actions that the prices show, so that none is undone twice."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tidecast.features.frames import Frame, like, to_polars
 from tidecast.features.panel import check_columns
 
 LARGE_DIVIDEND = 0.02
-"""Share of the price from which a dividend is looked for in it; a smaller one is less than a day's usual move."""
+"""Share of the price from which a dividend is searched for in prices; a smaller one is less than a usual move."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What prices show of the actions that were told of them.
+    """Reported actions as the prices show them.
 
-    Parameters
+    Attributes
     ----------
     actions : polars.DataFrame
-        series_id, time, split_ratio, dividend: what `features.adjust` may undo. An action that the prices show on its
-        row is as it was told; a split whose step is on another row has that row's time, and one step back has the
-        inverse ratio; what no price shows is not there.
+        series_id, time, split_ratio, dividend: the actions that `adjust` may undo. An action that the prices show on
+        its row is as reported. A split whose step is on another row has that row's time; a step back has the inverse
+        ratio. An action that no price shows is left out.
     doubtful : polars.DataFrame
-        series_id, time, split_ratio (null for a dividend): rows of the splits and dividends that their own row's price
-        does not show, and rows near a split that are on another basis than those after it.
+        series_id, time, split_ratio (null for a dividend): rows of splits and dividends that the price of their own row
+        does not show, and rows near a split on another basis than those after it.
     """
 
     actions: pl.DataFrame
@@ -36,18 +36,18 @@ class Shown:
 
 
 def shown_actions(panel: Frame, actions: Frame, target: str = "close", restated: bool = False) -> Frame:
-    """The actions that the prices of a panel show, each on the row where they show it.
+    """Return the actions that the prices of a panel show, each on the row where they show it.
 
-    Give the result to `features.adjust`. A split that is told while prices are restated already, or not yet, is left
-    out, because it would be undone twice. A split of 2 is told from none by a single return in all but the wildest
-    shares; one of 1.05 is not, where a day's volatility is 2 per cent, and is taken as told.
+    Give the result to `adjust`. A split is left out when prices are already restated, because it would be undone twice.
+    A single return shows a split of 2 in all but the most volatile shares. It does not show a split of 1.05 where a
+    day's volatility is 2 per cent; such a split is taken as reported.
 
     Parameters
     ----------
     panel : polars or pandas DataFrame
         ``series_id``, ``time`` and the target, as quoted. In any order.
     actions : polars or pandas DataFrame
-        ``series_id``, ``time``, ``split_ratio``, ``dividend``, as for `features.adjust`.
+        ``series_id``, ``time``, ``split_ratio``, ``dividend``, as for `adjust`.
     target : str, default="close"
         The column of prices.
     restated : bool, default=False
@@ -56,12 +56,12 @@ def shown_actions(panel: Frame, actions: Frame, target: str = "close", restated:
     Returns
     -------
     DataFrame
-        series_id, time, split_ratio, dividend; of the kind of `actions`.
+        series_id, time, split_ratio, dividend; pandas or polars as `actions`.
 
     Raises
     ------
     ValueError
-        As `features.adjust`.
+        As `adjust`.
 
     Examples
     --------
@@ -78,49 +78,61 @@ def shown_actions(panel: Frame, actions: Frame, target: str = "close", restated:
 
 
 def look_for(panel: pl.DataFrame, actions: pl.DataFrame, target: str = "close", restated: bool = False) -> Shown:
-    """As `shown_actions`, with the rows that are in doubt."""
+    """Return the shown actions and the rows that are in doubt; parameters are those of `shown_actions`.
+
+    Parameters
+    ----------
+    panel, actions : polars.DataFrame
+    target : str, default="close"
+    restated : bool, default=False
+
+    Returns
+    -------
+    Shown
+    """
     quoted = panel.select(*KEY, price=pl.col(target).cast(pl.Float64))
     known = checked_actions(actions, quoted)
-    as_told = known.select(*KEY, split_ratio="split", dividend="dividend")
+    reported = known.select(*KEY, split_ratio="split", dividend="dividend")
     rows = quoted.join(known.select("series_id").unique(), on="series_id", how="semi")
     rows = rows.filter(pl.col("price").is_not_null()).sort(KEY)
-    placed = _placed(as_told, rows)
-    asked = pl.concat([
+    placed = _placed(reported, rows)
+    searched = pl.concat([
         placed.filter(pl.col("split_ratio") != 1).select(
             "number", "at", size=pl.col("split_ratio").log(), movable=pl.lit(True)),
         placed.filter(pl.col("dividend") >= LARGE_DIVIDEND * pl.col("price"), pl.col("price") > 0).select(
             "number", "at", size=(pl.col("dividend") / pl.col("price")).log1p(), movable=pl.lit(False)),
     ])  # fmt: skip
-    if asked.is_empty():
-        return Shown(as_told, as_told.clear().drop("dividend"))
+    if searched.is_empty():
+        return Shown(reported, reported.clear().drop("dividend"))
     starts = np.flatnonzero((rows["series_id"] != rows["series_id"].shift()).fill_null(True).to_numpy())
     steps = find_steps(
-        rows["price"].to_numpy(), starts, _days(rows["time"]), asked["at"].to_numpy(), asked["size"].to_numpy(),
-        asked["movable"].to_numpy(), restated,
+        rows["price"].to_numpy(), starts, _days(rows["time"]), searched["at"].to_numpy(), searched["size"].to_numpy(),
+        searched["movable"].to_numpy(), restated,
     )  # fmt: skip
-    return _as_shown(as_told, rows, asked, steps)
+    return _as_shown(reported, rows, searched, steps)
 
 
 def _placed(actions: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The actions that a row follows, by their `number`: `at`, that row's place, and its price."""
-    places = rows.with_row_index("at").with_columns(pl.col("at").cast(pl.Int64))
+    """Return the actions at or before a row, by `number`, with the row's position `at` and its price."""
+    positions = rows.with_row_index("at").with_columns(pl.col("at").cast(pl.Int64))
     found = (
         actions.with_row_index("number")
         .sort(KEY)
-        .join_asof(places.sort(KEY), on="time", by="series_id", strategy="forward", check_sortedness=False)
+        .join_asof(positions.sort(KEY), on="time", by="series_id", strategy="forward", check_sortedness=False)
     )
     return found.drop_nulls("at").sort("number")
 
 
 def _days(time: pl.Series) -> np.ndarray:
-    """Times as days."""
+    """Return times as days since 1970."""
     if time.dtype == pl.Date:
         return time.cast(pl.Int64).to_numpy()
     return time.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy() / 86_400e6
 
 
-def _as_shown(actions: pl.DataFrame, rows: pl.DataFrame, asked: pl.DataFrame, steps: Steps) -> Shown:
-    unseen = asked.filter(pl.Series(~steps.told))
+def _as_shown(actions: pl.DataFrame, rows: pl.DataFrame, searched: pl.DataFrame, steps: Steps) -> Shown:
+    """Return the reported actions as the steps show them."""
+    unseen = searched.filter(pl.Series(~steps.on_own_row))
     no_split = pl.col("number").is_in(unseen.filter("movable")["number"].implode())
     no_dividend = pl.col("number").is_in(unseen.filter(~pl.col("movable"))["number"].implode())
     kept = (
@@ -134,15 +146,17 @@ def _as_shown(actions: pl.DataFrame, rows: pl.DataFrame, asked: pl.DataFrame, st
     )
     moved = rows[steps.row].select(
         *KEY,
-        split_ratio=pl.Series(_ratios(actions, asked, steps.action)) ** pl.Series(steps.power),
+        split_ratio=pl.Series(_ratios(actions, searched, steps.action)) ** pl.Series(steps.power),
         dividend=pl.lit(0.0),
     )
-    action = np.concatenate([np.flatnonzero(~steps.told), steps.off_action])
-    at = np.concatenate([asked["at"].to_numpy()[~steps.told], steps.off])
-    ratios = pl.Series(_ratios(actions, asked, action))
-    doubtful = rows[at].select(*KEY, split_ratio=pl.when(pl.Series(asked["movable"].to_numpy()[action])).then(ratios))
+    action = np.concatenate([np.flatnonzero(~steps.on_own_row), steps.doubtful_action])
+    at = np.concatenate([searched["at"].to_numpy()[~steps.on_own_row], steps.doubtful_row])
+    ratios = pl.Series(_ratios(actions, searched, action))
+    doubtful = rows[at].select(
+        *KEY, split_ratio=pl.when(pl.Series(searched["movable"].to_numpy()[action])).then(ratios)
+    )
     return Shown(pl.concat([kept, moved]).sort(KEY), doubtful.unique(maintain_order=True))
 
 
-def _ratios(actions: pl.DataFrame, asked: pl.DataFrame, numbers: np.ndarray) -> np.ndarray:
-    return actions["split_ratio"].to_numpy()[asked["number"].to_numpy()[numbers]]
+def _ratios(actions: pl.DataFrame, searched: pl.DataFrame, numbers: np.ndarray) -> np.ndarray:
+    return actions["split_ratio"].to_numpy()[searched["number"].to_numpy()[numbers]]

@@ -29,7 +29,7 @@ class PanelUnion(PanelTransformer):
     Examples
     --------
     >>> from datetime import date
-    >>> from features import LogReturn, RollingMean
+    >>> from tidecast.features import LogReturn, RollingMean
     >>> rows = {"series_id": ["a", "a"], "time": [date(2024, 1, 2), date(2024, 1, 3)], "close": [2.0, 2.0]}
     >>> PanelUnion([LogReturn(), RollingMean(2)]).fit_transform(pl.DataFrame(rows)).row(-1)[3:]
     (0.0, 2.0)

@@ -168,7 +168,7 @@ def test_a_transformer_that_loses_or_moves_rows_is_refused(panel):
         def transform(self, X):
             return X.sort("time", "series_id")
 
-    with pytest.raises(AssertionError, match="must give the rows it was given, in their order"):
+    with pytest.raises(AssertionError, match="must return the rows it was given, in their order"):
         assert_causal(Sorts(CLOSE), panel)
 
 
@@ -276,5 +276,5 @@ def test_a_forecaster_without_forecasts_cannot_pass(panel):
         def predict(self, panel=None, origins="last"):
             return super().predict(panel, origins).clear()
 
-    with pytest.raises(ValueError, match="Silent gave no forecast to compare"):
+    with pytest.raises(ValueError, match="Silent returned no forecast to compare"):
         assert_causal(Silent(), panel)
