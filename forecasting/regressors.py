@@ -48,7 +48,7 @@ Array = NDArray[np.float64]
 Windows = tuple[Array, Array, Array]  # X of shape (N, T, F), y of shape (N, H), weights of shape (N,)
 
 VALIDATION_SHARE = 0.1  # of the windows, the last ones
-ENOUGH_TO_STOP_EARLY = 1000  # windows from which "auto" keeps some back
+ENOUGH_TO_STOP_EARLY = 1000  # windows from which "auto" holds some out
 PATIENCE = 10
 PREDICT_BLOCK = 4096  # windows predicted at once
 CHECKS: dict[str, Any] = {"allow_nd": True, "dtype": np.float64, "ensure_all_finite": "allow-nan"}
@@ -58,7 +58,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     """A recurrent network from windows to quantiles of the targets; use the class of the cell you want.
 
     Untrained (``max_epochs=0``) it predicts the weighted quantiles of y. A missing value (NaN) in X counts as its
-    feature's mean, and where the training windows had some, the network also sees which were missing.
+    feature's mean. If the training windows had missing values, the network also sees which ones were missing.
 
     Parameters
     ----------
@@ -67,26 +67,26 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     hidden_size : int, default=32
     num_layers : int, default=1
     dropout : float, default=0.0
-        Between layers; where there is one only, nothing is dropped.
+        Between layers; no effect with one layer.
     max_epochs : int, default=100
-        A ceiling where training stops early.
+        Upper limit: training may stop early.
     batch_size : int, default=64
     learning_rate : float, default=1e-2
-        Its peak; one-cycle schedule.
+        Peak of the one-cycle schedule.
     early_stopping : bool or "auto", default="auto"
-        Keep back the last tenth of the windows and stop when they stop getting better; "auto" from 1,000 windows on.
+        Hold out the last tenth of the windows and stop when their loss no longer improves; "auto": from 1,000 windows.
         Without it, an integer weight equals repetition, and the order of the windows does not matter.
     device : str, default="cpu"
-        A torch device, or "auto" for a GPU where there is one.
+        A torch device, or "auto" for a GPU if there is one.
     random_state : int, RandomState or None, default=0
     kernel_size : int, optional
         Rows that a causal convolution in front of the cell sees at once; 1 is none. By default 4 for the minimal GRU,
-        whose gates see one row alone without it, and 1 for the others.
+        whose gates otherwise see only one row, and 1 for the others.
     bidirectional : bool, default=False
-        Read a window from both ends; for windows whose beginning matters as much as their end.
+        Read a window from both ends, for windows whose start matters as much as their end.
     training : Training, optional
         The head (every quantile, or Student-t), patience, averaging, the clipping of gradients, checkpoints. No
-        ``half_life``, because windows have no time: give `sample_weight`.
+        ``half_life``, because windows have no time: use `sample_weight`.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         self.training = training
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit on windows, afresh.
+        """Fit on windows, from scratch.
 
         Parameters
         ----------
@@ -153,10 +153,14 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         y : array-like of shape (n_windows,) or (n_windows, horizon)
         sample_weight : array-like of shape (n_windows,), optional
 
+        Returns
+        -------
+        self
+
         Raises
         ------
-        ValueError
-            For impossible settings or arrays; the regressor then stays as it was.
+        TypeError, ValueError
+            A setting or an array is invalid; the regressor then stays as it was.
         """
         self._check_settings()
         with all_or_nothing(self):
@@ -167,9 +171,10 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     def _fit_afresh(self, X: Any, y: Any, sample_weight: Any) -> None:
         self.quantiles_ = check_quantiles(self.quantiles)
         X_NTF, y_NH, weights = self._check(X, y, sample_weight)
-        cut = len(X_NTF) - self._n_held_out(len(X_NTF))
-        training, held_out = (X_NTF[:cut], y_NH[:cut], weights[:cut]), (X_NTF[cut:], y_NH[cut:], weights[cut:])
-        if cut == len(X_NTF):
+        n_training = len(X_NTF) - self._n_held_out(len(X_NTF))
+        training = X_NTF[:n_training], y_NH[:n_training], weights[:n_training]
+        held_out = X_NTF[n_training:], y_NH[n_training:], weights[n_training:]
+        if n_training == len(X_NTF):
             training = _merged(*training)
         self._fit(training, held_out)
 
@@ -183,13 +188,13 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         if self.training and self.training.half_life:
             raise ValueError(
                 f"training.half_life must be None for a regressor, whose windows have no time, got "
-                f"{self.training.half_life!r}. Give sample_weight."
+                f"{self.training.half_life!r}. Use sample_weight."
             )
         if self.early_stopping not in (True, False, "auto"):
             raise ValueError(f'early_stopping must be True, False or "auto", got {self.early_stopping!r}.')
 
     def _n_held_out(self, n_windows: int) -> int:
-        """Windows kept back, from the end, to stop on."""
+        """Number of windows at the end to hold out for early stopping."""
         wanted = n_windows >= ENOUGH_TO_STOP_EARLY if self.early_stopping == "auto" else self.early_stopping
         return round(VALIDATION_SHARE * n_windows) if wanted else 0
 
@@ -217,41 +222,49 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         target_scaler = InputScaler.fit(y_NH, weights)
         self._scaler = InputScaler.fit(X_NTF.reshape(-1, X_NTF.shape[2]), np.repeat(weights, X_NTF.shape[1]))
         self._sparse = np.isnan(X_NTF).any(axis=(0, 1))
-        device, seed = pick_device(self.device), seed_from(self.random_state)
-
-        def scaled(X: Array, y: Array, w: Array) -> tuple[Tensor, Tensor, Tensor]:
-            targets, shares = (
-                torch.tensor((y - target_scaler.mean) / target_scaler.scale),
-                torch.tensor(w / weights.mean()),
-            )
-            return self._inputs(X).to(device), targets.float().to(device), shares.float().to(device)
-
         scaled_base = torch.tensor((base_HQ - target_scaler.mean[:, None]) / target_scaler.scale[:, None])
-        layer = self._head(scaled_base, torch.ones(horizon)).float().to(device)
-        scaled_training = scaled(*training)
+        head = self._head(scaled_base, torch.ones(horizon)).float()
+        self._train(training, held_out, target_scaler, head)
+        varies_H = np.ptp(y_NH, axis=0) > 0  # a constant target is predicted exactly
+        self._layer = self._head(torch.tensor(base_HQ), torch.tensor(target_scaler.scale * varies_H))
+
+    def _train(self, training: Windows, held_out: Windows, target_scaler: InputScaler, head: Head) -> None:
+        """Train a new network on scaled targets."""
+        device, seed = pick_device(self.device), seed_from(self.random_state)
+        mean_weight = training[2].mean()
+        scaled_training = self._scaled(training, target_scaler, mean_weight)
+        head = head.to(device)
+        settings = self.training or Training()
         with isolated(seed):
-            network = self._new_network(horizon, layer.n_outputs).to(device)
+            network = self._new_network(training[1].shape[1], head.n_outputs).to(device)
+            scaled_held_out = self._scaled(held_out, target_scaler, mean_weight) if len(held_out[0]) else None
             lessons = Lessons(
                 lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle),
-                steps_per_epoch=-(-len(X_NTF) // self.batch_size),
-                validation=list(_batches(*scaled(*held_out), PREDICT_BLOCK)) if len(held_out[0]) else (),
+                steps_per_epoch=-(-len(training[0]) // self.batch_size),
+                validation=list(_batches(*scaled_held_out, PREDICT_BLOCK)) if scaled_held_out else (),
                 fingerprint=self._fingerprint(training, held_out),
             )
-            how = self.training or Training()
             curve = Trainer(
                 network,
-                layer,
+                head,
                 lessons,
-                replace(how, patience=how.patience or PATIENCE),
+                replace(settings, patience=settings.patience or PATIENCE),
                 max_epochs=self.max_epochs,
                 learning_rate=self.learning_rate,
                 shuffle=np.random.default_rng(seed),
             ).run()
         self.learning_curve_ = learning_curve(curve)
-        # predictions are float64, so that a window's does not depend on the windows beside it
+        # predictions are float64, so that a window's does not depend on its neighbours
         self._network = network.double().to("cpu")
-        varies_H = np.ptp(y_NH, axis=0) > 0  # a target that does not is predicted exactly
-        self._layer = self._head(torch.tensor(base_HQ), torch.tensor(target_scaler.scale * varies_H))
+
+    def _scaled(
+        self, windows: Windows, target_scaler: InputScaler, mean_weight: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, scaled targets and weights ÷ their mean in training, on the device, float32."""
+        (X_NTF, y_NH, weights), device = windows, pick_device(self.device)
+        targets = torch.tensor((y_NH - target_scaler.mean) / target_scaler.scale)
+        shares = torch.tensor(weights / mean_weight)
+        return self._inputs(X_NTF).to(device), targets.float().to(device), shares.float().to(device)
 
     def _head(self, base_HQ: Tensor, scale_H: Tensor) -> Head:
         return HEADS[(self.training or Training()).head](base_HQ, scale_H, self.quantiles_)
@@ -266,10 +279,10 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
     def _fingerprint(self, *windows: Windows) -> str:
         if not (self.training and self.training.checkpoint):
             return ""
-        return fingerprint(encode(self), *(array for part in windows for array in part))
+        return fingerprint(encode(self), *(array for group in windows for array in group))
 
     def _inputs(self, X_NTF: Array) -> Tensor:
-        """Windows as the network sees them, standardised, with a mark per feature that may be missing; float32."""
+        """Standardised inputs, with an indicator for each feature that may be missing; float32."""
         scaled_NTF = self._scaler.transform(X_NTF.reshape(-1, X_NTF.shape[2])).reshape(X_NTF.shape)
         missing_NTF = np.isnan(X_NTF[..., self._sparse]).astype(np.float32)
         return torch.from_numpy(np.concatenate([scaled_NTF, missing_NTF], axis=2))
@@ -280,6 +293,11 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
+
+        Raises
+        ------
+        ValueError
+            A window has another shape than in `fit`.
         """
         check_fitted(self, "quantiles_")
         X = validate_data(self, X, reset=False, **CHECKS)
@@ -294,12 +312,23 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         return torch.cat(blocks).numpy()
 
     def predict(self, X: ArrayLike) -> Array:
-        """Medians of shape (n_windows,) or (n_windows, horizon), as y was in `fit`."""
+        """Medians of shape (n_windows,) or (n_windows, horizon), as y was in `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, lookback, n_features) or (n_windows, lookback)
+        """
         medians = self.predict_quantiles(X)[:, :, self.quantiles_.index(MEDIAN)]
         return medians[:, 0] if self._single else medians
 
     def save(self, path: Any) -> None:
-        """Write ``model.json`` and ``weights.safetensors`` into the folder `path`; no pickle."""
+        """Write ``model.json`` and ``weights.safetensors``; no pickle.
+
+        Parameters
+        ----------
+        path : path
+            The folder; created if missing.
+        """
         check_fitted(self, "quantiles_", free=NOT_SAVED_AS_LEARNED)
         description = {
             "n_features_in": self.n_features_in_,
@@ -316,12 +345,17 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
 
     @classmethod
     def load(cls, path: Any) -> Self:
-        """Read what `save` wrote.
+        """Load a regressor of this class that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
 
         Raises
         ------
         TypeError
-            When the folder holds something else than a regressor of this class.
+            The folder does not hold a regressor of this class.
         FileNotFoundError, UnreadableModel
             As `load_forecaster`.
         """
@@ -367,28 +401,28 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
 
 
 def _named(cell: Cell) -> type[RecurrentRegressor]:
-    """Return the regressor class of a cell; `complete_docstring` adds to its docstring what all of them share."""
+    """Return the regressor class of a cell; `complete_docstring` adds the shared part of its docstring."""
     doc = f"{cell.title} from windows to quantiles of the targets: {cell.equation}.\n\n{cell.notes}"
     names = {"cell": cell.key, "usual_kernel_size": cell.regressor_kernel_size}
     return type(cell.regressor, (RecurrentRegressor,), {"__module__": __name__, "__doc__": doc, **names})
 
 
 REGRESSORS: dict[str, type[RecurrentRegressor]] = {key: _named(cell) for key, cell in CELLS.items()}
-"""The regressor class of each cell; each is a name of this module, too."""
+"""The regressor class of each cell; this module also has each under its name."""
 
 globals().update({kind.__name__: kind for kind in REGRESSORS.values()})
 
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> type[RecurrentRegressor]:
-        """Tell type checkers and editors what the names of the classes above stand for."""
+        """Type of the class names above, for type checkers and editors."""
 
 
 def _merged(X_NTF: Array, y_NH: Array, weights: Array) -> Windows:
-    """Windows in a canonical order, identical ones merged into one with the sum of their weights."""
+    """Sort windows into a canonical order, and merge identical ones into one with the sum of their weights."""
     flat = np.column_stack([np.nan_to_num(X_NTF, nan=-np.inf).reshape(len(X_NTF), -1), y_NH])  # NaN equals NaN
-    _, kept, group = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    return X_NTF[kept], y_NH[kept], np.bincount(group.reshape(-1), weights).astype(np.float64)
+    _, first, group = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+    return X_NTF[first], y_NH[first], np.bincount(group.reshape(-1), weights).astype(np.float64)
 
 
 def _batches(

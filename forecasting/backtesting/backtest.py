@@ -1,4 +1,4 @@
-"""Every fold in time order, as if it were today: one table of forecasts."""
+"""Backtest: simulate every fold in time order, and return one table of forecasts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tidecast.forecasting.tables.names import RANDOM_WALK
 from tidecast.forecasting.tables.quantiles import check_quantiles
 
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
-"""Settings that the random walk takes over from the first model that has them."""
+"""Settings that the random walk takes from the first model that has them."""
 
 
 def backtest(
@@ -38,7 +38,7 @@ def backtest(
     n_jobs: int = 1,
     on_fit: Callable[[str, int], None] | None = None,
 ) -> FrameLike:
-    """Forecasts of every model and of the random walk, from every origin of every fold.
+    """Forecast with every model and the random walk, from every origin of every fold.
 
     A forecast from an origin uses rows at or before it, of a model fitted on rows at or before its fold's cut. The
     table is the same for any `n_jobs`: each fit has one thread.
@@ -46,19 +46,19 @@ def backtest(
     Parameters
     ----------
     models : forecaster, PanelModel, Pipeline that ends in one, or dict of them by name
-        Unfitted; they are cloned. One without a name is called by its class. A model of your own follows `PanelModel`
+        Unfitted; they are cloned. A single model is named after its class. A model of your own follows `PanelModel`
         and gets the rows known at each origin, one origin after the other; its forecasts are checked. ``random_walk``
         is always added, with the horizon, lookback, quantiles, target and schema of the first model that has each.
     panel : polars or pandas DataFrame
         The prices, with all the history.
     cv : RollingOrigin
-        The folds; its horizon is at least the models'.
+        The folds; the horizon must be at least that of the models.
     refit : bool or int, default=True
-        True: fit on every fold, as a daily pipeline would. False: on the first only. k: on every k-th.
+        True: fit on every fold, like a daily pipeline. False: on the first only. k: on every k-th.
     n_jobs : int, default=1
-        Processes, as joblib counts them: -1 is one per core.
+        Processes, as in joblib: -1 is one per core.
     on_fit : callable, optional
-        Told the model's name and the number of a fold when that has been forecast.
+        Called with the model's name and the number of a fold when that has been forecast.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def backtest(
     Raises
     ------
     ValueError, TypeError
-        When models differ in what they forecast, the settings are impossible, the panel is too short, a forecast is
+        Models differ in horizon, quantiles or target, a setting is impossible, the panel is too short, a forecast is
         missing, not finite, or has quantiles that cross, or the forecasts of a model of your own do not follow
         `PanelModel`.
 
@@ -93,7 +93,7 @@ def backtest(
     check_columns(frame, ["series_id", "time"])
     folds = list(enumerate(cv.folds(frame), start=1))
     blocks = [list(block) for _, block in groupby(folds, key=lambda fold: (fold[0] - 1) // refit)]
-    first = sorted(named.items(), key=lambda item: is_ours(item[1]))  # what others' models do wrong shows at once
+    first = sorted(named.items(), key=lambda item: is_ours(item[1]))  # errors of models of your own show early
     work = [(name, model, block) for block in blocks for name, model in first]
 
     tables = []
@@ -112,9 +112,23 @@ def backtest(
 def forecast_block(
     name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any = None
 ) -> tuple[str, list[tuple[int, pl.DataFrame]]]:
-    """Fit on the first fold of a block, forecast from the origins of each.
+    """Fit on the first fold of a block, and forecast from the origins of each fold.
 
-    A model of others needs `common`, the random walk that it is compared with.
+    Parameters
+    ----------
+    name : str
+        The model's, for errors.
+    model : forecaster, PanelModel, or Pipeline that ends in one
+    block : list of (int, Fold)
+    panel : polars or pandas DataFrame
+    common : RandomWalk, optional
+        The random walk to compare with; required for models of your own.
+
+    Returns
+    -------
+    name : str
+    tables : list of (int, polars.DataFrame)
+        A forecast table for each fold.
     """
     frame = to_polars(panel)
     time, first = pl.col("time"), block[0][1]
@@ -149,7 +163,21 @@ def _origins(known: pl.DataFrame, fold: Fold, forecaster: Any, train: pl.DataFra
 
 
 def with_random_walk(models: Any) -> dict[str, Any]:
-    """The models by name, and the random walk."""
+    """Return the models by name, with the random walk.
+
+    Parameters
+    ----------
+    models : forecaster, PanelModel, Pipeline that ends in one, or dict of them by name
+
+    Returns
+    -------
+    dict of str to model
+
+    Raises
+    ------
+    TypeError, ValueError
+        A model does not follow `PanelModel`, or another model has the random walk's name.
+    """
     from tidecast.forecasting.forecasters.baselines import RandomWalk  # loads torch, which takes seconds
 
     named = dict(models) if isinstance(models, Mapping) else {_name_of(forecaster_of(models)): models}
@@ -158,7 +186,9 @@ def with_random_walk(models: Any) -> dict[str, Any]:
     for name, model in named.items():
         check_model(name, model, forecaster_of(model))
     if not isinstance(named.get(RANDOM_WALK, RandomWalk()), RandomWalk):
-        raise ValueError(f"The name {RANDOM_WALK!r} is the random walk's own. Give {named[RANDOM_WALK]!r} another.")
+        raise ValueError(
+            f"The name {RANDOM_WALK!r} must be the random walk's, found {named[RANDOM_WALK]!r}. Give it another name."
+        )
     shared: dict[str, Any] = {}
     for forecaster in map(forecaster_of, named.values()):
         shared = {name: getattr(forecaster, name) for name in SHARED if hasattr(forecaster, name)} | shared
@@ -170,7 +200,13 @@ def _name_of(model: Any) -> str:
 
 
 def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
-    """Refuse models whose forecasts could not be compared, and folds that are too short for them."""
+    """Refuse models whose forecasts could not be compared, and folds that are too short for them.
+
+    Raises
+    ------
+    ValueError
+        Naming the model or the horizon.
+    """
     random_walk = named[RANDOM_WALK]
     for name, model in named.items():
         forecaster = forecaster_of(model)
@@ -188,5 +224,5 @@ def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
 
 
 def forecaster_of(model: Any) -> Any:
-    """The forecaster itself, or the one that a Pipeline ends in."""
+    """Return the forecaster itself, or the last step of a Pipeline."""
     return model[-1] if isinstance(model, Pipeline) else model

@@ -1,4 +1,4 @@
-"""Forecasts of another's model, checked: one clear error for whatever is wrong with a table."""
+"""Checks of the forecasts of other models: one clear error for each fault of a table."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ COLUMNS = ["series_id", "origin", "step", "time", "forecast"]
 def checked_forecasts(
     found: Any, name: str, expected: pl.DataFrame, series_ids: pl.Series, origin: Any, levels: tuple[float, ...]
 ) -> pl.DataFrame:
-    """A model's forecasts from one origin, in the columns and types of a forecast table.
+    """Check a model's forecasts from one origin; return them in the columns and types of a forecast table.
 
     Parameters
     ----------
     found : polars or pandas DataFrame
-        As `predict` returned it.
+        Result of the model's `predict`.
     name : str
         The model's, for errors.
     expected : polars.DataFrame
         ``series_id``, ``origin``, ``step`` and ``time`` of the forecasts that are possible.
     series_ids : polars.Series
-        Those of the panel. Rows of its series that have no price at the origin are left out.
+        Those of the panel. Rows of its series without a price at the origin are left out.
     origin : date or datetime
         For errors.
     levels : tuple of float
@@ -95,7 +95,7 @@ def _with_levels(table: pl.DataFrame, levels: tuple[float, ...], refuse: Any) ->
 
 
 def _typed(table: pl.DataFrame, expected: pl.DataFrame, refuse: Any) -> pl.DataFrame:
-    """The table's columns in the types that a forecast table has."""
+    """Cast the table's columns to the types of a forecast table."""
     values = [column for column in table.columns if column == "forecast" or column.startswith("q")]
     values = [column for column in values if column == "forecast" or _is_level(column)]
     for column in ("step", *values):
@@ -124,7 +124,7 @@ def _is_level(column: str) -> bool:
 
 
 def _as_time(values: pl.Series, kind: Any, refuse: Any) -> pl.Series:
-    """Times in the panel's type: days, or datetimes in UTC without zone."""
+    """Cast times to the panel's type: days, or datetimes in UTC without zone."""
     if not isinstance(values.dtype, pl.Date | pl.Datetime) and not values.is_empty():
         refuse(f"hold dates or datetimes in {values.name!r}, found {values.dtype}. Parse it.")
     zone = getattr(values.dtype, "time_zone", None)

@@ -1,7 +1,7 @@
-"""Models of others in a backtest: their protocol, and forecasts made origin by origin.
+"""Other models in a backtest: their protocol, and forecasts made origin by origin.
 
-A forecaster of this package is known to be causal, so one pass over a fold gives all its forecasts. Of any other model
-nothing is known, so it is handed only the rows that were known at each origin, one origin after the other.
+Forecasters of this package are known to be causal, so one pass over a fold gives all their forecasts. Any other model
+might look ahead, so it gets only the rows known at each origin, one origin after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tidecast.forecasting.evaluation.splits import Fold
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
 
 HARMLESS = {"__init__", "__repr__", "search_space"}
-"""Methods that a subclass of a forecaster may override without a change to what it forecasts from which rows."""
+"""Methods that a subclass of a forecaster may override without a change to its forecasts."""
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class PanelModel(Protocol):
 
     `backtest` copies it, fits it on each fold's training rows, and asks it for forecasts from each origin with the
     rows that were known there: rows at or before the origin. If the model has a `schema` that names future covariates,
-    the next `horizon` sessions follow as rows without a target that hold these covariates alone.
+    the next `horizon` sessions follow as rows without a target that hold only these covariates.
 
     Attributes
     ----------
@@ -69,15 +69,15 @@ class PanelModel(Protocol):
 
 
 OUR_PACKAGES = ("tidecast.features.", "tidecast.forecasting.")
-"""How the modules of classes begin whose forecasts use nothing after an origin."""
+"""Prefixes of the modules whose classes use nothing after an origin."""
 
 
 def is_ours(model: Any) -> bool:
     """Whether one pass over a fold may forecast from all its origins.
 
     True for the forecasters of this package, for subclasses that override none of their methods, and for pipelines of
-    them with the transformers of this package. A transformer of another origin may look ahead, so it makes the whole
-    model an outsider.
+    them with the transformers of this package. Any other transformer may look ahead, so the whole model is then not
+    one of ours.
     """
     if isinstance(model, Pipeline):
         return type(model) is Pipeline and all(
@@ -111,14 +111,22 @@ def _estimators(value: Any) -> Iterator[Any]:
 
 
 def check_model(name: str, model: Any, forecaster: Any) -> None:
-    """Refuse what does not follow `PanelModel`, before anything is fitted; `forecaster` ends the pipeline `model`.
+    """Refuse a model that does not follow `PanelModel`, before anything is fitted.
+
+    Parameters
+    ----------
+    name : str
+        The model's, for errors.
+    model : model, or Pipeline that ends in one
+    forecaster : model
+        The last step of `model`.
 
     Raises
     ------
     TypeError
         Naming what is missing.
     ValueError
-        For a horizon below 1.
+        The horizon is below 1.
     """
     if isinstance(model, type):
         raise TypeError(f"models must be unfitted models, not classes; {name!r} is {model.__name__}. Write it with ().")
@@ -138,7 +146,7 @@ def check_model(name: str, model: Any, forecaster: Any) -> None:
         ]
         if len(needed) > n_passed:
             raise TypeError(
-                f"{method.__name__} of {name!r} must be callable with a panel alone, found that it needs "
+                f"{method.__name__} of {name!r} must be callable with a panel only, found that it needs "
                 f"{', '.join(needed)}. Give the others a default."
             )
 
@@ -180,19 +188,24 @@ def forecast_each_origin(
     forecaster : model
         The last step of `fitted`.
     common : forecaster
-        The random walk that all models are compared with: its quantiles, target and schema hold.
+        The random walk that all models are compared with; its quantiles, target and schema apply.
     frame : polars.DataFrame
         The whole panel.
     panel : polars or pandas DataFrame
-        As it was given: rows are handed on in its kind.
+        As the user passed it: the model gets rows of the same kind.
     train : polars.DataFrame
-        Rows that the model was fitted on; the calendar is theirs.
+        Rows that the model was fitted on; the calendar comes from them.
     fold : Fold
+
+    Returns
+    -------
+    polars.DataFrame
+        A forecast table.
 
     Raises
     ------
     TypeError, ValueError
-        For forecasts that do not follow `PanelModel`.
+        A forecast does not follow `PanelModel`.
     """
     schema, target = common.schema or PanelSchema(), common.target
     future = (getattr(forecaster, "schema", None) or schema).future
@@ -222,7 +235,7 @@ def forecast_each_origin(
 def _known_at(
     frame: pl.DataFrame, origin: Any, future: tuple[str, ...], times: pl.Series, horizon: int
 ) -> pl.DataFrame:
-    """Rows at or before the origin, and of the sessions ahead the future covariates alone."""
+    """Rows at or before the origin, and only the future covariates of the sessions after it."""
     time = pl.col("time")
     known = frame.filter(time <= origin)
     if not future:

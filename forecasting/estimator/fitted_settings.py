@@ -1,4 +1,4 @@
-"""What a model was fitted with: remembered, compared with its present settings, and kept by a fit that fails."""
+"""Settings that a model was fitted with: stored, compared with the present ones, and restored if a fit fails."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from sklearn.utils.validation import check_is_fitted
 OF_TRAINING = frozenset(
     ("batch_size", "device", "early_stopping", "learning_rate", "max_epochs", "random_state", "training")
 )
-"""Settings that only a further `fit` or `partial_fit` reads. All others are part of what was fitted."""
+"""Settings that only another `fit` or `partial_fit` reads. All others belong to the fitted model."""
 
 NOT_SAVED_AS_LEARNED = frozenset(("device", "training"))
-"""Of these, the ones that say where and by what means to train, and not what comes out."""
+"""Of these, the ones that say where and how to train and do not change the result."""
 
 SHOWN = 120  # characters of a setting in a message
 
 
 def remember_settings(model: BaseEstimator) -> None:
-    """Note the settings with which a model has just been fitted, trained further or loaded."""
+    """Store the settings of a model that has just been fitted, trained further or loaded."""
     settings = model.get_params(deep=False)
     model._fitted_with = {name: (_frozen(value), _shown(value)) for name, value in settings.items()}
 
 
 def check_fitted(model: BaseEstimator, attribute: str, free: frozenset[str] = OF_TRAINING) -> None:
-    """Refuse a model that is not fitted, and one whose settings are not those that it was fitted with.
+    """Refuse a model that is not fitted, or whose settings have changed since `fit`.
 
     Parameters
     ----------
+    model : estimator
     attribute : str
         Name of an attribute that every fitted model of the kind has.
     free : frozenset of str, default=OF_TRAINING
-        Settings that may have changed since.
+        Settings that may have changed.
 
     Raises
     ------
     NotFittedError
-        When it is not fitted.
+        It is not fitted.
     ValueError
-        Naming the settings that have changed since `fit`.
+        Naming the settings that have changed.
     """
     check_is_fitted(model, attribute)
     fitted_with = getattr(model, "_fitted_with", {})  # a pickle of an earlier version has none
@@ -63,7 +64,7 @@ def check_fitted(model: BaseEstimator, attribute: str, free: frozenset[str] = OF
 
 @contextmanager
 def all_or_nothing(model: BaseEstimator) -> Iterator[None]:
-    """On an error inside, the model's attributes are the ones that it had before."""
+    """Restore the model's attributes if the body raises."""
     before = dict(vars(model))
     try:
         yield
@@ -74,7 +75,7 @@ def all_or_nothing(model: BaseEstimator) -> Iterator[None]:
 
 
 def _frozen(value: Any) -> Any:
-    """A setting, so that it can be compared with what becomes of the same object later."""
+    """Return a copy of a setting that can be compared with the same object later."""
     if isinstance(value, BaseEstimator):
         return type(value), _frozen(value.get_params(deep=False))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -1,4 +1,4 @@
-"""Settings of settings: ``training__patience`` and ``schema__calendar``."""
+"""Nested settings such as ``training__patience`` and ``schema__calendar``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tidecast.features.frozen_settings import FrozenSettings
 
 
 class HoldsFrozenSettings:
-    """Part of an estimator whose `set_params` reaches into its frozen settings.
+    """Mixin for an estimator whose `set_params` also sets fields of its frozen settings.
 
     Scikit-learn changes a nested object in place. A frozen one cannot be changed, and clones share it, so it is
     replaced by a copy. An argument that is None counts as the default object of its class.
@@ -17,7 +17,7 @@ class HoldsFrozenSettings:
     frozen_settings: ClassVar[dict[str, type[FrozenSettings]]] = {}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, ``training__patience`` and the like among them.
+        """Set parameters, including nested ones such as ``training__patience``.
 
         Parameters
         ----------
@@ -31,7 +31,7 @@ class HoldsFrozenSettings:
         Raises
         ------
         ValueError, TypeError
-            For an unknown name, and for a value that a settings object refuses; nothing is set then.
+            A name is unknown, or a settings object refuses a value; then nothing is set.
         """
         estimator = cast(Any, super())
         plain: dict[str, Any] = {}

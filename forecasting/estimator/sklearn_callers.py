@@ -1,9 +1,9 @@
-"""Who in scikit-learn calls a forecaster: uses that cannot work are refused before anything is fitted.
+"""Callers inside scikit-learn: uses of a forecaster that cannot work are refused before anything is fitted.
 
-Scikit-learn hands its estimators arrays with one prediction a row. A forecaster takes a panel and gives a table of
-forecasts, so only pipelines and searches over `RollingOrigin` folds work. Neither the constructor nor the arguments of
-`fit` say who calls, so the callers are read from the stack. A search asks for the estimator's tags before it fits, and
-outside the ``try`` that turns errors into NaN: an error raised there is the one that the user sees.
+Scikit-learn passes its estimators arrays and expects one prediction a row. A forecaster takes a panel and returns a
+table of forecasts, so only pipelines and searches over `RollingOrigin` folds work. Neither the constructor nor the
+arguments of `fit` show the caller, so it is read from the stack. A search asks for the estimator's tags before it fits,
+outside the ``try`` that turns errors into NaN, so the user sees an error raised there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOT_SUPPORTED = {
     "_incremental_fit_estimator": "learning_curve with exploit_incremental_learning",
     "partial_dependence": "partial_dependence",
 }
-"""Functions that compare predictions row by row, by the names that a user knows them by."""
+"""Functions that compare predictions row by row, and the public names of these uses."""
 
 FITTING = {"fit", "fit_predict", "fit_transform", "partial_fit"}
 
@@ -63,7 +63,7 @@ def refuse_callers(model: Any, asked_for_tags: bool = False) -> None:
     ValueError
         Within a search or a cross-validation whose folds or whose scoring cannot work.
     NotImplementedError
-        Instead of both where a Pipeline asks for the tags: it would pass over the others.
+        Instead of both if a Pipeline asks for the tags, because it would ignore the other exceptions.
     """
     caller, in_pipeline = None, False
     for frame in _sklearn_frames():
@@ -75,7 +75,7 @@ def refuse_callers(model: Any, asked_for_tags: bool = False) -> None:
             caller = NOT_SUPPORTED[function]
         elif any(module == name or module.startswith(f"{name}.") for name in HARMLESS):
             continue
-        elif not asked_for_tags or function in FITTING:  # the outermost has the name that the user wrote
+        elif not asked_for_tags or function in FITTING:  # the outermost is the one that the user called
             caller = type(frame.f_locals["self"]).__name__ if "self" in frame.f_locals else function.lstrip("_")
     if caller is not None:
         problem = _not_supported(model, caller)
@@ -83,7 +83,7 @@ def refuse_callers(model: Any, asked_for_tags: bool = False) -> None:
 
 
 def _sklearn_frames() -> Iterator[FrameType]:
-    """Frames of the stack that run scikit-learn's own code, the innermost first."""
+    """Stack frames of scikit-learn's own code, the innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith("sklearn."):
@@ -98,7 +98,7 @@ def _search_problem(model: Any, given: dict[str, Any]) -> str | None:
     for scorer in _scorers(given["scorer"]):
         if hasattr(scorer, "_score_func"):
             return (
-                f"A {name} must be scored by its own score, because predict gives a table of forecasts and not one "
+                f"A {name} must be scored by its own score, because predict returns a table of forecasts and not one "
                 f"value a row; found scoring={scorer!r}. Leave scoring out and write {search}, or give a function "
                 "scoring(model, panel, y=None)."
             )
@@ -120,7 +120,7 @@ def _search_problem(model: Any, given: dict[str, Any]) -> str | None:
 
 
 def _new_sessions(panel: Any, train: np.ndarray, test: np.ndarray) -> int | None:
-    """Count the times of the test rows after the newest training row; None where there is nothing to count."""
+    """Count the times of the test rows after the newest training row; None without a column ``time``."""
     if "time" not in getattr(panel, "columns", ()):
         return None
     times = panel["time"]
@@ -131,7 +131,7 @@ def _new_sessions(panel: Any, train: np.ndarray, test: np.ndarray) -> int | None
 
 
 def _scorers(scorer: Any) -> list[Any]:
-    """The scorers of `_fit_and_score`, which gets one or several."""
+    """Return the scorers of `_fit_and_score`, which gets one or several."""
     several = scorer if isinstance(scorer, dict) else getattr(scorer, "_scorers", None)
     return list(several.values()) if isinstance(several, dict) else [scorer]
 
@@ -140,7 +140,7 @@ def _not_supported(model: Any, caller: str) -> str:
     name = type(model).__name__
     cell = name.removesuffix("Forecaster") if name.endswith("Forecaster") else "GRU"
     return (
-        f"{caller} needs an estimator on arrays with one prediction a row, got {name}, which takes a panel and gives a "
+        f"{caller} needs an estimator on arrays with one prediction a row, got {name}, which takes a panel and returns a "
         f"table of forecasts. Use backtest to compare or average forecasters, or {cell}Regressor on the arrays of "
         "make_windows."
     )

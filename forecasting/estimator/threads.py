@@ -1,4 +1,4 @@
-"""How many threads numerical libraries use while a model works."""
+"""Number of threads that numerical libraries use while a model works."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from threadpoolctl import threadpool_limits
 def one_thread(linear_algebra: bool = False) -> Iterator[None]:
     """Run the body with torch on one thread, then restore the thread count; also a decorator.
 
-    More threads spend their time at a barrier in every step of a recurrent network, and would make results depend on
-    the machine's load.
+    More threads would wait for each other in every step of a recurrent network, and results would depend on the
+    machine's load.
 
     Parameters
     ----------
     linear_algebra : bool, default=False
-        Limit numpy's linear algebra to one thread, too, so that it takes sums in the same order everywhere. This takes
-        some milliseconds, so it is for whole fits.
+        Also limit numpy's linear algebra to one thread, so that it sums in the same order everywhere. This takes some
+        milliseconds, so use it for whole fits.
     """
-    import torch  # takes seconds, and is needed only where a model is
+    import torch  # takes seconds to load, and only models need it
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -8,7 +8,13 @@ from sklearn.utils import check_random_state
 
 
 def pick_device(device: str) -> torch.device:
-    """The torch device by that name; "auto" is a GPU where there is one."""
+    """Return the torch device of that name; "auto" is a GPU if there is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The name is not text, or this machine has no such device.
+    """
     if not isinstance(device, str):
         raise TypeError(f'device must be a name such as "auto", "cpu" or "cuda", got {device!r}.')
     if device == "auto":
@@ -22,7 +28,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def seed_from(random_state: int | np.random.RandomState | None) -> int:
-    """An integer seed from scikit-learn's three kinds of `random_state`."""
+    """Return an integer seed from any of scikit-learn's three kinds of `random_state`."""
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

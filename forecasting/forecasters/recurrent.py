@@ -143,7 +143,7 @@ class RecurrentForecaster(NetworkForecaster):
             raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
 
     def search_space(self) -> dict[str, Any]:
-        """Settings that `tune` tries by default; if `features` is None, it also tries features that the panel allows."""
+        """Settings that `tune` tries by default; if `features` is None, also features that the panel allows."""
         from optuna.distributions import (
             FloatDistribution as Between,
         )  # takes a second to load, and only tuning needs it

@@ -1,4 +1,4 @@
-"""The two files of a saved model, written whole and read with suspicion: ``model.json`` and ``weights.safetensors``."""
+"""The two files of a saved model, ``model.json`` and ``weights.safetensors``: written whole, checked when read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,31 @@ DIGEST = "digest"
 
 
 def digest_of(description: dict[str, Any], weights: bytes) -> str:
-    """SHA-256, in hex, of the description (without its digest, keys sorted) and of the weights' file."""
+    """Return the SHA-256, in hex, of the description (without its digest, keys sorted) and of the weights' file.
+
+    Parameters
+    ----------
+    description : dict
+        As JSON holds it.
+    weights : bytes
+        Content of the file.
+    """
     content = {key: value for key, value in description.items() if key != DIGEST}
     text = json.dumps(content, sort_keys=True, allow_nan=True).encode()
     return hashlib.sha256(hashlib.sha256(text).digest() + hashlib.sha256(weights).digest()).hexdigest()
 
 
 def write_files(path: str | os.PathLike[str], description: dict[str, Any], learned: dict[str, Tensor]) -> None:
-    """Write both files into the folder `path`, made where missing; each file is replaced as a whole."""
+    """Write both files; each is replaced as a whole.
+
+    Parameters
+    ----------
+    path : path
+        The folder; created if missing.
+    description : dict
+        As JSON holds it.
+    learned : dict of str to Tensor
+    """
     folder = Path(path)
     weights = save({name: value.contiguous() for name, value in learned.items()})
     content = json.loads(json.dumps(description, allow_nan=True))
@@ -41,14 +58,24 @@ def write_files(path: str | os.PathLike[str], description: dict[str, Any], learn
 
 
 def read_files(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the description and the tensors, once their digest, if there is one, has been checked.
+    """Read both files, and check their digest if there is one.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+
+    Returns
+    -------
+    description : dict
+    learned : dict of str to Tensor
 
     Raises
     ------
     FileNotFoundError
         A file is missing.
     UnreadableModel
-        A file is not what it should be, or the digest differs.
+        A file is damaged, or the digest differs.
     """
     folder = Path(path)
     for name in (DESCRIPTION, WEIGHTS):
@@ -63,7 +90,7 @@ def read_files(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         if expected is not None and expected != digest_of(description, weights):
             raise UnreadableModel(
                 f"{folder} must be as it was saved, but its digest differs: {DESCRIPTION} or {WEIGHTS} was altered or "
-                "damaged. Save the model again, or take the folder from a copy."
+                "damaged. Save the model again, or restore the folder from a backup."
             )
         learned = load(weights)
     return description, learned
@@ -71,7 +98,7 @@ def read_files(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
 
 @contextmanager
 def restoring(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever goes wrong inside into one clear error: the cause can only be what the folder holds."""
+    """Turn any exception of the body into `UnreadableModel`: only the folder's content can be the cause."""
     try:
         yield
     except UnreadableModel:
@@ -80,5 +107,5 @@ def restoring(path: str | os.PathLike[str]) -> Iterator[None]:
         why = " ".join(str(error).split())[:300]
         raise UnreadableModel(
             f"{path} must hold a whole model, but its files are damaged or do not fit together "
-            f"({type(error).__name__}: {why}). Save the model again, or take the folder from a copy."
+            f"({type(error).__name__}: {why}). Save the model again, or restore the folder from a backup."
         ) from error

@@ -1,4 +1,4 @@
-"""Which classes a saved model may name: Tidecast's public ones, and those that the caller passes as trusted.
+"""Classes that a saved model may name: Tidecast's public ones, and those that the caller passes as trusted.
 
 A name in a file is looked up in this table and never imported, so a model folder cannot run code.
 """
@@ -26,7 +26,7 @@ _OWN = {  # loaded on demand: modules of this package, and the public classes in
     "network.training": ("Training",),
 }
 _PACKAGES = ("features", "forecasting", "tidecast", "sklearn")
-"""Where formats up to 2 say that a public class lives: they named ``module:Class``."""
+"""Packages of public classes in formats up to 2, which named ``module:Class``."""
 
 
 class UnreadableModel(ValueError):
@@ -46,7 +46,7 @@ def _features() -> dict[str, type]:
 
 
 def public_class(name: str) -> type | None:
-    """The public class of that name; None when there is none."""
+    """Return the public class of that name, or None."""
     for module, names in _OWN.items():
         if name in names:
             found: type = getattr(import_module(f"tidecast.forecasting.{module}"), name)
@@ -55,12 +55,21 @@ def public_class(name: str) -> type | None:
 
 
 def name_of(kind: type) -> str:
-    """Name that a class is saved under: its own when it is public, else ``module:Class``.
+    """Return the name that a class is saved under: its own if it is public, else ``module:Class``.
+
+    Parameters
+    ----------
+    kind : type
 
     Raises
     ------
     ValueError
-        The class is defined in a script or function, so that no later process could import it.
+        The class is defined in a script or function, so no other process could import it.
+
+    Examples
+    --------
+    >>> name_of(PanelSchema)
+    'PanelSchema'
     """
     if public_class(kind.__name__) is kind:
         return kind.__name__
@@ -73,12 +82,12 @@ def name_of(kind: type) -> str:
 
 
 def class_of(name: Any, trusted: Iterable[type] = ()) -> type:
-    """The class saved under a name.
+    """Return the class saved under a name.
 
     Parameters
     ----------
     name : str
-        As `name_of` gives it; of a public class, also as formats up to 2 have it.
+        As from `name_of`; for a public class, also as in formats up to 2.
     trusted : iterable of type
         Classes of the caller's own that may be named.
 
@@ -108,19 +117,25 @@ def class_of(name: Any, trusted: Iterable[type] = ()) -> type:
 
 
 def settings_of(kind: type) -> list[str]:
-    """Settings that a class is saved with, in order: its constructor's; of a dataclass, those of the recipe."""
+    """Return the settings that a class is saved with: constructor parameters, or the recipe fields of a dataclass."""
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind) if field.metadata.get("recipe", True)]
     return list(kind._get_param_names())  # type: ignore[attr-defined]  # a BaseEstimator
 
 
 def build(kind: type, settings: dict[str, Any]) -> Any:
-    """An instance of a saved class.
+    """Build an instance of a saved class.
+
+    Parameters
+    ----------
+    kind : type
+    settings : dict
+        By name.
 
     Raises
     ------
     UnreadableModel
-        The class has no such settings, or they are impossible.
+        The class lacks one of the settings, or a value is impossible.
     """
     known = settings_of(kind)
     if unknown := [name for name in settings if name not in known]:
@@ -128,7 +143,7 @@ def build(kind: type, settings: dict[str, Any]) -> Any:
             f"{kind.__name__} must have the settings {', '.join(known)}, found {unknown[0]!r} in the saved model. Load "
             "it with the Tidecast that wrote it, or save it again."
         )
-    if kind is Pipeline and settings.get("memory") is not None:  # joblib unpickles what lies there
+    if kind is Pipeline and settings.get("memory") is not None:  # joblib unpickles files from there
         raise UnreadableModel(
             f"A saved Pipeline must have no memory, found {settings['memory']!r}. Save it with memory=None."
         )

@@ -1,4 +1,4 @@
-"""What a forecast table is of, which its columns do not say: its target, and whether prices move by log returns."""
+"""Facts about a forecast table that its columns do not show: its target, and whether prices move by log returns."""
 
 from __future__ import annotations
 
@@ -17,17 +17,35 @@ Kind = TypeVar("Kind")
 
 
 def noted(table: Kind, target: str, positive: bool) -> Kind:
-    """The forecast table, with a note of what it is of."""
+    """Return the forecast table with a note of its target and of `positive`.
+
+    Parameters
+    ----------
+    table : polars or pandas DataFrame
+    target : str
+    positive : bool
+    """
     return with_note(table, NOTE, {"target": target, "positive": positive})
 
 
 def facts_of(table: Frame, target: str | None, positive: bool | None) -> tuple[str, bool]:
-    """Target and `positive` of a forecast table: as given, or else as noted, or else the usual ones.
+    """Return target and `positive` of a forecast table: as passed, else as noted, else the defaults.
+
+    Parameters
+    ----------
+    table : polars or pandas DataFrame
+    target : str, optional
+    positive : bool, optional
+
+    Returns
+    -------
+    target : str
+    positive : bool
 
     Raises
     ------
     ValueError
-        When what is given contradicts the note; when nothing says `positive` and a quantile is at or below zero.
+        An argument contradicts the note, or `positive` is neither passed nor noted and a quantile is at or below zero.
     """
     note = note_of(table, NOTE, {})
     passed = {"target": target, "positive": positive}
@@ -48,7 +66,7 @@ def _check_above_zero(table: pl.DataFrame) -> None:
     below = table.filter(pl.any_horizontal(pl.lit(False), *(pl.col(name) <= 0 for name in names)))
     if len(below):
         raise ValueError(
-            f"positive must be given for forecasts at or below zero, found in {len(below)} of {len(table)} rows. Say "
+            f"positive must be given for forecasts at or below zero, found in {len(below)} of {len(table)} rows. Pass "
             "positive=False as in the model's schema (losses are then in units of the volatility of differences), or "
-            "positive=True where prices are above zero and only the forecasts are not."
+            "positive=True if prices are above zero and only the forecasts are not."
         )

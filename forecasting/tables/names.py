@@ -1,4 +1,4 @@
-"""Names that tables of forecasts and of scores share."""
+"""Names shared by tables of forecasts and of scores."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ RANDOM_WALK = "random_walk"
 """The model that all others are compared with."""
 
 CRPS, PINBALL = "crps", "pinball"
-"""A distribution's loss: CRPS with the default quantiles, else their mean pinball loss. The two are never compared."""
+"""Losses of a distribution: CRPS with the default quantiles, else mean pinball loss. They are never compared."""
 
 
 def loss_in(columns: Collection[str]) -> str:
-    """Return which of the two losses a table of scores with these columns has.
+    """Return the name of the loss in a table of scores with these columns.
 
     Examples
     --------

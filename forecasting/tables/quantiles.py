@@ -9,18 +9,26 @@ MEDIAN = 0.5
 """Always among the levels; its column is called ``forecast``."""
 
 DEFAULT_QUANTILES: tuple[float, ...] = tuple(k / 20 for k in range(1, 20))
-"""0.05, 0.10, …, 0.95: twice their mean pinball loss is what is called CRPS here."""
+"""0.05, 0.10, …, 0.95: CRPS here is twice their mean pinball loss."""
 
 
 def check_quantiles(levels: Iterable[float]) -> tuple[float, ...]:
-    """The levels in rising order, 0.5 among them.
+    """Return the levels in rising order, including 0.5.
+
+    Parameters
+    ----------
+    levels : iterable of float
+
+    Returns
+    -------
+    tuple of float
 
     Raises
     ------
     ValueError
-        When a level lies outside (0, 1) or comes twice.
+        A level lies outside (0, 1) or comes twice.
     TypeError
-        When a level is not a number.
+        A level is not a number.
 
     Examples
     --------
@@ -41,7 +49,7 @@ def check_quantiles(levels: Iterable[float]) -> tuple[float, ...]:
 
 
 def quantile_columns(levels: Iterable[float]) -> list[str]:
-    """Columns of a forecast table that hold these levels, in rising order, without 0.5.
+    """Return the columns of a forecast table that hold these levels, in rising order, without 0.5.
 
     Examples
     --------
@@ -52,12 +60,12 @@ def quantile_columns(levels: Iterable[float]) -> list[str]:
 
 
 def level_of(column: str) -> float:
-    """The level that a column holds: 0.05 for ``"q0.05"``, 0.5 for ``"forecast"``.
+    """Return the level that a column holds: 0.05 for ``"q0.05"``, 0.5 for ``"forecast"``.
 
     Raises
     ------
     ValueError
-        When it is no column of quantiles.
+        It is not a column of quantiles.
     """
     if column == "forecast":
         return MEDIAN
@@ -71,7 +79,7 @@ def level_of(column: str) -> float:
 
 
 def levels_in(columns: Sequence[str]) -> tuple[float, ...]:
-    """The levels that a forecast table with these columns holds, in rising order, 0.5 among them."""
+    """Return the levels in a forecast table with these columns, in rising order, including 0.5."""
     levels = {MEDIAN}
     for column in columns:
         try:

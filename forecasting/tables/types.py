@@ -1,4 +1,4 @@
-"""Forecast tables from anywhere, in the types and under the names that ours have."""
+"""Conversion of forecast tables from any source to our types and names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NEEDED = [*KEYS, "time", "forecast"]
 
 
 def typed_forecasts(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """The forecast table with keys of the types that a checked panel has, and quantiles as Float64.
+    """Return the forecast table with keys of the types of a checked panel, and quantiles as Float64.
 
     Parameters
     ----------
     table : polars.DataFrame
-        ``series_id``, ``origin``, ``step``, ``time``, ``forecast``; optional further quantiles, such as ``q0.05``.
+        ``series_id``, ``origin``, ``step``, ``time``, ``forecast``; optional other quantiles, such as ``q0.05``.
     prices : polars.DataFrame
-        The panel that `check_panel` has checked.
+        The panel after `check_panel`.
 
     Returns
     -------
@@ -30,8 +30,8 @@ def typed_forecasts(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     ValueError
-        When a column is missing, comes twice or has a type that cannot be read, a key is missing, a step is below 1, or
-        a time does not lie after its origin.
+        A column is missing, comes twice or has an unreadable type, a key is missing, a step is below 1, or a time does
+        not lie after its origin.
     """
     if missing := [column for column in NEEDED if column not in table.columns]:
         raise ValueError(f"A forecast table must have the columns {NEEDED}; {missing} not found in {table.columns}.")
@@ -78,10 +78,10 @@ def _series_id(values: pl.Series, of_panel: pl.Series) -> pl.Series:
         raise ValueError(f"'series_id' must hold {of_panel.dtype} as in the panel, got {values.dtype}. Cast it.")
     if is_text:
         return values.cast(pl.String)
-    strangers = values.filter(values.cast(of_panel.dtype, strict=False).is_null())
-    if len(strangers):
+    unknown = values.filter(values.cast(of_panel.dtype, strict=False).is_null())
+    if len(unknown):
         raise ValueError(
-            f"Every series must be in the panel; {shorten(strangers.unique().to_list())} are not. Leave them out."
+            f"Every series must be in the panel; {shorten(unknown.unique().to_list())} are not. Leave them out."
         )
     return values.cast(of_panel.dtype)
 
@@ -102,7 +102,7 @@ def _times(values: pl.Series, kind: pl.DataType) -> pl.Series:
             f"{values.name!r} must hold dates or datetimes, got {values.dtype}. Parse it, e.g. with .str.to_date()."
         )
     if isinstance(values.dtype, pl.Datetime) and kind == pl.Date:
-        local = values.dt.replace_time_zone(None)  # what its clocks show, as in a panel
+        local = values.dt.replace_time_zone(None)  # local time, as in a panel
         if not bool((local.dt.truncate("1d") == local).all()):
             raise ValueError(
                 f"{values.name!r} must hold days as the panel's 'time' does, found hours within them. Evaluate on the "

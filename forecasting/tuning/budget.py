@@ -1,4 +1,4 @@
-"""The time of a search: what a fit costs, and what is kept back for the last one."""
+"""The time of a search: the cost of a fit, and the time reserved for the last one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from tidecast.forecasting.network.progress import Epoch, StopTraining
 
 OVER = 0.05
-"""Share of the timeout by which the last fit may run over before it is cut short."""
+"""Share of the timeout by which the last fit may overrun before it is stopped."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a fit took, or may take.
+    """Measured or expected cost of a fit.
 
     Attributes
     ----------
     epochs : int
     epoch : float
-        Seconds of each.
+        Seconds per epoch.
     rest : float
-        Seconds of all that is no training: inputs, calibration, forecasts.
+        Seconds of everything but training: inputs, calibration, forecasts.
     """
 
     epochs: int = 0
@@ -31,19 +31,19 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Of the whole fit."""
+        """Seconds of the whole fit."""
         return self.epochs * self.epoch + self.rest
 
     @staticmethod
     def most(costs: Sequence[Cost]) -> Cost:
-        """What a fit may cost where these have been measured: the most epochs, the longest, and the longest rest."""
+        """Upper estimate from measured costs: the most epochs, the longest epoch, and the longest rest."""
         if not costs:
             return Cost()
-        return Cost(*(max(part) for part in zip(*((c.epochs, c.epoch, c.rest) for c in costs), strict=True)))
+        return Cost(*(max(values) for values in zip(*((c.epochs, c.epoch, c.rest) for c in costs), strict=True)))
 
 
 class FitClock:
-    """Measures one fit, from its making on; give it `on_epoch` to listen."""
+    """Measures one fit, from the clock's creation on; pass its `on_epoch` to the fit."""
 
     def __init__(self) -> None:
         self._begun = time.time()
@@ -56,7 +56,7 @@ class FitClock:
         self._epochs = epoch.epoch
 
     def cost(self, rows: float) -> Cost:
-        """What a fit on `rows` times as many rows would cost."""
+        """Estimate the cost of a fit on `rows` times as many rows."""
         seconds = time.time() - self._begun
         ends = self._ends if len(self._ends) > 1 else [self._begun, *self._ends]
         epoch = (ends[-1] - ends[0]) / (len(ends) - 1) if self._ends else 0.0
@@ -65,22 +65,27 @@ class FitClock:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search began, and how many seconds it may take, its last fit included; None: any number.
+    """Time of a search, including its last fit.
 
-    Times are those of `time.time`, which the processes of one search share.
+    Parameters
+    ----------
+    begun : float
+        As `time.time` gives it, which the processes of one search share.
+    timeout : float or None
+        Seconds; None for no limit.
     """
 
     begun: float
     timeout: float | None
 
     def left(self, last_fit: Cost) -> float:
-        """Seconds until the last fit has to begin."""
+        """Seconds until the last fit must begin."""
         return float("inf") if self.timeout is None else self.begun + self.timeout - time.time() - last_fit.seconds
 
     def keeper(self, expected: Cost) -> Callable[[Epoch], None]:
-        """Listens to the last fit, and ends its training where one more epoch would take it too far over the time.
+        """Return a listener that stops the last fit before an epoch that would overrun the time too far.
 
-        The first epoch is always trained: an untrained network is no result.
+        The first epoch always runs, because an untrained network is not a result.
         """
         last: list[float] = []
 

@@ -1,4 +1,4 @@
-"""How good a trial is: its loss on each fold, as a share of the random walk's on the same rows."""
+"""The objective of a trial: its loss on each fold, as a share of the random walk's on the same rows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tidecast.forecasting.tables.names import CRPS, PINBALL, RANDOM_WALK
 from tidecast.forecasting.tuning.budget import Budget, Cost, FitClock
 
 METRICS = {CRPS: (CRPS, PINBALL), "mae": ("mae",)}
-"""What can be minimised, and what `evaluate` calls it."""
+"""Metrics to minimise, and their columns in the summary of `evaluate`."""
 
 CANDIDATE = "candidate"
 
 
 class TrialScorer:
-    """The folds, and the random walk's forecasts there: what all trials are measured by.
+    """Scores trials on the folds, against the random walk's forecasts there.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class TrialScorer:
     panel : polars or pandas DataFrame
     cv : RollingOrigin
     lookback : int
-        The largest of any trial: all are judged on the origins that have so many rows.
+        The largest of any trial: all are scored on origins with at least this many rows.
     metric : {"crps", "mae"}
 
     Attributes
@@ -45,7 +45,7 @@ class TrialScorer:
     loss : float
         The random walk's, pooled over all folds.
     metric : str
-        What `evaluate` calls it.
+        Its column in the summary of `evaluate`.
     """
 
     def __init__(self, model: Any, panel: Frame, cv: RollingOrigin, lookback: int, metric: str) -> None:
@@ -53,10 +53,10 @@ class TrialScorer:
         self.folds = list(enumerate(cv.folds(self.frame), start=1))
         self._forecaster = forecaster_of(model)
         self._random_walk = random_walk = with_random_walk(model)[RANDOM_WALK]
-        demanding = clone(random_walk).set_params(lookback=lookback)
+        longest = clone(random_walk).set_params(lookback=lookback)
         self._random_walk_tables = []
         for k in range(len(self.folds)):
-            shared = self.forecast(demanding, k).select("series_id", "origin", "step")
+            shared = self.forecast(longest, k).select("series_id", "origin", "step")
             self._random_walk_tables.append(self.forecast(random_walk, k).join(shared, on=shared.columns, how="semi"))
         pooled = [self._pooled(k, table) for k, table in enumerate(self._random_walk_tables)]
         self.metric = next(name for name in METRICS[metric] if name in pooled[0][RANDOM_WALK])
@@ -64,16 +64,16 @@ class TrialScorer:
         self.loss = sum(sums) / sum(found[RANDOM_WALK]["n_origins"] for found in pooled)
 
     def forecast(self, model: Any, k: int) -> pl.DataFrame:
-        """The forecasts of a model from the origins of fold k, fitted on the rows before them."""
+        """Fit a model on the training rows of fold k, and forecast from its origins."""
         return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._random_walk)[1][0][1]
 
     def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
-        """Losses of forecasts on fold k, summed up over origins: theirs, and the random walk's on the same rows."""
+        """Return the loss of forecasts on fold k, summed over origins, and the random walk's on the same rows."""
         found = self._pooled(k, self._random_walk_tables[k], table)
         return self._sum(found[CANDIDATE]), self._sum(found[RANDOM_WALK])
 
     def description(self) -> dict[str, Any]:
-        """What is measured, as JSON holds it: equal where losses can be compared."""
+        """Describe the evaluation as JSON holds it; losses are comparable if descriptions are equal."""
         return {
             "metric": self.metric,
             "folds": [f"{fold.train_start} … {fold.first_origin} … {fold.last_origin}" for _, fold in self.folds],
@@ -102,17 +102,21 @@ class TrialScorer:
 def judge(
     model: Any, scorer: TrialScorer, on_epoch: Callable[[int, Epoch], None], on_fold: Callable[[int, float, Cost], None]
 ) -> float:
-    """Loss of a model on all folds, as a share of the random walk's.
+    """Compute the loss of a model on all folds, as a share of the random walk's.
 
     Parameters
     ----------
     model : forecaster, or Pipeline that ends in one
         Unfitted.
-    by : TrialScorer
+    scorer : TrialScorer
     on_epoch : callable
-        Told the fold's place, from 0, and the epoch that has ended; what it raises ends the trial.
+        Called with the number of the fold, from 0, and the `Epoch` that ended; an exception ends the trial.
     on_fold : callable
-        Told the fold's place, the share so far, and what a fit on the whole panel would cost.
+        Called with the number of the fold, the share so far, and the `Cost` of a fit on the whole panel.
+
+    Returns
+    -------
+    float
     """
     of_model = of_random_walk = 0.0
     n_rows = len(scorer.frame)
@@ -128,12 +132,21 @@ def judge(
 
 
 def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
-    """The model, fitted on a whole panel as a trial is; its training ends when the time is over.
+    """Fit the model on a whole panel, like a trial; training stops when the time is over.
+
+    Parameters
+    ----------
+    model : forecaster, or Pipeline that ends in one
+        Unfitted.
+    panel : polars or pandas DataFrame
+    budget : Budget
+    expected : Cost
+        Of this fit.
 
     Warns
     -----
     UserWarning
-        When it did: the network has seen fewer epochs than it would have.
+        Training was stopped before its last epoch.
     """
     own = getattr(forecaster_of(model), "training", None)
     keep, ended = budget.keeper(expected), []
@@ -151,15 +164,15 @@ def refit(model: Any, panel: Frame, budget: Budget, expected: Cost) -> Any:
         forecaster_of(fitted).set_params(training=own)
     if ended and ended[0] < forecaster_of(model).max_epochs:
         warnings.warn(
-            f"The last fit must end in time, it was ended after epoch {ended[0]} of at most "
-            f"{forecaster_of(model).max_epochs}. Fit the model of these settings again, or raise timeout.",
+            f"The last fit must end in time, it was stopped after epoch {ended[0]} of at most "
+            f"{forecaster_of(model).max_epochs}. Fit a model with these settings again, or raise timeout.",
             stacklevel=3,
         )
     return fitted
 
 
 def _with_listeners(model: Any, *listeners: Callable[[Epoch], None]) -> Any:
-    """A copy of the model whose training tells all of them of its epochs; a mere copy where nothing is trained."""
+    """Clone the model so that its training calls all listeners after each epoch; baselines are only cloned."""
     copy = clone(model)
     forecaster = forecaster_of(copy)
     if hasattr(forecaster, "training"):

@@ -1,4 +1,4 @@
-"""What a search for settings has found: its trials, and a fitted forecaster with the best settings."""
+"""Result of tuning: its trials, and a fitted forecaster with the best settings."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ STATES = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial, as it stands.
+    """One trial in its present state.
 
     Attributes
     ----------
     number : int
     state : {"waiting", "running", "complete", "pruned", "failed", "interrupted"}
-        Interrupted is what a dead process or the end of the time left; its settings are tried again, in another trial.
+        Interrupted: the process died or the time was over; another trial repeats its settings.
     settings : dict
     value : float or None
-        Loss on all folds; of a complete trial only.
+        Loss on all folds; only of a complete trial.
     skill : float or None
         1 − value ÷ the random walk's: 0.01 is one per cent better.
     seconds : float or None
-        From its beginning to its end.
+        From start to end.
     why : str
-        Why it failed.
+        Reason of a failure.
     epochs : dict of int to float
         Best validation loss up to each epoch of the first fold, as a skill against the untrained network.
     folds : dict of int to float
@@ -55,7 +55,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What `tune` found.
+    """Result of `tune`.
 
     Attributes
     ----------
@@ -66,13 +66,13 @@ class TuningResult:
     settings : dict
         The best trial's, by name.
     number : int
-        Of the best trial; 0 where nothing was better than the model's own settings.
+        Of the best trial; 0 if nothing was better than the model's own settings.
     value, random_walk : float
-        Loss of the best trial and of the random walk on the folds. The smaller of many: no promise for other origins.
+        Loss of the best trial and of the random walk on the folds. As the smallest of many it is optimistic.
     metric : str
-        What the loss is called: "crps", "pinball" with other than the default quantiles, or "mae".
-    trials : tuple of TrialSeen
-        All of them, in order of their numbers; what was drawn twice is none, and leaves a gap.
+        Name of the loss: "crps", "pinball" with quantiles other than the default, or "mae".
+    trials : tuple of TrialRecord
+        All trials, by number; settings drawn twice do not count and leave a gap.
     """
 
     model: Any
@@ -90,12 +90,12 @@ class TuningResult:
         return 1 - self.value / self.random_walk
 
     def count(self, *states: str) -> int:
-        """How many trials are in one of these states."""
+        """Number of trials in one of these states."""
         return sum(trial.state in states for trial in self.trials)
 
     @property
     def looked_at(self) -> int:
-        """How many trials were looked at, whole, pruned or failed: out of so many the best was chosen."""
+        """Number of trials that the best was chosen from: running, complete, pruned or failed."""
         return self.count("running", "complete", "pruned", "failed")
 
     def table(self) -> pl.DataFrame:
@@ -111,7 +111,7 @@ class TuningResult:
         return pl.DataFrame(rows, orient="row", infer_schema_length=None, strict=False)
 
     def importances(self) -> dict[str, float]:
-        """How much of the variation of the loss each setting explains, the largest first; they sum up to 1.
+        """Share of the variation of the loss that each setting explains, the largest first; their sum is 1.
 
         By PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv:2304.10255). Empty with fewer than two different losses.
         """
@@ -120,13 +120,20 @@ class TuningResult:
 
 
 def trials_of(study: Study, random_walk: float) -> tuple[TrialRecord, ...]:
-    """All trials of a study whose random walk has this loss."""
+    """Return the records of all trials of a study.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    random_walk : float
+        Loss of the random walk on the folds.
+    """
     every = study.get_trials(deepcopy=False)
     return tuple(_record_of(trial, random_walk) for trial in every if NONE not in trial.user_attrs)
 
 
 def _record_of(trial: FrozenTrial, random_walk: float) -> TrialRecord:
-    is_whole = trial.state == TrialState.COMPLETE
+    is_complete = trial.state == TrialState.COMPLETE
     skills = {step: 1 - value / random_walk for step, value in trial.intermediate_values.items()}
     end = trial.datetime_complete
     is_lost = trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
@@ -134,8 +141,8 @@ def _record_of(trial: FrozenTrial, random_walk: float) -> TrialRecord:
         number=trial.number,
         state="interrupted" if is_lost else STATES[trial.state],
         settings=settings_of(trial),
-        value=trial.value if is_whole else None,
-        skill=1 - trial.value / random_walk if is_whole and trial.value is not None else None,
+        value=trial.value if is_complete else None,
+        skill=1 - trial.value / random_walk if is_complete and trial.value is not None else None,
         seconds=(end - trial.datetime_start).total_seconds() if trial.datetime_start and end else None,
         why=trial.user_attrs.get(ERROR, ""),
         epochs={step: skill for step, skill in skills.items() if step < FIRST_FOLD},

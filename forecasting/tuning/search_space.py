@@ -1,4 +1,4 @@
-"""What a search looks among: settings by name, and a forecaster with some of them changed."""
+"""The search space of tuning: settings by name, and a forecaster with some of them changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Space = Mapping[str, Any] | Callable[[BaseTrial], Mapping[str, Any]]
 
 CELL, HEAD, FEATURES, LOOKBACK = "cell", "head", "features", "lookback"
 FIXED = {*SHARED, "device", "random_state"} - {LOOKBACK}
-"""What is forecast, and on what: trials that differ in it could not be compared."""
+"""Settings that define the task: trials that differ in them could not be compared."""
 
 PRICES = "prices"
 MARKET, VOLUME = (f"{PRICES}, {extra}" for extra in ("market", "volume"))
@@ -31,34 +31,33 @@ EXTRA_FEATURES: dict[str, tuple[tuple[str, ...], Callable[[str, PanelSchema], li
     MARKET: ((), lambda target, schema: [MarketReturn(calendar=schema.calendar, target=target)]),
     VOLUME: (("volume",), lambda target, schema: [RelativeVolume(target=target), VolumeZScore(63, target=target)]),
 }
-"""Features beside `PriceFeatures`, switched on by a word: the columns they need, and what makes them."""
+"""Features besides `PriceFeatures`, chosen by name: the columns they need, and a function that builds them."""
 
 
 class SearchSpace:
-    """Settings to try for a model: called with a trial, it gives them by name.
+    """Settings to try for a model; called with a trial, it returns them by name.
 
     Parameters
     ----------
     model : forecaster, or Pipeline that ends in one
         Its own settings are the first to be tried.
     space : mapping, callable or None
-        Optuna's distributions, or lists of choices, by the name of a setting, as `set_params` has it; a function of a
-        trial that returns settings by name; None for `default_space`. Beside the settings of the model there are the
-        names ``cell`` (a key of `CELLS`) and ``head`` (one of `Training.head`) and, for
-        `features`, the words of `feature_choices`.
+        Optuna's distributions, or lists of choices, by the name of a setting as in `set_params`; a function of a trial
+        that returns settings by name; None for `default_space`. Besides the settings of the model there are ``cell`` (a
+        key of `CELLS`) and ``head`` (as in `Training`); `features` may be a name from `feature_choices`.
     panel : polars.DataFrame
 
     Attributes
     ----------
     own : dict
-        The model's own settings, of those that may be tried.
+        The model's own values of the settings in the space.
     longest_lookback : int
-        Of all that may be tried, so that all can be judged on the same rows.
+        The largest in the space, so that all trials can be scored on the same rows.
 
     Raises
     ------
     TypeError, ValueError
-        For names that the model has no setting by, and where the model's own settings do not lie in the space.
+        A name is not a setting of the model, or the model's own settings do not lie in the space.
     """
 
     def __init__(self, model: Any, space: Space | None, panel: pl.DataFrame) -> None:
@@ -107,8 +106,8 @@ class SearchSpace:
             )
         if not space:
             raise ValueError(
-                f"There must be something to search, {type(forecaster_of(self.model)).__name__} has no settings to "
-                "tune. Give search_space."
+                f"search_space must not be empty, {type(forecaster_of(self.model)).__name__} has no settings to tune "
+                "by default. Pass search_space."
             )
         self._refuse_strangers(space)
         found = {
@@ -124,13 +123,13 @@ class SearchSpace:
         return found
 
     def _refuse_strangers(self, names: Mapping[str, Any]) -> None:
-        """Refuse names that are no setting of the model, or decide what is compared."""
+        """Refuse names that are not settings of the model, or that define the task."""
         known = {*self.model.get_params(), *self.own}
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"search_space may name settings of the model, {name!r} is none.{hint}")
+                raise ValueError(f"search_space must name settings of the model, {name!r} is not one.{hint}")
             if name.rpartition("__")[2] in FIXED and name.startswith(self.prefix):
                 raise ValueError(f"Trials must forecast the same to be compared, so {name!r} cannot be searched over.")
 
@@ -149,12 +148,12 @@ class SearchSpace:
 
 
 def prefix_of(model: Any) -> str:
-    """What stands before the names of a forecaster's settings: nothing, or the name of a Pipeline's last step."""
+    """Prefix of a forecaster's settings: empty, or the name of a Pipeline's last step and ``__``."""
     return f"{model.steps[-1][0]}__" if isinstance(model, Pipeline) else ""
 
 
 def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
-    """The forecaster's own `search_space` and the settings it has; with the default features, what may join them."""
+    """The forecaster's own `search_space`, extended to its present settings; with default features, also others."""
     forecaster = forecaster_of(model)
     space, own = forecaster.search_space(), own_settings(forecaster)
     if getattr(forecaster, FEATURES, PRICES) is None:
@@ -163,7 +162,7 @@ def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
 
 
 def own_settings(model: Any) -> dict[str, Any]:
-    """What a model is set to, as far as a trial can hold it, with the words for its cell, head and features."""
+    """A model's settings, as far as a trial can hold them, with the names of its cell, head and features."""
     forecaster, prefix, simple = forecaster_of(model), prefix_of(model), (bool, int, float, str)
     found = {name: value for name, value in model.get_params().items() if value is None or isinstance(value, simple)}
     if hasattr(forecaster, CELL):
@@ -175,14 +174,14 @@ def own_settings(model: Any) -> dict[str, Any]:
 
 
 def feature_choices(panel: pl.DataFrame, schema: PanelSchema) -> list[str]:
-    """The default features alone, and with each further kind that the panel has the columns and series for."""
+    """Names of the default features alone and with each extra kind that the panel has the columns and series for."""
     market = schema.positive and panel["series_id"].n_unique() > 1
     extra = [name for name, (needed, _) in EXTRA_FEATURES.items() if set(needed) <= set(panel.columns)]
     return [PRICES, *(name for name in extra if market or name != MARKET)]
 
 
 def features_named(name: str, forecaster: Any) -> Any:
-    """The transformer of a word, None for the default one."""
+    """Build the features of a name; None for the default."""
     if name == PRICES:
         return None
     if name not in EXTRA_FEATURES:
@@ -201,7 +200,7 @@ def _suggest(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any
 
 
 def _with(value: Any, each: Any) -> Any:
-    """A list of choices, or a range, that `value` belongs to."""
+    """Extend a list of choices, or a range, to include `value`."""
     if isinstance(each, list):
         return each if value in each else sorted([*each, value])
     kind = type(each)

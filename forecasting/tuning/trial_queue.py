@@ -1,7 +1,7 @@
-"""The trials of a study that several processes share: who takes which, what a dead one leaves, which are hopeless.
+"""The trials of a study shared by several processes: assignment, recovery after a death, and pruning.
 
-Nothing here locks a study. A trial's number is given out once by the storage, and everything follows from the order of
-the numbers: who is one too many, and who of two with the same settings steps back.
+No study is locked. The storage assigns each trial number once, and everything follows from the order of numbers: which
+trial is one too many, and which of two with the same settings withdraws.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tidecast.forecasting.tuning.search_space import SearchSpace
 
 WORKER, BEAT, OWN, RETRIES, NONE, ERROR, COST = "worker", "beat", "own", "retries", "none", "error", "cost"
-"""What a trial carries beside its settings: whose it is, when that one was last alive, whether they are the model's
-own, the number of the dead one whose it tries again, that it is none (one too many, or settings drawn twice), why it
-failed, and what a fit on the whole panel would cost."""
+"""Attributes of a trial besides its settings: its worker, the worker's last sign of life, whether the settings are the
+model's own, the number of the trial that it repeats, that it does not count (one too many, or settings drawn twice),
+the reason of a failure, and the cost of a fit on the whole panel."""
 
 FIRST_FOLD = 10_000
-"""Reports below are of epochs, those from here on of folds."""
+"""Smaller steps of reports are epochs; steps from here on are folds."""
 
 FEWEST_PEERS = 5
 KEPT = 0.75
-"""A trial is hopeless when it is worse than so many of at least `FEWEST_PEERS` whole ones at the same place."""
+"""A trial is hopeless if it is worse than this share of at least `FEWEST_PEERS` complete ones at the same point."""
 
 MOST_DRAWS = 30
-BEATS_EVERY = 60.0  # seconds, at least, between two signs of life
+BEATS_EVERY = 60.0  # least seconds between two signs of life
 SILENT = 1800.0
-"""Seconds without a sign of life after which a worker on another host, whose lock cannot be seen, is taken for dead."""
+"""Seconds without a sign of life until a worker on another host, whose lock cannot be seen, counts as dead."""
 UNMARKED = timedelta(seconds=15)  # a trial is marked with its worker at once, or the worker has died
 GOING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def open_storage(storage: str | os.PathLike[str] | None) -> BaseStorage:
-    """A journal file, a database by its URL, or, for None, memory."""
+    """Open a journal file, a database by its URL, or, for None, memory."""
     if storage is None:
         return InMemoryStorage()
     if "://" in os.fspath(storage):
@@ -61,7 +61,7 @@ def open_storage(storage: str | os.PathLike[str] | None) -> BaseStorage:
 class WholeLines(JournalFileOpenLock):
     """A journal's lock, which the kernel releases however a process ends.
 
-    What a killed process left of a line is cut off, so that the next one begins where a line begins.
+    It removes the partial line of a killed process, so that the next one starts at the beginning of a line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +69,7 @@ class WholeLines(JournalFileOpenLock):
         self._path, self._lock = path, FileLock(f"{path}.lock")
 
     def acquire(self) -> bool:
-        """Wait for the lock, and leave the journal with whole lines."""
+        """Wait for the lock, and remove a partial line from the journal."""
         self._lock.acquire()
         with open(self._path, "rb+") as file:
             size = file.seek(0, os.SEEK_END)
@@ -80,12 +80,12 @@ class WholeLines(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         self._lock.release()
 
 
 class Worker:
-    """A process at work on a study: alive as long as it holds the lock on a file of its own."""
+    """A process that works on a study; it is alive while it holds the lock on its own file."""
 
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{uuid.uuid4().hex}"
@@ -123,18 +123,18 @@ def _lock_of(worker: str) -> Path:
 
 
 class Queue:
-    """Hands out a study's trials to one worker, each with settings that no other trial has.
+    """Gives a study's trials to one worker, each with settings that no other trial has.
 
-    The model's own settings come first; a trial whose process died comes again, with the same settings.
+    The model's own settings come first. A trial whose process died is repeated with the same settings.
 
     Parameters
     ----------
     study : Study
     space : SearchSpace
     n_trials : int or None
-        Trials of the whole study, those of other processes and earlier calls included.
+        Trials of the whole study, including those of other processes and earlier calls.
     seed : int
-        With the same one, one worker alone draws the same settings, also when it was killed in between.
+        With the same seed a single worker draws the same settings, even if it was killed in between.
     worker : Worker
     """
 
@@ -142,7 +142,7 @@ class Queue:
         self.study, self.space, self.n_trials, self.seed, self.worker = study, space, n_trials, seed, worker
 
     def next(self) -> tuple[Trial, dict[str, Any]] | None:
-        """A trial and its settings; None when the study has all its trials, or the space no further settings."""
+        """Return a trial and its settings; None if the study has all its trials, or the space no new settings."""
         for draw in range(MOST_DRAWS):
             self.take_over()
             position = len(looked_at(self.study))
@@ -152,33 +152,33 @@ class Queue:
             trial = self.study.ask()
             trial.set_user_attr(WORKER, self.worker.name)
             if self._is_full(sum(other.number < trial.number for other in looked_at(self.study))):
-                self._step_back(trial)
+                self._withdraw(trial)
                 return None
             settings = self.space(trial)
             if not self._is_taken(trial):
                 return trial, {} if OWN in trial.user_attrs else settings
-            self._step_back(trial)
+            self._withdraw(trial)
         return None
 
     def enqueue_own(self) -> None:
-        """Let the first trial of a new study be of the model's own settings."""
+        """Make the model's own settings the first trial of a new study."""
         if not self.study.get_trials(deepcopy=False):
             self.study.enqueue_trial(self.space.own, user_attrs={OWN: True})
 
     def is_waiting(self) -> bool:
-        """Whether a trial of another process on this host is under way, and may have to be taken over."""
+        """Whether another process on this host runs a trial, which may have to be taken over."""
         self.take_over()
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return any(Worker.is_here(trial.user_attrs.get(WORKER, "")) for trial in running)
 
     def take_over(self) -> None:
-        """Let what dead workers have begun be tried again."""
+        """Repeat the trials of dead workers."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if _is_left(trial):
                 self.give_back(trial.number)
 
     def give_back(self, number: int) -> None:
-        """End a trial that came to nothing, and let its settings be tried again; those are noted before it ends."""
+        """End an interrupted trial and enqueue its settings again; they are stored before it ends."""
         trial = self.study.get_trials(deepcopy=False)[number]
         settings = settings_of(trial)
         if settings:
@@ -187,7 +187,7 @@ class Queue:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process did it meanwhile
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _step_back(self, trial: Trial) -> None:
+    def _withdraw(self, trial: Trial) -> None:
         trial.set_user_attr(NONE, True)
         self.study.tell(trial, state=TrialState.FAIL)
 
@@ -198,9 +198,9 @@ class Queue:
         return int(np.random.SeedSequence([self.seed, position, draw]).generate_state(1)[0])
 
     def _is_taken(self, trial: Trial) -> bool:
-        """Whether another trial has these settings: whichever was drawn steps back, else that with the larger number.
+        """Whether another trial has these settings. The drawn one withdraws, else the one with the larger number.
 
-        Both know their own settings before they look, so one of two sees the other, whichever comes first.
+        Both have their settings before they look, so at least one of the two sees the other.
         """
         trials = self.study.get_trials(deepcopy=False)
         mine = trials[trial.number]
@@ -215,7 +215,7 @@ class Queue:
 
 
 def _is_left(trial: FrozenTrial) -> bool:
-    """Whether a running trial's worker is dead: by its lock, or where that cannot be seen by its silence."""
+    """Whether a running trial's worker is dead: by its lock, or if that cannot be seen, by its silence."""
     worker, begun = trial.user_attrs.get(WORKER), trial.datetime_start or datetime.now()
     if worker is None:
         return datetime.now() - begun > UNMARKED
@@ -225,12 +225,12 @@ def _is_left(trial: FrozenTrial) -> bool:
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The settings of a trial, also of one that waits."""
+    """Return the settings of a trial, even of a waiting one."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
 def looked_at(study: Study) -> list[FrozenTrial]:
-    """The trials that count: under way, whole, pruned or failed; not those that came to nothing and are tried again."""
+    """Return the trials that count: running, complete, pruned or failed, but not interrupted ones."""
     return [
         trial for trial in study.get_trials(deepcopy=False)
         if trial.state in GOING[1:] or (trial.state == TrialState.FAIL and ERROR in trial.user_attrs)
@@ -238,14 +238,14 @@ def looked_at(study: Study) -> list[FrozenTrial]:
 
 
 def is_hopeless(study: Study, step: int, value: float) -> bool:
-    """Whether a report is worse than three quarters of what whole trials had reported at the same place."""
+    """Whether a report is worse than three quarters of the complete trials' reports at the same point."""
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     peers = [at for other in whole if (at := _reported(other, step)) is not None]
     return len(peers) >= FEWEST_PEERS and value > float(np.quantile(peers, KEPT))
 
 
 def _reported(trial: FrozenTrial, step: int) -> float | None:
-    """What a trial reported there, or last before: the epochs of one may have ended early."""
+    """Return a trial's report at this step, or the last one before, because its epochs may have ended early."""
     first = FIRST_FOLD if step >= FIRST_FOLD else 0
     steps = [at for at in trial.intermediate_values if first <= at <= step]
     return trial.intermediate_values[max(steps)] if steps else None
@@ -253,7 +253,7 @@ def _reported(trial: FrozenTrial, step: int) -> float | None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's line for every trial."""
+    """Silence Optuna's log line for every trial."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The search for settings: trials on rolling origins, side by side, and a forecaster refit with the best of them."""
+"""Tuning: trials on rolling origins, in parallel, and a forecaster refit with the best settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tidecast.forecasting.tuning.trial_queue import (
 JUDGED = "judged on"
 LOOK_EVERY = 2.0  # seconds between two looks at what has changed
 REFUSED = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
-"""What a trial may fail of, with settings that a panel, or the machine, is too small for."""
+"""Errors that fail a trial, for example settings that the panel or the machine is too small for."""
 
 
 def tune(
@@ -65,13 +65,13 @@ def tune(
 ) -> TuningResult:
     """Search for settings with a small loss on the folds, and fit a model with the best of them on the whole panel.
 
-    The model's own settings are the first trial. What follows is drawn by Optuna (TPE), each settings once. A trial
-    that is worse than three quarters of the others at the same place is given up: by the validation loss of the first
-    fold, epoch by epoch, and by the loss on the folds so far. All trials are judged on the same rows, those that the
+    The model's own settings are the first trial. Optuna (TPE) draws the others, never the same settings twice. A trial
+    is pruned if it is worse than three quarters of the others at the same point: by the validation loss of the first
+    fold, epoch by epoch, and by the loss on the folds so far. All trials are evaluated on the same rows, those that the
     random walk forecasts.
 
-    The best of many trials looks better than it is. Keep origins that the search never sees, and test on those once:
-    give `tune` the panel up to them, and the result to `backtest` or to the gate.
+    The best of many trials looks better than it is. Hold out origins that the search never sees, and test on them once:
+    pass `tune` the panel up to them, and pass its result to `backtest` or to the gate.
 
     Parameters
     ----------
@@ -80,39 +80,39 @@ def tune(
     panel : polars or pandas DataFrame
         The prices; the search sees all of them.
     cv : RollingOrigin
-        The folds to judge on.
+        The folds to evaluate on.
     search_space : mapping or callable, optional
         Optuna's distributions, or lists of choices, by the name of a setting; or a function of a trial that returns
-        settings by name. By default what the forecaster's `search_space` says, and features that the panel has.
-        ``cell`` is a name like others ("rnn", "lstm", "gru"; all: `tidecast.forecasting.network.cell_registry.CELLS`).
+        settings by name. By default the forecaster's `search_space`, and features that the panel allows.
+        ``cell`` is a setting as well ("rnn", "lstm", "gru"; all: `tidecast.forecasting.network.cell_registry.CELLS`).
     n_trials : int or None, default=50
-        Trials that the study has in the end, those of other processes and earlier calls included.
+        Total trials of the study, including those of other processes and earlier calls.
     timeout : float, optional
-        Seconds that all of it may take, the last fit included. A training is stopped between two epochs; the last one,
-        for which time is kept back as the trials took it, with a warning.
+        Seconds for everything, including the last fit. Training stops between two epochs. Time is reserved for the last
+        fit, as long as the trials took; if it must be stopped as well, there is a warning.
     metric : {"crps", "mae"}, default="crps"
-        Loss, pooled as `evaluate` does; with other than the default quantiles the first is their mean pinball loss.
+        Loss, pooled as in `evaluate`; with quantiles other than the default, "crps" is their mean pinball loss.
     storage : path or URL, optional
-        A journal file (made where missing), or a database as SQLAlchemy names it. A search that was killed goes on from
-        it, and several processes can share it. By default nothing is kept.
+        A journal file (created if missing), or a database URL as in SQLAlchemy. A killed search resumes from it, and
+        several processes can share it. By default nothing is stored.
     study_name : str, default="tidecast"
-        Of the study in the storage.
+        Name of the study in the storage.
     n_jobs : int, default=1
-        Processes, as joblib counts them.
+        Processes, as in joblib.
     random_state : int, default=0
-        With one process and no timeout, the same one gives the same trials, also when the search was killed in between.
+        With one process and no timeout, the same seed gives the same trials, even if the search was killed in between.
     on_change : callable, optional
-        Told all trials, some seconds after one of them has changed; in a thread of its own.
+        Called with a list of all `TrialRecord`, some seconds after one of them changed; in its own thread.
 
     Returns
     -------
-    Tuned
+    TuningResult
 
     Raises
     ------
     TypeError, ValueError
-        For impossible arguments, where the study in the storage was judged on something else, and where the time was
-        over before one trial was whole.
+        An argument is impossible, the study in the storage was evaluated differently, or the time was over before one
+        trial was complete.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def tune(
     with quiet():
         with _location_of(storage, effective_n_jobs(n_jobs)) as location:
             study = optuna.create_study(storage=open_storage(location), study_name=study_name, load_if_exists=True)
-            _check_judged_alike(study, space, scorer)
+            _check_evaluated_alike(study, space, scorer)
             with _reporting_changes(study, scorer.loss, on_change):
                 if effective_n_jobs(n_jobs) == 1:
                     search.work(study)
@@ -151,12 +151,12 @@ def tune(
 
 @dataclass(frozen=True)
 class Search:
-    """What the processes of a search share: what is tried, how it is judged, how much of it, and until when.
+    """State shared by the processes of a search.
 
     Parameters
     ----------
     space : SearchSpace
-    by : TrialScorer
+    scorer : TrialScorer
     n_trials : int or None
     seed : int
     budget : Budget
@@ -169,7 +169,7 @@ class Search:
     budget: Budget
 
     def work(self, study: Study) -> None:
-        """Take trials until there are no more, or no time."""
+        """Run trials until there are no more, or no time is left."""
         with Worker() as worker, one_thread(linear_algebra=True), suppress(_OutOfTime):
             queue = Queue(study, self.space, self.n_trials, self.seed, worker)
             queue.enqueue_own()
@@ -177,30 +177,32 @@ class Search:
                 taken = queue.next()
                 if taken is not None:
                     self._try(queue, *taken)
-                elif queue.is_waiting():  # another process may die, and what it tries has to be tried again
+                elif queue.is_waiting():  # if another process dies, its trial must be repeated
                     time.sleep(0.2)
                 else:
                     return
 
     def time_left(self, study: Study, own: Cost | None = None) -> float:
-        """Seconds until the last fit has to begin; before there is a best trial, that of the trial under way."""
+        """Seconds until the last fit must begin; without a best trial yet, as costly as the running trial."""
         best = _best(study)
         return self.budget.left(_cost_of(best) if best else own or Cost())
 
     def _try(self, queue: Queue, trial: Trial, settings: dict[str, Any]) -> None:
-        """One trial, from its settings to its end."""
+        """Run one trial, from its settings to its end."""
         study, listener = queue.study, _Listener(self, queue.study, trial)
         try:
             share = judge(self.space.configured(settings), self.scorer, listener.on_epoch, listener.on_fold)
             study.tell(trial, share * self.scorer.loss, skip_if_finished=True)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        except optuna.exceptions.UpdateFinishedTrialError:  # taken for dead, and tried again elsewhere
+        except (
+            optuna.exceptions.UpdateFinishedTrialError
+        ):  # another worker took this one for dead and repeats the trial
             return
         except REFUSED as error:
             trial.set_user_attr(ERROR, " ".join(str(error).split()) or type(error).__name__)
             study.tell(trial, state=TrialState.FAIL)
-            if OWN in trial.user_attrs:  # where the model itself fails, others will
+            if OWN in trial.user_attrs:  # if the model's own settings fail, others will
                 raise
         except BaseException:
             queue.give_back(trial.number)
@@ -208,11 +210,11 @@ class Search:
 
 
 class _OutOfTime(Exception):
-    """What the timeout leaves is needed for the last fit."""
+    """The remaining time is needed for the last fit."""
 
 
 class _Listener:
-    """Hears of a trial's epochs and folds: reports them to the study, and ends the trial when it is time."""
+    """Reports a trial's epochs and folds to the study, and ends the trial when it is hopeless or out of time."""
 
     def __init__(self, search: Search, study: Study, trial: Trial) -> None:
         self.search, self.study, self.trial = search, study, trial
@@ -262,23 +264,23 @@ def _work(search: Search, storage: str, study_name: str) -> None:
 
 
 def _best(study: Study) -> FrozenTrial | None:
-    """The whole trial with the smallest loss, the oldest of equals."""
+    """The complete trial with the smallest loss; of equals the oldest."""
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return min(whole, key=lambda trial: (trial.value, trial.number), default=None)
 
 
 def _cost_of(trial: FrozenTrial) -> Cost:
-    """What a fit on the whole panel costs with a trial's settings."""
+    """Cost of a fit on the whole panel with a trial's settings."""
     return Cost(**trial.user_attrs.get(COST, {}))
 
 
 def _found(study: Study, search: Search) -> TuningResult:
-    """The best trial's model on the whole panel, and all trials."""
+    """Refit the best trial's model on the whole panel; return it with all trials."""
     best, scorer = _best(study), search.scorer
     if best is None:
         raise ValueError(
             f"The search must have time for one whole trial, timeout was over before. {study.study_name!r} has "
-            f"{len(study.trials)} trials, none of them whole. Raise timeout, or lower the folds or max_epochs."
+            f"{len(study.trials)} trials, none of them complete. Raise timeout, or lower the folds or max_epochs."
         )
     settings = {} if OWN in best.user_attrs else search.space(optuna.trial.FixedTrial(best.params))
     return TuningResult(
@@ -295,7 +297,7 @@ def _found(study: Study, search: Search) -> TuningResult:
 
 @contextmanager
 def _location_of(storage: str | Path | None, n_jobs: int) -> Iterator[str | Path | None]:
-    """Where the study is: as given, in memory, or for several processes in a file that goes away."""
+    """Location of the study: `storage`, memory (None), or for several processes a temporary file."""
     if storage is not None or n_jobs == 1:
         yield storage
         return
@@ -304,7 +306,7 @@ def _location_of(storage: str | Path | None, n_jobs: int) -> Iterator[str | Path
 
 
 def _in_memory(study: Study) -> Study:
-    """A copy of a study whose file goes away."""
+    """Copy a study out of its temporary file."""
     copy = optuna.create_study(study_name=study.study_name)
     copy.add_trials(study.get_trials(deepcopy=False))
     return copy
@@ -314,7 +316,7 @@ def _in_memory(study: Study) -> Study:
 def _reporting_changes(
     study: Study, random_walk: float, on_change: Callable[[list[TrialRecord]], None] | None
 ) -> Iterator[None]:
-    """While the body runs, tell what has changed every `LOOK_EVERY` seconds, and once when it is done."""
+    """While the body runs, call `on_change` after changes, every `LOOK_EVERY` seconds and once at the end."""
     if on_change is None:
         yield
         return
@@ -347,8 +349,8 @@ def _reporting_changes(
         raise failures[0]
 
 
-def _check_judged_alike(study: Study, space: SearchSpace, scorer: TrialScorer) -> None:
-    """Refuse a study whose trials were judged on something else."""
+def _check_evaluated_alike(study: Study, space: SearchSpace, scorer: TrialScorer) -> None:
+    """Refuse a study whose trials were evaluated differently."""
     judged = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **scorer.description()}
     before = study.user_attrs.get(JUDGED)
     if before is None:
@@ -356,8 +358,8 @@ def _check_judged_alike(study: Study, space: SearchSpace, scorer: TrialScorer) -
     elif before != judged:
         other = " and ".join(name for name in judged if judged[name] != before.get(name))
         raise ValueError(
-            f"Trials of one study must be judged alike; {study.study_name!r} was made with another {other}. Give "
-            "another study_name or storage, or what it was made with."
+            f"Trials of one study must be evaluated alike; {study.study_name!r} was made with another {other}. Give "
+            f"another study_name or storage, or the {other} that it was made with."
         )
 
 

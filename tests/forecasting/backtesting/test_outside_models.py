@@ -206,7 +206,7 @@ def test_a_model_without_the_protocol_is_refused_before_anything_is_fitted(price
         backtest({"mine": NoHorizon()}, prices, CV)
     with pytest.raises(TypeError, match="not classes; 'LastPrice' is LastPrice"):
         backtest(LastPrice, prices, CV)
-    with pytest.raises(TypeError, match=r"predict of 'mine' must be callable with a panel alone, .* needs X, future"):
+    with pytest.raises(TypeError, match=r"predict of 'mine' must be callable with a panel only, .* needs X, future"):
         backtest({"mine": Needing()}, prices, CV)
 
 
