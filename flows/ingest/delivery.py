@@ -79,7 +79,7 @@ class Delivery:
     messages: tuple[str, ...]
 
 
-def take_delivery(
+def read_delivery(
     source: Source, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None
 ) -> Delivery:
     """Read from the source the rows that a run of `as_of` needs; see `tidecast.flows.ingest.ingest.ingest`.

@@ -13,7 +13,7 @@ from tidecast.flows.config.column_names import inside, outside, with_prefix
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, WarehouseError
 from tidecast.flows.ingest.corporate_actions import NO_ACTION, messages_of, new_actions, stated_actions
-from tidecast.flows.ingest.delivery import ADVICE, Delivery, take_delivery
+from tidecast.flows.ingest.delivery import ADVICE, Delivery, read_delivery
 from tidecast.flows.ingest.quarantine import finish_repairs, take_decided
 from tidecast.flows.ingest.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from tidecast.flows.ingest.stored_context import revisions_around, with_actions
@@ -138,7 +138,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
 def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
     versions = {name: warehouse.version(name) for name in ("prices", "actions")}
     source = open_source(settings)
-    delivery = take_delivery(source, warehouse, settings, as_of, today)
+    delivery = read_delivery(source, warehouse, settings, as_of, today)
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
     rows, n_known_later = _due(delivery, today)
     revisions = inside(revisions_around(rows, warehouse, as_of))

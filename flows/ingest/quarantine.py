@@ -14,10 +14,10 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
+from tidecast.flows.ingest.revisions import KEY
 from tidecast.flows.warehouse.schema import QUARANTINE_KEY, VALUES
 from tidecast.flows.warehouse.warehouse import Warehouse
 
-KEY = ["series_id", "time"]
 SCALED = ("close", "open", "high", "low")
 
 

@@ -1,6 +1,5 @@
 """Check the rows of a delivery: measure each row against its series' past, then apply each rule to each row."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +20,7 @@ from tidecast.flows.config.rule_actions import (
 )
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
-from tidecast.flows.rules.measures import KEY, measures_of
+from tidecast.flows.rules.measures import HUNDRED, KEY, measures_of
 from tidecast.flows.rules.price_rules import PriceRules, rule_names, rules_schema
 from tidecast.flows.rules.staleness import FLAGS, stale
 
@@ -290,10 +289,10 @@ def _measured(
     change = pl.col("close") - pl.col("previous")
     if positive:
         revised = (pl.col("close") / pl.col("last")).log()
-        powers = (revised / math.log(100)).round()
-        off = pl.when((revised - powers * math.log(100)).abs() <= 0.25).then(powers).otherwise(0).cast(pl.Int64)
+        powers = (revised / HUNDRED).round()
+        off = pl.when((revised - powers * HUNDRED).abs() <= 0.25).then(powers).otherwise(0).cast(pl.Int64)
         usable = usable.with_columns(units=pl.col("units") + off, step=pl.col("step") + off)
-        change = (pl.col("close") / pl.col("previous")).log() - pl.col("step") * math.log(100)
+        change = (pl.col("close") / pl.col("previous")).log() - pl.col("step") * HUNDRED
     usual = pl.col("sigma") * pl.col("sessions").clip(1).sqrt()
     usable = usable.with_columns(change=change).with_columns(sigmas=(pl.col("change") + pl.col("undone")) / usual)
     return pl.concat([usable, block.filter(~pl.col("usable"))], how="diagonal_relaxed")

@@ -13,6 +13,7 @@ import polars as pl
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.segments import MAX_PAUSE
+from tidecast.flows.warehouse.schema import VALUES
 
 WINDOW = 62
 """Changes that a row is compared with: those between the last 63 prices."""
@@ -26,7 +27,7 @@ NORMAL = 1.4826
 
 KEY = ["series_id", "time"]
 ACTIONS = ("dividend", "split_ratio", "adj_close")
-VALUES = ("close", "open", "high", "low", "volume", *ACTIONS)
+NUMBERS = (*VALUES, *ACTIONS)
 
 
 def sessions_in(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
@@ -53,7 +54,7 @@ def measures_of(
     Parameters
     ----------
     rows : polars.DataFrame
-        series_id, time, close and any of `VALUES`; one price per session, unique on the key.
+        series_id, time, close and any of `NUMBERS`; one price per session, unique on the key.
     history : polars.DataFrame
         The same of rows known before. Those whose key is in `rows` are left out.
     positive : bool
@@ -99,11 +100,11 @@ def _one_table(rows: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
 
     `trusted`: the price is in history, or comes again as it is there; its unit is right.
     """
-    columns = [pl.col(name) for name in (*KEY, *VALUES)]
+    columns = [pl.col(name) for name in (*KEY, *NUMBERS)]
 
     def whole(frame: pl.DataFrame, incoming: bool) -> pl.DataFrame:
         frame = frame if "trusted" in frame.columns else frame.with_columns(trusted=pl.lit(not incoming))
-        missing = [pl.lit(None, pl.Float64).alias(name) for name in VALUES if name not in frame.columns]
+        missing = [pl.lit(None, pl.Float64).alias(name) for name in NUMBERS if name not in frame.columns]
         return frame.with_columns(*missing).select(*columns, "trusted", pl.lit(incoming).alias("incoming"))
 
     if history.is_empty():

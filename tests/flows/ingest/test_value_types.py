@@ -1,4 +1,4 @@
-"""Rows that a source may return: zones, pandas frames, mixed ids, second rows for a session; and libraries that fail."""
+"""Rows that a source may return: zones, pandas frames, mixed ids, second rows of a session; libraries that fail."""
 
 import warnings
 from datetime import date, timedelta, timezone
