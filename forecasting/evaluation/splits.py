@@ -73,14 +73,9 @@ class RollingOrigin:
 
         Notes
         -----
-    <<<<<<< HEAD
-        A session is a distinct time of the panel, of any series. With a gap, a search also scores the origins inside it
-        (they lie after the training rows); `backtest` uses only the fold's own.
-    =======
-        A session is a distinct time of the panel, whichever series has it; a day, where times with a clock are those of
-        days (no series has two on one). With a gap, a search also scores the origins
-        inside it (they lie after the training rows); `backtest` keeps to the fold's own.
-    >>>>>>> x/v1
+    A session is a distinct time of the panel, of any series; where times with a clock are those of days (no series has
+    two on one day), it is a day. With a gap, a search also scores the origins inside it (they lie after the training
+    rows); `backtest` uses only the fold's own.
 
         Examples
         --------

@@ -173,17 +173,10 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             named = self.calendar_.calendars[0]
         return self._schema if named is None else replace(self._schema, calendar=named.name)
 
-<<<<<<< HEAD
     # ------------------------------------------------------ estimates of `fit`
     def _learned_quantiles(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> QuantileModel:
         """Quantiles of standardised training changes, not calibrated yet."""
-        if not rows.moving.any():  # all series are pegged: no distribution to learn, and none to forecast
-=======
-    # -------------------------------------------------- what `fit` estimates
-    def _learned_spread(self, rows: FlatPanel, cuts: Holdout, weights: Tensor) -> QuantileModel:
-        """Of standardised training changes, not calibrated yet."""
-        if not rows.moving.any() and len(rows) > len(rows.newest):  # pegged, all of them: nothing to learn or forecast
->>>>>>> x/v1
+        if not rows.moving.any() and len(rows) > len(rows.newest):  # all pegged: no distribution to learn or forecast
             return QuantileModel.none(self.horizon, self.quantiles_)
         at = thinned(rows.moving & rows.before(holdout.train) & (weights > 0), MOST_RESIDUALS)
         residuals = self._residuals(rows, at, until=holdout.train)

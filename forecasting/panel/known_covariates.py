@@ -137,13 +137,8 @@ class KnownCovariates:
             warnings.warn(
                 f"The future covariate {self.names[z]!r} should be known for each session after an origin, found a "
                 f"missing value for series {self.series_id[int(series_N[n])]!r} at "
-<<<<<<< HEAD
-                f"{self._time(series_N[n], session_NH[n, h])} (and {int(unknown_NHZ.sum()) - 1} more). The mean of "
-                "the training rows is used instead; fill it in for a better forecast.",
-=======
                 f"{self._time(series_N[n], session_NH[n, h])} ({int(unknown_NHZ.sum())} in all). The mean of the "
-                "training rows stands in for it; fill it in for a better forecast.",
->>>>>>> x/v1
+                "training rows is used instead; fill it in for a better forecast.",
                 stacklevel=2,
             )
 
