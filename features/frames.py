@@ -24,7 +24,7 @@ def to_polars(panel: Frame) -> pl.DataFrame:
     """Return the panel as an eager polars frame; a pandas index is dropped, its NaN become null.
 
     Times with a fixed offset from UTC: midnights come back as days without a zone. Other times come back in the zone of
-    that offset, or in UTC if the offset is not a number of whole hours. pandas periods come back as their first instant.
+    that offset, or in UTC if the offset is not of whole hours. pandas periods come back as their first instant.
 
     Parameters
     ----------

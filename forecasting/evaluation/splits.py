@@ -40,52 +40,52 @@ class Fold:
 class RollingOrigin:
     """Splitter for panels: train on the past, forecast from the next `stride` sessions, then train again.
 
-        The newest fold ends with the panel; the folds' origins follow each other without a gap or an overlap. A fold's
-        training rows end at its first origin (`gap` sessions before it): the origin's own price is known, its targets are
-        not. So no model ever trains on a target after the cut: it is purged by construction.
+    The newest fold ends with the panel; the folds' origins follow each other without a gap or an overlap. A fold's
+    training rows end at its first origin (`gap` sessions before it): the origin's own price is known, its targets are
+    not. So no model ever trains on a target after the cut: it is purged by construction.
 
-        Test rows are *every* row up to the fold's end: history, origins, truths. The forecaster's ``fit_end_`` separates
-        history from test, so ``GridSearchCV`` and ``cross_validate`` score the right origins, also over a ``Pipeline``
-        whose transformers need history. ``cross_val_predict`` is not supported: use `backtest`.
+    Test rows are *every* row up to the fold's end: history, origins, truths. The forecaster's ``fit_end_`` separates
+    history from test, so ``GridSearchCV`` and ``cross_validate`` score the right origins, also over a ``Pipeline``
+    whose transformers need history. ``cross_val_predict`` is not supported: use `backtest`.
 
-        A forecaster has no score on its training rows, whose truths it has seen: with ``return_train_score=True`` it is
-        NaN, with a warning. ``HalvingGridSearchCV`` asks for it by default: pass False, and ``resource="max_epochs"``,
-        because by default it draws rows at random.
+    A forecaster has no score on its training rows, whose truths it has seen: with ``return_train_score=True`` it is
+    NaN, with a warning. ``HalvingGridSearchCV`` asks for it by default: pass False, and ``resource="max_epochs"``,
+    because by default it draws rows at random.
 
-        Parameters
-        ----------
-        n_splits : int, default=5
-            Number of folds.
-        horizon : int, default=5
-            Sessions that each origin forecasts; that of the forecasters.
-        stride : int, default=21
-            Origins (sessions) per fold. 21 is a month, a usual interval between trainings.
-        window : {"expanding", "sliding"}, default="expanding"
-            Train on everything before the cut, or on as many sessions as the first fold has. Use sliding when markets have
-            changed for good.
-        gap : int, default=0
-            Sessions left empty between the last training row and the first origin, for prices that arrive late.
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds.
+    horizon : int, default=5
+        Sessions that each origin forecasts; that of the forecasters.
+    stride : int, default=21
+        Origins (sessions) per fold. 21 is a month, a usual interval between trainings.
+    window : {"expanding", "sliding"}, default="expanding"
+        Train on everything before the cut, or on as many sessions as the first fold has. Use sliding when markets have
+        changed for good.
+    gap : int, default=0
+        Sessions left empty between the last training row and the first origin, for prices that arrive late.
 
-        Raises
-        ------
-        ValueError, TypeError
-            A setting is impossible; from `split` and `folds`: the panel has too few sessions.
+    Raises
+    ------
+    ValueError, TypeError
+        A setting is impossible; from `split` and `folds`: the panel has too few sessions.
 
-        Notes
-        -----
+    Notes
+    -----
     A session is a distinct time of the panel, of any series; where times with a clock are those of days (no series has
     two on one day), it is a day. With a gap, a search also scores the origins inside it (they lie after the training
     rows); `backtest` uses only the fold's own.
 
-        Examples
-        --------
-        >>> import polars as pl
-        >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 10), eager=True)
-        >>> panel = pl.DataFrame({"series_id": "a", "time": days, "close": 1.0})
-        >>> for train, test in RollingOrigin(n_splits=2, horizon=1, stride=3).split(panel):
-        ...     print(len(train), len(test))
-        4 7
-        7 10
+    Examples
+    --------
+    >>> import polars as pl
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 10), eager=True)
+    >>> panel = pl.DataFrame({"series_id": "a", "time": days, "close": 1.0})
+    >>> for train, test in RollingOrigin(n_splits=2, horizon=1, stride=3).split(panel):
+    ...     print(len(train), len(test))
+    4 7
+    7 10
     """
 
     n_splits: int = 5
