@@ -192,7 +192,12 @@ def like(frame: pl.DataFrame, panel: Frame | None) -> Frame:
 
 
 def is_pandas(frame: object) -> bool:
-    """Whether an object is a pandas DataFrame, without importing pandas, which is slow."""
+    """Whether an object is a pandas DataFrame, without importing pandas, which is slow.
+
+    Parameters
+    ----------
+    frame : object
+    """
     return any(
         (kind.__module__.partition(".")[0], kind.__name__) == ("pandas", "DataFrame") for kind in type(frame).mro()
     )

@@ -122,14 +122,26 @@ def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "
 
 
 def check_rows(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
-    """Return the panel as `check_panel` does, but with rows that have no target; parameters are the same."""
+    """Return the panel as `check_panel` does, but keep rows without a target.
+
+    Parameters
+    ----------
+    panel, schema, target
+        As for `check_panel`.
+    """
     return sorted_rows(panel, schema, target)[0]
 
 
 def sorted_rows(
     panel: Frame, schema: PanelSchema | None = None, target: str = "close"
 ) -> tuple[pl.DataFrame, np.ndarray]:
-    """Return the panel as `check_rows` does, and the positions at which its series begin, int64."""
+    """Return the panel as `check_rows` does, and the positions at which its series begin, int64.
+
+    Parameters
+    ----------
+    panel, schema, target
+        As for `check_panel`.
+    """
     schema = schema or PanelSchema()
     numbers = [target, *schema.covariates, *schema.future]
     frame, starts = _in_order(_typed(to_polars(panel), schema, numbers, is_pandas(panel)))
@@ -243,7 +255,12 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
 
 
 def is_missing(values: pl.Series) -> pl.Series:
-    """Whether each value is null or NaN, a Boolean Series."""
+    """Whether each value is null or NaN, a Boolean Series.
+
+    Parameters
+    ----------
+    values : Series
+    """
     missing = values.is_null()
     return missing | values.is_nan().fill_null(True) if values.dtype.is_float() else missing
 

@@ -48,7 +48,12 @@ class Calendar(ABC):
 
     @abstractmethod
     def is_session(self, times: pl.Series) -> np.ndarray:
-        """Whether each time is a session, bool of shape (n_times,). A missing time is not one."""
+        """Whether each time is a session, bool of shape (n_times,). A missing time is not one.
+
+        Parameters
+        ----------
+        times : Series of Date or Datetime
+        """
 
     @abstractmethod
     def times(self, numbers: np.ndarray) -> pl.Series:
@@ -66,11 +71,25 @@ class Calendar(ABC):
 
     @abstractmethod
     def at_or_before(self, day: date) -> date:
-        """Return the last session at or before the end of that day (intraday: or at or before that datetime)."""
+        """Return the last session at or before the end of a day (intraday: or at or before a datetime, UTC).
+
+        Parameters
+        ----------
+        day : date or datetime
+
+        Raises
+        ------
+        ValueError
+            When the calendar does not cover that day.
+        """
 
     @abstractmethod
     def closes(self, times: pl.Series) -> pl.Series:
         """Return the instant at which each session closes and its price becomes known, Datetime in UTC.
+
+        Parameters
+        ----------
+        times : Series of Date or Datetime
 
         Raises
         ------
@@ -84,11 +103,21 @@ class Calendar(ABC):
         return None
 
     def is_half_day(self, times: pl.Series) -> np.ndarray:
-        """Whether each session closes earlier than usual, bool of shape (n_times,). False without opening hours."""
+        """Whether each session closes earlier than usual, bool of shape (n_times,). False without opening hours.
+
+        Parameters
+        ----------
+        times : Series of Date or Datetime
+        """
         return np.zeros(len(times), dtype=bool)
 
     def number_at(self, day: date) -> int:
-        """Return the number of the session `at_or_before` that day or datetime."""
+        """Return the number of the session `at_or_before` a day or datetime.
+
+        Parameters
+        ----------
+        day : date or datetime
+        """
         kind = pl.Datetime("us") if self.intraday else pl.Date()
         return int(self.numbers(pl.Series([self.at_or_before(day)], dtype=kind))[0])
 

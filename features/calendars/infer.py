@@ -80,7 +80,13 @@ def infer_calendar(times: pl.Series) -> Calendar:
 
 
 def infer_times(times: pl.Series) -> Inference:
-    """Return the calendar that the times of one series suggest, and how well it fits; see `infer_panel`."""
+    """Return the calendar that the times of one series suggest, and how well it fits; see `infer_panel`.
+
+    Parameters
+    ----------
+    times : Series of Date or Datetime
+        Without missing values.
+    """
     return infer_panel(pl.DataFrame({"series_id": pl.repeat(0, len(times), eager=True), "time": times}))[0].found
 
 

@@ -56,7 +56,7 @@ def infer_period(dates: pl.Series, weights: np.ndarray | None = None) -> Inferen
 
 @dataclass(frozen=True)
 class _Best:
-    """Calendars that fit dates equally well, the likeliest first, and the weight of the dates that are no session."""
+    """Calendars that fit dates equally well, the likeliest first, and the weight of the dates outside them."""
 
     calendars: list[DailyCalendar]
     misses: float

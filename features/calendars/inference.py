@@ -53,7 +53,15 @@ class Inference:
 
 
 def fit_of(calendar: Calendar, times: pl.Series, doubt: str = "") -> Inference:
-    """Return how well distinct times fit a calendar."""
+    """Return how well distinct times fit a calendar.
+
+    Parameters
+    ----------
+    calendar : Calendar
+    times : Series of Date or Datetime
+    doubt : str, optional
+        Why another calendar may be right.
+    """
     on = calendar.is_session(times)
     number = calendar.numbers(times.filter(pl.Series(on)))
     n_sessions = int(number.max() - number.min()) + 1 if number.size else 0
@@ -79,7 +87,7 @@ class SeriesDays:
 
     @classmethod
     def of(cls, keys: pl.DataFrame) -> SeriesDays:
-        """Return those of a frame sorted by `series_id` and `time`, a Date."""
+        """Return the days of a frame sorted by `series_id` and `time`, a Date."""
         starts = series_starts(keys)
         day = keys["time"].to_physical().to_numpy().astype(np.int64)
         return cls(day, starts, np.append(starts[1:], len(keys)))

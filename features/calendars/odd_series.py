@@ -22,7 +22,12 @@ of the usual calendar, or fewer of its sessions than the second share have a row
 
 
 def report_inferred(inferred: list[SeriesInference]) -> None:
-    """Log inferred calendars, and warn where another calendar may be right."""
+    """Log inferred calendars, and warn where another calendar may be right.
+
+    Parameters
+    ----------
+    inferred : list of SeriesInference
+    """
     for one in inferred:
         logger.info("Inferred the calendar %s.", one.describe())
         if one.found.doubt:
@@ -64,7 +69,14 @@ def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
 
 
 def warn_of_named(contradicting: list[SeriesInference], named: Calendar) -> None:
-    """Warn that series do not fit the calendar that was named for them."""
+    """Warn that series do not fit the calendar that was named for them.
+
+    Parameters
+    ----------
+    contradicting : list of SeriesInference
+        The series, and the calendars that their rows suggest.
+    named : Calendar
+    """
     for one in contradicting:
         names = shorten(list(one.series), SHOWN)
         warnings.warn(

@@ -265,11 +265,23 @@ class PanelCalendar:
         return self._by_calendar(frame, lambda calendar, rows: calendar.numbers(rows["time"]), np.int64)
 
     def is_session(self, frame: pl.DataFrame) -> np.ndarray:
-        """Whether each row's time is a session of its series, bool of shape (n_rows,)."""
+        """Whether each row's time is a session of its series, bool of shape (n_rows,).
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            `series_id` and `time`; `calendar` of new series.
+        """
         return self._by_calendar(frame, lambda calendar, rows: calendar.is_session(rows["time"]), np.bool_)
 
     def is_half_day(self, frame: pl.DataFrame) -> np.ndarray:
-        """Whether each row's session closes earlier than usual, bool of shape (n_rows,)."""
+        """Whether each row's session closes earlier than usual, bool of shape (n_rows,).
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            `series_id` and `time`; `calendar` of new series.
+        """
         return self._by_calendar(frame, lambda calendar, rows: calendar.is_half_day(rows["time"]), np.bool_)
 
     def closes(self, frame: pl.DataFrame) -> pl.Series:

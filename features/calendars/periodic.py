@@ -64,7 +64,12 @@ def parse_periodic(name: str, calendar_of: CalendarOf) -> DailyCalendar:
 
 
 def is_of_periods(calendar: Calendar) -> bool:
-    """Whether a calendar has one session in each week, month or longer period."""
+    """Whether a calendar has one session in each week, month or longer period.
+
+    Parameters
+    ----------
+    calendar : Calendar
+    """
     return calendar.name.startswith(PREFIXES[1:]) and "|" not in calendar.name
 
 

@@ -265,8 +265,8 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         if input_features is None:
             check_is_fitted(self, "feature_names_in_")
             input_features = self.feature_names_in_
-        kept = [name for name in input_features if name not in self.added_]
-        return np.array(kept + self.added_, dtype=object)
+        before = [name for name in input_features if name not in self.added_]
+        return np.array(before + self.added_, dtype=object)
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Choose the frames that `transform` returns.

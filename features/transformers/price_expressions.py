@@ -55,10 +55,14 @@ QUANTITIES: Quantities = ColumnQuantities()
 
 @cache
 def price_columns(settings: PriceSettings) -> tuple[Columns, ...]:
-    """Return the expressions of each step, for sorted rows with a `_segment`; names with ``_`` are not kept.
+    """Return the expressions of each step, for sorted rows with a `_segment`; names with ``_`` are intermediate.
 
-    What needs no window is computed on the whole column and masked where segments begin: half the time of `.over`.
-    All windows are one step: polars then looks for the segments once.
+    Expressions without a window are computed on the whole column and masked where segments begin, in half the time of
+    `.over`. All windows are one step, so that polars finds the segments once.
+
+    Parameters
+    ----------
+    settings : PriceSettings
     """
     means = _means(settings)
     level = pl.col(settings.target)

@@ -293,8 +293,8 @@ def _weighted(square: np.ndarray, newest: np.ndarray, count: np.ndarray) -> np.n
 
 
 def _ring(by_age: np.ndarray, n_there: np.ndarray) -> np.ndarray:
-    """Return a ring of values given by age, the newest first: number c of the `n_there` at position c % k."""
+    """Return a ring of values sorted by age, the newest first: number c of the `n_there` at position c % k."""
     k = by_age.shape[1]
-    kept = np.empty_like(by_age)
-    np.put_along_axis(kept, (n_there[:, None] - 1 - np.arange(k)) % k, by_age, axis=1)
-    return kept
+    ring = np.empty_like(by_age)
+    np.put_along_axis(ring, (n_there[:, None] - 1 - np.arange(k)) % k, by_age, axis=1)
+    return ring

@@ -11,7 +11,7 @@ import polars as pl
 
 from tidecast.features.error_text import shorten
 from tidecast.features.panel import RESERVED
-from tidecast.features.transformers.price_expressions import price_columns
+from tidecast.features.transformers.price_definitions import PRICE_DEFINITIONS, RANGE_DEFINITIONS
 from tidecast.flows.config.columns import ACTIONS, PRICES, VALUES
 from tidecast.flows.errors import SettingsError
 
@@ -24,8 +24,7 @@ STANDARD = VALUES[1:]
 OURS = (*dict.fromkeys((*PRICES, *ACTIONS, "calendar", "adj_close")),)
 """Names that the tables use themselves."""
 
-_PRICE_COLUMNS = price_columns("close", positive=True, ranges=True)
-COMPUTED = tuple(name for step in _PRICE_COLUMNS for name in step if not name.startswith("_"))
+COMPUTED = tuple(definition.name for definition in PRICE_DEFINITIONS + RANGE_DEFINITIONS)
 """Names of the inputs that networks compute from prices."""
 
 
