@@ -140,7 +140,7 @@ def _not_supported(model: Any, caller: str) -> str:
     name = type(model).__name__
     cell = name.removesuffix("Forecaster") if name.endswith("Forecaster") else "GRU"
     return (
-        f"{caller} needs an estimator on arrays with one prediction a row, got {name}, which takes a panel and returns a "
-        f"table of forecasts. Use backtest to compare or average forecasters, or {cell}Regressor on the arrays of "
+        f"{caller} needs an estimator on arrays with one prediction a row, got {name}, which takes a panel and returns "
+        f"a table of forecasts. Use backtest to compare or average forecasters, or {cell}Regressor on the arrays of "
         "make_windows."
     )

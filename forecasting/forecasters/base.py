@@ -398,7 +398,7 @@ class PanelForecaster(QuantileForecaster):
         return load_saved(cls, path, trusted)
 
     def _common_description(self) -> dict[str, Any]:
-        """What every forecaster learned that is not a tensor, as JSON holds it."""
+        """Return what every forecaster learned that is not a tensor, as JSON holds it."""
         keys = self._carried.snapshot.keys
         return {
             "fit_end": self.fit_end_.isoformat(),
