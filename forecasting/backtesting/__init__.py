@@ -1,1 +1,1 @@
-"""All folds in time order, one forecast table."""
+"""Backtests: all folds in time order, one forecast table."""

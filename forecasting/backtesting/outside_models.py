@@ -62,7 +62,7 @@ class PanelModel(Protocol):
         DataFrame
             polars or pandas, in any order: `series_id`, `origin` (time of the series' last row), `step` (1 to
             `horizon`), `time` (the session of that step), `forecast`, and a column for each quantile level, such as
-            `q0.05`. Without any quantile column the model is judged by its point forecasts only, and its CRPS is null.
+            `q0.05`. Without any quantile column the model is scored by its point forecasts only, and its CRPS is null.
             A series may be left out.
         """
         ...

@@ -1,1 +1,1 @@
-"""What every estimator shares: checks of settings, and of who calls it."""
+"""Shared by all estimators: fitted settings, device and seed, threads, and checks of callers."""

@@ -186,14 +186,14 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     is_interval, nan = pl.lit(levels[0] < MEDIAN < levels[-1]), pl.lit(float("nan"))
     right = (forecast > pl.col("price")) == (truth > pl.col("price"))
     moved = (forecast != pl.col("price")) & (truth != pl.col("price"))
-    judged = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to score
+    scored = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to score
     return rows.with_columns(
-        judged.then(factor * total / len(levels) / scale).alias(loss),
+        scored.then(factor * total / len(levels) / scale).alias(loss),
         ae=(truth - forecast).abs() / scale,
-        covered=judged.then(
+        covered=scored.then(
             pl.when(is_interval & low.is_not_nan() & high.is_not_nan()).then((truth >= low) & (truth <= high))
         ),
-        interval_score=judged.then(pl.when(is_interval).then((high - low + below + above) / scale)),
+        interval_score=scored.then(pl.when(is_interval).then((high - low + below + above) / scale)),
         square=((truth - forecast) / scale) ** 2,
         direction=pl.when(forecast.is_nan()).then(nan).when(moved).then(right.cast(pl.Float64)),
     )

@@ -1,1 +1,1 @@
-"""Panel in, forecast table out."""
+"""Forecasters: from a panel to a forecast table."""

@@ -398,7 +398,7 @@ class PanelForecaster(QuantileForecaster):
         return load_saved(cls, path, trusted)
 
     def _common_description(self) -> dict[str, Any]:
-        """What every forecaster learned that is not a tensor, as JSON holds it."""
+        """Return what every forecaster learned that is not a tensor, as JSON holds it."""
         keys = self._carried.snapshot.keys
         return {
             "fit_end": self.fit_end_.isoformat(),
@@ -445,7 +445,7 @@ def _saved_keys(description: dict[str, Any]) -> pl.DataFrame:
     """Return ``series_id`` and newest ``time`` of each series of a saved model."""
     parse = _time_parser(description)
     kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
-    types = {"series_id": _type_of(description["series_id_type"]), "time": kind}
+    types: Any = {"series_id": _type_of(description["series_id_type"]), "time": kind}
     keys = pl.DataFrame(
         {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]},
         schema=types,

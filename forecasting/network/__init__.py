@@ -1,1 +1,1 @@
-"""One recurrent network, and its training."""
+"""The recurrent network: cells, heads, losses and training."""

@@ -21,7 +21,7 @@ from tidecast.forecasting.tables.quantiles import MEDIAN
 
 LIGHTEST, HEAVIEST = 1 / 200, 1 / 2  # tails, as 1 ÷ degrees of freedom: nearly normal, and without a variance
 NODES = 129  # of the table of inverse CDFs; between them an error is below 1e-4 standard deviations
-USUAL = 1 / 5  # tails of daily returns, for when the base quantiles do not determine them
+USUAL = 1 / 5  # tails of daily returns, used if the base quantiles do not determine them
 PRIOR = 1e-6  # of their squares: a fit must be better by this much to move the tails away from `USUAL`
 NARROWEST = 1e-3  # of the base's scale: repeated prices would drive an unbounded density to infinity
 FURTHEST = 1e-12  # least probability beyond the outermost quantile

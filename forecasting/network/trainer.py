@@ -1,4 +1,4 @@
-"""The training loop, once, for every network.
+"""The training loop of every network.
 
 Axes: B sequences, T rows, H horizon steps, P outputs of a step.
 """

@@ -175,7 +175,7 @@ class FlatPanel:
         return found.scatter_(-1, column, self.level(later) - self.level(at))[..., :horizon]
 
     def scaled_changes(self, at: Tensor, horizon: int) -> Tensor:
-        """Changes ÷ (volatility at the row × √step): what networks learn; NaN where there is no truth or no scale."""
+        """Changes ÷ (volatility at the row × √step), the targets of networks; NaN without a truth or a scale."""
         scale = self.volatility[at].unsqueeze(-1) * root_steps(horizon)
         scale = torch.where(self.moving[at].unsqueeze(-1), scale, torch.nan)
         return self.changes(at, horizon) / scale

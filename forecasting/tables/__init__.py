@@ -1,1 +1,1 @@
-"""Forecast tables: names, levels, types and the last check."""
+"""Forecast tables: names, levels, types and the final check."""

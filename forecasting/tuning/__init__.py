@@ -1,1 +1,1 @@
-"""The search for settings."""
+"""Tuning: the search for settings."""

@@ -42,7 +42,7 @@ from tidecast.forecasting.tuning.trial_queue import (
     quiet,
 )
 
-JUDGED = "judged on"
+EVALUATION = "judged on"  # key in stored studies
 LOOK_EVERY = 2.0  # seconds between two looks at what has changed
 REFUSED = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 """Errors that fail a trial, for example settings that the panel or the machine is too small for."""
@@ -351,12 +351,12 @@ def _reporting_changes(
 
 def _check_evaluated_alike(study: Study, space: SearchSpace, scorer: TrialScorer) -> None:
     """Refuse a study whose trials were evaluated differently."""
-    judged = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **scorer.description()}
-    before = study.user_attrs.get(JUDGED)
+    evaluation = {"model": clone(space.model).__repr__(N_CHAR_MAX=100_000), **scorer.description()}
+    before = study.user_attrs.get(EVALUATION)
     if before is None:
-        study.set_user_attr(JUDGED, judged)
-    elif before != judged:
-        other = " and ".join(name for name in judged if judged[name] != before.get(name))
+        study.set_user_attr(EVALUATION, evaluation)
+    elif before != evaluation:
+        other = " and ".join(name for name in evaluation if evaluation[name] != before.get(name))
         raise ValueError(
             f"Trials of one study must be evaluated alike; {study.study_name!r} was made with another {other}. Give "
             f"another study_name or storage, or the {other} that it was made with."
