@@ -54,13 +54,13 @@ def parse_periodic(name: str, calendar_of: CalendarOf) -> DailyCalendar:
     if name.startswith("daily ") and DAYS.fullmatch(name[6:]):
         return _days_of_week(parse_days(name[6:]))
     if match := _WEEKLY.fullmatch(name):
-        return _weekly(name, *match.groups(), calendar_of)
+        return _weekly(name, match[1], match[2], match[3], calendar_of)
     if match := _BIWEEKLY.fullmatch(name):
         return _biweekly(match[1])
     match = _PERIOD.fullmatch(name)
     if match is None or (match[2] and match[1] == "monthly") or (match[3].isdigit() and match[1] != "monthly"):
         raise ValueError(f"{SPELLING}, got {name!r}.")
-    return _of_months(name, *match.groups(), calendar_of)
+    return _of_months(name, match[1], match[2], match[3], match[4], calendar_of)
 
 
 def is_of_periods(calendar: Calendar) -> bool:
