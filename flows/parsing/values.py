@@ -86,7 +86,8 @@ def midnights_elsewhere(values: pl.Series, zone: str | None) -> bool:
         return False
     written = _moments(values, None)
     midnight = (written == written.dt.truncate("1d")).all()
-    return bool(midnight and (written.dt.date() != _moments(values, zone).dt.date()).any())
+    there = _moments(values, zone).dt.date()  # null where it lies before the year 1
+    return bool(midnight and written.dt.date().ne_missing(there).any())
 
 
 def of_calendar(values: pl.Series) -> pl.Series:
