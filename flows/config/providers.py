@@ -17,6 +17,9 @@ OTHER_VARIABLES = ("TIDECAST_HOME",)
 SUBTABLES = ("gate", "rules")
 """Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
 
+RENAMED = {"look_back": "reread_sessions"}
+"""Former names of settings, which are not near matches of today's names."""
+
 ProvidedSetting = tuple[str, Any, str]  # name, value, where it came from
 
 
@@ -104,7 +107,7 @@ def _check_name(name: str, known: list[str], where: str, spelt: Callable[[str], 
     """
     if name in known or name.startswith("rules."):
         return
-    near = get_close_matches(name, known, n=1)
+    near = [RENAMED[name]] if name in RENAMED else get_close_matches(name, known, n=1)
     hint = f"Did you mean {spelt(near[0])}?" if near else f"Known: {', '.join(known)}."
     raise SettingsError(f"{spelt(name)} in {where} is not a setting. {hint}")
 

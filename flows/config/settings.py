@@ -34,7 +34,9 @@ DRIFT = "drift"
 """The baseline that a backtest compares, besides the random walk."""
 
 KINDS = {
-    **dict.fromkeys(("horizon", "lookback", "look_back", "retrain_every", "n_jobs", "max_epochs"), "a whole number"),
+    **dict.fromkeys(
+        ("horizon", "lookback", "reread_sessions", "retrain_every", "n_jobs", "max_epochs"), "a whole number"
+    ),
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
     **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
     "layout": "auto, long or wide",
@@ -73,7 +75,7 @@ class Settings(BaseModel):
         Names in the source's column `calendar`, one per series: found at ingest, and stored in panel.json.
     positive : bool
         Whether prices must be above zero. False: they need not be, and series move by differences.
-    look_back : int
+    reread_sessions : int
         Sessions before the newest one that are read again, because they may have been corrected.
     horizon : int
         Steps ahead, in sessions.
@@ -125,7 +127,7 @@ class Settings(BaseModel):
     calendar: str | None = None
     calendars: tuple[str, ...] = ()
     positive: bool = True
-    look_back: int = 21
+    reread_sessions: int = 21
     horizon: int = 5
     lookback: int = 64
     quantiles: tuple[float, ...] = DEFAULT_QUANTILES
@@ -157,10 +159,10 @@ class Settings(BaseModel):
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("horizon", "lookback", "look_back", "retrain_every", "n_jobs", "max_epochs")
+    @field_validator("horizon", "lookback", "reread_sessions", "retrain_every", "n_jobs", "max_epochs")
     @classmethod
     def _at_least(cls, value: int | None, info: Any) -> int | None:
-        least = {"max_epochs": 0, "look_back": 0, "lookback": 2}.get(info.field_name, 1)
+        least = {"max_epochs": 0, "reread_sessions": 0, "lookback": 2}.get(info.field_name, 1)
         if value is not None and value < least:
             raise SettingsError(f"{info.field_name} must be at least {least}, got {value}.")
         return value

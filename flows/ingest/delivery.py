@@ -81,7 +81,7 @@ def take_delivery(
 ) -> Delivery:
     """Ask the source for what a run of `as_of` needs; see `tidecast.flows.ingest.ingest.ingest`.
 
-    It is asked from `look_back` sessions before the newest one that runs of an earlier `as_of` have stored. Without an
+    It is asked from `reread_sessions` before the newest session that runs of an earlier `as_of` have stored. Without an
     `as_of` that is known only once it has answered: when a run of that session was begun before, it is asked again, for
     more, unless it gave all it has. Of series that no such run has stored, it is asked for their whole history.
 
@@ -119,12 +119,12 @@ def take_delivery(
 def first_day_needed(warehouse: Warehouse, settings: Settings, as_of: date | None) -> date | None:
     """The day from which on the source is asked for rows; None: for all it has.
 
-    `look_back` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
+    `reread_sessions` sessions before the newest one that runs before `as_of` (None: all runs) have stored.
     """
     newest = warehouse.newest_session(before=as_of)
     if newest is None or settings.calendar is None:
         return None
-    return _sessions_before(settings.sessions, newest, settings.look_back)
+    return _sessions_before(settings.sessions, newest, settings.reread_sessions)
 
 
 def _sessions_before(calendar: Calendar, day: date, count: int) -> date:

@@ -91,7 +91,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     the newest `as_of` the panel has seen; so is a correction. What a run of an earlier `as_of` saw therefore never
     changes, unless the source itself says that it knew.
 
-    The source is asked for rows from `look_back` sessions before the newest one that runs of an earlier `as_of` have
+    The source is asked for rows from `reread_sessions` before the newest session that runs of an earlier `as_of` have
     stored, and for all of new series, so that a run that was killed and its repetition ask for the same. Of the table
     only rows of the same series and sessions are read, and the last ones before them.
 

@@ -77,6 +77,7 @@ def test_text_from_the_environment_becomes_what_the_setting_is(load):
             r"TIDECAST_LOOKBAK in the environment is not a setting. Did you mean TIDECAST_LOOKBACK\?",
         ),
         ({}, {"TIDECAST_GATE_LEVL": "3"}, r"TIDECAST_GATE_LEVL .* Did you mean TIDECAST_GATE_LEVEL\?"),
+        ({}, {"TIDECAST_LOOK_BACK": "5"}, r"Did you mean TIDECAST_REREAD_SESSIONS\?"),  # a former name
         ({"horizon": 0}, {}, "horizon must be at least 1, got 0"),
         ({"horizon": "soon"}, {}, r"^horizon must be a whole number, got 'soon' \(from the command line\)\.$"),
         ({}, {"TIDECAST_HORIZON": "abc"}, r"^horizon must be a whole number, got 'abc' \(from TIDECAST_HORIZON\)\.$"),

@@ -49,11 +49,11 @@ def shelf(monkeypatch, request):
     return made
 
 
-SETTINGS = Settings(source="shelf", calendar="weekdays", look_back=5)
+SETTINGS = Settings(source="shelf", calendar="weekdays", reread_sessions=5)
 
 
 def test_a_new_series_comes_with_its_whole_history_and_a_repeated_run_counts_the_same(shelf, warehouse):
-    """Once, it came with the last `look_back` sessions, and was too short to be forecast for months."""
+    """Once, it came with the last `reread_sessions` sessions, and was too short to be forecast for months."""
     shelf.rows = [("A", day, 1.0) for day in DAYS[:30]]
     ingest(warehouse, SETTINGS)
     shelf.rows = [(name, day, 1.0) for name in "AB" for day in DAYS[:31]]
@@ -78,7 +78,7 @@ def test_a_database_is_asked_for_the_history_of_new_series_alone(tmp_path, wareh
         connection.commit()
         settings = Settings(
             source=f"sqlite:///{file}", table="quotes", series_id="symbol", time="day", target="price",
-            calendar="weekdays", look_back=5, covariates=("mood",),
+            calendar="weekdays", reread_sessions=5, covariates=("mood",),
         )  # fmt: skip
         ingest(warehouse, settings)
         connection.executemany("INSERT INTO quotes VALUES (8, ?, 2.0, NULL)", [(str(day),) for day in DAYS[:31]])
@@ -169,7 +169,7 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
     panel.with_columns(size=pl.lit("XL")).write_csv(sandbox.source)
     with pytest.raises(SourceError, match=r"must stay numbers or stay text; 'size' had numbers before, .* has 'XL'"):
         take_in_prices(place, None, date(2030, 1, 1))
-    with pytest.raises(SettingsError, match="in covariates or in static, 'size' is in both"):
+    with pytest.raises(SettingsError, match="in covariates or in static, but 'size' is in both"):
         Settings(covariates=("size",), static=("size",))
 
 

@@ -293,7 +293,7 @@ def test_no_price_is_known_before_its_session_whatever_the_source_says(desk):
     assert desk.warehouse.revisions()["known_at"].to_list() == [TUE, WED]
 
 
-def test_the_source_is_asked_from_the_look_back_on_and_a_repeated_run_asks_for_the_same(desk, monkeypatch):
+def test_the_source_is_asked_from_the_reread_sessions_on_and_a_repeated_run_asks_for_the_same(desk, monkeypatch):
     class Asked:
         name = "asked"
 
@@ -305,7 +305,7 @@ def test_the_source_is_asked_from_the_look_back_on_and_a_repeated_run_asks_for_t
 
     asked = []
     monkeypatch.setattr("tidecast.flows.ingest.ingest.open_source", lambda settings: Asked())
-    desk.settings = desk.settings.model_copy(update={"look_back": 1})
+    desk.settings = desk.settings.model_copy(update={"reread_sessions": 1})
     counts = {}
     for newest in (MON, TUE, TUE, WED, WED):
         counts.setdefault(newest, []).append(ingest(desk.warehouse, desk.settings).run_counts)

@@ -169,7 +169,7 @@ def test_the_last_row_of_a_session_corrects_what_stands_beside_an_equal_price(ha
     found = hand_over(pl.concat([rows, rows[-1:].with_columns(volume=pl.lit(7.0)), rows[:1]]))
     assert (found.stored, found.quarantined) == (10, {"duplicate": 2})
     assert warehouse.prices()["volume"].to_list() == [5.0] * 9 + [7.0]
-    again = hand_over(rows[-1:].with_columns(close=pl.lit(99.0)), look_back=1)
+    again = hand_over(rows[-1:].with_columns(close=pl.lit(99.0)), reread_sessions=1)
     assert again.corrected == 1
 
 

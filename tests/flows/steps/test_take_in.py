@@ -93,7 +93,7 @@ def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     monkeypatch.setattr(SqlSource, "fetch", fetch)
     database = f"sqlite:///{sandbox.folder / 'prices.db'}"
     sandbox.rows.write_database("prices", database)
-    sandbox.settings |= {"source": database, "table": "prices", "look_back": 5}
+    sandbox.settings |= {"source": database, "table": "prices", "reread_sessions": 5}
     sessions = sandbox.sessions
     for day in sessions[-3:-1]:
         place, found = take_in_prices(sandbox.place, day, TODAY)
