@@ -242,7 +242,8 @@ class Registry:
         try:
             return load_forecaster(files)
         except Exception as error:  # reading damaged bytes can raise anything
-            why = f"its files cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}."
+            text = " ".join(str(error).split())[:200].rstrip(".")
+            why = f"its files cannot be read: {type(error).__name__}: {text}."
             raise damaged(self.store, str(version.version), why) from error
 
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def candidate_outcome(training: TrainingResult, name: str) -> str:
         return ""
     if name == training.decision.candidate:
         return "tested at the gate"
-    return "former champion" if name == training.decision.champion else "not chosen for the gate"
+    return "champion at the gate" if name == training.decision.champion else "not chosen for the gate"
 
 
 def _recipe_text(training: TrainingResult) -> str:

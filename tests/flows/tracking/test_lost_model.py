@@ -77,8 +77,8 @@ def spoil_description(home: StateFolder, empty_db: Path) -> StateFolder:
     [
         (lose_database, r"Version 1 must be champion.*mlflow\.db has no such version.*another machine"),
         (lose_files, r"The model of version 1 must be whole, but .*weights\.safetensors must be in .*mlartifacts"),
-        (cut_weights, "The model of version 1 must be whole, but its files cannot be read: SafetensorError"),
-        (spoil_description, "The model of version 1 must be whole, but its files cannot be read: KeyError"),
+        (cut_weights, "The model of version 1 must be whole, but its files cannot be read: UnreadableModel"),
+        (spoil_description, "The model of version 1 must be whole, but its files cannot be read: UnreadableModel"),
     ],
 )
 def test_a_lost_model_is_named_with_the_way_back_and_trained_anew(trained, judged, empty_mlflow_db, lose, cause):
