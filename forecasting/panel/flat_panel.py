@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.segments import series_starts, segment_starts
+from tidecast.features.segments import segment_starts, series_starts
 from tidecast.features.volatility import with_changes, with_volatility
 from tidecast.forecasting.panel.known_covariates import KnownCovariates
 
