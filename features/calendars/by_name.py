@@ -98,5 +98,6 @@ def _by_name(calendar: Calendar) -> tuple[Callable[[str], Calendar], tuple[str]]
     return get_calendar, (calendar.name,)
 
 
-for _kind in (DailyCalendar, AnyOf, RegularCalendar, ExchangeBars, BarsInHours):
+_KINDS: tuple[type[Calendar], ...] = (DailyCalendar, AnyOf, RegularCalendar, ExchangeBars, BarsInHours)
+for _kind in _KINDS:
     copyreg.pickle(_kind, _by_name)  # a pickle holds the name of a calendar, not its 146,000 days

@@ -48,7 +48,7 @@ def test_sessions_and_numbers_are_each_others_inverse(name):
     assert calendar.at_or_before(date(2024, 2, 29)) in sessions
 
 
-def test_the_number_of_a_session_does_not_depend_on_what_is_asked_beside_it():
+def test_the_number_of_a_session_does_not_depend_on_the_other_times():
     calendar = get_calendar("TARGET")
     sessions = pl.Series([date(2024, 1, 2), date(1999, 1, 4), date(2050, 1, 3)])
     assert [calendar.numbers(sessions[k : k + 1])[0] for k in range(3)] == calendar.numbers(sessions).tolist()

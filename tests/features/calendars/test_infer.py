@@ -98,7 +98,7 @@ def test_a_period_that_is_spelled_otherwise_is_refused_with_the_spelling(name):
 
 
 def test_each_series_of_a_panel_has_its_own_calendar():
-    """Once, a month-end series beside a daily one was forecast for tomorrow, and a share beside a coin for Saturday."""
+    """Once, a month-end series next to a daily one was forecast for tomorrow, a share next to a coin for Saturday."""
     until = date(2024, 3, 1)
     panel = pl.concat(
         [

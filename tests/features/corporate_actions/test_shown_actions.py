@@ -72,7 +72,7 @@ def test_a_split_is_undone_on_the_row_that_shows_it(ratio, off):
 
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("rows", [(140, 141), (140, 150), (145, 158), (150, 152), (152, 153)])
-def test_a_stretch_of_rows_on_another_basis_is_put_on_that_of_the_others(ratio, rows):
+def test_a_run_of_rows_on_another_basis_is_put_on_the_basis_of_the_others(ratio, rows):
     true = share()
     inside = (rows[0] <= ROW) & (rows[1] > ROW)
     assert undone(np.where(inside, true * ratio, true), told((DAY, ratio, 0.0))) == pytest.approx(true, rel=1e-12)

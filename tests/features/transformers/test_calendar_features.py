@@ -1,4 +1,4 @@
-"""What a calendar knows ahead, by hand and by property."""
+"""Columns from the calendar alone, by hand and by property."""
 
 from datetime import date
 
