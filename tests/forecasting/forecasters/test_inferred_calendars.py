@@ -108,7 +108,7 @@ def test_a_sparse_series_that_comes_later_has_its_own_calendar_or_is_named():
     assert forecast_times(model.update(monthly).predict(), "m") == [date(2024, 3, 31), date(2024, 4, 30)]
     for row in series("w", "weekly FRI", 12).iter_slices(1):  # one at a time they show no calendar
         model.update(row)
-    with pytest.warns(UserWarning, match=r"'w' .* Name its calendar in a column 'calendar', or fit anew"):
+    with pytest.warns(UserWarning, match=r"'w' .* Name its calendar in a column 'calendar', or fit again"):
         table = model.predict()
     assert "w" in model.skipped_
     assert "w" not in table["series_id"]

@@ -67,7 +67,7 @@ def test_a_fit_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, 
     model, windows = names["model"], names["windows"]
     with caplog.at_level(logging.INFO):
         model.fit(windows, windows[:, -1, 0])
-    assert "Training goes on after epoch" in caplog.text
+    assert "Training resumes after epoch" in caplog.text
     assert not folder.exists()  # done: nothing is left behind
     undisturbed = model.__class__(**{**model.get_params(), "training": Training(patience=25)})
     undisturbed.fit(windows, windows[:, -1, 0])
@@ -100,7 +100,7 @@ def test_settings_or_data_that_differ_start_afresh_and_it_is_said(breathing, tmp
     for fit in (lambda: model.set_params(learning_rate=1e-2).fit(breathing), lambda: model.fit(newer)):
         caplog.clear()
         assert fit().learning_curve_["epoch"][0] == 0
-        assert "a checkpoint must be of the same settings, data and versions" in caplog.text
+        assert "a checkpoint must have the same settings, data and versions" in caplog.text
     assert len(list(tmp_path.iterdir())) == 1  # the other training's is left to it
 
 
@@ -135,5 +135,5 @@ def test_a_recipe_does_not_depend_on_where_checkpoints_lie(tmp_path):
 
 def test_a_checkpoint_needs_a_seed_that_can_be_repeated(breathing, tmp_path):
     for model in (GRUForecaster, GRURegressor):
-        with pytest.raises(ValueError, match="With a checkpoint random_state must be a whole number"):
+        with pytest.raises(ValueError, match="With a checkpoint, random_state must be a whole number"):
             model(random_state=None, training=Training(checkpoint=str(tmp_path))).fit(breathing, breathing["close"])
