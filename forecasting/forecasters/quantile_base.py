@@ -89,7 +89,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> FlatPanel:
         """The rows of a checked panel; with the calendar where they are known to be its sessions."""
         if calendar is None:
-            calendar = self.calendar_.meeting(panel, self._kept.standing.series_id)
+            known = self._kept.standing.series_id  # a whole history shows the calendar of a series that was unproven
+            calendar = self.calendar_.meeting(panel, known.filter(~known.is_in(list(self.calendar_.unproven))))
             panel, _ = settle(panel, calendar)
         rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
         without = rows.newest[~rows.ready[rows.newest]]
