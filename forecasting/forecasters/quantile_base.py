@@ -95,7 +95,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> FlatPanel:
         """Lay out a checked panel; pass the calendar if the rows are known to be its sessions."""
         if calendar is None:
-            calendar = self.calendar_.meeting(panel, self._carried.snapshot.series_id)
+            known = self._carried.snapshot.series_id  # a whole history shows the calendar of a series that was unproven
+            calendar = self.calendar_.meeting(panel, known.filter(~known.is_in(list(self.calendar_.unproven))))
             panel, _ = settle(panel, calendar)
         rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
         not_ready = rows.newest[~rows.ready[rows.newest]]

@@ -117,6 +117,16 @@ def test_a_sparse_series_that_comes_later_has_its_own_calendar_or_is_named():
         named.fit(pl.concat([series("d", "weekdays", 300), series("w", "weekly FRI", 40)]))
 
 
+def test_the_whole_history_of_a_series_that_came_row_by_row_was_once_forecast_for_tomorrow():
+    days, weeks = series("d", "weekdays", 300), series("w", "weekly FRI", 30)
+    model = RandomWalk(horizon=2, lookback=10).fit(days)
+    for row in weeks.iter_slices(1):
+        model.update(row)
+    table = model.predict(pl.concat([days, weeks]))
+    assert forecast_times(table, "w") == following("weekly FRI", 2)
+    assert forecast_times(table, "d") == following("weekdays", 2)
+
+
 def test_a_pause_is_counted_in_the_sessions_of_long_periods():
     """Once, 100 days were a pause in yearly rows, too, and every row began a series anew."""
     years = series("y", "yearly last", 40, until=date(2023, 12, 31))

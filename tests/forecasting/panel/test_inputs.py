@@ -42,7 +42,7 @@ def test_a_model_names_the_columns_that_its_forecasts_need(untidy_panel):
     steps = make_pipeline(PriceFeatures(ranges=False), RelativeVolume(), Squared())
     schema = PanelSchema(covariates=("vix",))
     model = model_of("GRUForecaster", max_epochs=0, features=steps, schema=schema).fit(panel)
-    assert model.columns_ == [*keys, "volume", "vix"]
+    assert model.columns_ == [*keys, "vix", "volume"]
     needed = panel.select(model.columns_)
     assert model.predict(needed).equals(model.predict(panel))
     with pytest.raises(ValueError, match="volume"):
