@@ -23,6 +23,7 @@ from tidecast.flows.steps import promote
 from tidecast.flows.steps import take_in as intake
 from tidecast.flows.steps.due import latest_day_anywhere, scheduled_day
 from tidecast.flows.tracking.registry import Champion
+from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.workspace.workspace import Day, Incomplete, Place
 
 
@@ -67,6 +68,7 @@ def daily_forecast(
         as_of = ingested.as_of
         problems = steps.Problems()
         if place.is_done(as_of) and not reissue:
+            refuse_lost_forecasts(place.warehouse, as_of)
             publish_elsewhere(place, problems)  # a copy may have failed that day
             done = Day(place, as_of, ingested, place.run_of(as_of) or {}, problems=tuple(problems))
             if problems:

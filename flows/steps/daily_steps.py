@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.features.panel import PanelSchema
+from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import is_live
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
@@ -68,7 +69,9 @@ class Problems(list[str]):
             yield
         except Exception as error:
             why = redact(" ".join(str(error).split())) or type(error).__name__
-            self.append(f"{step} failed: {why if len(why) <= LONGEST else why[:LONGEST] + ' …'}")
+            if len(why) > LONGEST and not isinstance(error, TidecastError):  # ours end with what to do
+                why = f"{why[:LONGEST]} …"
+            self.append(f"{step} failed: {why}")
             log.warning(self[-1])
             log.debug("where it failed", exc_info=True)
 

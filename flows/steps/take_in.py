@@ -15,6 +15,7 @@ from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.steps.due import refuse_clock_set_back
+from tidecast.flows.warehouse.damage import refuse_damage
 from tidecast.flows.workspace.panel_identity import identify, keep, stored_panel
 from tidecast.flows.workspace.workspace import Place
 
@@ -34,6 +35,7 @@ def take_in_prices(place: Place, as_of: date | None, today: date) -> tuple[Place
     TidecastError
         The clock was set back.
     """
+    refuse_damage(place.warehouse)
     refuse_clock_set_back(place.warehouse.runs(), today)
     panel = identify(place.home, place.warehouse, place.settings)
     _begin_afresh_if_another(place)

@@ -265,7 +265,7 @@ class Registry:
         try:
             return load_forecaster(files)
         except Exception as error:  # whatever a reader of damaged bytes says
-            why = f"its files cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}."
+            why = f"its files cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200].rstrip('.')}."
             raise damaged(self.store, str(version.version), why) from error
 
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:

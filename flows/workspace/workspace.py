@@ -129,5 +129,8 @@ class Incomplete(TidecastError):
     def __init__(self, day: Day) -> None:
         first, *more = day.problems
         others = f" So did {len(more)} more of its steps." if more else ""
-        super().__init__(f"The forecasts of {day.as_of} are published, but {first}{others} Mend it, and run again.")
+        end = "" if first.endswith((".", "!", "?", "…")) else "."
+        super().__init__(
+            f"The forecasts of {day.as_of} are published, but {first}{end}{others} Fix it, then run again."
+        )
         self.day = day
