@@ -27,6 +27,7 @@ from tidecast.flows.steps.day import Day, Incomplete, Problems
 from tidecast.flows.steps.due import is_done, latest_day_anywhere, run_of, scheduled_day
 from tidecast.flows.steps.promote import Promoter
 from tidecast.flows.training.champion import Champion
+from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Workspace
@@ -144,6 +145,7 @@ def _scheduled_session(workspace: Workspace) -> date:
 
 def _repeat(session: Session) -> Day:
     """A session that was done before: only a copy may be missing, because copying failed that day."""
+    refuse_lost_forecasts(session.warehouse, session.as_of)
     _copy_elsewhere(session)
     row = run_of(session.warehouse.runs(), session.as_of) or {}
     return Day(session.workspace, session.as_of, session.ingested, row, problems=tuple(session.problems))

@@ -70,7 +70,9 @@ class Incomplete(TidecastError):
         first, *more = day.problems
         end = "" if first.endswith((".", "…")) else "."
         others = f" {len(more)} more of its steps failed." if more else ""
-        super().__init__(f"The forecasts of {day.as_of} are published, but {first}{end}{others} Fix it, and run again.")
+        super().__init__(
+            f"The forecasts of {day.as_of} are published, but {first}{end}{others} Fix it, then run again."
+        )
         self.day = day
 
 
@@ -84,6 +86,8 @@ class Problems(list[str]):
             yield
         except Exception as error:
             why = redact(" ".join(str(error).split())) or type(error).__name__
-            self.append(f"{step} failed: {why if len(why) <= LONGEST else why[:LONGEST] + ' …'}")
+            if len(why) > LONGEST and not isinstance(error, TidecastError):  # our errors end with what to do
+                why = f"{why[:LONGEST]} …"
+            self.append(f"{step} failed: {why}")
             log.warning(self[-1])
             log.debug("where it failed", exc_info=True)

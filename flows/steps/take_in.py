@@ -18,6 +18,7 @@ from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.steps.due import refuse_clock_set_back
 from tidecast.flows.training.model_panel import model_panel
+from tidecast.flows.warehouse.damage import refuse_damage
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import identify, store_panel, stored_panel
 
@@ -39,6 +40,7 @@ def take_in_prices(
     TidecastError
         The clock was set back.
     """
+    refuse_damage(warehouse)
     refuse_clock_set_back(warehouse.runs(), today)
     panel = identify(state_folder, warehouse, settings)
     _begin_afresh_if_another(state_folder, warehouse, settings)

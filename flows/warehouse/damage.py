@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -49,6 +50,36 @@ def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
         found += _missing_tables(warehouse)
         found += _missing_rows(warehouse) if deep else []
     return found
+
+
+def refuse_damage(warehouse: Warehouse) -> None:
+    """Refuse tables with an empty commit: Delta Lake reads them without an error, and without its rows.
+
+    Raises
+    ------
+    WarehouseError
+        A commit is empty. The message names it.
+    """
+    for name in warehouse.tables:
+        for said in _empty_commits(warehouse.folder(name)):
+            raise WarehouseError(said)
+
+
+def refuse_lost_forecasts(warehouse: Warehouse, as_of: date) -> None:
+    """Refuse a session whose forecasts `runs` counts as published, and that has none.
+
+    Raises
+    ------
+    WarehouseError
+        The forecasts are lost. The message says how to get them back.
+    """
+    published = warehouse.runs().filter(pl.col("as_of") == as_of)["series_forecast"].fill_null(0).sum()
+    if published and warehouse.forecasts(as_of).is_empty():
+        place = warehouse.folder("forecasts") or f"{warehouse.uri}/forecasts"
+        raise WarehouseError(
+            f"The table forecasts must have the forecasts of {as_of}, which runs counts as published, but has none. "
+            f"Put back a copy of {place} from a backup, or publish them anew: tidecast run --as-of {as_of} --reissue"
+        )
 
 
 def _empty_commits(folder: Path | None) -> Iterator[str]:

@@ -159,7 +159,7 @@ def test_commands_that_look_at_a_folder_ask_for_one_that_is_there(tmp_path):
 
 def test_help_does_not_wait_for_heavy_imports(tmp_path):
     code = (
-        "import sys; from tidecast import main; sys.argv = ['tidecast', '--help']\n"
+        "import sys; from tidecast.flows.cli.main import main; sys.argv = ['tidecast', '--help']\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "assert not {'torch', 'prefect', 'mlflow', 'polars'} & set(sys.modules)"

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tidecast.flows.errors import WarehouseError
-from tidecast.flows.warehouse.damage import damages
+from tidecast.flows.warehouse.damage import damages, refuse_damage, refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 DAYS = [date(2024, 1, day) for day in (2, 3, 4, 5)]
@@ -95,7 +95,10 @@ def test_an_empty_commit_is_named_where_its_rows_would_be_gone_without_a_word(wa
     last.write_bytes(b"")
     (found,) = damages(warehouse)
     assert f"{last} is empty: rows that it added are in no table" in found
+    with pytest.raises(WarehouseError, match="is empty: rows that it added"):  # once a run went on without them
+        refuse_damage(warehouse)
     last.write_bytes(copy)
+    refuse_damage(warehouse)
     assert damages(warehouse) == []
 
 
@@ -118,6 +121,13 @@ def test_a_table_that_was_put_back_from_an_old_copy_is_noticed(warehouse):
         commit.unlink()
     (found,) = damages(warehouse)
     assert "prices must have all its rows, but is at version 2, and version 4 was read" in found
+
+
+def test_a_published_session_without_forecasts_was_once_said_to_be_done(warehouse):
+    refuse_lost_forecasts(warehouse, DAYS[-1])
+    shutil.rmtree(warehouse.folder("forecasts"))
+    with pytest.raises(WarehouseError, match=f"has none.*tidecast run --as-of {DAYS[-1]} --reissue$"):
+        refuse_lost_forecasts(warehouse, DAYS[-1])
 
 
 def test_forecasts_of_a_session_that_are_gone_are_missed(warehouse):
