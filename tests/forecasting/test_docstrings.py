@@ -47,7 +47,7 @@ def test_an_estimator_documents_its_own_settings_in_order_with_their_defaults(ki
 
 
 def test_each_class_keeps_its_own_words():
-    assert len(ESTIMATORS) == 8
+    assert len(ESTIMATORS) == 10
     assert GRUForecaster.__doc__.startswith("A GRU on top of the random walk")
     assert "Hochreiter" in LSTMForecaster.__doc__
     assert "Rows in a season: 5 for daily prices of a working week." in SeasonalNaive.__doc__
