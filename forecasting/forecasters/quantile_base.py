@@ -22,7 +22,7 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import check_whole, shorten
 from tidecast.features.frames import like
 from tidecast.features.frozen_settings import FrozenSettings
-from tidecast.features.panel import PanelSchema, check_panel
+from tidecast.features.panel import PanelSchema, as_seen, check_panel
 from tidecast.features.segments import longest_gap, longest_gaps, places_of
 from tidecast.features.stray_rows import settle
 from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
@@ -95,6 +95,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     def _rows(self, panel: pl.DataFrame, calendar: PanelCalendar | None = None) -> FlatPanel:
         """Lay out a checked panel; pass the calendar if the rows are known to be its sessions."""
         if calendar is None:
+            as_seen(panel.head(0), self._carried.snapshot.keys)  # refuses keys of another type
             known = self._carried.snapshot.series_id  # a whole history shows the calendar of a series that was unproven
             calendar = self.calendar_.meeting(panel, known.filter(~known.is_in(list(self.calendar_.unproven))))
             panel, _ = settle(panel, calendar)

@@ -29,5 +29,5 @@ def test_all_problems_are_counted_and_the_first_is_shown():
     error = Incomplete(Day(None, date(2024, 1, 5), None, {}, champion="a champion", problems=tuple(problems)))
     assert str(error) == (
         "The forecasts of 2024-01-05 are published, but scoring failed: no memory left. 1 more of its steps "
-        "failed. Fix it, and run again."
+        "failed. Fix it, then run again."
     )

@@ -135,3 +135,10 @@ def test_a_pause_is_counted_in_the_sessions_of_long_periods():
     gap = years.filter(~pl.col("time").dt.year().is_between(2010, 2014))
     table = RandomWalk(horizon=1, lookback=10).fit(gap).predict(gap, origins="all")
     assert [origin.year for origin in table["origin"]] == list(range(1993, 2010))  # afresh from 2015, nine rows
+
+
+def test_names_of_another_type_than_in_fit_once_gave_a_raw_error_of_polars():
+    days = series("d", "weekdays", 60)
+    model = RandomWalk(horizon=2, lookback=10).fit(days)
+    with pytest.raises(ValueError, match="'series_id' must hold String as in fit, got Int"):
+        model.predict(days.with_columns(series_id=1))
