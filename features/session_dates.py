@@ -56,7 +56,11 @@ def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = F
     if not calendar.calendars:
         if twice.any() or rows.group_by("series_id").len()["len"].max() < LEAST_ROWS:  # type: ignore[operator]
             return instants
-        _refuse_other_zone(rows)
+        refuse_other_zone(
+            rows,
+            "Give dates; or give the times their zone, and name the market's calendar, such as "
+            "PanelSchema(calendar='XTKS').",
+        )
     elif twice.any() and (local.dt.truncate("1d") != local).any():
         at = int(twice.arg_true()[0])
         same = rows.with_columns(clock=local).filter(
@@ -86,8 +90,21 @@ def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:
     return frame.select(pl.coalesce(*elsewhere, shown(usual))).to_series()
 
 
-def _refuse_other_zone(rows: pl.DataFrame) -> None:
-    """Raise ValueError for clock times of which many are Sundays and hardly any Saturdays, or the other way round."""
+def refuse_other_zone(rows: pl.DataFrame, advice: str) -> None:
+    """Refuse days of times with a clock that look like days of another zone: many Sundays and hardly any Saturdays.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        `series_id` and `time`, as Date.
+    advice : str
+        What to do, the end of the message.
+
+    Raises
+    ------
+    ValueError
+        In a series of ten rows or more, one in twenty lies on one day of the weekend, and hardly any on the other.
+    """
     weekday = pl.col("time").dt.weekday()
     counts = rows.group_by("series_id").agg(
         rows=pl.len(), first=pl.col("time").min(), sat=(weekday == 6).sum(), sun=(weekday == 7).sum()
@@ -100,6 +117,5 @@ def _refuse_other_zone(rows: pl.DataFrame) -> None:
     raise ValueError(
         f"Times with a clock must be dated by the clocks of their market, found {odd['sat'][0] + odd['sun'][0]} of "
         f"{odd['rows'][0]} rows on {day} for {shorten(odd['series_id'].to_list(), 3)}: they look like midnights of "
-        "another zone. Give dates; or give the times their zone, and name the market's calendar, such as "
-        "PanelSchema(calendar='XTKS')."
+        f"another zone. {advice}"
     )

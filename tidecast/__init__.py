@@ -22,6 +22,8 @@ PACKAGES = ("features", "forecasting", "flows")
 def __getattr__(name: str) -> Any:
     if name in PACKAGES:
         return import_module(f"tidecast.{name}")
+    if name == "__all__":  # what ``from tidecast import *`` asks for
+        return __dir__()
     if not name.startswith("_"):
         for package in PACKAGES:
             module = import_module(f"tidecast.{package}")

@@ -10,6 +10,7 @@ import polars as pl
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
+from tidecast.features.session_dates import refuse_other_zone
 from tidecast.flows.config.column_names import STANDARD, refuse_look_alikes, with_prefix
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
@@ -200,6 +201,7 @@ def _rows(
         rows = rows.with_columns(names(raw["calendar"]).alias("calendar"))
     zones = market_zones(rows["series_id"], settings, own_calendars(rows, stored))
     time, clock, as_written = dates_by_zone(raw["time"], zones)
+    _refuse_other_zone(rows.with_columns(time=time), clock, zones)
     close, present = numbers(raw["close"])
     known_at = dates_by_zone(raw["known_at"], zones)[0] if "known_at" in raw.columns else pl.lit(None, pl.Date)
     rows = rows.with_columns(time=time, clock=clock, close=close, present=present, known_at=known_at)
@@ -222,6 +224,15 @@ def _rows(
             f"converted to the market's zone ({', '.join(as_written)})."
         )
     return rows, notes
+
+
+def _refuse_other_zone(rows: pl.DataFrame, clock: pl.Series, zones: pl.Series) -> None:
+    """Refuse times with a clock whose market nobody named and whose days show that it lies elsewhere."""
+    unnamed = rows.filter(zones.is_null() & (clock.cast(pl.Int64) != 0)).drop_nulls(["series_id", "time"])
+    try:
+        refuse_other_zone(unnamed, "Give dates, or name the market: --calendar XTKS, or a column 'calendar'.")
+    except ValueError as error:
+        raise SourceError(str(error)) from None
 
 
 def _other_numbers(raw: pl.DataFrame) -> list[pl.Series]:

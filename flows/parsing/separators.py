@@ -1,11 +1,17 @@
 """Thousands separators of numbers in text, read where the whole column shows which they are."""
 
+from typing import cast
+
 import polars as pl
 
 _BLANKS = r"^[+-]?\d{1,3}(?:[\s'’]\d{3})+(?:\.\d+)?$"
 _COMMAS = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?$"
 _SURE = r"^[+-]?[1-9]\d{0,2}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,})$"
 """Commas that cannot be a decimal comma: a decimal point follows, or a second comma."""
+
+_HUNDREDS = r"^[+-]?\d{1,3}$"
+_FEWEST = 3
+"""Values with a comma, and without one, that must agree before a comma is taken for a separator."""
 
 _DECIMAL_COMMA = r"^[+-]?[\d.]*\d,\d+$"
 _POINT = r"^[+-]?\d*\.\d+(?:[eE][+-]?\d+)?$"
@@ -18,8 +24,8 @@ def without_separators(text: pl.Series) -> pl.Series:
 
     - Blanks and apostrophes between groups of three digits separate thousands.
     - Commas do where a decimal point or a second comma follows. "1,234" alone could be 1.234. It is 1234 only if
-      another value of the column shows that commas separate thousands or that points are decimal, and no value has a
-      decimal comma.
+      another value of the column shows that commas separate thousands or that points are decimal, or if the whole
+      numbers below 1,000 go on above it ("999", "1,002"), and no value has a decimal comma.
     - "1.234" becomes null in a column that has decimal commas and no value whose point must be decimal.
 
     Decimal commas are never read.
@@ -35,11 +41,24 @@ def without_separators(text: pl.Series) -> pl.Series:
     groups, sure = text.str.contains(_COMMAS), text.str.contains(_SURE)
     has_decimal_commas = (text.str.contains(_DECIMAL_COMMA) & ~groups).any()
     either = text.str.contains(_POINT_OR_GROUP)
-    has_points = sure.any() or (text.str.contains(_POINT) & ~either).any()
+    has_points = sure.any() or (text.str.contains(_POINT) & ~either).any() or _go_on_above_1000(text, groups)
     readable = groups if has_points and not has_decimal_commas else sure
     unsure = either if has_decimal_commas and not has_points else pl.Series([False])
     number = pl.when(readable).then(_stripped(",")).otherwise("text")
     return text.to_frame("text").select(pl.when(~unsure).then(number).alias("text")).to_series()
+
+
+def _go_on_above_1000(text: pl.Series, groups: pl.Series) -> bool:
+    """Whether all numbers without a comma are whole, in the hundreds, and a tenth or more of those with one.
+
+    With a decimal comma the others would be hundreds of times smaller than these.
+    """
+    plain = text.filter(~groups).drop_nulls()
+    if min(len(plain), groups.sum()) < _FEWEST or not plain.str.contains(_HUNDREDS).all():
+        return False
+    usual = cast(float, plain.cast(pl.Float64).abs().median())
+    with_comma = text.filter(groups).str.replace_all(",", "").cast(pl.Float64).abs()
+    return usual >= 100 and cast(float, with_comma.median()) <= 10 * usual
 
 
 def _stripped(pattern: str) -> pl.Expr:

@@ -189,3 +189,15 @@ def test_nan_in_the_row_of_a_future_covariate_is_a_missing_value(random_walks):
         ]
     assert tables[0].equals(tables[1])
     assert tables[0]["forecast"].is_finite().all()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Europe/Berlin"])
+def test_midnights_of_another_zone_in_utc_are_refused_where_no_market_is_named(hand_over, zone):
+    """Once, each was dated a day early, and the week was Sunday to Thursday."""
+    days = pl.date_range(date(2024, 1, 1), date(2024, 3, 29), eager=True)
+    days = days.filter(days.dt.weekday() <= 5).cast(pl.Datetime("us"))
+    instants = days.dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
+    rows = pl.DataFrame({"series_id": "A", "time": instants, "close": 100.0 + pl.arange(0, len(days), eager=True)})
+    with pytest.raises(SourceError, match=r"look like midnights of another zone\. .* --calendar XTKS"):
+        hand_over(rows)
+    assert hand_over(rows, calendar="XTKS" if zone == "Asia/Tokyo" else "XFRA").stored > 50

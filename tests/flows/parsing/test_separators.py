@@ -8,6 +8,7 @@ import pytest
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, TidecastError
 from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.parsing.separators import without_separators
 from tidecast.flows.parsing.values import numbers
 from tidecast.flows.steps.take_in import check_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -48,8 +49,25 @@ def test_prices_that_pass_a_thousand_are_all_stored(tmp_path):
     assert warehouse.prices()["close"].to_list() == [990.0 + number for number in range(120)]
 
 
+def test_whole_prices_that_pass_a_thousand_are_all_stored(tmp_path):
+    """Once, "999" next to "1,002" showed nothing, and the newest rows were missing."""
+    (tmp_path / "prices.csv").write_text(prices(120, lambda price: f"{price:,}"))
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    found = ingest(warehouse, Settings(source=str(tmp_path / "prices.csv"), calendar="24/7"))
+    assert (found.stored, found.quarantined) == (120, {})
+    assert warehouse.prices()["close"].to_list() == [990.0 + number for number in range(120)]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [["5", "7", "1,250"], ["1,234", "1,300"], ["999", "1,5", "1,002"], ["900", "800,125"], ["990.5", "1,5", "1,002"]],
+)
+def test_a_comma_that_may_be_decimal_is_not_read(column):
+    assert without_separators(pl.Series(column)).to_list() == column
+
+
 def test_where_they_cannot_be_read_the_error_names_the_rule_of_the_quarantine(sandbox):
-    sandbox.source.write_text(prices(120, lambda price: f"{price:,}"))
+    sandbox.source.write_text(prices(120, lambda price: f"{price - 985}" if price < 1000 else f"1,{price - 800}"))
     sandbox.settings |= {"calendar": "24/7"}
     place, found = sandbox.take_in(None, date(2030, 1, 1))
     assert found.quarantined == {"unreadable_price": 110}
