@@ -140,8 +140,9 @@ class PanelForecaster(QuantileForecaster):
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
         panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
+        panel = as_seen(panel, self._carried.snapshot.keys)
         calendar = self.calendar_.meeting(panel, self._carried.snapshot.series_id)
-        panel, kept = settle(as_seen(panel, self._carried.snapshot.keys), calendar)
+        panel, kept = settle(panel, calendar)
         weights = weights[kept] if len(kept) < len(weights) else weights
         updated = copy.copy(self)  # replaces this one only when all has succeeded
         rows = updated._with_known_covariates(updated._rows(panel, calendar), X)

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Collection
 from typing import Any
 
+import polars as pl
+
 from tidecast.features.error_text import shorten
 from tidecast.features.frame_notes import note_of
 from tidecast.features.transformers.base import MADE
@@ -44,8 +46,9 @@ def check_made(panel: Any, made: Collection[str]) -> None:
     ValueError
         Naming them.
     """
-    columns = getattr(panel, "columns", None)
-    lacking = [] if columns is None else [name for name in made if name not in columns]
+    if not made or not hasattr(panel, "columns") or isinstance(panel, pl.LazyFrame):
+        return  # anything but an eager frame is refused later, by name
+    lacking = [name for name in made if name not in panel.columns]
     if lacking:
         raise ValueError(
             f"The panel must have the columns that a transformer made in fit; {shorten(lacking)} not found. Give the "

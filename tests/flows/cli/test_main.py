@@ -68,9 +68,10 @@ def test_one_command_forecasts_own_prices_and_the_second_time_finds_nothing_to_d
 def test_doctor_names_settings_their_origin_tables_and_problems(sandbox):
     from datetime import date
 
+    sandbox.take_in(None, date(2030, 1, 1))
     sandbox.place.warehouse.put_run({"as_of": date(2020, 1, 1), "status": "published"})
-    found = command("doctor", home=sandbox.folder / "home", folder=sandbox.folder, TIDECAST_HORIZON="7")
-    assert re.search(r"horizon +7 +TIDECAST_HORIZON", found.stdout), found.stdout
+    found = command("doctor", home=sandbox.folder / "home", folder=sandbox.folder, TIDECAST_N_JOBS="1")
+    assert re.search(r"n_jobs +1 +TIDECAST_N_JOBS", found.stdout), found.stdout
     assert re.search(r"runs +1 +\d", found.stdout)
     assert "Lock      free" in found.stdout
     assert "The run of 2020-01-01 was stopped before it ended." in found.stdout

@@ -71,7 +71,7 @@ def test_panels_without_an_origin_are_refused(name, breathing, fitted):
     model = fitted[name]
     with pytest.raises(ValueError, match=r"lookback=16 .* leave none of the panel's 60 rows"):
         model.predict(breathing.group_by("series_id", maintain_order=True).head(15), origins="all")
-    with pytest.raises(ValueError, match=r"No origin .* goes on for 5 sessions or more after fit_end_, 20"):
+    with pytest.raises(ValueError, match=r"No origin .* reaches 5 sessions or more past fit_end_, 20"):
         model.score(breathing.filter(pl.col("time") <= model.fit_end_))
     with pytest.raises(ValueError, match='Without a panel, origins must be "last"'):
         model.predict(origins="all")
