@@ -170,18 +170,6 @@ def test_help_does_not_wait_for_heavy_imports(tmp_path):
     )
 
 
-def test_a_package_of_another_project_in_the_way_is_named(tmp_path):
-    (tmp_path / "features").mkdir()
-    (tmp_path / "features" / "__init__.py").write_text("")
-    found = subprocess.run(
-        [sys.executable, "-m", "tidecast", "run"], cwd=tmp_path, capture_output=True, text=True,
-        env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": os.environ["PATH"]},
-    )  # fmt: skip
-    assert found.returncode == 1
-    assert str(tmp_path / "features") in found.stderr
-    assert found.stderr.count("\n") == 1
-
-
 def test_an_existing_prefect_profile_is_used_and_not_hidden(tmp_path):
     from tidecast.flows.scheduling.prefect_env import additions
 

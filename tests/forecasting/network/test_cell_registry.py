@@ -83,7 +83,7 @@ class Mean(StackedCell):
             rows.append(h)
         return torch.stack(rows), (h,)
 """
-ENTRY = 'Cell("mean", "Mean", "forecasting.mean:Mean", "#123456", "A mean", "``h``", "Notes."),'
+ENTRY = 'Cell("mean", "Mean", "tidecast.forecasting.network.mean:Mean", "#123456", "A mean", "``h``", "Notes."),'
 USE = """
 import pickle, tempfile
 import numpy as np, polars as pl
@@ -116,12 +116,13 @@ forecasting.MeanRegressor(max_epochs=1, bidirectional=True).fit(np.eye(8)[:, :, 
 def test_a_new_cell_is_a_file_of_its_own_and_one_entry(tmp_path):
     for package in ("features", "flows", "forecasting"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("data", "__pycache__"))
-    registry = tmp_path / "forecasting" / "cell_registry.py"
+    shutil.copytree(ROOT / "tidecast", tmp_path / "tidecast", symlinks=True)
+    registry = tmp_path / "forecasting" / "network" / "cell_registry.py"
     begin = "CELLS: dict[str, Cell] = by_key(\n    (\n"
     text = registry.read_text(encoding="utf-8")
     assert begin in text
     registry.write_text(text.replace(begin, f"{begin}        {ENTRY}\n"), encoding="utf-8")
-    (tmp_path / "forecasting" / "mean.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "forecasting" / "network" / "mean.py").write_text(MODULE, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", USE], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True, text=True, check=False,

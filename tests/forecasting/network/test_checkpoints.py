@@ -69,7 +69,7 @@ def test_a_fit_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, 
         model.fit(windows, windows[:, -1, 0])
     assert "Training resumes after epoch" in caplog.text
     assert not folder.exists()  # done: nothing is left behind
-    undisturbed = model.__class__(**{**model.get_params(), "training": Training(patience=25)})
+    undisturbed = model.__class__(**{**model.get_params(deep=False), "training": Training(patience=25)})
     undisturbed.fit(windows, windows[:, -1, 0])
     assert model.learning_curve_.equals(undisturbed.learning_curve_)
     assert np.array_equal(model.predict_quantiles(windows), undisturbed.predict_quantiles(windows))
