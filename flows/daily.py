@@ -33,7 +33,7 @@ from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Workspace
 
 TRAINING_FAILED = "failed"
-"""What `runs` says of a training that raised an error."""
+"""The value in `runs` for a training that raised an error."""
 
 
 @dataclass(frozen=True)

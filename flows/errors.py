@@ -13,7 +13,7 @@ from tidecast.flows.redaction import redact
 
 
 class TidecastError(Exception):
-    """What must hold, what was found and what to do, in one line. Secrets in it are hidden."""
+    """One line: the requirement, what was found, and what to do. Secrets in it are hidden."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(redact(part) if isinstance(part, str) else part for part in args))

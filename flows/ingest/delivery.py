@@ -36,7 +36,7 @@ ADVICE = {
     "unreadable_known_at": "Days must be ISO dates like 2024-12-31. Else it is unclear when the price was known.",
     "conflicting_duplicate": "Is there a column that tells the series apart? Name it with --series-id.",
 }
-"""What users can do about rows that break a rule."""
+"""Advice to users on rows that break a rule."""
 
 FEW = 0.1
 """Share of sessions with several times of day above which a source is intraday."""

@@ -57,7 +57,7 @@ class Day:
 
     @property
     def outcome(self) -> Outcome:
-        """How the run ended: "incomplete" when a step failed, whoever did the session."""
+        """How the run ended: "incomplete" when a step failed, also in a session done before."""
         if self.problems:
             return "incomplete"
         return "done before" if self.was_done_before else "published"

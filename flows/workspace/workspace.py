@@ -36,7 +36,7 @@ class Workspace:
         return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
 
     def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":
-        """What trainings leave in MLflow."""
+        """The runs of trainings in MLflow."""
         from tidecast.flows.tracking.training_runs import Tracking
 
         return Tracking(self._mlflow(say))
@@ -48,7 +48,7 @@ class Workspace:
         return Registry(self._mlflow(say), self.warehouse.decisions)
 
     def tuning_runs(self, say: Callable[[str], None] = lambda text: None) -> "TuningRuns":
-        """What searches for settings leave in MLflow."""
+        """The runs of searches for settings in MLflow."""
         from tidecast.flows.tracking.tuning_runs import TuningRuns
 
         return TuningRuns(self._mlflow(say))

@@ -135,7 +135,9 @@ def test_a_covariate_that_is_called_like_an_input_of_the_network_is_refused_in_f
     """Once, the network saw the computed column in the place of the covariate."""
     panel = random_walks(1, 40).with_columns(pl.lit("A").alias("sector"), pl.lit(1.0).alias(schema["covariates"][0]))
     model = GRUForecaster(horizon=2, lookback=8, max_epochs=0, schema=PanelSchema(calendar="weekdays", **schema))
-    with pytest.raises(ValueError, match=r"inputs must have different names, but '.*' are both covariates and features"):
+    with pytest.raises(
+        ValueError, match=r"inputs must have different names, but '.*' are both covariates and features"
+    ):
         model.fit(panel)
 
 

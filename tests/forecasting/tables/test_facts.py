@@ -165,7 +165,9 @@ def test_hours_of_a_zone_are_read_in_utc():
     hours = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 1, 6), "1h", eager=True)
     steps = np.random.default_rng(0).normal(size=len(hours))
     panel = pl.DataFrame({"series_id": "a", "time": hours, "close": np.exp(0.01 * steps.cumsum())})
-    table = RandomWalk(horizon=2, lookback=10).fit(panel[:90]).predict(panel[:90])
+    table = (
+        RandomWalk(horizon=2, lookback=10, schema=PanelSchema(calendar="every 1h")).fit(panel[:90]).predict(panel[:90])
+    )
     assert table["origin"][0] > datetime.combine(date(2024, 1, 4), datetime.min.time())
     away = table.with_columns(
         pl.col("origin", "time").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
