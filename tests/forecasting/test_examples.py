@@ -23,7 +23,7 @@ def test_the_examples_of_a_module_run(name):
         "regressors",
         "forecasters.baselines",
         "evaluation.splits",
-        "backtesting",
+        "backtesting.backtest",
         "evaluation.dm_test",
     ],
 )
