@@ -34,7 +34,8 @@ class PanelSchema(FrozenSettings):
         Name of the calendar, see `get_calendar`. None: inferred from the training rows. A column `calendar` in the
         panel names the calendar of single series, and takes precedence.
     covariates : tuple of str, default=()
-        Past covariates: further columns that the network gets as they are.
+        Past covariates: further columns that the network gets. Numbers as they are, true and false as 1 and 0, a
+        categorical column (polars' Categorical or Enum, pandas' category) as one input for each category of training.
     future : tuple of str, default=()
         Future covariates: numbers known ahead, such as holidays or planned output. A forecast uses those of the
         forecast sessions only. Give them to `predict`, as rows of the panel without a target or as ``future=``. For
@@ -169,7 +170,8 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
     return frame.with_columns(
         read_sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
         _numbers(frame[numbers[0]], pandas),
-        *(_covariate(frame[column], pandas) for column in numbers[1:]),
+        *(_past(frame[column], pandas) for column in schema.covariates),
+        *(_future(frame[column], pandas) for column in schema.future),
         *(_static(frame[column], pandas) for column in schema.static),
     )
 
@@ -291,22 +293,27 @@ def _numbers(values: pl.Series, pandas: bool = False) -> pl.Series:
     return values.fill_nan(None) if values.is_nan().any() else values  # copied only if needed
 
 
-def _covariate(values: pl.Series, pandas: bool) -> pl.Series:
+def _past(values: pl.Series, pandas: bool) -> pl.Series:
+    """Return numbers, true and false as 1 and 0, or the names of categories."""
+    if values.dtype in (pl.Categorical, pl.Enum):
+        return values.cast(pl.String)
+    return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values, pandas)
+
+
+def _future(values: pl.Series, pandas: bool) -> pl.Series:
     """Return numbers; true and false as 1 and 0."""
-    if values.dtype == pl.Boolean:
-        return values.cast(pl.Float64)
     if values.dtype in (pl.Categorical, pl.Enum):
         columns = (
             f"pd.get_dummies(frame, columns=[{values.name!r}])" if pandas else f"frame.to_dummies({values.name!r})"
         )
         raise ValueError(
-            f"{values.name!r} must hold numbers, got {values.dtype}: categories have no order. Make columns of 0 and 1 "
-            f"with {columns}, or name it among the schema's static covariates if it never changes within a series."
+            f"{values.name!r} must hold numbers, got {values.dtype}: a future covariate cannot have categories. Make "
+            f"columns of 0 and 1 with {columns}."
         )
-    return _numbers(values, pandas)
+    return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values, pandas)
 
 
 def _static(values: pl.Series, pandas: bool) -> pl.Series:
     if values.dtype in (pl.String, pl.Categorical, pl.Enum):
         return values.cast(pl.String)
-    return _covariate(values, pandas)
+    return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values, pandas)

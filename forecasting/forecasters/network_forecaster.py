@@ -339,7 +339,7 @@ class NetworkForecaster(PanelForecaster):
         self._future_scaler = scalers.get(FUTURE)
         self._inputs = NetworkInputs(
             self._new_features(),
-            self._schema.covariates,
+            tuple(name for name in self._schema.covariates if name not in static),
             StaticInputs({name: values and tuple(values) for name, values in static.items()}),
             self.inputs_,
             scalers[INPUT],

@@ -38,8 +38,9 @@ class NetworkInputs:
     features : transformer
         Fitted; adds columns to a panel.
     covariates : tuple of str
-        The schema's past covariates.
+        The schema's past covariates that are numbers.
     static : StaticInputs
+        The static covariates, and the past ones with categories.
     names : list of str
         The columns used, in order: those that the features add, then the covariates.
     scaler : InputScaler
@@ -78,8 +79,10 @@ class NetworkInputs:
             The features return other rows, text, or no column.
         """
         features = features.fit(rows.frame)
-        static = StaticInputs.fit(rows.frame, schema.static)
-        covariates = [*schema.covariates, *static.names]
+        categorical = [name for name in schema.covariates if rows.frame.schema[name] == pl.String]
+        static = StaticInputs.fit(rows.frame, [*categorical, *schema.static])
+        past = tuple(name for name in schema.covariates if name not in categorical)
+        covariates = [*past, *static.names]
         names: list[str] = []
         moments: Moments | None = None
         flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
@@ -95,7 +98,7 @@ class NetworkInputs:
             moments = here if moments is None else moments + here
             flagged = flagged | np.isnan(inputs_NF[train[piece] & learned_from[piece]]).any(0)
         scaler = InputScaler.of(cast("Moments", moments), flagged & np.isin(names, covariates))
-        inputs = cls(features, schema.covariates, static, names, scaler)
+        inputs = cls(features, past, static, names, scaler)
         return inputs, inputs.halves(rows.frame, known)
 
     @property

@@ -248,14 +248,34 @@ def test_a_missing_value_of_a_future_covariate_ahead_is_named(prices):
             model.predict(panel, future=ahead)
 
 
-def test_flags_are_numbers_and_categories_are_not(prices):
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["bear", "bull", "calm"])])
+def test_flags_are_numbers_and_each_category_is_an_input(prices, kind, tmp_path):
     flagged = prices.with_columns(open=pl.col("time").dt.weekday() == 1)
     model = RandomWalk(horizon=2, lookback=8, schema=PanelSchema(covariates=("open",)))
     assert model.fit(flagged).predict().equals(RandomWalk(horizon=2, lookback=8).fit(prices).predict())
-    regime = flagged.with_columns(pl.col("open").cast(pl.String).cast(pl.Categorical))
-    with pytest.raises(ValueError, match=r"'open' must hold numbers, got Categorical.* frame.to_dummies\('open'\)"):
+
+    day = pl.col("time").dt.weekday()
+    name = pl.when(day == 1).then(pl.lit("bear")).when(day < 4).then(pl.lit("bull")).when(day < 5).then(pl.lit("calm"))
+    regime = prices.with_columns(mood=name.cast(kind))  # missing on Fridays
+    moods = {f"mood={mood}": (name == mood).fill_null(False).cast(pl.Float64) for mood in ("bear", "bull", "calm")}
+    settings = {"horizon": 2, "lookback": 8, "max_epochs": 2, "hidden_size": 4}
+    by_hand = GRUForecaster(**settings, schema=PanelSchema(covariates=tuple(moods))).fit(prices.with_columns(**moods))
+    last = regime["time"].max()
+    model = GRUForecaster(**settings, schema=PanelSchema(covariates=("mood",))).fit(regime)
+    assert model.predict().equals(by_hand.predict())
+    assert set(model.inputs_) >= set(moods)
+    assert model.fit(regime.to_pandas()).predict()["forecast"].tolist() == by_hand.predict()["forecast"].to_list()
+    model.fit(regime.filter(pl.col("time") < last)).update(regime.filter(pl.col("time") == last))
+    model.save(tmp_path)
+    assert GRUForecaster.load(tmp_path).predict().equals(model.predict())
+
+
+def test_a_future_covariate_with_categories_is_refused_with_the_line_to_write(prices):
+    regime = prices.with_columns(pl.lit("a").cast(pl.Categorical).alias("mood"))
+    model = RandomWalk(horizon=2, lookback=8, schema=PanelSchema(future=("mood",)))
+    with pytest.raises(ValueError, match=r"'mood' must hold numbers, got Categorical.* frame.to_dummies\('mood'\)"):
         model.fit(regime)
-    with pytest.raises(ValueError, match=r"pd.get_dummies\(frame, columns=\['open'\]\)"):
+    with pytest.raises(ValueError, match=r"pd.get_dummies\(frame, columns=\['mood'\]\)"):
         model.fit(regime.to_pandas())
 
 
