@@ -92,7 +92,7 @@ def pandas_to_polars(panel: pd.DataFrame) -> pl.DataFrame:
         raise ValueError(f"Columns must have names of their own, found {shorten(twice)} twice. Rename or drop one.")
     plain = panel.reset_index(drop=True)
     columns = {name: _column(name, plain.iloc[:, index]) for index, name in enumerate(names)}
-    return pl.DataFrame(columns)
+    return pl.from_dict(columns)
 
 
 def _column(name: str, values: pd.Series) -> pl.Series:

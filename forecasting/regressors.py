@@ -373,7 +373,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         if description["feature_names_in"]:
             self.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
         self._window_shape, self._single = tuple(description["window"]), description["single"]
-        self.learning_curve_ = pl.DataFrame(description["learning_curve"], schema=LEARNING_CURVE)
+        self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         _, n_features = self._window_shape
         layer = under("layer", learned)
         horizon = len(layer["scale_H"])

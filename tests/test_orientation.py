@@ -12,7 +12,7 @@ CHECKS = {"isinstance", "issubclass", "cast"}
 
 
 def sources():
-    return [*sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")), ROOT / "tidecast.py"]
+    return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
 class Constructors(ast.NodeVisitor):

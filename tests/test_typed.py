@@ -28,7 +28,7 @@ def test_every_public_function_says_what_it_returns(package):
 
 
 def test_forecasts_and_paths_come_back_as_the_kind_that_was_given():
-    tree = ast.parse((ROOT / "forecasting" / "base.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "forecasting" / "forecasters" / "base.py").read_text(encoding="utf-8"))
     for name in ("predict", "sample"):
         returned = [
             ast.unparse(node.returns) for node in ast.walk(tree) if getattr(node, "name", "") == name and node.returns

@@ -71,7 +71,8 @@ class Fetched:
             )
         found = optional_columns(name for name in self.rows.columns if name not in NEEDED)
         rows = pl.DataFrame(
-            [*(self.rows[name] for name in NEEDED), *(self.rows[own].alias(name) for name, own in found.items())]
+            [*(self.rows[name] for name in NEEDED), *(self.rows[own].alias(name) for name, own in found.items())],
+            orient="col",
         )
         object.__setattr__(self, "raw", self.rows if self.raw is None else self.raw)
         object.__setattr__(self, "rows", rows)

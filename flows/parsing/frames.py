@@ -49,7 +49,7 @@ def as_polars(frame: Any) -> pl.DataFrame:
     names = [str(name) for name in frame.columns]
     if twice := [name for name in names if names.count(name) > 1]:
         raise SourceError(f"A source's columns must have different names, found {twice[0]!r} twice. Rename one.")
-    return pl.DataFrame([_of_pandas(name, frame.iloc[:, number]) for number, name in enumerate(names)])
+    return pl.DataFrame([_of_pandas(name, frame.iloc[:, number]) for number, name in enumerate(names)], orient="col")
 
 
 def _of_pandas(name: str, values: Any) -> pl.Series:

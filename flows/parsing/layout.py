@@ -83,7 +83,9 @@ def _long(
         _require(frame, settings.known_at, "known_at", source)
         others["known_at"] = settings.known_at
     named = {"time": settings.time, "close": settings.target, **others}
-    rows = pl.DataFrame([series_id.alias("series_id"), *(frame[name].alias(value) for value, name in named.items())])
+    rows = pl.DataFrame(
+        [series_id.alias("series_id"), *(frame[name].alias(value) for value, name in named.items())], orient="col"
+    )
     return Fetched(rows, frame, "long", notes)
 
 
@@ -97,7 +99,10 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         frame = frame.with_columns(frame[name].cast(common) for name in series)
     time = frame[settings.time].alias("time")
     rows = pl.concat(
-        pl.DataFrame([pl.Series("series_id", [name]).new_from_index(0, frame.height), time, frame[name].alias("close")])
+        pl.DataFrame(
+            [pl.Series("series_id", [name]).new_from_index(0, frame.height), time, frame[name].alias("close")],
+            orient="col",
+        )
         for name in series
     )
     rows = rows.filter(numbers(rows["close"])[1])

@@ -93,12 +93,12 @@ def one_row_per_series(frame: pl.DataFrame, settings: Settings, source: str) -> 
     parts = []
     for series in dict.fromkeys(pair[1 - level] for pair in pairs.values()):
         own = {name: pair[level] for name, pair in pairs.items() if pair[1 - level] == series}
-        part = pl.DataFrame([frame[name].alias(field) for name, field in own.items()])
+        part = pl.DataFrame([frame[name].alias(field) for name, field in own.items()], orient="col")
         has_value = pl.Series([False]).new_from_index(0, part.height)
         for values in part:
             has_value = has_value | is_present(values)
         named = pl.Series(settings.series_id, [series]).new_from_index(0, part.height)
-        parts.append(pl.DataFrame([*(frame[name] for name in others), named, *part]).filter(has_value))
+        parts.append(pl.DataFrame([*(frame[name] for name in others), named, *part], orient="col").filter(has_value))
     series_ids = list(dict.fromkeys(pair[1 - level] for pair in pairs.values()))
     return stacked(parts), (
         f"{source} has column names of two levels. It is read as the fields {shorten(fields)} of the series "
