@@ -311,7 +311,7 @@ def test_a_worker_on_another_host_is_taken_for_dead_when_it_was_silent_for_long(
         trials.Queue(study, SearchSpace(NAIVE, SEASONS, None), 9, 0, worker).take_over()
     states = [trial.state for trial in study.get_trials()]
     assert states == [TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING, TrialState.WAITING]
-    assert trials.given(study.get_trials()[3]) == silent.params
+    assert trials.settings_of(study.get_trials()[3]) == silent.params
     study.tell(silent.number, 1.0, skip_if_finished=True)  # should it be alive nevertheless: nothing happens
     assert study.get_trials()[0].state == TrialState.FAIL
 
