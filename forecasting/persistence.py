@@ -1,4 +1,7 @@
-"""Load any saved forecaster; its class comes from the file."""
+"""Load any saved forecaster; its class comes from the file.
+
+Code stored with models logged to MLflow imports this module by its name, so it keeps its place.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,6 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-FORMER_NAMES = {"forecasting.persistence": "forecasting"}
-"""Former modules and the package of their public names: code stored with models logged to MLflow imports them."""
-
 
 class _SameModules(MetaPathFinder, Loader):
     """Find ``forecasting.panel`` as ``tidecast.forecasting.panel``, in the packages passed to `use_bare_name`."""
@@ -27,7 +24,7 @@ class _SameModules(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname.partition(".")[0] in self.packages else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(f"tidecast.{FORMER_NAMES.get(spec.name, spec.name)}")
+        module = import_module(f"tidecast.{spec.name}")
         spec.loader_state = module.__spec__
         return module
 

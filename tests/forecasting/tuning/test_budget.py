@@ -81,9 +81,7 @@ def test_a_search_keeps_its_time_with_the_last_fit_whatever_fits_cost(panel, clo
     space = {"season": list(range(1, 120)), "max_epochs": [5, 10, 40]}
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = tune(
-            model, panel, RollingOrigin(n_splits=2, horizon=2, stride=5), space, n_trials=30, timeout=timeout
-        )
+        found = tune(model, panel, RollingOrigin(n_splits=2, horizon=2, stride=5), space, n_trials=30, timeout=timeout)
     took = clock.now - begun
     assert took <= 1.1 * timeout
     assert took >= 0.5 * timeout or found.looked_at == 30
