@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tidecast.flows.cli.main import tidecast
+from tidecast.flows.config.panel_file import remember
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import WarehouseError
@@ -98,6 +99,7 @@ def test_the_flow_and_the_command_tidy_up_and_wait_for_no_run(warehouse, tmp_pat
     assert done["prices"][1] > 0
     assert done["runs"][0] == 2
     monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
+    remember(home, Settings())
     told = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])
     assert told.exit_code == 0, told.output
     assert re.search(r"^prices +0 files joined, \d+ no longer needed$", told.stdout, re.MULTILINE)

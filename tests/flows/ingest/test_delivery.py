@@ -16,6 +16,7 @@ from tidecast.flows.sources import Fetched, open_source
 from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.training.candidates import CandidateSet
+from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 DAYS = [date(2024, 1, 1) + timedelta(days=number) for number in range(60)]
@@ -158,18 +159,24 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
         place, found = sandbox.take_in(None, date(2030, 1, 1))
     assert (found.stored, found.corrected) == (3, 0)
     said = [
-        place.prices(day).select("series_id", "sector", "size").unique().sort("series_id") for day in (first, second)
+        model_panel(place.warehouse, place.settings, day)
+        .select("series_id", "sector", "size")
+        .unique()
+        .sort("series_id")
+        for day in (first, second)
     ]
     assert said[0].rows() == [("A", "bank", 7.0), ("B", "NA", 7.0), ("C", None, 7.0)]
     assert said[1].rows() == [("A", "shop", 7.0), *said[0].rows()[1:]]
-    work = CandidateSet(place.prices(second), second, place.settings, lambda text: None, None, {})
+    work = CandidateSet(
+        model_panel(place.warehouse, place.settings, second), second, place.settings, lambda text: None, None, {}
+    )
     model = work.recipes["GRU"].set_params(max_epochs=0).fit(work.panel)
     assert model.predict(work.panel)["series_id"].n_unique() == 3
 
     panel.with_columns(size=pl.lit("XL")).write_csv(sandbox.source)
     with pytest.raises(SourceError, match=r"must stay numbers or stay text; 'size' had numbers before, .* has 'XL'"):
         take_in_prices(place.home, place.warehouse, place.settings, None, date(2030, 1, 1))
-    with pytest.raises(SettingsError, match="in covariates or in static, 'size' is in both"):
+    with pytest.raises(SettingsError, match="in covariates or in static, but 'size' is in both"):
         Settings(covariates=("size",), static=("size",))
 
 

@@ -119,10 +119,11 @@ def test_a_run_takes_them_and_remembers_the_folder(inbox, tmp_path):
     home = StateFolder(tmp_path / "home").make()
     settings, _ = load_settings(home, {"source": "drop:inbox"}, {}, tmp_path)
     assert settings.source == f"drop:{inbox}"
-    place, found = take_in_prices(home, Workspace(home, settings).warehouse, settings, None, TODAY)
+    warehouse = Workspace(home, settings).warehouse
+    found = take_in_prices(home, warehouse, settings, None, TODAY)
     assert found.run_counts["rows_in"] == 7
     assert load_settings(home, {}, {}, tmp_path)[0].source == f"drop:{inbox}"
-    assert place.warehouse.prices().filter(pl.col("series_id") == "A")["close"].to_list() == [1.0, 2.0, 3.0]
+    assert warehouse.prices().filter(pl.col("series_id") == "A")["close"].to_list() == [1.0, 2.0, 3.0]
 
 
 def test_a_row_that_the_source_knew_only_later_waits_for_its_day_and_holds_up_no_other_file(inbox, tmp_path):

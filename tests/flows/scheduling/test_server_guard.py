@@ -90,7 +90,7 @@ def test_a_run_of_a_deployment_cannot_choose_its_home_or_settings(monkeypatch, t
     meddling = Settings(source="https://evil.example/?v=${PATH}")
     for home, settings in ((str(tmp_path / "elsewhere"), None), (None, meddling)):
         with pytest.raises(SettingsError, match="must take its home and settings from where it is served"):
-            daily.open_place(home, settings)
+            daily.open_workspace(home, settings)
     assert not (tmp_path / "elsewhere").exists()
 
 

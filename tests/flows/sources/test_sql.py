@@ -174,7 +174,7 @@ def test_a_server_that_stays_away_is_given_up_after_some_time(postgres, monkeypa
     [
         ({"table": "quote"}, r"has no 'quote', only 'quotes'\. Did you mean 'quotes'\?"),
         ({"table": "zzz"}, r"has no 'zzz', only 'quotes'\. A table of another schema is written SCHEMA\.TABLE"),
-        ({"table": None}, r"must be named with --table .*; .* has 'quotes'\."),
+        ({"table": None}, r"must be named with --table, .*; .* has 'quotes'\."),
         ({"target": "prise"}, r"quotes must have a column 'prise' \(target\).*Did you mean 'price'\?"),
         ({"known_at": "updated"}, r"must have a column 'updated' \(known_at\).*Name it with --known-at"),
         ({"query": "SELECT 1"}, "Only one of table and query may be set"),

@@ -104,7 +104,7 @@ def test_a_model_is_served_with_every_column_that_it_reads(refreshed, tmp_path):
     with quietly({}):
         package(replace(refreshed, panel=panel, model=model), tmp_path / "model")
         served = mlflow.pyfunc.load_model(str(tmp_path / "model"))
-        read = ["series_id", "time", "close", "high", "low", "vix", "sector"]
+        read = ["series_id", "time", "close", "vix", "sector", "high", "low"]
         assert list(served.input_example.columns) == model.columns_ == read
         assert same(served.predict(panel.to_pandas()), model.predict(panel))
 

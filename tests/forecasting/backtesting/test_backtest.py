@@ -124,7 +124,7 @@ def test_the_random_walk_takes_over_the_settings_of_the_first_model(prices):
 def test_a_random_walk_given_by_name_is_kept_and_the_name_is_no_one_elses(prices):
     table = backtest({"random_walk": RandomWalk(horizon=2, lookback=5)}, prices, CV)
     assert table["model"].unique().to_list() == ["random_walk"]
-    with pytest.raises(ValueError, match="The name 'random_walk' is the random walk's own"):
+    with pytest.raises(ValueError, match="The name 'random_walk' must be the random walk's"):
         backtest({"random_walk": MeanSince()}, prices, CV)
 
 

@@ -55,6 +55,9 @@ def test_frozen_settings_stay_equal_hashable_and_picklable():
         assert settings.set_params() == settings
 
 
+@pytest.mark.filterwarnings(
+    "ignore:Columns that a transformer makes:UserWarning"
+)  # on purpose: the network has its own
 def test_a_grid_over_training_and_schema_gives_scores(random_walks):
     prices = random_walks(n_series=2, n_rows=100)
     grid = {"training__patience": [1, 2], "schema__calendar": ["weekdays"]}
