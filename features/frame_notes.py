@@ -29,7 +29,7 @@ def with_note(frame: Kind, name: str, value: Any) -> Kind:
     """
     notes = {**_notes(frame), name: value}
     if is_pandas(frame):
-        frame.attrs[KEY] = notes  # type: ignore[attr-defined]
+        frame.attrs[KEY] = notes  # type: ignore[attr-defined]  # pandas alone has attrs
     else:
         setattr(frame, ATTRIBUTE, notes)
     return frame

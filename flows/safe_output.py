@@ -45,7 +45,7 @@ class _Guarded(io.TextIOBase):
         return self._stream.buffer
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute there
         return str(self._stream.encoding)
 
     @property

@@ -96,7 +96,7 @@ def _shown_before_reported(warehouse: Warehouse, since: date, as_of: date) -> pl
     if reported.is_empty():
         return reported.select("series_id", "known_at", ex_date="first")
     back = timedelta(days=int((REACH + BEFORE) * DAYS_A_ROW))
-    first: date = reported["first"].min()  # type: ignore[assignment]
+    first: date = reported["first"].min()  # type: ignore[assignment]  # days, and not empty
     known = warehouse.point_in_time_since(max(date.min + back, first) - back, as_of)
     shown = known.shown_at(as_of).join(known.actions_at(as_of), on=["series_id", "time"], how="anti")
     return shown.join(reported, on="series_id").select("series_id", "known_at", ex_date="time")
