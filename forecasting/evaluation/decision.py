@@ -93,14 +93,28 @@ class Decision:
 
 
 def percent(share: float, se: float | None = None) -> str:
-    """Format a share as "+0.7 ± 0.2 %", with a real minus sign and no sign on zero."""
+    """Format a share as "+0.7 ± 0.2 %", with a real minus sign and no sign on zero.
+
+    Parameters
+    ----------
+    share : float
+        As a decimal.
+    se : float, optional
+        Its standard error, as a decimal.
+    """
     number = f"{100 * share:+.1f}"
     number = "0.0" if float(number) == 0 else number.replace("-", "−")
     return f"{number} %" if se is None else f"{number} ± {100 * se:.1f} %"
 
 
 def p_value(p: float) -> str:
-    """Format as "p = 0.297", "p = 0.0096" (not rounded up to a level) or "p < 0.001"."""
+    """Format as "p = 0.297", "p = 0.0096" (not rounded up to a level) or "p < 0.001".
+
+    Parameters
+    ----------
+    p : float
+        Between 0 and 1.
+    """
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p >= 0.02 else f"p = {p:.2g}"

@@ -28,6 +28,11 @@ CODE = "class"
 def encode(value: Any) -> Any:
     """Return a value as JSON holds it: estimators and dataclasses by class and settings.
 
+    Parameters
+    ----------
+    value : object
+        A setting, or an object that has settings.
+
     Raises
     ------
     TypeError
@@ -85,6 +90,12 @@ def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
 def under(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values whose keys start with ``name.``, by the rest of their keys.
 
+    Parameters
+    ----------
+    name : str
+        The first part of the keys.
+    values : dict
+
     Examples
     --------
     >>> under("state", {"state.hidden": 1, "base": 2})
@@ -100,7 +111,7 @@ def write_model(
 
     Parameters
     ----------
-    path : path
+    path : path-like
         The folder; created if missing.
     model : estimator
         Its class and settings are the recipe.
@@ -118,7 +129,7 @@ def read_model(
 
     Parameters
     ----------
-    path : path
+    path : path-like
         The folder.
     trusted : iterable of type
         Classes of the caller's own that the recipe may name.
