@@ -33,7 +33,13 @@ LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss"
 
 
 def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
-    """Return the learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
+    """Return the learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``.
+
+    Parameters
+    ----------
+    epochs : list of Epoch
+        In order.
+    """
     return pl.from_dicts([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
 
 
@@ -77,7 +83,12 @@ class Progress:
         return math.nan if loss is None else loss
 
     def record(self, epoch: Epoch) -> None:
-        """Record an epoch that has just ended."""
+        """Record an epoch that has just ended.
+
+        Parameters
+        ----------
+        epoch : Epoch
+        """
         self.curve.append(epoch)
         if epoch.validation_loss is not None and epoch.validation_loss < self.best_loss:
             self.best_loss, self.best_epoch, self.best = epoch.validation_loss, epoch.epoch, self._weights()
@@ -102,7 +113,13 @@ class Progress:
         }
 
     def restore(self, saved: Saved) -> None:
-        """Take back what `saved` returned."""
+        """Take back what `saved` returned.
+
+        Parameters
+        ----------
+        saved : Saved
+            Tensors and state.
+        """
         tensors, state = saved
         device = next(self.network.parameters()).device
         groups: dict[str, Weights] = {}
@@ -134,5 +151,11 @@ def _set_random_states(network: nn.Module, states: Weights) -> None:
 
 
 def average(weights: list[Weights]) -> Weights:
-    """Return the mean of weights, tensor by tensor."""
+    """Return the mean of weights, tensor by tensor.
+
+    Parameters
+    ----------
+    weights : list of Weights
+        At least one, all of the same names and shapes.
+    """
     return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}

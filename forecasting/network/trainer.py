@@ -84,7 +84,13 @@ class Trainer:
         self.is_stopped = False
 
     def run(self, start: Callable[[], None] | None = None) -> list[Epoch]:
-        """Train to the end, and return the learning curve; for `start` see `begin`."""
+        """Train to the end, and return the learning curve; for `start` see `begin`.
+
+        Parameters
+        ----------
+        start : callable, optional
+            Called once, before the first epoch of a new training.
+        """
         self.begin(start)
         while not self.is_over:
             self.epoch()
@@ -171,7 +177,15 @@ def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[T
 
 
 def mean_loss(network: RecurrentNetwork, head: Head, batches: Iterable[Batch]) -> float:
-    """Weighted mean pinball loss over batches, without training; NaN if no weight is above 0."""
+    """Weighted mean pinball loss over batches, without training; NaN if no weight is above 0.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+    batches : iterable of Batch
+        Rows with truths and weights.
+    """
     network.eval()
     with torch.inference_mode():
         return _mean([torch.stack(batch_losses(network, head, batch)[1:]) for batch in batches])
