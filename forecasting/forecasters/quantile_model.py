@@ -51,13 +51,30 @@ class QuantileModel:
 
     @classmethod
     def none(cls, horizon: int, levels: Sequence[float]) -> QuantileModel:
-        """Return the model of pegged series: all quantiles are 0."""
+        """Return the model of pegged series: all quantiles are 0.
+
+        Parameters
+        ----------
+        horizon : int
+        levels : sequence of float
+            Of the quantiles.
+        """
         zeros = np.zeros((horizon, len(levels)))
         return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros, slow(horizon))
 
     @classmethod
     def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> QuantileModel:
-        """Estimate weighted quantiles of standardised residuals, NaN without a truth; not calibrated yet."""
+        """Estimate weighted quantiles of standardised residuals, NaN without a truth; not calibrated yet.
+
+        Parameters
+        ----------
+        residuals_NH : ndarray of shape (N, H)
+            Of origins in training.
+        weights_N : ndarray of shape (N,)
+            Weight of each origin.
+        levels : sequence of float
+            Of the quantiles, in rising order, 0.5 among them.
+        """
         base_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
         for step, residuals_N in enumerate(residuals_NH.T):
             known = np.isfinite(residuals_N)
@@ -68,7 +85,17 @@ class QuantileModel:
         return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
 
     def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> QuantileModel:
-        """Return a copy with offsets that give the quantiles at these origins their nominal coverage."""
+        """Return a copy with offsets that give the quantiles at these origins their nominal coverage.
+
+        Parameters
+        ----------
+        residuals_NH : ndarray of shape (N, H)
+            Standardised changes, NaN without a truth.
+        outputs_NHP : Tensor of shape (N, H, P)
+            The network's outputs at the same origins.
+        weights_N : ndarray of shape (N,)
+            Weight of each origin.
+        """
         offsets = []
         for step in range(len(self.base_HQ)):  # one by one, because the quantiles of all steps need much memory
             here = slice(step, step + 1)
@@ -90,7 +117,13 @@ class QuantileModel:
         return HEADS[self.head](self.base_HQ, self.scale_H, self.levels)
 
     def quantiles(self, outputs_NHP: Tensor) -> Array:
-        """Calibrated quantiles of shape (N, H, Q), never crossing; each level is contiguous, for the table."""
+        """Calibrated quantiles of shape (N, H, Q), never crossing; each level is contiguous, for the table.
+
+        Parameters
+        ----------
+        outputs_NHP : Tensor of shape (N, H, P)
+            The network's outputs.
+        """
         n, horizon, _ = outputs_NHP.shape
         n_levels = len(self.levels)
         quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
@@ -102,5 +135,10 @@ class QuantileModel:
 
 
 def slow(horizon: int) -> Tensor:
-    """Scale of a median change that nothing predicts, shape (H,)."""
+    """Scale of a median change that nothing predicts, shape (H,).
+
+    Parameters
+    ----------
+    horizon : int
+    """
     return torch.full((horizon,), MEDIAN_SCALE, dtype=torch.float64)
