@@ -176,7 +176,17 @@ class DeltaTables(DeltaReader):
         return [] if table is None else [commit[note] for commit in table.history() if note in commit]
 
     def compact(self, name: str) -> int:
-        """Join small files, in one commit or none; return how many files were replaced. No row changes."""
+        """Join small files, in one commit or none; return how many files were replaced. No row changes.
+
+        Parameters
+        ----------
+        name : str
+
+        Raises
+        ------
+        WarehouseError
+            The table cannot be written.
+        """
         if self._table(name) is None:
             return 0
 
@@ -194,6 +204,13 @@ class DeltaTables(DeltaReader):
         """Remove files that neither a version in `keep` nor the newest needs; return how many, earlier ones included.
 
         Only files that have been unused, or left by a killed writer, for `unused_for` or longer are removed.
+
+        Parameters
+        ----------
+        name : str
+        keep : sequence of int
+            Versions that stay readable.
+        unused_for : timedelta
         """
         table = self._table(name)
         if table is None:
