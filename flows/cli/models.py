@@ -203,7 +203,21 @@ def decisions(home: str | None, debug: bool) -> None:
 def by_hand(
     home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Promoter", str], dict[str, Any]]
 ) -> None:
-    """Let a person choose the champion, while no run is at work."""
+    """Let a person choose the champion, while no run is at work.
+
+    Parameters
+    ----------
+    home : str or None
+        As ``--home``.
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    by : str or None
+        Who decides. None: the user's name.
+    what : str
+        What is done, for the message when another run holds the folder.
+    choose : callable
+        Called with the promoter and the name; returns the row of the decision.
+    """
     with one_line_errors(debug):
         folder, settings = existing_panel(home, debug)
         from tidecast.flows.steps.promote import Promoter  # torch and MLflow take seconds
@@ -215,6 +229,12 @@ def by_hand(
 
 
 def print_decision(row: dict[str, Any]) -> None:
-    """Print the decision in two lines."""
+    """Print the decision in two lines.
+
+    Parameters
+    ----------
+    row : dict
+        Of `decisions`.
+    """
     name = str(row["winner"]).replace("_", " ")
     facts(console(), [("Decided", str(row["reason"])), ("Champion", f"{name}, version {row['version']}")])

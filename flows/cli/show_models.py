@@ -12,7 +12,15 @@ from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
 
 def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
-    """Print a line per decision, and the reason of the last."""
+    """Print a line per decision, and the reason of the last.
+
+    Parameters
+    ----------
+    out : Console
+        Where to print.
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    """
     if decisions.is_empty():
         out.print("There are no decisions yet. The first training decides: tidecast run")
         return
@@ -35,7 +43,12 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
 
 
 def backtest_table(found: Backtested) -> Any:
-    """Return a table, the best model first: skill against the random walk and its standard error, in per cent."""
+    """Return a table, the best model first: skill against the random walk and its standard error, in per cent.
+
+    Parameters
+    ----------
+    found : Backtested
+    """
     loss = loss_in(found.summary.columns)
     pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     rows = [

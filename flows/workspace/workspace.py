@@ -36,19 +36,37 @@ class Workspace:
         return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
 
     def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":
-        """The runs of trainings in MLflow."""
+        """The runs of trainings in MLflow.
+
+        Parameters
+        ----------
+        say : callable, optional
+            Called with each line for the log.
+        """
         from tidecast.flows.tracking.training_runs import Tracking
 
         return Tracking(self._mlflow(say))
 
     def registry(self, say: Callable[[str], None] = lambda text: None) -> "Registry":
-        """The registered versions, and which of them is champion."""
+        """The registered versions, and which of them is champion.
+
+        Parameters
+        ----------
+        say : callable, optional
+            Called with each line for the log.
+        """
         from tidecast.flows.tracking.registry import Registry
 
         return Registry(self._mlflow(say), self.warehouse.decisions)
 
     def tuning_runs(self, say: Callable[[str], None] = lambda text: None) -> "TuningRuns":
-        """The runs of searches for settings in MLflow."""
+        """The runs of searches for settings in MLflow.
+
+        Parameters
+        ----------
+        say : callable, optional
+            Called with each line for the log.
+        """
         from tidecast.flows.tracking.tuning_runs import TuningRuns
 
         return TuningRuns(self._mlflow(say))
