@@ -20,7 +20,12 @@ _WORDS = {
 
 
 def in_words(error: OSError) -> str:
-    """Return one sentence that begins with the path: what must hold, what was found and what to do."""
+    """Return one sentence that begins with the path: what must hold, what was found and what to do.
+
+    Parameters
+    ----------
+    error : OSError
+    """
     words = _WORDS.get(error.errno or 0)
     path = shown(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
     if words is None:
@@ -30,5 +35,10 @@ def in_words(error: OSError) -> str:
 
 
 def shown(path: str) -> str:
-    """Return a path for a message: a very long one is cut, with its length."""
+    """Return a path for a message: a very long one is cut, with its length.
+
+    Parameters
+    ----------
+    path : str
+    """
     return path if len(path) <= SHOWN else f"{path[:SHOWN]}… ({len(path):,} characters)"

@@ -72,7 +72,19 @@ def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: 
 def run_tuning(
     home: StateFolder, settings: Settings, as_of: date | None, n_trials: int, timeout: float
 ) -> "TuningResult":
-    """Run the flow that searches for settings."""
+    """Run the flow that searches for settings.
+
+    Parameters
+    ----------
+    home : StateFolder
+    settings : Settings
+    as_of : date or None
+        None: the newest session.
+    n_trials : int
+        Trials in all, those of an interrupted search included.
+    timeout : float
+        Seconds, the last fit included.
+    """
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
         from tidecast.flows.tune import tune_forecaster  # Prefect takes a second to import
