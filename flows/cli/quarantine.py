@@ -157,6 +157,11 @@ def decide_on_rows(
         New values by column; None: release the rows as they are.
     factor : float, optional
         Multiplies the prices of the rows.
+
+    Raises
+    ------
+    click.UsageError
+        Nothing chooses rows.
     """
     if not any(rows.values()):
         raise click.UsageError("Choose the rows: --rule, --series, --from or --to. See them all: tidecast quarantine")

@@ -76,7 +76,13 @@ class StateFolder:
         return self.path / "lock"
 
     def make(self) -> "StateFolder":
-        """Create the folder and its .gitignore if they do not exist; return the folder."""
+        """Create the folder and its .gitignore if they do not exist; return the folder.
+
+        Raises
+        ------
+        SettingsError
+            The folder cannot be created or written.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             ignore = self.path / ".gitignore"

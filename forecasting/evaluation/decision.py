@@ -11,7 +11,16 @@ SURE = 3.0
 
 
 class Check(NamedTuple):
-    """One condition of the gate: its name, whether it holds, and the numbers in words."""
+    """One condition of the gate.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool
+        Whether it holds.
+    text : str
+        The numbers, for readers.
+    """
 
     name: str
     passed: bool

@@ -100,7 +100,14 @@ class StackedCell(nn.Module):
         raise NotImplementedError
 
     def forward(self, x_BTF: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
-        """Return the last layer's states at every row, and the state to continue from."""
+        """Return the last layer's states at every row, and the state to continue from.
+
+        Parameters
+        ----------
+        x_BTF : Tensor of shape (B, T, F)
+        state : CellState, optional
+            Each part of shape (layers and directions, B, D). None: zero.
+        """
         x_TBF = x_BTF.transpose(0, 1).contiguous()  # so that one row of all sequences is contiguous
         if state is None:
             state = (x_BTF.new_zeros(len(self.sizes), len(x_BTF), self.hidden_size),) * self.n_parts

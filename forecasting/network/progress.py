@@ -18,7 +18,16 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the learning curve; the losses are mean pinball losses in scaled units."""
+    """One line of the learning curve; the losses are mean pinball losses in scaled units.
+
+    Attributes
+    ----------
+    epoch : int
+        0: before training.
+    train_loss : float
+    validation_loss : float or None
+        None without validation.
+    """
 
     epoch: int
     train_loss: float

@@ -45,7 +45,13 @@ class QuantileHead(nn.Module):
         self.n_outputs, self.median_output = len(levels), list(levels).index(MEDIAN)
 
     def forward(self, o_HQ: Tensor) -> Tensor:
-        """Quantiles of shape (..., H, Q) from outputs of the same shape."""
+        """Quantiles of shape (..., H, Q) from outputs of the same shape.
+
+        Parameters
+        ----------
+        o_HQ : Tensor of shape (..., H, Q)
+            The network's outputs.
+        """
         m = self.median_output
         factors = widening(o_HQ)
         gaps = self.base_HQ.diff(dim=-1)

@@ -166,6 +166,11 @@ class RecurrentNetwork(nn.Module):
             Bidirectional, of shape (B, 1, 2 D): the forward state at the last row and the backward state at the first.
         state : State
             State after the last row.
+
+        Raises
+        ------
+        ValueError
+            A bidirectional network gets a state.
         """
         if self.bidirectional and state is not None:
             raise ValueError("A bidirectional network must read a sequence whole, got a state to continue from.")
@@ -224,7 +229,12 @@ class RecurrentNetwork(nn.Module):
         return self.head(h).unflatten(-1, (self.horizon, self.n_outputs))
 
     def forward(self, x_BTF: Tensor) -> Tensor:
-        """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P)."""
+        """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P).
+
+        Parameters
+        ----------
+        x_BTF : Tensor of shape (B, T, F)
+        """
         h_BTD, _ = self.encode(x_BTF)
         return self.read_out(h_BTD)
 

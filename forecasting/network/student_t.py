@@ -90,7 +90,13 @@ class StudentTHead(nn.Module):
             self.register_buffer(name, torch.from_numpy(values).to(base_HQ), persistent=False)
 
     def forward(self, o_HP: Tensor) -> Tensor:
-        """Quantiles of shape (..., H, Q) from outputs of shape (..., H, 3)."""
+        """Quantiles of shape (..., H, Q) from outputs of shape (..., H, 3).
+
+        Parameters
+        ----------
+        o_HP : Tensor of shape (..., H, 3)
+            The network's outputs.
+        """
         o_HP, m = o_HP.to(self.base_HQ.dtype), self.median
         shift_H, width_H, tail_H = self._shape(o_HP)
         *_, untrained_H = self._shape(torch.zeros_like(self.base_HQ[:, :1]).expand(-1, 3))
