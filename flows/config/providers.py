@@ -17,7 +17,7 @@ OTHER_VARIABLES = ("TIDECAST_HOME",)
 SUBTABLES = ("gate", "rules")
 """Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
 
-FORMER_NAMES = {"look_back": "reread_sessions"}
+FORMER_NAMES = {"look_back": "reread_sessions", "gate.centre_limit": "gate.median_limit"}
 """Settings that had another name before: old → new; both are understood."""
 
 ProvidedSetting = tuple[str, Any, str]  # name, value, where it came from
@@ -86,9 +86,10 @@ def _from_pyproject(known: list[str], path: Path) -> list[ProvidedSetting]:
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} must be readable TOML: {error}") from None
     table = _table(_table(document, "tool", path), "tidecast", path)
-    flat = {FORMER_NAMES.get(name, name): value for name, value in table.items() if name not in SUBTABLES}
+    written = {name: value for name, value in table.items() if name not in SUBTABLES}
     for sub in SUBTABLES:
-        flat |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
+        written |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
+    flat = {FORMER_NAMES.get(name, name): value for name, value in written.items()}
     for name in flat:
         _check_name(name, known, f"[tool.tidecast] of {path}")
     return [(name, value, "pyproject.toml") for name, value in flat.items()]

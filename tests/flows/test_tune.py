@@ -16,7 +16,7 @@ from tidecast.flows.tracking.tuning_runs import ENDED, TuningRuns
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch, TunedRecipe, recipes_of
 from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.train import train
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.recurrent import RNNForecaster
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 

@@ -12,8 +12,9 @@ import pytest
 from tidecast.features import PanelSchema
 from tidecast.flows.reporting.report import ReportData, forecast_table, render, signed, track_record, write_report
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy, decide
+from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.evaluation.dm_test import compare
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk

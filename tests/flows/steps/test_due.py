@@ -9,7 +9,7 @@ from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.steps import due as plan
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 WEEKDAYS = get_calendar("weekdays")
 SETTINGS = Settings(calendar="weekdays", retrain_every=5, gate=GatePolicy(every=10))

@@ -16,7 +16,7 @@ from tidecast.flows.tracking.registry import ChampionChanged, Registry
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.training.decisions import TrainingKey, gates, last_of
 from tidecast.flows.workspace.workspace import Workspace
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 

@@ -13,7 +13,7 @@ from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.forecasters.recurrent import LSTMForecaster
 

@@ -59,6 +59,9 @@ def test_a_setting_may_be_given_by_its_former_name(load):
     assert load({}, {"TIDECAST_LOOK_BACK": "9"})[0].reread_sessions == 9
     load.home.panel_file.write_text('{"horizon": 3, "look_back": 4}')
     assert load()[0].horizon == 3
+    pyproject(load, "[tool.tidecast.gate]\ncentre_limit = 1.01\n")
+    assert load()[0].gate.median_limit == 1.01
+    assert load({}, {"TIDECAST_GATE_CENTRE_LIMIT": "1.02"})[0].gate.median_limit == 1.02
 
 
 def test_text_from_the_environment_becomes_what_the_setting_is(load):
