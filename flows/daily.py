@@ -129,7 +129,7 @@ def daily_forecast(
     is_scheduled = as_of is None and deployment.id is not None
     if is_scheduled:
         as_of = _scheduled_session(workspace)
-    with hold(workspace.home, "the daily flow"):
+    with hold(workspace.state_folder, "the daily flow"):
         workspace, ingested = ingest_prices(workspace, as_of, today)
         session = Session(workspace, ingested, started, Problems())
         if is_done(session.warehouse.runs(), session.as_of) and not reissue:
@@ -263,8 +263,8 @@ def ingest_prices(workspace: Workspace, as_of: date | None, today: date) -> tupl
     today : date
         The latest day that a price can have.
     """
-    found = take_in.take_in_prices(workspace.home, workspace.warehouse, workspace.settings, as_of, today)
-    return Workspace(workspace.home, found.settings), found
+    found = take_in.take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today)
+    return Workspace(workspace.state_folder, found.settings), found
 
 
 @task(cache_policy=NO_CACHE)
@@ -310,7 +310,9 @@ def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetim
     now : datetime
         With a time zone.
     """
-    return steps.catch_up(workspace.home, workspace.warehouse, workspace.registry(log.info), ingested, today, now)
+    return steps.catch_up(
+        workspace.state_folder, workspace.warehouse, workspace.registry(log.info), ingested, today, now
+    )
 
 
 @task(cache_policy=NO_CACHE)
@@ -429,7 +431,7 @@ def write_report(workspace: Workspace, ingested: Ingested, published: steps.Publ
     ingested : Ingested
     published : steps.Published
     """
-    folder = workspace.home.reports
+    folder = workspace.state_folder.reports
     return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder)
 
 

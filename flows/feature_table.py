@@ -74,7 +74,7 @@ def build_features(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.home, "building features"):
+    with hold(workspace.state_folder, "building features"):
         return bring_up_to_date(workspace.warehouse, workspace.settings, as_of, whole)
 
 

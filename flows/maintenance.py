@@ -52,7 +52,7 @@ def maintain_warehouse(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.home, "the maintenance of the warehouse"):
+    with hold(workspace.state_folder, "the maintenance of the warehouse"):
         return tidy(workspace.warehouse, unused_for)
 
 

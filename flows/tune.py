@@ -57,7 +57,7 @@ def tune_forecaster(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.home.tuning, "tidecast tune"):
+    with hold(workspace.state_folder.tuning, "tidecast tune"):
         recover(workspace)
         problem = choose_problem(workspace, as_of)
         run_id = begin(workspace, problem)
@@ -135,7 +135,7 @@ def run_trials(
     shown = runs.trials_of(run_id, problem)
     try:
         on_change = both(search.TrialLog(n_trials, log.info), shown)
-        tuned = search.search(workspace.home.tuning, problem, n_trials, timeout, on_change)
+        tuned = search.search(workspace.state_folder.tuning, problem, n_trials, timeout, on_change)
     except BaseException:
         with suppress(TrackingError):  # the first error matters more
             runs.end_running()

@@ -57,8 +57,8 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
         pairs.append(("", f"left out, {reason}: {shortened(names)}"))
-    pairs.append(("Report", str(day.report or workspace.home.reports / f"{day.as_of}.html")))
-    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.home.path))}"))
+    pairs.append(("Report", str(day.report or workspace.state_folder.reports / f"{day.as_of}.html")))
+    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.state_folder.path))}"))
     out.print()
     if day.was_done_before:
         out.print(f"Nothing to do: {day.as_of} is done.")

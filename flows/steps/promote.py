@@ -69,7 +69,7 @@ class Promoter:
         workspace : Workspace
         """
         return cls(
-            workspace.home, workspace.warehouse, workspace.settings, workspace.registry(log.info),
+            workspace.state_folder, workspace.warehouse, workspace.settings, workspace.registry(log.info),
             workspace.tracking(log.info), workspace.tuning_runs(log.info),
         )  # fmt: skip
 

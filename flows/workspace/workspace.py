@@ -23,17 +23,17 @@ class Workspace:
 
     Parameters
     ----------
-    home : StateFolder
+    state_folder : StateFolder
     settings : Settings
     """
 
-    home: StateFolder
+    state_folder: StateFolder
     settings: Settings
 
     @property
     def warehouse(self) -> Warehouse:
         """The tables."""
-        return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
+        return Warehouse(self.settings.warehouse or self.state_folder.warehouse_uri)
 
     def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":
         """The runs of trainings in MLflow.
@@ -77,4 +77,4 @@ class Workspace:
         from tidecast.flows.tracking.store import MlflowStore
 
         config, _ = load_mlflow_config(Path.cwd(), os.environ)
-        return MlflowStore(self.home, config, os.environ, say)
+        return MlflowStore(self.state_folder, config, os.environ, say)

@@ -145,8 +145,8 @@ def test_features_go_with_the_prices_they_were_built_of(warehouse):
 def test_the_flow_builds_the_panel_of_a_state_folder(sandbox, prefect_api):
     from tidecast.flows import build_features
 
-    place = sandbox.place
-    place.warehouse.store_prices(rows(sandbox.rows))
-    built = build_features(home=str(place.home.path), settings=place.settings)
+    workspace = sandbox.workspace
+    workspace.warehouse.store_prices(rows(sandbox.rows))
+    built = build_features(home=str(workspace.state_folder.path), settings=workspace.settings)
     assert built == Built(sandbox.sessions[-1], sandbox.rows.height)
-    assert_whole(place.warehouse)
+    assert_whole(workspace.warehouse)

@@ -278,13 +278,13 @@ def test_columns_without_any_value_are_told_of_and_seen_as_missing(sandbox):
     word = pl.when(time=second).then(pl.lit("bank")).otherwise(pl.lit(""))
     rows = sandbox.rows.with_columns(sector=word, vix=pl.lit(None, pl.Float64), volume=pl.lit(""))
     rows.filter(pl.col("time") <= first).write_csv(sandbox.source)
-    place, found = sandbox.take_in(None, date(2030, 1, 1))
+    workspace, found = sandbox.take_in(None, date(2030, 1, 1))
     assert any("without a value in any row: 'vix', 'volume', 'sector'" in message for message in found.messages)
-    panel = model_panel(place.warehouse, place.settings, first)
+    panel = model_panel(workspace.warehouse, workspace.settings, first)
     assert panel.select(pl.col("vix", "volume", "sector").null_count()).row(0) == (panel.height,) * 3
-    work = CandidateSet(panel, first, place.settings, lambda text: None, None, {})
+    work = CandidateSet(panel, first, workspace.settings, lambda text: None, None, {})
     assert work.recipes["GRU"].set_params(max_epochs=1).fit(work.panel).predict().height == 15
 
     rows.write_csv(sandbox.source)
-    place, _ = sandbox.take_in(None, date(2030, 1, 1))
-    assert model_panel(place.warehouse, place.settings, second)["sector"].unique().to_list() == ["bank"]
+    workspace, _ = sandbox.take_in(None, date(2030, 1, 1))
+    assert model_panel(workspace.warehouse, workspace.settings, second)["sector"].unique().to_list() == ["bank"]
