@@ -14,7 +14,7 @@ import click
 
 from tidecast.flows.cli.terminal import console
 from tidecast.flows.errors import Busy, SettingsError, TidecastError, is_panic
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 from tidecast.flows.redaction import redact
 
 FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
@@ -54,7 +54,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, TidecastError | ValueError) and text:
         return text
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{in_words(error)}."
+        return f"{message_of(error)}."
     return f"{type(error).__name__}: {text or 'no message'}. Run again with --debug to see where."
 
 

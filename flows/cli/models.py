@@ -13,6 +13,7 @@ from tidecast.flows.cli.failing import one_line_errors
 from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_panel, writable_table
 from tidecast.flows.cli.terminal import console, facts, progress
 from tidecast.flows.config.state_folder import hold
+from tidecast.flows.reporting.model_names import readable
 
 if TYPE_CHECKING:
     from tidecast.flows.steps.promote import Promoter  # torch and MLflow take seconds
@@ -236,5 +237,5 @@ def print_decision(row: dict[str, Any]) -> None:
     row : dict
         Of `decisions`.
     """
-    name = str(row["winner"]).replace("_", " ")
+    name = readable(str(row["winner"]))
     facts(console(), [("Decided", str(row["reason"])), ("Champion", f"{name}, version {row['version']}")])

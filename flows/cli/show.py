@@ -15,6 +15,7 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.ingest.quarantine import waiting
+from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.reporting.report import track_record
 from tidecast.flows.steps.day import Day
 from tidecast.flows.training.decisions import decision_text, made_champion
@@ -225,7 +226,7 @@ def champion_text(row: dict[str, Any]) -> str:
         Of `runs`.
     """
     version = f", version {row['champion_version']}" if row["champion_version"] else ", not registered"
-    return f"{str(row['champion']).replace('_', ' ')}{version}, trained through {row['trained_through']}"
+    return f"{readable(str(row['champion']))}{version}, trained through {row['trained_through']}"
 
 
 def verdict_of(workspace: Workspace, row: dict[str, Any]) -> str:

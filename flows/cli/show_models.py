@@ -6,6 +6,7 @@ import polars as pl
 from rich.console import Console
 
 from tidecast.flows.cli.terminal import facts, table
+from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.training.backtest_panel import Backtested
 from tidecast.forecasting.evaluation.decision import p_value
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
@@ -53,7 +54,7 @@ def backtest_table(found: Backtested) -> Any:
     pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     rows = [
         [
-            _plain_name(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
+            readable(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
             "" if row["p"] is None or row["model"] == RANDOM_WALK else p_value(row["p"]),
             _percent(row["ae_skill"], row["ae_skill_se"]), f"{100 * row['coverage']:.1f}",
         ]
@@ -64,12 +65,12 @@ def backtest_table(found: Backtested) -> Any:
 
 def _line(row: dict[str, Any]) -> list[str]:
     version = row["champion_version"]
-    replaced = f"{_plain_name(row['champion'])}, {version}" if version else ""
+    replaced = f"{readable(row['champion'])}, {version}" if version else ""
     judged = row["n_origins"] is not None
     skill = _percent(row["distribution_skill"], row["distribution_se"]) if judged else ""
     return [
-        str(row["as_of"]), row["outcome"], _plain_name(row["winner"]), row["version"], replaced,
-        _plain_name(row["candidate"] or ""), skill,
+        str(row["as_of"]), row["outcome"], readable(row["winner"]), row["version"], replaced,
+        readable(row["candidate"] or ""), skill,
         p_value(row["distribution_p"]) if judged and row["distribution_p"] is not None else "",
         str(row["gates_before"]), row["by"],
     ]  # fmt: skip
@@ -80,7 +81,3 @@ def _percent(share: float | None, se: float | None) -> str:
         return "not known"
     number = f"{100 * share:+.2f}".replace("-", "−")
     return number if se is None else f"{number} ± {100 * se:.2f}"
-
-
-def _plain_name(model: str) -> str:
-    return model.replace("_", " ")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidecast.flows.errors import SettingsError
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 
 PREFIX = "TIDECAST_"
 OTHER_VARIABLES = ("TIDECAST_HOME",)
@@ -82,7 +82,7 @@ def _from_pyproject(known: list[str], path: Path) -> list[ProvidedSetting]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"pyproject.toml must be a readable file. {in_words(error)}.") from None
+        raise SettingsError(f"pyproject.toml must be a readable file. {message_of(error)}.") from None
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} must be readable TOML: {error}") from None
     table = _table(_table(document, "tool", path), "tidecast", path)

@@ -179,7 +179,7 @@ def may_pass(error: BaseException) -> bool:
     )
 
 
-def in_words(error: Exception, engine: "Engine") -> str:
+def message_of(error: Exception, engine: "Engine") -> str:
     """Return the database's message in one line, without secrets, and advice where there is some.
 
     Parameters

@@ -19,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Wr
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tidecast.flows.errors import WarehouseError, is_panic
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 from tidecast.flows.warehouse.delta_reader import DeltaReader
 
 _ATTEMPTS = 30
@@ -53,7 +53,7 @@ class DeltaTables(DeltaReader):
                     raise self._unwritable(name, " ".join(str(error).split())[:300]) from error
                 time.sleep(random.uniform(0, min(0.05 * 2**trial, 2.0)))
             except OSError as error:
-                raise self._unwritable(name, in_words(error)) from error
+                raise self._unwritable(name, message_of(error)) from error
             except BaseException as error:
                 if not is_panic(error):
                     raise

@@ -1,4 +1,4 @@
-"""The result of a gate, in numbers and in words."""
+"""The result of a gate, in numbers and as text."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class Decision:
             )
         p = "too little history for a p-value" if self.distribution_p is None else p_value(self.distribution_p)
         return (
-            f"Median {percent(self.median_skill, self.median_se)} ({self._median_in_words}).\n"
+            f"Median {percent(self.median_skill, self.median_se)} ({self._median_verdict}).\n"
             f"Distribution {percent(self.distribution_skill, self.distribution_se)}, {p}."
         )
 
     @property
-    def _median_in_words(self) -> str:
+    def _median_verdict(self) -> str:
         if any(check.name == "median" and not check.passed for check in self.checks):
             return "worse than the last price"
         if self.median_skill and self.median_se and self.median_skill > SURE * self.median_se:
