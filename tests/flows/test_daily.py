@@ -49,9 +49,9 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
     versions = sandbox.workspace.warehouse.versions()
     again = sandbox.run(second)
     assert again.was_done_before
-    for asked, told in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
+    for asked, note in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
         summary(out := Console(file=StringIO(), width=200, soft_wrap=True), again, asked)
-        assert f"{second}{told}\n" in out.file.getvalue()
+        assert f"{second}{note}\n" in out.file.getvalue()
     assert sandbox.workspace.warehouse.versions() == versions
     assert 5 <= _task_runs_of_last_flow() <= 20
 
@@ -109,7 +109,7 @@ def test_a_broken_champion_is_replaced_by_the_random_walk_for_the_day(sandbox, p
     assert newest["champion_version"].item() is None
 
 
-def test_a_second_run_at_once_is_told_who_holds_the_folder(sandbox, prefect_api):
+def test_a_second_run_at_once_reports_who_holds_the_folder(sandbox, prefect_api):
     with hold(sandbox.workspace.state_folder, "another run"), pytest.raises(Busy, match="another run"):
         sandbox.run()
     assert sandbox.workspace.warehouse.versions() == {}

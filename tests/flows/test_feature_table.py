@@ -43,7 +43,7 @@ def assert_whole(warehouse, as_of=None):
     assert_frame_equal(warehouse.features().select(KEPT), whole(warehouse, as_of), abs_tol=1e-9, rel_tol=0)
 
 
-def test_a_split_is_no_return_and_the_rest_is_as_by_hand(warehouse):
+def test_a_split_is_not_a_return_and_the_rest_is_as_by_hand(warehouse):
     warehouse.store_prices(rows(week(100.0, 110.0, 55.0, 55.0 * 1.1)))  # up a tenth, 2-for-1, up a tenth
     warehouse.store_actions(action(WED, split_ratio=2.0))
     assert build(warehouse) == Built(THU, 4)

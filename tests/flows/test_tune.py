@@ -119,7 +119,7 @@ def children(store: MlflowStore, run_id: str):
     return list(store.client.search_runs([store.searches], f"tags.`mlflow.parentRunId` = '{run_id}'"))
 
 
-def test_a_killed_search_is_ended_by_whoever_comes_next_and_goes_on_in_its_own_run(store, ground, tuned):
+def test_a_killed_search_is_ended_by_the_next_process_and_continues_in_its_own_run(store, ground, tuned):
     runs = TuningRuns(store)
     run_id = runs.begin(ground)
     runs.trials_of(run_id, ground)([trial(0), trial(1, "running", None)])

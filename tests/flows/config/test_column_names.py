@@ -257,7 +257,7 @@ def test_true_and_false_are_one_and_nought(tmp_path, random_walks, values):
     assert warehouse.prices()["holiday"].to_list() == [1.0, 0.0, None] * 3
 
 
-def test_a_categorical_column_of_numbers_is_a_covariate_and_one_of_words_is_refused(tmp_path, random_walks):
+def test_a_categorical_column_of_numbers_is_a_covariate_and_one_of_text_is_refused(tmp_path, random_walks):
     file = tmp_path / "prices.parquet"
     settings = Settings(source=str(file), calendar="weekdays", covariates=("regime",))
     panel = random_walks(1, 4)
@@ -271,7 +271,7 @@ def test_a_categorical_column_of_numbers_is_a_covariate_and_one_of_words_is_refu
         ingest(warehouse, settings)
 
 
-def test_columns_without_any_value_are_told_of_and_seen_as_missing(sandbox):
+def test_columns_without_any_value_are_reported_and_count_as_missing(sandbox):
     """Once, an empty static column was a raw ColumnNotFoundError, and an empty covariate failed the training."""
     sandbox.settings |= {"static": "sector", "covariates": "vix,volume"}
     first, second = sandbox.sessions[-2:]

@@ -113,10 +113,10 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     sandbox.source.unlink()
     failing = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
     assert until(lambda: ended_run(scheduled, failing["id"]))["state_name"] == "Failed"
-    told = until(lambda: [line for line in log.read_text().splitlines() if "Failed" in line] and log.read_text())
-    assert f"  The forecasts of {as_of} are published." in told
-    assert f"  Nothing to do: {as_of} was done before." in told
-    assert "  Failed: A source must exist, but there is no file" in told
+    printed = until(lambda: [line for line in log.read_text().splitlines() if "Failed" in line] and log.read_text())
+    assert f"  The forecasts of {as_of} are published." in printed
+    assert f"  Nothing to do: {as_of} was done before." in printed
+    assert "  Failed: A source must exist, but there is no file" in printed
 
 
 def refuses_other_pages(api, deployment):

@@ -63,7 +63,7 @@ def test_a_scheduled_day_is_that_of_the_market_and_not_of_greenwich():
     assert plan.scheduled_day(late, Settings(calendar="XTKS")) == date(2024, 1, 2)
 
 
-def test_where_there_is_no_market_the_schedule_has_the_zone():
+def test_without_a_market_the_schedule_has_the_zone():
     late = datetime(2024, 1, 1, 22, 0, tzinfo=UTC)
     assert plan.scheduled_day(late, Settings(calendar="weekdays", time_zone="Asia/Tokyo")) == date(2024, 1, 2)
 

@@ -87,7 +87,7 @@ def test_the_key_changes_with_session_rows_settings_and_champion():
     assert len({one.key(""), one.key("1"), *(other.key("") for other in others)}) == 5
 
 
-def test_the_next_gate_counts_from_the_last_one_whoever_is_champion(workspace, trains, judged, refreshed, early):
+def test_the_next_gate_counts_from_the_last_one_for_any_champion(workspace, trains, judged, refreshed, early):
     held = trains(replace(judged, as_of=early, trained_through=early), replace(refreshed, as_of=judged.as_of))
     Promoter.of(workspace).train(early, "me")
     Promoter.of(workspace).train(judged.as_of, "me")
@@ -199,7 +199,7 @@ def test_a_champion_that_changed_during_a_training_is_not_replaced_and_that_is_r
     assert Promoter.of(workspace).train(judged.as_of, "me")["champion_version"] == "3"
 
 
-def test_a_registry_that_lost_its_champion_is_no_new_panel(workspace, trains, judged, refreshed, early):
+def test_a_registry_that_lost_its_champion_is_not_a_new_panel(workspace, trains, judged, refreshed, early):
     held = trains(replace(refreshed, as_of=date(2015, 6, 1)), refreshed)
     Promoter.of(workspace).train(date(2015, 6, 1), "me")
     Promoter.of(workspace).train(early, "me")
@@ -213,7 +213,7 @@ def test_a_registry_that_lost_its_champion_is_no_new_panel(workspace, trains, ju
     assert workspace.registry().aliases()["champion"] == "2"
 
 
-def test_a_fault_of_the_registry_promotes_nobody(workspace, trains, judged, monkeypatch):
+def test_a_fault_of_the_registry_promotes_no_model(workspace, trains, judged, monkeypatch):
     trains(judged)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException

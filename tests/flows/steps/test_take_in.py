@@ -74,7 +74,7 @@ def test_a_panel_just_long_enough_is_let_through_and_can_be_forecast(sandbox):
     assert model.predict(workspace.warehouse.prices(found.as_of)).height == 3 * 4
 
 
-def test_a_panel_that_never_moves_has_no_spread_to_learn_and_is_let_through(sandbox):
+def test_a_panel_that_never_moves_has_no_distribution_to_learn_and_is_accepted(sandbox):
     sandbox.rows = sandbox.rows.with_columns(close=pl.lit(15.6466))
     sandbox.write()
     sandbox.settings |= {"lookback": 130, "horizon": 5}

@@ -150,7 +150,7 @@ def test_the_second_day_needs_no_settings(load):
     assert origins["lookback"] == "default"
 
 
-def test_saying_again_what_is_remembered_is_no_contradiction(load):
+def test_repeating_what_is_remembered_is_not_a_contradiction(load):
     remember(load.home, load({"source": "p.csv", "quantiles": "0.1,0.9"})[0])
     settings, origins = load({"source": "p.csv", "quantiles": [0.9, 0.5, 0.1]})
     assert origins["source"] == "flag"

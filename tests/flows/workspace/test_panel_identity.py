@@ -43,8 +43,8 @@ def test_tables_that_do_not_say_whose_they_are_take_no_source_by_default(publish
     home, warehouse = published.workspace.state_folder, published.workspace.warehouse
     warehouse._delete("panel")  # as an earlier build left them
     home.panel_file.unlink()
-    told = r"390 prices of 3 series \('A', 'B', 'C'\) up to 2015-07-01, published.*tidecast run --source URI"
-    with pytest.raises(SettingsError, match=told):
+    message = r"390 prices of 3 series \('A', 'B', 'C'\) up to 2015-07-01, published.*tidecast run --source URI"
+    with pytest.raises(SettingsError, match=message):
         load_settings(home, {}, {}, published.folder)
     published.take_in(None, TODAY)  # which names its source
     assert stored_panel(warehouse).settings["source"] == str(published.source)

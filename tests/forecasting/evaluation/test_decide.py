@@ -43,7 +43,7 @@ def failed(decision):
 
 
 # -------------------------------------------------------------- the verdict
-def test_a_candidate_with_a_better_spread_is_promoted_and_only_its_spread_is_praised():
+def test_a_candidate_with_a_better_distribution_is_promoted_and_only_its_distribution_is_called_better():
     decision = decide(losses(BETTER))
     assert (decision.winner, decision.promoted, decision.n_origins) == ("GRU", True, 504)
     assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
@@ -141,7 +141,7 @@ def test_a_champion_needs_less_evidence_to_stay_than_a_candidate_to_come():
     assert decide(table, GatePolicy(stay_level=0.01), candidate="LSTM", champion="LSTM").winner == "random_walk"
 
 
-def test_too_short_a_history_demotes_nobody():
+def test_too_short_a_history_demotes_no_champion():
     table = losses({"LSTM": (1.03, 1.0), "random_walk": (1.0, 1.0)}, n_origins=251)
     assert decide(table, candidate="LSTM", champion="LSTM").winner == "LSTM"
 
@@ -318,7 +318,7 @@ def test_an_equal_model_that_is_gated_every_quarter_of_a_year_is_hardly_ever_pro
     assert np.mean(promoted) <= 0.07
 
 
-def test_a_spread_that_is_a_few_per_cent_better_is_found():
+def test_a_distribution_that_is_a_few_per_cent_better_is_found():
     rng = np.random.default_rng(1)
     found = []
     for _ in range(20):

@@ -106,7 +106,7 @@ def test_outwards_lets_no_quantile_come_nearer_the_median_than_its_inner_neighbo
     assert np.array_equal(outwards(ordered, 2), ordered)
 
 
-def test_a_spread_calibrated_step_by_step_is_as_calibrated_at_once():
+def test_a_distribution_calibrated_step_by_step_is_as_calibrated_at_once():
     generator = np.random.default_rng(0)
     levels, residuals, weights = (0.1, 0.5, 0.9), generator.standard_normal((200, 3)), np.ones(200)
     outputs = torch.from_numpy(generator.standard_normal((200, 3, 3)))
