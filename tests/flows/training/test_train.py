@@ -47,7 +47,7 @@ def first(walks) -> TrainingResult:
 
 
 def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
-    """Ten sessions of 0.3 %, ten of 3 %, and so on: the volatility of tomorrow follows from the number of the session."""
+    """Ten sessions of 0.3 %, ten of 3 %, and so on: the past shows the volatility of tomorrow."""
     generator = np.random.default_rng(3)
     days = pl.date_range(date(2015, 1, 1), date(2024, 1, 1), eager=True)
     days = days.filter(days.dt.weekday() <= 5).head(n_rows)
