@@ -59,7 +59,19 @@ class BarsInHours(SessionBars):
 
 
 def bars_name(step: int, first: int, last: int, days: frozenset[int], zone: str = "UTC") -> str:
-    """Return the name of the calendar of these bars; parameters are those of `BarsInHours`."""
+    """Return the name of the calendar of these bars; parameters are those of `BarsInHours`.
+
+    Parameters
+    ----------
+    step : int
+        Microseconds from one bar to the next.
+    first, last : int
+        Ends of the first and the last bar, microseconds after local midnight of the first day.
+    days : set of int
+        Days of the week, 0 for Monday.
+    zone : str, default="UTC"
+        Time zone of the hours.
+    """
     if last < DAY:
         hours = f"{spell_clock(first)}-{spell_clock(last)} {spell_days(days)}"
     else:
@@ -71,6 +83,11 @@ def bars_name(step: int, first: int, last: int, days: frozenset[int], zone: str 
 
 def parse_bars_in_hours(name: str) -> BarsInHours:
     """Return the calendar of that name, see `get_calendar`.
+
+    Parameters
+    ----------
+    name : str
+        Such as "every 1h 09:30-15:30 MON-FRI".
 
     Raises
     ------

@@ -307,18 +307,42 @@ def _in_threads(
 
 
 def finite(values: pl.Series) -> pl.Series:
-    """Return the values, null where one is not finite; copied only if one is not."""
+    """Return the values, null where one is not finite; copied only if one is not.
+
+    Parameters
+    ----------
+    values : polars.Series
+        Floating-point numbers.
+    """
     return values if math.isfinite(values.sum()) else values.set(~values.is_finite(), None)
 
 
 def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:
-    """Return where to cut sorted rows into blocks of whole series with about `size` rows, from 0 to `n_rows`."""
+    """Return where to cut sorted rows into blocks of whole series with about `size` rows, from 0 to `n_rows`.
+
+    Parameters
+    ----------
+    starts : ndarray
+        First row of each series.
+    n_rows : int
+        Rows of all series together.
+    size : int
+        Rows of a block; a longer series is a block of its own.
+    """
     cuts = starts[np.searchsorted(starts, np.arange(0, n_rows, size), side="right") - 1]
     return np.append(np.union1d(0, cuts), n_rows)
 
 
 def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
-    """Return the columns in the order of `_row`, a row for each number below `height`, null for missing numbers."""
+    """Return the columns in the order of `_row`, a row for each number below `height`, null for missing numbers.
+
+    Parameters
+    ----------
+    computed : polars.DataFrame
+        The added columns and `_row`, the row's number in the input.
+    height : int
+        Rows of the input.
+    """
     rows = computed["_row"].to_numpy()
     values = computed.drop("_row")
     if len(rows) == height and (rows[1:] > rows[:-1]).all():

@@ -78,7 +78,13 @@ def price_columns(settings: PriceSettings) -> tuple[Columns, ...]:
 
 
 def range_square(positive: bool) -> pl.Expr:
-    """Return Parkinson's estimate of one session's squared volatility; null where its range is not known."""
+    """Return Parkinson's estimate of one session's squared volatility; null where its range is not known.
+
+    Parameters
+    ----------
+    positive : bool
+        Whether prices are positive: then the range is one of logarithms.
+    """
     high, low = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in RANGE)
     known = high >= low
     if positive:

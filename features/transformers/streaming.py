@@ -99,7 +99,18 @@ class TailStream:
         self._tail = self._newest(panel)
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
-        """See `Stream`."""
+        """See `Stream`.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            At most one row of each series, newer than its last.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The added columns for these rows, NaN where there is no value.
+        """
         kinds = self._tail.schema
         new = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)
         last = self._tail.group_by("series_id").agg(last=pl.col("time").max())
@@ -158,6 +169,11 @@ def per_series(transformer: Any) -> bool:
 
 def refuse_old(rows: pl.DataFrame) -> None:
     """Check that rows are newer than ``last``, the last time of their series, and of different series.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        With series_id, time and last.
 
     Raises
     ------

@@ -47,13 +47,22 @@ def remember(folder: StateFolder, settings: Settings, panel: str | None = None) 
 
 
 def text_of(settings: Settings) -> str:
-    """Return what the panel is, as JSON text."""
+    """Return what the panel is, as JSON text.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
     values = settings.model_dump(mode="json", include=set(REMEMBERED))
     return json.dumps({name: values[name] for name in REMEMBERED}, **_READABLE)
 
 
 def own_id(folder: StateFolder) -> str | None:
     """Return the panel's id in panel.json, None if it has none.
+
+    Parameters
+    ----------
+    folder : StateFolder
 
     Raises
     ------
@@ -66,6 +75,10 @@ def own_id(folder: StateFolder) -> str | None:
 
 def remembered(folder: StateFolder) -> dict[str, Any]:
     """Return the settings in panel.json, as JSON values; those that are null are left out.
+
+    Parameters
+    ----------
+    folder : StateFolder
 
     Raises
     ------
@@ -97,6 +110,13 @@ def _unreadable(folder: StateFolder, why: str) -> SettingsError:
 
 
 def differences(panel: Mapping[str, Any], settings: Settings) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that contradict those of a panel: name to (value in `settings`, value in `panel`)."""
+    """Return the settings that contradict those of a panel: name to (value in `settings`, value in `panel`).
+
+    Parameters
+    ----------
+    panel : mapping
+        As `remembered` returns it.
+    settings : Settings
+    """
     now = settings.model_dump(mode="json", include=set(REMEMBERED))
     return {name: (now[name], value) for name, value in panel.items() if now[name] != value}

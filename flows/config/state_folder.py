@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from tidecast.flows.config.paths import refuse_unusable
 from tidecast.flows.errors import Busy, SettingsError
-from tidecast.flows.os_errors import in_words, shown
+from tidecast.flows.os_errors import message_of, shown
 
 NAME = ".tidecast"
 
@@ -76,7 +76,13 @@ class StateFolder:
         return self.path / "lock"
 
     def make(self) -> "StateFolder":
-        """Create the folder and its .gitignore if they do not exist; return the folder."""
+        """Create the folder and its .gitignore if they do not exist; return the folder.
+
+        Raises
+        ------
+        SettingsError
+            The folder cannot be created or written.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             ignore = self.path / ".gitignore"
@@ -153,7 +159,7 @@ def _refuse_too_long(path: Path) -> None:
 
 
 def _words(error: Exception) -> str:
-    return in_words(error) if isinstance(error, OSError) else str(error)
+    return message_of(error) if isinstance(error, OSError) else str(error)
 
 
 @contextmanager

@@ -27,7 +27,12 @@ COUNTS = ("rows_in", "rows_stored", "rows_corrected", "rows_unchanged", "rows_qu
 
 
 def is_drop_folder(settings: Settings) -> bool:
-    """Whether the source is a folder whose files are each ingested once."""
+    """Whether the source is a folder whose files are each ingested once.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
     return settings.source.startswith(DROP)
 
 

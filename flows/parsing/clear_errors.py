@@ -12,7 +12,12 @@ LONGEST = 300
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return the first line of an error's message, shortened; its type if it has no message."""
+    """Return the first line of an error's message, shortened; its type if it has no message.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     text = " ".join((str(error).strip().splitlines() or [""])[0].split())
     return f"{text[:LONGEST]} …" if len(text) > LONGEST else text or type(error).__name__
 

@@ -167,7 +167,13 @@ def truths(values: pl.Series) -> pl.Series | None:
 
 
 def example(values: pl.Series) -> str:
-    """Return the first value that is present, in quotes and on one line, for a message."""
+    """Return the first value that is present, in quotes and on one line, for a message.
+
+    Parameters
+    ----------
+    values : polars.Series
+        At least one is present.
+    """
     first = values.filter(is_present(values))[0]
     text = str(first.to_list() if isinstance(first, pl.Series) else first)
     return repr(text if len(text) <= 60 else text[:60] + " …")

@@ -69,7 +69,7 @@ def predict(
     """
     if champion.trained_through > as_of:
         raise TidecastError(
-            f"A model must forecast origins from the end of its training rows on; version {champion.version} was "
+            f"A model must not forecast origins before the end of its training rows; version {champion.version} was "
             f"trained through {champion.trained_through}, after {as_of}."
         )
     behind = sessions_behind(panel, settings, as_of)

@@ -189,7 +189,13 @@ def bands(forecasts: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def promises(intervals: Sequence[tuple[str, str]]) -> list[str]:
-    """Nominal coverage of intervals as text: "90 %", "50 %"."""
+    """Nominal coverage of intervals as text: "90 %", "50 %".
+
+    Parameters
+    ----------
+    intervals : sequence of tuple
+        Columns of the lower and the upper quantile of each, such as ("q0.05", "q0.95").
+    """
     return [f"{100 * (level_of(high) - level_of(low)):.0f} %" for low, high in intervals]
 
 

@@ -258,7 +258,13 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def signed(share: float) -> str:
-    """A share as per cent, with its sign: "+0.7", "−1.2", "0.0"."""
+    """A share as per cent, with its sign: "+0.7", "−1.2", "0.0".
+
+    Parameters
+    ----------
+    share : float
+        As a decimal.
+    """
     return percent(share).removesuffix(" %")
 
 

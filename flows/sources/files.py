@@ -37,6 +37,11 @@ class FileSource:
     def fetch(self, since: date | None = None) -> Fetched:
         """Return all rows, whatever `since` is: files are read whole.
 
+        Parameters
+        ----------
+        since : date, optional
+            Ignored.
+
         Raises
         ------
         SourceError

@@ -99,7 +99,12 @@ class WebSource:
 
 
 def ecb_settings(settings: Settings) -> Settings:
-    """Return the settings for the ECB's file."""
+    """Return the settings for the ECB's file.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
     return settings.model_copy(update={"source": ECB, "time": "Date", "layout": "wide"})
 
 

@@ -31,6 +31,16 @@ def take_in_prices(
     Source and columns are remembered before anything is stored. Otherwise the run after a killed one could store
     another source's prices next to them. They are forgotten again only if nothing was stored.
 
+    Parameters
+    ----------
+    state_folder : StateFolder
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date or None
+        The last session to take in. None: the newest.
+    today : date
+        The latest day that a price can have.
+
     Raises
     ------
     SettingsError
@@ -82,6 +92,12 @@ def _begin_afresh_if_another(state_folder: StateFolder, warehouse: Warehouse, se
 
 def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
     """Log the size of the panel, and refuse one of which no series can be forecast.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
 
     Raises
     ------

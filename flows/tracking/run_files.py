@@ -25,7 +25,14 @@ DECISION = "decision.json"
 
 
 def write_files(training: TrainingResult, folder: Path) -> None:
-    """Write the files of a training's run into `folder`."""
+    """Write the files of a training's run into `folder`.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    folder : Path
+        It exists.
+    """
     for name in ("evaluation", "pictures", "tables"):
         (folder / name).mkdir(parents=True)
     for name, document in {DECISION: _decision(training), "environment.json": machine()}.items():
@@ -103,7 +110,12 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
 
 
 def plain(value: Any) -> Any:
-    """A value for a table in JSON: five digits, None for NaN and infinity. Exact values are in the Parquet files."""
+    """A value for a table in JSON: five digits, None for NaN and infinity. Exact values are in the Parquet files.
+
+    Parameters
+    ----------
+    value : object
+    """
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return value.isoformat() if isinstance(value, date) else value

@@ -61,7 +61,14 @@ def _compared(training: TrainingResult, decision: Decision) -> str:
 
 
 def candidate_text(training: TrainingResult, name: str) -> str:
-    """Return the description of a candidate's run."""
+    """Return the description of a candidate's run.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    name : str
+        Of the candidate.
+    """
     rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
     parts = []
     if rows and (skill := rows[0].get("skill")) is not None:
@@ -74,7 +81,14 @@ def candidate_text(training: TrainingResult, name: str) -> str:
 
 
 def candidate_outcome(training: TrainingResult, name: str) -> str:
-    """Return the outcome of a candidate, such as "tested at the gate"; empty without a gate."""
+    """Return the outcome of a candidate, such as "tested at the gate"; empty without a gate.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    name : str
+        Of the candidate.
+    """
     if training.decision is None:
         return ""
     if name == training.decision.candidate:
@@ -91,7 +105,17 @@ def _recipe_text(training: TrainingResult) -> str:
 
 
 def percent(share: float | None, digits: int, sign: str = "") -> str:
-    """Return a share as per cent, without the "%"; a dash for None."""
+    """Return a share as per cent, without the "%"; a dash for None.
+
+    Parameters
+    ----------
+    share : float or None
+        As a decimal.
+    digits : int
+        After the point.
+    sign : str, default=""
+        "+" to print it on positive numbers as well.
+    """
     if share is None:
         return "–"
     return format(round(100 * share, digits) + 0.0, f"{sign}.{digits}f").replace("-", "−")  # + 0.0: no minus zero

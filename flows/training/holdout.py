@@ -63,11 +63,29 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
 
 
 def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.DataFrame:
-    """Return the rows up to the first of the gate's origins: no target in them is one of the gate's."""
+    """Return the rows up to the first of the gate's origins: no target in them is one of the gate's.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        With at least as many sessions as the plan needs.
+    plan : Plan
+        Its number of origins at the gate.
+    settings : Settings
+    """
     sessions = panel["time"].unique().sort()
     return panel.filter(pl.col("time") <= sessions[-plan.gate - settings.horizon])
 
 
 def folds_of(origins: int, horizon: int, folds: int = FOLDS) -> RollingOrigin:
-    """Return the splitter of a panel's newest origins into folds; every recipe is refit in each fold."""
+    """Return the splitter of a panel's newest origins into folds; every recipe is refit in each fold.
+
+    Parameters
+    ----------
+    origins : int
+    horizon : int
+        Sessions.
+    folds : int, default=FOLDS
+        A remainder of `origins` is left out.
+    """
     return RollingOrigin(n_splits=folds, horizon=horizon, stride=origins // folds)

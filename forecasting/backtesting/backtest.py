@@ -211,6 +211,13 @@ def _name_of(model: Any) -> str:
 def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
     """Refuse models whose forecasts could not be compared, and folds that are too short for them.
 
+    Parameters
+    ----------
+    named : dict
+        Models by name, the random walk among them.
+    cv : RollingOrigin
+        The folds.
+
     Raises
     ------
     ValueError
@@ -233,5 +240,11 @@ def check_agreement(named: dict[str, Any], cv: RollingOrigin) -> None:
 
 
 def forecaster_of(model: Any) -> Any:
-    """Return the forecaster itself, or the last step of a Pipeline."""
+    """Return the forecaster itself, or the last step of a Pipeline.
+
+    Parameters
+    ----------
+    model : estimator
+        Forecaster or Pipeline.
+    """
     return model[-1] if isinstance(model, Pipeline) else model

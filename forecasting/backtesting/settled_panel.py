@@ -34,7 +34,12 @@ class SettledFrame:
     calendar: PanelCalendar
 
     def origins(self, fold: Fold) -> list[object]:
-        """Return the times of the fold's origins in `frame`, the oldest first."""
+        """Return the times of the fold's origins in `frame`, the oldest first.
+
+        Parameters
+        ----------
+        fold : Fold
+        """
         inside = self.given.is_between(fold.first_origin, fold.last_origin)
         return self.frame["time"].filter(inside).unique().sort().to_list()
 

@@ -1,4 +1,4 @@
-"""The result of a gate, in numbers and in words."""
+"""The result of a gate, in numbers and as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ SURE = 3.0
 
 
 class Check(NamedTuple):
-    """One condition of the gate: its name, whether it holds, and the numbers in words."""
+    """One condition of the gate.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool
+        Whether it holds.
+    text : str
+        The numbers, for readers.
+    """
 
     name: str
     passed: bool
@@ -73,12 +82,12 @@ class Decision:
             )
         p = "too little history for a p-value" if self.distribution_p is None else p_value(self.distribution_p)
         return (
-            f"Median {percent(self.median_skill, self.median_se)} ({self._median_in_words}).\n"
+            f"Median {percent(self.median_skill, self.median_se)} ({self._median_verdict}).\n"
             f"Distribution {percent(self.distribution_skill, self.distribution_se)}, {p}."
         )
 
     @property
-    def _median_in_words(self) -> str:
+    def _median_verdict(self) -> str:
         if any(check.name == "median" and not check.passed for check in self.checks):
             return "worse than the last price"
         if self.median_skill and self.median_se and self.median_skill > SURE * self.median_se:
@@ -93,14 +102,28 @@ class Decision:
 
 
 def percent(share: float, se: float | None = None) -> str:
-    """Format a share as "+0.7 ± 0.2 %", with a real minus sign and no sign on zero."""
+    """Format a share as "+0.7 ± 0.2 %", with a real minus sign and no sign on zero.
+
+    Parameters
+    ----------
+    share : float
+        As a decimal.
+    se : float, optional
+        Its standard error, as a decimal.
+    """
     number = f"{100 * share:+.1f}"
     number = "0.0" if float(number) == 0 else number.replace("-", "−")
     return f"{number} %" if se is None else f"{number} ± {100 * se:.1f} %"
 
 
 def p_value(p: float) -> str:
-    """Format as "p = 0.297", "p = 0.0096" (not rounded up to a level) or "p < 0.001"."""
+    """Format as "p = 0.297", "p = 0.0096" (not rounded up to a level) or "p < 0.001".
+
+    Parameters
+    ----------
+    p : float
+        Between 0 and 1.
+    """
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p >= 0.02 else f"p = {p:.2g}"

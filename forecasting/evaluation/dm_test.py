@@ -9,8 +9,7 @@ import numpy as np
 from scipy import stats
 from scipy.fft import dct
 
-FEWEST_ORIGINS = 120
-"""With fewer there is no p-value: too little history."""
+from tidecast.forecasting.evaluation.gate_policy import FEWEST_ORIGINS
 
 FEWEST_TERMS = 4
 EQUAL = 1e-6

@@ -365,7 +365,7 @@ class PanelForecaster(QuantileForecaster):
 
         Parameters
         ----------
-        path : path
+        path : path-like
             The folder; created if missing.
 
         Raises
@@ -384,7 +384,7 @@ class PanelForecaster(QuantileForecaster):
 
         Parameters
         ----------
-        path : path
+        path : path-like
             The folder.
         trusted : iterable of type, optional
             Transformers of your own that the model may use, as ``[MyFeatures]``.
@@ -425,7 +425,24 @@ class PanelForecaster(QuantileForecaster):
 
 
 def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
-    """Return the fitted forecaster that a folder holds, if it is of that class; see `PanelForecaster.load`."""
+    """Return the fitted forecaster that a folder holds, if it is of that class; see `PanelForecaster.load`.
+
+    Parameters
+    ----------
+    kind : type
+        The class that the caller expects, or a base of it.
+    path : path-like
+        A folder that `save` wrote.
+    trusted : iterable of type
+        Classes of other packages that may be built.
+
+    Raises
+    ------
+    UnreadableModel
+        The folder holds no whole forecaster.
+    TypeError
+        It holds a forecaster of another class.
+    """
     model, description, learned = read_model(path, trusted, stacklevel=4)
     if not isinstance(model, PanelForecaster):
         raise UnreadableModel(f"{path} must hold a forecaster, found a {type(model).__name__}.")

@@ -120,7 +120,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         """The origins of a panel; without a panel, the newest rows seen."""
         if future is not None and not self._schema.future:
             raise ValueError(
-                "future= needs future covariates, the schema names none. Leave it out, or set "
+                "future= needs future covariates, but the schema names none. Leave it out, or set "
                 "PanelSchema(future=(…,)) and fit again."
             )
         if X is None:

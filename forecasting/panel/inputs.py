@@ -124,6 +124,13 @@ class NetworkInputs:
         """Inputs of these rows, shape (N, F), float32; `frame` is a block of whole series, see `blocks`.
 
         About `at_a_time` rows are computed at a time: fewer need less memory and more time.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            Sorted rows.
+        at_a_time : int, default=BLOCK
+            Rows; whole series, so a piece may be longer.
         """
         inputs_NF = torch.empty(len(frame), self.scaler.width)
         for piece in _pieces(self.features, frame, at_a_time):
@@ -134,6 +141,13 @@ class NetworkInputs:
         """As `of`, in half precision, to train on: between ±8 that is exact to 1/2000.
 
         `known` holds features computed before, by the first row of each piece.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            A block of whole series, as in `of`.
+        known : mapping, optional
+            Features of pieces, before scaling.
         """
         known = known or {}
         inputs_NF = torch.empty(len(frame), self.scaler.width, dtype=torch.float16)
@@ -146,7 +160,12 @@ class NetworkInputs:
         return _numbers(self.static.added_to(_transformed(self.features, frame)), self.names)
 
     def blocks(self, rows: FlatPanel) -> Iterator[slice]:
-        """Blocks of series whose features can be computed alone: one block if features may look across series."""
+        """Blocks of series whose features can be computed alone: one block if features may look across series.
+
+        Parameters
+        ----------
+        rows : FlatPanel
+        """
         return rows.blocks() if per_series(self.features) else iter([slice(0, len(rows))])
 
     def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
@@ -154,15 +173,35 @@ class NetworkInputs:
 
     # -------------------------------------------------------------- streams
     def stream(self, panel: pl.DataFrame) -> Stream | None:
-        """Open the features' stream after a panel; None if they do not state their history."""
+        """Open the features' stream after a panel; None if they do not state their history.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+            Sorted rows of whole series.
+        """
         return open_stream(self.features, self.added, panel)
 
     def resumed(self, tensors: dict[str, Tensor]) -> Stream:
-        """Return the stream from its `stream_tensors`."""
+        """Return the stream from its `stream_tensors`.
+
+        Parameters
+        ----------
+        tensors : dict
+            By name.
+        """
         return resume_stream(self.features, self.added, tensors)
 
     def pushed(self, stream: Stream, rows: pl.DataFrame) -> Tensor:
-        """Push rows, one a series, onto a stream and return their inputs, shape (M, F), float32."""
+        """Push rows, one a series, onto a stream and return their inputs, shape (M, F), float32.
+
+        Parameters
+        ----------
+        stream : Stream
+            It takes in the rows.
+        rows : polars.DataFrame
+            Newer than the stream's.
+        """
         added_MA = stream.push(rows)
         rows = self.static.added_to(rows)
         covariates = [_numbers(rows, [name]) for name in self._covariate_names]
@@ -183,7 +222,14 @@ class StaticInputs:
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, columns: Sequence[str]) -> StaticInputs:
-        """Learn the categories from checked rows."""
+        """Learn the categories from checked rows.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+        columns : sequence of str
+            Static covariates, of text or numbers.
+        """
         return cls(
             {
                 name: tuple(frame[name].drop_nulls().unique().sort()) if frame.schema[name] == pl.String else None
@@ -202,6 +248,11 @@ class StaticInputs:
 
     def added_to(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return the table with a column for each category.
+
+        Parameters
+        ----------
+        table : polars.DataFrame
+            With the static covariates.
 
         Raises
         ------

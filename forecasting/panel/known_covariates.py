@@ -60,6 +60,19 @@ class KnownCovariates:
     ) -> KnownCovariates:
         """Take them from a table with ``series_id``, ``time`` and the covariates; of duplicates the last row counts.
 
+        Parameters
+        ----------
+        table : polars.DataFrame
+            Rows of other series are left out.
+        names : sequence of str
+            The covariates.
+        series_id : polars.Series
+            The panel's series, sorted.
+        calendar : PanelCalendar
+            That of each series.
+        until_S : ndarray of shape (S,)
+            Session up to which rows of each series may lack covariates.
+
         Raises
         ------
         ValueError
@@ -74,7 +87,17 @@ class KnownCovariates:
         return cls(tuple(names), series_id, calendar, until_S, keys[order], values[order])
 
     def values(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
-        """Covariates of the `horizon` sessions after these, shape (N, H, Z) for any N; NaN where they are missing."""
+        """Covariates of the `horizon` sessions after these, shape (N, H, Z) for any N; NaN where they are missing.
+
+        Parameters
+        ----------
+        series_N : ndarray of shape (N,)
+            Places of the series among `series_id`.
+        session_N : ndarray of shape (N,)
+            Session numbers of the origins.
+        horizon : int
+            Sessions.
+        """
         row, found = self._rows_after(series_N, session_N, horizon)
         values = np.full((*found.shape, len(self.names)), np.nan)
         values[found] = self.values_MZ[row[found]]
@@ -83,17 +106,40 @@ class KnownCovariates:
     def scaled(
         self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
     ) -> NDArray[np.float32]:
-        """As `values`, standardised; 0 where they are missing."""
+        """As `values`, standardised; 0 where they are missing.
+
+        Parameters
+        ----------
+        scaler : InputScaler
+            Fitted to these covariates.
+        series_N, session_N : ndarray of shape (N,)
+            As of `values`.
+        horizon : int
+            Sessions.
+        """
         values = self.values(series_N, session_N, horizon)
         return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
 
     def up_to(self, session_S: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Covariates of all rows up to a session of each series, shape (any, Z)."""
+        """Covariates of all rows up to a session of each series, shape (any, Z).
+
+        Parameters
+        ----------
+        session_S : ndarray of shape (S,)
+            The last session of each series.
+        """
         last_S = _keys(np.arange(len(session_S)), session_S)
         return self.values_MZ[self.keys_M <= last_S[self.keys_M // SPAN]]
 
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
         """Refuse origins that lack a required row among the next `horizon` sessions.
+
+        Parameters
+        ----------
+        series_N, session_N : ndarray of shape (N,)
+            As of `values`.
+        horizon : int
+            Sessions.
 
         Raises
         ------

@@ -54,7 +54,7 @@ def test_columns_in_a_pandas_index_are_asked_back(index):
         check_panel(small().to_pandas().set_index(index))
 
 
-def test_an_unnamed_index_of_days_and_a_wide_table_are_told_apart():
+def test_an_unnamed_index_of_days_and_a_wide_table_are_distinguished():
     wide = small().to_pandas().pivot(index="time", columns="series_id", values="close")
     with pytest.raises(ValueError, match=r"'time' must be a column, found in the pandas index"):
         check_panel(wide.rename_axis(index=None))

@@ -61,7 +61,7 @@ def test_one_row_a_day_early_does_not_spoil_the_inference(name, seed):
     assert (found.calendar.name, found.n_stray) == (name, 1)
 
 
-def test_the_last_sessions_of_an_exchange_are_told_from_days_of_the_week():
+def test_the_last_sessions_of_an_exchange_are_distinguished_from_days_of_the_week():
     fridays = sessions("weekly last XNYS", 300, date(2024, 3, 1))
     assert infer_calendar(fridays).name == "weekly last XNYS"  # a Good Friday's close is a Thursday's
     assert infer_calendar(sessions("monthly last XNYS", 120, date(2024, 3, 1))).name == "monthly last XNYS"
@@ -132,7 +132,7 @@ def test_a_series_that_is_met_later_has_the_calendar_that_its_rows_show():
         assert named.meeting(rate) == named
 
 
-def test_a_row_that_is_no_session_is_left_out_or_moved_and_named():
+def test_a_row_that_is_not_a_session_is_left_out_or_moved_and_named():
     days = [*sessions("weekdays", 100, date(2024, 3, 1)), date(2024, 2, 3)]
     panel = check_panel(series("a", pl.Series(days)))
     calendar = PanelCalendar.of(panel)
@@ -258,7 +258,7 @@ def test_bars_stay_bars():
         PanelCalendar.of(check_panel(one_a_day))
 
 
-def test_an_exchange_that_cannot_be_built_is_refused_with_advice_that_is_right_for_it():
+def test_an_exchange_that_cannot_be_built_is_refused_with_the_right_advice():
     """Once, 'weekdays' was advised for Tel Aviv, which traded on Sundays up to 2025."""
     with pytest.raises(
         ValueError, match=r"'XTAE'.*Name the days of the week on which it trades, such as 'daily SUN-THU'"

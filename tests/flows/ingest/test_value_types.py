@@ -163,7 +163,7 @@ def test_bars_within_the_day_are_refused(hand_over):
         hand_over(rows)
 
 
-def test_the_last_row_of_a_session_corrects_what_stands_beside_an_equal_price(hand_over, warehouse):
+def test_the_last_row_of_a_session_corrects_other_columns_of_an_equal_price(hand_over, warehouse):
     """Once, the newest day was lost where a feed gave it twice, with another volume."""
     rows = sessions(10).with_columns(volume=pl.lit(5.0))
     found = hand_over(pl.concat([rows, rows[-1:].with_columns(volume=pl.lit(7.0)), rows[:1]]))

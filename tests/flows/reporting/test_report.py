@@ -12,8 +12,9 @@ import pytest
 from tidecast.features import PanelSchema
 from tidecast.flows.reporting.report import ReportData, forecast_table, render, signed, track_record, write_report
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy, decide
+from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.evaluation.dm_test import compare
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
@@ -93,7 +94,7 @@ def test_a_network_is_named_and_no_sentence_is_said_twice(data):
     assert "The GRU is published Its distribution is better" in seen
 
 
-def test_without_a_gate_the_page_says_that_there_is_no_evidence(data):
+def test_without_a_gate_the_page_says_that_no_test_was_held(data):
     decision = {"reason": "Too little history for a gate: 252 origins are needed.", "verdict": None, "decision": None}
     seen = Words(render(replace(data, decision=decision, evidence=None, gate_as_of=None, version="", run_id=""))).seen
     assert "The random walk is published Too little history" in seen
@@ -207,7 +208,7 @@ def test_several_champions_stand_one_under_the_other():
     ]  # fmt: skip
 
 
-def test_pegged_series_and_other_quantiles_are_no_matter(data):
+def test_pegged_series_and_other_quantiles_make_no_difference(data):
     pegged = data.prices.with_columns(close=pl.when(pl.col("series_id") == "USD").then(3.75).otherwise("close"))
     forecasts = RandomWalk(**SHARED, quantiles=(0.1, 0.9)).fit(pegged).predict()
     seen = Words(render(replace(data, prices=pegged, forecasts=forecasts))).seen
@@ -223,7 +224,7 @@ def test_prices_at_and_below_zero_are_shown(data):
     assert "−" in render(replace(data, prices=spread, forecasts=forecasts, positive=False))
 
 
-def test_a_verdict_of_a_former_version_is_shown_in_the_words_of_today(data):
+def test_a_verdict_of_a_former_version_is_shown_in_todays_terms(data):
     verdict = "Centre 0.0 ± 0.0 % (no better than the last price).\nSpread +0.3 ± 0.1 %, p = 0.031."
     seen = Words(render(replace(data, decision={**data.decision, "verdict": verdict}))).seen
     assert "Median 0.0 ± 0.0 % (no better than the last price). Distribution +0.3 ± 0.1 %" in seen

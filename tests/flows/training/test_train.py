@@ -13,7 +13,7 @@ from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.forecasters.recurrent import LSTMForecaster
 
@@ -47,7 +47,7 @@ def first(walks) -> TrainingResult:
 
 
 def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
-    """Ten sessions of 0.3 %, ten of 3 %, and so on: the spread of tomorrow is known to who counts."""
+    """Ten sessions of 0.3 %, ten of 3 %, and so on: the past shows the volatility of tomorrow."""
     generator = np.random.default_rng(3)
     days = pl.date_range(date(2015, 1, 1), date(2024, 1, 1), eager=True)
     days = days.filter(days.dt.weekday() <= 5).head(n_rows)
@@ -95,10 +95,10 @@ def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     assert for_gate["time"].max() == walks["time"].max()
 
 
-def test_every_fit_of_a_network_is_told(walks):
-    told = []
-    train(walks, walks["time"].max(), SETTINGS, None, True, told.append)
-    selection = told[1 : told.index(next(line for line in told if line.startswith("Testing")))]
+def test_every_fit_of_a_network_is_reported(walks):
+    lines = []
+    train(walks, walks["time"].max(), SETTINGS, None, True, lines.append)
+    selection = lines[1 : lines.index(next(line for line in lines if line.startswith("Testing")))]
     assert sorted(selection) == [f"  {name}, fold {fold} of 2" for name in ("GRU", "RNN") for fold in (1, 2)]
 
 
@@ -124,7 +124,7 @@ def test_too_little_history_leaves_the_random_walk(random_walks):
     assert "too little history" in training.reason
 
 
-def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_without_a_test():
+def test_a_distribution_that_can_be_forecast_is_published_and_refreshed_without_a_test():
     panel = calm_and_wild()
     settings = SETTINGS.model_copy(update={"models": ("GRU",), "max_epochs": 8})
     training = trained(panel, settings)
@@ -145,7 +145,7 @@ def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_withou
     )  # same folds, same network
 
 
-def test_a_champion_stays_where_the_candidate_is_no_better(walks, first):
+def test_a_champion_stays_when_the_candidate_is_not_better(walks, first):
     champion = Published("random_walk", first.random_walk.recipe())
     training = trained(walks, champion=champion)
     assert (training.winner, training.outcome) == ("random_walk", "kept")
@@ -170,7 +170,7 @@ def test_a_network_champion_is_compared_by_its_recipe(walks):
         (lambda table: table.with_columns(forecast=pl.col("forecast") * rng()), "fit twice on the same rows"),
     ],
 )
-def test_a_refresh_that_is_not_finite_or_not_reproducible_is_no_refresh(walks, monkeypatch, predict, words):
+def test_a_refresh_that_is_not_finite_or_not_reproducible_is_refused(walks, monkeypatch, predict, words):
     genuine = LSTMForecaster.predict
     monkeypatch.setattr(LSTMForecaster, "predict", lambda self, *a, **k: predict(genuine(self, *a, **k)))
     lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidecast.forecasting.evaluation.decide import GatePolicy, decide
+from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.evaluation.decision import p_value, percent
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 FIRST = date(2020, 1, 1)
 
@@ -42,7 +43,7 @@ def failed(decision):
 
 
 # -------------------------------------------------------------- the verdict
-def test_a_candidate_with_a_better_spread_is_promoted_and_only_its_spread_is_praised():
+def test_a_candidate_with_a_better_distribution_is_promoted_and_only_its_distribution_is_called_better():
     decision = decide(losses(BETTER))
     assert (decision.winner, decision.promoted, decision.n_origins) == ("GRU", True, 504)
     assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
@@ -70,11 +71,11 @@ def test_a_median_that_is_worse_is_not_published_however_good_the_distribution()
     assert decision.verdict.startswith("Median −1.0 ± 0.1 % (worse than the last price).")
 
 
-def test_a_centre_may_be_worse_by_a_fifth_of_a_per_cent():
+def test_a_median_may_be_worse_by_a_fifth_of_a_per_cent():
     assert decide(losses({"GRU": (0.98, 1.001), "random_walk": (1.0, 1.0)})).promoted
 
 
-def test_a_centre_is_called_better_only_with_evidence():
+def test_a_median_is_called_better_only_if_it_is_significant():
     assert "(better than the last price)" in decide(losses({"GRU": (0.98, 0.98), "random_walk": (1.0, 1.0)})).verdict
 
 
@@ -140,7 +141,7 @@ def test_a_champion_needs_less_evidence_to_stay_than_a_candidate_to_come():
     assert decide(table, GatePolicy(stay_level=0.01), candidate="LSTM", champion="LSTM").winner == "random_walk"
 
 
-def test_too_short_a_history_demotes_nobody():
+def test_too_short_a_history_demotes_no_champion():
     table = losses({"LSTM": (1.03, 1.0), "random_walk": (1.0, 1.0)}, n_origins=251)
     assert decide(table, candidate="LSTM", champion="LSTM").winner == "LSTM"
 
@@ -227,7 +228,7 @@ def test_bad_tables_are_refused():
         ({"level": math.nan}, "level must be above 0"),
         ({"min_origins": 119}, "min_origins must be at least 120, got 119"),
         ({"max_origins": 200}, "max_origins must be at least min_origins = 252, got 200"),
-        ({"centre_limit": 0.99}, "centre_limit must be at least 1"),
+        ({"median_limit": 0.99}, "median_limit must be at least 1"),
         ({"worst_decile": 0.1}, "worst_decile must be above -1 and at most 0, got 0.1"),
         ({"stay_level": 0.0}, "stay_level must be above 0 and at most 0.5, got 0.0"),
         ({"every": 0}, "every must be at least 1, got 0"),
@@ -317,7 +318,7 @@ def test_an_equal_model_that_is_gated_every_quarter_of_a_year_is_hardly_ever_pro
     assert np.mean(promoted) <= 0.07
 
 
-def test_a_spread_that_is_a_few_per_cent_better_is_found():
+def test_a_distribution_that_is_a_few_per_cent_better_is_found():
     rng = np.random.default_rng(1)
     found = []
     for _ in range(20):

@@ -379,7 +379,7 @@ def test_a_forecast_that_is_a_little_better_is_found():
     assert np.mean([dm_test(row, 5).p < 0.01 for row in better]) > 0.9
 
 
-def test_the_error_of_skill_is_the_spread_of_skill_over_repetitions():
+def test_the_error_of_skill_is_its_standard_deviation_over_repetitions():
     rng = np.random.default_rng(2)
     found = []
     for _ in range(400):

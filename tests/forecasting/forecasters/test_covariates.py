@@ -156,7 +156,7 @@ def test_update_does_not_need_what_lies_ahead(name, fitted, prices, times):
     assert np.allclose(updated["forecast"], whole["forecast"], rtol=1e-6)
 
 
-def test_training_goes_on_with_what_is_known_ahead(past, prices, times):
+def test_training_continues_with_future_covariates(past, prices, times):
     """An output that has come to work the other way round is learned from newer rows."""
     flipped = prices.with_columns(
         output=pl.when(pl.col("time") > times[240]).then(-pl.col("output")).otherwise("output")
@@ -212,7 +212,7 @@ class Cheat(GRUForecaster):
         return found
 
 
-def test_a_look_ahead_is_found_beside_what_is_declared(prices):
+def test_a_look_ahead_is_found_next_to_a_declared_one(prices):
     cheat = Cheat(**{**NETWORK, "max_epochs": 0}, schema=SCHEMA)
     with pytest.raises(AssertionError, match="must not depend on later rows"):
         assert_causal(cheat, prices)

@@ -74,7 +74,7 @@ def test_a_single_series_is_a_panel(name, breathing):
 
 
 @every
-def test_a_panel_of_pegs_is_forecast_without_a_spread(name, breathing):
+def test_a_panel_of_pegs_is_forecast_with_equal_quantiles(name, breathing):
     flat = breathing.with_columns(close=pl.lit(3.0))
     model = model_of(name).fit(flat.filter(pl.col("time") <= cut_of(flat)))
     assert (values(model.predict(flat)) == 3.0).all()
@@ -165,7 +165,7 @@ def test_a_network_learns_from_the_origins_with_weight(name, breathing):
 
 
 @every
-def test_equal_weights_are_no_weights(name, breathing, fitted):
+def test_equal_weights_are_the_same_as_none(name, breathing, fitted):
     model, weight = model_of(name), np.full(len(breathing), 4.0)
     assert_close(model.fit(breathing, sample_weight=weight).predict(), model_of(name).fit(breathing).predict())
     assert fitted[name].score(breathing, sample_weight=weight) == pytest.approx(fitted[name].score(breathing))
@@ -184,7 +184,7 @@ def test_impossible_weights_are_refused(weight, breathing):
         RandomWalk().fit(breathing, sample_weight=weight)
 
 
-def test_weights_that_are_no_numbers_are_refused_by_name(breathing):
+def test_weights_that_are_not_numbers_are_refused_by_name(breathing):
     """NumPy's own "could not convert string to float" did not say of what."""
     with pytest.raises(ValueError, match="sample_weight must be 1280 numbers, one for each row"):
         RandomWalk().fit(breathing, sample_weight=["heavy"] * 1280)
