@@ -266,6 +266,28 @@ def test_closes_with_a_clock_time_are_days():
         check_panel(twice, PanelSchema(calendar="XNYS"))
 
 
+def test_a_day_that_is_delivered_twice_is_named_and_not_taken_for_bars():
+    """Once, the message was "Bars must lie within the day to infer a calendar, found steps of 1d"."""
+    days = sessions("weekdays", 60, date(2024, 3, 1))
+    closes = days.cast(pl.Datetime("us")) + timedelta(hours=16)
+    for again in (closes[-1] + timedelta(minutes=5), days.cast(pl.Datetime("us"))[-1]):
+        panel = series("a", pl.concat([closes, pl.Series([again])]))
+        with pytest.raises(ValueError, match=r"must have one row a day, 'a' has 2 on 2024-03-01 \('.*16:0.*Keep one"):
+            check_panel(panel)
+    with pytest.raises(ValueError, match="series_id and time must be unique, found twice: 1 rows"):
+        check_panel(series("a", pl.concat([closes, closes[-1:]])))
+
+
+@pytest.mark.parametrize("name", ["weekdays", "XNYS"])
+def test_midnights_of_another_zone_are_refused_in_a_named_calendar_too(name):
+    """Once, the advice was to drop the 60 rows that are not a session."""
+    days = sessions("XTKS", 60, date(2024, 3, 1)).cast(pl.Datetime("us"))
+    tokyo = series("a", days.dt.replace_time_zone("Asia/Tokyo").dt.convert_time_zone("UTC"))
+    with pytest.raises(ValueError, match=r"rows on Sundays for 'a': they look like midnights .*calendar='XTKS'"):
+        check_panel(tokyo, PanelSchema(calendar=name))
+    assert check_panel(tokyo, PanelSchema(calendar="daily SUN-THU"))["time"].dt.weekday().is_in([7]).any()
+
+
 def test_bars_stay_bars():
     hours = bars((9, 30), (15, 30)).dt.replace_time_zone(None)
     assert check_panel(series("a", hours))["time"].to_list() == hours.to_list()
