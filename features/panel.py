@@ -14,6 +14,7 @@ from tidecast.features.column_names import line_for
 from tidecast.features.error_text import near_match, shorten
 from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.frozen_settings import FrozenSettings
+from tidecast.features.number_texts import how_to_cast
 from tidecast.features.segments import series_starts, starts_if_sorted
 from tidecast.features.session_dates import read_sessions
 
@@ -287,8 +288,7 @@ def _names(values: pl.Series) -> pl.Series:
 
 def _numbers(values: pl.Series, pandas: bool = False) -> pl.Series:
     if not values.dtype.is_numeric() and values.dtype != pl.Null:
-        cast = ".astype(float)" if pandas else ".cast(pl.Float64)"
-        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with {cast}.")
+        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}{how_to_cast(values, pandas)}")
     values = values.cast(pl.Float64)
     return values.fill_nan(None) if values.is_nan().any() else values  # copied only if needed
 
