@@ -80,10 +80,7 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
             kinds.setdefault(name, set()).add(kind)
     mixed = [name for name, found in kinds.items() if not _agree(found - {pl.Null()})]
     return pl.concat(
-        (
-            frame.with_columns(as_text(frame[name]) for name in mixed if name in frame.columns)
-            for frame in frames
-        ),
+        (frame.with_columns(as_text(frame[name]) for name in mixed if name in frame.columns) for frame in frames),
         how="diagonal_relaxed",
     )
 
