@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.frame_notes import note_of, with_note
 from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.panel import PanelSchema, check_columns, sorted_rows
-from tidecast.features.segments import series_starts
+from tidecast.features.segments import MAX_PAUSE, pauses, series_starts
 from tidecast.features.transformers.streaming import Stream, TailStream, tail_of
 from tidecast.features.volatility import with_segments
 
@@ -179,6 +180,7 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         frame : polars.DataFrame
         """
         rows, starts = self._checked(frame)
+        _warn_of_breaks(rows, starts)
         rows = with_segments(rows, self.target, starts)
         cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
         blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
@@ -294,6 +296,21 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
+
+
+def _warn_of_breaks(rows: pl.DataFrame, starts: np.ndarray) -> None:
+    """Warn if most rows come after a pause and no column names a calendar: then hardly any can look back."""
+    if "calendar" in rows.columns or len(rows) <= 2 * len(starts):
+        return
+    after = len(np.setdiff1d(pauses(rows), starts))
+    if 2 * after > len(rows):
+        warnings.warn(
+            f"Rows of a series should lie within {MAX_PAUSE.days} days of each other, {after} of {len(rows)} do not: "
+            "columns that look back are missing there. Name the calendar in a column 'calendar', such as "
+            "'yearly last'.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _in_threads(

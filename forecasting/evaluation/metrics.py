@@ -12,7 +12,7 @@ import polars as pl
 from scipy import stats
 
 from tidecast.features.calendars.infer import infer_panel
-from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
@@ -72,7 +72,8 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
         A forecast table, or several under each other with a column `model` (without one, the model is "forecast").
         Skill needs a model called ``random_walk``.
     panel : polars or pandas DataFrame
-        Prices with the origins' rows and history, and the truths. A session without a row has no truth.
+        Prices with the origins' rows and history, and the truths. A session without a row has no truth. A column
+        `calendar` says how long a gap is a pause, else the times do.
     target : str, optional
         The column that was forecast. By default as the table's note says, see Notes, else "close".
     positive : bool, optional
@@ -108,9 +109,10 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     """
     target, positive = facts_of(forecasts, target, positive)
     prices = check_panel(panel, PanelSchema(positive=positive), target)
-    prices = prices.select("series_id", "time", target)  # other columns could clash with those added below
+    named = [name for name in ("calendar",) if name in prices.columns and name != target]
+    prices = prices.select("series_id", "time", target, *named)  # other columns could clash with those added below
     table = _checked(to_polars(forecasts), prices)
-    prices = _at_sessions(prices, table)
+    prices = mark_long_periods(_at_sessions(prices, table))
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
     rows, pegged = _with_truth(table, prices, target, positive)
