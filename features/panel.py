@@ -161,6 +161,8 @@ def sorted_rows(
 def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pandas: bool) -> pl.DataFrame:
     """Return the rows in the types of a checked panel; the target is the first of `numbers`."""
     _check_known(frame, numbers[0])
+    if numbers[0].startswith(RESERVED):
+        raise ValueError(f"The target's name must not begin with {RESERVED!r}, got {numbers[0]!r}. Rename the column.")
     check_columns(frame, ["series_id", "time", *numbers, *schema.static])
     if frame.is_empty():
         raise ValueError("A panel must have at least one row, got none.")
@@ -172,7 +174,7 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
         read_sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
         _numbers(frame[numbers[0]], pandas),
         *(_past(frame[column], pandas) for column in schema.covariates),
-        *(_future(frame[column], pandas) for column in schema.future),
+        *(future_numbers(frame[column], pandas) for column in schema.future),
         *(_static(frame[column], pandas) for column in schema.static),
     )
 
@@ -297,11 +299,23 @@ def _past(values: pl.Series, pandas: bool) -> pl.Series:
     """Return numbers, true and false as 1 and 0, or the names of categories."""
     if values.dtype in (pl.Categorical, pl.Enum):
         return values.cast(pl.String)
+    if values.dtype == pl.String and values.cast(pl.Float64, strict=False).null_count() == len(values):
+        cast = ".astype('category')" if pandas else ".cast(pl.Categorical)"
+        raise ValueError(
+            f"{values.name!r} must hold numbers or categories, got {values.dtype}. Make texts categories with {cast}."
+        )
     return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values, pandas)
 
 
-def _future(values: pl.Series, pandas: bool) -> pl.Series:
-    """Return numbers; true and false as 1 and 0."""
+def future_numbers(values: pl.Series, pandas: bool) -> pl.Series:
+    """Return a future covariate as numbers; true and false as 1 and 0.
+
+    Parameters
+    ----------
+    values : Series
+    pandas : bool
+        Whether the frame came as pandas, for the advice in a message.
+    """
     if values.dtype in (pl.Categorical, pl.Enum):
         columns = (
             f"pd.get_dummies(frame, columns=[{values.name!r}])" if pandas else f"frame.to_dummies({values.name!r})"

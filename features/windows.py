@@ -155,7 +155,7 @@ def make_windows(
     frame = check_panel(panel, schema, target)
     calendar = PanelCalendar.of(frame, schema.calendar)
     frame = calendar.marked(settle(frame, calendar)[0])
-    segment = with_segments(frame, target)["_segment"].to_numpy().astype(np.int64)
+    segment = with_segments(frame, target)["__tidecast_segment"].to_numpy().astype(np.int64)
     session = calendar.numbers(frame)
     if _longest_span(segment, session) < lookback - 1 + horizon:  # before arrays of that many steps are made
         raise ValueError(_no_window(lookback, horizon, len(frame)))

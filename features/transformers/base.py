@@ -104,9 +104,9 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return sorted(named - {"series_id", "time", self.target} - shared.keys())
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return sorted rows with a target and `_segment`, with the columns of `added_`."""
+        """Return sorted rows with a target and `__tidecast_segment`, with the columns of `added_`."""
         for columns in (self.shared(), self.expressions()):
-            rows = rows.with_columns(**{name: value.over("_segment") for name, value in columns.items()})
+            rows = rows.with_columns(**{name: value.over("__tidecast_segment") for name, value in columns.items()})
         return rows
 
     def _check_parameters(self) -> None:
@@ -187,8 +187,8 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return in_order(pl.concat(_in_threads(self._computed, blocks)), frame.height)
 
     def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
-        """Return `_row` and the added columns of a block of whole series."""
-        rows = self._add(block).select("_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
+        """Return `__tidecast_row` and the added columns of a block of whole series."""
+        rows = self._add(block).select("__tidecast_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
         return rows.with_columns(finite(rows[name]) for name in self.added_)
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
@@ -198,12 +198,12 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def _checked(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
         """Return the frame's rows, sorted, and where each series begins; without a target only if none is needed.
 
-        `_row` is the row's number in the frame.
+        `__tidecast_row` is the row's number in the frame.
         """
         read = frame.select(self._reads(frame))
         numbers = tuple(name for name in self.inputs_ if read.schema[name].is_numeric())
         schema = PanelSchema(positive=self.positive, covariates=numbers)
-        rows, starts = sorted_rows(read.with_row_index("_row"), schema, self.target)
+        rows, starts = sorted_rows(read.with_row_index("__tidecast_row"), schema, self.target)
         if self.needs_target and rows[self.target].null_count():
             rows = rows.filter(pl.col(self.target).is_not_null())
             starts = series_starts(rows)
@@ -335,9 +335,12 @@ def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:
 
 
 def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
-    """Return the columns in the order of `_row`, a row for each number below `height`, null for missing numbers."""
-    rows = computed["_row"].to_numpy()
-    values = computed.drop("_row")
+    """Return the columns in the order of `__tidecast_row`, with a row for each number below `height`.
+
+    A number that is missing has nulls.
+    """
+    rows = computed["__tidecast_row"].to_numpy()
+    values = computed.drop("__tidecast_row")
     if len(rows) == height and (rows[1:] > rows[:-1]).all():
         return values
     position = np.full(height, -1, dtype=np.int64)
