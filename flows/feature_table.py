@@ -12,6 +12,7 @@ import polars as pl
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.transformers.price_features import PriceFeatures
@@ -92,12 +93,15 @@ def bring_up_to_date(warehouse: Warehouse, settings: Settings, as_of: date | Non
     whole : bool
         Whether to compute all rows anew.
     """
-    built = build(warehouse, as_of, settings.positive, whole)
+    built = build(warehouse, as_of, settings.positive, whole, settings.calendar)
     log.info(f"features: {built.written:,} rows new or changed, as known on {built.as_of}.")
     return built
 
 
-def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True, whole: bool = False) -> Built:
+def build(
+    warehouse: Warehouse, as_of: date | None = None, positive: bool = True, whole: bool = False,
+    calendar: str | None = None,
+) -> Built:  # fmt: skip
     """Compute the rows that can have changed since the last build, and store those that did.
 
     Features look only backwards: a price changes no row before its own, unless it shows on which row a nearby split
@@ -110,6 +114,8 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
         As of `build_features`.
     positive : bool
         Whether all prices are above zero.
+    calendar : str, optional
+        That of the panel, see `mark_long_periods`.
 
     Returns
     -------
@@ -139,6 +145,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
             return Built(as_of, 0)
         since = oldest_in_doubt(warehouse, news, as_of)
         panel = panel_with_history(warehouse, since, as_of, transformer.min_history)
+    panel = mark_long_periods(panel.sort("series_id", "time"), calendar)
     rows = transformer.fit(panel).transform_tail(panel, since)
     assert isinstance(rows, pl.DataFrame)
     rows = rows.select(*FEATURE_KEY, *transformer.added_)

@@ -36,8 +36,8 @@ def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = Non
     keys, order = panel.select("series_id", "time"), None
     starts = starts_if_sorted(keys)
     if starts is None:
-        keys = keys.with_row_index("_row").sort("series_id", "time")
-        order, starts = keys["_row"].to_numpy(), series_starts(keys)
+        keys = keys.with_row_index("__tidecast_row").sort("series_id", "time")
+        order, starts = keys["__tidecast_row"].to_numpy(), series_starts(keys)
     ends = np.append(starts[1:], len(keys))
     n_new: int | np.ndarray = 0
     if since is not None:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import ended, shorten
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import SourceError
 
@@ -89,7 +89,7 @@ def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.enviro
             f"To install it: {install}."
         ) from None
     except ArgumentError as error:
-        raise SourceError(f"{setting} must be a database's address, got {address}: {error}. Check it.") from None
+        raise SourceError(f"{setting} must be a database's address, got {address}: {ended(error)} Check it.") from None
 
 
 def url_of(address: str, setting: str, environ: Mapping[str, str]) -> "URL":

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import polars as pl
 
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import SourceError, TidecastError
 
 LONGEST = 300
@@ -47,5 +48,5 @@ def one_clear_error(source: str, advice: str) -> Iterator[None]:
     except (Exception, pl.exceptions.PanicException) as error:
         raise SourceError(
             f"{source} must be readable as names, times and numbers, but reading it gave {type(error).__name__}: "
-            f"{in_one_line(error)}. {advice}"
+            f"{ended(in_one_line(error))} {advice}"
         ) from error

@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
@@ -89,7 +89,7 @@ def predict(
         f"fewer than lookback = {settings.lookback} rows since the start or the last long pause": short,
         f"no price since the model was trained, through {champion.trained_through}": sorted(waiting),
     }
-    moves = with_volatility(current, positive=settings.positive)
+    moves = with_volatility(mark_long_periods(current, settings.calendar), positive=settings.positive)
     pegged = moves.group_by("series_id", maintain_order=True).agg(pl.col("pegged").last()).filter("pegged")
     marks = {"as_of": as_of, "model": champion.name, "run_id": run_id, "live": live}
     return Forecasts(

@@ -17,6 +17,7 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.redaction import redact
 from tidecast.flows.reporting import forecast_plots as plots
@@ -346,7 +347,8 @@ def _fans(data: ReportData, pegged: Sequence[str]) -> dict[str, Any]:
 def _pegged(data: ReportData) -> list[str]:
     """Names of the series that are forecast but hardly move."""
     known = data.prices.join(data.forecasts, on="series_id", how="semi")
-    last = with_volatility(known, positive=data.positive).group_by("series_id", maintain_order=True).last()
+    rows = with_volatility(mark_long_periods(known), positive=data.positive)
+    last = rows.group_by("series_id", maintain_order=True).last()
     return last.filter("pegged")["series_id"].to_list()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.segments import breaks
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
@@ -52,8 +53,9 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     -------
     Plan
     """
-    rows = with_volatility(panel.sort("series_id", "time"), positive=settings.positive)
-    position = pl.int_range(pl.len()).over("series_id", breaks().over("series_id"))
+    panel = mark_long_periods(panel.sort("series_id", "time"), settings.calendar)
+    rows = with_volatility(panel, positive=settings.positive)
+    position = pl.int_range(pl.len()).over("series_id", breaks(panel).over("series_id"))
     learnable = rows.filter(~pl.col("pegged") & (position >= settings.lookback - 1))
     possible = max(learnable["time"].n_unique() - 2 * settings.horizon, 0)
     gate = min(settings.gate.max_origins, int(possible * GATE_SHARE))

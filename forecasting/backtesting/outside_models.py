@@ -249,7 +249,7 @@ def forecast_each_origin(
         known = _known_at(frame, origin, future, times, forecaster.horizon)
         here = {"origins": [origin]} if takes_origins(forecaster) else {}
         found = fitted.predict(like(known, panel), **here)
-        live = priced.filter(pl.col("_given") == origin)
+        live = priced.filter(pl.col("__tidecast_given") == origin)
         expected = _sessions_ahead(live, settled.calendar, forecaster.horizon)
         tables.append(checked_forecasts(found, name, expected, frame["series_id"], origin, levels))
     table = pl.concat(tables)

@@ -12,7 +12,7 @@ import polars as pl
 from scipy import stats
 
 from tidecast.features.calendars.infer import infer_panel
-from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
@@ -72,7 +72,8 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
         A forecast table, or several under each other with a column `model` (without one, the model is "forecast").
         Skill needs a model called ``random_walk``.
     panel : polars or pandas DataFrame
-        Prices with the origins' rows and history, and the truths. A session without a row has no truth.
+        Prices with the origins' rows and history, and the truths. A session without a row has no truth. A column
+        `calendar` says how long a gap is a pause, else the times do.
     target : str, optional
         The column that was forecast. By default as the table's note says, see Notes, else "close".
     positive : bool, optional
@@ -108,13 +109,15 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     """
     target, positive = facts_of(forecasts, target, positive)
     prices = check_panel(panel, PanelSchema(positive=positive), target)
-    prices = prices.select("series_id", "time", target)  # other columns could clash with those added below
+    named = [name for name in ("calendar",) if name in prices.columns]
+    # other columns, and other names of the target, could clash with those added below
+    prices = prices.select("series_id", "time", pl.col(target).alias("close"), *named)
     table = _checked(to_polars(forecasts), prices)
-    prices = _at_sessions(prices, table)
+    prices = mark_long_periods(_at_sessions(prices, table))
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
-    rows, pegged = _with_truth(table, prices, target, positive)
-    rows = _with_losses(rows, levels, loss).join(_naive_errors(table, prices, target), on="series_id", how="left")
+    rows, pegged = _with_truth(table, prices, positive)
+    rows = _with_losses(rows, levels, loss).join(_naive_errors(table, prices), on="series_id", how="left")
     losses = rows.select("model", *KEYS, loss, "ae", "covered", "scale").sort("model", *KEYS)
     return Evaluation(like(losses, forecasts), like(_summary(rows, loss), forecasts), pegged)
 
@@ -142,12 +145,10 @@ def _at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     return settle(prices, PanelCalendar(found[0].found.calendar, own, own, default_inferred=True))[0]
 
 
-def _with_truth(
-    table: pl.DataFrame, prices: pl.DataFrame, target: str, positive: bool
-) -> tuple[pl.DataFrame, tuple[Any, ...]]:
+def _with_truth(table: pl.DataFrame, prices: pl.DataFrame, positive: bool) -> tuple[pl.DataFrame, tuple[Any, ...]]:
     """Forecasts whose truth is known, with `truth`, `price` and `scale` at the origin; and the pegged series."""
-    price, volatility = pl.col(target), pl.col("volatility")
-    at_origin = with_volatility(prices, target, positive).select(
+    price, volatility = pl.col("close"), pl.col("volatility")
+    at_origin = with_volatility(prices, positive=positive).select(
         "series_id", origin="time", price=price, scale=price * volatility if positive else volatility, pegged="pegged"
     )
     rows = table.join(at_origin, on=["series_id", "origin"], how="left")
@@ -160,7 +161,7 @@ def _with_truth(
             "none. Evaluate on the panel that was forecast from, with its history."
         )
     pegged = tuple(rows.filter("pegged")["series_id"].unique().sort())
-    truths = prices.select("series_id", "time", truth=target)
+    truths = prices.select("series_id", "time", truth="close")
     return rows.filter(~pl.col("pegged")).join(truths, on=["series_id", "time"], how="inner"), pegged
 
 
@@ -199,10 +200,10 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     )
 
 
-def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame, target: str) -> pl.DataFrame:
+def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
     """Scale of the MASE: mean absolute change of each series up to its first origin; null if it never changed."""
     first = table.group_by("series_id").agg(first=pl.col("origin").min())
-    change = pl.col(target).diff().over("series_id", breaks(prices).over("series_id")).abs()
+    change = pl.col("close").diff().over("series_id", breaks(prices).over("series_id")).abs()
     known = prices.with_columns(naive=change).join(first, on="series_id").filter(pl.col("time") <= pl.col("first"))
     naive = known.group_by("series_id").agg(pl.col("naive").mean())
     return naive.with_columns(naive=pl.when(pl.col("naive") > 0).then("naive"))

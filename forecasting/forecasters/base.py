@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.error_text import check_whole
+from tidecast.features.error_text import check_whole, ended
 from tidecast.features.frames import Frame, FrameLike, is_pandas, to_polars
 from tidecast.features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from tidecast.features.stray_rows import settle
@@ -491,7 +491,7 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
         weight = np.asarray(sample_weight, dtype=float)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"sample_weight must be {len(frame)} numbers, one for each row of the panel: {error}."
+            f"sample_weight must be {len(frame)} numbers, one for each row of the panel: {ended(error)}"
         ) from None
     wrong = ~np.isfinite(weight) | (weight < 0)
     if weight.shape != (len(frame),) or wrong.any() or not weight.any():

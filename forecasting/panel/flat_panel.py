@@ -111,6 +111,11 @@ class FlatPanel:
         steps = self.session.diff()[inside]
         return int(steps.median()) if len(steps) else 0
 
+    @property
+    def longest_span(self) -> int:
+        """Most sessions from the first to the last row of a segment."""
+        return int((self.session[self.starts[1:] - 1] - self.session[self.starts[:-1]]).max())
+
     def segment(self, at: Tensor) -> Tensor:
         """Numbers of the segments that these rows belong to.
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
-from tidecast.features.frames import like, to_polars
-from tidecast.features.panel import PanelSchema, as_seen, check_rows
+from tidecast.features.frames import is_pandas, like, to_polars
+from tidecast.features.panel import PanelSchema, as_seen, check_columns, check_rows, future_numbers
 from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
 
@@ -231,9 +231,9 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
     own = replace(schema, positive=False, covariates=(), static=(), future=tuple(others))
     try:
         frame = to_polars(future)
-        if flags := [name for name in schema.future if frame.schema.get(name) == pl.Boolean]:
-            future = like(frame.with_columns(pl.col(flags).cast(pl.Float64)), future)
-        rows = as_seen(check_rows(future, own, first), kinds)
+        check_columns(frame, schema.future)
+        frame = frame.with_columns(future_numbers(frame[name], is_pandas(future)) for name in schema.future)
+        rows = as_seen(check_rows(like(frame, future), own, first), kinds)
     except (TypeError, ValueError) as error:
         raise type(error)(f"future: {error}") from error
     return rows.select("series_id", "time", *schema.future)

@@ -122,6 +122,15 @@ def test_a_jump_is_judged_by_the_moves_before_it_and_by_the_sessions_it_took():
     assert flagged(check(late, OLD), "jump") == []
 
 
+def test_yearly_rows_jump_too():
+    """Once, a year between two rows was a pause, across which nothing was measured."""
+    calendar = get_calendar("yearly last")
+    times = calendar.times(calendar.number_at(date(2024, 1, 1)) + np.arange(-29, 1))
+    rows = pl.DataFrame({"series_id": "A", "time": times, "close": [*walk(29), 300.0]})
+    checked = check_rows(rows, rows.clear(), calendar, Settings(), None)
+    assert flagged(checked, "jump") == [29]
+
+
 def test_a_series_of_which_fewer_than_ten_moves_are_known_does_not_jump():
     assert flagged(check(series([1.0, 1.01, 1.0, 5.0])), "jump") == []
 

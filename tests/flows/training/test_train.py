@@ -59,6 +59,14 @@ def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
     return pl.concat(series)
 
 
+def test_years_can_be_origins():
+    """Once, each year was a pause, and no row had a history."""
+    years = pl.date_range(date(1900, 12, 31), date(1999, 12, 31), "1y", eager=True)
+    prices = 100 * np.exp(np.random.default_rng(0).normal(0, 0.1, 100).cumsum())
+    panel = pl.DataFrame({"series_id": "A", "time": years, "close": prices})
+    assert plan_origins(panel, SETTINGS.model_copy(update={"calendar": "yearly last"})).possible == 100 - 15 - 4
+
+
 def test_origins_are_planned_by_hand(walks):
     plan = plan_origins(walks, SETTINGS)
     assert plan.possible == 600 - 15 - 4  # sessions with 16 rows up to them, less two horizons

@@ -243,6 +243,19 @@ def test_what_is_not_known_ahead_is_asked_for(fitted, past, prices, ahead, times
         model.predict(future=saturday.unique("series_id"))
 
 
+def test_texts_and_categories_are_refused_with_the_line_to_write(past, ahead, fitted):
+    """Once, the advice was .cast(pl.Float64), which no category can follow."""
+    texts = past.with_columns(mood=pl.lit("calm"))
+    with pytest.raises(ValueError, match=r"'mood' must hold numbers or categories, .* with .cast\(pl.Categorical\)"):
+        GRUForecaster(lookback=16, schema=PanelSchema(covariates=("mood",))).fit(texts)
+    for frame, line in ((ahead, "frame.to_dummies"), (ahead.to_pandas(), "pd.get_dummies")):
+        flags = ["x"] * len(frame)
+        odd = {name: pl.Series(flags, dtype=pl.Categorical) for name in SCHEMA.future}
+        given = frame.with_columns(**odd) if frame is ahead else ahead.with_columns(**odd).to_pandas()
+        with pytest.raises(ValueError, match=f"future: .* a future covariate cannot have categories. .*{line}"):
+            fitted["both"].predict(past, future=given)
+
+
 def test_a_hole_in_the_panel_counts_as_missing(fitted, prices, times):
     holed = prices.filter((pl.col("series_id") != "B") | (pl.col("time") != times[242]))
     assert len(fitted["both"].predict(holed, origins=[times[240]])) == 12

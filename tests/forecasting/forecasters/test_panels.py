@@ -260,3 +260,18 @@ class Idle(LogReturn):
 def test_features_that_cannot_be_used_are_refused(features, message, breathing):
     with pytest.raises((ValueError, TypeError), match=message):
         model_of("GRUForecaster", features=features).fit(breathing)
+
+
+@pytest.mark.parametrize("column", ["_segment", "_row", "_moved", "change", "volatility"])
+@pytest.mark.parametrize("name", ["RandomWalk", "GRUForecaster"])
+def test_the_name_of_the_target_changes_no_forecast(name, column, breathing):
+    """Once, a working column of that name took the place of the prices, or polars found it twice."""
+    expected = model_of(name).fit(breathing).predict(breathing)
+    features = {"features": PriceFeatures(target=column)} if name == "GRUForecaster" else {}
+    renamed = breathing.rename({"close": column})
+    assert model_of(name, target=column, **features).fit(renamed).predict(renamed).equals(expected)
+
+
+def test_the_prefix_of_working_columns_is_refused(breathing):
+    with pytest.raises(ValueError, match=r"must not begin with '__tidecast_', got '__tidecast_row'\. Rename"):
+        model_of("RandomWalk", target="__tidecast_row").fit(breathing.rename({"close": "__tidecast_row"}))

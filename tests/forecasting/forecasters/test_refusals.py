@@ -31,6 +31,7 @@ def test_a_lazy_frame_is_refused_by_name(name, breathing, fitted):
         ({"schema": PanelSchema(calendar="TARGTE")}, "TARGET"),
         ({"lookback": 400}, r"lookback \+ horizon = 400 \+ 5 rows; all 4 series .* the longest has 320 rows"),
         ({"lookback": 318}, r"Step 3 needs at least one series with lookback \+ horizon = 318 \+ 5 rows"),
+        ({"horizon": 10**12}, r"Step 305 needs at least one series with lookback \+ horizon = 16 \+ 1000000000000"),
     ],
 )
 def test_impossible_settings_are_refused_in_fit(name, settings, message, breathing):
