@@ -11,7 +11,7 @@ import polars as pl
 
 from tests.conftest import make_random_walks
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.training.result import Training
+from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
@@ -19,21 +19,20 @@ SEED = 1000
 """Seed of panel 0. No test and no design choice has used panels from this seed on."""
 
 
-def trained(panel: pl.DataFrame) -> Training:
+def trained(panel: pl.DataFrame) -> TrainingResult:
     """A panel's first training with its gate, as in `tidecast train`, in one process."""
     settings = Settings(calendar="weekdays", n_jobs=1)
     return train(panel, panel["time"].max(), settings, None, gate_due=True, say=lambda text: None)
 
 
-def verdict(training: Training) -> str:
+def verdict(training: TrainingResult) -> str:
     """One line on a training."""
     decision = training.decision
     if decision is None:
         return f"{training.winner}; {training.reason}"
     return (
-        f"{training.winner}; candidate {decision.candidate}, {decision.n_origins} origins, "
-        f"distribution {100 * decision.distribution_skill:+.2f} ± {100 * decision.distribution_se:.2f} %, "
-        f"p = {decision.distribution_p:.4f}, median {100 * decision.median_skill:+.2f} %"
+        f"{training.winner}; candidate {decision.candidate}, {decision.n_origins} origins, p = "
+        f"{decision.distribution_p:.4f}; {' '.join(decision.verdict.splitlines())}"
     )
 
 

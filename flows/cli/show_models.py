@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.training.backtest_panel import Backtested
-from tidecast.forecasting.evaluation.decision import p_value
+from tidecast.forecasting.evaluation.decision import p_value, skill_text
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
 
@@ -24,7 +24,7 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
         "version",
         "in place of",
         "candidate",
-        "distribution, %",
+        "distribution, % (95 %)",
         "evidence",
         "gates",
         "by",
@@ -35,25 +35,25 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
 
 
 def backtest_table(found: Backtested) -> Any:
-    """Return a table, the best model first: skill against the random walk and its standard error, in per cent."""
+    """Return a table, the best model first: skill against the random walk and its 95 % interval, in per cent."""
     loss = loss_in(found.summary.columns)
     pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     rows = [
         [
-            _plain_name(row["model"]), f"{row[loss]:.4f}", _percent(row["skill"], row["skill_se"]),
+            _plain_name(row["model"]), f"{row[loss]:.4f}", _skill(row, "skill"),
             "" if row["p"] is None or row["model"] == RANDOM_WALK else p_value(row["p"]),
-            _percent(row["ae_skill"], row["ae_skill_se"]), f"{100 * row['coverage']:.1f}",
+            _skill(row, "ae_skill"), f"{100 * row['coverage']:.1f}",
         ]
         for row in pooled.iter_rows(named=True)
     ]  # fmt: skip
-    return table(["model", loss, "distribution, %", "evidence", "median, %", "coverage, %"], rows)
+    return table(["model", loss, "distribution, % (95 %)", "evidence", "median, % (95 %)", "coverage, %"], rows)
 
 
 def _line(row: dict[str, Any]) -> list[str]:
     version = row["champion_version"]
     replaced = f"{_plain_name(row['champion'])}, {version}" if version else ""
     judged = row["n_origins"] is not None
-    skill = _percent(row["distribution_skill"], row["distribution_se"]) if judged else ""
+    skill = _skill({**row, "distribution": row["distribution_skill"]}, "distribution") if judged else ""
     return [
         str(row["as_of"]), row["outcome"], _plain_name(row["winner"]), row["version"], replaced,
         _plain_name(row["candidate"] or ""), skill,
@@ -62,11 +62,9 @@ def _line(row: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _percent(share: float | None, se: float | None) -> str:
-    if share is None:
-        return "not known"
-    number = f"{100 * share:+.2f}".replace("-", "−")
-    return number if se is None else f"{number} ± {100 * se:.2f}"
+def _skill(row: dict[str, Any], name: str) -> str:
+    """The skill `name` of a row with its interval, ``NAME_low`` to ``NAME_high``."""
+    return skill_text(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"), unit=False)
 
 
 def _plain_name(model: str) -> str:

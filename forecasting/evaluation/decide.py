@@ -11,7 +11,7 @@ import polars as pl
 
 from tidecast.features.error_text import check_whole, shorten
 from tidecast.features.frames import Frame, to_polars
-from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent
+from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent, skill_text
 from tidecast.forecasting.evaluation.dm_test import FEWEST_ORIGINS, Skill, compare
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
@@ -29,8 +29,8 @@ class GatePolicy:
     level : float, default=0.01
         p-values must be below this. A gate every quarter at 0.01 promotes an equal model within a year in about 5 % of
         cases; every week at 0.05, in a third.
-    max_origins : int, default=504
-        Newest origins to test on: two years, so that older successes do not count.
+    max_origins : int, default=1260
+        Newest origins to test on, at most: five years. A gain of two standard errors on two years has three on five.
     min_origins : int, default=252
         With fewer the random walk stays.
     centre_limit : float, default=1.002
@@ -47,7 +47,7 @@ class GatePolicy:
     """
 
     level: float = 0.01
-    max_origins: int = 504
+    max_origins: int = 1260
     min_origins: int = 252
     centre_limit: float = 1.002
     worst_decile: float = -0.02
@@ -117,8 +117,8 @@ def decide(
     >>> names = ("random_walk", "GRU")
     >>> losses = pl.concat(rows.with_columns(pl.lit(name).alias("model")) for name in names)
     >>> print(decide(losses).verdict)
-    Median 0.0 ± 0.0 % (no better than the last price).
-    Distribution 0.0 ± 0.0 %, p = 1.000.
+    Median 0.00 % (equal to the last price).
+    Distribution 0.00 %, p = 1.000.
     """
     policy = policy or GatePolicy()
     table = to_polars(losses)
@@ -151,8 +151,12 @@ def decide(
         distribution_skill=candidate_result.distribution.skill,
         distribution_se=candidate_result.distribution.se,
         distribution_p=candidate_result.distribution.p,
+        distribution_low=candidate_result.distribution.low,
+        distribution_high=candidate_result.distribution.high,
         median_skill=candidate_result.median.skill,
         median_se=candidate_result.median.se,
+        median_low=candidate_result.median.low,
+        median_high=candidate_result.median.high,
         worst_decile=candidate_result.worst_decile,
         reason=_reason(candidate, champion, promoted, demoted, checks, champion_result),
         checks=tuple(checks),
@@ -218,7 +222,7 @@ def _finite(*columns: str) -> pl.Expr:
 def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
     """Skill of the means per origin, over series and steps."""
     if rows.is_empty() or not rows.select(_finite(loss, reference).all()).item():
-        return Skill(None, None, None)
+        return Skill(None)
     means = rows.group_by("origin", maintain_order=True).agg(pl.col(loss, reference).mean())
     horizon = cast(int, rows["step"].max())
     return compare(means[loss].to_numpy(), means[reference].to_numpy(), horizon)
@@ -277,7 +281,7 @@ def _distribution_check(name: str, reference: str, skill: Skill, level: float) -
         found = "not known"
     else:
         p = "too little history for a p-value" if skill.p is None else p_value(skill.p)
-        found = f"{percent(skill.skill, skill.se)}, {p}"
+        found = f"{skill_text(skill.skill, skill.low, skill.high)}, {p}"
     text = f"CRPS skill against {reference} is {found}; p must be below {level:g}"
     return Check(name, skill.p is not None and skill.p < level, text)
 
