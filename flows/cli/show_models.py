@@ -10,6 +10,8 @@ from tidecast.flows.training.backtest_panel import Backtested
 from tidecast.forecasting.evaluation.decision import p_value, skill_text
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
+SKILL, MEDIAN = "distribution, % (95 %)", "median, % (95 %)"
+
 
 def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
     """Print a line per decision, and the reason of the last."""
@@ -24,12 +26,12 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
         "version",
         "in place of",
         "candidate",
-        "distribution, % (95 %)",
-        "evidence",
+        SKILL,
+        "p",
         "gates",
         "by",
     ]
-    out.print(table(heads, [_line(row) for row in rows]))
+    out.print(table(heads, [_line(row) for row in rows], whole=[SKILL]))
     out.print()
     facts(out, [("Last", rows[-1]["reason"]), ("", "The table decisions has all numbers, recipes and the policy.")])
 
@@ -41,12 +43,12 @@ def backtest_table(found: Backtested) -> Any:
     rows = [
         [
             _plain_name(row["model"]), f"{row[loss]:.4f}", _skill(row, "skill"),
-            "" if row["p"] is None or row["model"] == RANDOM_WALK else p_value(row["p"]),
+            "" if row["p"] is None or row["model"] == RANDOM_WALK else _p(row["p"]),
             _skill(row, "ae_skill"), f"{100 * row['coverage']:.1f}",
         ]
         for row in pooled.iter_rows(named=True)
     ]  # fmt: skip
-    return table(["model", loss, "distribution, % (95 %)", "evidence", "median, % (95 %)", "coverage, %"], rows)
+    return table(["model", loss, SKILL, "p", MEDIAN, "coverage, %"], rows, whole=[SKILL, MEDIAN])
 
 
 def _line(row: dict[str, Any]) -> list[str]:
@@ -57,7 +59,7 @@ def _line(row: dict[str, Any]) -> list[str]:
     return [
         str(row["as_of"]), row["outcome"], _plain_name(row["winner"]), row["version"], replaced,
         _plain_name(row["candidate"] or ""), skill,
-        p_value(row["distribution_p"]) if judged and row["distribution_p"] is not None else "",
+        _p(row["distribution_p"]) if judged and row["distribution_p"] is not None else "",
         str(row["gates_before"]), row["by"],
     ]  # fmt: skip
 
@@ -65,6 +67,11 @@ def _line(row: dict[str, Any]) -> list[str]:
 def _skill(row: dict[str, Any], name: str) -> str:
     """The skill `name` of a row with its interval, ``NAME_low`` to ``NAME_high``."""
     return skill_text(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"), unit=False)
+
+
+def _p(p: float) -> str:
+    """A p-value without its name: "0.028" or "< 0.001"."""
+    return p_value(p).removeprefix("p ").removeprefix("= ")
 
 
 def _plain_name(model: str) -> str:
