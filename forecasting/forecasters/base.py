@@ -433,7 +433,7 @@ def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
         raise TypeError(f"{path} must hold a {kind.__name__}, found a {type(model).__name__}.")
     with restoring(path):
         model._restore_common(description)
-        model._restore(description, learned, _saved_keys(description))
+        model._restore(description, learned, saved_keys(description))
         remember_settings(model)
     return model
 
@@ -443,7 +443,7 @@ def _time_parser(description: dict[str, Any]) -> Any:
     return date.fromisoformat if len(description["fit_end"]) == len("2026-01-01") else datetime.fromisoformat
 
 
-def _saved_keys(description: dict[str, Any]) -> pl.DataFrame:
+def saved_keys(description: dict[str, Any]) -> pl.DataFrame:
     """Return ``series_id`` and newest ``time`` of each series of a saved model."""
     parse = _time_parser(description)
     kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
