@@ -267,8 +267,8 @@ def record_text(scores: pl.DataFrame) -> str:
     if not records:
         return "no live forecast has come true yet"
     return "\n".join(
-        f"{found['model']}: {found['forecasts']:,} came true, {found['skill']} % ({found['interval']}) against the "
-        f"random walk, {found['coverage']} % inside the interval"
+        f"{found['model']}: {found['forecasts']:,} came true, {found['against']} against the random walk, "
+        f"{found['coverage']} % inside the interval"
         for found in records
     )
 

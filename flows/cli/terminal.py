@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -79,7 +79,13 @@ def progress(out: Console) -> Iterator[None]:
         handler.stop()
 
 
-def table(columns: list[str], rows: list[list[Any]], title: str | None = None, wrap: bool = True) -> Table:
+def table(
+    columns: list[str],
+    rows: list[list[Any]],
+    title: str | None = None,
+    wrap: bool = True,
+    whole: Container[str] = (),
+) -> Table:
     """Return a plain table, numbers to the right. Long cells are wrapped, or cut off without `wrap`.
 
     Parameters
@@ -90,6 +96,8 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
         One list of values per row.
     title : str, optional
     wrap : bool, default=True
+    whole : container of str, default=()
+        Columns that are never wrapped.
     """
     drawn = Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
@@ -101,7 +109,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
             Text(name),
             justify="right" if number else "left",
             overflow="fold" if wrap else "ellipsis",
-            no_wrap=not wrap,
+            no_wrap=not wrap or name in whole,
         )
     for row in rows:
         drawn.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else redact(str(cell))) for cell in row))

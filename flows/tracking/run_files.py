@@ -68,7 +68,7 @@ def _tables(training: TrainingResult) -> dict[str, pl.DataFrame]:
     if training.selection.height:
         tables["selection.json"] = training.selection
     if summary is not None:
-        first = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
+        first = ["model", "series_id", "step", "skill", "skill_low", "skill_high", "p", "crps", "pinball", "coverage"]
         order = [name for name in first if name in summary.columns]
         ordered = summary.select("group", *order, pl.exclude("group", *order))
         for group, name, by in (

@@ -10,8 +10,8 @@ from pathlib import Path
 from tidecast.flows.reporting import tuning_plots
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.run_files import plain
-from tidecast.flows.tracking.run_text import percent
 from tidecast.flows.training.search_problem import SearchProblem
+from tidecast.forecasting.evaluation.decision import percent
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 RECIPE = "recipe.json"
@@ -194,4 +194,4 @@ def _shown(value: object) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "no result" if share is None else f"{percent(share, 2, '+')} %"
+    return "no result" if share is None else percent(share)

@@ -177,8 +177,12 @@ def of_training(
         "distribution_skill",
         "distribution_se",
         "distribution_p",
+        "distribution_low",
+        "distribution_high",
         "median_skill",
         "median_se",
+        "median_low",
+        "median_high",
     )
     judged = {name: numbers.get(name) for name in (*names, "worst_decile", "verdict")}
     origins = {} if decision is None else {n: _day(getattr(decision, n)) for n in ("first_origin", "last_origin")}
@@ -265,9 +269,10 @@ def decision_details(row: Mapping[str, Any]) -> Row:
     """
     judged = (
         "candidate", "champion", "n_origins", "distribution_skill", "distribution_se", "distribution_p",
-        "median_skill", "median_se", "worst_decile",
+        "distribution_low", "distribution_high", "median_skill", "median_se", "median_low", "median_high",
+        "worst_decile",
     )  # fmt: skip
-    numbers = {name: row[name] for name in judged}
+    numbers = {name: row.get(name) for name in judged}  # earlier versions stored no intervals
     numbers |= {name: str(row[name]) for name in ("first_origin", "last_origin")}
     numbers |= json.loads(row["checks"] or "{}")
     texts = {name: row[name] for name in ("winner", "outcome", "reason", "verdict")}

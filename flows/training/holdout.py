@@ -13,7 +13,10 @@ from tidecast.flows.config.settings import Settings
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 
 FOLDS = 2
-"""Of the selection, and of the gate; every recipe is refit in each of them."""
+"""Of the selection, and of the gate, at least; every recipe is refit in each of them."""
+
+LONGEST_FOLD = 420
+"""Origins in a fold of the gate, at most: the longest gate refits a recipe three times."""
 
 SELECTION_ORIGINS = 504
 
@@ -36,6 +39,11 @@ class Plan:
     possible: int
     gate: int
     selection: int
+
+    @property
+    def gate_folds(self) -> int:
+        """Folds of the gate."""
+        return _gate_folds(self.gate)
 
 
 def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
@@ -61,7 +69,12 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     gate = min(settings.gate.max_origins, int(possible * GATE_SHARE))
     if gate < settings.gate.min_origins:
         return Plan(possible, 0, 0)
-    return Plan(possible, gate // FOLDS * FOLDS, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+    folds = _gate_folds(gate)
+    return Plan(possible, gate // folds * folds, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+
+
+def _gate_folds(origins: int) -> int:
+    return max(FOLDS, -(-origins // LONGEST_FOLD))
 
 
 def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import polars as pl
 
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, to_polars
-from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent
+from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent, skill_text
 from tidecast.forecasting.evaluation.dm_test import Skill, compare
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
@@ -69,8 +69,8 @@ def decide(
     >>> names = ("random_walk", "GRU")
     >>> losses = pl.concat(rows.with_columns(pl.lit(name).alias("model")) for name in names)
     >>> print(decide(losses).verdict)
-    Median 0.0 ± 0.0 % (no better than the last price).
-    Distribution 0.0 ± 0.0 %, p = 1.000.
+    Median 0.00 % (equal to the last price).
+    Distribution 0.00 %, p = 1.000.
     """
     policy = policy or GatePolicy()
     table = to_polars(losses)
@@ -103,8 +103,12 @@ def decide(
         distribution_skill=candidate_result.distribution.skill,
         distribution_se=candidate_result.distribution.se,
         distribution_p=candidate_result.distribution.p,
+        distribution_low=candidate_result.distribution.low,
+        distribution_high=candidate_result.distribution.high,
         median_skill=candidate_result.median.skill,
         median_se=candidate_result.median.se,
+        median_low=candidate_result.median.low,
+        median_high=candidate_result.median.high,
         worst_decile=candidate_result.worst_decile,
         reason=_reason(candidate, champion, promoted, demoted, checks, champion_result),
         checks=tuple(checks),
@@ -170,7 +174,7 @@ def _finite(*columns: str) -> pl.Expr:
 def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
     """Skill of the means per origin, over series and steps."""
     if rows.is_empty() or not rows.select(_finite(loss, reference).all()).item():
-        return Skill(None, None, None)
+        return Skill(None)
     means = rows.group_by("origin", maintain_order=True).agg(pl.col(loss, reference).mean())
     horizon = cast(int, rows["step"].max())
     return compare(means[loss].to_numpy(), means[reference].to_numpy(), horizon)
@@ -229,7 +233,7 @@ def _distribution_check(name: str, reference: str, skill: Skill, level: float) -
         found = "not known"
     else:
         p = "too little history for a p-value" if skill.p is None else p_value(skill.p)
-        found = f"{percent(skill.skill, skill.se)}, {p}"
+        found = f"{skill_text(skill.skill, skill.low, skill.high)}, {p}"
     text = f"CRPS skill against {reference} is {found}; p must be below {level:g}"
     return Check(name, skill.p is not None and skill.p < level, text)
 

@@ -28,6 +28,11 @@ from tidecast.forecasting.tables.types import KEYS, typed_forecasts
 
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
 
+SKILLS = (
+    "skill", "skill_se", "skill_low", "skill_high", "p", "ae_skill", "ae_skill_se", "ae_skill_low", "ae_skill_high",
+)  # fmt: skip
+"""Columns of a summary that compare with the random walk."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -47,8 +52,9 @@ class Evaluation:
         ``n_origins``, and means over origins, each origin counting once: ``mae``, ``crps`` or ``pinball``,
         ``interval_score`` and ``rmse`` in units of ``scale``, ``mase``, ``coverage``, ``direction`` (share of moves
         forecast with the right sign; null for a forecast that never moves); ``skill`` of the CRPS against
-        ``random_walk`` (0.01: one per cent better), its standard error ``skill_se`` and one-sided ``p`` (null with
-        fewer than 120 origins; of series: adjusted for their number); ``ae_skill`` and ``ae_skill_se``, the same of
+        ``random_walk`` (0.01: one per cent better), its standard error ``skill_se``, its 95 % interval ``skill_low``
+        to ``skill_high`` and one-sided ``p`` (null with fewer than 120 origins; of series: adjusted for their number,
+        as the interval is not); ``ae_skill``, ``ae_skill_se``, ``ae_skill_low`` and ``ae_skill_high``, the same of
         the median's absolute error. All models' numbers come from the rows that all of them forecast. ``coverage`` and
         ``interval_score`` are null without a level on either side of 0.5. A mean over a missing forecast is null.
     pegged : tuple
@@ -238,7 +244,7 @@ def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
         absent = {name: rows.schema[name] for name in ("series_id", "step") if name not in by}
         tables.append(joined.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items()).select(
             pl.lit(group).alias("group"), "model", "series_id", "step", "n_origins", "mae", "mase", loss, "coverage",
-            "interval_score", "skill", "skill_se", "p", "ae_skill", "ae_skill_se", "rmse", "direction",
+            "interval_score", *SKILLS, "rmse", "direction",
         ))  # fmt: skip
     return pl.concat(tables).with_columns(pl.selectors.float().fill_nan(None))
 
@@ -260,7 +266,7 @@ def _common(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.DataFrame:
     """Skill of each group of per-origin means, sorted by time, against the random walk's."""
-    numbers = dict.fromkeys(("skill", "skill_se", "p", "ae_skill", "ae_skill_se"), pl.Float64())
+    numbers = dict.fromkeys(SKILLS, pl.Float64())
     schema = {**means.select(by).schema, **numbers}
     groups = {key: group.select(loss, "ae").to_numpy() for key, group in means.partition_by(by, as_dict=True).items()}
     found = []
@@ -268,7 +274,8 @@ def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.D
         reference = groups.get((RANDOM_WALK, *key[1:]))
         if reference is not None:
             distribution, median = (compare(losses[:, k], reference[:, k], horizon) for k in (0, 1))
-            found.append((*key, distribution.skill, distribution.se, distribution.p, median.skill, median.se))
+            own = (distribution.skill, distribution.se, distribution.low, distribution.high, distribution.p)
+            found.append((*key, *own, median.skill, median.se, median.low, median.high))
     return pl.DataFrame(found, schema=schema, orient="row")
 
 

@@ -58,7 +58,9 @@ class NetworkInputs:
     ) -> tuple[NetworkInputs, Tensor]:
         """Fit on the training rows of a panel, and return the inputs of all rows, see `halves`.
 
-        A covariate gets an indicator if it is missing in a row to learn from.
+        Scales are those of the training rows to learn from (of all training rows, where there are none): the ratios of
+        a pegged series are extreme, and would shrink the inputs of those that move. A covariate gets an indicator if
+        it is missing in such a row.
 
         Parameters
         ----------
@@ -86,7 +88,8 @@ class NetworkInputs:
         names: list[str] = []
         moments: Moments | None = None
         flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
-        learned_from = rows.moving.numpy()
+        learned = train & rows.moving.numpy()
+        scaled = learned if learned.any() else train
         known: dict[int, NDArray[np.float64]] = {}
         for piece in _pieces(features, rows.frame):
             table = static.added_to(_transformed(features, rows.frame[piece]))
@@ -94,9 +97,9 @@ class NetworkInputs:
             inputs_NF = _numbers(table, names)
             if sum(numbers.nbytes for numbers in known.values()) + inputs_NF.nbytes <= ROOM:
                 known[piece.start] = inputs_NF.copy()  # polars would not free its memory
-            here = Moments.of(inputs_NF[train[piece]])
+            here = Moments.of(inputs_NF[scaled[piece]])
             moments = here if moments is None else moments + here
-            flagged = flagged | np.isnan(inputs_NF[train[piece] & learned_from[piece]]).any(0)
+            flagged = flagged | np.isnan(inputs_NF[learned[piece]]).any(0)
         scaler = InputScaler.of(cast("Moments", moments), flagged & np.isin(names, covariates))
         inputs = cls(features, past, static, names, scaler)
         return inputs, inputs.halves(rows.frame, known)

@@ -52,7 +52,7 @@ def test_a_training_says_in_two_lines_what_was_decided_and_the_second_time_the_s
     assert workspace.warehouse.decisions().height == 1
 
     listed = typed("decisions").stdout
-    assert re.search(r"first +random walk +1 +GRU +[+−]\d\.\d\d ± \d\.\d\d +p = ", listed), listed
+    assert re.search(r"first +random walk +1 +GRU +[+−]\d\.\d\d \(−?\d\.\d\d … −?\d\.\d\d\) +\d\.\d", listed), listed
     early = typed("train", "--as-of", "2016-01-04")
     assert early.exit_code == 1
     assert "A training must see all that the champion has" in early.stderr

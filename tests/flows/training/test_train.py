@@ -74,6 +74,17 @@ def test_origins_are_planned_by_hand(walks):
     assert plan.selection == (581 - 130) // 2 // 2 * 2 == 224
 
 
+def test_a_gate_tests_on_504_to_1260_origins_as_history_allows_and_never_refits_more_than_three_times(random_walks):
+    whole = random_walks(n_series=1, n_rows=3900)
+    sessions = whole["time"].unique().sort()
+    plans = {}
+    for n_rows in (800, 1530, 2700, 3900):
+        rows = whole.filter(pl.col("time") <= sessions[n_rows - 1])
+        plan = plan_origins(rows, SETTINGS.model_copy(update={"gate": GatePolicy()}))
+        plans[n_rows] = (plan.gate, plan.gate_folds, plan.selection)
+    assert plans == {800: (260, 2, 260), 1530: (502, 2, 504), 2700: (891, 3, 504), 3900: (1260, 3, 504)}
+
+
 def test_sessions_count_only_where_something_can_be_learned(walks):
     pegged = walks.filter(pl.col("series_id") == "A").with_columns(close=pl.lit(7.5))
     sessions = walks["time"].unique().sort()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tidecast.forecasting.evaluation.decide import decide
-from tidecast.forecasting.evaluation.decision import p_value, percent
+from tidecast.forecasting.evaluation.decision import p_value, percent, skill_text
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 FIRST = date(2020, 1, 1)
@@ -49,8 +49,8 @@ def test_a_candidate_with_a_better_distribution_is_promoted_and_only_its_distrib
     assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
     assert decision.distribution_p < 0.001
     assert decision.verdict.splitlines() == [
-        "Median 0.0 ± 0.1 % (no better than the last price).",
-        "Distribution +2.0 ± 0.1 %, p < 0.001.",
+        "Median +0.01 % (95 %: −0.12 … 0.14), no better than the last price.",
+        "Distribution +2.03 % (95 %: 1.90 … 2.16), p < 0.001.",
     ]
     assert decision.reason == (
         "GRU is published: its distribution is better than that of the random walk, and its median does no harm."
@@ -68,7 +68,7 @@ def test_when_no_network_earns_it_the_random_walk_is_published_and_said_so():
 def test_a_median_that_is_worse_is_not_published_however_good_the_distribution():
     decision = decide(losses({"GRU": (0.98, 1.01), "random_walk": (1.0, 1.0)}))
     assert failed(decision) == ["median"]
-    assert decision.verdict.startswith("Median −1.0 ± 0.1 % (worse than the last price).")
+    assert decision.verdict.startswith("Median −0.99 % (95 %: −1.12 … −0.86), worse than the last price.")
 
 
 def test_a_median_may_be_worse_by_a_fifth_of_a_per_cent():
@@ -76,13 +76,14 @@ def test_a_median_may_be_worse_by_a_fifth_of_a_per_cent():
 
 
 def test_a_median_is_called_better_only_if_it_is_significant():
-    assert "(better than the last price)" in decide(losses({"GRU": (0.98, 0.98), "random_walk": (1.0, 1.0)})).verdict
+    assert ", better than the last price." in decide(losses({"GRU": (0.98, 0.98), "random_walk": (1.0, 1.0)})).verdict
 
 
 def test_an_equal_forecast_has_no_skill_and_p_one():
     table = losses({"random_walk": (1.0, 1.0)})
     decision = decide(pl.concat([table, table.with_columns(model=pl.lit("GRU"))]))
     assert (decision.distribution_skill, decision.distribution_p, decision.median_skill) == (0.0, 1.0, 0.0)
+    assert decision.verdict == "Median 0.00 % (equal to the last price).\nDistribution 0.00 %, p = 1.000."
     assert not decision.promoted
 
 
@@ -178,7 +179,7 @@ def test_a_candidate_that_leaves_out_hard_origins_does_not_profit():
 
 def test_only_the_newest_origins_count():
     old = losses({"GRU": (0.5, 0.5), "random_walk": (1.0, 1.0)}, n_origins=300)
-    new = losses({"GRU": (1.05, 1.0), "random_walk": (1.0, 1.0)})
+    new = losses({"GRU": (1.05, 1.0), "random_walk": (1.0, 1.0)}, n_origins=1260)
     both = pl.concat([old, new.with_columns(pl.col("origin") + pl.duration(days=300))])
     assert decide(both).to_dict() | {"first_origin": 0, "last_origin": 0} == decide(new).to_dict() | {
         "first_origin": 0, "last_origin": 0
@@ -262,8 +263,10 @@ def test_a_pinball_loss_over_other_levels_serves_as_well():
 
 
 def test_numbers_are_written_as_people_write_them():
-    assert [percent(x) for x in (0.0071, -0.003, 0.0001, -0.0001)] == ["+0.7 %", "−0.3 %", "0.0 %", "0.0 %"]
-    assert percent(0.0071, 0.0019) == "+0.7 ± 0.2 %"
+    assert [percent(x) for x in (0.0071, -0.003, 0.00001, -0.00001)] == ["+0.71 %", "−0.30 %", "0.00 %", "0.00 %"]
+    assert skill_text(0.0071, 0.0031, 0.0111) == "+0.71 % (95 %: 0.31 … 1.11)"
+    assert skill_text(-0.0001, -0.0031, 0.00001, unit=False) == "−0.01 (−0.31 … 0.00)"
+    assert [skill_text(0.0, 0.0, 0.0), skill_text(0.002), skill_text(None)] == ["0.00 %", "+0.20 %", "not known"]
     written = [p_value(x) for x in (0.2972, 0.0096, 0.003, 0.0004)]
     assert written == ["p = 0.297", "p = 0.0096", "p = 0.003", "p < 0.001"]
 
