@@ -410,6 +410,7 @@ class PanelForecaster(QuantileForecaster):
             "time": [time.isoformat() for time in keys["time"]],
             "skipped": list(self.skipped_),
             "made": list(self._made),
+            "relative_offsets": self._quantile_model.relative,
         }
 
     def _restore_common(self, description: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.forecasters.base import PanelForecaster
 from tidecast.forecasting.forecasters.linear_start import LinearForecast
 from tidecast.forecasting.network.checkpoints import fingerprint
+from tidecast.forecasting.network.heads import QUANTILE, SCALE
 from tidecast.forecasting.network.progress import LEARNING_CURVE, Epoch, learning_curve
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.trainer import Lessons, Trainer
@@ -73,10 +74,9 @@ class NetworkForecaster(PanelForecaster):
         inputs_NF = self._fit_inputs(rows, holdout)
         segments = self._segments(rows, inputs_NF, weights)
         linear = self._linear(rows, segments.inputs_NF, holdout, weights)
-        self._quantile_model, self._shortcut = (
-            replace(self._quantile_model, scale_H=linear.scale_H, head=self._head),
-            linear.holds,
-        )
+        self._shortcut = linear.holds
+        scale_H = linear.earned_scale_H if self.head == SCALE else linear.scale_H
+        self._quantile_model = replace(self._quantile_model, scale_H=scale_H, head=self.head)
         give_back_memory()
         held_out = segments.held_out(holdout.train, holdout.validation)
         training, seed = self.training or Training(), seed_from(self.random_state)
@@ -204,8 +204,19 @@ class NetworkForecaster(PanelForecaster):
         return clone(self.features)
 
     @property
-    def _head(self) -> str:
-        return (self.training or Training()).head
+    def head(self) -> str:
+        """The network's head: that of `training`, by default one scale a step."""
+        return (self.training or Training()).head or SCALE
+
+    def _to_recipe(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the head spelled out, because a recipe must mean the same when the default changes."""
+        return settings | {"training": replace(self.training or Training(), head=self.head)}
+
+    @classmethod
+    def _from_recipe(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings of a recipe; those that name no head are of a time when every quantile was learned by itself."""
+        training = settings.get("training") or Training()
+        return settings | {"training": replace(training, head=training.head or QUANTILE)}
 
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
@@ -325,7 +336,7 @@ class NetworkForecaster(PanelForecaster):
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
-        self._quantile_model = replace(self._quantile_model, head=self._head)
+        self._quantile_model = replace(self._quantile_model, head=self.head)
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # older models lack it,

@@ -204,7 +204,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         at = thinned(rows.moving & ~rows.before(holdout.validation) & (weights > 0), MOST_CALIBRATED)
         carried, outputs_NHQ = self._carry(rows, at)
         residuals = self._residuals(rows, at, until=holdout.calibration)
-        return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy())
+        n_sessions = len(np.unique(rows.times[at.numpy()]))
+        return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy(), n_sessions)
 
     def _measure_dependence(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> Dependence:
         """Dependence between steps, from all training rows: a correlation hardly overfits but needs many rows."""
@@ -314,7 +315,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     def _carried_outputs(self, at: Tensor, known: KnownCovariates | None) -> Tensor:
         """As `_outputs`, for the carried state of the series at these places."""
-        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+        return self._no_outputs(at)
 
     # ---------------------------------------------------- subclasses override
     def _fit_network(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> None:
@@ -336,8 +337,12 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         return 1
 
     def _outputs(self, rows: FlatPanel, at: Tensor) -> Tensor:
-        """Outputs that shape the base quantiles, shape (N, H, Q), in the network's precision."""
-        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+        """Outputs that shape the base quantiles, shape (N, H, P), in the network's precision."""
+        return self._no_outputs(at)
+
+    def _no_outputs(self, at: Tensor) -> Tensor:
+        """Outputs of zero, which leave the base quantiles as they are."""
+        return torch.zeros(len(at), self.horizon, self._quantile_model.layer.n_outputs, dtype=torch.float64)
 
     @property
     def columns_(self) -> list[str]:
@@ -381,6 +386,9 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         """Restore `_described` and `_learned`; `keys` hold the newest time seen of each series."""
         check_tensors(self._expected(len(keys)), learned, optional=["scale"])  # which older models lack
         scale_H = learned.get("scale", slow(self.horizon))
-        self._quantile_model = QuantileModel(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
+        self._quantile_model = QuantileModel(
+            self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H,
+            relative=description.get("relative_offsets", False),
+        )  # fmt: skip
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
         self._carried = CarriedState(Snapshot(keys["series_id"], keys["time"], **under(SNAPSHOT, learned)))
