@@ -22,6 +22,7 @@ from tidecast.forecasting.network.cell_registry import CELLS
 _OWN = {  # loaded on demand: modules of this package, and the public classes in each
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
+    "forecasters.volatility_regression": ("VolatilityRegression",),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
     "network.training": ("Training",),
 }
