@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     )
     from tidecast.features.transformers.streaming import Stream
     from tidecast.features.transformers.union import PanelUnion
+    from tidecast.features.transformers.volatility_terms import VolatilityTerms
     from tidecast.features.volatility import DECAY, with_volatility
     from tidecast.features.windows import WindowArray, Windows, make_windows
 
@@ -65,6 +66,7 @@ __all__ = [
     "RollingVolatility",
     "RollingZScore",
     "Stream",
+    "VolatilityTerms",
     "VolumeZScore",
     "WindowArray",
     "Windows",
@@ -113,6 +115,7 @@ _MODULES = {
     ),
     "transformers.streaming": ("Stream",),
     "transformers.union": ("PanelUnion",),
+    "transformers.volatility_terms": ("VolatilityTerms",),
     "volatility": ("DECAY", "with_volatility"),
     "windows": ("WindowArray", "Windows", "make_windows"),
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
         RNNForecaster,
     )
     from tidecast.forecasting.forecasters.recurrent import SLSTMForecaster as SLSTMForecaster
+    from tidecast.forecasting.forecasters.volatility_regression import VolatilityRegression
     from tidecast.forecasting.network.progress import StopTraining
     from tidecast.forecasting.network.training import Training
     from tidecast.forecasting.persistence import load_forecaster
@@ -46,6 +47,7 @@ __all__ = [
     "Training",
     "TuningResult",
     "UnreadableModel",
+    "VolatilityRegression",
     "backtest",
     "decide",
     "evaluate",
@@ -65,6 +67,7 @@ _MODULES = {
     "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
+    "forecasters.volatility_regression": ("VolatilityRegression",),
     "network.progress": ("StopTraining",),
     "network.training": ("Training",),
     "persistence": ("load_forecaster",),

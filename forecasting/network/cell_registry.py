@@ -151,3 +151,25 @@ CELLS: dict[str, Cell] = by_key(
         ),
     )
 )
+
+NO_MEMORY = "none"
+"""Key of the cell without units: a network with it is a linear function of the row's inputs."""
+
+
+def load_cell(key: str) -> CellModule:
+    """Return the module class of a cell.
+
+    Parameters
+    ----------
+    key : str
+        Of `CELLS`, or `NO_MEMORY`, which is no forecaster's choice.
+
+    Returns
+    -------
+    CellModule
+    """
+    if key == NO_MEMORY:
+        from tidecast.forecasting.network.cells import NoMemory  # loads torch
+
+        return NoMemory
+    return CELLS[key].load()

@@ -247,3 +247,25 @@ def scan(keep_TBD: Tensor, add_TBD: Tensor, h_BD: Tensor) -> Tensor:
         h_TBD = torch.cat([h_TBD[:width], reached])
         keep_TBD = torch.cat([keep_TBD[:width], keep_TBD[width:] * keep_TBD[:-width]])
     return h_TBD
+
+
+class NoMemory(nn.Module):
+    """A cell without units, for a network whose head reads the row's inputs alone.
+
+    For the arguments see `torch.nn.GRU`; it has one layer and one direction.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int = 0, num_layers: int = 1, *, batch_first: bool = True,
+        dropout: float = 0.0, bidirectional: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if (hidden_size, num_layers, batch_first, bidirectional) != (0, 1, True, False):
+            raise ValueError(
+                f"A cell without memory must have no units and one layer, got hidden_size={hidden_size} and "
+                f"num_layers={num_layers}. Choose a cell of CELLS."
+            )
+
+    def forward(self, x_BTF: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
+        """Return states of no width, shape (B, T, 0) and (1, B, 0)."""
+        return x_BTF[..., :0], x_BTF.new_zeros(1, len(x_BTF), 0)

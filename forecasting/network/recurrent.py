@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.network.cell_registry import load_cell
 from tidecast.forecasting.network.cells import CellState
 
 Weights = dict[str, Tensor]
@@ -108,7 +108,7 @@ class RecurrentNetwork(nn.Module):
     Parameters
     ----------
     cell : str
-        A key of `tidecast.forecasting.network.cell_registry.CELLS`.
+        A key of `tidecast.forecasting.network.cell_registry.CELLS`, or `NO_MEMORY` with a `hidden_size` of 0.
     n_features, hidden_size, num_layers : int
     dropout : float
         Between layers; no effect with one layer.
@@ -141,7 +141,7 @@ class RecurrentNetwork(nn.Module):
         self.n_recent = max(kernel_size - 1, int(shortcut))  # newest inputs in a state
         if kernel_size > 1:
             self.convolution = nn.Linear(n_features * kernel_size, hidden_size)
-        self.encoder = CELLS[cell].load()(
+        self.encoder = load_cell(cell)(
             hidden_size if kernel_size > 1 else n_features, hidden_size, num_layers,
             batch_first=True, dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
         )  # fmt: skip

@@ -181,7 +181,7 @@ def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
     """
     forecaster = forecaster_of(model)
     space, own = forecaster.search_space(), own_settings(forecaster)
-    if getattr(forecaster, FEATURES, PRICES) is None:
+    if _sees_prices(forecaster):
         space[FEATURES] = feature_choices(panel, forecaster.schema or PanelSchema())
     return {prefix_of(model) + name: _with(own[name], each) for name, each in space.items()}
 
@@ -199,9 +199,14 @@ def own_settings(model: Any) -> dict[str, Any]:
     if hasattr(forecaster, CELL):
         found[prefix + CELL] = forecaster.cell
         found[prefix + HEAD] = forecaster.head
-    if getattr(forecaster, FEATURES, PRICES) is None:
+    if _sees_prices(forecaster):
         found[prefix + FEATURES] = PRICES
     return found
+
+
+def _sees_prices(forecaster: Any) -> bool:
+    """Whether it is a network with the default features, `PriceFeatures`, to which others can be added."""
+    return hasattr(forecaster, CELL) and forecaster.features is None
 
 
 def feature_choices(panel: pl.DataFrame, schema: PanelSchema) -> list[str]:

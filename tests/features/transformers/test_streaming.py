@@ -9,12 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from tidecast.features import Drawdown, EwmaVolatility, LogReturn, PriceFeatures, RollingZScore
+from tidecast.features import Drawdown, EwmaVolatility, LogReturn, PriceFeatures, RollingZScore, VolatilityTerms
 
 TRANSFORMERS = [
     PriceFeatures(),
     PriceFeatures(positive=False, ranges=False),
     PriceFeatures(positive=False),
+    VolatilityTerms(),
+    VolatilityTerms(positive=False, ranges=False),
     LogReturn((1, 3)),
     RollingZScore(5),
     EwmaVolatility(0.3),

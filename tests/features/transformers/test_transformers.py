@@ -33,6 +33,7 @@ from tidecast.features import (
     RollingRange,
     RollingVolatility,
     RollingZScore,
+    VolatilityTerms,
     VolumeZScore,
     YangZhangVolatility,
     assert_causal,
@@ -51,6 +52,8 @@ MARKET = [
 TRANSFORMERS = [
     PriceFeatures(),
     PriceFeatures(positive=False),
+    VolatilityTerms(),
+    VolatilityTerms(horizon=2, positive=False),
     LogReturn(),
     LogReturn(steps=(1, 5)),
     RollingMean(5),
@@ -65,6 +68,8 @@ TRANSFORMERS = [
 SCALE_FREE = [
     PriceFeatures(),
     PriceFeatures(positive=False),
+    VolatilityTerms(),
+    VolatilityTerms(positive=False),
     LogReturn(),
     RollingVolatility(),
     RollingRange(),
@@ -167,12 +172,15 @@ def test_min_history_rows_are_enough_and_one_fewer_is_not(transformer, random_wa
     enough = random_walks(n_series=1, n_rows=transformer.min_history)
     last = added(clone(transformer), enough).row(-1)
     assert None not in last
-    if not isinstance(transformer, PriceFeatures | EwmaVolatility):  # they start with what there is
+    if not isinstance(transformer, PriceFeatures | VolatilityTerms | EwmaVolatility):  # they start with what there is
         assert None in added(clone(transformer), enough[1:]).row(-1)
 
 
-# the volatility in PriceFeatures remembers everything, less and less
-@pytest.mark.parametrize("transformer", [one for one in TRANSFORMERS if not isinstance(one, PriceFeatures)], ids=repr)
+FORGETFUL = [one for one in TRANSFORMERS if not isinstance(one, PriceFeatures | VolatilityTerms)]
+
+
+# the volatility in the others remembers everything, less and less
+@pytest.mark.parametrize("transformer", FORGETFUL, ids=repr)
 def test_what_came_before_min_history_rows_does_not_matter(transformer, random_walks):
     long = random_walks(n_series=1, n_rows=60)
     whole = added(clone(transformer), long).tail(1)

@@ -20,7 +20,7 @@ from tidecast.forecasting.estimator.fitted_settings import OF_TRAINING, check_fi
 OTHER = {  # a value that no model here was fitted with
     "horizon": 3, "lookback": 9, "quantiles": (0.1, 0.9), "target": "open", "schema": PanelSchema(positive=False),
     "features": LogReturn(), "hidden_size": 9, "num_layers": 2, "dropout": 0.5, "kernel_size": 3, "season": 2,
-    "bidirectional": True, "max_epochs": 7, "batch_size": 7, "learning_rate": 0.07, "device": "auto",
+    "ridge": 7.0, "bidirectional": True, "max_epochs": 7, "batch_size": 7, "learning_rate": 0.07, "device": "auto",
     "random_state": 7, "training": Training(patience=1), "early_stopping": True,
 }  # fmt: skip
 PANEL = make_random_walks(n_series=2, n_rows=160, seed=5).with_columns(open=pl.col("close") * 0.99)

@@ -13,6 +13,7 @@ from tidecast.forecasting import (
     Drift,
     MinGRUForecaster,
     RandomWalk,
+    VolatilityRegression,
     evaluate,
     load_forecaster,
 )
@@ -20,7 +21,7 @@ from tidecast.forecasting import (
 NETWORK = {"lookback": 16, "horizon": 2, "hidden_size": 4, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
 NETWORKS = {kind.__name__: kind(**NETWORK) for kind in CELLS}
 NETWORKS["MinGRUForecaster"] = MinGRUForecaster(**NETWORK, kernel_size=3)
-BASELINES = {kind.__name__: kind(lookback=16, horizon=2) for kind in (RandomWalk, Drift)}
+BASELINES = {kind.__name__: kind(lookback=16, horizon=2) for kind in (RandomWalk, Drift, VolatilityRegression)}
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
 every = pytest.mark.parametrize("name", NETWORKS | BASELINES)

@@ -16,7 +16,7 @@ from tidecast.features import LogReturn, PanelSchema, RollingVolatility
 from tidecast.forecasting import LSTMForecaster, MinGRUForecaster, RandomWalk, SeasonalNaive, load_forecaster
 
 NETWORK = {**models.NETWORK, "hidden_size": 4}
-FORECASTERS = models.BASELINES | {kind.__name__: kind(**NETWORK) for kind in models.CELLS}
+FORECASTERS = models.BASELINES | models.REGRESSIONS | {kind.__name__: kind(**NETWORK) for kind in models.CELLS}
 FORECASTERS["SeasonalNaive"] = SeasonalNaive(lookback=16, season=12)
 FORECASTERS["MinGRUForecaster"] = MinGRUForecaster(**NETWORK, kernel_size=3)
 FORECASTERS["two layers, other features"] = LSTMForecaster(

@@ -14,7 +14,8 @@ from tidecast.features import LogReturn, PanelSchema, RollingMean
 from tidecast.forecasting import GRUForecaster, RollingOrigin
 
 TINY = {"lookback": 8, "horizon": 2, "quantiles": (0.1, 0.9)}
-FORECASTERS = {name: clone(model).set_params(**TINY) for name, model in models.BASELINES.items()} | {
+CHEAP = models.BASELINES | models.REGRESSIONS
+FORECASTERS = {name: clone(model).set_params(**TINY) for name, model in CHEAP.items()} | {
     kind.__name__: kind(**TINY, hidden_size=4, max_epochs=1) for kind in models.CELLS
 }
 FOLDS = RollingOrigin(n_splits=2, horizon=2, stride=10)
