@@ -8,6 +8,7 @@ from tidecast.lazy_names import import_name
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.forecasting.backtesting.backtest import backtest
     from tidecast.forecasting.backtesting.outside_models import PanelModel
+    from tidecast.forecasting.evaluation.comparison import comparison
     from tidecast.forecasting.evaluation.decide import Decision, decide
     from tidecast.forecasting.evaluation.gate_policy import GatePolicy
     from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
@@ -49,6 +50,7 @@ __all__ = [
     "UnreadableModel",
     "VolatilityRegression",
     "backtest",
+    "comparison",
     "decide",
     "evaluate",
     "load_forecaster",
@@ -60,6 +62,7 @@ __all__ = [
 _MODULES = {
     "backtesting.backtest": ("backtest",),
     "backtesting.outside_models": ("PanelModel",),
+    "evaluation.comparison": ("comparison",),
     "evaluation.decide": ("Decision", "decide"),
     "evaluation.gate_policy": ("GatePolicy",),
     "evaluation.metrics": ("Evaluation", "evaluate"),

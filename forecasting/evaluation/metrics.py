@@ -114,6 +114,46 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
     target, positive = facts_of(forecasts, target, positive)
+    scored = scored_rows(forecasts, panel, target, positive)
+    losses = scored.rows.select("model", *KEYS, scored.loss, "ae", "covered", "scale").sort("model", *KEYS)
+    return Evaluation(like(losses, forecasts), like(_summary(scored.rows, scored.loss), forecasts), scored.pegged)
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Forecasts whose truth is known, with their losses.
+
+    Attributes
+    ----------
+    rows : polars.DataFrame
+        The forecasts with ``model``, ``truth``, ``price`` and ``scale`` at the origin, and every loss in units of
+        ``scale``.
+    prices : polars.DataFrame
+        ``series_id``, ``time`` and ``close``, the target, at the sessions of the forecasts.
+    loss : str
+        Name of the distribution's loss.
+    pegged : tuple
+        Series with origins left out because their volatility there was zero.
+    """
+
+    rows: pl.DataFrame
+    prices: pl.DataFrame
+    loss: str
+    pegged: tuple[Any, ...]
+
+
+def scored_rows(forecasts: Frame, panel: Frame, target: str, positive: bool) -> ScoredRows:
+    """Compute the losses of every forecast whose truth is known.
+
+    Parameters
+    ----------
+    forecasts, panel, target, positive
+        As for `evaluate`.
+
+    Returns
+    -------
+    ScoredRows
+    """
     prices = check_panel(panel, PanelSchema(positive=positive), target)
     named = [name for name in ("calendar",) if name in prices.columns]
     # other columns, and other names of the target, could clash with those added below
@@ -124,8 +164,7 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
     rows, pegged = _with_truth(table, prices, positive)
     rows = _with_losses(rows, levels, loss).join(_naive_errors(table, prices), on="series_id", how="left")
-    losses = rows.select("model", *KEYS, loss, "ae", "covered", "scale").sort("model", *KEYS)
-    return Evaluation(like(losses, forecasts), like(_summary(rows, loss), forecasts), pegged)
+    return ScoredRows(rows, prices, loss, pegged)
 
 
 def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
@@ -217,7 +256,7 @@ def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
 
 def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
     """Means over origins, and skill against the random walk, pooled and by series and step."""
-    common = _common(rows)
+    common = common_rows(rows)
     horizon: int = rows.select(pl.col("step").max()).item() or 1
     tables = []
     for group, by in (("pooled", []), ("series", ["series_id"]), ("step", ["step"])):
@@ -249,8 +288,14 @@ def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
     return pl.concat(tables).with_columns(pl.selectors.float().fill_nan(None))
 
 
-def _common(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows that every model has, so that all numbers of a summary are of the same forecasts."""
+def common_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that every model has, so that all numbers of a summary are of the same forecasts.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        From `scored_rows`.
+    """
     n_models = rows["model"].n_unique()
     shared = rows.group_by(KEYS).agg(models=pl.len(), sessions=pl.col("time").n_unique())
     if (shared["sessions"] > 1).any():

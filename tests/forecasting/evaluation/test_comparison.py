@@ -1,0 +1,105 @@
+"""The table that compares models, against evaluate and by hand."""
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from tidecast.features import PanelSchema
+from tidecast.forecasting import (
+    Drift,
+    GRUForecaster,
+    RandomWalk,
+    RollingOrigin,
+    VolatilityRegression,
+    backtest,
+    comparison,
+    evaluate,
+)
+
+
+@pytest.fixture(scope="module")
+def panel(random_walks):
+    return random_walks(n_series=3, n_rows=420, seed=4)
+
+
+@pytest.fixture(scope="module")
+def forecasts(panel):
+    models = {
+        "drift": Drift(horizon=2, lookback=20),
+        "volatility_regression": VolatilityRegression(horizon=2, lookback=20),
+        "GRU": GRUForecaster(horizon=2, lookback=20, max_epochs=0),
+    }
+    return backtest(models, panel, RollingOrigin(n_splits=1, horizon=2, stride=150))
+
+
+def test_it_repeats_what_evaluate_says_and_adds_the_second_reference(panel, forecasts):
+    found = comparison(forecasts, panel)
+    pooled = evaluate(forecasts, panel).summary.filter(group="pooled")
+    both = found.join(pooled, on="model", suffix="_expected")
+    assert len(both) == 4
+    for column in ("crps", "skill", "p", "interval_score", "coverage", "mae", "n_origins"):
+        assert both[column].to_list() == pytest.approx(both[f"{column}_expected"].to_list(), nan_ok=True)
+    rows = {row["model"]: row for row in found.iter_rows(named=True)}
+    assert rows["random_walk"]["skill"] == 0
+    assert rows["random_walk"]["p"] == 1
+    assert rows["GRU"]["mae_skill"] == 0
+    assert rows["volatility_regression"]["against_skill"] == 0
+    ratio = rows["drift"]["crps"] / rows["volatility_regression"]["crps"]
+    assert rows["drift"]["against_skill"] == pytest.approx(1 - ratio)
+    assert found["crps"].is_sorted()
+
+
+def test_qlike_is_least_for_the_true_variance_and_equals_its_formula(panel, forecasts):
+    found = comparison(forecasts, panel).filter(model="random_walk")["qlike"].item()
+    table = (
+        forecasts.filter(model="random_walk")
+        .join(panel.select("series_id", "time", truth="close"), on=["series_id", "time"])
+        .join(panel.select("series_id", origin="time", price="close"), on=["series_id", "origin"])
+    )
+    scale = evaluate(forecasts, panel).losses.filter(model="random_walk").select("series_id", "origin", "step", "scale")
+    table = table.join(scale, on=["series_id", "origin", "step"])
+    h = np.log((table["q0.95"] / table["q0.05"]).to_numpy()) / (2 * stats.norm.ppf(0.95))
+    unit = (table["scale"] / table["price"]).to_numpy() * np.sqrt(table["step"].to_numpy())
+    r = np.log((table["truth"] / table["price"]).to_numpy())
+    assert found == pytest.approx(np.mean(2 * np.log(h / unit) + (r / h) ** 2))
+
+
+def test_coverage_is_counted_apart_in_calm_and_after_a_break():
+    """A series whose changes grow fivefold: before, its interval covers all; after, nothing."""
+    days = pl.date_range(date(2020, 1, 1), date(2021, 12, 31), eager=True)
+    days = days.filter(days.dt.weekday() <= 5).head(400)
+    signs = np.where(np.arange(400) % 3 == 0, -1.0, 1.0)
+    changes = 0.01 * signs * np.where(np.arange(400) >= 330, 5.0, 1.0)
+    panel = pl.DataFrame({"series_id": "A", "time": days, "close": 100 * np.exp(changes.cumsum())})
+    origins = panel[200:399]
+    table = pl.DataFrame(
+        {
+            "model": "random_walk",
+            "series_id": "A",
+            "origin": origins["time"],
+            "step": 1,
+            "time": panel["time"][201:400],
+            "forecast": origins["close"],
+            "q0.05": origins["close"] * np.exp(-0.02),
+            "q0.95": origins["close"] * np.exp(0.02),
+        }
+    )
+    row = comparison(table, panel).row(0, named=True)
+    assert row["coverage"] == pytest.approx(129 / 199)
+    assert row["coverage_calm"] == 1
+    assert row["coverage_usual"] > 0.9  # the volatility takes a few sessions to rise
+    assert row["coverage_turbulent"] < 0.1
+    assert row["coverage_after_break"] == 0
+    assert row["against_skill"] is None
+
+
+def test_differences_and_pandas_are_compared_too(panel):
+    schema = PanelSchema(positive=False)
+    models = {"drift": Drift(horizon=2, lookback=20, schema=schema), "walk": RandomWalk(2, 20, schema=schema)}
+    given = panel.to_pandas()
+    found = comparison(backtest(models, given, RollingOrigin(n_splits=1, horizon=2, stride=130)), given)
+    assert type(found).__module__.startswith("pandas")
+    assert found["qlike"].notna().all()
