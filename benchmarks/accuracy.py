@@ -17,9 +17,11 @@ import polars as pl
 
 from tidecast.features import PanelSchema
 from tidecast.forecasting import Drift, GRUForecaster, LSTMForecaster, RNNForecaster, RollingOrigin, backtest, evaluate
+from tidecast.forecasting.evaluation.decision import signed, skill_text
 
 DATA = Path(__file__).parents[1] / "flows" / "data"
 CELLS = {"RNN": RNNForecaster, "LSTM": LSTMForecaster, "GRU": GRUForecaster}
+MEANS = ("skill", "skill_low", "skill_high", "ae_skill", "coverage")
 FOLDS, STRIDE, HORIZON, SEEDS = 4, 252, 5, (0, 1, 2)
 
 
@@ -52,17 +54,15 @@ def show(name: str, panel: pl.DataFrame, schema: PanelSchema) -> None:
     n_series = summary.select("n_origins").max().item()
     print(f"\n{name}: {panel['series_id'].n_unique()} series, {FOLDS} folds of {STRIDE} origins ({n_series} in all), ")
     print(f"{first} to {last}, steps 1 to {HORIZON}, seeds {', '.join(map(str, SEEDS))}\n")
-    print("| model | CRPS skill, % (seed by seed) | standard error | p | MAE skill, % | coverage of 90 %, % |")
+    print("| model | CRPS skill, % (seed by seed) | mean, % (95 %) | p | MAE skill, % | coverage of 90 %, % |")
     print("|---|---|---|---|---|---|")
     for model in ("RNN", "LSTM", "GRU", "drift", "random_walk"):
         rows = summary.filter(pl.col("model").str.split("/").list.first() == model)
-        by_seed = ", ".join(f"{100 * skill:+.2f}" for skill in rows["skill"])
-        mean = {column: float(np.mean(rows[column].to_numpy())) for column in ("skill_se", "ae_skill", "coverage")}
+        by_seed = ", ".join(signed(skill) for skill in rows["skill"])
+        mean = {column: float(np.mean(rows[column].to_numpy())) for column in MEANS}
+        interval = skill_text(mean["skill"], mean["skill_low"], mean["skill_high"], unit=False)
         p = ", ".join(f"{p:.3f}" for p in rows["p"])
-        print(
-            f"| {model} | {by_seed} | {100 * mean['skill_se']:.2f} | {p} | {100 * mean['ae_skill']:+.2f} | "
-            f"{100 * mean['coverage']:.1f} |"
-        )
+        print(f"| {model} | {by_seed} | {interval} | {p} | {signed(mean['ae_skill'])} | {100 * mean['coverage']:.1f} |")
 
 
 def main() -> None:

@@ -32,7 +32,8 @@ from tidecast.features import (
 from tidecast.features.panel import check_panel
 from tidecast.features.volatility import with_volatility
 from tidecast.forecasting import GRUForecaster, RollingOrigin, backtest, evaluate
-from tidecast.forecasting.evaluation.dm_test import compare
+from tidecast.forecasting.evaluation.decision import signed, skill_text
+from tidecast.forecasting.evaluation.dm_test import Skill, compare
 
 HORIZON, YEAR, WIDEST_RATIO = 5, 252, 3.0
 PRICES_ONLY = {"market": [MarketReturn()], "rank": [ReturnRank()], "calendar": [CalendarFeatures()]}
@@ -115,8 +116,8 @@ def measure(name: str, folder: Path, seeds: int, n_series: int) -> None:
     folds = cv.folds(panel)
     print(f"\n{name}: {panel['series_id'].n_unique()} series, {years * YEAR} origins, ", end="")
     print(f"{folds[0].first_origin} to {folds[-1].last_origin}, steps 1 to {HORIZON}, {seeds} seeds\n")
-    print("| inputs | gain, % | standard error | p | skill against the random walk, % | seed by seed |")
-    print("|---|---|---|---|---|---|")
+    print("| inputs | gain, % (95 %) | p | skill against the random walk, % (95 %) | seed by seed |")
+    print("|---|---|---|---|---|")
     reference: np.ndarray | None = None
     for label, columns in sets.items():
         schema = PanelSchema(calendar=calendar, covariates=columns)
@@ -126,19 +127,19 @@ def measure(name: str, folder: Path, seeds: int, n_series: int) -> None:
         walk = found.pop("random_walk")
         loss = np.mean(list(found.values()), axis=0)
         skill = compare(loss, walk, HORIZON)
-        each = ", ".join(f"{100 * (1 - loss.mean() / walk.mean()):+.2f}" for loss in found.values())
-        total = f"{percent(skill.skill)} ± {percent(skill.se)} | {each}"
+        each = ", ".join(signed(1 - loss.mean() / walk.mean()) for loss in found.values())
+        total = f"{text_of(skill)} | {each}"
         if reference is None:
             reference = loss
-            print(f"| {label} | – | – | – | {total} |", flush=True)
+            print(f"| {label} | – | – | {total} |", flush=True)
         else:
             gain = compare(loss, reference, HORIZON)
-            print(f"| + {label} | {percent(gain.skill)} | {percent(gain.se)} | {gain.p:.3f} | {total} |", flush=True)
+            print(f"| + {label} | {text_of(gain)} | {gain.p:.3f} | {total} |", flush=True)
 
 
-def percent(share: float | None) -> str:
-    """A share in per cent; only negative ones have a sign."""
-    return "–" if share is None else f"{100 * share:.2f}"
+def text_of(skill: Skill) -> str:
+    """A skill in per cent with its 95 % interval."""
+    return skill_text(skill.skill, skill.low, skill.high, unit=False)
 
 
 def main() -> None:

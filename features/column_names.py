@@ -46,7 +46,7 @@ def find_columns(
             series_id = _only(free, text)
         free = [name for name in free if name != series_id]
     if target is None:
-        target = _usual(free, TARGETS)
+        target = "y" if time == "ds" and "y" in free else _usual(free, TARGETS)  # Nixtla's and Prophet's names
         numbers = [name for name in free if table.schema[name].is_numeric()]
         if target is None and series_id is not None:
             target = _only(free, [name for name in numbers if name.lower() not in FIELDS])

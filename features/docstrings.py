@@ -33,14 +33,26 @@ def complete_docstring(kind: type) -> None:
 
 
 def sections_of(kind: type) -> tuple[str, dict[str, str]]:
-    """Return a class's own docstring as the text before its first section, and its sections by title."""
+    """Return a class's own docstring as the text before its first section, and its sections by title.
+
+    Parameters
+    ----------
+    kind : type
+        With a numpydoc docstring, or without one.
+    """
     text = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
     intro, *parts = HEADING.split(text)
     return intro.strip(), {title: body.strip() for title, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def entries_of(section: str) -> dict[str, str]:
-    """Return the entries of a section by name, each with its indented text; ``a, b : type`` gives two entries."""
+    """Return the entries of a section by name, each with its indented text; ``a, b : type`` gives two entries.
+
+    Parameters
+    ----------
+    section : str
+        The section's text, without its heading.
+    """
     entries: dict[str, str] = {}
     names: list[str] = []
     for line in section.splitlines():

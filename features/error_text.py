@@ -20,6 +20,17 @@ def shorten(names: Sequence[object], most: int = 5) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
+def ended(text: object) -> str:
+    """Return a text, such as another library's message, with a full stop unless it already ends a sentence.
+
+    Parameters
+    ----------
+    text
+    """
+    words = str(text).rstrip()
+    return words if words.endswith((".", "?", "!", "…")) else f"{words}."
+
+
 def near_match(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was probably meant, ignoring case; None without a similar one.
 

@@ -46,10 +46,13 @@ def to_polars(panel: Frame) -> pl.DataFrame:
     if is_pandas(panel):
         _check_index(panel)
         return pandas_to_polars(panel)
-    raise TypeError(
-        f"A panel must be a polars or pandas DataFrame, got {type(panel).__name__}. Make one of a pandas Series or a "
-        "pyarrow Table with panel_from(frame)."
-    )
+    kind = type(panel).__name__
+    advice = "Give a frame with the columns series_id, time and a target."
+    if kind in ("Series", "Table"):
+        advice = "Make one of a pandas Series or a pyarrow Table with panel_from(frame)."
+    elif kind in ("ndarray", "Tensor"):
+        advice = "Give the frame itself; for arrays, such as scikit-learn's meta-estimators pass, use a GRURegressor."
+    raise TypeError(f"A panel must be a polars or pandas DataFrame, got {kind}. {advice}")
 
 
 def _check_index(panel: pd.DataFrame) -> None:

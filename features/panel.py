@@ -14,6 +14,7 @@ from tidecast.features.column_names import line_for
 from tidecast.features.error_text import near_match, shorten
 from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.frozen_settings import FrozenSettings
+from tidecast.features.number_texts import how_to_cast
 from tidecast.features.segments import series_starts, starts_if_sorted
 from tidecast.features.session_dates import read_sessions
 
@@ -160,6 +161,8 @@ def sorted_rows(
 def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pandas: bool) -> pl.DataFrame:
     """Return the rows in the types of a checked panel; the target is the first of `numbers`."""
     _check_known(frame, numbers[0])
+    if numbers[0].startswith(RESERVED):
+        raise ValueError(f"The target's name must not begin with {RESERVED!r}, got {numbers[0]!r}. Rename the column.")
     check_columns(frame, ["series_id", "time", *numbers, *schema.static])
     if frame.is_empty():
         raise ValueError("A panel must have at least one row, got none.")
@@ -171,7 +174,7 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
         read_sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
         _numbers(frame[numbers[0]], pandas),
         *(_past(frame[column], pandas) for column in schema.covariates),
-        *(_future(frame[column], pandas) for column in schema.future),
+        *(future_numbers(frame[column], pandas) for column in schema.future),
         *(_static(frame[column], pandas) for column in schema.static),
     )
 
@@ -287,8 +290,7 @@ def _names(values: pl.Series) -> pl.Series:
 
 def _numbers(values: pl.Series, pandas: bool = False) -> pl.Series:
     if not values.dtype.is_numeric() and values.dtype != pl.Null:
-        cast = ".astype(float)" if pandas else ".cast(pl.Float64)"
-        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}. Cast it with {cast}.")
+        raise ValueError(f"{values.name!r} must hold numbers, got {values.dtype}{how_to_cast(values, pandas)}")
     values = values.cast(pl.Float64)
     return values.fill_nan(None) if values.is_nan().any() else values  # copied only if needed
 
@@ -297,11 +299,23 @@ def _past(values: pl.Series, pandas: bool) -> pl.Series:
     """Return numbers, true and false as 1 and 0, or the names of categories."""
     if values.dtype in (pl.Categorical, pl.Enum):
         return values.cast(pl.String)
+    if values.dtype == pl.String and values.cast(pl.Float64, strict=False).null_count() == len(values):
+        cast = ".astype('category')" if pandas else ".cast(pl.Categorical)"
+        raise ValueError(
+            f"{values.name!r} must hold numbers or categories, got {values.dtype}. Make texts categories with {cast}."
+        )
     return values.cast(pl.Float64) if values.dtype == pl.Boolean else _numbers(values, pandas)
 
 
-def _future(values: pl.Series, pandas: bool) -> pl.Series:
-    """Return numbers; true and false as 1 and 0."""
+def future_numbers(values: pl.Series, pandas: bool) -> pl.Series:
+    """Return a future covariate as numbers; true and false as 1 and 0.
+
+    Parameters
+    ----------
+    values : Series
+    pandas : bool
+        Whether the frame came as pandas, for the advice in a message.
+    """
     if values.dtype in (pl.Categorical, pl.Enum):
         columns = (
             f"pd.get_dummies(frame, columns=[{values.name!r}])" if pandas else f"frame.to_dummies({values.name!r})"

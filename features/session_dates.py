@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
+
+DAILY = 0.8
+"""With at least this share of days to rows, the rows of a panel are days, some of them twice, and not bars."""
 
 LEAST_ROWS = 3
 """With fewer rows in every series, a panel does not show whether times with a clock are days."""
@@ -14,9 +18,9 @@ LEAST_ROWS = 3
 def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = False) -> pl.Series:
     """Return the column `time` as Date where its times are days, else as Datetime in UTC without zone.
 
-    Times are days if all are midnights, if a calendar of days is named, or if no series has two on a day. Midnights
-    keep the date they are written with. Other times get the date in their market's zone if a calendar names one, else
-    in their own zone.
+    Times are days if all are midnights, if a calendar of days is named, or if hardly any series has two on a day.
+    Midnights keep the date they are written with. Other times get the date in their market's zone if a calendar names
+    one, else in their own zone.
 
     Parameters
     ----------
@@ -30,8 +34,8 @@ def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = F
     Raises
     ------
     ValueError
-        When `time` holds something else, when the days look like those of another zone, and when a calendar of days is
-        named and a series has several times on a day.
+        When `time` holds something else, when the days look like those of another zone, and when times are days and a
+        series has several on one of them.
     """
     times = frame["time"]
     kind = times.dtype
@@ -54,25 +58,47 @@ def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = F
     rows = frame.select("series_id", time=days)
     twice = rows.is_duplicated()
     if not calendar.calendars:
-        if twice.any() or rows.group_by("series_id").len()["len"].max() < LEAST_ROWS:  # type: ignore[operator]
+        most = rows.group_by("series_id").len()["len"].max()
+        if most < LEAST_ROWS or (twice.any() and rows.n_unique() < DAILY * len(rows)):  # type: ignore[operator]
             return instants
-        refuse_other_zone(
-            rows,
-            "Give dates; or give the times their zone, and name the market's calendar, such as "
-            "PanelSchema(calendar='XTKS').",
-        )
-    elif twice.any() and (local.dt.truncate("1d") != local).any():
-        at = int(twice.arg_true()[0])
-        same = rows.with_columns(clock=local).filter(
-            (pl.col("series_id") == rows["series_id"][at]) & (pl.col("time") == days[at])
-        )
-        if same["clock"].n_unique() > 1:
-            raise ValueError(
-                f"A series must have one row a day in the calendar {calendar.name!r}, {rows['series_id'][at]!r} has "
-                f"{same.height} on {days[at]}. Keep one row a day, or name a calendar of bars, such as "
-                f"{calendar.calendars[0].name + ' 1h'!r}."
-            )
+    if twice.any() and (local.dt.truncate("1d") != local).any():
+        _refuse_two_a_day(rows.with_columns(clock=local), calendar)
+    refuse_other_zone(
+        _without_open_weekends(rows, calendar),
+        "Give dates; or give the times their zone, and name the market's calendar, such as "
+        "PanelSchema(calendar='XTKS').",
+    )
     return days
+
+
+def _refuse_two_a_day(rows: pl.DataFrame, calendar: PanelCalendar) -> None:
+    """Refuse days on which a series has rows with different clock times."""
+    clocks = rows.group_by("series_id", "time").agg(pl.col("clock").dt.time().unique().sort())
+    twice = clocks.filter(pl.col("clock").list.len() > 1).sort("series_id", "time")
+    if twice.is_empty():
+        return
+    series_id, day, found = twice.row(0)
+    more = f", and {len(twice) - 1} more days are like it" if len(twice) > 1 else ""
+    within = f" in the calendar {calendar.name!r}" if calendar.calendars else ""
+    named = calendar.calendars[0].name if calendar.calendars else "XNYS"
+    raise ValueError(
+        f"A series must have one row a day{within}, {series_id!r} has {len(found)} on {day} "
+        f"({shorten([str(clock) for clock in found], 3)}){more}. Keep one row a day; for bars within the day, name "
+        f"their calendar, such as {named + ' 1h'!r}."
+    )
+
+
+def _without_open_weekends(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.DataFrame:
+    """Return the rows without those of weekends on which a named calendar has a session."""
+    weekend = rows["time"].dt.weekday() >= 6
+    if calendar.default is None:
+        weekend &= rows["series_id"].is_in(list(calendar.own))
+    at = weekend.arg_true().to_numpy()
+    if not len(at):
+        return rows
+    is_open = np.zeros(len(rows), dtype=bool)
+    is_open[at] = calendar.is_session(rows[at])
+    return rows.filter(~pl.Series(is_open))
 
 
 def _wall_clock(frame: pl.DataFrame, calendar: PanelCalendar) -> pl.Series:

@@ -47,17 +47,19 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
     start-up bias.
     """
-    share_moved = (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("_segment")
+    share_moved = (
+        (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("__tidecast_segment")
+    )
     return (
         with_changes(panel, target, positive)
-        .with_columns(_moved=share_moved)
-        .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("_moved") >= 0.5)).fill_null(False))
-        .drop("_moved", "_segment")
+        .with_columns(__tidecast_moved=share_moved)
+        .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("__tidecast_moved") >= 0.5)).fill_null(False))
+        .drop("__tidecast_moved", "__tidecast_segment")
     )
 
 
 def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.ndarray | None = None) -> pl.DataFrame:
-    """Add `change`, `volatility` and `_segment` to a sorted panel, see `with_volatility` and `with_segments`.
+    """Add `change`, `volatility` and `__tidecast_segment` to a sorted panel, see `with_volatility` and `with_segments`.
 
     Parameters
     ----------
@@ -68,8 +70,10 @@ def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.nd
         Positions at which the series begin, if known.
     """
     level = pl.col(target).log() if positive else pl.col(target)
-    before = pl.col("_segment").cum_max()  # rows without a target have number 0
-    variance = (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_segment")
+    before = pl.col("__tidecast_segment").cum_max()  # rows without a target have number 0
+    variance = (
+        (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("__tidecast_segment")
+    )
     return (
         with_segments(panel, target, starts)
         .with_columns(change=pl.when(before == before.shift()).then(level - level.forward_fill().shift()))
@@ -78,7 +82,7 @@ def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.nd
 
 
 def with_segments(panel: pl.DataFrame, target: str, starts: np.ndarray | None = None) -> pl.DataFrame:
-    """Add `_segment` to a sorted panel: the number of the piece of a series between two breaks.
+    """Add `__tidecast_segment` to a sorted panel: the number of the piece of a series between two breaks.
 
     Expressions over it never cross a series or a break. Rows without a target share number 0. If there are none, the
     numbers are marked as sorted, so that polars takes segments as slices and needs no hashes.
@@ -96,7 +100,7 @@ def with_segments(panel: pl.DataFrame, target: str, starts: np.ndarray | None = 
     begins = segment_starts(rows, starts)
     numbers = np.repeat(np.arange(1, len(begins) + 1, dtype=np.uint32), np.diff(begins, append=len(rows)))
     if not missing:
-        return panel.with_columns(_segment=pl.Series(numbers).set_sorted())
+        return panel.with_columns(__tidecast_segment=pl.Series(numbers).set_sorted())
     segment = np.zeros(len(panel), dtype=np.uint32)
     segment[panel[target].is_not_null().to_numpy()] = numbers
-    return panel.with_columns(_segment=pl.Series(segment))
+    return panel.with_columns(__tidecast_segment=pl.Series(segment))

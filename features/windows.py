@@ -120,6 +120,7 @@ def make_windows(
         Its added columns are the features, followed by the schema's covariates. None: ``PriceFeatures()``.
     target : str, default="close"
     schema : PanelSchema, optional
+        Without future and static covariates: windows hold values of rows up to the origin.
     missing : bool, default=False
         Whether to keep windows with missing features, as NaN. Tidecast's regressors take NaN; most others refuse it.
         The first row of a series has no `PriceFeatures`, so its first window is left out by default.
@@ -150,31 +151,56 @@ def make_windows(
     check_whole("lookback", lookback, 1)
     check_whole("horizon", horizon, 1)
     schema = schema or PanelSchema()
+    _check_past_only(schema)
     frame = check_panel(panel, schema, target)
     calendar = PanelCalendar.of(frame, schema.calendar)
-    frame = settle(frame, calendar)[0]
+    frame = calendar.marked(settle(frame, calendar)[0])
+    segment = with_segments(frame, target)["__tidecast_segment"].to_numpy().astype(np.int64)
+    session = calendar.numbers(frame)
+    if _longest_span(segment, session) < lookback - 1 + horizon:  # before arrays of that many steps are made
+        raise ValueError(_no_window(lookback, horizon, len(frame)))
     features = PriceFeatures(target=target, positive=schema.positive) if features is None else features
     table = _same_rows(to_polars(features.fit(frame).transform(frame)), frame, features)
     names = [*(name for name in table.columns if name not in frame.columns), *schema.covariates]
     _check_numbers(table, names, features)
     rows = np.ascontiguousarray(table.select(pl.col(names).cast(pl.Float64).fill_null(float("nan"))).to_numpy())
 
-    segment = with_segments(frame, target)["_segment"].to_numpy().astype(np.int64)
     end = np.arange(len(frame))
-    whole = (end >= lookback - 1) & (segment[end - lookback + 1] == segment)
+    begin = np.maximum(end - lookback + 1, 0)
+    whole = (end >= lookback - 1) & (segment[begin] == segment)
     if not missing:
         holes = np.concatenate([[0], np.isnan(rows).any(axis=1).cumsum()])
-        whole &= holes[end + 1] == holes[np.maximum(end - lookback + 1, 0)]
-    y = _changes(frame, segment, horizon, target, schema.positive, calendar)
+        whole &= holes[end + 1] == holes[begin]
+    y = _changes(frame[target].to_numpy(), segment * SESSIONS + session, horizon, schema.positive)
     last = np.flatnonzero(whole & ~np.isnan(y).any(axis=1))
     if not len(last):
-        raise ValueError(
-            f"A window needs lookback + horizon = {lookback} + {horizon} rows of a series without a break, with "
-            f"features in the first {lookback} and a price in each session after; none of the {len(frame)} rows "
-            "begins one. Give more history, a calendar with its sessions, or missing=True for windows with NaN."
-        )
+        raise ValueError(_no_window(lookback, horizon, len(frame)))
     return Windows(
         WindowArray(rows, last - lookback + 1, lookback), y[last], frame["series_id"][last], frame["time"][last]
+    )
+
+
+def _check_past_only(schema: PanelSchema) -> None:
+    """Raise ValueError for covariates that windows have no place for."""
+    for group in ("future", "static"):
+        if names := getattr(schema, group):
+            raise ValueError(
+                f"Windows hold features and past covariates only, got the {group} covariates {shorten(names)} in the "
+                "schema. Take them out of it and join them to X by series_id and origin, or use a forecaster."
+            )
+
+
+def _longest_span(segment: np.ndarray, session: np.ndarray) -> int:
+    """Most sessions from the first to the last row of a segment."""
+    first = np.flatnonzero(np.diff(segment, prepend=-1))
+    return int((session[np.append(first[1:], len(segment)) - 1] - session[first]).max())
+
+
+def _no_window(lookback: int, horizon: int, n_rows: int) -> str:
+    return (
+        f"A window needs lookback + horizon = {lookback} + {horizon} rows of a series without a break, with features "
+        f"in the first {lookback} and a price in each session after; none of the {n_rows} rows begins one. Give more "
+        "history, a calendar with its sessions, or missing=True for windows with NaN."
     )
 
 
@@ -197,12 +223,12 @@ def _check_numbers(table: pl.DataFrame, names: list[str], features: Any) -> None
         raise ValueError(f"X must hold numbers; {found}. Give features that add columns of numbers, or covariates.")
 
 
-def _changes(
-    frame: pl.DataFrame, segment: np.ndarray, horizon: int, target: str, positive: bool, calendar: PanelCalendar
-) -> np.ndarray:
-    """Changes of the level until 1…horizon sessions later, shape (n_rows, horizon); NaN where that has no row."""
-    level = frame[target].log().to_numpy() if positive else frame[target].to_numpy()
-    position = segment * SESSIONS + calendar.numbers(frame)
+def _changes(prices: np.ndarray, position: np.ndarray, horizon: int, positive: bool) -> np.ndarray:
+    """Changes of the level until 1…horizon sessions later, shape (n_rows, horizon); NaN where that has no row.
+
+    `position` is unique to each segment and session, and rises by 1 from a session to the next.
+    """
+    level = np.log(prices) if positive else prices
     wanted = position[:, None] + np.arange(1, horizon + 1)
     found = np.minimum(np.searchsorted(position, wanted), len(position) - 1)
     return np.where(position[found] == wanted, level[found] - level[:, None], np.nan)

@@ -69,7 +69,14 @@ class Session:
 
 
 def print_outcome(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Print a dated line where the schedule is watched: a hook of the daily flow. Other runs report to their caller."""
+    """Print a dated line where the schedule is watched: a hook of the daily flow. Other runs report to their caller.
+
+    Parameters
+    ----------
+    flow : Flow
+    flow_run : FlowRun
+    state : State
+    """
     if flow_run.deployment_id is not None:
         print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M}  {redact(_described(state))}", flush=True)
 
@@ -122,7 +129,7 @@ def daily_forecast(
     is_scheduled = as_of is None and deployment.id is not None
     if is_scheduled:
         as_of = _scheduled_session(workspace)
-    with hold(workspace.home, "the daily flow"):
+    with hold(workspace.state_folder, "the daily flow"):
         workspace, ingested = ingest_prices(workspace, as_of, today)
         session = Session(workspace, ingested, started, Problems())
         if is_done(session.warehouse.runs(), session.as_of) and not reissue:
@@ -220,6 +227,13 @@ def _copy_elsewhere(session: Session) -> None:
 def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
     """Open the state folder with its settings: those of the call, or those that the command would find.
 
+    Parameters
+    ----------
+    home : str or None
+        Its path. None: the nearest one upwards.
+    settings : Settings or None
+        None: those of mlflow.yml, panel.json and the environment.
+
     Raises
     ------
     SettingsError
@@ -239,22 +253,42 @@ def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def ingest_prices(workspace: Workspace, as_of: date | None, today: date) -> tuple[Workspace, Ingested]:
-    """Source → checks → `prices` and `quarantine`."""
-    found = take_in.take_in_prices(workspace.home, workspace.warehouse, workspace.settings, as_of, today)
-    return Workspace(workspace.home, found.settings), found
+    """Source → checks → `prices` and `quarantine`.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date or None
+        The last session to take in. None: the newest.
+    today : date
+        The latest day that a price can have.
+    """
+    found = take_in.take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today)
+    return Workspace(workspace.state_folder, found.settings), found
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def check_panel(workspace: Workspace, as_of: date) -> None:
-    """Refuse a panel of which nothing can be forecast."""
+    """Refuse a panel of which nothing can be forecast.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+    """
     take_in.check_panel(workspace.warehouse, workspace.settings, as_of)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def recover(workspace: Workspace) -> None:
-    """End what a killed run left running in MLflow, log what could not be logged, carry out what was decided."""
+    """End what a killed run left running in MLflow, log what could not be logged, carry out what was decided.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
     for ended in workspace.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
     if ended_runs := workspace.tuning_runs(log.info).recover():
@@ -265,14 +299,37 @@ def recover(workspace: Workspace) -> None:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetime) -> list[date]:
-    """Missed sessions, each published as its own run would have done."""
-    return steps.catch_up(workspace.home, workspace.warehouse, workspace.registry(log.info), ingested, today, now)
+    """Missed sessions, each published as its own run would have done.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    ingested : Ingested
+    today : date
+        The latest day that a price can have.
+    now : datetime
+        With a time zone.
+    """
+    return steps.catch_up(
+        workspace.state_folder, workspace.warehouse, workspace.registry(log.info), ingested, today, now
+    )
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def train(workspace: Workspace, as_of: date) -> str:
-    """Select → gate → refit → MLflow → champion."""
+    """Select → gate → refit → MLflow → champion.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+
+    Returns
+    -------
+    str
+        The outcome of the decision.
+    """
     links = {"id": flow_run.id, "url": flow_run.ui_url}
     prefect = {key: str(value) for key, value in links.items() if value}
     return str(Promoter.of(workspace).train(as_of, "the daily flow", prefect)["outcome"])
@@ -281,14 +338,26 @@ def train(workspace: Workspace, as_of: date) -> str:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
-    """The champion of that day, or its stand-in."""
+    """The champion of that day, or its stand-in.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+    """
     return steps.champion_of(workspace.registry(log.info), workspace.warehouse, workspace.settings, as_of)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
-    """The random walk, published when the champion cannot be used."""
+    """The random walk, published when the champion cannot be used.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+    """
     reason = "The champion could not be used, so the random walk stands in."
     return steps.random_walk_of(workspace.warehouse, workspace.settings, as_of, reason)
 
@@ -298,7 +367,20 @@ def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
 def publish(
     workspace: Workspace, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
 ) -> steps.Published:
-    """Champion → forecast table → `forecasts`, in one commit."""
+    """Champion → forecast table → `forecasts`, in one commit.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    ingested : Ingested
+    champion : Champion
+    reissue : bool
+        Whether to replace issued forecasts.
+    trained : str or None
+        Outcome of a training before; None without one.
+    now : datetime
+        With a time zone.
+    """
     run_id = str(flow_run.id or "")
     return steps.publish(workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id)
 
@@ -306,27 +388,66 @@ def publish(
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def copy_out(workspace: Workspace) -> list[date]:
-    """`forecasts` → a table of the user's."""
+    """`forecasts` → a table of the user's.
+
+    Parameters
+    ----------
+    workspace : Workspace
+
+    Returns
+    -------
+    list of date
+        Sessions that were copied.
+    """
     return publish_out(workspace.warehouse, workspace.settings)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def score(workspace: Workspace, as_of: date) -> int:
-    """Forecasts that have come true → `scores`."""
+    """Forecasts that have come true → `scores`.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+
+    Returns
+    -------
+    int
+        Scores that are new.
+    """
     return steps.score_what_came_true(workspace.warehouse, workspace.settings, as_of)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def write_report(workspace: Workspace, ingested: Ingested, published: steps.Published) -> Path:
-    """The session's page, for people."""
-    folder = workspace.home.reports
+    """The session's page, for people.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    ingested : Ingested
+    published : steps.Published
+    """
+    folder = workspace.state_folder.reports
     return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def close(workspace: Workspace, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
-    """The final row of `runs`."""
+    """The final row of `runs`.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    row : steps.Row
+        Of `runs`.
+    trained : str or None
+        Outcome of a training in this run; None without one.
+    failed : bool
+        Whether a step after the publication failed.
+    """
     return steps.close(workspace.warehouse, row, trained, failed, datetime.now(UTC))

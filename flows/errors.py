@@ -13,7 +13,13 @@ from tidecast.flows.redaction import redact
 
 
 class TidecastError(Exception):
-    """One line: the requirement, what was found, and what to do. Secrets in it are hidden."""
+    """One line: the requirement, what was found, and what to do. Secrets in it are hidden.
+
+    Parameters
+    ----------
+    *args : object
+        As an Exception takes them.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(redact(part) if isinstance(part, str) else part for part in args))
@@ -36,5 +42,10 @@ class Busy(TidecastError):
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust (deltalake, polars) panicked: its PanicException is not an Exception."""
+    """Whether a library written in Rust (deltalake, polars) panicked: its PanicException is not an Exception.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     return type(error).__name__ == "PanicException"

@@ -12,6 +12,7 @@ import polars as pl
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.transformers.price_features import PriceFeatures
@@ -74,20 +75,33 @@ def build_features(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.home, "building features"):
+    with hold(workspace.state_folder, "building features"):
         return bring_up_to_date(workspace.warehouse, workspace.settings, as_of, whole)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def bring_up_to_date(warehouse: Warehouse, settings: Settings, as_of: date | None, whole: bool) -> Built:
-    """Prices → `features`, in one commit."""
-    built = build(warehouse, as_of, settings.positive, whole)
+    """Prices → `features`, in one commit.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date or None
+        None: the newest session.
+    whole : bool
+        Whether to compute all rows anew.
+    """
+    built = build(warehouse, as_of, settings.positive, whole, settings.calendar)
     log.info(f"features: {built.written:,} rows new or changed, as known on {built.as_of}.")
     return built
 
 
-def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True, whole: bool = False) -> Built:
+def build(
+    warehouse: Warehouse, as_of: date | None = None, positive: bool = True, whole: bool = False,
+    calendar: str | None = None,
+) -> Built:  # fmt: skip
     """Compute the rows that can have changed since the last build, and store those that did.
 
     Features look only backwards: a price changes no row before its own, unless it shows on which row a nearby split
@@ -100,6 +114,8 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
         As of `build_features`.
     positive : bool
         Whether all prices are above zero.
+    calendar : str, optional
+        That of the panel, see `mark_long_periods`.
 
     Returns
     -------
@@ -129,6 +145,7 @@ def build(warehouse: Warehouse, as_of: date | None = None, positive: bool = True
             return Built(as_of, 0)
         since = oldest_in_doubt(warehouse, news, as_of)
         panel = panel_with_history(warehouse, since, as_of, transformer.min_history)
+    panel = mark_long_periods(panel.sort("series_id", "time"), calendar)
     rows = transformer.fit(panel).transform_tail(panel, since)
     assert isinstance(rows, pl.DataFrame)
     rows = rows.select(*FEATURE_KEY, *transformer.added_)
@@ -145,6 +162,14 @@ def oldest_in_doubt(warehouse: Warehouse, news: date, as_of: date) -> date:
     """Return the oldest session whose basis prices from `news` on may have changed; `news` without a nearby split.
 
     Rows after a split say whether rows near it were on another basis; see `shown_actions`.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    news : date
+        Oldest session with a new price.
+    as_of : date
+        The session as of which prices are known.
     """
     near, before = (timedelta(days=int(rows * DAYS_A_ROW)) for rows in (REACH, BEFORE))
     splits = (pl.col("split_ratio") != 1) & (pl.col("time") >= news - near)
@@ -163,6 +188,14 @@ def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int
 
     Prices are on the basis of each series' last row, as of `Warehouse.prices`. Only the days needed are read; more of
     them where a series trades seldom.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    since : date
+    as_of : date
+    rows : int
+        A series.
     """
     oldest, reach = warehouse.oldest_session() or since, timedelta(days=int(rows * DAYS_A_ROW))
     while True:
@@ -177,7 +210,15 @@ def panel_with_history(warehouse: Warehouse, since: date, as_of: date, rows: int
 
 
 def changed(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that are not stored, or are stored with other values."""
+    """Return the rows that are not stored, or are stored with other values.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        Of features.
+    stored : polars.DataFrame
+        Rows of the table `features`.
+    """
     names = [name for name in rows.columns if name not in FEATURE_KEY]
     compared = rows.join(
         stored.select(*FEATURE_KEY, *names, _stored=True), on=FEATURE_KEY, how="left", suffix="_stored",

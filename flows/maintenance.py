@@ -52,14 +52,21 @@ def maintain_warehouse(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.home, "the maintenance of the warehouse"):
+    with hold(workspace.state_folder, "the maintenance of the warehouse"):
         return tidy(workspace.warehouse, unused_for)
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def tidy(warehouse: Warehouse, unused_for: timedelta) -> dict[str, tuple[int, int]]:
-    """Each table in turn."""
+    """Each table in turn.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    unused_for : timedelta
+        As of `maintain`.
+    """
     done = maintain(warehouse, unused_for)
     for name, (joined, removed) in done.items():
         log.info(f"{name}: {joined} small files joined, {removed} are no longer needed.")
@@ -70,6 +77,17 @@ def maintain(warehouse: Warehouse, unused_for: timedelta = WEEK) -> dict[str, tu
     """Compact and vacuum all tables; see `maintain_warehouse`.
 
     After a kill each table is as before or compacted, and the next run does the rest.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    unused_for : timedelta, default=WEEK
+        Younger unused files stay.
+
+    Returns
+    -------
+    dict
+        By table: small files that were joined, and files that were removed.
     """
     joined = {name: warehouse.compact(name) for name in warehouse.versions()}
     read = versions_read(warehouse)
@@ -77,7 +95,12 @@ def maintain(warehouse: Warehouse, unused_for: timedelta = WEEK) -> dict[str, tu
 
 
 def versions_read(warehouse: Warehouse) -> dict[str, list[int]]:
-    """Return by table the versions that forecasts, decisions or the newest features were made from, sorted."""
+    """Return by table the versions that forecasts, decisions or the newest features were made from, sorted.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    """
     found = {"prices": set(warehouse.decisions()["prices_version"].drop_nulls())}
     in_runs = map(json.loads, warehouse.runs()["table_versions"].drop_nulls())
     for read in (*in_runs, *warehouse.read_by(), warehouse.features_read()):

@@ -6,7 +6,7 @@ import os
 SHOWN = 120
 """Most characters of a path in a message."""
 
-_WORDS = {
+_MESSAGES = {
     errno.ENOSPC: "the disk must have room, but is full. Make room, then run again",
     errno.EDQUOT: "the disk quota must have room, but is used up. Make room, then run again",
     errno.EROFS: "the file system must be writable, but is read-only. Choose another folder",
@@ -19,16 +19,26 @@ _WORDS = {
 }
 
 
-def in_words(error: OSError) -> str:
-    """Return one sentence that begins with the path: what must hold, what was found and what to do."""
-    words = _WORDS.get(error.errno or 0)
+def message_of(error: OSError) -> str:
+    """Return one sentence that begins with the path: what must hold, what was found and what to do.
+
+    Parameters
+    ----------
+    error : OSError
+    """
+    known = _MESSAGES.get(error.errno or 0)
     path = shown(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
-    if words is None:
+    if known is None:
         said = " ".join((error.strerror or str(error) or type(error).__name__).split())
         return f"{path}: {said}" if path else said
-    return f"{path}: {words}" if path else words[0].upper() + words[1:]
+    return f"{path}: {known}" if path else known[0].upper() + known[1:]
 
 
 def shown(path: str) -> str:
-    """Return a path for a message: a very long one is cut, with its length."""
+    """Return a path for a message: a very long one is cut, with its length.
+
+    Parameters
+    ----------
+    path : str
+    """
     return path if len(path) <= SHOWN else f"{path[:SHOWN]}… ({len(path):,} characters)"

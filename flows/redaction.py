@@ -48,7 +48,13 @@ _learned: dict[str, str] = {}
 
 @lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
-    """Whether a parameter or variable of this name holds a secret: ``api-key``, ``X-Amz-Signature``, ``PGPASSWORD``."""
+    """Whether a parameter or variable of this name holds a secret: ``api-key``, ``X-Amz-Signature``, ``PGPASSWORD``.
+
+    Parameters
+    ----------
+    name : str
+        Percent-encoded, or not.
+    """
     name = unquote(name)
     words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])", name) if word]
     if "".join(words) in _NOT_SECRET:
@@ -58,7 +64,12 @@ def looks_secret(name: str) -> bool:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Return the secrets that a text, such as an address, spells out; ``${VAR}`` is not a secret."""
+    """Return the secrets that a text, such as an address, spells out; ``${VAR}`` is not a secret.
+
+    Parameters
+    ----------
+    text : str
+    """
     found = []
     for match in _USERINFO.finditer(text):
         bare = match["token"] if match["scheme"].lower() in ("http", "https") else None
@@ -72,6 +83,13 @@ def learn(name: str, value: str, address: str) -> None:
     """Hide `value` of the environment variable `name` from now on, because `address` uses it.
 
     Hosts, ports, names of databases and paths of files are not secrets, unless the variable's name says so.
+
+    Parameters
+    ----------
+    name : str
+    value : str
+    address : str
+        The address before the variable is replaced.
     """
     if "://" in value:
         _learned.update(_of_address(name, value))
@@ -80,7 +98,12 @@ def learn(name: str, value: str, address: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Return the text without secrets: ``${VAR}`` where a value came from a variable, else "…"."""
+    """Return the text without secrets: ``${VAR}`` where a value came from a variable, else "…".
+
+    Parameters
+    ----------
+    text : str
+    """
     hidden = _learned | _from_environment(tuple(sorted(_secret_variables(os.environ).items())))
     if hidden:
         pattern, shown = _compiled(tuple(sorted(hidden.items())))

@@ -84,7 +84,13 @@ def _factory(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.Lo
 
 
 def fails_cleanly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Remove secrets from the error of a flow or task, which Prefect stores and logs. Goes below `flow`."""
+    """Remove secrets from the error of a flow or task, which Prefect stores and logs. Goes below `flow`.
+
+    Parameters
+    ----------
+    function : callable
+        A flow or task, before Prefect's decorator.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -101,7 +107,12 @@ def fails_cleanly(function: Callable[Arguments, Result]) -> Callable[Arguments, 
 
 
 def cleaned(error: BaseException) -> BaseException:
-    """Return the error without secrets in it and in its causes; the same object where possible."""
+    """Return the error without secrets in it and in its causes; the same object where possible.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     for link in ("__cause__", "__context__"):
         before = getattr(error, link)
         if before is not None and (clean := cleaned(before)) is not before:

@@ -57,7 +57,7 @@ def tune_forecaster(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.home.tuning, "tidecast tune"):
+    with hold(workspace.state_folder.tuning, "tidecast tune"):
         recover(workspace)
         problem = choose_problem(workspace, as_of)
         run_id = begin(workspace, problem)
@@ -69,7 +69,12 @@ def tune_forecaster(
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def recover(workspace: Workspace) -> None:
-    """End the runs that a killed search left RUNNING in MLflow."""
+    """End the runs that a killed search left RUNNING in MLflow.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
     if ended := workspace.tuning_runs(log.info).end_running():
         log.info(f"Ended {ended} runs, left behind by a search that was killed.")
 
@@ -77,7 +82,14 @@ def recover(workspace: Workspace) -> None:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def choose_problem(workspace: Workspace, as_of: date | None) -> SearchProblem:
-    """The rows before the gate's, the folds, and the settings to try."""
+    """The rows before the gate's, the folds, and the settings to try.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date or None
+        None: the newest session.
+    """
     problem = search.search_problem_of(workspace.warehouse, workspace.settings, as_of)
     log.info(f"Searching on prices up to {problem.looked_through}; newer ones are the gate's.")
     return problem
@@ -86,7 +98,18 @@ def choose_problem(workspace: Workspace, as_of: date | None) -> SearchProblem:
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def begin(workspace: Workspace, problem: SearchProblem) -> str:
-    """The search's run in MLflow."""
+    """The search's run in MLflow.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    problem : SearchProblem
+
+    Returns
+    -------
+    str
+        Its id.
+    """
     return workspace.tuning_runs(log.info).begin(problem)
 
 
@@ -95,12 +118,24 @@ def begin(workspace: Workspace, problem: SearchProblem) -> str:
 def run_trials(
     workspace: Workspace, problem: SearchProblem, run_id: str, n_trials: int, timeout: float
 ) -> TuningResult:
-    """Run the trials, each shown in MLflow while it runs."""
+    """Run the trials, each shown in MLflow while it runs.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    problem : SearchProblem
+    run_id : str
+        Of the search.
+    n_trials : int
+        Trials in all.
+    timeout : float
+        Seconds, the last fit included.
+    """
     runs = workspace.tuning_runs(log.warning)
     shown = runs.trials_of(run_id, problem)
     try:
         on_change = both(search.TrialLog(n_trials, log.info), shown)
-        tuned = search.search(workspace.home.tuning, problem, n_trials, timeout, on_change)
+        tuned = search.search(workspace.state_folder.tuning, problem, n_trials, timeout, on_change)
     except BaseException:
         with suppress(TrackingError):  # the first error matters more
             runs.end_running()
@@ -113,5 +148,14 @@ def run_trials(
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
 def finish(workspace: Workspace, problem: SearchProblem, run_id: str, tuned: TuningResult) -> None:
-    """Store the result, for people and for the next training."""
+    """Store the result, for people and for the next training.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    problem : SearchProblem
+    run_id : str
+        Of the search.
+    tuned : TuningResult
+    """
     workspace.tuning_runs(log.info).finish(run_id, problem, tuned)

@@ -8,9 +8,11 @@ from tidecast.lazy_names import import_name
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.forecasting.backtesting.backtest import backtest
     from tidecast.forecasting.backtesting.outside_models import PanelModel
-    from tidecast.forecasting.evaluation.decide import Decision, GatePolicy, decide
+    from tidecast.forecasting.evaluation.decide import Decision, decide
+    from tidecast.forecasting.evaluation.gate_policy import GatePolicy
     from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
     from tidecast.forecasting.evaluation.splits import RollingOrigin
+    from tidecast.forecasting.forecasters.average import Average
     from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk, SeasonalNaive
     from tidecast.forecasting.forecasters.recurrent import (  # noqa: F401
         GRUForecaster,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
 
 __all__ = [
     "DEFAULT_QUANTILES",
+    "Average",
     "Decision",
     "Drift",
     "Evaluation",
@@ -57,9 +60,11 @@ __all__ = [
 _MODULES = {
     "backtesting.backtest": ("backtest",),
     "backtesting.outside_models": ("PanelModel",),
-    "evaluation.decide": ("Decision", "GatePolicy", "decide"),
+    "evaluation.decide": ("Decision", "decide"),
+    "evaluation.gate_policy": ("GatePolicy",),
     "evaluation.metrics": ("Evaluation", "evaluate"),
     "evaluation.splits": ("RollingOrigin",),
+    "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
     "forecasters.volatility_regression": ("VolatilityRegression",),

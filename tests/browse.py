@@ -28,7 +28,7 @@ from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import PAGES
 from tidecast.flows.tracking.tuning_runs import TuningRuns
 from tidecast.flows.training.champion import Champion
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 SECONDS = 180.0
 TRIALS = 4

@@ -204,7 +204,7 @@ assert not loaded, loaded
         (
             "flows.config.settings",
             "pydantic, polars",
-            ["torch", "sklearn", "deltalake", "prefect", "mlflow", "matplotlib", "exchange_calendars"],
+            ["torch", "scipy", "sklearn", "deltalake", "prefect", "mlflow", "matplotlib", "exchange_calendars"],
         ),
         ("flows.log", "logging", ["polars", "prefect"]),
     ],

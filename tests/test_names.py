@@ -125,7 +125,7 @@ def test_a_wheel_installs_one_name(installed):
     assert (package / "py.typed").is_file()
 
 
-def test_the_models_are_found_beside_a_projects_own_folders_of_those_names(installed, crowded, panel):
+def test_the_models_are_found_next_to_a_projects_own_folders_of_those_names(installed, crowded, panel):
     panel.filter(panel["series_id"] == "A").head(200).write_parquet(crowded / "prices.parquet")
     script = f"""
 import polars as pl
@@ -139,7 +139,7 @@ assert model.predict().height == 2
     assert done.returncode == 0, done.stderr
 
 
-def test_a_day_runs_from_the_wheel_beside_a_projects_own_folders_of_those_names(installed, crowded, panel):
+def test_a_day_runs_from_the_wheel_next_to_a_projects_own_folders_of_those_names(installed, crowded, panel):
     panel.filter(panel["series_id"] != "B").head(800).write_parquet(crowded / "prices.parquet")
     environment = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(crowded), "TIDECAST_CALENDAR": "weekdays"}
     run = [sys.executable, "-m", "tidecast", "run", "--source", "prices.parquet", "--output", "out.csv"]

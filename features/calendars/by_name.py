@@ -29,8 +29,9 @@ def get_calendar(name: str) -> Calendar:
         "weekly last XNYS" (the exchange's last session of the week), "yearly last TARGET". Periods that end in another
         month: "quarterly-JAN last" (January, April, July, October), "yearly-JUN last".
         Bars within the day, each named by the instant (UTC) at which it ends: equal steps around the clock ("every
-        1h", "every 30m + 15m"), bars within hours of the day ("every 1h 09:30-15:30 MON-FRI in America/New_York"), or
-        bars inside the sessions of an exchange ("XNYS 30m", "XTKS 1h").
+        1h", "every 30m + 15m"), bars within hours of the day ("every 1h 09:30-15:30 MON-FRI in America/New_York"; with
+        a lunch break "every 30m 09:30-11:30,13:00-15:00 MON-FRI in Asia/Tokyo"), or bars inside the sessions of an
+        exchange ("XNYS 30m", "XTKS 1h").
 
     Returns
     -------

@@ -136,12 +136,16 @@ def _occurrences(first: int, last: int, per_week: int) -> np.ndarray:
 
 
 def _in_hours(week: _Week, zone: str) -> Iterator[Calendar]:
-    """Yield the calendars of the same hours on some days, and of one run of bars a week."""
+    """Yield the calendars of the same hours on some days, with a lunch break or without, and of one run a week."""
     days = np.flatnonzero(week.usual.any(axis=1))
     hours = np.flatnonzero(week.usual[days].sum(axis=0) * 2 > week.seen[days].sum(axis=0))
-    if hours.size and hours[-1] - hours[0] + 1 == hours.size:
+    before_break = np.flatnonzero(np.diff(hours) > 1)
+    if hours.size and before_break.size <= 1:
         open_days = _with_unseen(frozenset(days.tolist()), week)
-        yield get_calendar(bars_name(week.step, week.end(hours[0]), week.end(hours[-1]), open_days, zone))
+        lunch = None
+        if before_break.size:
+            lunch = week.end(hours[before_break[0]]), week.end(hours[before_break[0] + 1])
+        yield get_calendar(bars_name(week.step, week.end(hours[0]), week.end(hours[-1]), open_days, zone, lunch))
     flat = week.usual.ravel()
     starts = np.flatnonzero(flat & ~np.roll(flat, 1))
     if starts.size == 1 and week.seen.all():

@@ -87,7 +87,12 @@ class SeriesDays:
 
     @classmethod
     def of(cls, keys: pl.DataFrame) -> SeriesDays:
-        """Return the days of a frame sorted by `series_id` and `time`, a Date."""
+        """Return the days of a frame sorted by `series_id` and `time`, a Date.
+
+        Parameters
+        ----------
+        keys : polars.DataFrame
+        """
         starts = series_starts(keys)
         day = keys["time"].to_physical().to_numpy().astype(np.int64)
         return cls(day, starts, np.append(starts[1:], len(keys)))
@@ -108,11 +113,28 @@ class SeriesDays:
         return self.day[self.ends - 1]
 
     def days_of(self, series: int) -> np.ndarray:
-        """Return the days of one series."""
+        """Return the days of one series.
+
+        Parameters
+        ----------
+        series : int
+            Its place among the series.
+
+        Returns
+        -------
+        ndarray of int64
+            Days since 1970, in order.
+        """
         return self.day[self.starts[series] : self.ends[series]]
 
     def subset(self, members: np.ndarray) -> SeriesDays:
-        """Return the days of some series, in that order."""
+        """Return the days of some series, in that order.
+
+        Parameters
+        ----------
+        members : ndarray
+            Places of the series.
+        """
         n_rows = self.n_rows[members]
         ends = np.cumsum(n_rows)
         starts = ends - n_rows
@@ -121,5 +143,11 @@ class SeriesDays:
 
 
 def as_dates(days: np.ndarray) -> pl.Series:
-    """Return days since 1970 as a Series of Date named ``time``."""
+    """Return days since 1970 as a Series of Date named ``time``.
+
+    Parameters
+    ----------
+    days : ndarray
+        Days since 1970.
+    """
     return pl.Series("time", days.astype(np.int32)).cast(pl.Date)

@@ -162,6 +162,11 @@ class ExchangeBars(SessionBars):
 def parse_regular(name: str) -> RegularCalendar:
     """Return the calendar of equal steps of that name, see `get_calendar`.
 
+    Parameters
+    ----------
+    name : str
+        Such as "every 1h" or "every 30m + 15m".
+
     Raises
     ------
     ValueError

@@ -16,7 +16,7 @@ from tidecast.features.calendars.infer import infer_panel
 from tidecast.features.calendars.odd_series import infer_contradicting, report_inferred, warn_of_named
 from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import shorten
-from tidecast.features.segments import MAX_PAUSE, longest_gap
+from tidecast.features.segments import MAX_PAUSE, longest_gap, pauses, series_starts
 
 
 class PanelCalendar:
@@ -413,6 +413,27 @@ class PanelCalendar:
         codes = [position[self.calendar_of(value)] for value in series]
         code = runs["value"].replace_strict(series, pl.Series(codes, dtype=pl.Int64), return_dtype=pl.Int64)
         return np.repeat(code.to_numpy(), runs["len"].to_numpy())
+
+
+def mark_long_periods(panel: pl.DataFrame, default: str | None = None) -> pl.DataFrame:
+    """Return the panel, with the column `calendar` if a series has long periods, because its pauses are longer.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        Sorted: `series_id`, `time` and, optionally, `calendar`.
+    default : str, optional
+        Name of the calendar of series without one of their own. None: inferred where days are far apart.
+    """
+    if default is not None:
+        return PanelCalendar.named(panel, default).marked(panel)
+    if panel.schema["time"] != pl.Date or not len(np.setdiff1d(pauses(panel), series_starts(panel))):
+        return panel
+    own = _own_calendars(panel)
+    rows = panel.select("series_id", "time").filter(~pl.col("series_id").is_in(list(own)))
+    for one in infer_panel(rows) if len(rows) else ():
+        own |= dict.fromkeys(one.series, one.found.calendar)
+    return PanelCalendar(None, own).marked(panel)
 
 
 def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:

@@ -86,12 +86,12 @@ def action_factors(panel: Frame, actions: Frame, target: str = "close") -> pl.Da
     """
     frame = to_polars(panel)
     check_columns(frame, [*KEY, target])
-    quoted = frame.select(*KEY, price=pl.col(target).cast(pl.Float64)).with_row_index("_row")
+    quoted = frame.select(*KEY, price=pl.col(target).cast(pl.Float64)).with_row_index("__tidecast_row")
     effects = _effects(checked_actions(to_polars(actions), quoted), quoted)
     rows = quoted.sort(KEY)
     found = rows.join_asof(
         effects, on="time", by="series_id", strategy="forward", allow_exact_matches=False, check_sortedness=False
-    ).sort("_row")
+    ).sort("__tidecast_row")
     return found.select(pl.col("price_factor", "split_factor").fill_null(1.0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.frame_notes import note_of, with_note
 from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.panel import PanelSchema, check_columns, sorted_rows
-from tidecast.features.segments import series_starts
+from tidecast.features.segments import MAX_PAUSE, pauses, series_starts
 from tidecast.features.transformers.streaming import Stream, TailStream, tail_of
 from tidecast.features.volatility import with_segments
 
@@ -103,9 +104,9 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return sorted(named - {"series_id", "time", self.target} - shared.keys())
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return sorted rows with a target and `_segment`, with the columns of `added_`."""
+        """Return sorted rows with a target and `__tidecast_segment`, with the columns of `added_`."""
         for columns in (self.shared(), self.expressions()):
-            rows = rows.with_columns(**{name: value.over("_segment") for name, value in columns.items()})
+            rows = rows.with_columns(**{name: value.over("__tidecast_segment") for name, value in columns.items()})
         return rows
 
     def _check_parameters(self) -> None:
@@ -179,14 +180,15 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         frame : polars.DataFrame
         """
         rows, starts = self._checked(frame)
+        _warn_of_breaks(rows, starts)
         rows = with_segments(rows, self.target, starts)
         cuts = block_cuts(starts, len(rows), BLOCK) if self.per_series else np.array([0, len(rows)])
         blocks = [rows.slice(start, end - start) for start, end in pairwise(cuts)]
         return in_order(pl.concat(_in_threads(self._computed, blocks)), frame.height)
 
     def _computed(self, block: pl.DataFrame) -> pl.DataFrame:
-        """Return `_row` and the added columns of a block of whole series."""
-        rows = self._add(block).select("_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
+        """Return `__tidecast_row` and the added columns of a block of whole series."""
+        rows = self._add(block).select("__tidecast_row", *(pl.col(name).cast(pl.Float64) for name in self.added_))
         return rows.with_columns(finite(rows[name]) for name in self.added_)
 
     def _compute_new(self, tail: pl.DataFrame, is_new: pl.Series) -> pl.DataFrame:
@@ -196,12 +198,12 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def _checked(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray]:
         """Return the frame's rows, sorted, and where each series begins; without a target only if none is needed.
 
-        `_row` is the row's number in the frame.
+        `__tidecast_row` is the row's number in the frame.
         """
         read = frame.select(self._reads(frame))
         numbers = tuple(name for name in self.inputs_ if read.schema[name].is_numeric())
         schema = PanelSchema(positive=self.positive, covariates=numbers)
-        rows, starts = sorted_rows(read.with_row_index("_row"), schema, self.target)
+        rows, starts = sorted_rows(read.with_row_index("__tidecast_row"), schema, self.target)
         if self.needs_target and rows[self.target].null_count():
             rows = rows.filter(pl.col(self.target).is_not_null())
             starts = series_starts(rows)
@@ -297,6 +299,21 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return tags
 
 
+def _warn_of_breaks(rows: pl.DataFrame, starts: np.ndarray) -> None:
+    """Warn if most rows come after a pause and no column names a calendar: then hardly any can look back."""
+    if "calendar" in rows.columns or len(rows) <= 2 * len(starts):
+        return
+    after = len(np.setdiff1d(pauses(rows), starts))
+    if 2 * after > len(rows):
+        warnings.warn(
+            f"Rows of a series should lie within {MAX_PAUSE.days} days of each other, {after} of {len(rows)} do not: "
+            "columns that look back are missing there. Name the calendar in a column 'calendar', such as "
+            "'yearly last'.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def _in_threads(
     compute: Callable[[pl.DataFrame], pl.DataFrame], blocks: Sequence[pl.DataFrame]
 ) -> Iterable[pl.DataFrame]:
@@ -308,20 +325,46 @@ def _in_threads(
 
 
 def finite(values: pl.Series) -> pl.Series:
-    """Return the values, null where one is not finite; copied only if one is not."""
+    """Return the values, null where one is not finite; copied only if one is not.
+
+    Parameters
+    ----------
+    values : polars.Series
+        Floating-point numbers.
+    """
     return values if math.isfinite(values.sum()) else values.set(~values.is_finite(), None)
 
 
 def block_cuts(starts: np.ndarray, n_rows: int, size: int) -> np.ndarray:
-    """Return where to cut sorted rows into blocks of whole series with about `size` rows, from 0 to `n_rows`."""
+    """Return where to cut sorted rows into blocks of whole series with about `size` rows, from 0 to `n_rows`.
+
+    Parameters
+    ----------
+    starts : ndarray
+        First row of each series.
+    n_rows : int
+        Rows of all series together.
+    size : int
+        Rows of a block; a longer series is a block of its own.
+    """
     cuts = starts[np.searchsorted(starts, np.arange(0, n_rows, size), side="right") - 1]
     return np.append(np.union1d(0, cuts), n_rows)
 
 
 def in_order(computed: pl.DataFrame, height: int) -> pl.DataFrame:
-    """Return the columns in the order of `_row`, a row for each number below `height`, null for missing numbers."""
-    rows = computed["_row"].to_numpy()
-    values = computed.drop("_row")
+    """Return the columns in the order of `__tidecast_row`, with a row for each number below `height`.
+
+    A number that is missing has nulls.
+
+    Parameters
+    ----------
+    computed : polars.DataFrame
+        The added columns and `__tidecast_row`, the row's number in the input.
+    height : int
+        Rows of the input.
+    """
+    rows = computed["__tidecast_row"].to_numpy()
+    values = computed.drop("__tidecast_row")
     if len(rows) == height and (rows[1:] > rows[:-1]).all():
         return values
     position = np.full(height, -1, dtype=np.int64)

@@ -57,7 +57,7 @@ class CrossSection(PanelTransformer):
         """Return the added columns by name, over the column `value` of the rows that a session sees."""
 
     def _add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        value = pl.col(self.target).log().diff(self.steps).over("_segment")
+        value = pl.col(self.target).log().diff(self.steps).over("__tidecast_segment")
         groups = self._groups(rows.with_columns(value=value))
         return pl.concat([self._compared(group, groups) for group in groups])
 

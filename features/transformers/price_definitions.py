@@ -43,23 +43,53 @@ class Quantities(Protocol):
         ...
 
     def change(self, k: int) -> Any:
-        """Return the sum of the last k changes."""
+        """Return the sum of the last k changes.
+
+        Parameters
+        ----------
+        k : int
+            Sessions.
+        """
         ...
 
     def root_count(self, k: int) -> Any:
-        """Return the square root of the number of changes in `change`."""
+        """Return the square root of the number of changes in `change`.
+
+        Parameters
+        ----------
+        k : int
+            Sessions at most.
+        """
         ...
 
     def root_mean_square(self, k: int) -> Any:
-        """Return the root mean square of the last k changes."""
+        """Return the root mean square of the last k changes.
+
+        Parameters
+        ----------
+        k : int
+            Sessions at most.
+        """
         ...
 
     def root_mean_range(self, k: int) -> Any:
-        """Return Parkinson's volatility of the last k sessions."""
+        """Return Parkinson's volatility of the last k sessions.
+
+        Parameters
+        ----------
+        k : int
+            Sessions at most.
+        """
         ...
 
     def log(self, values: Any) -> Any:
-        """Return natural logarithms."""
+        """Return natural logarithms.
+
+        Parameters
+        ----------
+        values : object
+            Positive numbers.
+        """
         ...
 
 

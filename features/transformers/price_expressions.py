@@ -22,7 +22,7 @@ Columns = dict[str, pl.Expr]
 ROW = pl.int_range(pl.len(), dtype=pl.UInt32)
 """Numbers of the rows of a block, in the type that polars gathers by."""
 
-SEGMENT, LEVEL, POSITION, SIGMA = pl.col("_segment"), pl.col("_level"), pl.col("_position"), pl.col("_sigma")
+SEGMENT, LEVEL, POSITION, SIGMA = pl.col("__tidecast_segment"), pl.col("_level"), pl.col("_position"), pl.col("_sigma")
 CHANGE, SQUARE = pl.col("_change"), pl.col("_square")
 
 
@@ -55,7 +55,9 @@ QUANTITIES: Quantities = ColumnQuantities()
 
 @cache
 def price_columns(settings: PriceSettings) -> tuple[Columns, ...]:
-    """Return the expressions of each step, for sorted rows with a `_segment`; names with ``_`` are intermediate.
+    """Return the expressions of each step, for sorted rows with a `__tidecast_segment`.
+
+    Columns with a name that begins with ``_`` are intermediate.
 
     Expressions without a window are computed on the whole column and masked where segments begin, in half the time of
     `.over`. All windows are one step, so that polars finds the segments once.
@@ -78,7 +80,13 @@ def price_columns(settings: PriceSettings) -> tuple[Columns, ...]:
 
 
 def range_square(positive: bool) -> pl.Expr:
-    """Return Parkinson's estimate of one session's squared volatility; null where its range is not known."""
+    """Return Parkinson's estimate of one session's squared volatility; null where its range is not known.
+
+    Parameters
+    ----------
+    positive : bool
+        Whether prices are positive: then the range is one of logarithms.
+    """
     high, low = (pl.col(name).cast(pl.Float64).fill_nan(None) for name in RANGE)
     known = high >= low
     if positive:
@@ -107,8 +115,8 @@ def _squares() -> Columns:
 
 def _windows() -> Columns:
     """The volatility, where the price moves, and the largest change."""
-    variance = SQUARE.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("_segment")
-    largest = CHANGE.abs().rolling_max(SHAPE_WINDOW, min_samples=1).over("_segment")
+    variance = SQUARE.ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("__tidecast_segment")
+    largest = CHANGE.abs().rolling_max(SHAPE_WINDOW, min_samples=1).over("__tidecast_segment")
     return {"_sigma": pl.when(pl.col("_moves")).then(variance.sqrt()), "_largest": largest}
 
 
@@ -118,7 +126,9 @@ def _means(settings: PriceSettings) -> Columns:
     averaged = {f"_square_{k}": (SQUARE, k) for k in VOLATILITY_WINDOWS} | {"_down": (down, SHAPE_WINDOW)}
     if settings.ranges:
         averaged |= {f"_range_{k}": (range_square(settings.positive), k) for k in RANGE_WINDOWS}
-    return {name: values.rolling_mean(k, min_samples=1).over("_segment") for name, (values, k) in averaged.items()}
+    return {
+        name: values.rolling_mean(k, min_samples=1).over("__tidecast_segment") for name, (values, k) in averaged.items()
+    }
 
 
 def _bounded(name: str, low: float, high: float | None = None) -> pl.Expr:

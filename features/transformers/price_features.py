@@ -117,7 +117,7 @@ class PriceFeatures(PanelTransformer):
         fitted, frame = self._ready(panel), to_polars(panel)
         frame = frame.select(fitted._reads(frame))
         if starts_if_sorted(frame) is None or is_missing(frame[self.target]).any():
-            frame = fitted._checked(frame)[0].drop("_row")
+            frame = fitted._checked(frame)[0].drop("__tidecast_row")
         cuts = block_cuts(series_starts(frame), len(frame), TAIL_BLOCK)
         blocks = (frame.slice(start, end - start) for start, end in pairwise(cuts))
         tails = (tail_of(block, self.target, self.min_history) for block in blocks)
@@ -127,14 +127,14 @@ class PriceFeatures(PanelTransformer):
         if tail["time"].filter(is_new).n_unique() > MOST_PUSHED:
             return super()._compute_new(tail, is_new)
         rows, _ = self._checked(tail)
-        of_new = is_new.gather(rows["_row"])
+        of_new = is_new.gather(rows["__tidecast_row"])
         stream = PriceStream.after(self.settings, rows, of_new)
         days = rows.filter(of_new).sort("time", maintain_order=True)
         pushed = [stream.push(day) for day in days.partition_by("time", maintain_order=True)]
         values = np.concatenate([np.empty((0, len(self.added_))), *pushed])
-        number = is_new.cum_sum().gather(days["_row"]) - 1
+        number = is_new.cum_sum().gather(days["__tidecast_row"]) - 1
         return in_order(
-            pl.DataFrame(values, schema=self.added_, orient="row").fill_nan(None).with_columns(_row=number),
+            pl.DataFrame(values, schema=self.added_, orient="row").fill_nan(None).with_columns(__tidecast_row=number),
             int(is_new.sum()),
         )
 

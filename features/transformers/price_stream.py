@@ -27,7 +27,13 @@ from tidecast.features.volatility import DECAY
 
 
 def ring_lengths(ranges: bool) -> dict[str, int]:
-    """Return the rows of each window that a `PriceStream` keeps, by name: the kind, and the length of some."""
+    """Return the rows of each window that a `PriceStream` keeps, by name: the kind, and the length of some.
+
+    Parameters
+    ----------
+    ranges : bool
+        Whether the stream reads ``high`` and ``low``.
+    """
     squares = {f"squares_{k}": k for k in VOLATILITY_WINDOWS if k != SHAPE_WINDOW}
     of_ranges = {f"ranges_{k}": k for k in RANGE_WINDOWS if ranges}
     return {"changes": SHAPE_WINDOW, **squares, "levels": max(RETURN_STEPS) + 1, **of_ranges}
@@ -97,7 +103,13 @@ class PriceStream:
 
     @classmethod
     def joined(cls, streams: Sequence[PriceStream]) -> PriceStream:
-        """Return one stream of the series of several, in their order."""
+        """Return one stream of the series of several, in their order.
+
+        Parameters
+        ----------
+        streams : sequence of PriceStream
+            Streams with the same settings, of different series.
+        """
         states = [stream.state() for stream in streams]
         rings = {name: np.concatenate([state[name] for state in states]) for name in states[0] if name != "last"}
         return cls(streams[0]._settings, {"last": pl.concat([state["last"] for state in states]), **rings})
@@ -126,7 +138,18 @@ class PriceStream:
         array[at] = values
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
-        """See `Stream`."""
+        """See `Stream`.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            At most one row of each series, newer than its last.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The columns of `PriceFeatures` for these rows.
+        """
         settings, kinds = self._settings, self._last.schema
         check_columns(rows, ["series_id", "time", settings.target, *settings.inputs])
         columns = [

@@ -11,7 +11,13 @@ CHANGE = "_log_change"
 
 
 def log_change(target: str) -> dict[str, pl.Expr]:
-    """Return the log return since the row before, as a decimal, by the name under which transformers share it."""
+    """Return the log return since the row before, as a decimal, by the name under which transformers share it.
+
+    Parameters
+    ----------
+    target : str
+        Column of positive prices.
+    """
     return {CHANGE: pl.col(target).log().diff()}
 
 

@@ -36,8 +36,8 @@ def tail_of(panel: pl.DataFrame, target: str | None, rows: int, since: Any = Non
     keys, order = panel.select("series_id", "time"), None
     starts = starts_if_sorted(keys)
     if starts is None:
-        keys = keys.with_row_index("_row").sort("series_id", "time")
-        order, starts = keys["_row"].to_numpy(), series_starts(keys)
+        keys = keys.with_row_index("__tidecast_row").sort("series_id", "time")
+        order, starts = keys["__tidecast_row"].to_numpy(), series_starts(keys)
     ends = np.append(starts[1:], len(keys))
     n_new: int | np.ndarray = 0
     if since is not None:
@@ -99,7 +99,18 @@ class TailStream:
         self._tail = self._newest(panel)
 
     def push(self, rows: pl.DataFrame) -> np.ndarray:
-        """See `Stream`."""
+        """See `Stream`.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            At most one row of each series, newer than its last.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            The added columns for these rows, NaN where there is no value.
+        """
         kinds = self._tail.schema
         new = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)
         last = self._tail.group_by("series_id").agg(last=pl.col("time").max())
@@ -158,6 +169,11 @@ def per_series(transformer: Any) -> bool:
 
 def refuse_old(rows: pl.DataFrame) -> None:
     """Check that rows are newer than ``last``, the last time of their series, and of different series.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        With series_id, time and last.
 
     Raises
     ------

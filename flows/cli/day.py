@@ -24,7 +24,7 @@ from tidecast.flows.config.state_folder import find_state_folder
 @click.command()
 @click.option("--source", metavar="URI", help="A file, folder, pattern, database or web address.  [default: ecb]")
 @click.option("--table", metavar="NAME", help="The database's table or view, or SCHEMA.TABLE.")
-@click.option("--query", metavar="SELECT", help="In folder of --table: a query that gives the prices.")
+@click.option("--query", metavar="SELECT", help="Instead of --table: a query that gives the prices.")
 @click.option("--series-id", metavar="COL", help="The source's column that names the series.")
 @click.option("--time", "time_column", metavar="COL", help="The source's column of session dates.")
 @click.option("--target", metavar="COL", help="The source's column to forecast.")

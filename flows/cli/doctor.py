@@ -18,6 +18,7 @@ from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import Busy, WarehouseError
+from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.sources import open_source
 from tidecast.flows.training.decisions import decision_text, last_of, made_champion
 from tidecast.flows.warehouse.damage import damages
@@ -122,7 +123,7 @@ def _champion(out: Console, workspace: Workspace, problems: list[str]) -> None:
         facts(out, [("Champion", "none yet: the first training chooses one")])
         return
     decided = decision_text(made_champion(decisions, champion.version))
-    name = champion.name.replace("_", " ")
+    name = readable(champion.name)
     trained = f"{name}, version {champion.version}, trained through {champion.trained_through}"
     facts(out, [("Champion", f"{trained}\n{decided}")])
     last = last_of(decisions)

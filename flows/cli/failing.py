@@ -12,9 +12,10 @@ from typing import NoReturn
 
 import click
 
+from tidecast.features.error_text import ended
 from tidecast.flows.cli.terminal import console
 from tidecast.flows.errors import Busy, SettingsError, TidecastError, is_panic
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 from tidecast.flows.redaction import redact
 
 FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
@@ -22,7 +23,13 @@ FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
 
 @contextlib.contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """Turn every failure of the body into one line and an exit code; with `debug`, print the traceback first."""
+    """Turn every failure of the body into one line and an exit code; with `debug`, print the traceback first.
+
+    Parameters
+    ----------
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    """
     try:
         yield
     except (click.ClickException, click.exceptions.Exit):
@@ -38,23 +45,41 @@ def one_line_errors(debug: bool) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the error as one line, without secrets."""
+    """Return the error as one line, without secrets.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     text = redact(" ".join(str(error).split()))
     if isinstance(error, TidecastError | ValueError) and text:
         return text
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{in_words(error)}."
-    return f"{type(error).__name__}: {text or 'no message'}. Run again with --debug to see where."
+        return f"{message_of(error)}."
+    return f"{type(error).__name__}: {ended(text or 'no message')} Run again with --debug to see where."
 
 
 def exit_code(error: BaseException) -> int:
-    """Return 75 when another run holds the folder, 2 for impossible settings, else 1."""
+    """Return 75 when another run holds the folder, 2 for impossible settings, else 1.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     if isinstance(error, Busy):
         return BUSY
     return WRONG_USAGE if isinstance(error, SettingsError) else FAILED
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """Print one line on standard error, and exit."""
+    """Print one line on standard error, and exit.
+
+    Parameters
+    ----------
+    message : str
+        One sentence or more.
+    code : int
+        The exit code.
+    """
     console(stderr=True).print(f"tidecast: {message}")
     sys.exit(code)

@@ -13,6 +13,7 @@ from tidecast.flows.cli.failing import one_line_errors
 from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_panel, writable_table
 from tidecast.flows.cli.terminal import console, facts, progress
 from tidecast.flows.config.state_folder import hold
+from tidecast.flows.reporting.model_names import readable
 
 if TYPE_CHECKING:
     from tidecast.flows.steps.promote import Promoter  # torch and MLflow take seconds
@@ -203,7 +204,21 @@ def decisions(home: str | None, debug: bool) -> None:
 def by_hand(
     home: str | None, debug: bool, by: str | None, what: str, choose: Callable[["Promoter", str], dict[str, Any]]
 ) -> None:
-    """Let a person choose the champion, while no run is at work."""
+    """Let a person choose the champion, while no run is at work.
+
+    Parameters
+    ----------
+    home : str or None
+        As ``--home``.
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    by : str or None
+        Who decides. None: the user's name.
+    what : str
+        What is done, for the message when another run holds the folder.
+    choose : callable
+        Called with the promoter and the name; returns the row of the decision.
+    """
     with one_line_errors(debug):
         folder, settings = existing_panel(home, debug)
         from tidecast.flows.steps.promote import Promoter  # torch and MLflow take seconds
@@ -215,6 +230,12 @@ def by_hand(
 
 
 def print_decision(row: dict[str, Any]) -> None:
-    """Print the decision in two lines."""
-    name = str(row["winner"]).replace("_", " ")
+    """Print the decision in two lines.
+
+    Parameters
+    ----------
+    row : dict
+        Of `decisions`.
+    """
+    name = readable(str(row["winner"]))
     facts(console(), [("Decided", str(row["reason"])), ("Champion", f"{name}, version {row['version']}")])

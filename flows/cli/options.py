@@ -50,14 +50,24 @@ class Levels(click.ParamType):
 
 
 def everywhere(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every command has."""
+    """Add the options that every command has.
+
+    Parameters
+    ----------
+    command : callable
+    """
     where = click.option("--home", metavar="DIR", help="State folder. Default: the nearest .tidecast upwards, or here.")
     debug = click.option("--debug", is_flag=True, help="Show tracebacks and the logs of other libraries.")
     return where(debug(command))
 
 
 def decided_by(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say who decided, and why."""
+    """Add the options that say who decided, and why.
+
+    Parameters
+    ----------
+    command : callable
+    """
     by = click.option("--by", metavar="NAME", help="Who decides.  [default: your user name]")
     return by(
         click.option("--why", required=True, metavar="TEXT", help="The reason; it is stored with your name.")(command)
@@ -65,7 +75,21 @@ def decided_by(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def settings_of(folder: StateFolder, flags: dict[str, Any], out: "Console | None" = None) -> "Settings":
-    """Return the settings in force; print on `out` which source is used."""
+    """Return the settings in force; print on `out` which source is used.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    flags : dict
+        Settings given on the command line, by name.
+    out : Console, optional
+        None: print nothing.
+
+    Raises
+    ------
+    SettingsError
+        As `load_settings`.
+    """
     from tidecast.flows.config.settings import BUNDLED
     from tidecast.flows.workspace.load_settings import load_settings
 
@@ -84,12 +108,34 @@ def settings_of(folder: StateFolder, flags: dict[str, Any], out: "Console | None
 
 
 def enter_state_folder(folder: StateFolder, debug: bool) -> None:
-    """Set the environment variables of Prefect and the log levels for this state folder."""
+    """Set the environment variables of Prefect and the log levels for this state folder.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    """
     enter(folder.prefect, os.environ, debug)
 
 
 def existing_panel(home: str | None, debug: bool, out: "Console | None" = None) -> tuple[StateFolder, "Settings"]:
-    """Return the state folder, which must exist, and its settings; the environment is set for it."""
+    """Return the state folder, which must exist, and its settings; the environment is set for it.
+
+    Parameters
+    ----------
+    home : str or None
+        As ``--home``.
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    out : Console, optional
+        Where to print the source. None: print nothing.
+
+    Raises
+    ------
+    TidecastError
+        There is no state folder.
+    """
     folder = find_state_folder(home, os.environ, Path.cwd())
     if folder.created:
         raise TidecastError(
@@ -100,7 +146,18 @@ def existing_panel(home: str | None, debug: bool, out: "Console | None" = None) 
 
 
 def writable_table(output: str | None) -> Path | None:
-    """Return the path to write a table to; refuse an impossible one before any work."""
+    """Return the path to write a table to; refuse an impossible one before any work.
+
+    Parameters
+    ----------
+    output : str or None
+        As ``--output``.
+
+    Raises
+    ------
+    click.BadParameter
+        It does not end in a suffix of `TABLE_SUFFIXES`, its folder does not exist, or it is a folder.
+    """
     if output is None:
         return None
     path = Path(output).expanduser()

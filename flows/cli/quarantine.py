@@ -14,7 +14,12 @@ from tidecast.flows.config.state_folder import hold
 
 
 def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that choose rows in quarantine."""
+    """Add the options that choose rows in quarantine.
+
+    Parameters
+    ----------
+    command : callable
+    """
     options = [
         click.option(
             "--rule", "rules", multiple=True, metavar="NAME", help="Rows that broke this rule; may be repeated."
@@ -98,7 +103,17 @@ def repair(
 
 
 def repaired_values(texts: tuple[str, ...]) -> dict[str, float]:
-    """Return texts like "close=14.55" as names and numbers."""
+    """Return texts like "close=14.55" as names and numbers.
+
+    Parameters
+    ----------
+    texts : tuple of str
+
+    Raises
+    ------
+    click.BadParameter
+        A text has another form, or its value is not a number.
+    """
     names = ("close", "open", "high", "low", "volume")
     values = {}
     for text in texts:
@@ -124,7 +139,30 @@ def decide_on_rows(
     values: dict[str, float] | None = None,
     factor: float | None = None,
 ) -> None:
-    """Release or repair the chosen rows, while no run is at work."""
+    """Release or repair the chosen rows, while no run is at work.
+
+    Parameters
+    ----------
+    home : str or None
+        As ``--home``.
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    rows : dict
+        Rules, series and days that choose the rows, as `release_rows` takes them.
+    by : str or None
+        Who decides. None: the user's name.
+    why : str
+        The reason.
+    values : dict, optional
+        New values by column; None: release the rows as they are.
+    factor : float, optional
+        Multiplies the prices of the rows.
+
+    Raises
+    ------
+    click.UsageError
+        Nothing chooses rows.
+    """
     if not any(rows.values()):
         raise click.UsageError("Choose the rows: --rule, --series, --from or --to. See them all: tidecast quarantine")
     with one_line_errors(debug):

@@ -15,6 +15,7 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.ingest.quarantine import waiting
+from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.reporting.report import track_record
 from tidecast.flows.steps.day import Day
 from tidecast.flows.training.decisions import decision_text, made_champion
@@ -57,8 +58,8 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
         pairs.append(("", f"left out, {reason}: {shortened(names)}"))
-    pairs.append(("Report", str(day.report or workspace.home.reports / f"{day.as_of}.html")))
-    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.home.path))}"))
+    pairs.append(("Report", str(day.report or workspace.state_folder.reports / f"{day.as_of}.html")))
+    pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.state_folder.path))}"))
     out.print()
     if day.was_done_before:
         out.print(f"Nothing to do: {day.as_of} is done.")
@@ -70,6 +71,17 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
 
 def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
     """Print the forecasts of one session, the model that made them, and its record so far.
+
+    Parameters
+    ----------
+    out : Console
+        Where to print.
+    home : StateFolder
+    settings : Settings
+    as_of : date or None
+        None: the newest session with a forecast.
+    series : tuple of str
+        Empty: all.
 
     Raises
     ------
@@ -106,6 +118,15 @@ def forecast_table(forecasts: pl.DataFrame, width: int, few: int | None = None) 
     """Return a table of medians per session and the widest interval at the last step; one line per series.
 
     Where `width` characters do not fit all steps, the first ones and the last are shown.
+
+    Parameters
+    ----------
+    forecasts : polars.DataFrame
+        Of one session.
+    width : int
+        Characters that a line may have.
+    few : int, optional
+        Series to show; None: all.
     """
     sessions = forecasts["time"].unique().sort()
     levels = quantile_columns(forecasts)
@@ -140,7 +161,17 @@ def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
 
 
 def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows: Any) -> None:
-    """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule."""
+    """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule.
+
+    Parameters
+    ----------
+    out : Console
+        Where to print.
+    home : StateFolder
+    settings : Settings
+    **rows : object
+        Rules, series and days that choose the rows, as `waiting` takes them.
+    """
     warehouse = Workspace(home, settings).warehouse
     found = waiting(warehouse, **rows)
     if found.is_empty():
@@ -173,7 +204,12 @@ def _number(value: float | None) -> str:
 
 
 def prices_text(found: Ingested) -> str:
-    """Return the counts of this call as text; the table `runs` has those of all runs of the session."""
+    """Return the counts of this call as text; the table `runs` has those of all runs of the session.
+
+    Parameters
+    ----------
+    found : Ingested
+    """
     bad = sum(found.quarantined.values())
     return (
         f"{found.rows_in:,} rows read: {found.stored:,} new, {found.corrected:,} corrected, {found.unchanged:,} known, "
@@ -182,13 +218,26 @@ def prices_text(found: Ingested) -> str:
 
 
 def champion_text(row: dict[str, Any]) -> str:
-    """Return which model made a session's forecasts, as text."""
+    """Return which model made a session's forecasts, as text.
+
+    Parameters
+    ----------
+    row : dict
+        Of `runs`.
+    """
     version = f", version {row['champion_version']}" if row["champion_version"] else ", not registered"
-    return f"{str(row['champion']).replace('_', ' ')}{version}, trained through {row['trained_through']}"
+    return f"{readable(str(row['champion']))}{version}, trained through {row['trained_through']}"
 
 
 def verdict_of(workspace: Workspace, row: dict[str, Any]) -> str:
-    """Return why that model is champion, as its training run says; empty for another one."""
+    """Return why that model is champion, as its training run says; empty for another one.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    row : dict
+        Of `runs`.
+    """
     champion = workspace.registry().champion(row["as_of"])
     if champion is None or champion.version != row["champion_version"]:
         return ""
@@ -196,24 +245,42 @@ def verdict_of(workspace: Workspace, row: dict[str, Any]) -> str:
 
 
 def verdict_text(decision: dict[str, Any]) -> str:
-    """Return the two lines of a gate, or the reason where none was held."""
+    """Return the two lines of a gate, or the reason where none was held.
+
+    Parameters
+    ----------
+    decision : dict
+        As `decision_details` returns it.
+    """
     return str(decision.get("verdict") or decision.get("reason") or "")
 
 
 def record_text(scores: pl.DataFrame) -> str:
-    """Return the record of live forecasts against the random walk's, as text."""
+    """Return the record of live forecasts against the random walk's, as text.
+
+    Parameters
+    ----------
+    scores : polars.DataFrame
+        The table `scores`.
+    """
     records = track_record(scores)
     if not records:
         return "no live forecast has come true yet"
     return "\n".join(
-        f"{found['model']}: {found['forecasts']:,} came true, {found['skill']} % ({found['interval']}) against the "
-        f"random walk, {found['coverage']} % inside the interval"
+        f"{found['model']}: {found['forecasts']:,} came true, {found['against']} against the random walk, "
+        f"{found['coverage']} % inside the interval"
         for found in records
     )
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
     """Write a table as CSV or Parquet, by the file's suffix.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+    path : Path
+        Ends in ".csv" or ".parquet".
 
     Raises
     ------
@@ -230,7 +297,14 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
 
 
 def shortened(names: Any, most: int = 8) -> str:
-    """Return the first names of a long list, and how many more there are."""
+    """Return the first names of a long list, and how many more there are.
+
+    Parameters
+    ----------
+    names : iterable
+    most : int, default=8
+        Names to show.
+    """
     listed = [str(name) for name in names]
     rest = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + rest

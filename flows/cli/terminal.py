@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +21,13 @@ GAP = 2
 
 
 def console(stderr: bool = False) -> Console:
-    """Return a console that prints text literally (a series may be called "[red]"); colours only on a terminal."""
+    """Return a console that prints text literally (a series may be called "[red]"); colours only on a terminal.
+
+    Parameters
+    ----------
+    stderr : bool, default=False
+        Whether to print on standard error.
+    """
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True, width=width)
@@ -54,7 +60,13 @@ class _Lines(logging.Handler):
 
 @contextlib.contextmanager
 def progress(out: Console) -> Iterator[None]:
-    """Print our log while the body runs."""
+    """Print our log while the body runs.
+
+    Parameters
+    ----------
+    out : Console
+        Where to print.
+    """
     handler = _Lines(out)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -67,8 +79,26 @@ def progress(out: Console) -> Iterator[None]:
         handler.stop()
 
 
-def table(columns: list[str], rows: list[list[Any]], title: str | None = None, wrap: bool = True) -> Table:
-    """Return a plain table, numbers to the right. Long cells are wrapped, or cut off without `wrap`."""
+def table(
+    columns: list[str],
+    rows: list[list[Any]],
+    title: str | None = None,
+    wrap: bool = True,
+    whole: Container[str] = (),
+) -> Table:
+    """Return a plain table, numbers to the right. Long cells are wrapped, or cut off without `wrap`.
+
+    Parameters
+    ----------
+    columns : list of str
+        Headings.
+    rows : list of list
+        One list of values per row.
+    title : str, optional
+    wrap : bool, default=True
+    whole : container of str, default=()
+        Columns that are never wrapped.
+    """
     drawn = Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
         padding=(0, GAP, 0, 0),
@@ -79,7 +109,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
             Text(name),
             justify="right" if number else "left",
             overflow="fold" if wrap else "ellipsis",
-            no_wrap=not wrap,
+            no_wrap=not wrap or name in whole,
         )
     for row in rows:
         drawn.add_row(*(Text(f"{cell:.6g}" if isinstance(cell, float) else redact(str(cell))) for cell in row))
@@ -87,7 +117,15 @@ def table(columns: list[str], rows: list[list[Any]], title: str | None = None, w
 
 
 def facts(out: Console, pairs: list[tuple[str, str]]) -> None:
-    """Print names and texts, aligned."""
+    """Print names and texts, aligned.
+
+    Parameters
+    ----------
+    out : Console
+        Where to print.
+    pairs : list of tuple
+        Name and text of each line; a text may have several lines.
+    """
     width = max([8, *(len(name) for name, _ in pairs)])
     for name, text in pairs:
         first, *rest = text.splitlines() or [""]

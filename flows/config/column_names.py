@@ -106,16 +106,31 @@ def refuse_look_alikes(names: Sequence[str], what: str, stored: Collection[str] 
 
 
 def with_prefix(name: str) -> str:
-    """Return the name of a user's column inside the daily flow; a standard column keeps its name."""
+    """Return the name of a user's column inside the daily flow; a standard column keeps its name.
+
+    Parameters
+    ----------
+    name : str
+    """
     return name if name in STANDARD else USER + name
 
 
 def inside(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows of the table `prices` with the users' columns prefixed."""
+    """Return rows of the table `prices` with the users' columns prefixed.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+    """
     ours = {*PRICES, "calendar"}
     return rows.rename({name: USER + name for name in rows.columns if name not in ours})
 
 
 def outside(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with the prefix of users' columns removed: the inverse of `inside`."""
+    """Return rows with the prefix of users' columns removed: the inverse of `inside`.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+    """
     return rows.rename({name: name.removeprefix(USER) for name in rows.columns if name.startswith(USER)})

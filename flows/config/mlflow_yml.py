@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tidecast.flows.config.secrets import refuse_password
 from tidecast.flows.errors import SettingsError
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 
 FILE_NAME = "mlflow.yml"
 DEEPEST, WIDEST = 8, 1000
@@ -145,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise SettingsError(f"mlflow.yml must be a readable file. {in_words(error)}.") from None
+        raise SettingsError(f"mlflow.yml must be a readable file. {message_of(error)}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} must be valid YAML: {' '.join(str(error).split())}") from None
     _refuse_too_deep(content, path)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
@@ -47,13 +48,22 @@ def remember(folder: StateFolder, settings: Settings, panel: str | None = None) 
 
 
 def text_of(settings: Settings) -> str:
-    """Return what the panel is, as JSON text."""
+    """Return what the panel is, as JSON text.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
     values = settings.model_dump(mode="json", include=set(REMEMBERED))
     return json.dumps({name: values[name] for name in REMEMBERED}, **_READABLE)
 
 
 def own_id(folder: StateFolder) -> str | None:
     """Return the panel's id in panel.json, None if it has none.
+
+    Parameters
+    ----------
+    folder : StateFolder
 
     Raises
     ------
@@ -66,6 +76,10 @@ def own_id(folder: StateFolder) -> str | None:
 
 def remembered(folder: StateFolder) -> dict[str, Any]:
     """Return the settings in panel.json, as JSON values; those that are null are left out.
+
+    Parameters
+    ----------
+    folder : StateFolder
 
     Raises
     ------
@@ -91,12 +105,19 @@ def _read(folder: StateFolder) -> dict[str, Any]:
 
 def _unreadable(folder: StateFolder, why: str) -> SettingsError:
     return SettingsError(
-        f"{folder.panel_file} must be as tidecast wrote it, but cannot be read: {why}. Put back a copy of it, or "
+        f"{folder.panel_file} must be as tidecast wrote it, but cannot be read: {ended(why)} Put back a copy of it, or "
         "remove it: the next tidecast run makes it again from what the tables say."
     )
 
 
 def differences(panel: Mapping[str, Any], settings: Settings) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that contradict those of a panel: name to (value in `settings`, value in `panel`)."""
+    """Return the settings that contradict those of a panel: name to (value in `settings`, value in `panel`).
+
+    Parameters
+    ----------
+    panel : mapping
+        As `remembered` returns it.
+    settings : Settings
+    """
     now = settings.model_dump(mode="json", include=set(REMEMBERED))
     return {name: (now[name], value) for name, value in panel.items() if now[name] != value}

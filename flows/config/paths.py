@@ -13,7 +13,12 @@ _UNUSABLE = re.compile(r"[=\[\]|^\\\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
 
 def folder_of(uri: str) -> Path | None:
-    """Return the absolute folder of a path or a ``file://`` address; None for other addresses."""
+    """Return the absolute folder of a path or a ``file://`` address; None for other addresses.
+
+    Parameters
+    ----------
+    uri : str
+    """
     if uri.startswith("file://"):
         return Path(url2pathname(urlsplit(uri).path))
     return None if _ADDRESS.match(uri) else Path(uri).absolute()
@@ -21,6 +26,11 @@ def folder_of(uri: str) -> Path | None:
 
 def refuse_unusable(folder: Path) -> None:
     """Refuse a path in which Delta tables cannot be.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidecast.flows.errors import SettingsError
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 
 PREFIX = "TIDECAST_"
 OTHER_VARIABLES = ("TIDECAST_HOME",)
@@ -17,7 +17,7 @@ OTHER_VARIABLES = ("TIDECAST_HOME",)
 SUBTABLES = ("gate", "rules")
 """Settings with names of their own: [tool.tidecast.gate] of pyproject.toml, TIDECAST_GATE_LEVEL; "gate.level" here."""
 
-FORMER_NAMES = {"look_back": "reread_sessions"}
+FORMER_NAMES = {"look_back": "reread_sessions", "gate.centre_limit": "gate.median_limit"}
 """Settings that had another name before: old → new; both are understood."""
 
 ProvidedSetting = tuple[str, Any, str]  # name, value, where it came from
@@ -82,13 +82,14 @@ def _from_pyproject(known: list[str], path: Path) -> list[ProvidedSetting]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"pyproject.toml must be a readable file. {in_words(error)}.") from None
+        raise SettingsError(f"pyproject.toml must be a readable file. {message_of(error)}.") from None
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} must be readable TOML: {error}") from None
     table = _table(_table(document, "tool", path), "tidecast", path)
-    flat = {FORMER_NAMES.get(name, name): value for name, value in table.items() if name not in SUBTABLES}
+    written = {name: value for name, value in table.items() if name not in SUBTABLES}
     for sub in SUBTABLES:
-        flat |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
+        written |= {f"{sub}.{name}": value for name, value in _table(table, sub, path).items()}
+    flat = {FORMER_NAMES.get(name, name): value for name, value in written.items()}
     for name in flat:
         _check_name(name, known, f"[tool.tidecast] of {path}")
     return [(name, value, "pyproject.toml") for name, value in flat.items()]

@@ -69,6 +69,13 @@ def actions_in_force(rules: Mapping[str, str], own: Iterable[str] = ()) -> dict[
 def check_action(name: str, action: str) -> str:
     """Return the action if the rule can have it.
 
+    Parameters
+    ----------
+    name : str
+        Of the rule.
+    action : str
+        Of `ACTIONS`, or another text.
+
     Raises
     ------
     SettingsError

@@ -15,7 +15,7 @@ from tidecast.flows.config import column_names
 from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.secrets import refuse_password
 from tidecast.flows.errors import SettingsError
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
 

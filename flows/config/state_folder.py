@@ -12,9 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tidecast.features.error_text import ended
 from tidecast.flows.config.paths import refuse_unusable
 from tidecast.flows.errors import Busy, SettingsError
-from tidecast.flows.os_errors import in_words, shown
+from tidecast.flows.os_errors import message_of, shown
 
 NAME = ".tidecast"
 
@@ -76,7 +77,13 @@ class StateFolder:
         return self.path / "lock"
 
     def make(self) -> "StateFolder":
-        """Create the folder and its .gitignore if they do not exist; return the folder."""
+        """Create the folder and its .gitignore if they do not exist; return the folder.
+
+        Raises
+        ------
+        SettingsError
+            The folder cannot be created or written.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             ignore = self.path / ".gitignore"
@@ -117,7 +124,7 @@ def find_state_folder(path: str | None, environ: Mapping[str, str], cwd: Path) -
     except (OSError, RuntimeError) as error:  # RuntimeError: the user of ~user is unknown
         raise SettingsError(f"The state folder cannot be there: {_words(error)}, or another --home.") from None
     except ValueError as error:
-        raise SettingsError(f"--home must be the path of a folder, got {wanted!r}: {error}.") from None
+        raise SettingsError(f"--home must be the path of a folder, got {wanted!r}: {ended(error)}") from None
     if exists and not os.access(found, os.R_OK | os.X_OK):
         raise SettingsError(
             f"The state folder {found} must be readable, but permission is denied. Change its permissions or its "
@@ -153,7 +160,7 @@ def _refuse_too_long(path: Path) -> None:
 
 
 def _words(error: Exception) -> str:
-    return in_words(error) if isinstance(error, OSError) else str(error)
+    return message_of(error) if isinstance(error, OSError) else str(error)
 
 
 @contextmanager

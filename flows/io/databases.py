@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import ended, shorten
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import SourceError
 
@@ -40,7 +40,13 @@ _OPEN = ("sslmode", "options", "application_name", "connect_timeout", "target_se
 
 
 def is_database(scheme: str) -> bool:
-    """Whether SQLAlchemy, or an installed package, has a dialect for addresses of this scheme."""
+    """Whether SQLAlchemy, or an installed package, has a dialect for addresses of this scheme.
+
+    Parameters
+    ----------
+    scheme : str
+        Such as "postgresql" or "postgresql+psycopg".
+    """
     name = scheme.split("+")[0].lower()
     return name in _OWN or any(point.name.split(".")[0] == name for point in entry_points(group="sqlalchemy.dialects"))
 
@@ -83,11 +89,20 @@ def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.enviro
             f"To install it: {install}."
         ) from None
     except ArgumentError as error:
-        raise SourceError(f"{setting} must be a database's address, got {address}: {error}. Check it.") from None
+        raise SourceError(f"{setting} must be a database's address, got {address}: {ended(error)} Check it.") from None
 
 
 def url_of(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
     """Return the parts of an address, with variables expanded and the driver that Tidecast installs.
+
+    Parameters
+    ----------
+    address : str
+        With variables such as ``${PASSWORD}``.
+    setting : str
+        Name of the setting that holds it, for messages.
+    environ : mapping
+        Where variables are looked up.
 
     Raises
     ------
@@ -125,14 +140,31 @@ def _expanded(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
 
 
 def refuse_missing_file(engine: "Engine", setting: str) -> None:
-    """Refuse an SQLite file that does not exist: SQLite would create it, without tables."""
+    """Refuse an SQLite file that does not exist: SQLite would create it, without tables.
+
+    Parameters
+    ----------
+    engine : Engine
+    setting : str
+        Name of the setting that holds the address, for the message.
+
+    Raises
+    ------
+    SourceError
+        There is no such file.
+    """
     path = engine.url.database
     if engine.dialect.name == "sqlite" and path and path != ":memory:" and not Path(path).exists():
         raise SourceError(f"{setting} must be an existing database, but there is no file {path}. Check the path.")
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure may be temporary: a restarting server, a broken connection, a lock."""
+    """Whether a failure may be temporary: a restarting server, a broken connection, a lock.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     from sqlalchemy.exc import DBAPIError
 
     if not isinstance(error, DBAPIError):
@@ -147,8 +179,15 @@ def may_pass(error: BaseException) -> bool:
     )
 
 
-def in_words(error: Exception, engine: "Engine") -> str:
-    """Return the database's message in one line, without secrets, and advice where there is some."""
+def message_of(error: Exception, engine: "Engine") -> str:
+    """Return the database's message in one line, without secrets, and advice where there is some.
+
+    Parameters
+    ----------
+    error : Exception
+    engine : Engine
+        The one that raised it; secrets in its address are hidden.
+    """
     from sqlalchemy.exc import DBAPIError
 
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -163,6 +202,14 @@ def in_words(error: Exception, engine: "Engine") -> str:
 
 def columns_of(connection: "Connection", table: str, address: str) -> dict[str, object]:
     """Return the columns of a table or view and their types; "schema.table" is looked up in that schema.
+
+    Parameters
+    ----------
+    connection : Connection
+    table : str
+        As users write it.
+    address : str
+        Without secrets, for the message.
 
     Raises
     ------
@@ -186,7 +233,13 @@ def columns_of(connection: "Connection", table: str, address: str) -> dict[str, 
 
 
 def tables_of(connection: "Connection", schema: str | None = None) -> list[str]:
-    """Return the tables and views of a schema (None: the default one), as users write them."""
+    """Return the tables and views of a schema (None: the default one), as users write them.
+
+    Parameters
+    ----------
+    connection : Connection
+    schema : str, optional
+    """
     from sqlalchemy import inspect
 
     found = inspect(connection)
@@ -195,7 +248,13 @@ def tables_of(connection: "Connection", schema: str | None = None) -> list[str]:
 
 
 def split_table(table: str) -> tuple[str | None, str]:
-    """Return schema (None if there is none) and name. In double quotes, a dot is part of the name."""
+    """Return schema (None if there is none) and name. In double quotes, a dot is part of the name.
+
+    Parameters
+    ----------
+    table : str
+        As users write it.
+    """
     quoted = re.fullmatch(r'(?:"((?:[^"]|"")+)"|([^".]+))\.(?:"((?:[^"]|"")+)"|([^".]+))|"((?:[^"]|"")+)"', table)
     if quoted is None:
         schema, _, name = table.rpartition(".")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import polars as pl
 
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import SourceError, TidecastError
 
 LONGEST = 300
@@ -12,7 +13,12 @@ LONGEST = 300
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return the first line of an error's message, shortened; its type if it has no message."""
+    """Return the first line of an error's message, shortened; its type if it has no message.
+
+    Parameters
+    ----------
+    error : BaseException
+    """
     text = " ".join((str(error).strip().splitlines() or [""])[0].split())
     return f"{text[:LONGEST]} …" if len(text) > LONGEST else text or type(error).__name__
 
@@ -42,5 +48,5 @@ def one_clear_error(source: str, advice: str) -> Iterator[None]:
     except (Exception, pl.exceptions.PanicException) as error:
         raise SourceError(
             f"{source} must be readable as names, times and numbers, but reading it gave {type(error).__name__}: "
-            f"{in_one_line(error)}. {advice}"
+            f"{ended(in_one_line(error))} {advice}"
         ) from error

@@ -9,6 +9,7 @@ from itertools import islice
 
 import polars as pl
 
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.parsing.two_level_columns import joined_header
@@ -55,9 +56,9 @@ def table_of(body: bytes, name: str, format_from: str = "its name") -> pl.DataFr
     except _BROKEN as error:
         kind = "Parquet" if is_parquet else "CSV"
         advice = "" if isinstance(error, _Malformed) else " Write the file again."
-        why = in_one_line(error).removesuffix(".")
+        why = ended(in_one_line(error))
         raise SourceError(
-            f"{name} must be a {kind} file as {format_from} says, but cannot be read: {why}.{advice}"
+            f"{name} must be a {kind} file as {format_from} says, but cannot be read: {why}{advice}"
         ) from error
     if frame.is_empty():
         raise SourceError(f"{name} must have at least one row, got none.")

@@ -8,6 +8,7 @@ import polars as pl
 
 from tidecast.features.frames import is_pandas
 from tidecast.flows.errors import SourceError
+from tidecast.flows.parsing.values import as_text
 
 
 def frame_of(names: Sequence[str], columns: Iterable[Sequence[Any]]) -> pl.DataFrame:
@@ -79,10 +80,7 @@ def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
             kinds.setdefault(name, set()).add(kind)
     mixed = [name for name, found in kinds.items() if not _agree(found - {pl.Null()})]
     return pl.concat(
-        (
-            frame.with_columns(pl.col(name).cast(pl.String) for name in mixed if name in frame.columns)
-            for frame in frames
-        ),
+        (frame.with_columns(as_text(frame[name]) for name in mixed if name in frame.columns) for frame in frames),
         how="diagonal_relaxed",
     )
 

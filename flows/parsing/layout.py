@@ -11,7 +11,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.fetched import Fetched, optional_columns
 from tidecast.flows.parsing.two_level_columns import has_two_levels, one_row_per_series
-from tidecast.flows.parsing.values import dates, example, numbers
+from tidecast.flows.parsing.values import as_text, dates, example, numbers
 from tidecast.flows.warehouse.schema import VALUES
 
 _INDEX = ("", "Unnamed: 0", "index", "__index_level_0__")
@@ -95,8 +95,8 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         raise SourceError(f"{source} must have a column per series besides {settings.time!r}, got none. Add them.")
     kinds = {frame[name].dtype for name in series}
     if len(kinds) > 1:  # text and numbers: all as text, so that each value is read by itself
-        common = pl.Float64() if all(kind.is_numeric() for kind in kinds) else pl.String()
-        frame = frame.with_columns(frame[name].cast(common) for name in series)
+        plain = all(kind.is_numeric() for kind in kinds)
+        frame = frame.with_columns(frame[name].cast(pl.Float64) if plain else as_text(frame[name]) for name in series)
     time = frame[settings.time].alias("time")
     rows = pl.concat(
         pl.DataFrame(

@@ -50,7 +50,13 @@ def joined_header(records: Sequence[Sequence[str]]) -> tuple[list[str], int]:
 
 
 def has_two_levels(columns: Sequence[str]) -> bool:
-    """Whether any of the columns has a name of two levels."""
+    """Whether any of the columns has a name of two levels.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names.
+    """
     return any(_pair(name) is not None for name in columns)
 
 

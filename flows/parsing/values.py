@@ -121,7 +121,7 @@ def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     if values.dtype.is_numeric() or values.dtype == pl.Null:
         number = values.cast(pl.Float64).fill_nan(None)
         return number, number.is_not_null()
-    text, present = _text(values), is_present(values)
+    text, present = as_text(values), is_present(values)
     number = without_separators(text.set(~present, None)).cast(pl.Float64, strict=False)
     return number.fill_nan(None).alias(values.name), present
 
@@ -141,7 +141,7 @@ def is_present(values: pl.Series) -> pl.Series:
         return values.fill_nan(None).is_not_null()
     if values.dtype.is_numeric() or values.dtype.is_temporal():
         return values.is_not_null()
-    text = _text(values)
+    text = as_text(values)
     return text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING).fill_null(True)
 
 
@@ -160,14 +160,20 @@ def truths(values: pl.Series) -> pl.Series | None:
         return values.cast(pl.Float64)
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return None
-    words, present = _text(values).str.to_lowercase(), is_present(values)
+    words, present = as_text(values).str.to_lowercase(), is_present(values)
     if not present.any() or not words.filter(present).is_in(["true", "false"]).all():
         return None
     return (words == "true").cast(pl.Float64).set(~present, None)
 
 
 def example(values: pl.Series) -> str:
-    """Return the first value that is present, in quotes and on one line, for a message."""
+    """Return the first value that is present, in quotes and on one line, for a message.
+
+    Parameters
+    ----------
+    values : polars.Series
+        At least one is present.
+    """
     first = values.filter(is_present(values))[0]
     text = str(first.to_list() if isinstance(first, pl.Series) else first)
     return repr(text if len(text) <= 60 else text[:60] + " …")
@@ -206,7 +212,13 @@ def names(values: pl.Series) -> pl.Series:
     return text.set((text.str.strip_chars() == "").fill_null(False), None)
 
 
-def _text(values: pl.Series) -> pl.Series:
+def as_text(values: pl.Series) -> pl.Series:
+    """Return each value as text, without blanks around it; lists, bytes and durations as Python writes them.
+
+    Parameters
+    ----------
+    values : Series
+    """
     if values.dtype.is_nested() or values.dtype in _NO_TEXT:
         return pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
     return values.cast(pl.String).str.strip_chars()
@@ -218,7 +230,7 @@ def _moments(values: pl.Series, zone: str | None) -> pl.Series:
         values = values.cast(pl.Int64, strict=False).set(values % 1 != 0, None)
     kind = values.dtype
     if not isinstance(kind, pl.Datetime):
-        return of_calendar(_moments_of_text(_text(values), zone))
+        return of_calendar(_moments_of_text(as_text(values), zone))
     values = of_calendar(values)
     if kind.time_zone is not None:
         values = (values.dt.convert_time_zone(zone) if zone else values).dt.replace_time_zone(None)

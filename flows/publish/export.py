@@ -16,7 +16,7 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
-from tidecast.flows.io.databases import engine_of, in_words, may_pass, split_table
+from tidecast.flows.io.databases import engine_of, may_pass, message_of, split_table
 from tidecast.flows.io.retrying import retried
 from tidecast.flows.log import log
 from tidecast.flows.warehouse.schema import FORECAST_KEY, quantile_columns
@@ -68,7 +68,7 @@ def publish_out(warehouse: Warehouse, settings: Settings, environ: Mapping[str, 
         copied = retried(lambda: _copy(engine, forecasts, settings), settings.publish_to, may_pass)
     except SQLAlchemyError as error:
         raise WarehouseError(
-            f"{settings.publish_to} must take the forecasts, but the database says: {in_words(error, engine)}"
+            f"{settings.publish_to} must take the forecasts, but the database says: {message_of(error, engine)}"
         ) from error
     finally:
         engine.dispose()

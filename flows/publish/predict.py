@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
@@ -69,7 +69,7 @@ def predict(
     """
     if champion.trained_through > as_of:
         raise TidecastError(
-            f"A model must forecast origins from the end of its training rows on; version {champion.version} was "
+            f"A model must not forecast origins before the end of its training rows; version {champion.version} was "
             f"trained through {champion.trained_through}, after {as_of}."
         )
     behind = sessions_behind(panel, settings, as_of)
@@ -89,7 +89,7 @@ def predict(
         f"fewer than lookback = {settings.lookback} rows since the start or the last long pause": short,
         f"no price since the model was trained, through {champion.trained_through}": sorted(waiting),
     }
-    moves = with_volatility(current, positive=settings.positive)
+    moves = with_volatility(mark_long_periods(current, settings.calendar), positive=settings.positive)
     pegged = moves.group_by("series_id", maintain_order=True).agg(pl.col("pegged").last()).filter("pegged")
     marks = {"as_of": as_of, "model": champion.name, "run_id": run_id, "live": live}
     return Forecasts(

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.corporate_actions.adjustment import action_factors
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.panel import PanelSchema
@@ -158,7 +159,7 @@ def _with_truth(rows: pl.DataFrame, panel: pl.DataFrame, settings: Settings) -> 
 
 def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """Series and sessions without a volatility to measure a loss by."""
-    rows = with_volatility(prices, positive=settings.positive)
+    rows = with_volatility(mark_long_periods(prices, settings.calendar), positive=settings.positive)
     return rows.filter("pegged").select("series_id", origin="time")
 
 

@@ -97,7 +97,15 @@ def new_figure(
 
 
 def zero(chart: Axes, meaning: str, flat: bool = False) -> None:
-    """Draw the line of no difference and name it; `flat` for a chart whose values run along the horizontal axis."""
+    """Draw the line of no difference and name it; `flat` for a chart whose values run along the horizontal axis.
+
+    Parameters
+    ----------
+    chart : Axes
+    meaning : str
+        What the line says, such as "no better than the random walk".
+    flat : bool, default=False
+    """
     if flat:
         chart.axvline(0, color=INK, linewidth=1)
         chart.annotate(meaning, (0, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", size=8, color=INK)
@@ -110,13 +118,24 @@ def zero(chart: Axes, meaning: str, flat: bool = False) -> None:
 
 
 def legend(chart: Axes) -> None:
-    """Name the lines above the chart; draw nothing when there is only one."""
+    """Name the lines above the chart; draw nothing when there is only one.
+
+    Parameters
+    ----------
+    chart : Axes
+    """
     if len(chart.get_legend_handles_labels()[1]) > 1:
         above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "ncols": 4}
         chart.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.2, **above)
 
 
 def short(name: object, max_length: int = 26) -> str:
-    """A series' name on one line, cut if it is longer than `max_length` characters."""
+    """A series' name on one line, cut if it is longer than `max_length` characters.
+
+    Parameters
+    ----------
+    name : object
+    max_length : int, default=26
+    """
     text = " ".join(str(name).split())
     return text if len(text) <= max_length else text[: max_length - 1] + "…"

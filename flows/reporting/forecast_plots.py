@@ -18,7 +18,6 @@ from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE, colour_o
 from tidecast.forecasting.tables.quantiles import level_of, levels_in
 
 MAX_SERIES = 60  # in one ranking
-Z_95 = 1.959963984540054
 
 
 def fans(prices: pl.DataFrame, forecasts: pl.DataFrame, series: Sequence[str], sessions: int = 60) -> Picture:
@@ -189,7 +188,13 @@ def bands(forecasts: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def promises(intervals: Sequence[tuple[str, str]]) -> list[str]:
-    """Nominal coverage of intervals as text: "90 %", "50 %"."""
+    """Nominal coverage of intervals as text: "90 %", "50 %".
+
+    Parameters
+    ----------
+    intervals : sequence of tuple
+        Columns of the lower and the upper quantile of each, such as ("q0.05", "q0.95").
+    """
     return [f"{100 * (level_of(high) - level_of(low)):.0f} %" for low, high in intervals]
 
 
@@ -197,7 +202,9 @@ def _dots(
     chart: Axes, positions: np.ndarray, rows: pl.DataFrame, colour: str, label: str = "", flat: bool = False
 ) -> None:
     """Draw skill in per cent with its 95 % interval at each position; `flat` draws along the horizontal axis."""
-    skill, error = 100 * rows["skill"].to_numpy(), 100 * Z_95 * rows["skill_se"].fill_null(float("nan")).to_numpy()
+    skill = 100 * rows["skill"].to_numpy()
+    ends = 100 * rows.select(pl.col("skill_low", "skill_high").fill_null(float("nan"))).to_numpy().T
+    error = np.abs(ends - skill)
     x, y = (skill, positions) if flat else (positions, skill)
     bars: dict[str, Any] = {"xerr" if flat else "yerr": error}
     chart.errorbar(x, y, **bars, fmt="o", color=colour, markersize=4, elinewidth=1.2, capsize=0, label=label or None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,14 +18,14 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.redaction import redact
 from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.flows.reporting.calibration_plots import coverage_by_step
 from tidecast.flows.reporting.figure import Picture
-from tidecast.flows.reporting.forecast_plots import Z_95
 from tidecast.flows.reporting.model_names import readable, with_article
-from tidecast.forecasting.evaluation.decision import percent
+from tidecast.forecasting.evaluation.decision import skill_text
 from tidecast.forecasting.evaluation.dm_test import compare
 from tidecast.forecasting.tables.names import CRPS, RANDOM_WALK, loss_in
 from tidecast.forecasting.tables.quantiles import levels_in
@@ -35,6 +36,8 @@ SOURCES = {  # bundled prices, with the credit that each publisher asks for
     "eia": "Energy spot prices, bundled. Source: U.S. Energy Information Administration",
 }
 MAX_NAMED = 40  # series in one list
+Z_95 = 1.959963984540054
+TOO_FEW = " (too few yet for an interval)"
 MAX_STEPS = 5  # in the table of forecasts
 
 
@@ -225,8 +228,8 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``model``, ``forecasts``, ``origins``, ``first``, ``last``, ``skill`` with its 95 % interval as text,
-        ``coverage`` in per cent. Empty while no truth is known.
+        ``model``, ``forecasts``, ``origins``, ``first``, ``last``, ``skill`` with its 95 % interval for a cell of a
+        table, ``against``, the same with its units, ``coverage`` in per cent. Empty while no truth is known.
     """
     live = scores.filter(pl.col("live"))
     if live.is_empty():
@@ -241,7 +244,6 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
         horizon = part.select(pl.col("step").max()).item()
         covered = part.select(pl.col("covered").cast(pl.Float64).mean()).item()
         found = compare(by_origin[loss].to_numpy(), by_origin[against].to_numpy(), horizon)
-        interval = "too few yet for an interval" if found.se is None else f"± {100 * Z_95 * found.se:.1f}"
         records.append(
             {
                 "model": name,
@@ -249,17 +251,19 @@ def track_record(scores: pl.DataFrame) -> list[dict[str, Any]]:
                 "origins": by_origin.height,
                 "first": by_origin["as_of"].min(),
                 "last": by_origin["as_of"].max(),
-                "skill": "–" if found.skill is None else signed(found.skill),
-                "interval": interval,
+                "skill": _skill(found.skill, found.low, found.high, TOO_FEW),
+                "against": _skill(found.skill, found.low, found.high, TOO_FEW, unit=True),
                 "coverage": "–" if covered is None else f"{100 * covered:.1f}",
             }
         )
     return records
 
 
-def signed(share: float) -> str:
-    """A share as per cent, with its sign: "+0.7", "−1.2", "0.0"."""
-    return percent(share).removesuffix(" %")
+def _skill(skill: float | None, low: float | None, high: float | None, if_unknown: str = "", unit: bool = False) -> str:
+    """Skill with its 95 % interval, for a cell or, with `unit`, a line; `if_unknown` replaces an unknown interval."""
+    if skill is None:
+        return "–"
+    return skill_text(skill, low, high, unit) + (if_unknown if low is None else "")
 
 
 def _headline(data: ReportData) -> dict[str, Any]:
@@ -287,21 +291,22 @@ def _headline(data: ReportData) -> dict[str, Any]:
 
 
 def _verdict_lines(verdict: str) -> list[tuple[str, str]]:
-    """Subject and statement of each line; decisions made by former versions call the subjects otherwise."""
+    """Subject and statement of each line. Former versions had other subjects, and a standard error after "±"."""
     former = {"Centre": "Median", "Spread": "Distribution"}
-    lines = [line.partition(" ") for line in verdict.splitlines()]
+    lines = [line.partition(" ") for line in re.sub(r" ± [0-9.]+", "", verdict).splitlines()]
     return [(former.get(subject, subject), statement) for subject, _, statement in lines]
 
 
 def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
     """Pictures and text about the gate's folds."""
     numbers = data.decision.get("decision") or {}
+    summary = _with_intervals(summary)
     models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
     others = [name for name in models if name != RANDOM_WALK]
     candidate = numbers.get("candidate") or others[0]
     series = summary.filter((pl.col("group") == "series") & (pl.col("model") == candidate))
     worse = series.filter(pl.col("skill") < 0).sort("skill")
-    surely = worse.filter(pl.col("skill") + Z_95 * pl.col("skill_se") < 0)
+    surely = worse.filter(pl.col("skill_high") < 0)
     levels = levels_in(data.forecasts.columns)
     loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
@@ -313,8 +318,7 @@ def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
                 "model": readable(row["model"]),
                 "loss": _digits4(row[loss]),
                 "mae": _digits4(row["mae"]),
-                "skill": "–" if row["skill"] is None else signed(row["skill"]),
-                "interval": f"± {100 * Z_95 * row['skill_se']:.1f}" if row["skill_se"] else "",
+                "skill": _skill(row["skill"], row["skill_low"], row["skill_high"]),
                 "coverage": "–" if row["coverage"] is None else f"{100 * row['coverage']:.1f}",
             }
             for row in pooled.iter_rows(named=True)
@@ -330,6 +334,14 @@ def _evidence(data: ReportData, summary: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def _with_intervals(summary: pl.DataFrame) -> pl.DataFrame:
+    """The summary with intervals of skill, which earlier versions of Tidecast did not store: there, of the error."""
+    if "skill_low" in summary.columns:
+        return summary
+    error = Z_95 * pl.col("skill_se")
+    return summary.with_columns(skill_low=pl.col("skill") - error, skill_high=pl.col("skill") + error)
+
+
 def _fans(data: ReportData, pegged: Sequence[str]) -> dict[str, Any]:
     """Fan charts of a few series that are quoted at `as_of` and move."""
     newest = data.forecasts.filter(pl.col("origin") == pl.col("origin").max())["series_id"].unique().sort().to_list()
@@ -340,7 +352,8 @@ def _fans(data: ReportData, pegged: Sequence[str]) -> dict[str, Any]:
 def _pegged(data: ReportData) -> list[str]:
     """Names of the series that are forecast but hardly move."""
     known = data.prices.join(data.forecasts, on="series_id", how="semi")
-    last = with_volatility(known, positive=data.positive).group_by("series_id", maintain_order=True).last()
+    rows = with_volatility(mark_long_periods(known), positive=data.positive)
+    last = rows.group_by("series_id", maintain_order=True).last()
     return last.filter("pegged")["series_id"].to_list()
 
 

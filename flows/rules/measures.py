@@ -12,7 +12,7 @@ import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.corporate_actions.shown_actions import look_for
-from tidecast.features.segments import MAX_PAUSE
+from tidecast.features.segments import MAX_PAUSE, longest_gaps
 from tidecast.flows.warehouse.schema import VALUES
 
 WINDOW = 62
@@ -129,7 +129,8 @@ def _moves(table: pl.DataFrame, positive: bool, calendar: PanelCalendar, days: p
     price = pl.col("close")
     ratio = (price / price.shift()).log() if positive else price - price.shift()
     gap = pl.col("session") - pl.col("session").shift()
-    paused = (pl.col("time") - pl.col("time").shift()) > MAX_PAUSE
+    longest = longest_gaps(calendar.marked(table.select(KEY)))
+    paused = (pl.col("time") - pl.col("time").shift()) > (MAX_PAUSE if longest is None else longest)
     table = table.with_columns(sessions_in(table, calendar)).with_columns(
         first=first, change=pl.when(~first & ~paused).then(ratio), sessions=pl.when(~first).then(gap),
         previous=pl.when(~first & ~paused).then(price.shift()),

@@ -72,7 +72,19 @@ def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: 
 def run_tuning(
     home: StateFolder, settings: Settings, as_of: date | None, n_trials: int, timeout: float
 ) -> "TuningResult":
-    """Run the flow that searches for settings."""
+    """Run the flow that searches for settings.
+
+    Parameters
+    ----------
+    home : StateFolder
+    settings : Settings
+    as_of : date or None
+        None: the newest session.
+    n_trials : int
+        Trials in all, those of an interrupted search included.
+    timeout : float
+        Seconds, the last fit included.
+    """
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
         from tidecast.flows.tune import tune_forecaster  # Prefect takes a second to import
@@ -103,11 +115,11 @@ def _done_before(workspace: Workspace, as_of: date | None, today: date) -> Day |
     session = settings.sessions.at_or_before(as_of)
     if not is_done(runs, session):
         return None
-    found = take_in_prices(workspace.home, warehouse, settings, session, today)
+    found = take_in_prices(workspace.state_folder, warehouse, settings, session, today)
     if found.settings.publish_to is not None:
         publish_out(warehouse, found.settings)
     row = run_of(warehouse.runs(), found.as_of)
-    return Day(Workspace(workspace.home, found.settings), found.as_of, found, row) if row is not None else None
+    return Day(Workspace(workspace.state_folder, found.settings), found.as_of, found, row) if row is not None else None
 
 
 @contextlib.contextmanager

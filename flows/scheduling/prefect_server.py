@@ -37,6 +37,11 @@ class ServerError(TidecastError):
 def free_port(wanted: int | None = None) -> int:
     """Return `wanted` if no program listens there, else any free port of this machine.
 
+    Parameters
+    ----------
+    wanted : int, optional
+        None: any.
+
     Raises
     ------
     ServerError
@@ -53,7 +58,12 @@ def free_port(wanted: int | None = None) -> int:
 
 
 def is_up(url: str) -> bool:
-    """Whether a Prefect API answers at `url` (…/api)."""
+    """Whether a Prefect API answers at `url` (…/api).
+
+    Parameters
+    ----------
+    url : str
+    """
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
             return bool(answer.status == 200)
@@ -62,7 +72,16 @@ def is_up(url: str) -> bool:
 
 
 class Server:
-    """A server that is starting or running; `wait()` returns the address of its API."""
+    """A server that is starting or running; `wait()` returns the address of its API.
+
+    Parameters
+    ----------
+    port : int
+    process : subprocess.Popen
+        The server's.
+    log : Path
+        File with its output, for messages.
+    """
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         self.url = f"http://{HOST}:{port}/api"
@@ -71,6 +90,10 @@ class Server:
 
     def wait(self, seconds: float = START_SECONDS) -> str:
         """Return the API's address, once it answers.
+
+        Parameters
+        ----------
+        seconds : float, default=START_SECONDS
 
         Raises
         ------

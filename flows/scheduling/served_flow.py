@@ -38,6 +38,12 @@ def bind(home: StateFolder, environ: MutableMapping[str, str]) -> None:
 
     Prefect runs the entry point that its database names unless the environment names one; a request can change the
     database.
+
+    Parameters
+    ----------
+    home : StateFolder
+    environ : mapping
+        Two variables are set in it.
     """
     environ["TIDECAST_HOME"] = str(home.path)
     environ["PREFECT__FLOW_ENTRYPOINT"] = ENTRYPOINT

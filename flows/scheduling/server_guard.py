@@ -22,12 +22,23 @@ _OTHER_PAGE = (b"cross-site", b"same-site")  # "same-site": another port of this
 
 
 def own_origins(port: int) -> list[str]:
-    """Return the origins of the server's own pages."""
+    """Return the origins of the server's own pages.
+
+    Parameters
+    ----------
+    port : int
+    """
     return [f"http://{host}:{port}" for host in LOOPBACK]
 
 
 def named_origins(setting: str) -> list[str]:
-    """Return the origins in a setting, separated by commas, without ``*``, which would mean every page."""
+    """Return the origins in a setting, separated by commas, without ``*``, which would mean every page.
+
+    Parameters
+    ----------
+    setting : str
+        The value, such as "http://a:1, http://b:2".
+    """
     return [origin for part in setting.split(",") if (origin := part.strip().rstrip("/").lower()) not in ("", ANY)]
 
 
@@ -54,7 +65,13 @@ class OwnPagesOnly:
             await self._app(scope, receive, send)
 
     def refusal(self, scope: Scope) -> str | None:
-        """Return why a request is refused; None when it may pass."""
+        """Return why a request is refused; None when it may pass.
+
+        Parameters
+        ----------
+        scope : Scope
+            Of an HTTP request or a WebSocket, as ASGI defines it.
+        """
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value)

@@ -26,6 +26,11 @@ class BundledSource:
     name: str
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Return its rows, from the day `since` on; None: all."""
+        """Return its rows, from the day `since` on; None: all.
+
+        Parameters
+        ----------
+        since : date, optional
+        """
         raw = pl.read_parquet(_DATA / _FILES[self.name]).filter(pl.col("date") >= (since or date.min))
         return Fetched(raw.rename({"date": "time", "value": "close"}), raw)

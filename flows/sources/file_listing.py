@@ -42,7 +42,12 @@ class File(Protocol):
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on disk."""
+    """A file on disk.
+
+    Attributes
+    ----------
+    path : Path
+    """
 
     path: Path
 
@@ -69,7 +74,21 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file in an object store, with its size and time from the listing."""
+    """A file in an object store, with its size and time from the listing.
+
+    Attributes
+    ----------
+    scheme : str
+        Of its address, such as "s3".
+    store : object
+        The file system of pyarrow.
+    path : str
+        In the store, without the scheme.
+    size : int
+        Bytes.
+    modified : int
+        Nanoseconds since 1970.
+    """
 
     scheme: str
     store: Any

@@ -76,5 +76,13 @@ def read_source(source: Source, since: date | None, series: Sequence[str] | None
 
 
 def reaches_back(since: date | None, needed: date | None) -> bool:
-    """Whether rows from the day `since` on (None: all) include those from `needed` on."""
+    """Whether rows from the day `since` on (None: all) include those from `needed` on.
+
+    Parameters
+    ----------
+    since : date or None
+        The first day of the rows.
+    needed : date or None
+        None: all days.
+    """
     return since is None or (needed is not None and since <= needed)

@@ -14,8 +14,8 @@ from tidecast.flows.errors import SettingsError, SourceError
 from tidecast.flows.io.databases import (
     columns_of,
     engine_of,
-    in_words,
     may_pass,
+    message_of,
     refuse_missing_file,
     split_table,
     tables_of,
@@ -94,7 +94,7 @@ class SqlSource:
             return retried(lambda: self._read(engine, since, series), self.settings.source, may_pass)
         except SQLAlchemyError as error:
             raise SourceError(
-                f"{self.settings.source} must be readable, but the database says: {in_words(error, engine)}"
+                f"{self.settings.source} must be readable, but the database says: {message_of(error, engine)}"
             ) from error
         finally:
             engine.dispose()

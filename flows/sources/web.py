@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import polars as pl
 
+from tidecast.features.error_text import ended
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
@@ -85,7 +86,7 @@ class WebSource:
             frame = retried(lambda: self._read(address), self.name, _is_transient, _wait_of)
         except (httpx.HTTPError, httpx.InvalidURL, _Transient) as error:
             why = " ".join(str(error).replace(address, self.name).split()) or type(error).__name__
-            raise SourceError(f"{self.name} must answer with a table, got: {why}. Check the address.") from None
+            raise SourceError(f"{self.name} must answer with a table, got: {ended(why)} Check the address.") from None
         return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
 
     @property
@@ -99,7 +100,12 @@ class WebSource:
 
 
 def ecb_settings(settings: Settings) -> Settings:
-    """Return the settings for the ECB's file."""
+    """Return the settings for the ECB's file.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
     return settings.model_copy(update={"source": ECB, "time": "Date", "layout": "wide"})
 
 

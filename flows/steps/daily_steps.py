@@ -56,12 +56,26 @@ class Published:
 
 
 def is_first(runs: pl.DataFrame, as_of: date) -> bool:
-    """Whether no other session was ever run: only then is the training before the publication."""
+    """Whether no other session was ever run: only then is the training before the publication.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table `runs`.
+    as_of : date
+    """
     return runs.filter(pl.col("as_of") != as_of).is_empty()
 
 
 def training_is_due(warehouse: Warehouse, settings: Settings, as_of: date) -> bool:
-    """Whether to train at the end of this session's run."""
+    """Whether to train at the end of this session's run.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+    """
     decided = newest(trainings(warehouse.decisions()), as_of - timedelta(days=1))
     return training_due(warehouse.runs(), decided, as_of, settings)
 
@@ -71,6 +85,13 @@ def champion_of(registry: Registry, warehouse: Warehouse, settings: Settings, as
 
     The stand-in is the random walk where there is no champion. Where every champion has seen later rows, it is the
     newest one's recipe, refit on the rows known at `as_of`.
+
+    Parameters
+    ----------
+    registry : Registry
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
     """
     champion = registry.champion(as_of)
     if champion is not None:
@@ -85,7 +106,16 @@ def champion_of(registry: Registry, warehouse: Warehouse, settings: Settings, as
 
 
 def random_walk_of(warehouse: Warehouse, settings: Settings, as_of: date, reason: str) -> Champion:
-    """Return the random walk as a stand-in, fit on the rows known at `as_of`."""
+    """Return the random walk as a stand-in, fit on the rows known at `as_of`.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+    reason : str
+        Why it stands in, for readers.
+    """
     schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
     model = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
     return _stand_in(RANDOM_WALK, model.fit(model_panel(warehouse, settings, as_of)), as_of, reason)
@@ -95,7 +125,30 @@ def publish(
     warehouse: Warehouse, settings: Settings, found: Ingested, champion: Champion, started: datetime,
     reissue: bool = False, training: str | None = None, run_id: str | None = None,
 ) -> Published:  # fmt: skip
-    """Forecast, publish all in one commit, and record it in `runs`. Issued forecasts stay, unless `reissue`."""
+    """Forecast, publish all in one commit, and record it in `runs`. Issued forecasts stay, unless `reissue`.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    found : Ingested
+        The prices that were taken in.
+    champion : Champion
+        It forecasts.
+    started : datetime
+        When the run began; with a time zone.
+    reissue : bool, default=False
+        Whether to replace issued forecasts.
+    training : str, optional
+        Outcome of a training before the publication; None without one.
+    run_id : str, optional
+        Id of Prefect's run.
+
+    Raises
+    ------
+    WarehouseError
+        As `check_forecasts`.
+    """
     as_of = found.as_of
     before = run_of(warehouse.runs(), as_of)
     if before is not None:
@@ -131,7 +184,14 @@ def publish(
 
 
 def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date) -> int:
-    """Score the forecasts whose truth is known at `as_of` and that have no score yet; return how many."""
+    """Score the forecasts whose truth is known at `as_of` and that have no score yet; return how many.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+    """
     stored = warehouse.store_scores(score(warehouse, as_of, settings))
     log.info(f"Scored {stored} forecasts that have come true.")
     return stored
@@ -140,7 +200,18 @@ def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date) 
 def write_report_page(
     warehouse: Warehouse, settings: Settings, found: Ingested, published: Published, folder: Path
 ) -> Path:
-    """Write the session's page into a folder; return its path."""
+    """Write the session's page into a folder; return its path.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    found : Ingested
+        The prices that were taken in.
+    published : Published
+    folder : Path
+        Created if it does not exist.
+    """
     row, champion = published.row, published.champion
     as_of = row["as_of"]
     issued = warehouse.forecasts(as_of)
@@ -173,7 +244,20 @@ def write_report_page(
 
 
 def close(warehouse: Warehouse, row: Row, training: str | None, failed: bool, finished: datetime) -> Row:
-    """Store the final row of the session's run, and return it."""
+    """Store the final row of the session's run, and return it.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    row : Row
+        Of `runs`.
+    training : str or None
+        Outcome of a training after the publication; None without one.
+    failed : bool
+        Whether a step failed.
+    finished : datetime
+        With a time zone.
+    """
     status = "failed" if failed else "done"
     closed = row | {"status": status, "training": training or row["training"], "finished": finished}
     warehouse.put_run(closed)

@@ -64,7 +64,13 @@ class Day:
 
 
 class Incomplete(TidecastError):
-    """The forecasts are published, but a step failed. `day` is the result so far."""
+    """The forecasts are published, but a step failed. `day` is the result so far.
+
+    Parameters
+    ----------
+    day : Day
+        With at least one problem.
+    """
 
     def __init__(self, day: Day) -> None:
         first, *more = day.problems
@@ -81,7 +87,13 @@ class Problems(list[str]):
 
     @contextmanager
     def noted(self, step: str) -> Iterator[None]:
-        """Note a failure of the body, and continue."""
+        """Note a failure of the body, and continue.
+
+        Parameters
+        ----------
+        step : str
+            Its name, for the message.
+        """
         try:
             yield
         except Exception as error:

@@ -21,12 +21,24 @@ def scheduled_day(scheduled: datetime, settings: Settings) -> date:
     """Return the day of a scheduled start time, in the time zone of the panel's market.
 
     A calendar without a market has no time zone; then the schedule's own counts.
+
+    Parameters
+    ----------
+    scheduled : datetime
+        With a time zone.
+    settings : Settings
     """
     return scheduled.astimezone(ZoneInfo(market_zone(settings) or settings.time_zone)).date()
 
 
 def latest_day_anywhere(now: datetime) -> date:
-    """Return the latest date anywhere on earth (UTC+14): prices of later days cannot be true."""
+    """Return the latest date anywhere on earth (UTC+14): prices of later days cannot be true.
+
+    Parameters
+    ----------
+    now : datetime
+        With a time zone.
+    """
     return (now.astimezone(UTC) + timedelta(hours=14)).date()
 
 
@@ -54,13 +66,27 @@ def refuse_clock_set_back(runs: pl.DataFrame, today: date) -> None:
 
 
 def run_of(runs: pl.DataFrame, as_of: date) -> dict[str, Any] | None:
-    """Return the session's row of the table `runs`, without year; None when there is none."""
+    """Return the session's row of the table `runs`, without year; None when there is none.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table `runs`.
+    as_of : date
+    """
     rows = runs.filter(pl.col("as_of") == as_of).drop("year").to_dicts()
     return rows[0] if rows else None
 
 
 def is_done(runs: pl.DataFrame, as_of: date) -> bool:
-    """Whether the session's run ended, with nothing failed."""
+    """Whether the session's run ended, with nothing failed.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table `runs`.
+    as_of : date
+    """
     row = run_of(runs, as_of)
     return row is not None and row["status"] == "done"
 
@@ -92,6 +118,15 @@ def training_due(runs: pl.DataFrame, decided: date | None, as_of: date, settings
     Training is due `retrain_every` sessions after the last attempt, on the newest session only: a backfill trains
     nothing. Sessions are those of the panel's calendar. A training by hand, whose decision is of `decided`, is an
     attempt as well.
+
+    Parameters
+    ----------
+    runs : polars.DataFrame
+        The table `runs`.
+    decided : date or None
+        Session of the newest training's decision; None without one.
+    as_of : date
+    settings : Settings
     """
     if (runs["as_of"] > as_of).any():
         return False
@@ -101,10 +136,24 @@ def training_due(runs: pl.DataFrame, decided: date | None, as_of: date, settings
 
 
 def gate_due(last_gate: date | None, as_of: date, settings: Settings) -> bool:
-    """Whether this training may test a new recipe: a gate is held at most every `gate.every` sessions."""
+    """Whether this training may test a new recipe: a gate is held at most every `gate.every` sessions.
+
+    Parameters
+    ----------
+    last_gate : date or None
+        Session of the newest gate; None without one.
+    as_of : date
+    settings : Settings
+    """
     return last_gate is None or sessions_between(last_gate, as_of, settings.sessions) >= settings.gate.every
 
 
 def sessions_between(first: date, last: date, calendar: Calendar) -> int:
-    """Return the number of sessions from `first` to `last`."""
+    """Return the number of sessions from `first` to `last`.
+
+    Parameters
+    ----------
+    first, last : date
+    calendar : Calendar
+    """
     return calendar.number_at(last) - calendar.number_at(first)

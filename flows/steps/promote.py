@@ -62,9 +62,14 @@ class Promoter:
 
     @classmethod
     def of(cls, workspace: Workspace) -> Promoter:
-        """Return the promoter of an opened state folder."""
+        """Return the promoter of an opened state folder.
+
+        Parameters
+        ----------
+        workspace : Workspace
+        """
         return cls(
-            workspace.home, workspace.warehouse, workspace.settings, workspace.registry(log.info),
+            workspace.state_folder, workspace.warehouse, workspace.settings, workspace.registry(log.info),
             workspace.tracking(log.info), workspace.tuning_runs(log.info),
         )  # fmt: skip
 
@@ -242,6 +247,13 @@ class Promoter:
 def training_session(warehouse: Warehouse, settings: Settings, as_of: date | None) -> date:
     """Return the session a training by hand stands on: the last one up to `as_of`, or up to the newest prices.
 
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date or None
+        None: the newest prices.
+
     Raises
     ------
     TidecastError
@@ -286,6 +298,15 @@ def present_champion(registry: Registry, past: pl.DataFrame) -> Champion | None:
 
 def refuse_misfit(chosen: Champion, settings: Settings, panel: pl.DataFrame, as_of: date) -> None:
     """Refuse a version that cannot forecast this panel as it is published.
+
+    Parameters
+    ----------
+    chosen : Champion
+        The version.
+    settings : Settings
+    panel : polars.DataFrame
+        As the model sees it.
+    as_of : date
 
     Raises
     ------

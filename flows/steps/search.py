@@ -28,6 +28,12 @@ from tidecast.forecasting.tuning.tune import tune
 def search_problem_of(warehouse: Warehouse, settings: Settings, as_of: date | None) -> SearchProblem:
     """Return the problem of a session; None: of the newest.
 
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date or None
+
     Raises
     ------
     TidecastError
@@ -103,7 +109,15 @@ def search(
 
 
 class TrialLog:
-    """Logs each trial once, when it has ended."""
+    """Logs each trial once, when it has ended.
+
+    Parameters
+    ----------
+    n_trials : int
+        Trials in all.
+    say : callable
+        Called with each line.
+    """
 
     def __init__(self, n_trials: int, say: Callable[[str], None]) -> None:
         self.n_trials, self.say = n_trials, say

@@ -4,6 +4,7 @@ from datetime import date
 
 import polars as pl
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.segments import breaks
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.panel_file import OF_PRICES, differences, remember, remembered
@@ -30,6 +31,16 @@ def take_in_prices(
 
     Source and columns are remembered before anything is stored. Otherwise the run after a killed one could store
     another source's prices next to them. They are forgotten again only if nothing was stored.
+
+    Parameters
+    ----------
+    state_folder : StateFolder
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date or None
+        The last session to take in. None: the newest.
+    today : date
+        The latest day that a price can have.
 
     Raises
     ------
@@ -83,6 +94,12 @@ def _begin_afresh_if_another(state_folder: StateFolder, warehouse: Warehouse, se
 def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
     """Log the size of the panel, and refuse one of which no series can be forecast.
 
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+
     Raises
     ------
     TidecastError
@@ -91,7 +108,7 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
     """
     panel = model_panel(warehouse, settings, as_of)
     quoted = sessions_behind(panel, settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
-    rows = _counted(panel, settings.positive)
+    rows = _counted(mark_long_periods(panel, settings.calendar), settings.positive)
     newest = rows.filter(pl.col("segment") == pl.col("segment").max().over("series_id"))
     lengths = _longest(newest.filter(pl.col("series_id").is_in(quoted.implode())))
     first, last = panel.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
@@ -131,7 +148,7 @@ def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
 
 def _counted(panel: pl.DataFrame, positive: bool) -> pl.DataFrame:
     """Number rows: the segment of a series between long pauses, the row's number in it from 1, the segment's rows."""
-    segment = breaks().over("series_id", order_by="time")
+    segment = breaks(panel).over("series_id", order_by="time")
     segments = with_volatility(panel, positive=positive).with_columns(segment=segment)
     return segments.with_columns(
         row=pl.int_range(1, pl.len() + 1).over("series_id", "segment"), rows=pl.len().over("series_id", "segment")

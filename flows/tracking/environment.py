@@ -14,7 +14,13 @@ PROC = Path("/proc")
 
 
 def installed(package: str) -> str:
-    """Version of an installed package without its local part ("2.6.0", not "2.6.0+cpu"); "0" if it is not installed."""
+    """Version of an installed package without its local part ("2.6.0", not "2.6.0+cpu"); "0" if it is not installed.
+
+    Parameters
+    ----------
+    package : str
+        As on PyPI.
+    """
     try:
         return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:

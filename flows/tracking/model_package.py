@@ -21,7 +21,13 @@ SERVED_BY = (
 
 
 def package(training: TrainingResult, folder: Path) -> None:
-    """Write a training's model into `folder`, which must not exist yet; `adopt` links it to its run."""
+    """Write a training's model into `folder`, which must not exist yet; `adopt` links it to its run.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    folder : Path
+    """
     from mlflow.pyfunc import save_model  # here, because its import warns
 
     forecaster = training.model
@@ -41,7 +47,16 @@ def package(training: TrainingResult, folder: Path) -> None:
 
 
 def adopt(folder: Path, run_id: str, model_id: str, location: str) -> None:
-    """Write the ids of its run and logged model into a packaged model."""
+    """Write the ids of its run and logged model into a packaged model.
+
+    Parameters
+    ----------
+    folder : Path
+        A packaged model.
+    run_id, model_id : str
+    location : str
+        Where MLflow stores its files.
+    """
     layout = Model.from_dict(yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8")))  # load() unquotes the path
     layout.run_id, layout.model_id, layout.artifact_path = run_id, model_id, location
     layout.save(folder / MLMODEL)

@@ -102,6 +102,10 @@ class Registry:
     def load(self, version: str) -> Champion:
         """Return any version with its forecaster.
 
+        Parameters
+        ----------
+        version : str
+
         Raises
         ------
         TrackingError
@@ -114,6 +118,12 @@ class Registry:
 
     def register(self, run_id: str, key: str) -> str:
         """Register the model of a complete run as challenger, unless `key` has a version, and return the version.
+
+        Parameters
+        ----------
+        run_id : str
+        key : str
+            The training's, as of `TrainingKey.key`.
 
         Raises
         ------

@@ -25,7 +25,14 @@ DECISION = "decision.json"
 
 
 def write_files(training: TrainingResult, folder: Path) -> None:
-    """Write the files of a training's run into `folder`."""
+    """Write the files of a training's run into `folder`.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    folder : Path
+        It exists.
+    """
     for name in ("evaluation", "pictures", "tables"):
         (folder / name).mkdir(parents=True)
     for name, document in {DECISION: _decision(training), "environment.json": machine()}.items():
@@ -61,7 +68,7 @@ def _tables(training: TrainingResult) -> dict[str, pl.DataFrame]:
     if training.selection.height:
         tables["selection.json"] = training.selection
     if summary is not None:
-        first = ["model", "series_id", "step", "skill", "skill_se", "p", "crps", "pinball", "coverage"]
+        first = ["model", "series_id", "step", "skill", "skill_low", "skill_high", "p", "crps", "pinball", "coverage"]
         order = [name for name in first if name in summary.columns]
         ordered = summary.select("group", *order, pl.exclude("group", *order))
         for group, name, by in (
@@ -103,7 +110,12 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
 
 
 def plain(value: Any) -> Any:
-    """A value for a table in JSON: five digits, None for NaN and infinity. Exact values are in the Parquet files."""
+    """A value for a table in JSON: five digits, None for NaN and infinity. Exact values are in the Parquet files.
+
+    Parameters
+    ----------
+    value : object
+    """
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return value.isoformat() if isinstance(value, date) else value

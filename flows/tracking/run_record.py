@@ -69,7 +69,12 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
-        """Return the record that `to_json` wrote."""
+        """Return the record that `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+        """
         return cls._of(json.loads(text))
 
     @classmethod

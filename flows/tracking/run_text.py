@@ -9,7 +9,7 @@ import polars as pl
 
 from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.training.result import TrainingResult
-from tidecast.forecasting.evaluation.decision import Decision, p_value
+from tidecast.forecasting.evaluation.decision import Decision, p_value, signed, skill_text
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
 RECIPE = ("hidden_size", "num_layers", "dropout", "learning_rate", "batch_size", "max_epochs", "random_state")
@@ -36,7 +36,7 @@ def description(training: TrainingResult, dataset: Mapping[str, str], prefect: M
         parts += [
             f"**Compared:** {_compared(training, decision)}, each refit on every fold, on "
             f"{decision.n_origins} origins, {decision.first_origin} to {decision.last_origin}. Losses are pooled over "
-            "series, in units of each series' volatility. ± is one standard error."
+            "series, in units of each series' volatility. Intervals are 95 %, p is one-sided, both from the same test."
         ]
     if evaluation is not None:
         parts.append(_models(evaluation.summary))
@@ -61,12 +61,19 @@ def _compared(training: TrainingResult, decision: Decision) -> str:
 
 
 def candidate_text(training: TrainingResult, name: str) -> str:
-    """Return the description of a candidate's run."""
+    """Return the description of a candidate's run.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    name : str
+        Of the candidate.
+    """
     rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
     parts = []
     if rows and (skill := rows[0].get("skill")) is not None:
-        error = f" ± {percent(rows[0]['skill_se'], 2)}" if rows[0].get("skill_se") else ""
-        parts.append(f"CRPS skill on the older folds: {percent(skill, 2, '+')}{error} %.")
+        found = skill_text(skill, rows[0].get("skill_low"), rows[0].get("skill_high"))
+        parts.append(f"CRPS skill on the older folds: {found}.")
     if outcome := candidate_outcome(training, name):
         parts.append(f"{outcome.capitalize()}.")
     parts.append("The learning curve is from the fit on all rows.")
@@ -74,7 +81,14 @@ def candidate_text(training: TrainingResult, name: str) -> str:
 
 
 def candidate_outcome(training: TrainingResult, name: str) -> str:
-    """Return the outcome of a candidate, such as "tested at the gate"; empty without a gate."""
+    """Return the outcome of a candidate, such as "tested at the gate"; empty without a gate.
+
+    Parameters
+    ----------
+    training : TrainingResult
+    name : str
+        Of the candidate.
+    """
     if training.decision is None:
         return ""
     if name == training.decision.candidate:
@@ -90,13 +104,6 @@ def _recipe_text(training: TrainingResult) -> str:
     return f"{readable(training.winner)}, {', '.join([*shown, fitted])}."
 
 
-def percent(share: float | None, digits: int, sign: str = "") -> str:
-    """Return a share as per cent, without the "%"; a dash for None."""
-    if share is None:
-        return "–"
-    return format(round(100 * share, digits) + 0.0, f"{sign}.{digits}f").replace("-", "−")  # + 0.0: no minus zero
-
-
 def _data(training: TrainingResult, dataset: Mapping[str, str]) -> str:
     panel = training.panel
     shape = f"{panel['series_id'].n_unique()} series, {panel.height:,} prices"
@@ -107,7 +114,7 @@ def _data(training: TrainingResult, dataset: Mapping[str, str]) -> str:
 def _models(summary: pl.DataFrame) -> str:
     """Pooled numbers of all models as a Markdown table, the best model first."""
     loss = loss_in(summary.columns)
-    heads = ["model", loss.upper(), "distribution skill, %", "p-value", "median skill, %", "coverage, %"]
+    heads = ["model", loss.upper(), "distribution skill, % (95 %)", "p-value", "median skill, %", "coverage, %"]
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     lines = [heads, ["---", *["--:"] * 5], *(_cells(row, loss) for row in pooled.iter_rows(named=True))]
     return "\n".join(
@@ -116,9 +123,11 @@ def _models(summary: pl.DataFrame) -> str:
 
 
 def _cells(row: Mapping[str, Any], loss: str) -> list[str]:
-    value, coverage = "–" if row[loss] is None else f"{row[loss]:.4f}", percent(row["coverage"], 1)
+    value = "–" if row[loss] is None else f"{row[loss]:.4f}"
+    coverage = "–" if row["coverage"] is None else f"{100 * row['coverage']:.1f}"
     if row["model"] == RANDOM_WALK:
         return [readable(row["model"]), value, "–", "–", "–", coverage]
-    skill = percent(row["skill"], 2, sign="+") + (f" ± {percent(row['skill_se'], 2)}" if row["skill_se"] else "")
+    skill = "–" if row["skill"] is None else skill_text(row["skill"], row["skill_low"], row["skill_high"], unit=False)
     p = "–" if row["p"] is None else p_value(row["p"])
-    return [readable(row["model"]), value, skill, p, percent(row["ae_skill"], 2, "+"), coverage]
+    median = "–" if row["ae_skill"] is None else signed(row["ae_skill"])
+    return [readable(row["model"]), value, skill, p, median, coverage]

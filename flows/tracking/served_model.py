@@ -23,7 +23,13 @@ class ServedForecaster(PythonModel):
     """A Tidecast forecaster behind MLflow's ``predict``: its table from each series' last row."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the forecaster from its own files."""
+        """Load the forecaster from its own files.
+
+        Parameters
+        ----------
+        context : PythonModelContext
+            Names the folder of the forecaster.
+        """
         self.forecaster = load_forecaster(context.artifacts["forecaster"])
 
     def predict(

@@ -109,30 +109,59 @@ class Tracking:
         return [folder.name for folder in sorted(folders, key=_ended)]
 
     def send(self, key: str) -> str:
-        """Log a stored training, unless it was logged before, and return the id of its run."""
+        """Log a stored training, unless it was logged before, and return the id of its run.
+
+        Parameters
+        ----------
+        key : str
+            Of the training, as of `TrainingKey.key`.
+        """
         with self.store.connected() as client:
             complete = "attributes.status = 'FINISHED' and tags.complete = 'yes'"
             done = self._runs(client, f"{complete} and tags.training_key = '{key}'")
             return str(done[0].info.run_id) if done else self._log(client, self._folder(key))
 
     def kept_decision(self, key: str) -> dict[str, Any]:
-        """Return the row of the decision of a stored training."""
+        """Return the row of the decision of a stored training.
+
+        Parameters
+        ----------
+        key : str
+            Of the training.
+        """
         row: dict[str, Any] = pl.read_parquet(self._folder(key) / DECIDED).to_dicts()[0]
         return row
 
     def kept_forecasts(self, key: str) -> pl.DataFrame:
-        """Return the forecasts that a stored training's model made when it was fitted."""
+        """Return the forecasts that a stored training's model made when it was fitted.
+
+        Parameters
+        ----------
+        key : str
+            Of the training.
+        """
         return pl.read_parquet(self._folder(key) / FORECASTS)
 
     def forget(self, key: str) -> None:
-        """Remove a training from the state folder."""
+        """Remove a training from the state folder.
+
+        Parameters
+        ----------
+        key : str
+            Of the training.
+        """
         draft = _draft_of(self._folder(key))
         shutil.rmtree(draft, ignore_errors=True)
         self._folder(key).replace(draft)  # atomic: a kill leaves no partial training under its key
         shutil.rmtree(draft)
 
     def url_of(self, run_id: str) -> str:
-        """Return the address of a run's page, which ``tidecast ui`` or the team's own server serves."""
+        """Return the address of a run's page, which ``tidecast ui`` or the team's own server serves.
+
+        Parameters
+        ----------
+        run_id : str
+        """
         return f"{self._runs_page()}/{run_id}{PAGES}"
 
     def page(self) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from tidecast.flows.reporting import tuning_plots
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.run_files import plain
-from tidecast.flows.tracking.run_text import percent
 from tidecast.flows.training.search_problem import SearchProblem
+from tidecast.forecasting.evaluation.decision import percent
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
 RECIPE = "recipe.json"
@@ -20,13 +20,25 @@ ENDS = {"pruned": "pruned", "failed": "failed", "interrupted": "stopped"}
 
 
 def name_of(problem: SearchProblem, found: TuningResult | None = None) -> str:
-    """Return the name of the run: "tuning 2026-10-30", and at its end "tuning 2026-10-30, best +0.21 %"."""
+    """Return the name of the run: "tuning 2026-10-30", and at its end "tuning 2026-10-30, best +0.21 %".
+
+    Parameters
+    ----------
+    problem : SearchProblem
+    found : TuningResult, optional
+        None: the search is running.
+    """
     name = f"tuning {problem.as_of}"
     return name if found is None else f"{name}, best {_percent(found.skill)}"
 
 
 def name_of_trial(trial: TrialRecord) -> str:
-    """Return the name of a trial's run: "trial 0, the default settings", and at its end "trial 7, pruned"."""
+    """Return the name of a trial's run: "trial 0, the default settings", and at its end "trial 7, pruned".
+
+    Parameters
+    ----------
+    trial : TrialRecord
+    """
     parts = [f"trial {trial.number}"]
     if trial.number == 0:
         parts.append("the default settings")
@@ -38,7 +50,12 @@ def name_of_trial(trial: TrialRecord) -> str:
 
 
 def ended_text(trial: TrialRecord) -> str:
-    """Return the description of the run of a trial that has ended."""
+    """Return the description of the run of a trial that has ended.
+
+    Parameters
+    ----------
+    trial : TrialRecord
+    """
     if trial.skill is not None:
         return f"{_percent(trial.skill)} against the random walk, on all folds."
     return {
@@ -49,7 +66,12 @@ def ended_text(trial: TrialRecord) -> str:
 
 
 def params_of(problem: SearchProblem) -> dict[str, str]:
-    """Return the parameters of the run: the problem and its search space."""
+    """Return the parameters of the run: the problem and its search space.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+    """
     folds = problem.cv.folds(problem.panel)
     days = f"{folds[0].first_origin} to {folds[-1].last_origin}"
     return {
@@ -63,7 +85,12 @@ def params_of(problem: SearchProblem) -> dict[str, str]:
 
 
 def metrics_of(found: TuningResult) -> dict[str, float]:
-    """Return counts, and the numbers of the best trial, the default settings and the random walk."""
+    """Return counts, and the numbers of the best trial, the default settings and the random walk.
+
+    Parameters
+    ----------
+    found : TuningResult
+    """
     numbers = {
         "trials": found.looked_at,
         "trials_pruned": found.count("pruned"),
@@ -77,12 +104,22 @@ def metrics_of(found: TuningResult) -> dict[str, float]:
 
 
 def running_text(problem: SearchProblem) -> str:
-    """Return the description of a run while the search is running."""
+    """Return the description of a run while the search is running.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+    """
     return f"A search for settings on prices up to {problem.looked_through} is running. Each trial is a run inside."
 
 
 def counts_of(found: TuningResult) -> str:
-    """Return the number of trials from which the best was chosen."""
+    """Return the number of trials from which the best was chosen.
+
+    Parameters
+    ----------
+    found : TuningResult
+    """
     return (
         f"{found.looked_at} trials: {found.count('complete')} complete, {found.count('pruned')} pruned, "
         f"{found.count('failed')} failed."
@@ -90,7 +127,12 @@ def counts_of(found: TuningResult) -> str:
 
 
 def best_of(found: TuningResult) -> str:
-    """Return a comparison of the best trial with the default settings."""
+    """Return a comparison of the best trial with the default settings.
+
+    Parameters
+    ----------
+    found : TuningResult
+    """
     own = _percent(found.trials[0].skill)
     if found.number == found.trials[0].number:
         return f"No trial was better than the default settings ({own} against the random walk)."
@@ -103,7 +145,13 @@ def best_of(found: TuningResult) -> str:
 
 
 def result_text(problem: SearchProblem, found: TuningResult) -> str:
-    """Return the description of the run as Markdown: the best trial, the number of trials, and how to judge it."""
+    """Return the description of the run as Markdown: the best trial, the number of trials, and how to judge it.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+    found : TuningResult
+    """
     return "\n\n".join(
         [
             f"**{counts_of(found)}**",
@@ -118,7 +166,13 @@ def result_text(problem: SearchProblem, found: TuningResult) -> str:
 
 
 def write_files(found: TuningResult, folder: Path) -> None:
-    """Write the recipe, the table of trials and the pictures into `folder`, which exists."""
+    """Write the recipe, the table of trials and the pictures into `folder`, which exists.
+
+    Parameters
+    ----------
+    found : TuningResult
+    folder : Path
+    """
     for name in ("tables", "pictures"):
         (folder / name).mkdir()
     (folder / RECIPE).write_text(json.dumps(found.model.recipe(), indent=2), encoding="utf-8")
@@ -140,4 +194,4 @@ def _shown(value: object) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "no result" if share is None else f"{percent(share, 2, '+')} %"
+    return "no result" if share is None else percent(share)

@@ -77,7 +77,12 @@ class TuningRuns:
             return len(running)
 
     def begin(self, problem: SearchProblem) -> str:
-        """Return the id of the run of a search; a continued search keeps its run."""
+        """Return the id of the run of a search; a continued search keeps its run.
+
+        Parameters
+        ----------
+        problem : SearchProblem
+        """
         with self.store.connected() as client:
             found = self._runs(client, f"tags.{KEY} = '{problem.key}' and tags.{STATE} = 'search'")
             if found:
@@ -90,13 +95,28 @@ class TuningRuns:
             return str(run.info.run_id)
 
     def trials_of(self, run_id: str, problem: SearchProblem) -> TrialRuns:
-        """Return a writer for the trials of a search."""
+        """Return a writer for the trials of a search.
+
+        Parameters
+        ----------
+        run_id : str
+            Of the search.
+        problem : SearchProblem
+        """
         with self.store.connected() as client:
             inside = self._runs(client, f"tags.`{PARENT}` = '{run_id}'")
         return TrialRuns(self.store, run_id, problem.key, inside)
 
     def finish(self, run_id: str, problem: SearchProblem, tuned: TuningResult) -> None:
-        """Log numbers, text, table, pictures and recipe of a finished search, and end its run."""
+        """Log numbers, text, table, pictures and recipe of a finished search, and end its run.
+
+        Parameters
+        ----------
+        run_id : str
+            Of the search.
+        problem : SearchProblem
+        tuned : TuningResult
+        """
         with self.store.connected() as client:
             with tempfile.TemporaryDirectory() as folder:
                 write_files(tuned, Path(folder))
@@ -116,7 +136,12 @@ class TuningRuns:
             client.set_terminated(run_id, "FINISHED")
 
     def newest(self, as_of: date) -> TunedRecipe | None:
-        """Return the recipe of the newest complete search up to a session; None if there is none."""
+        """Return the recipe of the newest complete search up to a session; None if there is none.
+
+        Parameters
+        ----------
+        as_of : date
+        """
         if self.store.is_new:
             return None
         with self.store.connected() as client, tempfile.TemporaryDirectory() as folder:
@@ -147,6 +172,16 @@ class TrialRuns:
     """Writer of trials as runs inside the run of their search. Call it with all trials, repeatedly: it writes changes.
 
     A write that fails is reported once and the search continues; the next run of the search writes what is missing.
+
+    Parameters
+    ----------
+    store : MlflowStore
+    run_id : str
+        Of the search.
+    key : str
+        Of its problem.
+    inside : sequence of Run
+        Runs of trials that MLflow has already.
     """
 
     def __init__(self, store: MlflowStore, run_id: str, key: str, inside: Sequence[Run]) -> None:
@@ -195,7 +230,12 @@ class TrialRuns:
 
 
 def both(*listeners: Callable[[list[TrialRecord]], None]) -> Callable[[list[TrialRecord]], None]:
-    """Return a function that calls every listener with the trials."""
+    """Return a function that calls every listener with the trials.
+
+    Parameters
+    ----------
+    *listeners : callable
+    """
 
     def notify(trials: list[TrialRecord]) -> None:
         for listener in listeners:

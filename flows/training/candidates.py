@@ -158,7 +158,13 @@ class CandidateSet:
         return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
 
     def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
-        """Return the scores of backtest forecasts."""
+        """Return the scores of backtest forecasts.
+
+        Parameters
+        ----------
+        forecasts : polars.DataFrame
+            As `backtest` returns them.
+        """
         return evaluate(forecasts, self.panel, positive=self.settings.positive)
 
 

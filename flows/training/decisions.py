@@ -39,50 +39,109 @@ class TrainingKey:
     settings_digest: str
 
     def key(self, champion_version: str) -> str:
-        """Return the key of the decision, its run and its version in MLflow. It differs with the champion compared."""
+        """Return the key of the decision, its run and its version in MLflow. It differs with the champion compared.
+
+        Parameters
+        ----------
+        champion_version : str
+            Empty where there was none.
+        """
         text = f"{self.as_of}|{self.panel_digest}|{self.settings_digest}|{champion_version}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def decided(decisions: pl.DataFrame, trained: TrainingKey) -> Row | None:
-    """Return the decision on the same session, rows and settings; None without one that was carried out."""
+    """Return the decision on the same session, rows and settings; None without one that was carried out.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    trained : TrainingKey
+    """
     same = (pl.col(name) == value for name, value in asdict(trained).items())
     return _last(carried_out(decisions).filter(pl.all_horizontal(same)))
 
 
 def last_of(decisions: pl.DataFrame) -> Row | None:
-    """Return the decision in force; None before the first."""
+    """Return the decision in force; None before the first.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    """
     return _last(carried_out(decisions))
 
 
 def made_champion(decisions: pl.DataFrame, version: str | None) -> Row | None:
-    """Return the last decision that made a version champion; None without one."""
+    """Return the last decision that made a version champion; None without one.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    version : str or None
+        None: a model without a version.
+    """
     return _last(carried_out(decisions).filter(pl.col("version") == (version or "")))
 
 
 def carried_out(decisions: pl.DataFrame) -> pl.DataFrame:
-    """Return the decisions without refusals and the decisions they refused."""
+    """Return the decisions without refusals and the decisions they refused.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    """
     refusals = decisions.filter(pl.col("outcome") == REFUSED)["decision"].str.strip_suffix(f" {REFUSED}")
     return decisions.filter(pl.col("outcome") != REFUSED, ~pl.col("decision").is_in(refusals.implode()))
 
 
 def of_run(decisions: pl.DataFrame, run_id: str) -> Row | None:
-    """Return the decision of the training that an MLflow run holds; None without one."""
+    """Return the decision of the training that an MLflow run holds; None without one.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    run_id : str
+    """
     return _last(trainings(decisions).filter(pl.col("run_id") == run_id))
 
 
 def trainings(decisions: pl.DataFrame) -> pl.DataFrame:
-    """Return the decisions of trainings; those by hand have a `why`."""
+    """Return the decisions of trainings; those by hand have a `why`.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    """
     return decisions.filter(pl.col("why").is_null(), pl.col("outcome") != REFUSED)
 
 
 def gates(decisions: pl.DataFrame) -> pl.DataFrame:
-    """Return the decisions of trainings with a gate."""
+    """Return the decisions of trainings with a gate.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    """
     return trainings(decisions).filter(pl.col("n_origins").is_not_null())
 
 
 def newest(decisions: pl.DataFrame, as_of: date) -> date | None:
-    """Return the session of the newest decision up to `as_of`; None without one."""
+    """Return the session of the newest decision up to `as_of`; None without one.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    as_of : date
+    """
     last = decisions.filter(pl.col("as_of") <= as_of)["as_of"].max()
     return last if isinstance(last, date) else None
 
@@ -118,8 +177,12 @@ def of_training(
         "distribution_skill",
         "distribution_se",
         "distribution_p",
+        "distribution_low",
+        "distribution_high",
         "median_skill",
         "median_se",
+        "median_low",
+        "median_high",
     )
     judged = {name: numbers.get(name) for name in (*names, "worst_decile", "verdict")}
     origins = {} if decision is None else {n: _day(getattr(decision, n)) for n in ("first_origin", "last_origin")}
@@ -145,7 +208,23 @@ def by_hand(
     outcome: str, as_of: date, chosen: Champion, champion: Champion | None, by: str, why: str,
     decisions: pl.DataFrame, at: datetime,
 ) -> Row:  # fmt: skip
-    """Return the row of a champion chosen by hand; the last row if it says the same, as it was not carried out."""
+    """Return the row of a champion chosen by hand; the last row if it says the same, as it was not carried out.
+
+    Parameters
+    ----------
+    outcome : str
+        Such as "promoted by hand".
+    as_of : date
+    chosen : Champion
+        The new champion.
+    champion : Champion or None
+        The one before; None without one.
+    by, why : str
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    at : datetime
+        With a time zone.
+    """
     row = {
         "outcome": outcome, "version": chosen.version, "champion_version": champion.version if champion else None,
         "by": by, "why": why,
@@ -167,17 +246,33 @@ def by_hand(
 
 
 def refused(row: Mapping[str, Any], why: str, at: datetime) -> Row:
-    """Return the row that says a decision was not carried out."""
+    """Return the row that says a decision was not carried out.
+
+    Parameters
+    ----------
+    row : mapping
+        The decision.
+    why : str
+    at : datetime
+        With a time zone.
+    """
     return {**row, "decision": f"{row['decision']} {REFUSED}", "outcome": REFUSED, "reason": why, "at": at}
 
 
 def decision_details(row: Mapping[str, Any]) -> Row:
-    """Return a stored decision as the report and the terminal read it: outcome, reason, verdict, numbers."""
+    """Return a stored decision as the report and the terminal read it: outcome, reason, verdict, numbers.
+
+    Parameters
+    ----------
+    row : mapping
+        Of `decisions`.
+    """
     judged = (
         "candidate", "champion", "n_origins", "distribution_skill", "distribution_se", "distribution_p",
-        "median_skill", "median_se", "worst_decile",
+        "distribution_low", "distribution_high", "median_skill", "median_se", "median_low", "median_high",
+        "worst_decile",
     )  # fmt: skip
-    numbers = {name: row[name] for name in judged}
+    numbers = {name: row.get(name) for name in judged}  # earlier versions stored no intervals
     numbers |= {name: str(row[name]) for name in ("first_origin", "last_origin")}
     numbers |= json.loads(row["checks"] or "{}")
     texts = {name: row[name] for name in ("winner", "outcome", "reason", "verdict")}
@@ -185,7 +280,13 @@ def decision_details(row: Mapping[str, Any]) -> Row:
 
 
 def decision_text(row: Mapping[str, Any] | None) -> str:
-    """Return when, how and by whom a champion was made, as text."""
+    """Return when, how and by whom a champion was made, as text.
+
+    Parameters
+    ----------
+    row : mapping or None
+        Of `decisions`, or None.
+    """
     if row is None:
         return "no decision is stored for it"
     why = f": {row['why']}" if row["why"] else ""

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.segments import breaks
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 
 FOLDS = 2
-"""Of the selection, and of the gate; every recipe is refit in each of them."""
+"""Of the selection, and of the gate, at least; every recipe is refit in each of them."""
+
+LONGEST_FOLD = 420
+"""Origins in a fold of the gate, at most: the longest gate refits a recipe three times."""
 
 SELECTION_ORIGINS = 504
 
@@ -36,6 +40,11 @@ class Plan:
     gate: int
     selection: int
 
+    @property
+    def gate_folds(self) -> int:
+        """Folds of the gate."""
+        return _gate_folds(self.gate)
+
 
 def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     """Return how many of the newest sessions the gate and the selection use.
@@ -52,22 +61,46 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     -------
     Plan
     """
-    rows = with_volatility(panel.sort("series_id", "time"), positive=settings.positive)
-    position = pl.int_range(pl.len()).over("series_id", breaks().over("series_id"))
+    panel = mark_long_periods(panel.sort("series_id", "time"), settings.calendar)
+    rows = with_volatility(panel, positive=settings.positive)
+    position = pl.int_range(pl.len()).over("series_id", breaks(panel).over("series_id"))
     learnable = rows.filter(~pl.col("pegged") & (position >= settings.lookback - 1))
     possible = max(learnable["time"].n_unique() - 2 * settings.horizon, 0)
     gate = min(settings.gate.max_origins, int(possible * GATE_SHARE))
     if gate < settings.gate.min_origins:
         return Plan(possible, 0, 0)
-    return Plan(possible, gate // FOLDS * FOLDS, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+    folds = _gate_folds(gate)
+    return Plan(possible, gate // folds * folds, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+
+
+def _gate_folds(origins: int) -> int:
+    return max(FOLDS, -(-origins // LONGEST_FOLD))
 
 
 def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.DataFrame:
-    """Return the rows up to the first of the gate's origins: no target in them is one of the gate's."""
+    """Return the rows up to the first of the gate's origins: no target in them is one of the gate's.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        With at least as many sessions as the plan needs.
+    plan : Plan
+        Its number of origins at the gate.
+    settings : Settings
+    """
     sessions = panel["time"].unique().sort()
     return panel.filter(pl.col("time") <= sessions[-plan.gate - settings.horizon])
 
 
 def folds_of(origins: int, horizon: int, folds: int = FOLDS) -> RollingOrigin:
-    """Return the splitter of a panel's newest origins into folds; every recipe is refit in each fold."""
+    """Return the splitter of a panel's newest origins into folds; every recipe is refit in each fold.
+
+    Parameters
+    ----------
+    origins : int
+    horizon : int
+        Sessions.
+    folds : int, default=FOLDS
+        A remainder of `origins` is left out.
+    """
     return RollingOrigin(n_splits=folds, horizon=horizon, stride=origins // folds)

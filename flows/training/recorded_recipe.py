@@ -11,7 +11,13 @@ from tidecast.flows.training.decisions import Row, decision_details, last_of, tr
 
 
 def recorded_champion(decisions: pl.DataFrame) -> Champion | None:
-    """Return the champion as `decisions` records it, its model None; None where its recipe is not stored."""
+    """Return the champion as `decisions` records it, its model None; None where its recipe is not stored.
+
+    Parameters
+    ----------
+    decisions : polars.DataFrame
+        The table `decisions`, oldest first.
+    """
     last = last_of(decisions)
     if last is None:
         return None

@@ -11,10 +11,10 @@ import polars as pl
 
 from tidecast.flows.config.settings import Settings
 from tidecast.forecasting.evaluation.decide import Decision
-from tidecast.forecasting.evaluation.metrics import Evaluation
+from tidecast.forecasting.evaluation.metrics import SKILLS, Evaluation
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 
-POOLED = ("crps", "pinball", "mae", "mase", "coverage", "skill", "skill_se", "p", "ae_skill", "ae_skill_se")
+POOLED = ("crps", "pinball", "mae", "mase", "coverage", *SKILLS)
 """Columns of ``evaluate(...).summary`` that are recorded for each model, pooled over series."""
 
 
@@ -43,8 +43,8 @@ class TrainingResult:
     gate_forecasts : DataFrame or None
         The forecasts behind `evaluation`.
     selection : DataFrame
-        ``model``, ``origins``, ``crps`` (or ``pinball``), ``skill``, ``skill_se``, ``p`` on the older folds; empty
-        without selection.
+        ``model``, ``origins``, ``crps`` (or ``pinball``), ``skill``, ``skill_se``, ``skill_low``, ``skill_high``, ``p``
+        on the older folds; empty without selection.
     learning_curves : dict of DataFrame
         By recipe, fit on all rows.
     seconds : dict of float

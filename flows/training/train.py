@@ -23,6 +23,9 @@ from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
+DISTRIBUTION = ("skill", "skill_se", "skill_low", "skill_high", "p")
+"""Columns of a summary that the selection keeps."""
+
 MEMORY_ROWS, MEMORY_ORIGINS = 63, 32
 """How many rows back a network's memory is measured, and from how many origins."""
 
@@ -93,7 +96,7 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
     loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
-    selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, "skill", "skill_se", "p")
+    selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, *DISTRIBUTION)
     candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]
     return candidate, selection
 
@@ -116,7 +119,7 @@ def _gate(
     rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {present}"
     work.say(f"Testing {candidate} against {rivals} on the newest {plan.gate} origins …")
     with work.clock("gate"):
-        forecasts = work.backtest(models, work.panel, plan.gate)
+        forecasts = work.backtest(models, work.panel, plan.gate, plan.gate_folds)
         evaluation = work.evaluate(forecasts)
         decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
     if decision.promoted:

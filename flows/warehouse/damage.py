@@ -55,6 +55,10 @@ def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
 def refuse_damage(warehouse: Warehouse) -> None:
     """Refuse tables with an empty commit: Delta Lake reads them without an error, and without its rows.
 
+    Parameters
+    ----------
+    warehouse : Warehouse
+
     Raises
     ------
     WarehouseError
@@ -67,6 +71,11 @@ def refuse_damage(warehouse: Warehouse) -> None:
 
 def refuse_lost_forecasts(warehouse: Warehouse, as_of: date) -> None:
     """Refuse a session whose forecasts `runs` counts as published, and that has none.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    as_of : date
 
     Raises
     ------

@@ -12,6 +12,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from tidecast.features.error_text import ended
 from tidecast.flows.config.paths import folder_of, refuse_unusable
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
@@ -52,30 +53,65 @@ class DeltaReader:
         return tuple(self._columns)
 
     def versions(self, names: Iterable[str] | None = None) -> dict[str, int]:
-        """Return the newest version of each existing table, of these or of all."""
+        """Return the newest version of each existing table, of these or of all.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            None: all tables.
+        """
         return {name: table.version() for name in names or self._columns if (table := self._table(name)) is not None}
 
     def version(self, name: str) -> int:
-        """Return the newest version of a table; 0, which never has rows, if it does not exist."""
+        """Return the newest version of a table; 0, which never has rows, if it does not exist.
+
+        Parameters
+        ----------
+        name : str
+        """
         table = self._table(name)
         return 0 if table is None else table.version()
 
     def height(self, name: str) -> int:
-        """Return the number of rows of a table."""
+        """Return the number of rows of a table.
+
+        Parameters
+        ----------
+        name : str
+        """
         table = self._table(name)
         return 0 if table is None else int(table.count())
 
     def folder(self, name: str) -> Path | None:
-        """Return the folder of a table, whether it exists or not; None in an object store."""
+        """Return the folder of a table, whether it exists or not; None in an object store.
+
+        Parameters
+        ----------
+        name : str
+        """
         return folder_of(self._address(name))
 
     def files(self, name: str, version: int | None = None) -> pl.DataFrame:
-        """Return the files of a version (None: the newest): path, size_bytes, num_records and their statistics."""
+        """Return the files of a version (None: the newest): path, size_bytes, num_records and their statistics.
+
+        Parameters
+        ----------
+        name : str
+            Of the table.
+        version : int, optional
+        """
         table = self._table(name, version)
         return pl.DataFrame(schema={"path": pl.String}) if table is None else _files(table)
 
     def rows_in(self, name: str, path: str) -> pl.DataFrame:
         """Read one whole file of a table.
+
+        Parameters
+        ----------
+        name : str
+            Of the table.
+        path : str
+            As `files` returns it.
 
         Raises
         ------
@@ -210,7 +246,7 @@ class DeltaReader:
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
         why = " ".join(str(error).split())[:300]
         return WarehouseError(
-            f"{self.uri} must hold readable tables, but reading {name} failed: {why}. Files that are missing or "
+            f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)} Files that are missing or "
             "damaged, and what can be restored: tidecast doctor --deep"
         )
 

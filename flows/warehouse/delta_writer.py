@@ -18,8 +18,9 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import WarehouseError, is_panic
-from tidecast.flows.os_errors import in_words
+from tidecast.flows.os_errors import message_of
 from tidecast.flows.warehouse.delta_reader import DeltaReader
 
 _ATTEMPTS = 30
@@ -53,7 +54,7 @@ class DeltaTables(DeltaReader):
                     raise self._unwritable(name, " ".join(str(error).split())[:300]) from error
                 time.sleep(random.uniform(0, min(0.05 * 2**trial, 2.0)))
             except OSError as error:
-                raise self._unwritable(name, in_words(error)) from error
+                raise self._unwritable(name, message_of(error)) from error
             except BaseException as error:
                 if not is_panic(error):
                     raise
@@ -64,7 +65,7 @@ class DeltaTables(DeltaReader):
         if "No space left" in why or "os error 28" in why:
             why = "the disk is full. Make room, then run again"
         return WarehouseError(
-            f"{self.uri} must be writable, but writing {name} failed: {why.rstrip('.')}. Nothing is half-written."
+            f"{self.uri} must be writable, but writing {name} failed: {ended(why)} Nothing is half-written."
         )
 
     def _merge(
@@ -176,7 +177,17 @@ class DeltaTables(DeltaReader):
         return [] if table is None else [commit[note] for commit in table.history() if note in commit]
 
     def compact(self, name: str) -> int:
-        """Join small files, in one commit or none; return how many files were replaced. No row changes."""
+        """Join small files, in one commit or none; return how many files were replaced. No row changes.
+
+        Parameters
+        ----------
+        name : str
+
+        Raises
+        ------
+        WarehouseError
+            The table cannot be written.
+        """
         if self._table(name) is None:
             return 0
 
@@ -194,6 +205,13 @@ class DeltaTables(DeltaReader):
         """Remove files that neither a version in `keep` nor the newest needs; return how many, earlier ones included.
 
         Only files that have been unused, or left by a killed writer, for `unused_for` or longer are removed.
+
+        Parameters
+        ----------
+        name : str
+        keep : sequence of int
+            Versions that stay readable.
+        unused_for : timedelta
         """
         table = self._table(name)
         if table is None:

@@ -26,17 +26,33 @@ class PointInTime:
     actions: pl.DataFrame
 
     def quotes(self, as_of: date | None = None) -> pl.DataFrame:
-        """Return prices as quoted, as known at `as_of`; see `tidecast.flows.warehouse.schema.as_known`."""
+        """Return prices as quoted, as known at `as_of`; see `tidecast.flows.warehouse.schema.as_known`.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: as known now.
+        """
         return as_known(self.prices, as_of)
 
     def actions_at(self, as_of: date | None = None) -> pl.DataFrame:
-        """Return splits and dividends with an ex-date up to `as_of` that were known by then; None: as known now."""
+        """Return splits and dividends with an ex-date up to `as_of` that were known by then; None: as known now.
+
+        Parameters
+        ----------
+        as_of : date, optional
+        """
         return last_known(self.actions, as_of)
 
     def shown_at(self, as_of: date | None = None) -> pl.DataFrame:
         """Return the actions of `actions_at` that the prices known at `as_of` show, each on the row that shows it.
 
         See `shown_actions`: an action that no price shows was never applied, or prices were restated before.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: as known now.
         """
         return look_for(self.quotes(as_of), self.actions_at(as_of)).actions
 
@@ -45,6 +61,11 @@ class PointInTime:
 
         A split is undone on the row whose price shows it; if no price does, prices stay as quoted. Actions that became
         known later do not count, so the forecasts of a day can be computed again. Newest prices are always as quoted.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: as known now.
         """
         quotes, actions = self.quotes(as_of), self.actions_at(as_of)
         if actions.is_empty():

@@ -44,11 +44,23 @@ class PriceTables(DeltaTables):
         return panel.with_columns(pl.col(name).drop_nulls().last().over("series_id") for name in known)
 
     def quotes(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
-        """Return prices as quoted on their day, before splits and dividends are undone; see `prices`."""
+        """Return prices as quoted on their day, before splits and dividends are undone; see `prices`.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: as known now.
+        version : int, optional
+            Of the table. None: the newest.
+        """
         return as_known(self.revisions(as_of, version), as_of)
 
     def actions(self, as_of: date | None = None) -> pl.DataFrame:
         """Return splits and dividends up to `as_of` as known by then (None: as known now), by series_id and time.
+
+        Parameters
+        ----------
+        as_of : date, optional
 
         Returns
         -------
@@ -58,14 +70,27 @@ class PriceTables(DeltaTables):
         return self.point_in_time(as_of).actions_at(as_of)
 
     def point_in_time(self, as_of: date | None = None, version: int | None = None) -> PointInTime:
-        """Return every revision of prices and actions known by `as_of`; `version` is one of `prices`."""
+        """Return every revision of prices and actions known by `as_of`; `version` is one of `prices`.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: as known now.
+        version : int, optional
+            None: the newest.
+        """
         actions = self._scan("actions", spans=None if as_of is None else [(date.min, as_of)])
         if as_of is not None:
             actions = actions.filter(pl.col("known_at") <= as_of)
         return PointInTime(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
 
     def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
-        """Return every revision, known by `as_of`, of the prices and actions from `first` to `as_of`."""
+        """Return every revision, known by `as_of`, of the prices and actions from `first` to `as_of`.
+
+        Parameters
+        ----------
+        first, as_of : date
+        """
         known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
         prices, actions = (
             self._read(self._scan(name, spans=spans).filter(known), name).sort(PRICE_KEY)
@@ -74,23 +99,45 @@ class PriceTables(DeltaTables):
         return PointInTime(prices, actions)
 
     def has_older(self, first: date, series_id: pl.Series) -> bool:
-        """Whether any of these series has a price before `first`."""
+        """Whether any of these series has a price before `first`.
+
+        Parameters
+        ----------
+        first : date
+        series_id : polars.Series
+        """
         rows = self._scan("prices", spans=[(date.min, first - timedelta(days=1))])
         rows = rows.filter(pl.col("series_id").is_in(series_id.implode())).select("series_id").head(1)
         return not self._read(rows, "prices").is_empty()
 
     def actions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Return every revision of the actions with these keys, sorted by series_id, time and known_at."""
+        """Return every revision of the actions with these keys, sorted by series_id, time and known_at.
+
+        Parameters
+        ----------
+        keys : polars.DataFrame
+            With series_id and time.
+        """
         spans = _by_year(keys["time"])
         rows = self._scan("actions", spans=spans).join(keys.lazy(), on=["series_id", "time"], how="semi")
         return self._read(rows, "actions").sort(PRICE_KEY)
 
     def late_actions(self, since: date, as_of: date) -> pl.DataFrame:
-        """Return every revision of an action that became known after its ex-date, after `since` and by `as_of`."""
+        """Return every revision of an action that became known after its ex-date, after `since` and by `as_of`.
+
+        Parameters
+        ----------
+        since, as_of : date
+        """
         return self.actions_known_since(since, as_of).filter(pl.col("known_at") > pl.col("time"))
 
     def actions_known_since(self, since: date, as_of: date) -> pl.DataFrame:
-        """Return every revision of an action that became known after `since` and by `as_of`."""
+        """Return every revision of an action that became known after `since` and by `as_of`.
+
+        Parameters
+        ----------
+        since, as_of : date
+        """
         known = (pl.col("known_at") > since) & (pl.col("known_at") <= as_of)
         return self._read(self._scan("actions", spans=[(date.min, as_of)]).filter(known), "actions").sort(PRICE_KEY)
 
@@ -98,6 +145,12 @@ class PriceTables(DeltaTables):
         """Return every row of `prices`, with `known_at` and the `as_of` of the run that stored it.
 
         With `as_of`, only rows up to that session that were known by then.
+
+        Parameters
+        ----------
+        as_of : date, optional
+        version : int, optional
+            Of the table. None: the newest.
         """
         rows = self._scan("prices", version, spans=None if as_of is None else [(date.min, as_of)])
         if as_of is not None:
@@ -108,6 +161,11 @@ class PriceTables(DeltaTables):
         """Return every revision of the prices with these keys, sorted by series_id, time and known_at.
 
         Each year is read by itself: with many keys in many years, that takes half the time and memory.
+
+        Parameters
+        ----------
+        keys : polars.DataFrame
+            With series_id and time.
         """
         table, spans = self._table("prices"), _by_year(keys["time"])
         version = None if table is None else table.version()
@@ -119,11 +177,21 @@ class PriceTables(DeltaTables):
         return pl.concat(found).sort(PRICE_KEY)
 
     def revisions_between(self, first: date, last: date) -> pl.DataFrame:
-        """Return every revision of the rows of these days, sorted by series_id, time and known_at."""
+        """Return every revision of the rows of these days, sorted by series_id, time and known_at.
+
+        Parameters
+        ----------
+        first, last : date
+        """
         return self._read(self._scan("prices", spans=[(first, last)]), "prices").sort(PRICE_KEY)
 
     def sessions(self, after: date, until: date) -> pl.Series:
-        """Return the days after `after` and before `until` that have a price, in order."""
+        """Return the days after `after` and before `until` that have a price, in order.
+
+        Parameters
+        ----------
+        after, until : date
+        """
         span = (after + timedelta(days=1), until - timedelta(days=1))
         return self._read(self._scan("prices", spans=[span]).select("time").unique(), "prices")["time"].sort()
 
@@ -143,6 +211,12 @@ class PriceTables(DeltaTables):
         """Return the series of which no run before `as_of` has stored a price, sorted.
 
         Nearly all others have a price of the last `LATELY` days; the whole table is read for the rest only.
+
+        Parameters
+        ----------
+        series_id : polars.Series
+            Series of a delivery.
+        as_of : date
         """
         left = series_id.drop_nulls()
         for spans in ([(as_of - timedelta(days=LATELY), as_of)], [(date.min, date.max)]):
@@ -155,7 +229,12 @@ class PriceTables(DeltaTables):
         return left.sort().to_list()
 
     def newest_session(self, before: date | None = None) -> date | None:
-        """Return the time of the newest price, None without any; with `before`, of runs with an earlier `as_of`."""
+        """Return the time of the newest price, None without any; with `before`, of runs with an earlier `as_of`.
+
+        Parameters
+        ----------
+        before : date, optional
+        """
         newest: date | None = self._extreme("prices", "time", before=None if before is None else ("as_of", before))
         return newest
 
@@ -165,17 +244,35 @@ class PriceTables(DeltaTables):
         return oldest
 
     def quarantine(self, version: int | None = None) -> pl.DataFrame:
-        """Return rows that broke a rule, by the `as_of` that first met them. Without a readable time, `year` is 0."""
+        """Return rows that broke a rule, by the `as_of` that first met them. Without a readable time, `year` is 0.
+
+        Parameters
+        ----------
+        version : int, optional
+            Of the table. None: the newest.
+        """
         rows = self._read(self._scan("quarantine", version), "quarantine", version)
         return rows.sort("as_of", "series_id", "time", "rule", "original", "occurrence")
 
     def repairs(self, version: int | None = None) -> pl.DataFrame:
-        """Return decisions on rows in quarantine, in the order in which they were made."""
+        """Return decisions on rows in quarantine, in the order in which they were made.
+
+        Parameters
+        ----------
+        version : int, optional
+            Of the table. None: the newest.
+        """
         rows = self._read(self._scan("repairs", version), "repairs", version)
         return rows.sort("at", "series_id", "time", "rule", "original", "occurrence")
 
     def flags(self, version: int | None = None) -> pl.DataFrame:
-        """Return rows, series and feeds that a rule has flagged, by the `as_of` that first met them."""
+        """Return rows, series and feeds that a rule has flagged, by the `as_of` that first met them.
+
+        Parameters
+        ----------
+        version : int, optional
+            Of the table. None: the newest.
+        """
         return self._read(self._scan("flags", version), "flags", version).sort("as_of", "series_id", "time", "rule")
 
     def deliveries(self) -> pl.DataFrame:
@@ -233,7 +330,13 @@ class PriceTables(DeltaTables):
         return self._merge("quarantine", TABLES["quarantine"].shape(rows), QUARANTINE_KEY)
 
     def store_repairs(self, rows: pl.DataFrame) -> int:
-        """Store decisions on rows in quarantine, in one commit; return how many are new. Stored ones stay."""
+        """Store decisions on rows in quarantine, in one commit; return how many are new. Stored ones stay.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            As the table `repairs` has them.
+        """
         return self._merge("repairs", TABLES["repairs"].shape(rows), QUARANTINE_KEY)
 
     def store_flags(self, rows: pl.DataFrame) -> int:
@@ -247,7 +350,13 @@ class PriceTables(DeltaTables):
         return self._merge("flags", TABLES["flags"].shape(rows), FLAG_KEY)
 
     def store_delivery(self, row: Mapping[str, Any]) -> int:
-        """Store the counts of a file of a drop folder, in one commit; return 1, or 0 if the file was stored before."""
+        """Store the counts of a file of a drop folder, in one commit; return 1, or 0 if the file was stored before.
+
+        Parameters
+        ----------
+        row : mapping
+            As the table `deliveries` has it.
+        """
         return self._merge("deliveries", TABLES["deliveries"].shape(pl.from_dicts([dict(row)])), ("file",))
 
 

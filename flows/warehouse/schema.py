@@ -85,7 +85,8 @@ DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are 
     "decision": TEXT, "as_of": DAY, "outcome": TEXT, "winner": TEXT, "version": TEXT, "run_id": TEXT,
     "candidate": TEXT, "champion": TEXT, "champion_version": TEXT, "n_origins": COUNT, "first_origin": DAY,
     "last_origin": DAY, "distribution_skill": NUMBER, "distribution_se": NUMBER, "distribution_p": NUMBER,
-    "median_skill": NUMBER, "median_se": NUMBER, "worst_decile": NUMBER,
+    "distribution_low": NUMBER, "distribution_high": NUMBER, "median_skill": NUMBER, "median_se": NUMBER,
+    "median_low": NUMBER, "median_high": NUMBER, "worst_decile": NUMBER,
     "reason": TEXT, "verdict": TEXT, "checks": TEXT, "compared": TEXT,
     "policy": TEXT, "prices_version": COUNT, "panel_digest": TEXT, "settings_digest": TEXT, "gates_before": COUNT,
     "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
@@ -146,7 +147,13 @@ TABLES: Mapping[str, TableSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def quantile_columns(rows: pl.DataFrame) -> list[str]:
-    """Return the names of the quantile columns of a forecast table, by level."""
+    """Return the names of the quantile columns of a forecast table, by level.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        Of `forecasts`.
+    """
     return columns_of_levels(levels_in(rows.columns))
 
 
@@ -172,7 +179,15 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
 
 
 def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
-    """Return the last revision of each series and time, up to `as_of`, without the columns of the table itself."""
+    """Return the last revision of each series and time, up to `as_of`, without the columns of the table itself.
+
+    Parameters
+    ----------
+    revisions : polars.DataFrame
+        Sorted by series_id, time and known_at.
+    as_of : date or None
+        None: as known now.
+    """
     if as_of is not None:
         revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
     superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
@@ -180,12 +195,24 @@ def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
 
 
 def values_in(rows: pl.DataFrame) -> list[str]:
-    """Return the columns of rows of `prices` that hold values of a source."""
+    """Return the columns of rows of `prices` that hold values of a source.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+    """
     return [name for name in rows.columns if name not in OF_THE_TABLE]
 
 
 def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
     """Refuse forecasts that must not be published.
+
+    Parameters
+    ----------
+    as_of : date
+        The session.
+    rows : polars.DataFrame
+        As the table `forecasts` has them.
 
     Raises
     ------

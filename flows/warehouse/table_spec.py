@@ -45,6 +45,10 @@ class TableSpec:
     def shape(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows with the table's columns, types and order, `year` added, sorted, and unique on the key.
 
+        Parameters
+        ----------
+        rows : polars.DataFrame
+
         Raises
         ------
         WarehouseError
@@ -61,12 +65,23 @@ class TableSpec:
         return shaped.sort(self.order or self.key, nulls_last=True)
 
     def row(self, values: Mapping[str, Any]) -> pl.DataFrame:
-        """Return one shaped row; columns without a value are null."""
+        """Return one shaped row; columns without a value are null.
+
+        Parameters
+        ----------
+        values : mapping
+            By column.
+        """
         schema = {name: kind for name, kind in self.columns.items() if name != "year"}
         return self.shape(pl.DataFrame({name: [values.get(name)] for name in schema}, schema=schema))
 
     def with_current_names(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return stored rows under the names that columns have today, whichever version of Tidecast wrote them."""
+        """Return stored rows under the names that columns have today, whichever version of Tidecast wrote them.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+        """
         former = {old: new for old, new in self.former_names.items() if old in rows.columns}
         if not former:
             return rows

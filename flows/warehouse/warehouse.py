@@ -47,6 +47,12 @@ class Warehouse(PriceTables):
         """Return the oldest session of prices and actions, known by `as_of`, that the features built on `since` lack.
 
         None without any. Rows stored after that build count, even if their `known_at` is earlier.
+
+        Parameters
+        ----------
+        since : date
+            The session on which the features were built.
+        as_of : date
         """
         read, oldest = self.features_read(), list[date | None]()
         known = (pl.col("time") <= as_of) & (pl.col("known_at") <= as_of)
@@ -65,6 +71,13 @@ class Warehouse(PriceTables):
 
     def features(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Return the default features of every session up to `as_of`, sorted by series_id and time; a copy for people.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: every session.
+        version : int, optional
+            Of the table. None: the newest.
 
         Raises
         ------
@@ -92,23 +105,56 @@ class Warehouse(PriceTables):
         return notes[0]["versions"] if notes else {}
 
     def features_from(self, first: date) -> pl.DataFrame:
-        """Return the rows of `features` from `first` on, unsorted."""
+        """Return the rows of `features` from `first` on, unsorted.
+
+        Parameters
+        ----------
+        first : date
+        """
         return self._read(self._scan("features", spans=[(first, date.max)]), "features")
 
     def forecasts(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
-        """Return published forecasts, of one `as_of` or of all, sorted by as_of, series_id and step."""
+        """Return published forecasts, of one `as_of` or of all, sorted by as_of, series_id and step.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: all.
+        version : int, optional
+            Of the table. None: the newest.
+        """
         return self._of("forecasts", as_of, version).sort("as_of", "series_id", "step")
 
     def scores(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
-        """Return scores of the forecasts of one `as_of`, or of all, sorted by as_of, series_id and step."""
+        """Return scores of the forecasts of one `as_of`, or of all, sorted by as_of, series_id and step.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: all.
+        version : int, optional
+            Of the table. None: the newest.
+        """
         return self._of("scores", as_of, version).sort("as_of", "series_id", "step")
 
     def runs(self, version: int | None = None) -> pl.DataFrame:
-        """Return the runs, one row per `as_of`, oldest first."""
+        """Return the runs, one row per `as_of`, oldest first.
+
+        Parameters
+        ----------
+        version : int, optional
+            Of the table. None: the newest.
+        """
         return self._of("runs", None, version).sort("as_of")
 
     def decisions(self, version: int | None = None) -> pl.DataFrame:
-        """Return the decisions on the champion, oldest first."""
+        """Return the decisions on the champion, oldest first.
+
+        Parameters
+        ----------
+        version : int, optional
+            Of the table. None: the newest.
+        """
         rows = TABLES["decisions"].with_current_names(self._of("decisions", None, version))
         return rows.sort("at", "decision")
 
@@ -131,6 +177,12 @@ class Warehouse(PriceTables):
         """Store new and changed rows of features, in one commit; return how many.
 
         `read` are the versions of the tables that they were computed from, see `features_read`.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            As the table `features` has them.
+        read : mapping, optional
         """
         rows = TABLES["features"].shape(rows)
         values = [name for name in rows.columns if name not in ("series_id", "time", "year")]
@@ -174,22 +226,46 @@ class Warehouse(PriceTables):
         return self._replace("forecasts", rows, as_of, done, notes=notes)
 
     def read_by(self, as_of: date | None = None) -> list[dict[str, int]]:
-        """Return the versions of the tables that forecasts were computed from, of one `as_of` or all, newest first."""
+        """Return the versions of the tables that forecasts were computed from, of one `as_of` or all, newest first.
+
+        Parameters
+        ----------
+        as_of : date, optional
+            None: all.
+        """
         notes = self._notes("forecasts", READ)
         return [note["versions"] for note in notes if as_of is None or note["as_of"] == as_of.isoformat()]
 
     def store_scores(self, rows: pl.DataFrame) -> int:
-        """Store new and changed scores, in one commit; return how many."""
+        """Store new and changed scores, in one commit; return how many.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            As the table `scores` has them.
+        """
         rows = TABLES["scores"].shape(rows)
         values = [name for name in rows.columns if name not in (*FORECAST_KEY, "year")]
         return self._merge("scores", rows, FORECAST_KEY, replace=values, day="as_of")
 
     def store_decision(self, row: Mapping[str, Any]) -> int:
-        """Store one decision, in one commit; return 1, or 0 if it was stored before. Missing columns are null."""
+        """Store one decision, in one commit; return 1, or 0 if it was stored before. Missing columns are null.
+
+        Parameters
+        ----------
+        row : mapping
+            By column.
+        """
         return self._merge("decisions", TABLES["decisions"].row(row), DECISION_KEY)
 
     def put_panel(self, row: Mapping[str, Any]) -> None:
-        """Write the settings of the panel from `as_of` on, in one commit: as_of, panel, settings."""
+        """Write the settings of the panel from `as_of` on, in one commit: as_of, panel, settings.
+
+        Parameters
+        ----------
+        row : mapping
+            By column.
+        """
         new = TABLES["panel"].row(row)
         self._replace("panel", new, row["as_of"], lambda there: there.equals(new))
 

@@ -24,7 +24,7 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import refuse_unknown, stored_panel
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 ORIGIN_WORDS = {"flag": "the command line", "remembered": "panel.json", "warehouse": "the table `panel`"}
 """Where a value came from, as messages say it."""

@@ -35,7 +35,12 @@ class StoredPanel:
 
 
 def stored_panel(warehouse: Warehouse) -> StoredPanel | None:
-    """Return the panel of the tables; None if they do not say which."""
+    """Return the panel of the tables; None if they do not say which.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    """
     rows = warehouse.panel().tail(1).to_dicts()
     if not rows:
         return None
@@ -44,7 +49,16 @@ def stored_panel(warehouse: Warehouse) -> StoredPanel | None:
 
 
 def store_panel(folder: StateFolder, warehouse: Warehouse, settings: Settings, as_of: date) -> None:
-    """Write id and settings from panel.json into the tables, unless they are there."""
+    """Write id and settings from panel.json into the tables, unless they are there.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+        The session from which they hold.
+    """
     text, panel = text_of(settings), own_id(folder)
     last = warehouse.panel().tail(1).to_dicts()
     if panel and not (last and (last[0]["panel"], last[0]["settings"]) == (panel, text)):

@@ -23,32 +23,50 @@ class Workspace:
 
     Parameters
     ----------
-    home : StateFolder
+    state_folder : StateFolder
     settings : Settings
     """
 
-    home: StateFolder
+    state_folder: StateFolder
     settings: Settings
 
     @property
     def warehouse(self) -> Warehouse:
         """The tables."""
-        return Warehouse(self.settings.warehouse or self.home.warehouse_uri)
+        return Warehouse(self.settings.warehouse or self.state_folder.warehouse_uri)
 
     def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":
-        """The runs of trainings in MLflow."""
+        """The runs of trainings in MLflow.
+
+        Parameters
+        ----------
+        say : callable, optional
+            Called with each line for the log.
+        """
         from tidecast.flows.tracking.training_runs import Tracking
 
         return Tracking(self._mlflow(say))
 
     def registry(self, say: Callable[[str], None] = lambda text: None) -> "Registry":
-        """The registered versions, and which of them is champion."""
+        """The registered versions, and which of them is champion.
+
+        Parameters
+        ----------
+        say : callable, optional
+            Called with each line for the log.
+        """
         from tidecast.flows.tracking.registry import Registry
 
         return Registry(self._mlflow(say), self.warehouse.decisions)
 
     def tuning_runs(self, say: Callable[[str], None] = lambda text: None) -> "TuningRuns":
-        """The runs of searches for settings in MLflow."""
+        """The runs of searches for settings in MLflow.
+
+        Parameters
+        ----------
+        say : callable, optional
+            Called with each line for the log.
+        """
         from tidecast.flows.tracking.tuning_runs import TuningRuns
 
         return TuningRuns(self._mlflow(say))
@@ -59,4 +77,4 @@ class Workspace:
         from tidecast.flows.tracking.store import MlflowStore
 
         config, _ = load_mlflow_config(Path.cwd(), os.environ)
-        return MlflowStore(self.home, config, os.environ, say)
+        return MlflowStore(self.state_folder, config, os.environ, say)

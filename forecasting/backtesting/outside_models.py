@@ -45,7 +45,13 @@ class PanelModel(Protocol):
     horizon: int
 
     def fit(self, X: Any) -> Self:
-        """Fit on a panel: `series_id`, `time`, the target and the panel's further columns."""
+        """Fit on a panel: `series_id`, `time`, the target and the panel's further columns.
+
+        Parameters
+        ----------
+        X : polars or pandas DataFrame
+            The training rows, of the kind that `backtest` was given.
+        """
         ...
 
     def predict(self, X: Any) -> Any:
@@ -78,6 +84,11 @@ def is_ours(model: Any) -> bool:
     True for the forecasters of this package, for subclasses that override none of their methods, and for pipelines of
     them with the transformers of this package. Any other transformer may look ahead, so the whole model is then not
     one of ours.
+
+    Parameters
+    ----------
+    model : estimator
+        Forecaster, transformer or Pipeline.
     """
     if isinstance(model, Pipeline):
         return type(model) is Pipeline and all(
@@ -152,13 +163,31 @@ def check_model(name: str, model: Any, forecaster: Any) -> None:
 
 
 def takes_origins(forecaster: Any) -> bool:
-    """Whether `predict` has a parameter `origins`."""
+    """Whether `predict` has a parameter `origins`.
+
+    Parameters
+    ----------
+    forecaster : estimator
+    """
     parameters = inspect.signature(forecaster.predict).parameters.values()
     return any(each.name == "origins" for each in parameters)
 
 
 def as_trained(train: pl.DataFrame, common: Any) -> pl.DataFrame:
-    """Return training rows as the forecasters of this package learn from them: each at a session of its calendar."""
+    """Return training rows as the forecasters of this package learn from them: each at a session of its calendar.
+
+    Parameters
+    ----------
+    train : polars.DataFrame
+        Rows of a panel.
+    common : estimator
+        A forecaster whose schema and target are those of the panel.
+
+    Raises
+    ------
+    ValueError
+        As `check_panel`.
+    """
     schema = common.schema or PanelSchema()
     checked = check_panel(train, schema, common.target)
     return settled_frame(train, _calendar_of(checked, schema), schema, common.target, checked["series_id"]).frame
@@ -220,7 +249,7 @@ def forecast_each_origin(
         known = _known_at(frame, origin, future, times, forecaster.horizon)
         here = {"origins": [origin]} if takes_origins(forecaster) else {}
         found = fitted.predict(like(known, panel), **here)
-        live = priced.filter(pl.col("_given") == origin)
+        live = priced.filter(pl.col("__tidecast_given") == origin)
         expected = _sessions_ahead(live, settled.calendar, forecaster.horizon)
         tables.append(checked_forecasts(found, name, expected, frame["series_id"], origin, levels))
     table = pl.concat(tables)

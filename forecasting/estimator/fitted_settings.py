@@ -23,7 +23,13 @@ SHOWN = 120  # characters of a setting in a message
 
 
 def remember_settings(model: BaseEstimator) -> None:
-    """Store the settings of a model that has just been fitted, trained further or loaded."""
+    """Store the settings of a model that has just been fitted, trained further or loaded.
+
+    Parameters
+    ----------
+    model : BaseEstimator
+        A forecaster or regressor.
+    """
     settings = model.get_params(deep=False)
     model._fitted_with = {name: (_frozen(value), _shown(value)) for name, value in settings.items()}
 
@@ -64,7 +70,13 @@ def check_fitted(model: BaseEstimator, attribute: str, free: frozenset[str] = OF
 
 @contextmanager
 def all_or_nothing(model: BaseEstimator) -> Iterator[None]:
-    """Restore the model's attributes if the body raises."""
+    """Restore the model's attributes if the body raises.
+
+    Parameters
+    ----------
+    model : BaseEstimator
+        A forecaster or regressor.
+    """
     before = dict(vars(model))
     try:
         yield

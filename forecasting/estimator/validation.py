@@ -10,6 +10,11 @@ from sklearn.utils import check_random_state
 def pick_device(device: str) -> torch.device:
     """Return the torch device of that name; "auto" is a GPU if there is one.
 
+    Parameters
+    ----------
+    device : str
+        "auto", or a name that torch knows, such as "cpu" or "cuda:0".
+
     Raises
     ------
     TypeError, ValueError
@@ -28,7 +33,18 @@ def pick_device(device: str) -> torch.device:
 
 
 def seed_from(random_state: int | np.random.RandomState | None) -> int:
-    """Return an integer seed from any of scikit-learn's three kinds of `random_state`."""
+    """Return an integer seed from any of scikit-learn's three kinds of `random_state`.
+
+    Parameters
+    ----------
+    random_state : int or RandomState or None
+        None draws a seed from NumPy's global state; a generator advances by one draw.
+
+    Raises
+    ------
+    ValueError
+        It is none of the three.
+    """
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -9,64 +9,16 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from tidecast.features.error_text import check_whole, shorten
+from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, to_polars
-from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent
-from tidecast.forecasting.evaluation.dm_test import FEWEST_ORIGINS, Skill, compare
+from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent, skill_text
+from tidecast.forecasting.evaluation.dm_test import Skill, compare
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
-__all__ = ["Check", "Decision", "GatePolicy", "decide"]
+__all__ = ["Check", "Decision", "decide"]
 
 KEYS = ["series_id", "origin", "step"]
-
-
-@dataclass(frozen=True)
-class GatePolicy:
-    """Thresholds of the gate; impossible values are refused.
-
-    Parameters
-    ----------
-    level : float, default=0.01
-        p-values must be below this. A gate every quarter at 0.01 promotes an equal model within a year in about 5 % of
-        cases; every week at 0.05, in a third.
-    max_origins : int, default=504
-        Newest origins to test on: two years, so that older successes do not count.
-    min_origins : int, default=252
-        With fewer the random walk stays.
-    centre_limit : float, default=1.002
-        MAE of the median ÷ the random walk's must not be above this: the median does no harm.
-    worst_decile : float, default=-0.02
-        The 10th percentile over series of CRPS skill must be above this, so that a few good series do not make up for
-        bad ones.
-    every : int, default=63
-        Sessions between two gates.
-    stay_level : float, default=0.1
-        A champion stays while its own p-value against the random walk is below this, or below `level` if that is
-        larger. A network that is truly better by three standard errors fails 0.01 at one gate in four, 0.1 at one in
-        twenty.
-    """
-
-    level: float = 0.01
-    max_origins: int = 504
-    min_origins: int = 252
-    centre_limit: float = 1.002
-    worst_decile: float = -0.02
-    every: int = 63
-    stay_level: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_origins", 1), ("min_origins", FEWEST_ORIGINS), ("every", 1)):
-            check_whole(name, getattr(self, name), at_least=least)
-        if self.max_origins < self.min_origins:
-            raise ValueError(f"max_origins must be at least min_origins = {self.min_origins}, got {self.max_origins}.")
-        if not 0 < self.level <= 0.5:
-            raise ValueError(f"level must be above 0 and at most 0.5, got {self.level!r}.")
-        if not 0 < self.stay_level <= 0.5:
-            raise ValueError(f"stay_level must be above 0 and at most 0.5, got {self.stay_level!r}.")
-        if not 1 <= self.centre_limit < 2:
-            raise ValueError(f"centre_limit must be at least 1 (as good) and below 2, got {self.centre_limit!r}.")
-        if not -1 < self.worst_decile <= 0:
-            raise ValueError(f"worst_decile must be above -1 and at most 0, got {self.worst_decile!r}.")
 
 
 def decide(
@@ -117,8 +69,8 @@ def decide(
     >>> names = ("random_walk", "GRU")
     >>> losses = pl.concat(rows.with_columns(pl.lit(name).alias("model")) for name in names)
     >>> print(decide(losses).verdict)
-    Median 0.0 ± 0.0 % (no better than the last price).
-    Distribution 0.0 ± 0.0 %, p = 1.000.
+    Median 0.00 % (equal to the last price).
+    Distribution 0.00 %, p = 1.000.
     """
     policy = policy or GatePolicy()
     table = to_polars(losses)
@@ -151,8 +103,12 @@ def decide(
         distribution_skill=candidate_result.distribution.skill,
         distribution_se=candidate_result.distribution.se,
         distribution_p=candidate_result.distribution.p,
+        distribution_low=candidate_result.distribution.low,
+        distribution_high=candidate_result.distribution.high,
         median_skill=candidate_result.median.skill,
         median_se=candidate_result.median.se,
+        median_low=candidate_result.median.low,
+        median_high=candidate_result.median.high,
         worst_decile=candidate_result.worst_decile,
         reason=_reason(candidate, champion, promoted, demoted, checks, champion_result),
         checks=tuple(checks),
@@ -218,7 +174,7 @@ def _finite(*columns: str) -> pl.Expr:
 def _skill(rows: pl.DataFrame, loss: str, reference: str) -> Skill:
     """Skill of the means per origin, over series and steps."""
     if rows.is_empty() or not rows.select(_finite(loss, reference).all()).item():
-        return Skill(None, None, None)
+        return Skill(None)
     means = rows.group_by("origin", maintain_order=True).agg(pl.col(loss, reference).mean())
     horizon = cast(int, rows["step"].max())
     return compare(means[loss].to_numpy(), means[reference].to_numpy(), horizon)
@@ -277,7 +233,7 @@ def _distribution_check(name: str, reference: str, skill: Skill, level: float) -
         found = "not known"
     else:
         p = "too little history for a p-value" if skill.p is None else p_value(skill.p)
-        found = f"{percent(skill.skill, skill.se)}, {p}"
+        found = f"{skill_text(skill.skill, skill.low, skill.high)}, {p}"
     text = f"CRPS skill against {reference} is {found}; p must be below {level:g}"
     return Check(name, skill.p is not None and skill.p < level, text)
 
@@ -292,8 +248,8 @@ def _median_check(median: Skill, policy: GatePolicy) -> Check:
     if median.skill is None:
         return Check("median", False, "MAE of the median is not known")
     ratio = 1 - median.skill
-    text = f"MAE of the median is {ratio:.4f} × the random walk's, must be at most {policy.centre_limit:g}"
-    return Check("median", ratio <= policy.centre_limit, text)
+    text = f"MAE of the median is {ratio:.4f} × the random walk's, must be at most {policy.median_limit:g}"
+    return Check("median", ratio <= policy.median_limit, text)
 
 
 def _worst_decile_check(worst_decile: float | None, policy: GatePolicy) -> Check:

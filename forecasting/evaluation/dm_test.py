@@ -9,10 +9,12 @@ import numpy as np
 from scipy import stats
 from scipy.fft import dct
 
-FEWEST_ORIGINS = 120
-"""With fewer there is no p-value: too little history."""
+from tidecast.forecasting.evaluation.gate_policy import FEWEST_ORIGINS
 
 FEWEST_TERMS = 4
+LEVEL = 0.95
+"""Of the intervals of skill."""
+
 EQUAL = 1e-6
 """Losses that never differ by more than this share of their mean are equal: the rest is rounding."""
 
@@ -49,12 +51,17 @@ class Skill:
     se : float or None
         Its standard error (delta method); None with fewer than 5 origins.
     p : float or None
-        Of the test that the loss is smaller; None with fewer than 120 origins.
+        One-sided, of the test that the loss is smaller; None with fewer than 120 origins.
+    low, high : float or None
+        Ends of its 95 % interval: all values that the same test, two-sided, does not reject. So `low` is above 0
+        exactly when p is below 0.025. None with fewer than 5 origins, or if the interval is unbounded.
     """
 
     skill: float | None
-    se: float | None
-    p: float | None
+    se: float | None = None
+    p: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 def dm_test(differences: np.ndarray, horizon: int) -> DMTest:
@@ -121,29 +128,55 @@ def compare(loss: np.ndarray, reference: np.ndarray, horizon: int) -> Skill:
     Returns
     -------
     Skill
+
+    References
+    ----------
+    Fieller (1954), Some problems in interval estimation, JRSS B 16 (the interval of a ratio of means);
+    doi:10.1111/j.2517-6161.1954.tb00159.x.
     """
     n_origins = len(loss)
     if not n_origins or not np.isfinite(loss).all() or not np.isfinite(reference).all():
-        return Skill(None, None, None)
+        return Skill(None)
     mean = float(reference.mean())
     difference = reference - loss
     if np.abs(difference).max() <= EQUAL * mean:
         difference = np.zeros(n_origins)
     if mean == 0 and difference.any():
-        return Skill(None, None, None)
+        return Skill(None)
     skill = float(difference.mean()) / mean if mean else 0.0
     if n_origins <= FEWEST_TERMS:
-        return Skill(skill, None, None)
+        return Skill(skill)
     # skill = 1 − l/r moves with l and r as −(l − (1 − skill) r)/r: the delta method is a mean of these.
     se, _ = _error_of_mean((difference - skill * reference) / (mean or 1.0), horizon)
     p = dm_test(difference, horizon).p if n_origins >= FEWEST_ORIGINS else None
-    return Skill(skill, se, p)
+    return Skill(skill, se, p, *_interval(difference, reference, horizon))
+
+
+def _interval(difference: np.ndarray, reference: np.ndarray, horizon: int) -> tuple[float | None, float | None]:
+    """All s for which the mean of ``difference − s · reference`` is less than t standard errors from 0."""
+    if not difference.any():
+        return 0.0, 0.0
+    cosines = [_cosines(values, horizon) for values in (difference, reference)]
+    t2 = float(stats.t.ppf(0.5 + LEVEL / 2, len(cosines[0]))) ** 2 / len(difference)
+    means = float(difference.mean()), float(reference.mean())
+    # (d − s r)² ≤ t² (v_dd − 2 s v_dr + s² v_rr), which is a s² − 2 b s + c ≤ 0
+    a, b, c = (means[i] * means[j] - t2 * float(np.mean(cosines[i] * cosines[j])) for i, j in ((1, 1), (0, 1), (0, 0)))
+    root = b * b - a * c
+    if a <= 0 or root < 0:
+        return None, None
+    return (b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a
 
 
 def _error_of_mean(values: np.ndarray, horizon: int) -> tuple[float, int]:
     """Standard error of a mean by equal-weighted cosines, and the number of terms."""
+    cosines = _cosines(values, horizon)
+    return math.sqrt(float(np.mean(cosines**2)) / len(values)), len(cosines)
+
+
+def _cosines(values: np.ndarray, horizon: int) -> np.ndarray:
+    """Cosine terms of a series, whose mean square is its long-run variance; shape (terms,)."""
     n = len(values)
     terms = min(max(FEWEST_TERMS, int(min(0.41 * n ** (2 / 3), n / (2 * horizon)))), n - 1)
     # The orthonormal DCT-II holds √(2/T) Σ x_t cos(π j (t − ½)/T) for j = 1, 2, …; j = 0 is the mean.
-    cosines = dct(values - values.mean(), type=2, norm="ortho")[1 : terms + 1]
-    return math.sqrt(float(np.mean(cosines**2)) / n), terms
+    cosines: np.ndarray = dct(values - values.mean(), type=2, norm="ortho")[1 : terms + 1]
+    return cosines

@@ -12,7 +12,7 @@ import polars as pl
 from scipy import stats
 
 from tidecast.features.calendars.infer import infer_panel
-from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
@@ -27,6 +27,11 @@ from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, MEDIAN, lev
 from tidecast.forecasting.tables.types import KEYS, typed_forecasts
 
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
+
+SKILLS = (
+    "skill", "skill_se", "skill_low", "skill_high", "p", "ae_skill", "ae_skill_se", "ae_skill_low", "ae_skill_high",
+)  # fmt: skip
+"""Columns of a summary that compare with the random walk."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class Evaluation:
         ``n_origins``, and means over origins, each origin counting once: ``mae``, ``crps`` or ``pinball``,
         ``interval_score`` and ``rmse`` in units of ``scale``, ``mase``, ``coverage``, ``direction`` (share of moves
         forecast with the right sign; null for a forecast that never moves); ``skill`` of the CRPS against
-        ``random_walk`` (0.01: one per cent better), its standard error ``skill_se`` and one-sided ``p`` (null with
-        fewer than 120 origins; of series: adjusted for their number); ``ae_skill`` and ``ae_skill_se``, the same of
+        ``random_walk`` (0.01: one per cent better), its standard error ``skill_se``, its 95 % interval ``skill_low``
+        to ``skill_high`` and one-sided ``p`` (null with fewer than 120 origins; of series: adjusted for their number,
+        as the interval is not); ``ae_skill``, ``ae_skill_se``, ``ae_skill_low`` and ``ae_skill_high``, the same of
         the median's absolute error. All models' numbers come from the rows that all of them forecast. ``coverage`` and
         ``interval_score`` are null without a level on either side of 0.5. A mean over a missing forecast is null.
     pegged : tuple
@@ -72,7 +78,8 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
         A forecast table, or several under each other with a column `model` (without one, the model is "forecast").
         Skill needs a model called ``random_walk``.
     panel : polars or pandas DataFrame
-        Prices with the origins' rows and history, and the truths. A session without a row has no truth.
+        Prices with the origins' rows and history, and the truths. A session without a row has no truth. A column
+        `calendar` says how long a gap is a pause, else the times do.
     target : str, optional
         The column that was forecast. By default as the table's note says, see Notes, else "close".
     positive : bool, optional
@@ -108,13 +115,15 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     """
     target, positive = facts_of(forecasts, target, positive)
     prices = check_panel(panel, PanelSchema(positive=positive), target)
-    prices = prices.select("series_id", "time", target)  # other columns could clash with those added below
+    named = [name for name in ("calendar",) if name in prices.columns]
+    # other columns, and other names of the target, could clash with those added below
+    prices = prices.select("series_id", "time", pl.col(target).alias("close"), *named)
     table = _checked(to_polars(forecasts), prices)
-    prices = _at_sessions(prices, table)
+    prices = mark_long_periods(_at_sessions(prices, table))
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
-    rows, pegged = _with_truth(table, prices, target, positive)
-    rows = _with_losses(rows, levels, loss).join(_naive_errors(table, prices, target), on="series_id", how="left")
+    rows, pegged = _with_truth(table, prices, positive)
+    rows = _with_losses(rows, levels, loss).join(_naive_errors(table, prices), on="series_id", how="left")
     losses = rows.select("model", *KEYS, loss, "ae", "covered", "scale").sort("model", *KEYS)
     return Evaluation(like(losses, forecasts), like(_summary(rows, loss), forecasts), pegged)
 
@@ -142,12 +151,10 @@ def _at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     return settle(prices, PanelCalendar(found[0].found.calendar, own, own, default_inferred=True))[0]
 
 
-def _with_truth(
-    table: pl.DataFrame, prices: pl.DataFrame, target: str, positive: bool
-) -> tuple[pl.DataFrame, tuple[Any, ...]]:
+def _with_truth(table: pl.DataFrame, prices: pl.DataFrame, positive: bool) -> tuple[pl.DataFrame, tuple[Any, ...]]:
     """Forecasts whose truth is known, with `truth`, `price` and `scale` at the origin; and the pegged series."""
-    price, volatility = pl.col(target), pl.col("volatility")
-    at_origin = with_volatility(prices, target, positive).select(
+    price, volatility = pl.col("close"), pl.col("volatility")
+    at_origin = with_volatility(prices, positive=positive).select(
         "series_id", origin="time", price=price, scale=price * volatility if positive else volatility, pegged="pegged"
     )
     rows = table.join(at_origin, on=["series_id", "origin"], how="left")
@@ -160,7 +167,7 @@ def _with_truth(
             "none. Evaluate on the panel that was forecast from, with its history."
         )
     pegged = tuple(rows.filter("pegged")["series_id"].unique().sort())
-    truths = prices.select("series_id", "time", truth=target)
+    truths = prices.select("series_id", "time", truth="close")
     return rows.filter(~pl.col("pegged")).join(truths, on=["series_id", "time"], how="inner"), pegged
 
 
@@ -199,10 +206,10 @@ def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl
     )
 
 
-def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame, target: str) -> pl.DataFrame:
+def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
     """Scale of the MASE: mean absolute change of each series up to its first origin; null if it never changed."""
     first = table.group_by("series_id").agg(first=pl.col("origin").min())
-    change = pl.col(target).diff().over("series_id", breaks(prices).over("series_id")).abs()
+    change = pl.col("close").diff().over("series_id", breaks(prices).over("series_id")).abs()
     known = prices.with_columns(naive=change).join(first, on="series_id").filter(pl.col("time") <= pl.col("first"))
     naive = known.group_by("series_id").agg(pl.col("naive").mean())
     return naive.with_columns(naive=pl.when(pl.col("naive") > 0).then("naive"))
@@ -237,7 +244,7 @@ def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
         absent = {name: rows.schema[name] for name in ("series_id", "step") if name not in by}
         tables.append(joined.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items()).select(
             pl.lit(group).alias("group"), "model", "series_id", "step", "n_origins", "mae", "mase", loss, "coverage",
-            "interval_score", "skill", "skill_se", "p", "ae_skill", "ae_skill_se", "rmse", "direction",
+            "interval_score", *SKILLS, "rmse", "direction",
         ))  # fmt: skip
     return pl.concat(tables).with_columns(pl.selectors.float().fill_nan(None))
 
@@ -259,7 +266,7 @@ def _common(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.DataFrame:
     """Skill of each group of per-origin means, sorted by time, against the random walk's."""
-    numbers = dict.fromkeys(("skill", "skill_se", "p", "ae_skill", "ae_skill_se"), pl.Float64())
+    numbers = dict.fromkeys(SKILLS, pl.Float64())
     schema = {**means.select(by).schema, **numbers}
     groups = {key: group.select(loss, "ae").to_numpy() for key, group in means.partition_by(by, as_dict=True).items()}
     found = []
@@ -267,7 +274,8 @@ def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.D
         reference = groups.get((RANDOM_WALK, *key[1:]))
         if reference is not None:
             distribution, median = (compare(losses[:, k], reference[:, k], horizon) for k in (0, 1))
-            found.append((*key, distribution.skill, distribution.se, distribution.p, median.skill, median.se))
+            own = (distribution.skill, distribution.se, distribution.low, distribution.high, distribution.p)
+            found.append((*key, *own, median.skill, median.se, median.low, median.high))
     return pl.DataFrame(found, schema=schema, orient="row")
 
 

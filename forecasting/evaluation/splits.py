@@ -101,7 +101,12 @@ class RollingOrigin:
             raise ValueError(f'window must be "expanding" or "sliding", got {self.window!r}.')
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of folds."""
+        """Number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : ignored
+        """
         return self.n_splits
 
     def split(self, X: Frame, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.error_text import check_whole
+from tidecast.features.error_text import check_whole, ended
 from tidecast.features.frames import Frame, FrameLike, is_pandas, to_polars
 from tidecast.features.panel import RESERVED, PanelSchema, as_seen, check_panel
 from tidecast.features.stray_rows import settle
@@ -365,7 +365,7 @@ class PanelForecaster(QuantileForecaster):
 
         Parameters
         ----------
-        path : path
+        path : path-like
             The folder; created if missing.
 
         Raises
@@ -384,7 +384,7 @@ class PanelForecaster(QuantileForecaster):
 
         Parameters
         ----------
-        path : path
+        path : path-like
             The folder.
         trusted : iterable of type, optional
             Transformers of your own that the model may use, as ``[MyFeatures]``.
@@ -425,7 +425,24 @@ class PanelForecaster(QuantileForecaster):
 
 
 def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
-    """Return the fitted forecaster that a folder holds, if it is of that class; see `PanelForecaster.load`."""
+    """Return the fitted forecaster that a folder holds, if it is of that class; see `PanelForecaster.load`.
+
+    Parameters
+    ----------
+    kind : type
+        The class that the caller expects, or a base of it.
+    path : path-like
+        A folder that `save` wrote.
+    trusted : iterable of type
+        Classes of other packages that may be built.
+
+    Raises
+    ------
+    UnreadableModel
+        The folder holds no whole forecaster.
+    TypeError
+        It holds a forecaster of another class.
+    """
     model, description, learned = read_model(path, trusted, stacklevel=4)
     if not isinstance(model, PanelForecaster):
         raise UnreadableModel(f"{path} must hold a forecaster, found a {type(model).__name__}.")
@@ -433,7 +450,7 @@ def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
         raise TypeError(f"{path} must hold a {kind.__name__}, found a {type(model).__name__}.")
     with restoring(path):
         model._restore_common(description)
-        model._restore(description, learned, _saved_keys(description))
+        model._restore(description, learned, saved_keys(description))
         remember_settings(model)
     return model
 
@@ -443,7 +460,7 @@ def _time_parser(description: dict[str, Any]) -> Any:
     return date.fromisoformat if len(description["fit_end"]) == len("2026-01-01") else datetime.fromisoformat
 
 
-def _saved_keys(description: dict[str, Any]) -> pl.DataFrame:
+def saved_keys(description: dict[str, Any]) -> pl.DataFrame:
     """Return ``series_id`` and newest ``time`` of each series of a saved model."""
     parse = _time_parser(description)
     kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
@@ -474,7 +491,7 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
         weight = np.asarray(sample_weight, dtype=float)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"sample_weight must be {len(frame)} numbers, one for each row of the panel: {error}."
+            f"sample_weight must be {len(frame)} numbers, one for each row of the panel: {ended(error)}"
         ) from None
     wrong = ~np.isfinite(weight) | (weight < 0)
     if weight.shape != (len(frame),) or wrong.any() or not weight.any():

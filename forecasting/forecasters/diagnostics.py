@@ -1,11 +1,11 @@
 """Memory and learning of a fitted network, as tables, text and figures.
 
-Axes: N origins, K rows before the origin, F features, H horizon steps, Q quantiles.
+Axes: M rows, N origins, K rows before an origin, F features, H horizon steps, Z future covariates, Q quantiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, cast
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tidecast.features.error_text import check_whole
 from tidecast.forecasting.forecasters.palette import INK, colour_of
+from tidecast.forecasting.forecasters.quantile_model import QuantileModel
 from tidecast.forecasting.network.cell_registry import CELLS
-from tidecast.forecasting.network.heads import Head
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
 from tidecast.forecasting.network.training import isolated
 from tidecast.forecasting.panel.flat_panel import FlatPanel
@@ -75,37 +75,16 @@ class FittedNetwork:
     offsets_HQ: NDArray[np.float64]
 
 
-def memory_profile(
-    network: RecurrentNetwork,
-    head: Head,
-    median: int,
-    rows: FlatPanel,
-    inputs_NF: Tensor,
-    future: Callable[[Tensor], Tensor | None],
-    steps_back: int,
-    n_origins: int,
-    random_state: int,
-) -> pl.DataFrame:
-    """Compute the influence of the inputs k rows before the origin; see `RecurrentForecaster.memory_profile`.
+def origins_with_history(rows: FlatPanel, steps_back: int, n_origins: int, random_state: int) -> Tensor:
+    """Draw rows of series that move, each with `steps_back` rows before it in its segment; in order.
 
     Parameters
     ----------
-    network : RecurrentNetwork
-    head : Head
-        In the network's precision.
-    median : int
-        Index of the median among the quantiles.
     rows : FlatPanel
-    inputs_NF : Tensor of shape (N, F)
-        The network's inputs for these rows.
-    future : callable
-        From rows to the scaled future covariates after them, of shape (..., H, Z), or None.
-    steps_back, n_origins, random_state : int
-
-    Returns
-    -------
-    DataFrame
-        ``step``, ``k``, ``influence`` and ``median``, sorted by the first two.
+    steps_back : int
+    n_origins : int
+        Rows to draw; all where there are fewer.
+    random_state : int
 
     Raises
     ------
@@ -123,15 +102,47 @@ def memory_profile(
         )
     generator = np.random.default_rng(random_state)
     chosen = generator.choice(len(at_N), size=min(n_origins, len(at_N)), replace=False)
-    at_N = at_N[torch.from_numpy(np.sort(chosen))]
+    return at_N[torch.from_numpy(np.sort(chosen))]
 
+
+def memory_profile(
+    network: RecurrentNetwork,
+    quantiles: QuantileModel,
+    rows: FlatPanel,
+    inputs_MF: Tensor,
+    at_N: Tensor,
+    future_NHZ: Tensor | None,
+    steps_back: int,
+) -> pl.DataFrame:
+    """Compute the influence of the inputs k rows before the origin; see `RecurrentForecaster.memory_profile`.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    quantiles : QuantileModel
+    rows : FlatPanel
+        M rows.
+    inputs_MF : Tensor of shape (M, F)
+        The network's inputs for these rows.
+    at_N : LongTensor of shape (N,)
+        Rows that are origins, from `origins_with_history`.
+    future_NHZ : Tensor of shape (N, H, Z) or None
+        Scaled future covariates of the sessions after the origins.
+    steps_back : int
+
+    Returns
+    -------
+    DataFrame
+        ``step``, ``k``, ``influence`` and ``median``, sorted by the first two.
+    """
+    head = quantiles.layer.float()
     with isolated(0):
         with torch.no_grad():
-            state, _ = run_through(network, inputs_NF, rows, at_N - steps_back - 1, at_N[:0])
-        x_NKF = inputs_NF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
+            state, _ = run_through(network, inputs_MF, rows, at_N - steps_back - 1, at_N[:0])
+        x_NKF = inputs_MF[at_N[:, None] - torch.arange(steps_back, -1, -1)].requires_grad_()
         h_NKD, _ = network.encode(x_NKF, state)
-        q_NHQ = head(network.read_out(h_NKD[:, -1], future(at_N)))
-        influences = [_influence(q_NHQ[:, step], x_NKF, median) for step in range(network.horizon)]
+        q_NHQ = head(network.read_out(h_NKD[:, -1], future_NHZ))
+        influences = [_influence(q_NHQ[:, step], x_NKF, quantiles.median) for step in range(network.horizon)]
     steps = np.arange(1, network.horizon + 1, dtype=np.int32)
     table = {
         "step": np.repeat(steps, steps_back + 1),

@@ -13,6 +13,11 @@ COLOURS = {**{key: cell.colour for key, cell in CELLS.items()}, "drift": "#9a8c2
 def colour_of(model: str) -> str:
     """Return the colour of a model or cell by its name, in any case; pink for an unknown name.
 
+    Parameters
+    ----------
+    model : str
+        Such as "GRU" or "random_walk".
+
     Examples
     --------
     >>> colour_of("GRU")

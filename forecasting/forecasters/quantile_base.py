@@ -120,7 +120,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         """The origins of a panel; without a panel, the newest rows seen."""
         if future is not None and not self._schema.future:
             raise ValueError(
-                "future= needs future covariates, the schema names none. Leave it out, or set "
+                "future= needs future covariates, but the schema names none. Leave it out, or set "
                 "PanelSchema(future=(…,)) and fit again."
             )
         if X is None:
@@ -178,7 +178,11 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     # ------------------------------------------------------ estimates of `fit`
     def _learned_quantiles(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> QuantileModel:
         """Quantiles of standardised training changes, not calibrated yet."""
-        if not rows.moving.any() and len(rows) > len(rows.newest):  # all pegged: no distribution to learn or forecast
+        all_pegged = not rows.moving.any() and len(rows) > len(rows.newest)
+        reach = rows.longest_span - (0 if all_pegged else self.lookback - 1)
+        if reach < self.horizon:  # before arrays of that many steps are made
+            raise ValueError(self._no_truth(rows, max(reach, 0) + 1))
+        if all_pegged:  # no distribution to learn or forecast
             return QuantileModel.none(self.horizon, self.quantiles_)
         at = thinned(rows.moving & rows.before(holdout.train) & (weights > 0), MOST_RESIDUALS)
         residuals = self._residuals(rows, at, until=holdout.train)

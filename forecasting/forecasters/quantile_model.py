@@ -55,7 +55,14 @@ class QuantileModel:
 
     @classmethod
     def none(cls, horizon: int, levels: Sequence[float]) -> QuantileModel:
-        """Return the model of pegged series: all quantiles are 0."""
+        """Return the model of pegged series: all quantiles are 0.
+
+        Parameters
+        ----------
+        horizon : int
+        levels : sequence of float
+            Of the quantiles.
+        """
         zeros = np.zeros((horizon, len(levels)))
         return cls(tuple(levels), torch.from_numpy(zeros.copy()), zeros, slow(horizon))
 
@@ -64,6 +71,15 @@ class QuantileModel:
         """Estimate weighted quantiles of standardised residuals, NaN without a truth; not calibrated yet.
 
         The median becomes 0. A quantile that this would pass keeps a quarter of its distance to its neighbour.
+
+        Parameters
+        ----------
+        residuals_NH : ndarray of shape (N, H)
+            Of origins in training.
+        weights_N : ndarray of shape (N,)
+            Weight of each origin.
+        levels : sequence of float
+            Of the quantiles, in rising order, 0.5 among them.
         """
         found_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
         for step, residuals_N in enumerate(residuals_NH.T):
@@ -115,7 +131,13 @@ class QuantileModel:
         return HEADS[self.head](self.base_HQ, self.scale_H, self.levels)
 
     def quantiles(self, outputs_NHP: Tensor) -> Array:
-        """Calibrated quantiles of shape (N, H, Q), never crossing; each level is contiguous, for the table."""
+        """Calibrated quantiles of shape (N, H, Q), never crossing; each level is contiguous, for the table.
+
+        Parameters
+        ----------
+        outputs_NHP : Tensor of shape (N, H, P)
+            The network's outputs.
+        """
         n, horizon, _ = outputs_NHP.shape
         n_levels = len(self.levels)
         quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
@@ -138,5 +160,10 @@ class QuantileModel:
 
 
 def slow(horizon: int) -> Tensor:
-    """Scale of a median change that nothing predicts, shape (H,)."""
+    """Scale of a median change that nothing predicts, shape (H,).
+
+    Parameters
+    ----------
+    horizon : int
+    """
     return torch.full((horizon,), MEDIAN_SCALE, dtype=torch.float64)

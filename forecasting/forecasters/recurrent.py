@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
-from tidecast.forecasting.forecasters.diagnostics import FittedNetwork, memory_profile, summary
+from tidecast.forecasting.forecasters.diagnostics import FittedNetwork, memory_profile, origins_with_history, summary
 from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.heads import HEADS
@@ -189,10 +188,9 @@ class RecurrentForecaster(NetworkForecaster):
         check_fitted(self, "fit_end_")
         check_made(X, self._made)
         rows = self._with_known_covariates(self._rows(check_panel(X, self._schema_of_rows, self.target)), X)
-        profile = memory_profile(
-            self._network, self._quantile_model.layer.float(), self._quantile_model.median, rows,
-            self._inputs.of(rows.frame), partial(self._future_of, rows), steps_back, n_origins, random_state,
-        )  # fmt: skip
+        at_N = origins_with_history(rows, steps_back, n_origins, random_state)
+        inputs_MF, future_NHZ = self._inputs.of(rows.frame), self._future_of(rows, at_N)
+        profile = memory_profile(self._network, self._quantile_model, rows, inputs_MF, at_N, future_NHZ, steps_back)
         return profile.select(pl.lit(self.cell).alias("cell"), pl.all())
 
     def summary(self, X: Any = None) -> str:

@@ -46,6 +46,15 @@ class Dependence:
         """Estimate from standardised residuals, NaN without a truth; with too few, use a random walk's correlation.
 
         The correlation is that of normal scores of ranks, over the origins with a truth for every step.
+
+        Parameters
+        ----------
+        residuals_NH : ndarray of shape (N, H)
+            Of origins in training.
+        weights_N : ndarray of shape (N,)
+            Weight of each origin; those with 0 are left out.
+        levels : ndarray
+            Of the quantiles, in rising order; tails are measured beyond the outermost.
         """
         horizon = residuals_NH.shape[1]
         steps = np.arange(1, horizon + 1)
@@ -66,6 +75,12 @@ class Dependence:
 
         Each step has as many equal strata as there are paths, and one rank in each (Latin hypercube sampling with
         dependence, Packham and Schmidt 2010, doi:10.21314/JCF.2010.221).
+
+        Parameters
+        ----------
+        n_origins, n_samples : int
+        generator : numpy Generator
+            Advances.
         """
         values, vectors = np.linalg.eigh(self.correlation_HH)
         root = vectors * np.sqrt(values.clip(0))
@@ -79,6 +94,15 @@ class Dependence:
 
         Between two levels it follows a normal distribution through both. Beyond the outermost levels the excess is
         exponential; its mean is that of past residuals, in proportion to the quantile's distance from the median.
+
+        Parameters
+        ----------
+        ranks_NSH : ndarray of shape (N, S, H)
+            In (0, 1).
+        quantiles_NHQ : ndarray of shape (N, H, Q)
+            Non-decreasing along the last axis.
+        levels : ndarray of shape (Q,)
+            In rising order, 0.5 among them.
         """
         knots = ndtri(levels)
         median = quantiles_NHQ[..., int(np.argmin(np.abs(levels - 0.5)))]
@@ -97,13 +121,31 @@ class Dependence:
 
 
 def blocks(n_origins: int, n_samples: int, horizon: int) -> Iterator[slice]:
-    """Blocks of origins to draw at a time, so that memory does not grow with their number."""
+    """Blocks of origins to draw at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    n_origins, n_samples, horizon : int
+    """
     size = max(1, BLOCK // (max(n_samples, POOL) * horizon))
     yield from (slice(start, start + size) for start in range(0, n_origins, size))
 
 
 def sample_table(origins: Origins, values_NSH: Array) -> pl.DataFrame:
-    """Long table of paths, sorted by series, origin, sample and step."""
+    """Long table of paths, sorted by series, origin, sample and step.
+
+    Parameters
+    ----------
+    origins : Origins
+        The N origins.
+    values_NSH : ndarray of shape (N, S, H)
+        Prices.
+
+    Returns
+    -------
+    polars.DataFrame
+        series_id, origin, sample (1 … S), step (1 … H), time and value.
+    """
     n_origins, n_samples, horizon = values_NSH.shape
     steps = np.arange(1, horizon + 1)
     series = origins.keys["series_id"].gather(np.repeat(np.arange(len(origins)), len(steps)))

@@ -51,6 +51,20 @@ class StackedCell(nn.Module):
     For the arguments see `torch.nn.GRU`. Layers and directions are numbered in turn: with two directions, layer 0 reads
     forwards and layer 1 backwards.
 
+    Parameters
+    ----------
+    input_size : int
+        Features of a row.
+    hidden_size : int
+        Units of a layer and direction.
+    num_layers : int, default=1
+    batch_first : bool, default=True
+        Must be True: sequences are (B, T, F).
+    dropout : float, default=0.0
+        Share of a layer's outputs set to zero in training; none after the last layer.
+    bidirectional : bool, default=False
+        Whether each layer also reads backwards.
+
     Attributes
     ----------
     sizes : list of int
@@ -86,7 +100,14 @@ class StackedCell(nn.Module):
         raise NotImplementedError
 
     def forward(self, x_BTF: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
-        """Return the last layer's states at every row, and the state to continue from."""
+        """Return the last layer's states at every row, and the state to continue from.
+
+        Parameters
+        ----------
+        x_BTF : Tensor of shape (B, T, F)
+        state : CellState, optional
+            Each part of shape (layers and directions, B, D). None: zero.
+        """
         x_TBF = x_BTF.transpose(0, 1).contiguous()  # so that one row of all sequences is contiguous
         if state is None:
             state = (x_BTF.new_zeros(len(self.sizes), len(x_BTF), self.hidden_size),) * self.n_parts
@@ -111,6 +132,16 @@ class MinGRU(StackedCell):
 
     Because no gate sees the state, one matrix product computes all gates, and each row then takes one multiplication
     and one addition. For the arguments see `torch.nn.GRU`.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of a row.
+    hidden_size : int
+        Units of a layer and direction.
+    num_layers : int, default=1
+    **others : object
+        Those of `StackedCell`.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **others: Any) -> None:
@@ -134,6 +165,15 @@ def blend(z_TBD: Tensor, n_TBD: Tensor, h_BD: Tensor) -> Tensor:
 
     Row by row on a CPU, where a row stays in the cache; by doubling on a GPU, where each row would be a kernel launch.
     Gradients are written by hand, because autograd through the rows takes 50 % longer.
+
+    Parameters
+    ----------
+    z_TBD : Tensor of shape (T, B, D)
+        Gates in (0, 1): the share of the candidate.
+    n_TBD : Tensor of shape (T, B, D)
+        Candidates.
+    h_BD : Tensor of shape (B, D)
+        The state before the first row.
     """
     form = BlendByRow if z_TBD.device.type == "cpu" else BlendByDoubling
     return form.apply(z_TBD, n_TBD, h_BD)
@@ -188,6 +228,18 @@ def scan(keep_TBD: Tensor, add_TBD: Tensor, h_BD: Tensor) -> Tensor:
 
     After the step of width w each row holds the effect of the 2 w rows up to it. It uses products only: logarithms
     lose digits, and a product of many gates underflows, so it cannot divide. doi:10.1145/7902.7903.
+
+    Parameters
+    ----------
+    keep_TBD : Tensor of shape (T, B, D)
+        Factors of the state before a row.
+    add_TBD : Tensor of shape (T, B, D)
+    h_BD : Tensor of shape (B, D)
+        The state before the first row.
+
+    Returns
+    -------
+    Tensor of shape (T, B, D)
     """
     h_TBD = torch.cat([torch.addcmul(add_TBD[:1], keep_TBD[:1], h_BD), add_TBD[1:]])
     for width in (2**k for k in range((len(h_TBD) - 1).bit_length())):

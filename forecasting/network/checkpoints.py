@@ -73,7 +73,15 @@ class Checkpoint:
         return None
 
     def write(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Replace the file in one step: after a kill at any moment it holds this state or the one before."""
+        """Replace the file in one step: after a kill at any moment it holds this state or the one before.
+
+        Parameters
+        ----------
+        tensors : dict
+            By name, on any device.
+        state : dict
+            Everything else; must have a JSON form.
+        """
         own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(f".{os.getpid()}")

@@ -47,13 +47,32 @@ class Head(Protocol):
         """Return the weighted sum of the training loss, and that of the pinball losses.
 
         Epochs, cells and heads are compared by the second, which needs no gradient.
+
+        Parameters
+        ----------
+        o_HP : Tensor of shape (..., H, P)
+            The network's outputs.
+        y_H : Tensor of shape (..., H)
+            Truths, as scaled changes.
+        weight_H : Tensor of shape (..., H)
+            Weight of each truth, 0 where there is none.
+
+        Returns
+        -------
+        training, pinball : Tensor of shape ()
+            Sums, not means.
         """
 
     def float(self) -> Self:
         """Return the head in single precision."""
 
     def to(self, device: Any) -> Self:
-        """Return the head on that device."""
+        """Return the head on that device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+        """
 
 
 class HeadClass(Protocol):

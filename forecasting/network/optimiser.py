@@ -68,7 +68,14 @@ class AdamW:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Take back the averages that `tensors` returned, and the number of steps."""
+        """Take back the averages that `tensors` returned, and the number of steps.
+
+        Parameters
+        ----------
+        tensors : dict
+            As `tensors` returned them.
+        steps : int
+        """
         self.steps = steps
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])

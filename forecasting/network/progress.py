@@ -17,7 +17,16 @@ from tidecast.forecasting.network.recurrent import RecurrentNetwork, Weights
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the learning curve; the losses are mean pinball losses in scaled units."""
+    """One line of the learning curve; the losses are mean pinball losses in scaled units.
+
+    Attributes
+    ----------
+    epoch : int
+        0: before training.
+    train_loss : float
+    validation_loss : float or None
+        None without validation.
+    """
 
     epoch: int
     train_loss: float
@@ -32,7 +41,13 @@ LEARNING_CURVE = {"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss"
 
 
 def learning_curve(epochs: list[Epoch]) -> pl.DataFrame:
-    """Return the learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``."""
+    """Return the learning curve as a table: ``epoch``, ``train_loss``, ``validation_loss``.
+
+    Parameters
+    ----------
+    epochs : list of Epoch
+        In order.
+    """
     return pl.from_dicts([vars(epoch) for epoch in epochs], schema=LEARNING_CURVE)
 
 
@@ -107,7 +122,13 @@ class Progress:
         }
 
     def restore(self, saved: Saved) -> None:
-        """Take back what `saved` returned."""
+        """Take back what `saved` returned.
+
+        Parameters
+        ----------
+        saved : Saved
+            Tensors and state.
+        """
         tensors, state = saved
         device = next(self.network.parameters()).device
         groups: dict[str, Weights] = {}
@@ -139,5 +160,11 @@ def _set_random_states(network: nn.Module, states: Weights) -> None:
 
 
 def average(weights: list[Weights]) -> Weights:
-    """Return the mean of weights, tensor by tensor."""
+    """Return the mean of weights, tensor by tensor.
+
+    Parameters
+    ----------
+    weights : list of Weights
+        At least one, all of the same names and shapes.
+    """
     return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}

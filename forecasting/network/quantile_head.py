@@ -45,7 +45,13 @@ class QuantileHead(nn.Module):
         self.n_outputs, self.median_output = len(levels), list(levels).index(MEDIAN)
 
     def forward(self, o_HQ: Tensor) -> Tensor:
-        """Quantiles of shape (..., H, Q) from outputs of the same shape."""
+        """Quantiles of shape (..., H, Q) from outputs of the same shape.
+
+        Parameters
+        ----------
+        o_HQ : Tensor of shape (..., H, Q)
+            The network's outputs.
+        """
         m = self.median_output
         factors = widening(o_HQ)
         gaps = self.base_HQ.diff(dim=-1)
@@ -55,12 +61,28 @@ class QuantileHead(nn.Module):
         return torch.cat([median_H1 - below_HQ, median_H1, median_H1 + above_HQ], dim=-1)
 
     def losses(self, o_HQ: Tensor, y_H: Tensor, weight_H: Tensor) -> tuple[Tensor, Tensor]:
-        """See `tidecast.forecasting.network.heads.Head.losses`; both are the pinball loss."""
+        """See `tidecast.forecasting.network.heads.Head.losses`; both are the pinball loss.
+
+        Parameters
+        ----------
+        o_HQ : Tensor of shape (..., H, Q)
+            The network's outputs.
+        y_H : Tensor of shape (..., H)
+            Truths.
+        weight_H : Tensor of shape (..., H)
+            Weight of each truth.
+        """
         levels_Q = self.levels_Q.to(o_HQ.dtype)
         total = total_pinball(o_HQ, y_H, weight_H, levels_Q, self.base_HQ, self.scale_H, self.median_output)
         return total, total.detach()
 
 
 def widening(o: Tensor) -> Tensor:
-    """Return positive factors: ``softplus(output) / softplus(0)``, 1 for outputs of 0."""
+    """Return positive factors: ``softplus(output) / softplus(0)``, 1 for outputs of 0.
+
+    Parameters
+    ----------
+    o : Tensor
+        Outputs of the network.
+    """
     return softplus(o) / softplus(o.new_zeros(()))

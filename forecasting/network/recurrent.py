@@ -40,23 +40,48 @@ class State:
         return len(self.inputs_BKF)
 
     def take(self, at_N: Tensor) -> State:
-        """Return the state of the sequences at these indices."""
+        """Return the state of the sequences at these indices.
+
+        Parameters
+        ----------
+        at_N : Tensor of shape (N,)
+            Indices of sequences.
+        """
         return State(tuple(part[:, at_N] for part in self.hidden), self.inputs_BKF[at_N])
 
     def put(self, at_N: Tensor, other: State) -> None:
-        """Overwrite the state of the sequences at these indices with `other`."""
+        """Overwrite the state of the sequences at these indices with `other`.
+
+        Parameters
+        ----------
+        at_N : Tensor of shape (N,)
+            Indices of sequences.
+        other : State
+            One sequence for each index.
+        """
         for part, new in zip(self.hidden, other.hidden, strict=True):
             part[:, at_N] = new
         self.inputs_BKF[at_N] = other.inputs_BKF
 
     @staticmethod
     def cat(states: Sequence[State]) -> State:
-        """Concatenate the sequences of states."""
+        """Concatenate the sequences of states.
+
+        Parameters
+        ----------
+        states : sequence of State
+            Of networks with the same settings.
+        """
         parts = zip(*(state.hidden for state in states), strict=True)
         return State(tuple(torch.cat(part, dim=1) for part in parts), torch.cat([state.inputs_BKF for state in states]))
 
     def to(self, device: torch.device | str) -> State:
-        """Return the state on that device."""
+        """Return the state on that device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+        """
         return State(tuple(part.to(device) for part in self.hidden), self.inputs_BKF.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -65,7 +90,13 @@ class State:
 
     @staticmethod
     def from_tensors(parts: dict[str, Tensor]) -> State:
-        """Rebuild a state from its `tensors`."""
+        """Rebuild a state from its `tensors`.
+
+        Parameters
+        ----------
+        parts : dict
+            By name.
+        """
         return State(tuple(parts[f"hidden_{k}"] for k in range(len(parts) - 1)), parts["inputs"])
 
 
@@ -137,6 +168,11 @@ class RecurrentNetwork(nn.Module):
             Bidirectional, of shape (B, 1, 2 D): the forward state at the last row and the backward state at the first.
         state : State
             State after the last row.
+
+        Raises
+        ------
+        ValueError
+            A bidirectional network gets a state.
         """
         if self.bidirectional and state is not None:
             raise ValueError("A bidirectional network must read a sequence whole, got a state to continue from.")
@@ -156,7 +192,13 @@ class RecurrentNetwork(nn.Module):
         return h_BTD, State(carried if isinstance(carried, tuple) else (carried,), newest_BKF)
 
     def top(self, state: State) -> Tensor:
-        """Return the head's input for a state, shape (N, D), as `encode` gives it at the last row."""
+        """Return the head's input for a state, shape (N, D), as `encode` gives it at the last row.
+
+        Parameters
+        ----------
+        state : State
+            Of N sequences.
+        """
         h_ND = state.hidden[0][-1]
         return torch.cat([h_ND, state.inputs_BKF[:, -1]], dim=-1) if self.shortcut else h_ND
 
@@ -194,12 +236,22 @@ class RecurrentNetwork(nn.Module):
         return weights | {name: share * weights[name] for name in ("head.weight", "head.bias")}
 
     def forward(self, x_BTF: Tensor) -> Tensor:
-        """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P)."""
+        """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P).
+
+        Parameters
+        ----------
+        x_BTF : Tensor of shape (B, T, F)
+        """
         h_BTD, _ = self.encode(x_BTF)
         return self.read_out(h_BTD)
 
     def zero_state(self, n: int) -> State:
-        """Return the state of `n` sequences before their first row."""
+        """Return the state of `n` sequences before their first row.
+
+        Parameters
+        ----------
+        n : int
+        """
         hidden = (self.head.weight.new_zeros(n_layers, n, width) for n_layers, width in self._parts)
         return State(tuple(hidden), self.head.weight.new_zeros(n, self.n_recent, self.n_features))
 

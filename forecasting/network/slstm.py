@@ -41,6 +41,16 @@ class SLSTM(StackedCell):
 
     R is one full matrix (the paper: one head). For the arguments see `torch.nn.GRU`. The parts of a state are h, c, n
     and m.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of a row.
+    hidden_size : int
+        Units of a layer and direction.
+    num_layers : int, default=1
+    **others : object
+        Those of `StackedCell`.
     """
 
     n_parts: ClassVar[int] = 4

@@ -90,7 +90,13 @@ class StudentTHead(nn.Module):
             self.register_buffer(name, torch.from_numpy(values).to(base_HQ), persistent=False)
 
     def forward(self, o_HP: Tensor) -> Tensor:
-        """Quantiles of shape (..., H, Q) from outputs of shape (..., H, 3)."""
+        """Quantiles of shape (..., H, Q) from outputs of shape (..., H, 3).
+
+        Parameters
+        ----------
+        o_HP : Tensor of shape (..., H, 3)
+            The network's outputs.
+        """
         o_HP, m = o_HP.to(self.base_HQ.dtype), self.median
         shift_H, width_H, tail_H = self._shape(o_HP)
         *_, untrained_H = self._shape(torch.zeros_like(self.base_HQ[:, :1]).expand(-1, 3))
@@ -102,7 +108,17 @@ class StudentTHead(nn.Module):
         return torch.cat([below_HQ[..., :m], above_HQ], dim=-1)
 
     def losses(self, o_HP: Tensor, y_H: Tensor, weight_H: Tensor) -> tuple[Tensor, Tensor]:
-        """See `tidecast.forecasting.network.heads.Head.losses`; training minimises the log score."""
+        """See `tidecast.forecasting.network.heads.Head.losses`; training minimises the log score.
+
+        Parameters
+        ----------
+        o_HP : Tensor of shape (..., H, 3)
+            The network's outputs.
+        y_H : Tensor of shape (..., H)
+            Truths.
+        weight_H : Tensor of shape (..., H)
+            Weight of each truth.
+        """
         shift_H, width_H, tail_H = self._shape(o_HP)
         sigma_H = self.sigma_H * width_H
         z_H = (y_H - self.base_HQ[:, self.median] - shift_H) / sigma_H
@@ -127,7 +143,15 @@ class StudentTHead(nn.Module):
 
 
 def log_score(z: Tensor, nu: Tensor) -> Tensor:
-    """Minus the logarithm of the standard Student-t density at z, with nu degrees of freedom."""
+    """Minus the logarithm of the standard Student-t density at z, with nu degrees of freedom.
+
+    Parameters
+    ----------
+    z : Tensor
+        Standardised truths.
+    nu : Tensor
+        Degrees of freedom, above 0; of a shape that broadcasts with `z`.
+    """
     normaliser = torch.lgamma(nu / 2) - torch.lgamma((nu + 1) / 2) + 0.5 * torch.log(math.pi * nu)
     return normaliser + (nu + 1) / 2 * torch.log1p(z**2 / nu)
 
@@ -139,7 +163,13 @@ def tails() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=16)
 def standard(levels: tuple[float, ...]) -> NDArray[np.float64]:
-    """Quantiles of the standard Student-t distributions at the nodes, shape (K, Q)."""
+    """Quantiles of the standard Student-t distributions at the nodes, shape (K, Q).
+
+    Parameters
+    ----------
+    levels : tuple of float
+        Of the quantiles, between 0 and 1.
+    """
     return np.asarray(stdtrit(1 / tails()[:, None], np.array(levels)), dtype=np.float64)
 
 
@@ -148,6 +178,13 @@ def fitted(gaps_HQ: NDArray[np.float64], levels: tuple[float, ...]) -> tuple[NDA
 
     Closest by least squares over the levels, with a slight preference for usual tails, which decides where there are
     too few levels. The scale is 1 where all quantiles are 0.
+
+    Parameters
+    ----------
+    gaps_HQ : ndarray of shape (H, Q)
+        Quantiles less their median.
+    levels : tuple of float
+        Of the quantiles.
     """
     t_KQ = standard(levels)
     squares_K = (t_KQ**2).sum(-1)

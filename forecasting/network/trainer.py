@@ -90,7 +90,13 @@ class Trainer:
         self.is_stopped = False
 
     def run(self, start: Callable[[], None] | None = None) -> list[Epoch]:
-        """Train to the end, and return the learning curve; for `start` see `begin`."""
+        """Train to the end, and return the learning curve; for `start` see `begin`.
+
+        Parameters
+        ----------
+        start : callable, optional
+            Called once, before the first epoch of a new training.
+        """
         self.begin(start)
         while not self.is_over:
             self.epoch()

@@ -118,6 +118,11 @@ def isolated(random_state: int) -> Iterator[None]:
 
     The random state belongs to the process, so only one thread is inside at a time: otherwise threads would draw each
     other's numbers.
+
+    Parameters
+    ----------
+    random_state : int
+        The seed.
     """
     with RANDOM_STATE, torch.random.fork_rng(devices=range(torch.cuda.device_count())), one_thread():
         torch.manual_seed(random_state)

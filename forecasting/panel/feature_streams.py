@@ -32,7 +32,17 @@ def open_stream(features: Any, added: list[str], panel: pl.DataFrame) -> Stream 
 
 
 def resume_stream(features: Any, added: list[str], tensors: dict[str, Tensor]) -> Stream:
-    """Return the stream from its `stream_tensors`."""
+    """Return the stream from its `stream_tensors`.
+
+    Parameters
+    ----------
+    features : transformer
+        The transformer, or Pipeline, whose stream it is.
+    added : list of str
+        Names of its columns.
+    tensors : dict
+        By name.
+    """
     arrays = {name: values.numpy() for name, values in under("array", tensors).items()}
     frames = {name: _frame_of(values.numpy().tobytes()) for name, values in under("frame", tensors).items()}
     state = arrays | frames
@@ -42,7 +52,12 @@ def resume_stream(features: Any, added: list[str], tensors: dict[str, Tensor]) -
 
 
 def stream_tensors(stream: Stream) -> dict[str, Tensor]:
-    """Return a stream's state as tensors, to be saved; a frame becomes the bytes of an Arrow file."""
+    """Return a stream's state as tensors, to be saved; a frame becomes the bytes of an Arrow file.
+
+    Parameters
+    ----------
+    stream : Stream
+    """
     state = stream.state()
     return {
         f"frame.{name}" if isinstance(value, pl.DataFrame) else f"array.{name}": torch.from_numpy(

@@ -111,42 +111,102 @@ class FlatPanel:
         steps = self.session.diff()[inside]
         return int(steps.median()) if len(steps) else 0
 
+    @property
+    def longest_span(self) -> int:
+        """Most sessions from the first to the last row of a segment."""
+        return int((self.session[self.starts[1:] - 1] - self.session[self.starts[:-1]]).max())
+
     def segment(self, at: Tensor) -> Tensor:
-        """Numbers of the segments that these rows belong to."""
+        """Numbers of the segments that these rows belong to.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of any shape.
+        """
         return torch.searchsorted(self.starts, at.contiguous(), right=True) - 1
 
     def series_of(self, at: Tensor) -> Tensor:
-        """Numbers of the series that these rows belong to."""
+        """Numbers of the series that these rows belong to.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of any shape.
+        """
         return torch.searchsorted(self.series, at.contiguous(), right=True) - 1
 
     def first(self, at: Tensor) -> Tensor:
-        """First row of the segment of each of these rows."""
+        """First row of the segment of each of these rows.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of any shape.
+        """
         return self.starts[self.segment(at)]
 
     def last(self, at: Tensor) -> Tensor:
-        """Last row of the segment of each of these rows."""
+        """Last row of the segment of each of these rows.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of any shape.
+        """
         return self.starts[self.segment(at) + 1] - 1
 
     def price(self, at: Tensor) -> Tensor:
-        """Prices of these rows, float64."""
+        """Prices of these rows, float64.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of any shape.
+        """
         return torch.from_numpy(self.prices[at.numpy()])
 
     def level(self, at: Tensor) -> Tensor:
-        """Log prices of these rows, or prices where they need not be positive; changes of it add up over steps."""
+        """Log prices of these rows, or prices where they need not be positive; changes of it add up over steps.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of any shape.
+        """
         price = self.prices[at.numpy()]
         return torch.from_numpy(np.log(price) if self.positive else price)
 
     def before(self, time: date | datetime, included: bool = False) -> Tensor:
-        """Whether each row lies before this time (or at it), bool of shape (N,)."""
+        """Whether each row lies before this time (or at it), bool of shape (N,).
+
+        Parameters
+        ----------
+        time : date or datetime
+            In the unit and time zone of the panel's ``time``.
+        included : bool, default=False
+            Whether a row at that time counts.
+        """
         limit = pl.Series([time]).cast(self.frame.schema["time"]).to_physical()[0]
         return torch.from_numpy(self.times <= limit if included else self.times < limit)
 
     def sessions_at(self, time: date | datetime) -> Tensor:
-        """The number of the last session at or before this time, in the calendar of each segment; shape (S,)."""
+        """The number of the last session at or before this time, in the calendar of each segment; shape (S,).
+
+        Parameters
+        ----------
+        time : date or datetime
+        """
         return torch.from_numpy(self.calendar.through(self.frame["series_id"][self.starts[:-1].numpy()], time))
 
     def lengths(self, until_S: Tensor) -> Tensor:
-        """Number of rows of each segment up to the sessions `until_S`, shape (S,)."""
+        """Number of rows of each segment up to the sessions `until_S`, shape (S,).
+
+        Parameters
+        ----------
+        until_S : Tensor of shape (S,)
+            A session number for each segment.
+        """
         low, high = self.starts[:-1], self.starts[1:]
         for _ in range(int((high - low).max()).bit_length()):  # a binary search in all segments at once
             middle = (low + high) // 2
@@ -160,6 +220,8 @@ class FlatPanel:
         Parameters
         ----------
         at : LongTensor of shape (...)
+        horizon : int
+            Sessions.
 
         Returns
         -------
@@ -175,7 +237,19 @@ class FlatPanel:
         return found.scatter_(-1, column, self.level(later) - self.level(at))[..., :horizon]
 
     def scaled_changes(self, at: Tensor, horizon: int) -> Tensor:
-        """Changes ÷ (volatility at the row × √step), the targets of networks; NaN without a truth or a scale."""
+        """Changes ÷ (volatility at the row × √step), the targets of networks; NaN without a truth or a scale.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of shape (...).
+        horizon : int
+            Sessions.
+
+        Returns
+        -------
+        Tensor of shape (..., horizon), float64
+        """
         scale = self.volatility[at].unsqueeze(-1) * root_steps(horizon)
         scale = torch.where(self.moving[at].unsqueeze(-1), scale, torch.nan)
         return self.changes(at, horizon) / scale
@@ -185,7 +259,13 @@ class FlatPanel:
         return blocks_of(self.series.numpy())
 
     def ends(self, at: Tensor) -> Tensor:
-        """The last of the rows `at`, in rising order, in each segment that has any."""
+        """The last of the rows `at`, in rising order, in each segment that has any.
+
+        Parameters
+        ----------
+        at : Tensor
+            Row numbers, of shape (N,).
+        """
         _, counts = torch.unique_consecutive(self.segment(at), return_counts=True)
         return at[counts.cumsum(0) - 1]
 
@@ -213,12 +293,25 @@ def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
 
 
 def within(block: slice, at: Tensor) -> slice:
-    """Places of the rows `at`, in rising order, that lie in a block."""
+    """Places of the rows `at`, in rising order, that lie in a block.
+
+    Parameters
+    ----------
+    block : slice
+        Of rows.
+    at : Tensor
+        Row numbers, of shape (N,).
+    """
     return slice(*torch.searchsorted(at, torch.tensor([block.start, block.stop])).tolist())
 
 
 def root_steps(horizon: int) -> Tensor:
-    """√1, √2, … √horizon, float64."""
+    """√1, √2, … √horizon, float64.
+
+    Parameters
+    ----------
+    horizon : int
+    """
     return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
 
 

@@ -58,7 +58,9 @@ class NetworkInputs:
     ) -> tuple[NetworkInputs, Tensor]:
         """Fit on the training rows of a panel, and return the inputs of all rows, see `halves`.
 
-        A covariate gets an indicator if it is missing in a row to learn from.
+        Scales are those of the training rows to learn from (of all training rows, where there are none): the ratios of
+        a pegged series are extreme, and would shrink the inputs of those that move. A covariate gets an indicator if
+        it is missing in such a row.
 
         Parameters
         ----------
@@ -86,7 +88,8 @@ class NetworkInputs:
         names: list[str] = []
         moments: Moments | None = None
         flagged: NDArray[np.bool_] = np.zeros(1, dtype=bool)
-        learned_from = rows.moving.numpy()
+        learned = train & rows.moving.numpy()
+        scaled = learned if learned.any() else train
         known: dict[int, NDArray[np.float64]] = {}
         for piece in _pieces(features, rows.frame):
             table = static.added_to(_transformed(features, rows.frame[piece]))
@@ -94,9 +97,9 @@ class NetworkInputs:
             inputs_NF = _numbers(table, names)
             if sum(numbers.nbytes for numbers in known.values()) + inputs_NF.nbytes <= ROOM:
                 known[piece.start] = inputs_NF.copy()  # polars would not free its memory
-            here = Moments.of(inputs_NF[train[piece]])
+            here = Moments.of(inputs_NF[scaled[piece]])
             moments = here if moments is None else moments + here
-            flagged = flagged | np.isnan(inputs_NF[train[piece] & learned_from[piece]]).any(0)
+            flagged = flagged | np.isnan(inputs_NF[learned[piece]]).any(0)
         scaler = InputScaler.of(cast("Moments", moments), flagged & np.isin(names, covariates))
         inputs = cls(features, past, static, names, scaler)
         return inputs, inputs.halves(rows.frame, known)
@@ -124,6 +127,13 @@ class NetworkInputs:
         """Inputs of these rows, shape (N, F), float32; `frame` is a block of whole series, see `blocks`.
 
         About `at_a_time` rows are computed at a time: fewer need less memory and more time.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            Sorted rows.
+        at_a_time : int, default=BLOCK
+            Rows; whole series, so a piece may be longer.
         """
         inputs_NF = torch.empty(len(frame), self.scaler.width)
         for piece in _pieces(self.features, frame, at_a_time):
@@ -134,6 +144,13 @@ class NetworkInputs:
         """As `of`, in half precision, to train on: between ±8 that is exact to 1/2000.
 
         `known` holds features computed before, by the first row of each piece.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            A block of whole series, as in `of`.
+        known : mapping, optional
+            Features of pieces, before scaling.
         """
         known = known or {}
         inputs_NF = torch.empty(len(frame), self.scaler.width, dtype=torch.float16)
@@ -146,7 +163,12 @@ class NetworkInputs:
         return _numbers(self.static.added_to(_transformed(self.features, frame)), self.names)
 
     def blocks(self, rows: FlatPanel) -> Iterator[slice]:
-        """Blocks of series whose features can be computed alone: one block if features may look across series."""
+        """Blocks of series whose features can be computed alone: one block if features may look across series.
+
+        Parameters
+        ----------
+        rows : FlatPanel
+        """
         return rows.blocks() if per_series(self.features) else iter([slice(0, len(rows))])
 
     def _scaled(self, inputs_NF: np.ndarray) -> Tensor:
@@ -154,15 +176,35 @@ class NetworkInputs:
 
     # -------------------------------------------------------------- streams
     def stream(self, panel: pl.DataFrame) -> Stream | None:
-        """Open the features' stream after a panel; None if they do not state their history."""
+        """Open the features' stream after a panel; None if they do not state their history.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+            Sorted rows of whole series.
+        """
         return open_stream(self.features, self.added, panel)
 
     def resumed(self, tensors: dict[str, Tensor]) -> Stream:
-        """Return the stream from its `stream_tensors`."""
+        """Return the stream from its `stream_tensors`.
+
+        Parameters
+        ----------
+        tensors : dict
+            By name.
+        """
         return resume_stream(self.features, self.added, tensors)
 
     def pushed(self, stream: Stream, rows: pl.DataFrame) -> Tensor:
-        """Push rows, one a series, onto a stream and return their inputs, shape (M, F), float32."""
+        """Push rows, one a series, onto a stream and return their inputs, shape (M, F), float32.
+
+        Parameters
+        ----------
+        stream : Stream
+            It takes in the rows.
+        rows : polars.DataFrame
+            Newer than the stream's.
+        """
         added_MA = stream.push(rows)
         rows = self.static.added_to(rows)
         covariates = [_numbers(rows, [name]) for name in self._covariate_names]
@@ -183,7 +225,14 @@ class StaticInputs:
 
     @classmethod
     def fit(cls, frame: pl.DataFrame, columns: Sequence[str]) -> StaticInputs:
-        """Learn the categories from checked rows."""
+        """Learn the categories from checked rows.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+        columns : sequence of str
+            Static covariates, of text or numbers.
+        """
         return cls(
             {
                 name: tuple(frame[name].drop_nulls().unique().sort()) if frame.schema[name] == pl.String else None
@@ -202,6 +251,11 @@ class StaticInputs:
 
     def added_to(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return the table with a column for each category.
+
+        Parameters
+        ----------
+        table : polars.DataFrame
+            With the static covariates.
 
         Raises
         ------

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
-from tidecast.features.frames import like, to_polars
-from tidecast.features.panel import PanelSchema, as_seen, check_rows
+from tidecast.features.frames import is_pandas, like, to_polars
+from tidecast.features.panel import PanelSchema, as_seen, check_columns, check_rows, future_numbers
 from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
 
@@ -60,6 +60,19 @@ class KnownCovariates:
     ) -> KnownCovariates:
         """Take them from a table with ``series_id``, ``time`` and the covariates; of duplicates the last row counts.
 
+        Parameters
+        ----------
+        table : polars.DataFrame
+            Rows of other series are left out.
+        names : sequence of str
+            The covariates.
+        series_id : polars.Series
+            The panel's series, sorted.
+        calendar : PanelCalendar
+            That of each series.
+        until_S : ndarray of shape (S,)
+            Session up to which rows of each series may lack covariates.
+
         Raises
         ------
         ValueError
@@ -74,7 +87,17 @@ class KnownCovariates:
         return cls(tuple(names), series_id, calendar, until_S, keys[order], values[order])
 
     def values(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
-        """Covariates of the `horizon` sessions after these, shape (N, H, Z) for any N; NaN where they are missing."""
+        """Covariates of the `horizon` sessions after these, shape (N, H, Z) for any N; NaN where they are missing.
+
+        Parameters
+        ----------
+        series_N : ndarray of shape (N,)
+            Places of the series among `series_id`.
+        session_N : ndarray of shape (N,)
+            Session numbers of the origins.
+        horizon : int
+            Sessions.
+        """
         row, found = self._rows_after(series_N, session_N, horizon)
         values = np.full((*found.shape, len(self.names)), np.nan)
         values[found] = self.values_MZ[row[found]]
@@ -83,17 +106,40 @@ class KnownCovariates:
     def scaled(
         self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
     ) -> NDArray[np.float32]:
-        """As `values`, standardised; 0 where they are missing."""
+        """As `values`, standardised; 0 where they are missing.
+
+        Parameters
+        ----------
+        scaler : InputScaler
+            Fitted to these covariates.
+        series_N, session_N : ndarray of shape (N,)
+            As of `values`.
+        horizon : int
+            Sessions.
+        """
         values = self.values(series_N, session_N, horizon)
         return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
 
     def up_to(self, session_S: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Covariates of all rows up to a session of each series, shape (any, Z)."""
+        """Covariates of all rows up to a session of each series, shape (any, Z).
+
+        Parameters
+        ----------
+        session_S : ndarray of shape (S,)
+            The last session of each series.
+        """
         last_S = _keys(np.arange(len(session_S)), session_S)
         return self.values_MZ[self.keys_M <= last_S[self.keys_M // SPAN]]
 
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
         """Refuse origins that lack a required row among the next `horizon` sessions.
+
+        Parameters
+        ----------
+        series_N, session_N : ndarray of shape (N,)
+            As of `values`.
+        horizon : int
+            Sessions.
 
         Raises
         ------
@@ -185,9 +231,9 @@ def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.Da
     own = replace(schema, positive=False, covariates=(), static=(), future=tuple(others))
     try:
         frame = to_polars(future)
-        if flags := [name for name in schema.future if frame.schema.get(name) == pl.Boolean]:
-            future = like(frame.with_columns(pl.col(flags).cast(pl.Float64)), future)
-        rows = as_seen(check_rows(future, own, first), kinds)
+        check_columns(frame, schema.future)
+        frame = frame.with_columns(future_numbers(frame[name], is_pandas(future)) for name in schema.future)
+        rows = as_seen(check_rows(like(frame, future), own, first), kinds)
     except (TypeError, ValueError) as error:
         raise type(error)(f"future: {error}") from error
     return rows.select("series_id", "time", *schema.future)

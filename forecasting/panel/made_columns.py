@@ -16,12 +16,27 @@ LEVEL = 6  # frames between a warning here and the caller of fit
 
 
 def made_columns(panel: Any) -> list[str]:
-    """Columns of a panel that `PanelTransformer` objects noted as made and that no later one has read."""
+    """Columns of a panel that `PanelTransformer` objects noted as made and that no later one has read.
+
+    Parameters
+    ----------
+    panel : object
+        A frame; any other object has none.
+    """
     return [name for name in note_of(panel, MADE, []) if name in panel.columns]
 
 
 def warn_of_unseen(model: object, made: Collection[str], seen: Collection[str]) -> None:
     """Warn of made columns that a model does not use.
+
+    Parameters
+    ----------
+    model : estimator
+        For the message.
+    made : collection of str
+        Columns.
+    seen : collection of str
+        The model's inputs.
 
     Warns
     -----
@@ -40,6 +55,12 @@ def warn_of_unseen(model: object, made: Collection[str], seen: Collection[str]) 
 
 def check_made(panel: Any, made: Collection[str]) -> None:
     """Refuse a panel without the columns that a transformer made in `fit`.
+
+    Parameters
+    ----------
+    panel : object
+    made : collection of str
+        Columns.
 
     Raises
     ------

@@ -55,7 +55,14 @@ class Moments:
 
     @classmethod
     def of(cls, inputs: Array, weights: Array | None = None) -> Moments:
-        """Moments of `inputs`, shape (n_rows, n_features); NaN is missing and left out."""
+        """Moments of `inputs`, shape (n_rows, n_features); NaN is missing and left out.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (n_rows, n_features)
+        weights : ndarray of shape (n_rows,), optional
+            None: all 1.
+        """
         share = np.isfinite(inputs) * (np.ones(len(inputs)) if weights is None else weights)[:, None]
         total = share.sum(0)
         filled = np.where(np.isfinite(inputs), inputs, 0.0)
@@ -88,12 +95,26 @@ class InputScaler:
 
     @classmethod
     def fit(cls, inputs: Array, weights: Array | None = None) -> InputScaler:
-        """Estimate from `inputs`, shape (n_rows, n_features), with optional weights; NaN is missing and left out."""
+        """Estimate from `inputs`, shape (n_rows, n_features), with optional weights; NaN is missing and left out.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (n_rows, n_features)
+        weights : ndarray of shape (n_rows,), optional
+            None: all 1.
+        """
         return cls.of(Moments.of(inputs, weights))
 
     @classmethod
     def of(cls, moments: Moments, flagged: NDArray[np.bool_] | None = None) -> InputScaler:
-        """Estimate from moments."""
+        """Estimate from moments.
+
+        Parameters
+        ----------
+        moments : Moments
+        flagged : ndarray of bool of shape (n_features,), optional
+            Inputs that get an indicator of missing values. None: none of them.
+        """
         mean, total = moments.mean, np.maximum(moments.total, np.finfo(float).tiny)
         scale = np.sqrt(moments.squares / total)
         varies = scale > 1e-10 * np.maximum(np.abs(mean), 1e-290)
@@ -105,7 +126,16 @@ class InputScaler:
         return len(self.mean) + int(self.flagged.sum())
 
     def transform(self, inputs: Array) -> NDArray[np.float32]:
-        """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0. Then the indicators."""
+        """Standardised inputs, clipped at ±8; a missing input becomes its mean, 0. Then the indicators.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (n_rows, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features + n_flagged), float32
+        """
         scaled = inputs - self.mean
         scaled /= self.scale
         np.clip(scaled, -CLIP, CLIP, out=scaled)

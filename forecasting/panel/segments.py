@@ -58,7 +58,17 @@ class Segments:
     future: Callable[[Tensor], Tensor | None] | None = None
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
-        """Batches of every row up to the time `until`, once or more, in windows cut anew and in random order."""
+        """Batches of every row up to the time `until`, once or more, in windows cut anew and in random order.
+
+        Parameters
+        ----------
+        until : date or datetime
+            Time of the last row, and of the last target.
+        batch_size : int
+            Windows.
+        shuffle : numpy Generator
+            Advances.
+        """
         until_S = self.rows.sessions_at(until)
         n_segments = len(self._bounds(until)[0])
         starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_segments)))
@@ -67,7 +77,12 @@ class Segments:
             yield self._batch(rows_BT, until_S)
 
     def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
-        """Batches of every row from the time `since` to `until`, each after a window that warms up the state."""
+        """Batches of every row from the time `since` to `until`, each after a window that warms up the state.
+
+        Parameters
+        ----------
+        since, until : date or datetime
+        """
         firsts, _, ends_S = self._bounds(until)
         ends = torch.from_numpy(ends_S)
         before = self.rows.lengths(self.rows.sessions_at(since))[self.rows.segment(torch.from_numpy(firsts))]
@@ -78,6 +93,17 @@ class Segments:
         """First rows of windows that cover all rows to learn from up to `until`, shifted `shift` rows to the left.
 
         Their number does not depend on the shift. A window that would leave its segment is moved inside.
+
+        Parameters
+        ----------
+        until : date or datetime
+        shift : int or ndarray, default=0
+            Rows, one number for all segments or one for each.
+
+        Returns
+        -------
+        ndarray of int64
+            Row numbers.
         """
         firsts, begins, ends = self._bounds(until)
         count = -(-(ends - begins) // self.length) + 1

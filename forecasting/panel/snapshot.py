@@ -59,13 +59,24 @@ class Snapshot:
         return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
 
     def take(self, at_N: Tensor) -> Snapshot:
-        """The origins at these places."""
+        """The origins at these places.
+
+        Parameters
+        ----------
+        at_N : Tensor of shape (N,)
+            Places of series.
+        """
         places = at_N.numpy()
         taken = {name: values[at_N] for name, values in self.tensors().items()}
         return Snapshot(self.series_id[places], self.time[places], **taken)
 
     def with_room(self, series_id: pl.Series) -> tuple[Snapshot, Tensor]:
         """Add series without a row, and sort all by name.
+
+        Parameters
+        ----------
+        series_id : polars.Series
+            New ones.
 
         Returns
         -------
@@ -95,6 +106,19 @@ class Snapshot:
 
         A pause is longer than `MAX_PAUSE`, or than the durations `longest_M`. Volatility follows its recursion,
         n ← λn + r² and d ← λd + 1; d follows from the number of rows.
+
+        Parameters
+        ----------
+        at_M : Tensor of shape (M,)
+            Places of the series, each once.
+        time : polars.Series
+            Of the new rows.
+        session_M : Tensor of shape (M,)
+            Session numbers of the new rows.
+        price_M, level_M : Tensor of shape (M,)
+            Prices of the new rows, and their levels (logarithms, where prices are positive).
+        longest_M : polars.Series, optional
+            The longest pause of each series.
 
         Returns
         -------

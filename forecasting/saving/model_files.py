@@ -40,7 +40,7 @@ def write_files(path: str | os.PathLike[str], description: dict[str, Any], learn
 
     Parameters
     ----------
-    path : path
+    path : path-like
         The folder; created if missing.
     description : dict
         As JSON holds it.
@@ -62,7 +62,7 @@ def read_files(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
 
     Parameters
     ----------
-    path : path
+    path : path-like
         The folder.
 
     Returns
@@ -98,7 +98,18 @@ def read_files(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
 
 @contextmanager
 def restoring(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn any exception of the body into `UnreadableModel`: only the folder's content can be the cause."""
+    """Turn any exception of the body into `UnreadableModel`: only the folder's content can be the cause.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder, for the message.
+
+    Raises
+    ------
+    UnreadableModel
+        The body raised.
+    """
     try:
         yield
     except UnreadableModel:

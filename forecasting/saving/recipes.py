@@ -28,6 +28,11 @@ CODE = "class"
 def encode(value: Any) -> Any:
     """Return a value as JSON holds it: estimators and dataclasses by class and settings.
 
+    Parameters
+    ----------
+    value : object
+        A setting, or an object that has settings.
+
     Raises
     ------
     TypeError
@@ -92,6 +97,12 @@ def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
 def under(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values whose keys start with ``name.``, by the rest of their keys.
 
+    Parameters
+    ----------
+    name : str
+        The first part of the keys.
+    values : dict
+
     Examples
     --------
     >>> under("state", {"state.hidden": 1, "base": 2})
@@ -107,7 +118,7 @@ def write_model(
 
     Parameters
     ----------
-    path : path
+    path : path-like
         The folder; created if missing.
     model : estimator
         Its class and settings are the recipe.
@@ -125,7 +136,7 @@ def read_model(
 
     Parameters
     ----------
-    path : path
+    path : path-like
         The folder.
     trusted : iterable of type
         Classes of the caller's own that the recipe may name.

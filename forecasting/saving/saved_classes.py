@@ -20,6 +20,7 @@ from tidecast.features.transformers.base import PanelTransformer
 from tidecast.forecasting.network.cell_registry import CELLS
 
 _OWN = {  # loaded on demand: modules of this package, and the public classes in each
+    "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
     "forecasters.volatility_regression": ("VolatilityRegression",),
@@ -47,7 +48,13 @@ def _features() -> dict[str, type]:
 
 
 def public_class(name: str) -> type | None:
-    """Return the public class of that name, or None."""
+    """Return the public class of that name, or None.
+
+    Parameters
+    ----------
+    name : str
+        Without its module, such as "GRUForecaster".
+    """
     for module, names in _OWN.items():
         if name in names:
             found: type = getattr(import_module(f"tidecast.forecasting.{module}"), name)
@@ -118,7 +125,13 @@ def class_of(name: Any, trusted: Iterable[type] = ()) -> type:
 
 
 def settings_of(kind: type) -> list[str]:
-    """Return the settings that a class is saved with: constructor parameters, or the recipe fields of a dataclass."""
+    """Return the settings that a class is saved with: constructor parameters, or the recipe fields of a dataclass.
+
+    Parameters
+    ----------
+    kind : type
+        An estimator or a dataclass.
+    """
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind) if field.metadata.get("recipe", True)]
     return list(kind._get_param_names())  # type: ignore[attr-defined]  # a BaseEstimator

@@ -13,7 +13,14 @@ from tidecast.forecasting.saving.saved_classes import UnreadableModel
 
 
 def blank(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return a placeholder of that shape and type, without memory, to compare with."""
+    """Return a placeholder of that shape and type, without memory, to compare with.
+
+    Parameters
+    ----------
+    dtype : torch.dtype, optional
+    *shape : int
+        One size an axis.
+    """
     return torch.empty(shape, dtype=dtype, device="meta")
 
 

@@ -14,6 +14,15 @@ CRPS, PINBALL = "crps", "pinball"
 def loss_in(columns: Collection[str]) -> str:
     """Return the name of the loss in a table of scores with these columns.
 
+    Parameters
+    ----------
+    columns : collection of str
+        Names of the table's columns.
+
+    Returns
+    -------
+    {"crps", "pinball"}
+
     Examples
     --------
     >>> loss_in(["model", "crps", "mae"])

@@ -51,6 +51,16 @@ def check_quantiles(levels: Iterable[float]) -> tuple[float, ...]:
 def quantile_columns(levels: Iterable[float]) -> list[str]:
     """Return the columns of a forecast table that hold these levels, in rising order, without 0.5.
 
+    Parameters
+    ----------
+    levels : iterable of float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        As `check_quantiles`.
+
     Examples
     --------
     >>> quantile_columns((0.05, 0.5, 0.9))
@@ -61,6 +71,11 @@ def quantile_columns(levels: Iterable[float]) -> list[str]:
 
 def level_of(column: str) -> float:
     """Return the level that a column holds: 0.05 for ``"q0.05"``, 0.5 for ``"forecast"``.
+
+    Parameters
+    ----------
+    column : str
+        Its name.
 
     Raises
     ------
@@ -79,7 +94,13 @@ def level_of(column: str) -> float:
 
 
 def levels_in(columns: Sequence[str]) -> tuple[float, ...]:
-    """Return the levels in a forecast table with these columns, in rising order, including 0.5."""
+    """Return the levels in a forecast table with these columns, in rising order, including 0.5.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names of the table's columns; other columns are ignored.
+    """
     levels = {MEDIAN}
     for column in columns:
         try:

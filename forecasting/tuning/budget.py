@@ -36,7 +36,13 @@ class Cost:
 
     @staticmethod
     def most(costs: Sequence[Cost]) -> Cost:
-        """Upper estimate from measured costs: the most epochs, the longest epoch, and the longest rest."""
+        """Upper estimate from measured costs: the most epochs, the longest epoch, and the longest rest.
+
+        Parameters
+        ----------
+        costs : sequence of Cost
+            May be empty: then the cost is 0.
+        """
         if not costs:
             return Cost()
         return Cost(*(max(values) for values in zip(*((c.epochs, c.epoch, c.rest) for c in costs), strict=True)))
@@ -51,12 +57,23 @@ class FitClock:
         self._epochs = 0
 
     def on_epoch(self, epoch: Epoch) -> None:
-        """Note the end of an epoch."""
+        """Note the end of an epoch.
+
+        Parameters
+        ----------
+        epoch : Epoch
+        """
         self._ends.append(time.time())
         self._epochs = epoch.epoch
 
     def cost(self, rows: float) -> Cost:
-        """Estimate the cost of a fit on `rows` times as many rows."""
+        """Estimate the cost of a fit on `rows` times as many rows.
+
+        Parameters
+        ----------
+        rows : float
+            Factor, such as 2.0.
+        """
         seconds = time.time() - self._begun
         ends = self._ends if len(self._ends) > 1 else [self._begun, *self._ends]
         epoch = (ends[-1] - ends[0]) / (len(ends) - 1) if self._ends else 0.0
@@ -79,13 +96,29 @@ class Budget:
     timeout: float | None
 
     def left(self, last_fit: Cost) -> float:
-        """Seconds until the last fit must begin."""
+        """Seconds until the last fit must begin.
+
+        Parameters
+        ----------
+        last_fit : Cost
+            Its expected cost.
+        """
         return float("inf") if self.timeout is None else self.begun + self.timeout - time.time() - last_fit.seconds
 
     def keeper(self, expected: Cost) -> Callable[[Epoch], None]:
         """Return a listener that stops the last fit before an epoch that would overrun the time too far.
 
         The first epoch always runs, because an untrained network is not a result.
+
+        Parameters
+        ----------
+        expected : Cost
+            Cost of the last fit.
+
+        Returns
+        -------
+        callable
+            To pass as `on_epoch`; it raises `StopTraining`.
         """
         last: list[float] = []
 

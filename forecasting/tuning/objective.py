@@ -64,11 +64,27 @@ class TrialScorer:
         self.loss = sum(sums) / sum(found[RANDOM_WALK]["n_origins"] for found in pooled)
 
     def forecast(self, model: Any, k: int) -> pl.DataFrame:
-        """Fit a model on the training rows of fold k, and forecast from its origins."""
+        """Fit a model on the training rows of fold k, and forecast from its origins.
+
+        Parameters
+        ----------
+        model : estimator
+            An unfitted model.
+        k : int
+            Number of a fold.
+        """
         return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._random_walk)[1][0][1]
 
     def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
-        """Return the loss of forecasts on fold k, summed over origins, and the random walk's on the same rows."""
+        """Return the loss of forecasts on fold k, summed over origins, and the random walk's on the same rows.
+
+        Parameters
+        ----------
+        k : int
+            Number of a fold.
+        table : polars.DataFrame
+            Forecasts on that fold.
+        """
         found = self._pooled(k, self._random_walk_tables[k], table)
         return self._sum(found[CANDIDATE]), self._sum(found[RANDOM_WALK])
 

@@ -90,7 +90,13 @@ class TuningResult:
         return 1 - self.value / self.random_walk
 
     def count(self, *states: str) -> int:
-        """Number of trials in one of these states."""
+        """Number of trials in one of these states.
+
+        Parameters
+        ----------
+        *states : str
+            Such as "complete", "pruned" or "failed".
+        """
         return sum(trial.state in states for trial in self.trials)
 
     @property

@@ -82,7 +82,13 @@ class SearchSpace:
         return {name: _suggest(trial, name, distribution) for name, distribution in self.space.items()}
 
     def configured(self, settings: Mapping[str, Any]) -> Any:
-        """An unfitted copy of the model with other settings."""
+        """An unfitted copy of the model with other settings.
+
+        Parameters
+        ----------
+        settings : mapping
+            By name, as `tune` samples them.
+        """
         model, settings, forecaster = clone(self.model), dict(settings), forecaster_of(self.model)
         cell = settings.pop(self.prefix + CELL, None)
         if cell is not None and cell != forecaster.cell:
@@ -148,12 +154,31 @@ class SearchSpace:
 
 
 def prefix_of(model: Any) -> str:
-    """Prefix of a forecaster's settings: empty, or the name of a Pipeline's last step and ``__``."""
+    """Prefix of a forecaster's settings: empty, or the name of a Pipeline's last step and ``__``.
+
+    Parameters
+    ----------
+    model : estimator
+        Forecaster or Pipeline.
+    """
     return f"{model.steps[-1][0]}__" if isinstance(model, Pipeline) else ""
 
 
 def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
-    """The forecaster's own `search_space`, extended to its present settings; with default features, also others."""
+    """The forecaster's own `search_space`, extended to its present settings; with default features, also others.
+
+    Parameters
+    ----------
+    model : estimator
+        Forecaster or Pipeline.
+    panel : polars.DataFrame
+        It decides which features can be tried.
+
+    Returns
+    -------
+    dict
+        Each setting's choices, or its lowest and highest value.
+    """
     forecaster = forecaster_of(model)
     space, own = forecaster.search_space(), own_settings(forecaster)
     if _sees_prices(forecaster):
@@ -162,7 +187,13 @@ def default_space(model: Any, panel: pl.DataFrame) -> dict[str, Any]:
 
 
 def own_settings(model: Any) -> dict[str, Any]:
-    """A model's settings, as far as a trial can hold them, with the names of its cell, head and features."""
+    """A model's settings, as far as a trial can hold them, with the names of its cell, head and features.
+
+    Parameters
+    ----------
+    model : estimator
+        Forecaster or Pipeline.
+    """
     forecaster, prefix, simple = forecaster_of(model), prefix_of(model), (bool, int, float, str)
     found = {name: value for name, value in model.get_params().items() if value is None or isinstance(value, simple)}
     if hasattr(forecaster, CELL):
@@ -179,14 +210,34 @@ def _sees_prices(forecaster: Any) -> bool:
 
 
 def feature_choices(panel: pl.DataFrame, schema: PanelSchema) -> list[str]:
-    """Names of the default features alone and with each extra kind that the panel has the columns and series for."""
+    """Names of the default features alone and with each extra kind that the panel has the columns and series for.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    schema : PanelSchema
+        That of the forecaster.
+    """
     market = schema.positive and panel["series_id"].n_unique() > 1
     extra = [name for name, (needed, _) in EXTRA_FEATURES.items() if set(needed) <= set(panel.columns)]
     return [PRICES, *(name for name in extra if market or name != MARKET)]
 
 
 def features_named(name: str, forecaster: Any) -> Any:
-    """Build the features of a name; None for the default."""
+    """Build the features of a name; None for the default.
+
+    Parameters
+    ----------
+    name : str
+        One of `feature_choices`.
+    forecaster : estimator
+        Its target and schema are used.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
     if name == PRICES:
         return None
     if name not in EXTRA_FEATURES:

@@ -48,7 +48,13 @@ GOING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState
 
 
 def open_storage(storage: str | os.PathLike[str] | None) -> BaseStorage:
-    """Open a journal file, a database by its URL, or, for None, memory."""
+    """Open a journal file, a database by its URL, or, for None, memory.
+
+    Parameters
+    ----------
+    storage : str or path or None
+        A path, an address of a database, or None.
+    """
     if storage is None:
         return InMemoryStorage()
     if "://" in os.fspath(storage):
@@ -62,6 +68,11 @@ class WholeLines(JournalFileOpenLock):
     """A journal's lock, which the kernel releases however a process ends.
 
     It removes the partial line of a killed process, so that the next one starts at the beginning of a line.
+
+    Parameters
+    ----------
+    path : Path
+        The journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,12 +112,24 @@ class Worker:
 
     @staticmethod
     def is_here(name: str) -> bool:
-        """Whether the worker of that name is, or was, on this host."""
+        """Whether the worker of that name is, or was, on this host.
+
+        Parameters
+        ----------
+        name : str
+            As `name` of a `Worker`.
+        """
         return name.startswith(f"{socket.gethostname()}:")
 
     @staticmethod
     def is_dead(name: str) -> bool:
-        """Whether the worker of that name, on this host, has ended."""
+        """Whether the worker of that name, on this host, has ended.
+
+        Parameters
+        ----------
+        name : str
+            As `name` of a `Worker` of this host.
+        """
         path = _lock_of(name)
         if not path.exists():
             return True
@@ -178,7 +201,13 @@ class Queue:
                 self.give_back(trial.number)
 
     def give_back(self, number: int) -> None:
-        """End an interrupted trial and enqueue its settings again; they are stored before it ends."""
+        """End an interrupted trial and enqueue its settings again; they are stored before it ends.
+
+        Parameters
+        ----------
+        number : int
+            Of the trial.
+        """
         trial = self.study.get_trials(deepcopy=False)[number]
         settings = settings_of(trial)
         if settings:
@@ -225,12 +254,22 @@ def _is_left(trial: FrozenTrial) -> bool:
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the settings of a trial, even of a waiting one."""
+    """Return the settings of a trial, even of a waiting one.
+
+    Parameters
+    ----------
+    trial : FrozenTrial
+    """
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
 def looked_at(study: Study) -> list[FrozenTrial]:
-    """Return the trials that count: running, complete, pruned or failed, but not interrupted ones."""
+    """Return the trials that count: running, complete, pruned or failed, but not interrupted ones.
+
+    Parameters
+    ----------
+    study : Study
+    """
     return [
         trial for trial in study.get_trials(deepcopy=False)
         if trial.state in GOING[1:] or (trial.state == TrialState.FAIL and ERROR in trial.user_attrs)
@@ -238,7 +277,16 @@ def looked_at(study: Study) -> list[FrozenTrial]:
 
 
 def is_hopeless(study: Study, step: int, value: float) -> bool:
-    """Whether a report is worse than three quarters of the complete trials' reports at the same point."""
+    """Whether a report is worse than three quarters of the complete trials' reports at the same point.
+
+    Parameters
+    ----------
+    study : Study
+    step : int
+        The point of the report: a trial's reports are numbered in turn.
+    value : float
+        The reported loss.
+    """
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     peers = [at for other in whole if (at := _reported(other, step)) is not None]
     return len(peers) >= FEWEST_PEERS and value > float(np.quantile(peers, KEPT))

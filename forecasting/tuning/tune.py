@@ -169,7 +169,13 @@ class Search:
     budget: Budget
 
     def work(self, study: Study) -> None:
-        """Run trials until there are no more, or no time is left."""
+        """Run trials until there are no more, or no time is left.
+
+        Parameters
+        ----------
+        study : Study
+            Shared with other workers.
+        """
         with Worker() as worker, one_thread(linear_algebra=True), suppress(_OutOfTime):
             queue = Queue(study, self.space, self.n_trials, self.seed, worker)
             queue.enqueue_own()
@@ -183,7 +189,14 @@ class Search:
                     return
 
     def time_left(self, study: Study, own: Cost | None = None) -> float:
-        """Seconds until the last fit must begin; without a best trial yet, as costly as the running trial."""
+        """Seconds until the last fit must begin; without a best trial yet, as costly as the running trial.
+
+        Parameters
+        ----------
+        study : Study
+        own : Cost, optional
+            Cost of the running trial.
+        """
         best = _best(study)
         return self.budget.left(_cost_of(best) if best else own or Cost())
 

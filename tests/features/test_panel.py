@@ -3,6 +3,7 @@
 from datetime import date, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -54,7 +55,7 @@ def test_columns_in_a_pandas_index_are_asked_back(index):
         check_panel(small().to_pandas().set_index(index))
 
 
-def test_an_unnamed_index_of_days_and_a_wide_table_are_told_apart():
+def test_an_unnamed_index_of_days_and_a_wide_table_are_distinguished():
     wide = small().to_pandas().pivot(index="time", columns="series_id", values="close")
     with pytest.raises(ValueError, match=r"'time' must be a column, found in the pandas index"):
         check_panel(wide.rename_axis(index=None))
@@ -99,7 +100,11 @@ def test_series_may_be_numbered_or_categorical():
     [
         ({"close": [1.0, float("inf"), 3.0]}, "'close' must be finite, found infinite: 1 rows of 1 series .'a'."),
         ({"close": [1.0, 0.0, -3.0]}, "'close' must be above 0.*2 rows.*'a' at 2024-01-03.*positive=False"),
-        ({"close": ["1", "2", "3"]}, "'close' must hold numbers, got String"),
+        ({"close": ["1", "2", "3"]}, r"'close' must hold numbers, got String. Cast it with .cast\(pl.Float64\)"),
+        ({"close": ["1", "1,234.5", "2"]}, r"such as '1,234.5'. Take out the separators first: .str.replace_all\(','"),
+        ({"close": ["1", "1.234,5", "2"]}, r"Write decimal points first: .str.replace_all\('.', ''.*\(',', '.'"),
+        ({"close": ["1", "1,234", "2"]}, r"If the comma separates thousands, .*; if it is a decimal comma, "),
+        ({"close": ["1", "12%", "2"]}, r"such as '12%'. Correct or drop such values \(1 of 3\)"),
         ({"close": [True, False, True]}, "'close' must hold numbers, got Boolean"),
         ({"time": ["2024-01-02", "2024-01-03", "2024-01-04"]}, "'time' must hold dates or datetimes, got String"),
         ({"time": [DAYS[0], DAYS[0], DAYS[1]]}, "must be unique, found twice: 1 rows of 1 series .'a'., first 'a' at"),
@@ -111,6 +116,22 @@ def test_series_may_be_numbered_or_categorical():
 def test_what_is_wrong_with_a_panel_is_named(wrong, error):
     with pytest.raises(ValueError, match=error):
         check_panel(small(**wrong))
+
+
+def test_text_that_holds_separators_is_refused_with_the_line_that_reads_it():
+    """Once, .astype(float) was the advice, which fails for thousands separators."""
+    prices = pd.Series(["998.5", "1,001.25"])
+    frame = pd.DataFrame({"series_id": "a", "time": pd.to_datetime(["2024-01-02", "2024-01-03"]), "close": prices})
+    with pytest.raises(ValueError, match="Take out the separators first") as error:
+        check_panel(frame)
+    line = str(error.value).partition("first: ")[2].removesuffix(".")
+    assert eval(f"prices{line}", {"prices": prices}).tolist() == [998.5, 1001.25]
+
+
+def test_anything_but_a_frame_is_refused_with_what_to_give():
+    for given, advice in ((np.zeros((3, 2)), "use a GRURegressor"), ([1], "the columns series_id, time and a target")):
+        with pytest.raises(TypeError, match=f"A panel must be .* DataFrame, got {type(given).__name__}. .*{advice}"):
+            to_polars(given)
 
 
 def test_a_missing_column_is_named_with_the_one_probably_meant():

@@ -103,6 +103,27 @@ def test_features_that_drop_or_move_rows_are_refused(panel):
 def test_a_panel_without_a_window_is_refused(panel):
     with pytest.raises(ValueError, match=r"A window needs lookback \+ horizon = 500 \+ 1 rows .* of the 2400 rows"):
         make_windows(panel, 500, 1)
+    for lookback, horizon in ((10**6, 1), (5, 10**9)):  # once an IndexError, and minutes of work
+        with pytest.raises(ValueError, match="A window needs lookback"):
+            make_windows(panel, lookback, horizon)
+    gaps = panel.filter(pl.col("series_id") == "A", pl.col("time").dt.day() == 1)
+    with pytest.raises(ValueError, match="A window needs lookback"):
+        make_windows(gaps, 3 * len(gaps), 1, schema=PanelSchema(calendar="24/7"))
+
+
+@pytest.mark.parametrize("group", ["future", "static"])
+def test_covariates_that_a_window_does_not_hold_are_refused(group, panel):
+    """Once, they were left out without a word."""
+    with pytest.raises(ValueError, match=f"the {group} covariates 'holiday' in the schema. Take them out of it"):
+        make_windows(panel.with_columns(holiday=pl.lit(1.0)), 5, 1, schema=PanelSchema(**{group: ("holiday",)}))
+
+
+def test_a_gap_of_years_is_no_break_of_yearly_rows():
+    """Once, no gap could be longer than 100 days, and no window was left."""
+    years = pl.date_range(pl.date(1990, 12, 31), pl.date(2019, 12, 31), "1y", eager=True)
+    panel = pl.DataFrame({"series_id": "A", "time": years, "close": np.linspace(1.0, 2.0, 30) + np.arange(30) % 2})
+    windows = make_windows(panel, 5, 1, LogReturn())
+    assert windows.origin.to_list() == years[5:-1].to_list()  # the first return has no row before
 
 
 def test_windows_with_missing_features_train_a_regressor_and_targets_are_log_returns(panel):

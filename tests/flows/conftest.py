@@ -40,7 +40,7 @@ class Sandbox:
         rows.write_csv(self.source)
 
     @property
-    def place(self):
+    def workspace(self):
         """The state folder with its settings, as a run would find them."""
         from tidecast.flows.config.state_folder import StateFolder
         from tidecast.flows.workspace.load_settings import load_settings
@@ -55,16 +55,18 @@ class Sandbox:
         from tidecast.flows.steps.take_in import take_in_prices
         from tidecast.flows.workspace.workspace import Workspace
 
-        place = self.place
-        found = take_in_prices(place.home, place.warehouse, place.settings, as_of, today)
-        return Workspace(place.home, found.settings), found
+        workspace = self.workspace
+        found = take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today)
+        return Workspace(workspace.state_folder, found.settings), found
 
     def run(self, as_of: date | None = None, reissue: bool = False):
         """Run the daily flow, in this process."""
         from tidecast.flows.daily import daily_forecast
 
-        place = self.place
-        return daily_forecast(as_of=as_of, reissue=reissue, home=str(place.home.path), settings=place.settings)
+        workspace = self.workspace
+        return daily_forecast(
+            as_of=as_of, reissue=reissue, home=str(workspace.state_folder.path), settings=workspace.settings
+        )
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +87,7 @@ def sandbox(tmp_path, random_walks, empty_mlflow_db) -> Sandbox:
     """Three random walks of 130 weekdays: long enough to forecast, too short for a gate."""
     made = Sandbox(tmp_path, random_walks(3, 130), {"models": ("GRU",), "lookback": 16, "n_jobs": 1})
     made.write()
-    shutil.copyfile(empty_mlflow_db, made.place.home.mlflow_db)
+    shutil.copyfile(empty_mlflow_db, made.workspace.state_folder.mlflow_db)
     return made
 
 

@@ -35,7 +35,7 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
     assert (day.as_of, day.row["status"], day.row["training"]) == (first, "done", "first")
     assert day.row["rows_stored"] == 3 * 128
     assert day.report.read_text().startswith("<!")
-    forecasts = sandbox.place.warehouse.forecasts(first)
+    forecasts = sandbox.workspace.warehouse.forecasts(first)
     assert forecasts.height == 3 * 5
     assert forecasts["live"].all()
     assert forecasts["time"].unique().sort()[:2].to_list() == sandbox.sessions[-2:]
@@ -44,21 +44,21 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
     day = sandbox.run(second)
     assert (day.row["rows_stored"], day.row["rows_unchanged"]) == (3 * 2, 3 * 128)
     assert (day.row["training"], day.row["champion_version"]) == ("none", "1")
-    assert sandbox.place.warehouse.scores()["as_of"].unique().to_list() == [first]
+    assert sandbox.workspace.warehouse.scores()["as_of"].unique().to_list() == [first]
 
-    versions = sandbox.place.warehouse.versions()
+    versions = sandbox.workspace.warehouse.versions()
     again = sandbox.run(second)
     assert again.was_done_before
-    for asked, told in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
+    for asked, note in ((None, ""), (second, ""), (TODAY, f" (the newest up to {TODAY} that has prices)")):
         summary(out := Console(file=StringIO(), width=200, soft_wrap=True), again, asked)
-        assert f"{second}{told}\n" in out.file.getvalue()
-    assert sandbox.place.warehouse.versions() == versions
+        assert f"{second}{note}\n" in out.file.getvalue()
+    assert sandbox.workspace.warehouse.versions() == versions
     assert 5 <= _task_runs_of_last_flow() <= 20
 
 
 def test_a_correction_is_a_new_revision_and_changes_what_is_issued_only_on_demand(sandbox, prefect_api):
     as_of = sandbox.run().as_of
-    warehouse = sandbox.place.warehouse
+    warehouse = sandbox.workspace.warehouse
     prices, issued = warehouse.revisions(), warehouse.forecasts()
     price = sandbox.rows.filter(series_id="B", time=sandbox.sessions[-10])["close"].item()
     sandbox.write(B=price * 1.05)
@@ -83,7 +83,7 @@ def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_fai
         patch.setattr(promote, "train", fail)
         with pytest.raises(Incomplete, match="training failed: no memory left") as failure:
             sandbox.run()
-    warehouse = sandbox.place.warehouse
+    warehouse = sandbox.workspace.warehouse
     assert failure.value.day.row["status"] == "failed"
     assert warehouse.runs()["training"].to_list() == ["failed"]
     issued = warehouse.forecasts()
@@ -104,22 +104,22 @@ def test_a_broken_champion_is_replaced_by_the_random_walk_for_the_day(sandbox, p
     monkeypatch.setattr(steps, "champion_of", fail)
     with pytest.raises(Incomplete, match="MLflow does not answer"):
         sandbox.run()
-    newest = sandbox.place.warehouse.runs().tail(1)
+    newest = sandbox.workspace.warehouse.runs().tail(1)
     assert newest["champion"].item() == "random_walk"
     assert newest["champion_version"].item() is None
 
 
-def test_a_second_run_at_once_is_told_who_holds_the_folder(sandbox, prefect_api):
-    with hold(sandbox.place.home, "another run"), pytest.raises(Busy, match="another run"):
+def test_a_second_run_at_once_reports_who_holds_the_folder(sandbox, prefect_api):
+    with hold(sandbox.workspace.state_folder, "another run"), pytest.raises(Busy, match="another run"):
         sandbox.run()
-    assert sandbox.place.warehouse.versions() == {}
+    assert sandbox.workspace.warehouse.versions() == {}
 
 
 def test_a_backfill_uses_no_model_that_has_seen_later_rows(sandbox):
     newest, early = sandbox.sessions[-1], sandbox.sessions[60]
-    _plain_run(sandbox.place, newest, train=True)
-    row = _plain_run(sandbox.place, early)
-    issued = sandbox.place.warehouse.forecasts(early)
+    _plain_run(sandbox.workspace, newest, train=True)
+    row = _plain_run(sandbox.workspace, early)
+    issued = sandbox.workspace.warehouse.forecasts(early)
     assert issued["origin"].max() == early
     assert (issued["trained_through"] <= issued["origin"]).all()
     assert not issued["live"].any()
@@ -130,25 +130,27 @@ def test_a_panel_of_which_no_series_is_long_enough_is_refused_with_the_longest_n
     from tidecast.flows.steps.take_in import check_panel
 
     sandbox.settings["lookback"] = 500
-    place = sandbox.place
-    ingest(place.warehouse, place.settings)
+    workspace = sandbox.workspace
+    ingest(workspace.warehouse, workspace.settings)
     with pytest.raises(TidecastError, match=r"must have lookback = 500 rows .* has 130"):
-        check_panel(place.warehouse, place.settings, sandbox.sessions[-1])
+        check_panel(workspace.warehouse, workspace.settings, sandbox.sessions[-1])
 
 
 def test_forecasts_that_a_killed_run_issued_keep_the_prices_they_were_made_from(sandbox, monkeypatch):
     """Once, the repetition wrote down the prices that it found itself."""
 
     def publish():
-        place, found = sandbox.take_in(None, TODAY)
-        champion = steps.random_walk_of(place.warehouse, place.settings, found.as_of, "a test")
-        return steps.publish(place.warehouse, place.settings, found, champion, datetime(2030, 1, 1, tzinfo=UTC)).row
+        workspace, found = sandbox.take_in(None, TODAY)
+        champion = steps.random_walk_of(workspace.warehouse, workspace.settings, found.as_of, "a test")
+        return steps.publish(
+            workspace.warehouse, workspace.settings, found, champion, datetime(2030, 1, 1, tzinfo=UTC)
+        ).row
 
     with monkeypatch.context() as killed:
         killed.setattr(Warehouse, "put_run", lambda *row: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             publish()
-    warehouse = sandbox.place.warehouse
+    warehouse = sandbox.workspace.warehouse
     read = warehouse.versions()["prices"]
     sandbox.write(B=1.0)
     row = publish()
@@ -160,13 +162,15 @@ def test_missed_sessions_are_made_up_for_oldest_first(sandbox):
     from datetime import UTC, datetime
 
     *_, first, missed, newest = sandbox.sessions
-    _plain_run(sandbox.place, first, train=True)
-    place = sandbox.place
-    found = ingest(place.warehouse, place.settings, newest)
-    done = steps.catch_up(place.home, place.warehouse, place.registry(), found, TODAY, datetime.now(UTC))
+    _plain_run(sandbox.workspace, first, train=True)
+    workspace = sandbox.workspace
+    found = ingest(workspace.warehouse, workspace.settings, newest)
+    done = steps.catch_up(
+        workspace.state_folder, workspace.warehouse, workspace.registry(), found, TODAY, datetime.now(UTC)
+    )
     assert done == [missed]
-    assert is_done(place.warehouse.runs(), missed)
-    assert place.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
+    assert is_done(workspace.warehouse.runs(), missed)
+    assert workspace.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
 
 
 def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
@@ -174,7 +178,7 @@ def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
     sandbox.settings["target"] = "price"
     with pytest.raises(TidecastError, match="close"):
         sandbox.take_in(None, TODAY)
-    assert not sandbox.place.home.panel_file.exists()
+    assert not sandbox.workspace.state_folder.panel_file.exists()
 
 
 def test_importing_flows_changes_no_environment_variable_and_makes_no_folder(tmp_path):
@@ -187,18 +191,18 @@ def test_importing_flows_changes_no_environment_variable_and_makes_no_folder(tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def _plain_run(place, as_of, train=False):
+def _plain_run(workspace, as_of, train=False):
     """A day without Prefect: the steps in their order."""
     from datetime import UTC, datetime
 
-    found = take_in_prices(place.home, place.warehouse, place.settings, as_of, TODAY)
-    place = Workspace(place.home, found.settings)
-    outcome = Promoter.of(place).train(found.as_of, "test")["outcome"] if train else None
+    found = take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, TODAY)
+    workspace = Workspace(workspace.state_folder, found.settings)
+    outcome = Promoter.of(workspace).train(found.as_of, "test")["outcome"] if train else None
     now = datetime.now(UTC)
-    champion = steps.champion_of(place.registry(), place.warehouse, place.settings, found.as_of)
-    published = steps.publish(place.warehouse, place.settings, found, champion, now, training=outcome)
-    steps.score_what_came_true(place.warehouse, place.settings, found.as_of)
-    return steps.close(place.warehouse, published.row, outcome, False, now)
+    champion = steps.champion_of(workspace.registry(), workspace.warehouse, workspace.settings, found.as_of)
+    published = steps.publish(workspace.warehouse, workspace.settings, found, champion, now, training=outcome)
+    steps.score_what_came_true(workspace.warehouse, workspace.settings, found.as_of)
+    return steps.close(workspace.warehouse, published.row, outcome, False, now)
 
 
 def _task_runs_of_last_flow() -> int:
@@ -217,13 +221,13 @@ def _only(flow_run_id):
 
 
 def test_the_forecast_table_covers_every_live_series(sandbox):
-    place = sandbox.place
-    found = ingest(place.warehouse, place.settings)
+    workspace = sandbox.workspace
+    found = ingest(workspace.warehouse, workspace.settings)
     from datetime import UTC, datetime
 
-    place = Workspace(place.home, found.settings)
-    walk = steps.random_walk_of(place.warehouse, place.settings, found.as_of, "")
-    published = steps.publish(place.warehouse, place.settings, found, walk, datetime.now(UTC))
+    workspace = Workspace(workspace.state_folder, found.settings)
+    walk = steps.random_walk_of(workspace.warehouse, workspace.settings, found.as_of, "")
+    published = steps.publish(workspace.warehouse, workspace.settings, found, walk, datetime.now(UTC))
     assert published.row["series_live"] == published.row["series_forecast"] == 3
-    assert place.warehouse.forecasts()["step"].unique().sort().to_list() == [1, 2, 3, 4, 5]
-    assert place.warehouse.forecasts().filter(pl.col("forecast").is_null()).is_empty()
+    assert workspace.warehouse.forecasts()["step"].unique().sort().to_list() == [1, 2, 3, 4, 5]
+    assert workspace.warehouse.forecasts().filter(pl.col("forecast").is_null()).is_empty()

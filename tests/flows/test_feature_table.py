@@ -43,7 +43,7 @@ def assert_whole(warehouse, as_of=None):
     assert_frame_equal(warehouse.features().select(KEPT), whole(warehouse, as_of), abs_tol=1e-9, rel_tol=0)
 
 
-def test_a_split_is_no_return_and_the_rest_is_as_by_hand(warehouse):
+def test_a_split_is_not_a_return_and_the_rest_is_as_by_hand(warehouse):
     warehouse.store_prices(rows(week(100.0, 110.0, 55.0, 55.0 * 1.1)))  # up a tenth, 2-for-1, up a tenth
     warehouse.store_actions(action(WED, split_ratio=2.0))
     assert build(warehouse) == Built(THU, 4)
@@ -145,8 +145,8 @@ def test_features_go_with_the_prices_they_were_built_of(warehouse):
 def test_the_flow_builds_the_panel_of_a_state_folder(sandbox, prefect_api):
     from tidecast.flows import build_features
 
-    place = sandbox.place
-    place.warehouse.store_prices(rows(sandbox.rows))
-    built = build_features(home=str(place.home.path), settings=place.settings)
+    workspace = sandbox.workspace
+    workspace.warehouse.store_prices(rows(sandbox.rows))
+    built = build_features(home=str(workspace.state_folder.path), settings=workspace.settings)
     assert built == Built(sandbox.sessions[-1], sandbox.rows.height)
-    assert_whole(place.warehouse)
+    assert_whole(workspace.warehouse)

@@ -100,9 +100,9 @@ def test_the_flow_and_the_command_tidy_up_and_wait_for_no_run(warehouse, tmp_pat
     assert done["runs"][0] == 2
     monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
     remember(home, Settings())
-    told = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])
-    assert told.exit_code == 0, told.output
-    assert re.search(r"^prices +0 files joined, \d+ no longer needed$", told.stdout, re.MULTILINE)
+    printed = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])
+    assert printed.exit_code == 0, printed.output
+    assert re.search(r"^prices +0 files joined, \d+ no longer needed$", printed.stdout, re.MULTILINE)
     assert warehouse.revisions().equals(now)
     with hold(home, "the daily flow"):
         busy = CliRunner().invoke(tidecast, ["maintain", "--home", str(tmp_path)])

@@ -82,7 +82,7 @@ def test_a_literal_secret_in_an_address_is_refused_without_repeating_it_and_hidd
         "SELECT * FROM a JOIN b ON a.key=b.key WHERE a.token='x' AND a.n>5",
     ],
 )
-def test_what_is_no_secret_is_neither_refused_nor_hidden(address):
+def test_text_that_is_not_a_secret_is_neither_refused_nor_hidden(address):
     refuse_password(address, "source", "flag")
     assert secrets_in(address) == []
     assert redact(address) == address
@@ -114,7 +114,7 @@ def test_the_value_of_a_variable_is_hidden_however_it_is_written(address):
         assert way not in said
 
 
-def test_hosts_files_and_databases_are_no_secrets_unless_their_variable_says_so():
+def test_hosts_files_and_databases_are_not_secrets_unless_their_variable_says_so():
     for name, value, address in (
         ("DIR", "folder", "${DIR}/prices.csv"),
         ("HOST", "intern", "https://${HOST}/prices.csv"),

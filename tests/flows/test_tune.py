@@ -16,7 +16,7 @@ from tidecast.flows.tracking.tuning_runs import ENDED, TuningRuns
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch, TunedRecipe, recipes_of
 from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.train import train
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.recurrent import RNNForecaster
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 
@@ -24,7 +24,7 @@ GATE = GatePolicy(max_origins=130, min_origins=120)
 
 
 @pytest.fixture
-def place(sandbox, random_walks):
+def workspace(sandbox, random_walks):
     """Three walks, long enough for a gate, in a warehouse."""
     sandbox.rows = random_walks(3, 600)
     sandbox.write()
@@ -32,8 +32,8 @@ def place(sandbox, random_walks):
         "models": ("RNN", "GRU"), "horizon": 2, "quantiles": (0.1, 0.9), "max_epochs": 1, "calendar": "weekdays",
         "gate.max_origins": 130, "gate.min_origins": 120,
     }  # fmt: skip
-    place, _ = sandbox.take_in(sandbox.sessions[-1], sandbox.sessions[-1])
-    return place
+    workspace, _ = sandbox.take_in(sandbox.sessions[-1], sandbox.sessions[-1])
+    return workspace
 
 
 def trial(number: int, state: str = "complete", skill: float | None = 0.01, **more) -> TrialRecord:
@@ -119,7 +119,7 @@ def children(store: MlflowStore, run_id: str):
     return list(store.client.search_runs([store.searches], f"tags.`mlflow.parentRunId` = '{run_id}'"))
 
 
-def test_a_killed_search_is_ended_by_whoever_comes_next_and_goes_on_in_its_own_run(store, ground, tuned):
+def test_a_killed_search_is_ended_by_the_next_process_and_continues_in_its_own_run(store, ground, tuned):
     runs = TuningRuns(store)
     run_id = runs.begin(ground)
     runs.trials_of(run_id, ground)([trial(0), trial(1, "running", None)])
@@ -181,20 +181,20 @@ def test_what_was_found_is_one_more_candidate_unless_the_search_saw_the_gates_ro
     assert "it is one of the defaults" in said[-1]
 
 
-def test_the_flow_searches_logs_and_keeps_others_out(place, prefect_api):
+def test_the_flow_searches_logs_and_keeps_others_out(workspace, prefect_api):
     from tidecast.flows.tune import tune_forecaster
 
-    arguments = {"n_trials": 3, "home": str(place.home.path), "settings": place.settings}
-    with hold(place.home.tuning, "another"), pytest.raises(Busy):
+    arguments = {"n_trials": 3, "home": str(workspace.state_folder.path), "settings": workspace.settings}
+    with hold(workspace.state_folder.tuning, "another"), pytest.raises(Busy):
         tune_forecaster(**arguments)
-    with hold(place.home, "the daily flow"):  # which may run beside it
+    with hold(workspace.state_folder, "the daily flow"):  # which may run beside it
         tuned = tune_forecaster(**arguments)
     assert tuned.looked_at == 3
-    store = place.tuning_runs().store
+    store = workspace.tuning_runs().store
     runs = store.client.search_runs([store.searches], "tags.complete = 'yes'")
     assert [run.data.metrics["trials"] for run in runs] == [3]
     assert len(children(store, runs[0].info.run_id)) == 3
     again = tune_forecaster(**arguments)
     assert [t.settings for t in again.trials] == [t.settings for t in tuned.trials]
     assert len(store.client.search_runs([store.searches], "tags.complete = 'yes'")) == 1
-    assert place.tuning_runs().newest(place.warehouse.newest_session()).recipe == tuned.model.recipe()
+    assert workspace.tuning_runs().newest(workspace.warehouse.newest_session()).recipe == tuned.model.recipe()

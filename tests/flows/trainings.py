@@ -10,7 +10,8 @@ from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import Tracking
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy, decide
+from tidecast.forecasting.evaluation.decide import decide
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk

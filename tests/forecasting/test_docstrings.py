@@ -46,7 +46,7 @@ def test_an_estimator_documents_its_own_settings_in_order_with_their_defaults(ki
     assert "quantiles_" in entries_of(sections["Attributes"])
 
 
-def test_each_class_keeps_its_own_words():
+def test_each_class_has_its_own_introduction():
     assert len(ESTIMATORS) == 10
     assert GRUForecaster.__doc__.startswith("A GRU on top of the random walk")
     assert "Hochreiter" in LSTMForecaster.__doc__

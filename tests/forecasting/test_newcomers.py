@@ -321,3 +321,11 @@ def test_flags_that_fit_takes_are_taken_as_future_covariates(prices, kind):
 def test_one_row_is_too_few_and_was_once_a_pegged_series(prices):
     with pytest.raises(ValueError, match="needs at least one series"):
         RandomWalk(horizon=1, lookback=1).fit(prices.group_by("series_id").head(1))
+
+
+def test_the_target_of_nixtla_is_taken_beside_a_price_too():
+    """Once, a further column `Close` was forecast instead of `y`."""
+    rows = {"unique_id": ["a"], "ds": [date(2024, 1, 2)], "y": [1.0], "Close": [2.0]}
+    assert panel_from(pl.DataFrame(rows)).row(0) == ("a", date(2024, 1, 2), 1.0, 2.0)
+    with pytest.raises(ValueError, match=r"found 'y' for it and a column 'close' as well. Drop or rename 'close'"):
+        panel_from(pl.DataFrame(rows).rename({"Close": "close"}))

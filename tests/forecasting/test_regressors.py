@@ -91,7 +91,7 @@ def test_other_levels_always_hold_the_median(kind):
 
 
 @every
-def test_a_prediction_does_not_depend_on_the_windows_beside_it(kind):
+def test_a_prediction_does_not_depend_on_the_windows_next_to_it(kind):
     X, y = windows()
     model = kind(max_epochs=2).fit(X, y)
     assert np.allclose(model.predict(X)[:7], model.predict(X[:7]), rtol=1e-12)
@@ -120,7 +120,7 @@ def test_untrained_it_predicts_the_weighted_quantiles_of_y(kind):
 
 
 @every
-def test_it_learns_the_centre_and_a_spread_that_grows_by_step(kind):
+def test_it_learns_the_median_and_a_distribution_that_widens_by_step(kind):
     X, y = windows(300, lookback=3)
     later_X, later_y = windows(600, lookback=3, seed=1)
     model = kind(hidden_size=16, max_epochs=40, learning_rate=2e-2).fit(X, y)
@@ -144,7 +144,7 @@ def test_a_sine_is_forecast_better_than_by_its_last_value(kind):
 
 
 @every
-def test_the_spread_is_learned_where_the_input_tells_it(kind):
+def test_the_distribution_is_learned_where_the_input_predicts_it(kind):
     generator = np.random.default_rng(0)
     X = generator.uniform(0.2, 2.0, (500, 2))
     y = X[:, -1] * generator.standard_normal(500)
@@ -340,7 +340,7 @@ def test_one_batch_can_be_overfitted(kind):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 4])
-def test_a_minimal_gru_remembers_what_it_was_told_to(kernel_size):
+def test_a_minimal_gru_remembers_what_it_must(kernel_size):
     """Which row counts is marked, anywhere among ten; its gates see the mark, and hold the value from there on."""
     generator = np.random.default_rng(0)
     values, at = generator.standard_normal((600, 10)), generator.integers(10, size=600)

@@ -32,7 +32,7 @@ def test_target_is_open_on_exactly_the_days_of_the_ecb(ecb):
         (date(2031, 1, 6), date(2031, 1, 6)),
     ],
 )
-def test_target_holidays_go_on_by_rule(day, session):
+def test_target_holidays_continue_by_rule(day, session):
     assert get_calendar("TARGET").at_or_before(day) == session
 
 
@@ -74,7 +74,7 @@ def test_beyond_the_recorded_holidays_of_an_exchange_every_weekday_is_a_session(
     assert shanghai.is_session(pl.Series([date(1970, 2, 6), date(2090, 10, 2)])).all()
 
 
-def test_what_is_no_session_is_named():
+def test_a_time_that_is_not_a_session_is_named():
     with pytest.raises(ValueError, match=r"session of the calendar 'TARGET', found '2024-05-01', '2024-05-04'"):
         get_calendar("TARGET").numbers(pl.Series([date(2024, 4, 30), date(2024, 5, 1), date(2024, 5, 4)]))
     assert (

@@ -61,7 +61,7 @@ def test_one_row_a_day_early_does_not_spoil_the_inference(name, seed):
     assert (found.calendar.name, found.n_stray) == (name, 1)
 
 
-def test_the_last_sessions_of_an_exchange_are_told_from_days_of_the_week():
+def test_the_last_sessions_of_an_exchange_are_distinguished_from_days_of_the_week():
     fridays = sessions("weekly last XNYS", 300, date(2024, 3, 1))
     assert infer_calendar(fridays).name == "weekly last XNYS"  # a Good Friday's close is a Thursday's
     assert infer_calendar(sessions("monthly last XNYS", 120, date(2024, 3, 1))).name == "monthly last XNYS"
@@ -132,7 +132,7 @@ def test_a_series_that_is_met_later_has_the_calendar_that_its_rows_show():
         assert named.meeting(rate) == named
 
 
-def test_a_row_that_is_no_session_is_left_out_or_moved_and_named():
+def test_a_row_that_is_not_a_session_is_left_out_or_moved_and_named():
     days = [*sessions("weekdays", 100, date(2024, 3, 1)), date(2024, 2, 3)]
     panel = check_panel(series("a", pl.Series(days)))
     calendar = PanelCalendar.of(panel)
@@ -206,6 +206,22 @@ def test_bars_of_a_part_of_the_day_have_a_calendar_of_that_part():
     assert found.closes(friday).dt.replace_time_zone(None).to_list() == friday.to_list()
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_bars_with_a_lunch_break_have_a_calendar_with_one(zone):
+    """Once, they were refused because 'every 30m' would have a row in 15 % of its sessions."""
+    there = pl.concat([bars((9, 30), (11, 30), zone, step="30m"), bars((13, 0), (15, 0), zone, step="30m")]).sort()
+    times = there.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    found = infer_calendar(times)
+    hours = "09:30-11:30,13:00-15:00" if zone == "UTC" else "00:30-02:30,04:00-06:00"
+    assert found.name == f"every 30m {hours} MON-FRI"
+    assert get_calendar(found.name) == found
+    assert np.array_equal(np.diff(found.numbers(times)), np.ones(len(times) - 1))
+    in_tokyo = get_calendar("every 30m 09:30-11:30,13:00-15:00 MON-FRI in Asia/Tokyo")
+    assert in_tokyo.is_session(times).all() == (zone == "Asia/Tokyo")
+    with pytest.raises(ValueError, match="with a lunch break, 'every 30m 09:30-11:30,13:00-15:00 MON-FRI', got"):
+        get_calendar("every 30m 09:30-11:30,11:00-15:00 MON-FRI")
+
+
 def test_bars_follow_the_clocks_of_their_market():
     new_york = bars((9, 30), (15, 30), "America/New_York", n_days=300).dt.convert_time_zone("UTC")
     found = infer_calendar(new_york.dt.replace_time_zone(None))
@@ -250,6 +266,28 @@ def test_closes_with_a_clock_time_are_days():
         check_panel(twice, PanelSchema(calendar="XNYS"))
 
 
+def test_a_day_that_is_delivered_twice_is_named_and_not_taken_for_bars():
+    """Once, the message was "Bars must lie within the day to infer a calendar, found steps of 1d"."""
+    days = sessions("weekdays", 60, date(2024, 3, 1))
+    closes = days.cast(pl.Datetime("us")) + timedelta(hours=16)
+    for again in (closes[-1] + timedelta(minutes=5), days.cast(pl.Datetime("us"))[-1]):
+        panel = series("a", pl.concat([closes, pl.Series([again])]))
+        with pytest.raises(ValueError, match=r"must have one row a day, 'a' has 2 on 2024-03-01 \('.*16:0.*Keep one"):
+            check_panel(panel)
+    with pytest.raises(ValueError, match="series_id and time must be unique, found twice: 1 rows"):
+        check_panel(series("a", pl.concat([closes, closes[-1:]])))
+
+
+@pytest.mark.parametrize("name", ["weekdays", "XNYS"])
+def test_midnights_of_another_zone_are_refused_in_a_named_calendar_too(name):
+    """Once, the advice was to drop the 60 rows that are not a session."""
+    days = sessions("XTKS", 60, date(2024, 3, 1)).cast(pl.Datetime("us"))
+    tokyo = series("a", days.dt.replace_time_zone("Asia/Tokyo").dt.convert_time_zone("UTC"))
+    with pytest.raises(ValueError, match=r"rows on Sundays for 'a': they look like midnights .*calendar='XTKS'"):
+        check_panel(tokyo, PanelSchema(calendar=name))
+    assert check_panel(tokyo, PanelSchema(calendar="daily SUN-THU"))["time"].dt.weekday().is_in([7]).any()
+
+
 def test_bars_stay_bars():
     hours = bars((9, 30), (15, 30)).dt.replace_time_zone(None)
     assert check_panel(series("a", hours))["time"].to_list() == hours.to_list()
@@ -258,7 +296,7 @@ def test_bars_stay_bars():
         PanelCalendar.of(check_panel(one_a_day))
 
 
-def test_an_exchange_that_cannot_be_built_is_refused_with_advice_that_is_right_for_it():
+def test_an_exchange_that_cannot_be_built_is_refused_with_the_right_advice():
     """Once, 'weekdays' was advised for Tel Aviv, which traded on Sundays up to 2025."""
     with pytest.raises(
         ValueError, match=r"'XTAE'.*Name the days of the week on which it trades, such as 'daily SUN-THU'"

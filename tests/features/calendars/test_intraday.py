@@ -58,7 +58,7 @@ def test_numbers_and_times_are_inverse_and_match_exchange_calendars(name):
     assert ends.to_list() == theirs.tail(701).to_list()
 
 
-def test_what_is_no_end_of_a_bar_is_refused():
+def test_a_time_that_is_not_the_end_of_a_bar_is_refused():
     calendar = get_calendar("XNYS 30m")
     times = [
         datetime(2024, 7, 5, 13, 30),

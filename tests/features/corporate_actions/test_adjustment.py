@@ -57,7 +57,7 @@ def test_an_ex_date_without_a_row_acts_on_the_next_row():
     assert adjust(panel, actions((1, 2.0, 0.0)))["close"].to_list() == [50.0, 51.0]
 
 
-def test_a_row_without_a_price_is_no_place_for_an_action():
+def test_a_row_without_a_price_cannot_hold_an_action():
     panel = pl.concat([quoted([100.0]), quoted([1.0, 2.0, 51.0])[1:].with_columns(close=pl.Series([None, 51.0]))])
     assert adjust(panel, actions((1, 2.0, 3.0)))["close"].to_list() == [100 / (2 * (1 + 3 / 51)), None, 51.0]
 

@@ -93,7 +93,7 @@ def test_a_tail_of_a_pandas_panel_is_pandas(panel):
     assert found.index.tolist() == panel.with_row_index().filter(pl.col("time") >= since)["index"].to_list()
 
 
-def test_no_new_row_is_no_row(panel):
+def test_no_new_row_gives_no_row(panel):
     found = PriceFeatures().transform_tail(panel, date(2099, 1, 1))
     assert found.is_empty()
     assert found.columns == [*panel.columns, *PriceFeatures().added_]
@@ -123,7 +123,7 @@ def test_rows_pushed_one_at_a_time_equal_those_of_the_whole(transformer, seed, c
 
 
 @every_transformer
-def test_a_stream_goes_on_from_its_state(transformer):
+def test_a_stream_continues_from_its_state(transformer):
     panel = ragged_panel(3)
     times = panel["time"].unique().sort()
     since, middle = times[len(times) // 3], times[2 * len(times) // 3]

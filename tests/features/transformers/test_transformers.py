@@ -412,3 +412,14 @@ def test_no_future_whatever_changes_a_past_value(prices, future):
     for transformer in (PriceFeatures(), RollingVolatility(3), RollingZScore(3)):
         alone = added(transformer, series(prices))
         assert_close(added(transformer, series(prices + future)).head(len(prices)), alone, transformer.added_)
+
+
+def test_rows_that_are_years_apart_need_a_calendar_and_a_warning_says_so():
+    """Once, every column was missing without a word."""
+    years = pl.date_range(pl.date(1960, 12, 31), pl.date(2020, 12, 31), "1y", eager=True)
+    prices = 100 * np.exp(np.random.default_rng(0).normal(0, 0.1, len(years)).cumsum())
+    panel = pl.DataFrame({"series_id": "A", "time": years, "close": prices})
+    with pytest.warns(UserWarning, match="within 100 days of each other, 60 of 61 do not: .* such as 'yearly last'"):
+        assert LogReturn().fit_transform(panel)["log_return_1"].null_count() == len(panel)
+    named = panel.with_columns(calendar=pl.lit("yearly last"))
+    assert LogReturn().fit_transform(named)["log_return_1"].null_count() == 1

@@ -145,7 +145,7 @@ BROKEN_YAML = {
 
 
 @pytest.mark.parametrize("what", BROKEN_YAML)
-def test_an_mlflow_yml_that_is_no_configuration_is_one_clear_error(tmp_path, what):
+def test_an_mlflow_yml_that_is_not_a_configuration_is_one_clear_error(tmp_path, what):
     (tmp_path / "mlflow.yml").write_text(BROKEN_YAML[what])
     with pytest.raises(SettingsError, match=r"mlflow\.yml"):
         load_mlflow_config(tmp_path, {})
@@ -173,7 +173,7 @@ def test_a_folder_or_a_loop_in_the_place_of_a_file_is_one_clear_error(tmp_path, 
 
 
 @pytest.mark.parametrize("text", ["[tool.tidecast", "a = " + "[" * 5000, "\x00", "tool = 1", "[tool]\ntidecast = []"])
-def test_a_pyproject_that_is_no_toml_or_has_no_table_is_one_clear_error(tmp_path, text):
+def test_a_pyproject_that_is_not_toml_or_has_no_table_is_one_clear_error(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"pyproject\.toml"):
         provided_settings([], {}, {}, tmp_path / "pyproject.toml")

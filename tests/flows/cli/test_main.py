@@ -69,7 +69,7 @@ def test_doctor_names_settings_their_origin_tables_and_problems(sandbox):
     from datetime import date
 
     sandbox.take_in(None, date(2030, 1, 1))
-    sandbox.place.warehouse.put_run({"as_of": date(2020, 1, 1), "status": "published"})
+    sandbox.workspace.warehouse.put_run({"as_of": date(2020, 1, 1), "status": "published"})
     found = command("doctor", home=sandbox.folder / "home", folder=sandbox.folder, TIDECAST_N_JOBS="1")
     assert re.search(r"n_jobs +1 +TIDECAST_N_JOBS", found.stdout), found.stdout
     assert re.search(r"runs +1 +\d", found.stdout)
@@ -79,7 +79,7 @@ def test_doctor_names_settings_their_origin_tables_and_problems(sandbox):
 
 
 def test_a_run_while_another_holds_the_folder_exits_with_75(sandbox):
-    with hold(sandbox.place.home, "another run"):
+    with hold(sandbox.workspace.state_folder, "another run"):
         found = command("run", "--source", str(sandbox.source), home=sandbox.folder / "home", folder=sandbox.folder)
     assert found.returncode == 75
     assert found.stderr.startswith("tidecast: One run at a time")

@@ -34,7 +34,7 @@ def desk(sandbox):
     handler = functools.partial(_Silent, directory=str(sandbox.folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        home = sandbox.place.home
+        home = sandbox.workspace.state_folder
         ours = {f"TIDECAST_{name.upper()}": _text(value) for name, value in sandbox.settings.items()}
         environ = {
             "PATH": os.environ["PATH"],

@@ -257,7 +257,7 @@ def test_true_and_false_are_one_and_nought(tmp_path, random_walks, values):
     assert warehouse.prices()["holiday"].to_list() == [1.0, 0.0, None] * 3
 
 
-def test_a_categorical_column_of_numbers_is_a_covariate_and_one_of_words_is_refused(tmp_path, random_walks):
+def test_a_categorical_column_of_numbers_is_a_covariate_and_one_of_text_is_refused(tmp_path, random_walks):
     file = tmp_path / "prices.parquet"
     settings = Settings(source=str(file), calendar="weekdays", covariates=("regime",))
     panel = random_walks(1, 4)
@@ -271,20 +271,20 @@ def test_a_categorical_column_of_numbers_is_a_covariate_and_one_of_words_is_refu
         ingest(warehouse, settings)
 
 
-def test_columns_without_any_value_are_told_of_and_seen_as_missing(sandbox):
+def test_columns_without_any_value_are_reported_and_count_as_missing(sandbox):
     """Once, an empty static column was a raw ColumnNotFoundError, and an empty covariate failed the training."""
     sandbox.settings |= {"static": "sector", "covariates": "vix,volume"}
     first, second = sandbox.sessions[-2:]
     word = pl.when(time=second).then(pl.lit("bank")).otherwise(pl.lit(""))
     rows = sandbox.rows.with_columns(sector=word, vix=pl.lit(None, pl.Float64), volume=pl.lit(""))
     rows.filter(pl.col("time") <= first).write_csv(sandbox.source)
-    place, found = sandbox.take_in(None, date(2030, 1, 1))
+    workspace, found = sandbox.take_in(None, date(2030, 1, 1))
     assert any("without a value in any row: 'vix', 'volume', 'sector'" in message for message in found.messages)
-    panel = model_panel(place.warehouse, place.settings, first)
+    panel = model_panel(workspace.warehouse, workspace.settings, first)
     assert panel.select(pl.col("vix", "volume", "sector").null_count()).row(0) == (panel.height,) * 3
-    work = CandidateSet(panel, first, place.settings, lambda text: None, None, {})
+    work = CandidateSet(panel, first, workspace.settings, lambda text: None, None, {})
     assert work.recipes["GRU"].set_params(max_epochs=1).fit(work.panel).predict().height == 15
 
     rows.write_csv(sandbox.source)
-    place, _ = sandbox.take_in(None, date(2030, 1, 1))
-    assert model_panel(place.warehouse, place.settings, second)["sector"].unique().to_list() == ["bank"]
+    workspace, _ = sandbox.take_in(None, date(2030, 1, 1))
+    assert model_panel(workspace.warehouse, workspace.settings, second)["sector"].unique().to_list() == ["bank"]

@@ -5,7 +5,7 @@ import pytest
 from tidecast.flows.config.settings import KINDS, Settings
 
 
-def test_every_setting_has_words_for_what_it_must_be():
+def test_every_setting_has_a_text_for_what_it_must_be():
     assert set(KINDS) == set(Settings.model_fields) - {"gate", "rules"}
 
 

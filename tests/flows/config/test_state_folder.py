@@ -54,7 +54,7 @@ def test_a_file_in_its_place_is_refused(tmp_path):
         find_state_folder("folder/inside", {}, tmp_path).make()
 
 
-def test_the_second_run_is_told_who_holds_the_folder_and_the_third_gets_in(tmp_path):
+def test_the_second_run_reports_who_holds_the_folder_and_the_third_runs(tmp_path):
     home = find_state_folder(None, {}, tmp_path)
     with hold(home, "tidecast run"):
         with pytest.raises(Busy, match=f"held by tidecast run, process {os.getpid()} on .*, since 20"), hold(home, "x"):

@@ -24,10 +24,10 @@ def rows(*named):
 
 def test_a_series_has_the_calendar_it_names_and_the_others_that_of_the_panel():
     given = rows(("BTC", "24/7"), ("7203", "XTKS"), ("AAPL", None))
-    calendar, settings, told = choose_calendars(Settings(calendar="XNYS"), given, NOTHING)
+    calendar, settings, notes = choose_calendars(Settings(calendar="XNYS"), given, NOTHING)
     assert [calendar.calendar_of(name).name for name in ("BTC", "7203", "AAPL")] == ["24/7", "XTKS", "XNYS"]
     assert (settings.calendar, settings.calendars) == ("XNYS", ("24/7", "XTKS"))
-    assert told == ("Series that name their calendar: 1 XTKS, 1 24/7.",)
+    assert notes == ("Series that name their calendar: 1 XTKS, 1 24/7.",)
     assert settings.sessions == get_calendar("24/7 | XNYS | XTKS")
 
 
@@ -44,9 +44,9 @@ def test_where_every_series_names_its_calendar_the_panels_is_that_of_most_rows()
     given = rows(("BTC", "24/7"), ("AAPL", "XNYS"), ("MSFT", "XNYS"))
     _, settings, _ = choose_calendars(Settings(source="prices.csv"), given, NOTHING)
     assert (settings.calendar, settings.calendars) == ("XNYS", ("24/7",))
-    _, settings, told = choose_calendars(Settings(source="prices.csv"), rows(("AAPL", None)), NOTHING)
+    _, settings, notes = choose_calendars(Settings(source="prices.csv"), rows(("AAPL", None)), NOTHING)
     assert (settings.calendar, settings.calendars) == ("weekdays", ())
-    assert "No calendar was given" in told[0]
+    assert "No calendar was given" in notes[0]
 
 
 def days_of(name, n_rows, series):
@@ -61,33 +61,33 @@ def test_series_that_name_no_calendar_have_the_one_that_their_rows_show():
     """Once, a share in a panel with a coin was forecast for Saturday, and a month-end series for tomorrow."""
     given = pl.concat([days_of("weekdays", 300, "A"), days_of("weekdays", 290, "B"), days_of("24/7", 300, "C"),
                        days_of("monthly last", 40, "M")])  # fmt: skip
-    calendar, settings, told = choose_calendars(Settings(source="prices.csv"), given, NOTHING)
+    calendar, settings, notes = choose_calendars(Settings(source="prices.csv"), given, NOTHING)
     assert [calendar.calendar_of(name).name for name in "ABCM"] == ["weekdays", "weekdays", "24/7", "monthly last"]
     assert (settings.calendar, settings.calendars) == ("weekdays", ("24/7", "monthly last"))
-    assert told[0].startswith(
+    assert notes[0].startswith(
         "No calendar was given: weekdays for 2 series ('A', 'B'), 100% of 590 sessions have a row."
     )
-    assert told[1] == "Some series have another calendar: 24/7 for 1 series ('C'), 100% of 300 sessions have a row."
+    assert notes[1] == "Some series have another calendar: 24/7 for 1 series ('C'), 100% of 300 sessions have a row."
     kept = with_inferred(given, calendar).drop_nulls().unique(["series_id", "calendar"]).sort("series_id")
     assert kept.select("series_id", "calendar").rows() == [("C", "24/7"), ("M", "monthly last")]
 
 
-def test_one_saturday_and_doubt_are_told():
+def test_one_saturday_and_doubt_are_reported():
     odd = pl.concat([days_of("weekdays", 300, "A"), pl.DataFrame({"series_id": "A", "time": [date(2024, 5, 4)]})])
-    _, settings, told = choose_calendars(Settings(source="prices.csv"), odd, NOTHING)
+    _, settings, notes = choose_calendars(Settings(source="prices.csv"), odd, NOTHING)
     assert settings.calendar == "weekdays"
-    assert "1 of 301 rows are not a session" in told[0]
-    _, settings, told = choose_calendars(Settings(source="prices.csv"), days_of("daily SUN-THU", 90, "A"), NOTHING)
+    assert "1 of 301 rows are not a session" in notes[0]
+    _, settings, notes = choose_calendars(Settings(source="prices.csv"), days_of("daily SUN-THU", 90, "A"), NOTHING)
     assert settings.calendar == "daily SUN-THU"
-    assert "In doubt: its days are SUN-THU" in told[1]
+    assert "In doubt: its days are SUN-THU" in notes[1]
 
 
-def test_a_new_series_of_month_ends_in_a_daily_panel_has_its_own_calendar_and_that_is_told():
+def test_a_new_series_of_month_ends_in_a_daily_panel_gets_its_own_calendar_and_the_user_is_notified():
     given = pl.concat([days_of("weekdays", 20, "A"), days_of("monthly last", 40, "M")])
-    calendar, settings, told = choose_calendars(Settings(calendar="weekdays"), given, NOTHING)
+    calendar, settings, notes = choose_calendars(Settings(calendar="weekdays"), given, NOTHING)
     assert [calendar.calendar_of(name).name for name in "AM"] == ["weekdays", "monthly last"]
     assert settings.calendars == ("monthly last",)
-    assert told[0].startswith("Some series do not follow weekdays. They have another calendar from now on")
+    assert notes[0].startswith("Some series do not follow weekdays. They have another calendar from now on")
 
 
 def test_bars_within_the_day_are_refused():

@@ -70,7 +70,7 @@ def test_the_same_delivery_again_stores_no_action_and_says_so_once(desk):
     assert desk.warehouse.versions()["actions"] == version
 
 
-def test_an_action_told_late_leaves_what_earlier_days_knew(desk):
+def test_an_action_known_late_does_not_change_earlier_days(desk):
     desk.ingest(*[row.replace(",0,2", ",0,0") for row in WEEK[:3]])
     before = desk.closes(WED)
     desk.ingest(*WEEK)
@@ -181,7 +181,7 @@ def test_forecasts_issued_before_a_split_are_scored_as_if_there_had_been_none(tm
         assert found[name].to_list() == pytest.approx(expected[name].to_list(), rel=1e-9)
 
 
-def test_a_split_that_is_told_late_has_its_forecasts_measured_anew(tmp_path, random_walks):
+def test_a_split_announced_late_has_its_forecasts_measured_anew(tmp_path, random_walks):
     """Once, what was scored on the ex-date kept the loss of a fall by three quarters."""
     quoted, split, days, first = split_in_four(random_walks(n_series=2, n_rows=130))
     in_time = published(tmp_path / "in time", quoted, split, days)
@@ -204,7 +204,7 @@ def test_a_split_that_is_told_late_has_its_forecasts_measured_anew(tmp_path, ran
     assert score(late, days[115], SETTINGS).is_empty()
 
 
-def test_a_split_that_is_told_two_days_after_the_price_shows_it_has_its_forecasts_measured_anew(tmp_path, random_walks):
+def test_a_split_announced_two_days_after_the_price_shows_it_has_its_forecasts_measured_anew(tmp_path, random_walks):
     """It has its own day as known_at, so that it does not look late; until then the scores show a crash."""
     quoted, split, days, first = split_in_four(random_walks(n_series=2, n_rows=130))
     in_time = published(tmp_path / "in time", quoted, split, days)
@@ -213,8 +213,8 @@ def test_a_split_that_is_told_two_days_after_the_price_shows_it_has_its_forecast
     for day in (111, 112):
         late.store_scores(score(late, days[day], SETTINGS))
         late.put_run({"as_of": days[day], "status": "done"})
-    told = split.with_columns(time=pl.lit(days[113]), known_at=pl.lit(days[113]), as_of=pl.lit(days[113]))
-    late.store_actions(told)
+    late_action = split.with_columns(time=pl.lit(days[113]), known_at=pl.lit(days[113]), as_of=pl.lit(days[113]))
+    late.store_actions(late_action)
     late.store_scores(score(late, days[115], SETTINGS))
     before = (pl.col("origin") < days[111]) & (pl.col("series_id") == first)
     assert_frame_equal(late.scores().filter(before), in_time.scores().filter(before), rel_tol=1e-9)

@@ -156,10 +156,10 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
     moved = panel.with_columns(sector=pl.when(series_id="A", time=second).then(pl.lit("shop")).otherwise("sector"))
     for day in (first, second):
         moved.filter(pl.col("time") <= day).write_csv(sandbox.source)
-        place, found = sandbox.take_in(None, date(2030, 1, 1))
+        workspace, found = sandbox.take_in(None, date(2030, 1, 1))
     assert (found.stored, found.corrected) == (3, 0)
     said = [
-        model_panel(place.warehouse, place.settings, day)
+        model_panel(workspace.warehouse, workspace.settings, day)
         .select("series_id", "sector", "size")
         .unique()
         .sort("series_id")
@@ -168,14 +168,19 @@ def test_what_is_static_is_kept_per_series_as_known_last_and_reaches_the_network
     assert said[0].rows() == [("A", "bank", 7.0), ("B", "NA", 7.0), ("C", None, 7.0)]
     assert said[1].rows() == [("A", "shop", 7.0), *said[0].rows()[1:]]
     work = CandidateSet(
-        model_panel(place.warehouse, place.settings, second), second, place.settings, lambda text: None, None, {}
+        model_panel(workspace.warehouse, workspace.settings, second),
+        second,
+        workspace.settings,
+        lambda text: None,
+        None,
+        {},
     )
     model = work.recipes["GRU"].set_params(max_epochs=0).fit(work.panel)
     assert model.predict(work.panel)["series_id"].n_unique() == 3
 
     panel.with_columns(size=pl.lit("XL")).write_csv(sandbox.source)
     with pytest.raises(SourceError, match=r"must stay numbers or stay text; 'size' had numbers before, .* has 'XL'"):
-        take_in_prices(place.home, place.warehouse, place.settings, None, date(2030, 1, 1))
+        take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, None, date(2030, 1, 1))
     with pytest.raises(SettingsError, match="in covariates or in static, but 'size' is in both"):
         Settings(covariates=("size",), static=("size",))
 

@@ -15,7 +15,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 # as_of
 
 
-def test_a_day_that_is_no_session_resolves_to_the_session_before(desk):
+def test_a_day_that_is_not_a_session_resolves_to_the_session_before(desk):
     found = desk.ingest(*WEEK, "A,2024-01-08,4", as_of=date(2024, 1, 7))
     assert found.as_of == FRI
     assert "2024-01-07 is not a session of weekdays: the run stands on 2024-01-05" in found.messages[-1]

@@ -103,6 +103,20 @@ def test_objects_in_a_polars_frame_are_taken_as_text(hand_over, warehouse):
     assert warehouse.prices()["series_id"].to_list() == ["7", "A"]
 
 
+def test_lists_next_to_numbers_are_read_one_by_one(tmp_path, warehouse):
+    """Once, a wide table, or one of two files, with a column of lists stopped with polars' InvalidOperationError."""
+    frame = pl.DataFrame({"time": DAYS, "A": [1.0, 2.0, 3.0], "B": [[1.0], None, [2.0, 3.0]]})
+    frame.write_parquet(tmp_path / "p.parquet")
+    found = ingest(warehouse, Settings(source=str(tmp_path / "p.parquet"), layout="wide", calendar="weekdays"))
+    assert (found.stored, found.quarantined) == (3, {"unreadable_price": 2})
+    files = tmp_path / "two"
+    files.mkdir()
+    pl.DataFrame({"series_id": "C", "time": DAYS[:1], "close": [1.0]}).write_parquet(files / "1.parquet")
+    pl.DataFrame({"series_id": "C", "time": DAYS[1:2], "close": [[1.0]]}).write_parquet(files / "2.parquet")
+    found = ingest(Warehouse(str(tmp_path / "other")), Settings(source=f"{files}/*.parquet", calendar="weekdays"))
+    assert (found.stored, found.quarantined) == (1, {"unreadable_price": 1})
+
+
 def test_text_that_a_parquet_file_holds_as_bytes_is_text(tmp_path, warehouse):
     frame = pl.DataFrame({"series_id": [b"A", b"B", b"\xff"], "time": DAYS, "close": [1.0, 2.0, 3.0]})
     frame[:2].write_parquet(tmp_path / "p.parquet")
@@ -163,7 +177,7 @@ def test_bars_within_the_day_are_refused(hand_over):
         hand_over(rows)
 
 
-def test_the_last_row_of_a_session_corrects_what_stands_beside_an_equal_price(hand_over, warehouse):
+def test_the_last_row_of_a_session_corrects_other_columns_of_an_equal_price(hand_over, warehouse):
     """Once, the newest day was lost where a feed gave it twice, with another volume."""
     rows = sessions(10).with_columns(volume=pl.lit(5.0))
     found = hand_over(pl.concat([rows, rows[-1:].with_columns(volume=pl.lit(7.0)), rows[:1]]))

@@ -74,7 +74,7 @@ def test_a_time_is_read_as_it_is_written(text, moment):
         "2024-01-02T", "2024-01-02 10:00 EST", "", " ", None,
     ],
 )  # fmt: skip
-def test_what_is_no_day_or_has_several_meanings_is_not_read(text):
+def test_text_that_is_not_a_day_or_has_several_meanings_is_not_read(text):
     assert dates(pl.Series([text], dtype=pl.String), "America/New_York")[0].to_list() == [None]
 
 
@@ -110,7 +110,7 @@ def test_times_that_python_has_no_date_for_cannot_be_read(values):
     assert dates(values, "UTC")[0].to_list() == [None, None, date(1970, 1, 1)]
 
 
-def test_whole_numbers_that_became_floats_beside_missing_ones_are_days():
+def test_whole_numbers_that_became_floats_next_to_missing_ones_are_days():
     assert dates(pl.Series([20240131.0, None, 20240131.5]), None)[0].to_list() == [date(2024, 1, 31), None, None]
 
 

@@ -69,10 +69,10 @@ def test_a_comma_that_may_be_decimal_is_not_read(column):
 def test_where_they_cannot_be_read_the_error_names_the_rule_of_the_quarantine(sandbox):
     sandbox.source.write_text(prices(120, lambda price: f"{price - 985}" if price < 1000 else f"1,{price - 800}"))
     sandbox.settings |= {"calendar": "24/7"}
-    place, found = sandbox.take_in(None, date(2030, 1, 1))
+    workspace, found = sandbox.take_in(None, date(2030, 1, 1))
     assert found.quarantined == {"unreadable_price": 110}
     with pytest.raises(TidecastError) as error:
-        check_panel(place.warehouse, place.settings, found.as_of)
+        check_panel(workspace.warehouse, workspace.settings, found.as_of)
     assert "110 more rows: 110 unreadable_price; one is" in str(error.value)
     assert "1,234 alone and decimal commas are not read" in str(error.value)
 

@@ -92,7 +92,7 @@ def test_one_symbol_with_three_header_rows_is_one_series(tmp_path):
         ("time,A,B\n2024-01-02,,\n2024-01-03,1,2\n", {}, 2),
     ],
 )
-def test_a_first_row_that_is_no_header_stays_a_row(tmp_path, text, settings, series):
+def test_a_first_row_that_is_not_a_header_stays_a_row(tmp_path, text, settings, series):
     (tmp_path / "p.csv").write_text(text)
     assert open_source(Settings(source=str(tmp_path / "p.csv"), **settings)).fetch().rows.height >= series - 1
 

@@ -154,7 +154,7 @@ def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(san
     sandbox.settings |= {"publish_to": f"sqlite:///{folder}/out.db", "max_epochs": 0}
     with pytest.raises(Incomplete, match="are published, but copying the forecasts out failed"):
         sandbox.run()
-    published = ours(sandbox.place.warehouse)
+    published = ours(sandbox.workspace.warehouse)
     assert not published.is_empty()
     folder.mkdir()
     for _ in range(2):  # the second time the day is done, and a row that was lost over there comes again
@@ -165,4 +165,4 @@ def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(san
             )  # fmt: skip
             connection.execute("DELETE FROM forecasts WHERE step = 1")
         connection.close()
-    assert ours(sandbox.place.warehouse).equals(published)
+    assert ours(sandbox.workspace.warehouse).equals(published)

@@ -32,7 +32,7 @@ def odd_panel(random_walks):
 def summary_of(series, models=("GRU", "random_walk"), steps=3) -> pl.DataFrame:
     rows = []
     for model in models:
-        numbers = {"model": model, "skill": 0.01, "skill_se": 0.004, "coverage": 0.9}
+        numbers = {"model": model, "skill": 0.01, "skill_low": 0.003, "skill_high": 0.018, "coverage": 0.9}
         rows += [{"group": "step", "series_id": None, "step": step, **numbers} for step in range(1, steps + 1)]
         for place, name in enumerate(series):
             rows.append({"group": "series", "series_id": name, "step": None, **numbers, "skill": 0.01 - 0.005 * place})
@@ -86,10 +86,11 @@ def test_any_number_of_series_is_ranked(number):
 def test_unknown_skill_is_left_out_and_unknown_errors_have_no_bar():
     summary = summary_of(["A", "B", "C"])
     known = pl.when(pl.col("series_id") != "B").then("skill").alias("skill")
-    picture = plots.skill_by_series(summary.with_columns(known, skill_se=pl.lit(None, pl.Float64)), "GRU")
+    no_interval = dict.fromkeys(("skill_low", "skill_high"), pl.lit(None, pl.Float64))
+    picture = plots.skill_by_series(summary.with_columns(known, **no_interval), "GRU")
     assert [label.get_text() for label in picture.figure.axes[0].get_yticklabels()] == ["C", "A"]
     picture.svg()
-    nothing = summary.with_columns(skill=pl.lit(None, pl.Float64), skill_se=pl.lit(None, pl.Float64))
+    nothing = summary.with_columns(skill=pl.lit(None, pl.Float64), **no_interval)
     plots.skill_by_series(nothing, "GRU").svg()
     plots.skill_by_step(nothing, ["GRU"]).svg()
 
@@ -99,7 +100,7 @@ def test_skill_by_step_shows_per_cent_with_its_interval():
     (dots,) = chart.containers
     np.testing.assert_allclose(dots.lines[0].get_ydata(), [1.0, 1.0, 1.0])
     low, high = dots.lines[2][0].get_segments()[0][:, 1]
-    np.testing.assert_allclose([low, high], [1 - 1.96 * 0.4, 1 + 1.96 * 0.4], atol=1e-3)
+    np.testing.assert_allclose([low, high], [0.3, 1.8])
 
 
 def test_reliability_shows_the_difference_to_what_was_promised_and_where_truths_fell():

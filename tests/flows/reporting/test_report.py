@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from tidecast.features import PanelSchema
-from tidecast.flows.reporting.report import ReportData, forecast_table, render, signed, track_record, write_report
+from tidecast.flows.reporting.report import ReportData, forecast_table, render, track_record, write_report
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy, decide
+from tidecast.forecasting.evaluation.decide import decide
+from tidecast.forecasting.evaluation.decision import skill_text
 from tidecast.forecasting.evaluation.dm_test import compare
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
@@ -93,7 +95,7 @@ def test_a_network_is_named_and_no_sentence_is_said_twice(data):
     assert "The GRU is published Its distribution is better" in seen
 
 
-def test_without_a_gate_the_page_says_that_there_is_no_evidence(data):
+def test_without_a_gate_the_page_says_that_no_test_was_held(data):
     decision = {"reason": "Too little history for a gate: 252 origins are needed.", "verdict": None, "decision": None}
     seen = Words(render(replace(data, decision=decision, evidence=None, gate_as_of=None, version="", run_id=""))).seen
     assert "The random walk is published Too little history" in seen
@@ -104,7 +106,8 @@ def test_the_numbers_of_the_evidence_are_those_of_evaluate(data):
     seen = Words(render(data)).seen
     for row in data.evidence.filter(pl.col("group") == "pooled").iter_rows(named=True):
         name = row["model"].replace("_", " ")
-        assert f"{name} {row['crps']:.4f} {row['mae']:.4f} {signed(row['skill'])}" in seen
+        skill = skill_text(row["skill"], row["skill_low"], row["skill_high"], unit=False)
+        assert f"{name} {row['crps']:.4f} {row['mae']:.4f} {skill}" in seen
 
 
 def test_series_where_the_network_did_worse_are_named_the_worst_first(data):
@@ -113,7 +116,7 @@ def test_series_where_the_network_did_worse_are_named_the_worst_first(data):
     found = pl.col("series_id").replace_strict(skills, default=None)
     evidence = data.evidence.with_columns(
         skill=pl.when(of_series).then(found).otherwise("skill"),
-        skill_se=pl.when(of_series).then(0.01).otherwise("skill_se"),
+        skill_high=pl.when(of_series).then(found + 0.02).otherwise("skill_high"),
     )
     seen = Words(render(replace(data, evidence=evidence))).seen
     assert "worse than the random walk for 2 of 3 series: ../x $a$ & co, USD." in seen
@@ -186,12 +189,13 @@ def test_the_track_record_is_skill_against_the_random_walk_with_its_interval():
     expected = compare(own, walk, 1)
     assert record["model"] == "the GRU"
     assert (record["forecasts"], record["origins"], record["coverage"]) == (60, 60, "90.0")
-    assert (record["skill"], record["interval"]) == (signed(expected.skill), f"± {196 * expected.se:.1f}")
+    assert record["skill"] == skill_text(expected.skill, expected.low, expected.high, unit=False)
+    assert record["against"] == skill_text(expected.skill, expected.low, expected.high)
 
 
 def test_a_short_track_record_has_no_interval_and_an_empty_one_is_said(data):
     (record,) = track_record(scores_of([(1.0, 1.0)] * 3))
-    assert (record["skill"], record["interval"]) == ("0.0", "too few yet for an interval")
+    assert record["skill"] == "0.00 (too few yet for an interval)"
     assert track_record(scores_of([(1.0, 1.0)], live=False)) == []
     late = replace(data, scores=scores_of([(1.0, 1.0)], live=False), live=False)
     seen = Words(render(late)).seen
@@ -207,7 +211,7 @@ def test_several_champions_stand_one_under_the_other():
     ]  # fmt: skip
 
 
-def test_pegged_series_and_other_quantiles_are_no_matter(data):
+def test_pegged_series_and_other_quantiles_make_no_difference(data):
     pegged = data.prices.with_columns(close=pl.when(pl.col("series_id") == "USD").then(3.75).otherwise("close"))
     forecasts = RandomWalk(**SHARED, quantiles=(0.1, 0.9)).fit(pegged).predict()
     seen = Words(render(replace(data, prices=pegged, forecasts=forecasts))).seen
@@ -223,11 +227,20 @@ def test_prices_at_and_below_zero_are_shown(data):
     assert "−" in render(replace(data, prices=spread, forecasts=forecasts, positive=False))
 
 
-def test_a_verdict_of_a_former_version_is_shown_in_the_words_of_today(data):
+def test_a_verdict_of_a_former_version_is_shown_in_todays_terms(data):
     verdict = "Centre 0.0 ± 0.0 % (no better than the last price).\nSpread +0.3 ± 0.1 %, p = 0.031."
     seen = Words(render(replace(data, decision={**data.decision, "verdict": verdict}))).seen
-    assert "Median 0.0 ± 0.0 % (no better than the last price). Distribution +0.3 ± 0.1 %" in seen
+    assert "Median 0.0 % (no better than the last price). Distribution +0.3 %, p = 0.031." in seen
     assert "Centre" not in seen
+    assert "±" not in seen
+
+
+def test_evidence_of_a_former_version_gets_intervals_from_its_errors(data):
+    former = data.evidence.drop("skill_low", "skill_high")
+    row = former.filter(group="pooled", model="drift").row(0, named=True)
+    low, high = (row["skill"] + sign * 1.96 * row["skill_se"] for sign in (-1, 1))
+    seen = Words(render(replace(data, evidence=former))).seen
+    assert f"{row['mae']:.4f} {skill_text(row['skill'], low, high, unit=False)}" in seen
 
 
 def test_the_file_is_written_whole_or_not_at_all(data, tmp_path, monkeypatch):

@@ -84,13 +84,13 @@ def test_a_crash_is_never_kept_aside():
         assert flagged(checked, "jump") == [0]
 
 
-def test_a_crash_to_a_hundredth_that_was_traded_through_within_the_day_is_no_unit_error():
+def test_a_crash_to_a_hundredth_that_was_traded_through_within_the_day_is_not_a_unit_error():
     checked = after(LAST / 100, open=[LAST], high=[LAST], low=[LAST / 110])
     assert quarantined(checked) == []
     assert flagged(checked, "jump") == [0]
 
 
-def test_a_split_of_a_hundred_is_no_unit_error():
+def test_a_split_of_a_hundred_is_not_a_unit_error():
     assert quarantined(after(LAST / 100, split_ratio=[100.0])) == []
     assert quarantined(after(LAST * 100, split_ratio=[0.01])) == []
     assert quarantined(after(LAST / 100, split_ratio=[2.0])) == [0]
@@ -122,6 +122,15 @@ def test_a_jump_is_judged_by_the_moves_before_it_and_by_the_sessions_it_took():
     assert flagged(check(late, OLD), "jump") == []
 
 
+def test_yearly_rows_jump_too():
+    """Once, a year between two rows was a pause, across which nothing was measured."""
+    calendar = get_calendar("yearly last")
+    times = calendar.times(calendar.number_at(date(2024, 1, 1)) + np.arange(-29, 1))
+    rows = pl.DataFrame({"series_id": "A", "time": times, "close": [*walk(29), 300.0]})
+    checked = check_rows(rows, rows.clear(), calendar, Settings(), None)
+    assert flagged(checked, "jump") == [29]
+
+
 def test_a_series_of_which_fewer_than_ten_moves_are_known_does_not_jump():
     assert flagged(check(series([1.0, 1.01, 1.0, 5.0])), "jump") == []
 
@@ -133,7 +142,7 @@ def test_equal_prices_are_stale_where_they_are_unheard_of_and_not_where_they_are
     assert flagged(check(series(sleepy[-5:], first=60), series(sleepy[:60])), "stale_quote") == []
 
 
-def test_equal_closes_of_days_with_a_range_are_no_stale_quotes():
+def test_equal_closes_of_days_with_a_range_are_not_stale_quotes():
     checked = after(*[LAST] * 8, high=[LAST * 1.01] * 8, low=[LAST * 0.99] * 8)
     assert flagged(checked, "stale_quote") == []
 
@@ -197,7 +206,7 @@ def test_a_split_that_its_price_does_not_show_is_flagged_and_so_are_the_rows_on_
     assert found == [[], [70], [*range(45, 68), 70], [66, 70]]
 
 
-def test_what_a_split_explains_is_no_jump():
+def test_a_step_that_a_split_explains_is_not_a_jump():
     """Once, every split of a feed that quotes as traded was flagged as one."""
     assert flagged(after(LAST / 2, split_ratio=[2.0]), "jump") == []
     assert flagged(after(LAST, split_ratio=[2.0]), "jump") == []  # restated
@@ -296,14 +305,14 @@ class OwnRules(PriceRules):
         return pl.col("turnover") >= 1000
 
 
-def test_a_users_rule_is_asked_beside_ours_and_flags_until_told_otherwise():
+def test_a_users_rule_is_checked_like_ours_and_flags_by_default():
     name = f"{__name__}:OwnRules"
     rows = series([LAST, LAST], first=63, turnover=[5.0, 5000.0])
     checked = check(rows, OLD, rules_schema=name)
     assert flagged(checked, "small_turnover") == [0]
     assert checked.counts["small_turnover"] == 1
-    told = check(rows, OLD, rules_schema=name, rules={"small_turnover": "quarantine"})
-    assert told.rule.to_list() == ["small_turnover", None]
+    checked = check(rows, OLD, rules_schema=name, rules={"small_turnover": "quarantine"})
+    assert checked.rule.to_list() == ["small_turnover", None]
     without = check(rows.drop("turnover"), OLD, rules_schema=name)
     assert without.counts["small_turnover"] == 0
     with pytest.raises(SettingsError, match="Did you mean 'small_turnover'"):

@@ -52,7 +52,7 @@ def desk(tmp_path):
     return Desk(tmp_path)
 
 
-def test_a_split_told_of_prices_that_are_restated_already_is_flagged_and_not_undone(desk):
+def test_a_split_of_prices_that_are_restated_already_is_flagged_and_not_undone(desk):
     """Once it was undone twice: prices times a fourth, a return of 1.4."""
     desk.deliver(TRUE, {EX: 4.0})
     assert desk.flagged() == {DAYS[EX]}
@@ -76,7 +76,7 @@ def test_a_price_that_follows_its_split_a_week_later_is_undone_when_it_does(desk
     assert DAYS[EX] in desk.flagged()
 
 
-def test_a_split_told_in_an_earlier_delivery_explains_the_step_of_the_next_one(desk):
+def test_a_split_of_an_earlier_delivery_explains_the_step_of_the_next_one(desk):
     """Once, the rules saw only the splits of incoming rows."""
     late = np.where(ROW < EX + 1, TRUE * 4, TRUE)
     desk.deliver(late, {EX: 4.0}, rows=slice(0, EX + 1))
@@ -93,7 +93,7 @@ def test_a_history_that_is_restated_as_far_back_as_the_source_is_asked_is_put_on
     assert desk.closes(DAYS[EX - 1]) == pytest.approx(4 * TRUE[:EX])
 
 
-def test_a_split_on_a_saturday_is_no_jump_on_monday(desk):
+def test_a_split_on_a_saturday_is_not_a_jump_on_monday(desk):
     """Once, the rules did not know of it, though the panel did."""
     monday = int(np.flatnonzero(DAYS.dt.weekday().to_numpy() == 1)[10])
     closes = np.where(monday > ROW, TRUE * 4, TRUE)
@@ -113,10 +113,10 @@ def test_a_dividend_of_a_third_that_no_price_shows_is_flagged_and_not_earned(des
     assert desk.closes().tolist() == TRUE.tolist()
 
 
-@pytest.mark.parametrize("told", [{EX: 0.25}, {EX: 4.0, EX + 3: 4.0}, {EX - 6: 4.0}, {EX + 9: 4.0}])
-def test_what_is_told_wrong_is_flagged_and_the_price_decides(desk, told):
-    desk.deliver(TRADED, told)
-    assert desk.flagged() & {DAYS[row] for row in told}
+@pytest.mark.parametrize("actions", [{EX: 0.25}, {EX: 4.0, EX + 3: 4.0}, {EX - 6: 4.0}, {EX + 9: 4.0}])
+def test_a_wrong_split_is_flagged_and_the_price_decides(desk, actions):
+    desk.deliver(TRADED, actions)
+    assert desk.flagged() & {DAYS[row] for row in actions}
     assert desk.closes() == pytest.approx(TRUE)
 
 

@@ -49,7 +49,7 @@ def scheduled(sandbox, tmp_path):
         "tidecast",
         "schedule",
         "--home",
-        str(sandbox.place.home.path),
+        str(sandbox.workspace.state_folder.path),
         "--port",
         str(port),
     ]
@@ -89,17 +89,17 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     run = ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state})
     ended = until(lambda: ended_run(scheduled, run["id"]))
     assert ended["state_name"] == "Completed", ended["state"]["message"]
-    forecasts = sandbox.place.warehouse.forecasts()
+    forecasts = sandbox.workspace.warehouse.forecasts()
     assert forecasts["as_of"].unique().to_list() == [as_of]
     assert forecasts["origin"].unique().to_list() == [as_of]
-    assert sandbox.place.warehouse.runs()["run_id"].to_list() == [run["id"]]
+    assert sandbox.workspace.warehouse.runs()["run_id"].to_list() == [run["id"]]
 
     # another flow than the one that is served, by a change in Prefect's database: it is not run
     other = {"entrypoint": "tidecast.flows.maintenance.maintain_warehouse"}
     assert post(f"{scheduled}/deployments/{deployment['id']}", other, "PATCH") == 204
     again = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
     assert until(lambda: ended_run(scheduled, again["id"]))["state_name"] == "Skipped"
-    assert sandbox.place.warehouse.forecasts().equals(forecasts)
+    assert sandbox.workspace.warehouse.forecasts().equals(forecasts)
 
     refuses_other_pages(scheduled, deployment["id"])
     elsewhere = tmp_path / "elsewhere"
@@ -108,15 +108,15 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     refused = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", body))
     assert until(lambda: ended_run(scheduled, refused["id"]))["state_name"] in ("Failed", "Crashed")
     assert not elsewhere.exists()
-    assert sandbox.place.warehouse.forecasts().equals(forecasts)
+    assert sandbox.workspace.warehouse.forecasts().equals(forecasts)
 
     sandbox.source.unlink()
     failing = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
     assert until(lambda: ended_run(scheduled, failing["id"]))["state_name"] == "Failed"
-    told = until(lambda: [line for line in log.read_text().splitlines() if "Failed" in line] and log.read_text())
-    assert f"  The forecasts of {as_of} are published." in told
-    assert f"  Nothing to do: {as_of} was done before." in told
-    assert "  Failed: A source must exist, but there is no file" in told
+    printed = until(lambda: [line for line in log.read_text().splitlines() if "Failed" in line] and log.read_text())
+    assert f"  The forecasts of {as_of} are published." in printed
+    assert f"  Nothing to do: {as_of} was done before." in printed
+    assert "  Failed: A source must exist, but there is no file" in printed
 
 
 def refuses_other_pages(api, deployment):

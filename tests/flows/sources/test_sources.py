@@ -38,7 +38,7 @@ def test_the_bundled_sources_have_what_a_panel_needs(name, series):
     assert fetched.rows["series_id"].n_unique() == series
 
 
-def test_a_long_csv_comes_as_text_with_its_own_names_kept_beside(fetch):
+def test_a_long_csv_is_read_as_text_and_its_own_names_are_stored(fetch):
     fetched = fetch("Name,Date,Close,Volume,Note\nA,2024-01-02,1.50,7,x\n", **LONG)
     assert fetched.rows.rows(named=True) == [
         {"series_id": "A", "time": "2024-01-02", "close": "1.50", "volume": "7"},
@@ -58,7 +58,7 @@ def test_the_dialect_of_a_csv_is_seen_from_its_header(fetch, separator, start):
     assert rows["close"].to_list() == ["1.5", "2"]
 
 
-def test_a_wide_file_is_recognised_and_its_empty_cells_are_no_rows(fetch):
+def test_a_wide_file_is_recognised_and_its_empty_cells_are_not_rows(fetch):
     fetched = fetch("Date,AAPL,MSFT\n2024-01-02,1,2\n2024-01-03,,3\n2024-01-04,x,NaN\n", time="Date")
     assert fetched.layout == "wide"
     assert fetched.rows.sort("time", "series_id").rows() == [
@@ -70,7 +70,7 @@ def test_a_wide_file_is_recognised_and_its_empty_cells_are_no_rows(fetch):
     assert "read as wide, a series per column: 'AAPL', 'MSFT'" in fetched.messages[0]
 
 
-def test_the_row_numbers_pandas_writes_are_no_series(fetch):
+def test_the_row_numbers_pandas_writes_are_not_series(fetch):
     fetched = fetch(",Date,AAPL,MSFT\n0,2024-01-02,1,2\n", time="Date")
     assert fetched.rows["series_id"].to_list() == ["AAPL", "MSFT"]
 
@@ -203,7 +203,7 @@ def test_a_csv_called_parquet_is_one_clear_error(fetch):
         ("prices.xlsx", r"must be CSV \(.*\) or Parquet \(.*\), got 'prices\.xlsx'"),
     ],
 )
-def test_a_path_that_is_no_price_file_is_one_clear_error(tmp_path, source, message):
+def test_a_path_that_is_not_a_price_file_is_one_clear_error(tmp_path, source, message):
     (tmp_path / "prices.csv").write_text(CSV)
     (tmp_path / "prices.xlsx").write_text(CSV)
     (tmp_path / "folder").mkdir()
@@ -248,7 +248,7 @@ def test_a_time_with_a_zone_is_dated_in_the_markets_zone(values):
     assert clock.to_list() == [timedelta(minutes=30)] * 3
 
 
-def test_a_time_with_a_zone_keeps_its_date_where_there_is_no_market():
+def test_a_time_with_a_zone_keeps_its_date_without_a_market():
     days, _ = dates(pl.Series(["2024-01-03T00:00:00+01:00", "2024-01-03T00:00:00Z"]), None)
     assert days.to_list() == [date(2024, 1, 3)] * 2
 

@@ -42,7 +42,7 @@ def test_a_table_comes_with_its_types_and_only_with_the_columns_that_are_of_use(
     assert rows.schema == {"series_id": pl.String, "time": pl.Date, "close": pl.Float64, "volume": pl.Int64}
 
 
-def test_a_numeric_that_is_no_finite_number_comes_as_it_is_and_is_met_by_the_rules(postgres):
+def test_a_numeric_that_is_not_finite_is_read_as_it_is_and_checked_by_the_rules(postgres):
     postgres.execute(
         "CREATE TABLE quotes (symbol text, day date, price numeric)",
         "INSERT INTO quotes VALUES ('A', '2024-01-02', 1.5), ('A', '2024-01-03', 'NaN'), ('A', '2024-01-04', 'inf')",

@@ -230,7 +230,7 @@ def test_a_host_that_is_not_there_is_one_clear_error(server):
         fetch(server, source="http://127.0.0.1:1/p.csv")
 
 
-def test_the_ecbs_file_is_a_zipped_wide_csv_and_what_is_not_quoted_is_no_row(server, monkeypatch):
+def test_the_ecbs_file_is_a_zipped_wide_csv_and_a_missing_quote_is_not_a_row(server, monkeypatch):
     body = b"Date,USD,JPY,CYP,\n2024-01-03,1.1,150.2,N/A,\n2024-01-02,1.2,N/A,N/A,\n"
     server.say(body=zipped("eurofxref-hist.csv", body=body))
     monkeypatch.setattr(web, "ECB", server.address)

@@ -9,7 +9,7 @@ from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.steps import due as plan
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 WEEKDAYS = get_calendar("weekdays")
 SETTINGS = Settings(calendar="weekdays", retrain_every=5, gate=GatePolicy(every=10))
@@ -63,7 +63,7 @@ def test_a_scheduled_day_is_that_of_the_market_and_not_of_greenwich():
     assert plan.scheduled_day(late, Settings(calendar="XTKS")) == date(2024, 1, 2)
 
 
-def test_where_there_is_no_market_the_schedule_has_the_zone():
+def test_without_a_market_the_schedule_has_the_zone():
     late = datetime(2024, 1, 1, 22, 0, tzinfo=UTC)
     assert plan.scheduled_day(late, Settings(calendar="weekdays", time_zone="Asia/Tokyo")) == date(2024, 1, 2)
 

@@ -16,7 +16,7 @@ from tidecast.flows.tracking.registry import ChampionChanged, Registry
 from tidecast.flows.tracking.store import TrackingError
 from tidecast.flows.training.decisions import TrainingKey, gates, last_of
 from tidecast.flows.workspace.workspace import Workspace
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def place(store, judged) -> Workspace:
+def workspace(store, judged) -> Workspace:
     """A panel with prices, on which nothing was trained yet."""
     made = Workspace(store.home, SETTINGS)
     known = judged.panel.with_columns(known_at=pl.col("time"), as_of=pl.lit(judged.as_of))
@@ -57,28 +57,28 @@ def early(refreshed) -> date:
     return refreshed.as_of
 
 
-def test_every_decision_is_a_record(place, trains, judged):
+def test_every_decision_is_a_record(workspace, trains, judged):
     trains(judged)
-    row = Promoter.of(place).train(judged.as_of, "me")
-    (stored,) = place.warehouse.decisions().drop("year").to_dicts()
+    row = Promoter.of(workspace).train(judged.as_of, "me")
+    (stored,) = workspace.warehouse.decisions().drop("year").to_dicts()
     assert stored == {**dict.fromkeys(stored), **row}
     assert (stored["outcome"], stored["winner"], stored["version"]) == ("first", "random_walk", "1")
     assert (stored["candidate"], stored["n_origins"], stored["gates_before"]) == ("drift", 130, 0)
     assert stored["distribution_p"] == judged.decision.distribution_p
     assert stored["first_origin"] == judged.decision.first_origin
-    assert stored["prices_version"] == place.warehouse.versions()["prices"]
+    assert stored["prices_version"] == workspace.warehouse.versions()["prices"]
     assert json.loads(stored["policy"])["level"] == GatePolicy().level
     assert {found["model"] for found in json.loads(stored["compared"])} == {"drift", "random_walk"}
     assert [check["name"] for check in json.loads(stored["checks"])["checks"]][:2] == ["history", "complete"]
-    assert place.registry().aliases() == {"champion": "1"}
+    assert workspace.registry().aliases() == {"champion": "1"}
 
 
-def test_a_training_of_the_same_session_rows_and_settings_is_held_once(place, trains, judged):
+def test_a_training_of_the_same_session_rows_and_settings_is_held_once(workspace, trains, judged):
     held = trains(judged)
-    first = Promoter.of(place).train(judged.as_of, "me")
-    assert Promoter.of(place).train(judged.as_of, "me")["decision"] == first["decision"]
+    first = Promoter.of(workspace).train(judged.as_of, "me")
+    assert Promoter.of(workspace).train(judged.as_of, "me")["decision"] == first["decision"]
     assert len(held) == 1
-    assert place.warehouse.decisions().height == 1
+    assert workspace.warehouse.decisions().height == 1
 
 
 def test_the_key_changes_with_session_rows_settings_and_champion():
@@ -87,12 +87,12 @@ def test_the_key_changes_with_session_rows_settings_and_champion():
     assert len({one.key(""), one.key("1"), *(other.key("") for other in others)}) == 5
 
 
-def test_the_next_gate_counts_from_the_last_one_whoever_is_champion(place, trains, judged, refreshed, early):
+def test_the_next_gate_counts_from_the_last_one_for_any_champion(workspace, trains, judged, refreshed, early):
     held = trains(replace(judged, as_of=early, trained_through=early), replace(refreshed, as_of=judged.as_of))
-    Promoter.of(place).train(early, "me")
-    Promoter.of(place).train(judged.as_of, "me")
+    Promoter.of(workspace).train(early, "me")
+    Promoter.of(workspace).train(judged.as_of, "me")
     assert held == [(None, True), ("1", True)]  # 139 sessions later
-    decisions = place.warehouse.decisions()
+    decisions = workspace.warehouse.decisions()
     assert decisions["gates_before"].to_list() == [0, 1]
     assert gates(decisions).height == 1
 
@@ -102,7 +102,7 @@ WRITES = ("log_training", "register", "store_decision", "promote")
 
 @pytest.mark.parametrize("step", WRITES)
 def test_killed_after_any_step_and_run_again_one_decision_one_version_one_champion(
-    place, trains, judged, monkeypatch, step
+    workspace, trains, judged, monkeypatch, step
 ):
     from tidecast.flows.tracking.training_runs import Tracking
     from tidecast.flows.warehouse.warehouse import Warehouse
@@ -118,16 +118,16 @@ def test_killed_after_any_step_and_run_again_one_decision_one_version_one_champi
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, killed)
         with pytest.raises(Killed):
-            Promoter.of(place).train(judged.as_of, "me")
-    assert place.registry().aliases().get("champion") == ("1" if step == "promote" else None)
-    Promoter.of(place).train(judged.as_of, "me")
-    assert place.registry().aliases() == {"champion": "1"}
-    assert place.warehouse.decisions().height == 1
+            Promoter.of(workspace).train(judged.as_of, "me")
+    assert workspace.registry().aliases().get("champion") == ("1" if step == "promote" else None)
+    Promoter.of(workspace).train(judged.as_of, "me")
+    assert workspace.registry().aliases() == {"champion": "1"}
+    assert workspace.warehouse.decisions().height == 1
 
 
 @pytest.mark.parametrize("killed_after", ["nothing", "log_training", "store_decision"])
 def test_a_training_that_mlflow_could_not_take_is_promoted_by_the_next_run(
-    place, trains, judged, monkeypatch, killed_after
+    workspace, trains, judged, monkeypatch, killed_after
 ):
     from tidecast.flows.tracking.training_runs import Tracking
     from tidecast.flows.warehouse.warehouse import Warehouse
@@ -139,8 +139,8 @@ def test_a_training_that_mlflow_could_not_take_is_promoted_by_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr(Tracking, "send", away)
         with pytest.raises(TrackingError, match=r"away\. The training is kept in .*; the next run logs it"):
-            Promoter.of(place).train(judged.as_of, "me")
-    assert place.warehouse.decisions().is_empty()
+            Promoter.of(workspace).train(judged.as_of, "me")
+    assert workspace.warehouse.decisions().is_empty()
     owner, step = {"log_training": (Registry, "register"), "store_decision": (Warehouse, "store_decision")}.get(
         killed_after, (None, "")
     )
@@ -154,32 +154,32 @@ def test_a_training_that_mlflow_could_not_take_is_promoted_by_the_next_run(
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, killed)
             with pytest.raises(Killed):
-                Promoter.of(place).settle()
-    Promoter.of(place).settle()
-    assert place.registry().aliases() == {"champion": "1"}
-    assert place.warehouse.decisions()["version"].to_list() == ["1"]
-    assert place.tracking().kept() == []
+                Promoter.of(workspace).settle()
+    Promoter.of(workspace).settle()
+    assert workspace.registry().aliases() == {"champion": "1"}
+    assert workspace.warehouse.decisions()["version"].to_list() == ["1"]
+    assert workspace.tracking().kept() == []
     assert len(held) == 1
-    Promoter.of(place).train(judged.as_of, "me")
+    Promoter.of(workspace).train(judged.as_of, "me")
     assert len(held) == 1
 
 
-def test_a_model_that_forecasts_otherwise_once_it_is_loaded_is_not_promoted(place, trains, judged, refreshed):
+def test_a_model_that_forecasts_otherwise_once_it_is_loaded_is_not_promoted(workspace, trains, judged, refreshed):
     trains(judged)
     genuine = Registry.load
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Registry, "load", lambda self, version: replace(genuine(self, version), model=refreshed.model))
         with pytest.raises(TidecastError, match="must forecast as the model that was logged"):
-            Promoter.of(place).train(judged.as_of, "me")
-    assert place.warehouse.decisions().is_empty()
-    assert "champion" not in place.registry().aliases()
+            Promoter.of(workspace).train(judged.as_of, "me")
+    assert workspace.warehouse.decisions().is_empty()
+    assert "champion" not in workspace.registry().aliases()
 
 
 def test_a_champion_that_changed_during_a_training_is_not_replaced_and_that_is_recorded(
-    place, trains, judged, refreshed, early, monkeypatch
+    workspace, trains, judged, refreshed, early, monkeypatch
 ):
     trains(refreshed, judged)
-    Promoter.of(place).train(early, "me")
+    Promoter.of(workspace).train(early, "me")
     genuine = Registry.register
 
     def meanwhile(self, run_id, key):
@@ -191,29 +191,29 @@ def test_a_champion_that_changed_during_a_training_is_not_replaced_and_that_is_r
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "register", meanwhile)
         with pytest.raises(ChampionChanged, match="Train again"):
-            Promoter.of(place).train(judged.as_of, "me")
-    assert place.registry().aliases()["champion"] == "3"
-    assert place.warehouse.decisions()["outcome"].to_list() == ["refreshed", "first", "refused"]
-    assert last_of(place.warehouse.decisions())["version"] == "1"
+            Promoter.of(workspace).train(judged.as_of, "me")
+    assert workspace.registry().aliases()["champion"] == "3"
+    assert workspace.warehouse.decisions()["outcome"].to_list() == ["refreshed", "first", "refused"]
+    assert last_of(workspace.warehouse.decisions())["version"] == "1"
     trains(judged)
-    assert Promoter.of(place).train(judged.as_of, "me")["champion_version"] == "3"
+    assert Promoter.of(workspace).train(judged.as_of, "me")["champion_version"] == "3"
 
 
-def test_a_registry_that_lost_its_champion_is_no_new_panel(place, trains, judged, refreshed, early):
+def test_a_registry_that_lost_its_champion_is_not_a_new_panel(workspace, trains, judged, refreshed, early):
     held = trains(replace(refreshed, as_of=date(2015, 6, 1)), refreshed)
-    Promoter.of(place).train(date(2015, 6, 1), "me")
-    Promoter.of(place).train(early, "me")
-    place.registry().store.client.delete_registered_model_alias("tidecast", "champion")
+    Promoter.of(workspace).train(date(2015, 6, 1), "me")
+    Promoter.of(workspace).train(early, "me")
+    workspace.registry().store.client.delete_registered_model_alias("tidecast", "champion")
     with pytest.raises(TidecastError, match=r"Version 2 must be champion, .* tidecast promote 2"):
-        Promoter.of(place).train(judged.as_of, "me")
+        Promoter.of(workspace).train(judged.as_of, "me")
     assert len(held) == 2
     with pytest.raises(TidecastError, match="Version 2 must be champion"):
-        steps.champion_of(place.registry(), place.warehouse, place.settings, judged.as_of)
-    Promoter.of(place).promote("2", "me", "the alias was lost")
-    assert place.registry().aliases()["champion"] == "2"
+        steps.champion_of(workspace.registry(), workspace.warehouse, workspace.settings, judged.as_of)
+    Promoter.of(workspace).promote("2", "me", "the alias was lost")
+    assert workspace.registry().aliases()["champion"] == "2"
 
 
-def test_a_fault_of_the_registry_promotes_nobody(place, trains, judged, monkeypatch):
+def test_a_fault_of_the_registry_promotes_no_model(workspace, trains, judged, monkeypatch):
     trains(judged)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -224,43 +224,43 @@ def test_a_fault_of_the_registry_promotes_nobody(place, trains, judged, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "set_registered_model_alias", fault)
         with pytest.raises(TrackingError, match="no answer"):
-            Promoter.of(place).train(judged.as_of, "me")
-    assert "champion" not in place.registry().aliases()
+            Promoter.of(workspace).train(judged.as_of, "me")
+    assert "champion" not in workspace.registry().aliases()
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "get_model_version_by_alias", fault)
         with pytest.raises(TrackingError, match="no answer"):
-            promote.present_champion(place.registry(), place.warehouse.decisions())
+            promote.present_champion(workspace.registry(), workspace.warehouse.decisions())
 
 
-def test_by_hand_forward_and_back_with_who_and_why(place, trains, judged, refreshed, early):
+def test_by_hand_forward_and_back_with_who_and_why(workspace, trains, judged, refreshed, early):
     trains(refreshed, judged)
-    Promoter.of(place).train(early, "me")
-    Promoter.of(place).train(judged.as_of, "me")
-    back = Promoter.of(place).rollback("ada", "the spread was too wide")
-    assert place.registry().aliases() == {"champion": "1", "previous": "2"}
+    Promoter.of(workspace).train(early, "me")
+    Promoter.of(workspace).train(judged.as_of, "me")
+    back = Promoter.of(workspace).rollback("ada", "the spread was too wide")
+    assert workspace.registry().aliases() == {"champion": "1", "previous": "2"}
     assert back["reason"] == "Version 1 was rolled back by ada: the spread was too wide"
     assert (back["by"], back["why"], back["champion_version"]) == ("ada", "the spread was too wide", "2")
-    champion = promote.present_champion(place.registry(), place.warehouse.decisions())
+    champion = promote.present_champion(workspace.registry(), workspace.warehouse.decisions())
     assert champion.decision["reason"] == "Refit on newer rows."  # what was measured stays what it is
-    Promoter.of(place).promote("2", "ada", "it was right")
+    Promoter.of(workspace).promote("2", "ada", "it was right")
     with pytest.raises(TidecastError, match="version 2 is champion already"):
-        Promoter.of(place).promote("2", "ada", "it was right")
-    assert place.warehouse.decisions()["version"].to_list() == ["1", "2", "1", "2"]
+        Promoter.of(workspace).promote("2", "ada", "it was right")
+    assert workspace.warehouse.decisions()["version"].to_list() == ["1", "2", "1", "2"]
     with pytest.raises(TidecastError, match="There must be a challenger to promote, found none"):
-        Promoter.of(place).promote(None, "ada", "why not")
+        Promoter.of(workspace).promote(None, "ada", "why not")
 
 
-def test_a_choice_that_was_killed_half_way_is_one_record(place, trains, judged, refreshed, early, monkeypatch):
+def test_a_choice_that_was_killed_half_way_is_one_record(workspace, trains, judged, refreshed, early, monkeypatch):
     trains(refreshed, judged)
-    Promoter.of(place).train(early, "me")
-    Promoter.of(place).train(judged.as_of, "me")
+    Promoter.of(workspace).train(early, "me")
+    Promoter.of(workspace).train(judged.as_of, "me")
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "promote", lambda *arguments: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            Promoter.of(place).rollback("ada", "too wide")
-    Promoter.of(place).settle()
-    assert place.registry().aliases()["champion"] == "1"
-    assert place.warehouse.decisions().height == 3
+            Promoter.of(workspace).rollback("ada", "too wide")
+    Promoter.of(workspace).settle()
+    assert workspace.registry().aliases()["champion"] == "1"
+    assert workspace.warehouse.decisions().height == 3
 
 
 @pytest.mark.parametrize(
@@ -270,11 +270,13 @@ def test_a_choice_that_was_killed_half_way_is_one_record(place, trains, judged, 
         ({"quantiles": (0.2, 0.5)}, r"its quantiles is 0\.1, 0\.5, 0\.9, not 0\.2, 0\.5"),
     ],
 )
-def test_a_version_that_forecasts_something_else_is_refused(place, trains, judged, refreshed, early, changed, words):
+def test_a_version_that_forecasts_something_else_is_refused(
+    workspace, trains, judged, refreshed, early, changed, words
+):
     trains(refreshed, judged)
-    Promoter.of(place).train(early, "me")
-    Promoter.of(place).train(judged.as_of, "me")
-    other = Workspace(place.home, SETTINGS.model_copy(update=changed))
+    Promoter.of(workspace).train(early, "me")
+    Promoter.of(workspace).train(judged.as_of, "me")
+    other = Workspace(workspace.state_folder, SETTINGS.model_copy(update=changed))
     with pytest.raises(TidecastError, match=words):
         Promoter.of(other).rollback("ada", "why not")
-    assert place.registry().aliases()["champion"] == "2"
+    assert workspace.registry().aliases()["champion"] == "2"

@@ -25,8 +25,8 @@ def test_a_source_whose_prices_are_stored_is_remembered_whatever_fails_then(sand
     monkeypatch.setattr(Warehouse, "store_quarantine", fail)
     with pytest.raises(WarehouseError, match="disk is full"):
         sandbox.take_in(None, TODAY)
-    assert sandbox.place.warehouse.prices().height == 3 * 130
-    assert str(sandbox.source) in sandbox.place.home.panel_file.read_text()
+    assert sandbox.workspace.warehouse.prices().height == 3 * 130
+    assert str(sandbox.source) in sandbox.workspace.state_folder.panel_file.read_text()
 
 
 def test_until_something_is_published_another_source_begins_afresh_and_is_never_mixed_in(sandbox):
@@ -35,8 +35,8 @@ def test_until_something_is_published_another_source_begins_afresh_and_is_never_
     sandbox.rows.filter(pl.col("series_id") == "A").with_columns(series_id=pl.lit("Z")).write_csv(other)
     sandbox.settings["source"] = str(other)
     sandbox.take_in(None, TODAY)
-    assert sandbox.place.warehouse.prices()["series_id"].unique().to_list() == ["Z"]
-    assert remembered(sandbox.place.home)["source"] == str(other)
+    assert sandbox.workspace.warehouse.prices()["series_id"].unique().to_list() == ["Z"]
+    assert remembered(sandbox.workspace.state_folder)["source"] == str(other)
 
 
 def test_another_horizon_leaves_the_stored_prices_as_they_are(sandbox):
@@ -47,11 +47,11 @@ def test_another_horizon_leaves_the_stored_prices_as_they_are(sandbox):
 
 
 def test_once_something_is_published_another_source_is_refused(sandbox):
-    place, found = sandbox.take_in(None, TODAY)
-    place.warehouse.put_run({"as_of": found.as_of, "status": "published"})
+    workspace, found = sandbox.take_in(None, TODAY)
+    workspace.warehouse.put_run({"as_of": found.as_of, "status": "published"})
     sandbox.settings["source"] = "ecb"
     with pytest.raises(SettingsError, match="holds another panel: source is 'ecb'"):
-        _ = sandbox.place
+        _ = sandbox.workspace
 
 
 @pytest.mark.parametrize(
@@ -60,27 +60,29 @@ def test_once_something_is_published_another_source_is_refused(sandbox):
 )
 def test_a_panel_too_short_to_learn_from_is_refused_with_what_is_needed(sandbox, lookback, horizon, longest):
     sandbox.settings |= {"lookback": lookback, "horizon": horizon}
-    place, found = sandbox.take_in(None, TODAY)
+    workspace, found = sandbox.take_in(None, TODAY)
     need = rf"must have lookback = {lookback} rows .* lookback \+ horizon = {lookback + horizon} rows .*{longest}"
     with pytest.raises(TidecastError, match=need):
-        check_panel(place.warehouse, place.settings, found.as_of)
+        check_panel(workspace.warehouse, workspace.settings, found.as_of)
 
 
 def test_a_panel_just_long_enough_is_let_through_and_can_be_forecast(sandbox):
     sandbox.settings |= {"lookback": 126, "horizon": 4}
-    place, found = sandbox.take_in(None, TODAY)
-    check_panel(place.warehouse, place.settings, found.as_of)
-    model = steps.random_walk_of(place.warehouse, place.settings, found.as_of, "").model
-    assert model.predict(place.warehouse.prices(found.as_of)).height == 3 * 4
+    workspace, found = sandbox.take_in(None, TODAY)
+    check_panel(workspace.warehouse, workspace.settings, found.as_of)
+    model = steps.random_walk_of(workspace.warehouse, workspace.settings, found.as_of, "").model
+    assert model.predict(workspace.warehouse.prices(found.as_of)).height == 3 * 4
 
 
-def test_a_panel_that_never_moves_has_no_spread_to_learn_and_is_let_through(sandbox):
+def test_a_panel_that_never_moves_has_no_distribution_to_learn_and_is_accepted(sandbox):
     sandbox.rows = sandbox.rows.with_columns(close=pl.lit(15.6466))
     sandbox.write()
     sandbox.settings |= {"lookback": 130, "horizon": 5}
-    place, found = sandbox.take_in(None, TODAY)
-    check_panel(place.warehouse, place.settings, found.as_of)
-    assert steps.random_walk_of(place.warehouse, place.settings, found.as_of, "").model.predict().height == 3 * 5
+    workspace, found = sandbox.take_in(None, TODAY)
+    check_panel(workspace.warehouse, workspace.settings, found.as_of)
+    assert (
+        steps.random_walk_of(workspace.warehouse, workspace.settings, found.as_of, "").model.predict().height == 3 * 5
+    )
 
 
 def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
@@ -96,13 +98,13 @@ def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     sandbox.settings |= {"source": database, "table": "prices", "reread_sessions": 5}
     sessions = sandbox.sessions
     for day in sessions[-3:-1]:
-        place, found = sandbox.take_in(day, TODAY)
-    place.warehouse.put_run({"as_of": found.as_of, "status": "done", **found.run_counts})
+        workspace, found = sandbox.take_in(day, TODAY)
+    workspace.warehouse.put_run({"as_of": found.as_of, "status": "done", **found.run_counts})
     asked.clear()
-    day = run_day(place.home, place.settings, sessions[-2], reissue=False)
+    day = run_day(workspace.state_folder, workspace.settings, sessions[-2], reissue=False)
     assert (day.was_done_before, day.ingested.stored, day.as_of) == (True, 0, sessions[-2])
     assert asked == [sessions[-8]]  # five before the newest that the run before it had stored
     asked.clear()
-    prefetch(place.settings, sessions[-8])  # as for that day; the next one needs less
-    assert ingest(place.warehouse, place.settings).stored == 3
+    prefetch(workspace.settings, sessions[-8])  # as for that day; the next one needs less
+    assert ingest(workspace.warehouse, workspace.settings).stored == 3
     assert asked == [sessions[-8]]

@@ -27,11 +27,11 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 @pytest.fixture
 def trained(store, judged, refreshed, monkeypatch) -> Workspace:
     """A panel whose champion is a GRU, version 1, and that is ready to be trained again."""
-    place = Workspace(store.home, SETTINGS)
+    workspace = Workspace(store.home, SETTINGS)
     known = judged.panel.with_columns(known_at=pl.col("time"), as_of=pl.lit(judged.as_of))
-    place.warehouse.store_prices(known)
+    workspace.warehouse.store_prices(known)
     monkeypatch.setattr(promote, "train", lambda *arguments: replace(refreshed, table_versions=arguments[6]))
-    Promoter.of(place).train(refreshed.as_of, "me")
+    Promoter.of(workspace).train(refreshed.as_of, "me")
 
     def again(panel, as_of, settings, champion, *others):
         assert champion.name == "GRU"
@@ -39,7 +39,7 @@ def trained(store, judged, refreshed, monkeypatch) -> Workspace:
         return replace(judged, winner="GRU", model=refreshed.model, outcome="refreshed", trained_through=as_of)
 
     monkeypatch.setattr(promote, "train", again)
-    return place
+    return workspace
 
 
 def lose_database(home: StateFolder, empty_db: Path) -> StateFolder:

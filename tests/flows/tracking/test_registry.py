@@ -122,7 +122,7 @@ def test_of_two_trainings_that_finish_at_once_only_one_becomes_champion(store, r
     assert registry.aliases() == {"champion": "2", "previous": "1", "challenger": "3"}
 
 
-def test_whoever_promotes_at_the_same_moment_is_seen(store, registry, judged, monkeypatch):
+def test_another_promotion_at_the_same_moment_is_seen(store, registry, judged, monkeypatch):
     one, other = versions_made(store, judged, 2)
     rival = Registry(MlflowStore(store.home, MlflowConfig(), {}))
     genuine = rival._versions

@@ -64,7 +64,7 @@ def test_files_that_are_kept_elsewhere_on_purpose_stay_where_they_are(store, jud
     assert elsewhere.as_uri() in everything_in(new)
 
 
-def test_a_file_that_is_no_database_is_named(store):
+def test_a_file_that_is_not_a_database_is_named(store):
     store.home.mlflow_db.write_text("not a database, but long enough to be looked at as one " * 40)
     with pytest.raises(TidecastError, match=r"mlflow\.db must be MLflow's SQLite file"):
         relocate_if_moved(store.home)

@@ -59,7 +59,7 @@ def test_the_numbers_of_a_run_are_those_of_evaluate(store, tracking, judged):
     assert decided["decision"]["distribution_skill"] == judged.decision.distribution_skill
 
 
-def test_a_run_says_in_words_what_was_decided_and_what_it_saw(store, tracking, judged):
+def test_a_run_describes_the_decision_and_its_data(store, tracking, judged):
     flow_run = {"id": "a-flow-run", "url": "http://prefect/a-flow-run"}
     run = run_of(store, tracking.log_training(judged, "key", prefect=flow_run))
     words = run.data.tags["mlflow.note.content"]

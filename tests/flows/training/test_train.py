@@ -13,7 +13,7 @@ from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
 from tidecast.forecasting.backtesting.backtest import backtest
-from tidecast.forecasting.evaluation.decide import GatePolicy
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.forecasters.recurrent import LSTMForecaster
 
@@ -47,7 +47,7 @@ def first(walks) -> TrainingResult:
 
 
 def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
-    """Ten sessions of 0.3 %, ten of 3 %, and so on: the spread of tomorrow is known to who counts."""
+    """Ten sessions of 0.3 %, ten of 3 %, and so on: the past shows the volatility of tomorrow."""
     generator = np.random.default_rng(3)
     days = pl.date_range(date(2015, 1, 1), date(2024, 1, 1), eager=True)
     days = days.filter(days.dt.weekday() <= 5).head(n_rows)
@@ -59,11 +59,30 @@ def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
     return pl.concat(series)
 
 
+def test_years_can_be_origins():
+    """Once, each year was a pause, and no row had a history."""
+    years = pl.date_range(date(1900, 12, 31), date(1999, 12, 31), "1y", eager=True)
+    prices = 100 * np.exp(np.random.default_rng(0).normal(0, 0.1, 100).cumsum())
+    panel = pl.DataFrame({"series_id": "A", "time": years, "close": prices})
+    assert plan_origins(panel, SETTINGS.model_copy(update={"calendar": "yearly last"})).possible == 100 - 15 - 4
+
+
 def test_origins_are_planned_by_hand(walks):
     plan = plan_origins(walks, SETTINGS)
     assert plan.possible == 600 - 15 - 4  # sessions with 16 rows up to them, less two horizons
     assert plan.gate == 130  # a third of them is 193: more than the policy asks for
     assert plan.selection == (581 - 130) // 2 // 2 * 2 == 224
+
+
+def test_a_gate_tests_on_504_to_1260_origins_as_history_allows_and_never_refits_more_than_three_times(random_walks):
+    whole = random_walks(n_series=1, n_rows=3900)
+    sessions = whole["time"].unique().sort()
+    plans = {}
+    for n_rows in (800, 1530, 2700, 3900):
+        rows = whole.filter(pl.col("time") <= sessions[n_rows - 1])
+        plan = plan_origins(rows, SETTINGS.model_copy(update={"gate": GatePolicy()}))
+        plans[n_rows] = (plan.gate, plan.gate_folds, plan.selection)
+    assert plans == {800: (260, 2, 260), 1530: (502, 2, 504), 2700: (891, 3, 504), 3900: (1260, 3, 504)}
 
 
 def test_sessions_count_only_where_something_can_be_learned(walks):
@@ -95,10 +114,10 @@ def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     assert for_gate["time"].max() == walks["time"].max()
 
 
-def test_every_fit_of_a_network_is_told(walks):
-    told = []
-    train(walks, walks["time"].max(), SETTINGS, None, True, told.append)
-    selection = told[1 : told.index(next(line for line in told if line.startswith("Testing")))]
+def test_every_fit_of_a_network_is_reported(walks):
+    lines = []
+    train(walks, walks["time"].max(), SETTINGS, None, True, lines.append)
+    selection = lines[1 : lines.index(next(line for line in lines if line.startswith("Testing")))]
     assert sorted(selection) == [f"  {name}, fold {fold} of 2" for name in ("GRU", "RNN") for fold in (1, 2)]
 
 
@@ -124,7 +143,7 @@ def test_too_little_history_leaves_the_random_walk(random_walks):
     assert "too little history" in training.reason
 
 
-def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_without_a_test():
+def test_a_distribution_that_can_be_forecast_is_published_and_refreshed_without_a_test():
     panel = calm_and_wild()
     settings = SETTINGS.model_copy(update={"models": ("GRU",), "max_epochs": 8})
     training = trained(panel, settings)
@@ -145,7 +164,7 @@ def test_a_spread_that_can_be_forecast_earns_publication_and_is_refreshed_withou
     )  # same folds, same network
 
 
-def test_a_champion_stays_where_the_candidate_is_no_better(walks, first):
+def test_a_champion_stays_when_the_candidate_is_not_better(walks, first):
     champion = Published("random_walk", first.random_walk.recipe())
     training = trained(walks, champion=champion)
     assert (training.winner, training.outcome) == ("random_walk", "kept")
@@ -170,7 +189,7 @@ def test_a_network_champion_is_compared_by_its_recipe(walks):
         (lambda table: table.with_columns(forecast=pl.col("forecast") * rng()), "fit twice on the same rows"),
     ],
 )
-def test_a_refresh_that_is_not_finite_or_not_reproducible_is_no_refresh(walks, monkeypatch, predict, words):
+def test_a_refresh_that_is_not_finite_or_not_reproducible_is_refused(walks, monkeypatch, predict, words):
     genuine = LSTMForecaster.predict
     monkeypatch.setattr(LSTMForecaster, "predict", lambda self, *a, **k: predict(genuine(self, *a, **k)))
     lstm = LSTMForecaster(horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), max_epochs=1, hidden_size=4)

@@ -102,7 +102,7 @@ def test_an_empty_commit_is_named_where_its_rows_would_be_gone_without_a_word(wa
     assert damages(warehouse) == []
 
 
-def test_a_log_with_a_gap_or_a_commit_that_is_no_json_is_named(warehouse):
+def test_a_log_with_a_gap_or_a_commit_that_is_not_json_is_named(warehouse):
     commits(warehouse)[1].unlink()
     assert any("reading prices failed" in found and "_delta_log" in found for found in damages(warehouse))
     shutil.copyfile(commits(warehouse)[0], commits(warehouse)[0].with_name(f"{1:020}.json"))

@@ -353,7 +353,7 @@ def test_a_path_that_delta_lake_cannot_have_is_refused_before_anything_is_writte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_object_store_is_no_folder():
+def test_an_object_store_is_not_a_folder():
     assert folder_of("s3://bucket/a%20b") is None
     assert folder_of("file:///a%20b/c") == Path("/a b/c")
 

@@ -59,6 +59,9 @@ def test_a_setting_may_be_given_by_its_former_name(load):
     assert load({}, {"TIDECAST_LOOK_BACK": "9"})[0].reread_sessions == 9
     load.home.panel_file.write_text('{"horizon": 3, "look_back": 4}')
     assert load()[0].horizon == 3
+    pyproject(load, "[tool.tidecast.gate]\ncentre_limit = 1.01\n")
+    assert load()[0].gate.median_limit == 1.01
+    assert load({}, {"TIDECAST_GATE_CENTRE_LIMIT": "1.02"})[0].gate.median_limit == 1.02
 
 
 def test_text_from_the_environment_becomes_what_the_setting_is(load):
@@ -147,7 +150,7 @@ def test_the_second_day_needs_no_settings(load):
     assert origins["lookback"] == "default"
 
 
-def test_saying_again_what_is_remembered_is_no_contradiction(load):
+def test_repeating_what_is_remembered_is_not_a_contradiction(load):
     remember(load.home, load({"source": "p.csv", "quantiles": "0.1,0.9"})[0])
     settings, origins = load({"source": "p.csv", "quantiles": [0.9, 0.5, 0.1]})
     assert origins["source"] == "flag"

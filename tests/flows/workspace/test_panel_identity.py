@@ -20,13 +20,13 @@ TODAY = date(2030, 1, 1)
 def published(sandbox):
     """A sandbox whose first session is published."""
     sandbox.settings |= {"horizon": 3}
-    place, found = sandbox.take_in(None, TODAY)
-    place.warehouse.put_run({"as_of": found.as_of, "status": "done"})
+    workspace, found = sandbox.take_in(None, TODAY)
+    workspace.warehouse.put_run({"as_of": found.as_of, "status": "done"})
     return sandbox
 
 
 def test_a_lost_panel_json_is_made_again_from_what_the_tables_say(published):
-    home = published.place.home
+    home = published.workspace.state_folder
     before = home.panel_file.read_text()
     home.panel_file.unlink()
     settings, origins = load_settings(home, {}, {}, published.folder)
@@ -40,18 +40,18 @@ def test_a_lost_panel_json_is_made_again_from_what_the_tables_say(published):
 
 
 def test_tables_that_do_not_say_whose_they_are_take_no_source_by_default(published):
-    home, warehouse = published.place.home, published.place.warehouse
+    home, warehouse = published.workspace.state_folder, published.workspace.warehouse
     warehouse._delete("panel")  # as an earlier build left them
     home.panel_file.unlink()
-    told = r"390 prices of 3 series \('A', 'B', 'C'\) up to 2015-07-01, published.*tidecast run --source URI"
-    with pytest.raises(SettingsError, match=told):
+    message = r"390 prices of 3 series \('A', 'B', 'C'\) up to 2015-07-01, published.*tidecast run --source URI"
+    with pytest.raises(SettingsError, match=message):
         load_settings(home, {}, {}, published.folder)
     published.take_in(None, TODAY)  # which names its source
     assert stored_panel(warehouse).settings["source"] == str(published.source)
 
 
 def test_tables_of_an_earlier_build_learn_whose_they_are_from_panel_json(published):
-    home, warehouse = published.place.home, published.place.warehouse
+    home, warehouse = published.workspace.state_folder, published.workspace.warehouse
     warehouse._delete("panel")
     kept = json.loads(home.panel_file.read_text())
     del kept["panel"]
@@ -62,7 +62,7 @@ def test_tables_of_an_earlier_build_learn_whose_they_are_from_panel_json(publish
 
 
 def test_the_tables_of_another_panel_are_refused_and_stay_as_they_are(published, tmp_path):
-    theirs = published.place.warehouse
+    theirs = published.workspace.warehouse
     versions = theirs.versions()
     mine = StateFolder(tmp_path / "mine").make()
     published.rows.with_columns(series_id=pl.lit("Z")).unique(["series_id", "time"]).write_csv(tmp_path / "mine.csv")
@@ -75,7 +75,7 @@ def test_the_tables_of_another_panel_are_refused_and_stay_as_they_are(published,
 
 
 def test_a_source_that_was_moved_is_changed_in_panel_json_and_the_tables_follow(published):
-    home = published.place.home
+    home = published.workspace.state_folder
     moved = published.source.rename(published.folder / "moved.csv")
     home.panel_file.write_text(home.panel_file.read_text().replace("prices.csv", "moved.csv"))
     settings, _ = load_settings(home, {}, {}, published.folder)
@@ -85,7 +85,7 @@ def test_a_source_that_was_moved_is_changed_in_panel_json_and_the_tables_follow(
 
 def test_prices_of_an_unknown_source_are_not_mixed_with_others_before_anything_is_published(sandbox):
     sandbox.take_in(None, TODAY)
-    warehouse, home = sandbox.place.warehouse, sandbox.place.home
+    warehouse, home = sandbox.workspace.warehouse, sandbox.workspace.state_folder
     home.panel_file.unlink()
     other = sandbox.folder / "other.csv"
     sandbox.rows.filter(pl.col("series_id") == "A").with_columns(series_id=pl.lit("Z")).write_csv(other)
@@ -96,15 +96,15 @@ def test_prices_of_an_unknown_source_are_not_mixed_with_others_before_anything_i
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "\x00\x01", "[" * 100_000])
 def test_a_broken_panel_json_is_one_clear_error(published, text):
-    published.place.home.panel_file.write_text(text)
+    published.workspace.state_folder.panel_file.write_text(text)
     with pytest.raises(SettingsError, match=r"panel\.json must be as tidecast wrote it.*remove it: the next tidecast"):
         load_settings(StateFolder(published.folder / "home"), {}, {}, published.folder)
 
 
 def test_a_run_with_the_clock_set_back_reads_and_stores_nothing(published):
-    place = published.place
-    versions = place.warehouse.versions()
+    workspace = published.workspace
+    versions = workspace.warehouse.versions()
     published.source.unlink()
     with pytest.raises(TidecastError, match=r"newest session that was run, 2015-07-01, .* 2014-01-01 at most"):
-        take_in_prices(place.home, place.warehouse, place.settings, None, date(2014, 1, 1))
-    assert place.warehouse.versions() == versions
+        take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, None, date(2014, 1, 1))
+    assert workspace.warehouse.versions() == versions

@@ -121,7 +121,7 @@ def test_the_random_walk_takes_over_the_settings_of_the_first_model(prices):
     assert table.equals(walk.predict(prices.filter(pl.col("time") <= fold.end), origins="new"))
 
 
-def test_a_random_walk_given_by_name_is_kept_and_the_name_is_no_one_elses(prices):
+def test_a_random_walk_given_by_name_is_used_and_no_other_model_may_have_the_name(prices):
     table = backtest({"random_walk": RandomWalk(horizon=2, lookback=5)}, prices, CV)
     assert table["model"].unique().to_list() == ["random_walk"]
     with pytest.raises(ValueError, match="The name 'random_walk' must be the random walk's"):
@@ -157,17 +157,17 @@ def two_threads():
 
 def test_the_number_of_processes_does_not_change_a_bit_and_each_has_one_thread(prices, two_threads):
     models = {"drift": Drift(horizon=2, lookback=20), "threads": Threads()}
-    told = []
+    calls = []
 
     def tell(model, fold):
-        told.append((model, fold))
+        calls.append((model, fold))
 
     one, two = (backtest(models, prices, CV, refit=2, n_jobs=n_jobs, on_fit=tell) for n_jobs in (1, 2))
     assert one.equals(two)
     assert set(one.filter(model="threads")["forecast"]) == {1.0}
     assert torch.get_num_threads() == 2
     expected = sorted((name, fold) for name in ("drift", "random_walk", "threads") for fold in (1, 2, 3, 4))
-    assert sorted(told[:12]) == sorted(told[12:]) == expected
+    assert sorted(calls[:12]) == sorted(calls[12:]) == expected
 
 
 def test_a_pipeline_that_ends_in_a_forecaster_is_a_model(prices):

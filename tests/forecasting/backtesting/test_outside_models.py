@@ -179,7 +179,7 @@ def test_a_wrong_forecast_is_refused_with_the_models_name_and_the_fault(prices, 
         backtest({"mine": Altered(alter)}, prices, CV)
 
 
-def test_what_is_no_table_is_refused(prices):
+def test_an_object_that_is_not_a_table_is_refused(prices):
     with pytest.raises(TypeError, match=r"predict of the model 'mine' must return a forecast table: .*got ndarray"):
         backtest({"mine": Altered(lambda t: t["forecast"].to_numpy())}, prices, CV)
     with pytest.raises(ValueError, match="'mine' must forecast at least one series in each fold, found none"):
@@ -237,7 +237,7 @@ def test_the_example_of_the_documentation_runs(random_walks):
     assert set(names["scores"]["model"]) == {"mine", "gru", "random_walk"}
 
 
-def test_ours_are_told_from_others():
+def test_our_models_are_distinguished_from_others():
     ours = [
         RandomWalk(), GRUForecaster(features=PriceFeatures()), make_pipeline(LogReturn(), Drift()), Renamed(),
         GRUForecaster(features=PanelUnion([LogReturn()])),

@@ -62,7 +62,7 @@ def test_searches_at_random_and_by_halving_without_rolling_origins_are_refused(p
             search.fit(prices)
 
 
-def test_a_halving_search_that_draws_rows_is_told_of_another_resource(prices):
+def test_a_halving_search_that_draws_rows_is_advised_to_use_another_resource(prices):
     search = HalvingGridSearchCV(MODEL, GRID, cv=CV, resource="n_samples", min_resources=100, return_train_score=False)
     with pytest.raises(ValueError, match=r'a halving search also needs resource="max_epochs"'):
         search.fit(prices)

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidecast.forecasting.evaluation.decide import GatePolicy, decide
-from tidecast.forecasting.evaluation.decision import p_value, percent
+from tidecast.forecasting.evaluation.decide import decide
+from tidecast.forecasting.evaluation.decision import p_value, percent, skill_text
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 FIRST = date(2020, 1, 1)
 
@@ -42,14 +43,14 @@ def failed(decision):
 
 
 # -------------------------------------------------------------- the verdict
-def test_a_candidate_with_a_better_spread_is_promoted_and_only_its_spread_is_praised():
+def test_a_candidate_with_a_better_distribution_is_promoted_and_only_its_distribution_is_called_better():
     decision = decide(losses(BETTER))
     assert (decision.winner, decision.promoted, decision.n_origins) == ("GRU", True, 504)
     assert decision.distribution_skill == pytest.approx(0.02, abs=0.003)
     assert decision.distribution_p < 0.001
     assert decision.verdict.splitlines() == [
-        "Median 0.0 ± 0.1 % (no better than the last price).",
-        "Distribution +2.0 ± 0.1 %, p < 0.001.",
+        "Median +0.01 % (95 %: −0.12 … 0.14), no better than the last price.",
+        "Distribution +2.03 % (95 %: 1.90 … 2.16), p < 0.001.",
     ]
     assert decision.reason == (
         "GRU is published: its distribution is better than that of the random walk, and its median does no harm."
@@ -67,21 +68,22 @@ def test_when_no_network_earns_it_the_random_walk_is_published_and_said_so():
 def test_a_median_that_is_worse_is_not_published_however_good_the_distribution():
     decision = decide(losses({"GRU": (0.98, 1.01), "random_walk": (1.0, 1.0)}))
     assert failed(decision) == ["median"]
-    assert decision.verdict.startswith("Median −1.0 ± 0.1 % (worse than the last price).")
+    assert decision.verdict.startswith("Median −0.99 % (95 %: −1.12 … −0.86), worse than the last price.")
 
 
-def test_a_centre_may_be_worse_by_a_fifth_of_a_per_cent():
+def test_a_median_may_be_worse_by_a_fifth_of_a_per_cent():
     assert decide(losses({"GRU": (0.98, 1.001), "random_walk": (1.0, 1.0)})).promoted
 
 
-def test_a_centre_is_called_better_only_with_evidence():
-    assert "(better than the last price)" in decide(losses({"GRU": (0.98, 0.98), "random_walk": (1.0, 1.0)})).verdict
+def test_a_median_is_called_better_only_if_it_is_significant():
+    assert ", better than the last price." in decide(losses({"GRU": (0.98, 0.98), "random_walk": (1.0, 1.0)})).verdict
 
 
 def test_an_equal_forecast_has_no_skill_and_p_one():
     table = losses({"random_walk": (1.0, 1.0)})
     decision = decide(pl.concat([table, table.with_columns(model=pl.lit("GRU"))]))
     assert (decision.distribution_skill, decision.distribution_p, decision.median_skill) == (0.0, 1.0, 0.0)
+    assert decision.verdict == "Median 0.00 % (equal to the last price).\nDistribution 0.00 %, p = 1.000."
     assert not decision.promoted
 
 
@@ -140,7 +142,7 @@ def test_a_champion_needs_less_evidence_to_stay_than_a_candidate_to_come():
     assert decide(table, GatePolicy(stay_level=0.01), candidate="LSTM", champion="LSTM").winner == "random_walk"
 
 
-def test_too_short_a_history_demotes_nobody():
+def test_too_short_a_history_demotes_no_champion():
     table = losses({"LSTM": (1.03, 1.0), "random_walk": (1.0, 1.0)}, n_origins=251)
     assert decide(table, candidate="LSTM", champion="LSTM").winner == "LSTM"
 
@@ -177,7 +179,7 @@ def test_a_candidate_that_leaves_out_hard_origins_does_not_profit():
 
 def test_only_the_newest_origins_count():
     old = losses({"GRU": (0.5, 0.5), "random_walk": (1.0, 1.0)}, n_origins=300)
-    new = losses({"GRU": (1.05, 1.0), "random_walk": (1.0, 1.0)})
+    new = losses({"GRU": (1.05, 1.0), "random_walk": (1.0, 1.0)}, n_origins=1260)
     both = pl.concat([old, new.with_columns(pl.col("origin") + pl.duration(days=300))])
     assert decide(both).to_dict() | {"first_origin": 0, "last_origin": 0} == decide(new).to_dict() | {
         "first_origin": 0, "last_origin": 0
@@ -227,7 +229,7 @@ def test_bad_tables_are_refused():
         ({"level": math.nan}, "level must be above 0"),
         ({"min_origins": 119}, "min_origins must be at least 120, got 119"),
         ({"max_origins": 200}, "max_origins must be at least min_origins = 252, got 200"),
-        ({"centre_limit": 0.99}, "centre_limit must be at least 1"),
+        ({"median_limit": 0.99}, "median_limit must be at least 1"),
         ({"worst_decile": 0.1}, "worst_decile must be above -1 and at most 0, got 0.1"),
         ({"stay_level": 0.0}, "stay_level must be above 0 and at most 0.5, got 0.0"),
         ({"every": 0}, "every must be at least 1, got 0"),
@@ -261,8 +263,10 @@ def test_a_pinball_loss_over_other_levels_serves_as_well():
 
 
 def test_numbers_are_written_as_people_write_them():
-    assert [percent(x) for x in (0.0071, -0.003, 0.0001, -0.0001)] == ["+0.7 %", "−0.3 %", "0.0 %", "0.0 %"]
-    assert percent(0.0071, 0.0019) == "+0.7 ± 0.2 %"
+    assert [percent(x) for x in (0.0071, -0.003, 0.00001, -0.00001)] == ["+0.71 %", "−0.30 %", "0.00 %", "0.00 %"]
+    assert skill_text(0.0071, 0.0031, 0.0111) == "+0.71 % (95 %: 0.31 … 1.11)"
+    assert skill_text(-0.0001, -0.0031, 0.00001, unit=False) == "−0.01 (−0.31 … 0.00)"
+    assert [skill_text(0.0, 0.0, 0.0), skill_text(0.002), skill_text(None)] == ["0.00 %", "+0.20 %", "not known"]
     written = [p_value(x) for x in (0.2972, 0.0096, 0.003, 0.0004)]
     assert written == ["p = 0.297", "p = 0.0096", "p = 0.003", "p < 0.001"]
 
@@ -317,7 +321,7 @@ def test_an_equal_model_that_is_gated_every_quarter_of_a_year_is_hardly_ever_pro
     assert np.mean(promoted) <= 0.07
 
 
-def test_a_spread_that_is_a_few_per_cent_better_is_found():
+def test_a_distribution_that_is_a_few_per_cent_better_is_found():
     rng = np.random.default_rng(1)
     found = []
     for _ in range(20):

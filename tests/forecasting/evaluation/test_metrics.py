@@ -379,7 +379,7 @@ def test_a_forecast_that_is_a_little_better_is_found():
     assert np.mean([dm_test(row, 5).p < 0.01 for row in better]) > 0.9
 
 
-def test_the_error_of_skill_is_the_spread_of_skill_over_repetitions():
+def test_the_error_of_skill_is_its_standard_deviation_over_repetitions():
     rng = np.random.default_rng(2)
     found = []
     for _ in range(400):
@@ -388,3 +388,14 @@ def test_the_error_of_skill_is_the_spread_of_skill_over_repetitions():
         found.append(compare(loss, reference, 1))
     spread = np.std([skill.skill for skill in found])
     assert np.mean([skill.se for skill in found]) == pytest.approx(spread, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["change", "volatility", "pegged", "_segment", "_moved", "truth", "price"])
+def test_the_name_of_the_target_changes_no_loss(name):
+    """Once, losses were in units of an own column of that name, or an own column was not found."""
+    panel = walks(200)
+    table = forecasts(panel, DAY[100:150])
+    expected = evaluate(table, panel)
+    found = evaluate(table, panel.rename({"close": name}), target=name)
+    assert found.losses.equals(expected.losses)
+    assert found.summary.equals(expected.summary)

@@ -105,7 +105,7 @@ def test_impossible_settings_are_refused_by_name(settings, message):
         RollingOrigin(**settings)
 
 
-def test_a_stride_that_is_no_whole_number_is_refused():
+def test_a_stride_that_is_not_a_whole_number_is_refused():
     with pytest.raises(TypeError, match=r"stride must be a whole number, got 2\.5"):
         RollingOrigin(stride=2.5)
 

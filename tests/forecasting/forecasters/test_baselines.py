@@ -129,7 +129,7 @@ def doubling(n_rows=40):
     return pl.DataFrame({"series_id": "a", "time": days, "close": price})
 
 
-def test_drift_goes_on_as_the_series_did_on_the_whole():
+def test_drift_continues_the_mean_change_of_the_series():
     table = Drift(horizon=3, lookback=5).fit(doubling()).predict()
     assert np.allclose(table["forecast"], 2.0 ** np.array([40, 41, 42]))
     by_differences = Drift(horizon=3, lookback=5, schema=PanelSchema(positive=False)).fit(doubling()).predict()

@@ -46,7 +46,7 @@ def test_bars_are_forecast_over_the_night_a_half_day_and_a_holiday(model):
     ]  # fmt: skip
 
 
-def test_bars_around_the_clock_go_on_over_midnight():
+def test_bars_around_the_clock_continue_over_midnight():
     panel = bars("every 1h", datetime(2024, 7, 3, 23))
     for schema in (PanelSchema(calendar="every 1h"), None):  # named, or inferred
         table = RandomWalk(horizon=2, lookback=20, schema=schema).fit(panel).predict()
@@ -57,7 +57,7 @@ def test_a_panel_of_several_calendars_looks_at_no_later_day(markets):
     assert_causal(RandomWalk(horizon=2, lookback=20), markets)
 
 
-def test_a_series_is_forecast_as_it_is_alone_whatever_calendars_stand_beside_it(markets, tmp_path):
+def test_a_series_is_forecast_as_if_alone_whatever_the_other_calendars(markets, tmp_path):
     model = RandomWalk(horizon=2, lookback=20).fit(markets)
     model.save(tmp_path)
     again = RandomWalk.load(tmp_path)

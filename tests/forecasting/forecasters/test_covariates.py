@@ -156,7 +156,7 @@ def test_update_does_not_need_what_lies_ahead(name, fitted, prices, times):
     assert np.allclose(updated["forecast"], whole["forecast"], rtol=1e-6)
 
 
-def test_training_goes_on_with_what_is_known_ahead(past, prices, times):
+def test_training_continues_with_future_covariates(past, prices, times):
     """An output that has come to work the other way round is learned from newer rows."""
     flipped = prices.with_columns(
         output=pl.when(pl.col("time") > times[240]).then(-pl.col("output")).otherwise("output")
@@ -212,7 +212,7 @@ class Cheat(GRUForecaster):
         return found
 
 
-def test_a_look_ahead_is_found_beside_what_is_declared(prices):
+def test_a_look_ahead_is_found_next_to_a_declared_one(prices):
     cheat = Cheat(**{**NETWORK, "max_epochs": 0}, schema=SCHEMA)
     with pytest.raises(AssertionError, match="must not depend on later rows"):
         assert_causal(cheat, prices)
@@ -241,6 +241,19 @@ def test_what_is_not_known_ahead_is_asked_for(fitted, past, prices, ahead, times
     saturday = ahead.with_columns(time=date(2019, 12, 7) + pl.duration(days=0))
     with pytest.raises(ValueError, match="session"):
         model.predict(future=saturday.unique("series_id"))
+
+
+def test_texts_and_categories_are_refused_with_the_line_to_write(past, ahead, fitted):
+    """Once, the advice was .cast(pl.Float64), which no category can follow."""
+    texts = past.with_columns(mood=pl.lit("calm"))
+    with pytest.raises(ValueError, match=r"'mood' must hold numbers or categories, .* with .cast\(pl.Categorical\)"):
+        GRUForecaster(lookback=16, schema=PanelSchema(covariates=("mood",))).fit(texts)
+    for frame, line in ((ahead, "frame.to_dummies"), (ahead.to_pandas(), "pd.get_dummies")):
+        flags = ["x"] * len(frame)
+        odd = {name: pl.Series(flags, dtype=pl.Categorical) for name in SCHEMA.future}
+        given = frame.with_columns(**odd) if frame is ahead else ahead.with_columns(**odd).to_pandas()
+        with pytest.raises(ValueError, match=f"future: .* a future covariate cannot have categories. .*{line}"):
+            fitted["both"].predict(past, future=given)
 
 
 def test_a_hole_in_the_panel_counts_as_missing(fitted, prices, times):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tidecast.features import PanelSchema, get_calendar
-from tidecast.forecasting import GRUForecaster, RandomWalk, load_forecaster
+from tidecast.forecasting import GRUForecaster, RandomWalk, RollingOrigin, backtest, evaluate, load_forecaster
 
 UNTIL = date(2024, 3, 1)
 
@@ -135,6 +135,21 @@ def test_a_pause_is_counted_in_the_sessions_of_long_periods():
     gap = years.filter(~pl.col("time").dt.year().is_between(2010, 2014))
     table = RandomWalk(horizon=1, lookback=10).fit(gap).predict(gap, origins="all")
     assert [origin.year for origin in table["origin"]] == list(range(1993, 2010))  # afresh from 2015, nine rows
+
+
+@pytest.mark.parametrize("named", ["column", "schema", "nothing"])
+def test_yearly_forecasts_are_scored(named):
+    """Once, each year was a pause for `evaluate`, which then knew no volatility and lost every row."""
+    years = series("y", "yearly last", 60, until=date(2023, 12, 31))
+    if named == "column":
+        years = years.with_columns(calendar=pl.lit("yearly last"))
+    schema = PanelSchema(calendar="yearly last" if named == "schema" else None)
+    model = RandomWalk(horizon=2, lookback=10, schema=schema)
+    table = backtest(model, years, RollingOrigin(n_splits=2, horizon=2, stride=10))
+    found = evaluate(table, years)
+    assert (found.pegged, len(found.losses)) == ((), len(table))
+    assert found.summary["mase"].is_not_null().all()
+    assert model.fit(years.head(50)).score(years) < 0
 
 
 def test_names_of_another_type_than_in_fit_once_gave_a_raw_error_of_polars():

@@ -35,7 +35,7 @@ def test_a_volatility_that_the_features_show_is_learned(kind, make_breathing_pan
 
 
 @every
-def test_a_centre_that_a_covariate_tells_is_learned(kind, breathing):
+def test_a_median_that_a_covariate_predicts_is_learned(kind, breathing):
     generator = np.random.default_rng(0)
     trend = np.repeat(np.sign(generator.standard_normal((4, 64))), 5, axis=1)  # for five sessions up or down
     returns = 0.01 * (trend + generator.standard_normal((4, 320)))

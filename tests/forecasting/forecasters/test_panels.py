@@ -74,7 +74,7 @@ def test_a_single_series_is_a_panel(name, breathing):
 
 
 @every
-def test_a_panel_of_pegs_is_forecast_without_a_spread(name, breathing):
+def test_a_panel_of_pegs_is_forecast_with_equal_quantiles(name, breathing):
     flat = breathing.with_columns(close=pl.lit(3.0))
     model = model_of(name).fit(flat.filter(pl.col("time") <= cut_of(flat)))
     assert (values(model.predict(flat)) == 3.0).all()
@@ -165,7 +165,7 @@ def test_a_network_learns_from_the_origins_with_weight(name, breathing):
 
 
 @every
-def test_equal_weights_are_no_weights(name, breathing, fitted):
+def test_equal_weights_are_the_same_as_none(name, breathing, fitted):
     model, weight = model_of(name), np.full(len(breathing), 4.0)
     assert_close(model.fit(breathing, sample_weight=weight).predict(), model_of(name).fit(breathing).predict())
     assert fitted[name].score(breathing, sample_weight=weight) == pytest.approx(fitted[name].score(breathing))
@@ -184,7 +184,7 @@ def test_impossible_weights_are_refused(weight, breathing):
         RandomWalk().fit(breathing, sample_weight=weight)
 
 
-def test_weights_that_are_no_numbers_are_refused_by_name(breathing):
+def test_weights_that_are_not_numbers_are_refused_by_name(breathing):
     """NumPy's own "could not convert string to float" did not say of what."""
     with pytest.raises(ValueError, match="sample_weight must be 1280 numbers, one for each row"):
         RandomWalk().fit(breathing, sample_weight=["heavy"] * 1280)
@@ -260,3 +260,18 @@ class Idle(LogReturn):
 def test_features_that_cannot_be_used_are_refused(features, message, breathing):
     with pytest.raises((ValueError, TypeError), match=message):
         model_of("GRUForecaster", features=features).fit(breathing)
+
+
+@pytest.mark.parametrize("column", ["_segment", "_row", "_moved", "change", "volatility"])
+@pytest.mark.parametrize("name", ["RandomWalk", "GRUForecaster"])
+def test_the_name_of_the_target_changes_no_forecast(name, column, breathing):
+    """Once, a working column of that name took the place of the prices, or polars found it twice."""
+    expected = model_of(name).fit(breathing).predict(breathing)
+    features = {"features": PriceFeatures(target=column)} if name == "GRUForecaster" else {}
+    renamed = breathing.rename({"close": column})
+    assert model_of(name, target=column, **features).fit(renamed).predict(renamed).equals(expected)
+
+
+def test_the_prefix_of_working_columns_is_refused(breathing):
+    with pytest.raises(ValueError, match=r"must not begin with '__tidecast_', got '__tidecast_row'\. Rename"):
+        model_of("RandomWalk", target="__tidecast_row").fit(breathing.rename({"close": "__tidecast_row"}))

@@ -137,7 +137,7 @@ def test_the_newest_rows_with_lookback_rows_before_them_are_enough(name, model, 
 
 
 @every
-def test_saved_and_loaded_it_is_the_same_and_goes_on(name, model, breathing, cut, tmp_path):
+def test_saved_and_loaded_it_is_the_same_and_continues(name, model, breathing, cut, tmp_path):
     days = breathing["time"].unique().sort()
     model.partial_fit(breathing.filter(pl.col("time") <= days[-10]))
     model.save(tmp_path / "model")
@@ -184,7 +184,7 @@ def test_a_panel_that_ends_before_what_was_taken_in_is_refused(breathing, cut, f
         model.partial_fit(short)
 
 
-def test_prices_below_zero_and_covariates_go_on_as_well(breathing, cut):
+def test_prices_below_zero_and_covariates_continue_as_well(breathing, cut):
     shifted = breathing.with_columns(close=pl.col("close") - 1.0, news=pl.int_range(pl.len()) % 7)
     model = clone(NETWORKS["GRUForecaster"]).set_params(schema=PanelSchema(positive=False, covariates=("news",)))
     model.fit(shifted.filter(pl.col("time") <= cut)).partial_fit(shifted)

@@ -31,6 +31,7 @@ def test_a_lazy_frame_is_refused_by_name(name, breathing, fitted):
         ({"schema": PanelSchema(calendar="TARGTE")}, "TARGET"),
         ({"lookback": 400}, r"lookback \+ horizon = 400 \+ 5 rows; all 4 series .* the longest has 320 rows"),
         ({"lookback": 318}, r"Step 3 needs at least one series with lookback \+ horizon = 318 \+ 5 rows"),
+        ({"horizon": 10**12}, r"Step 305 needs at least one series with lookback \+ horizon = 16 \+ 1000000000000"),
     ],
 )
 def test_impossible_settings_are_refused_in_fit(name, settings, message, breathing):
@@ -86,7 +87,7 @@ def test_panels_without_an_origin_are_refused(name, breathing, fitted):
     assert len(model.predict(paused, origins=[paused["time"][300]])) == 20
 
 
-def test_a_time_that_is_no_session_is_refused_where_the_calendar_was_named_else_left_out(breathing, fitted):
+def test_a_time_that_is_not_a_session_is_refused_if_the_calendar_was_named_and_else_left_out(breathing, fitted):
     sunday = breathing.with_columns(pl.col("time").replace(date(2019, 12, 2), date(2019, 12, 1)))
     named = RandomWalk(lookback=16, schema=PanelSchema(calendar="weekdays")).fit(breathing)
     with pytest.raises(ValueError, match=r"session of the calendar 'weekdays', found '2019-12-01'"):

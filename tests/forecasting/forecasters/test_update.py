@@ -183,7 +183,7 @@ def by_folder(model, folder):
 
 @every
 @pytest.mark.parametrize("way", [by_folder, by_pickle])
-def test_what_was_taken_in_is_saved_to_the_bit_and_goes_on(name, way, model, prices, cut, tmp_path):
+def test_rows_taken_in_are_saved_to_the_bit_and_continue(name, way, model, prices, cut, tmp_path):
     newer = prices.filter(pl.col("time") > cut)
     middle = newer["time"].unique().sort()[14]
     model.update(newer.filter(pl.col("time") <= middle))

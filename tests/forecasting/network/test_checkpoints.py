@@ -77,7 +77,7 @@ def test_a_fit_that_was_killed_ends_with_the_bits_of_one_that_was_not(tmp_path, 
 
 @pytest.mark.parametrize("kind", FORECASTERS.values())
 @pytest.mark.parametrize("average", [False, True])
-def test_a_forecaster_goes_on_after_any_epoch(kind, average, breathing, tmp_path, monkeypatch):
+def test_a_forecaster_continues_after_any_epoch(kind, average, breathing, tmp_path, monkeypatch):
     training = Training(checkpoint=str(tmp_path), average=average, patience=2)
     undisturbed = kind(**SETTINGS, training=Training(average=average, patience=2)).fit(breathing)
     model = kind(**SETTINGS, training=training)
@@ -116,7 +116,7 @@ def test_a_checkpoint_is_replaced_whole_and_never_half_written(tmp_path, monkeyp
     assert state == {"epoch": 1, "loss": float("inf")}
 
 
-def test_a_fingerprint_tells_settings_shapes_types_and_numbers_apart():
+def test_a_fingerprint_differs_with_settings_shapes_types_and_numbers():
     numbers = np.arange(6.0)
     prints = [
         fingerprint(settings, array)

@@ -60,7 +60,7 @@ def test_outputs_of_zero_give_the_base_exactly_in_any_precision(head, levels):
 
 
 @every
-def test_the_median_moves_by_the_centres_output_times_the_scale(head):
+def test_the_median_moves_by_its_output_times_the_scale(head):
     found = head_of(head, scale=0.2)
     outputs = torch.zeros(1, 3, found.n_outputs, dtype=torch.float64)
     outputs[..., found.median_output] = 3.0
@@ -76,10 +76,10 @@ def test_quantiles_never_cross_and_losses_are_finite_whatever_the_outputs(head, 
     assert quantiles.isfinite().all()
     assert (quantiles.diff(dim=-1) >= 0).all()
     target, weight = torch.zeros(300, 3).double(), torch.ones(300, 3).double()
-    minimised, told = found.losses(outputs, target, weight)
+    minimised, pinball_loss = found.losses(outputs, target, weight)
     minimised.backward()
     assert minimised.isfinite()
-    assert told.item() == pytest.approx(
+    assert pinball_loss.item() == pytest.approx(
         pinball(quantiles, target, torch.tensor(DEFAULT_QUANTILES)).sum().item(), rel=1e-6
     )
     assert outputs.grad.isfinite().all()
@@ -193,7 +193,7 @@ def fitted(breathing):
     return LSTMForecaster(**NETWORK | {"max_epochs": 3}, training=T).fit(past)
 
 
-def test_it_learns_by_the_log_score_and_epochs_are_told_by_the_pinball_loss(fitted):
+def test_it_learns_by_the_log_score_and_reports_epochs_by_the_pinball_loss(fitted):
     curve = fitted.learning_curve_
     walk = RandomWalk(lookback=16)
     assert curve["validation_loss"].min() < 0.98 * curve["validation_loss"][0]
@@ -252,7 +252,7 @@ def test_an_unknown_head_is_refused_when_made():
             Training(head=wrong)
 
 
-def test_no_constructor_grew_for_it():
+def test_no_constructor_has_an_argument_for_it():
     assert len(inspect.signature(GRUForecaster).parameters) == 16
 
 
@@ -263,7 +263,7 @@ def test_scikit_learns_own_checks_pass_with_a_student_t(estimator, check, monkey
     check(estimator)
 
 
-def test_a_regressor_with_a_student_t_learns_the_spread_and_comes_back_the_same(tmp_path):
+def test_a_regressor_with_a_student_t_learns_the_distribution_and_loads_unchanged(tmp_path):
     generator = np.random.default_rng(0)
     X = generator.uniform(0.2, 2.0, (500, 2))
     y = 5.0 + X[:, -1] * generator.standard_normal(500)

@@ -83,9 +83,9 @@ def test_the_total_loss_and_its_gradient_are_those_of_the_plain_formulas(median)
     levels = (0.5, 0.6, 0.7, 0.9) if median == 0 else (0.1, 0.5, 0.6, 0.9) if median == 1 else (0.1, 0.2, 0.4, 0.5)
     head = QuantileHead(base_HQ, torch.tensor([0.1, 2.0]).double(), levels)
     plain = (weight_BH * pinball(head(o_BHQ), y_BH, torch.tensor(levels, dtype=torch.float64))).sum()
-    total, told = head.losses(o_BHQ, y_BH, weight_BH)
-    assert torch.equal(told, total)
-    assert not told.requires_grad
+    total, pinball_loss = head.losses(o_BHQ, y_BH, weight_BH)
+    assert torch.equal(pinball_loss, total)
+    assert not pinball_loss.requires_grad
     assert torch.allclose(total, plain, rtol=1e-12)
     found, expected = (torch.autograd.grad(3 * loss, o_BHQ)[0] for loss in (total, plain))
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
@@ -222,7 +222,7 @@ def test_the_mean_of_the_last_epochs_weights_stays_when_asked_for(monkeypatch):
         assert torch.allclose(weight, sum(weights[name] for weights in seen[-3:]) / 3, atol=1e-7)
 
 
-def test_averaged_weights_that_are_no_better_than_none_do_not_stay():
+def test_averaged_weights_that_are_not_better_are_not_used():
     network, head = make_network()
     against = make_batch(n=8)
     opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)

@@ -104,7 +104,7 @@ def test_volatility_and_pegs_are_those_of_the_features(untidy_panel):
     assert rows.keys.columns == ["series_id", "time"]
 
 
-def test_a_time_that_is_no_session_is_refused(three):
+def test_a_time_that_is_not_a_session_is_refused(three):
     sunday = three.with_columns(pl.col("time").replace(date(2024, 1, 8), date(2024, 1, 7)))
     with pytest.raises(ValueError, match="2024-01-07"):
         rows_of(sunday)

@@ -90,3 +90,18 @@ def test_thinning_keeps_every_kth_of_the_rows_that_hold():
     every = -(-int(mask.sum()) // 1000)
     assert thinned(mask, 1000).equal(torch.nonzero(mask)[::every, 0])
     assert thinned(mask, 1 << 20).equal(torch.nonzero(mask)[:, 0])
+
+
+def test_a_pegged_series_leaves_the_scale_of_inputs_alone(random_walks):
+    """The ratios of a peg that ticks now and then had three times the standard deviation, and shrank all inputs."""
+    moving = random_walks(n_series=3, n_rows=300)
+    ticks = (np.arange(300) % 40 == 0).cumsum() % 2
+    pegged = moving.filter(series_id="A").with_columns(series_id=pl.lit("peg"), close=pl.Series(7.45 + 1e-4 * ticks))
+    one, other = (
+        model_of("GRUForecaster", horizon=2, lookback=64, max_epochs=0).fit(panel)._inputs.scaler
+        for panel in (moving, pl.concat([moving, pegged]))
+    )
+    np.testing.assert_allclose(other.mean, one.mean)
+    np.testing.assert_allclose(other.scale, one.scale)
+    alone = model_of("GRUForecaster", horizon=2, lookback=64, max_epochs=0).fit(pegged)
+    assert np.isfinite(alone._inputs.scaler.scale).all()

@@ -132,16 +132,16 @@ def test_every_public_estimator_is_saved_by_its_public_name(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda told: told["recipe"]["settings"].update(nonsense=1), "found 'nonsense' in the saved model"),
-        (lambda told: told["recipe"]["settings"].update(training=CHECKPOINT), "found 'checkpoint'"),
-        (lambda told: told["recipe"]["settings"]["features"]["settings"].update(memory="/tmp/x"),
+        (lambda model: model["recipe"]["settings"].update(nonsense=1), "found 'nonsense' in the saved model"),
+        (lambda model: model["recipe"]["settings"].update(training=CHECKPOINT), "found 'checkpoint'"),
+        (lambda model: model["recipe"]["settings"]["features"]["settings"].update(memory="/tmp/x"),
          "Pipeline must have no memory"),
-        (lambda told: told["recipe"]["settings"].update(horizon="two"), "horizon must be a whole number"),
-        (lambda told: told.pop("calendar"), "damaged or do not fit together .KeyError: 'calendar'"),
-        (lambda told: told.update(format="3"), "format as a whole number, found '3'"),
-        (lambda told: told.update(series_id_type="read_csv"), "type of polars .*, found 'read_csv'"),
-        (lambda told: told.update(series_id=["A", "A"]), "name each series once"),
-        (lambda told: told.update(recipe=7), "must hold a forecaster, found a int"),
+        (lambda model: model["recipe"]["settings"].update(horizon="two"), "horizon must be a whole number"),
+        (lambda model: model.pop("calendar"), "damaged or do not fit together .KeyError: 'calendar'"),
+        (lambda model: model.update(format="3"), "format as a whole number, found '3'"),
+        (lambda model: model.update(series_id_type="read_csv"), "type of polars .*, found 'read_csv'"),
+        (lambda model: model.update(series_id=["A", "A"]), "name each series once"),
+        (lambda model: model.update(recipe=7), "must hold a forecaster, found a int"),
     ],
 )  # fmt: skip
 def test_a_forged_description_is_one_clear_error(change, message, folder):
@@ -163,7 +163,7 @@ def test_a_forged_description_is_one_clear_error(change, message, folder):
     ],
 )
 def test_sizes_that_the_tensors_do_not_have_are_refused_before_anything_is_allocated(sizes, folder):
-    forged(folder, lambda told: told["recipe"]["settings"].update(sizes))
+    forged(folder, lambda model: model["recipe"]["settings"].update(sizes))
     began = time.process_time()
     with pytest.raises(UnreadableModel):
         load_forecaster(folder)
@@ -173,13 +173,13 @@ def test_sizes_that_the_tensors_do_not_have_are_refused_before_anything_is_alloc
 def test_sizes_of_a_regressor_are_checked_too(tmp_path):
     X = np.random.default_rng(0).normal(size=(40, 6, 1))
     GRURegressor(hidden_size=4, max_epochs=1).fit(X, X[:, -1, 0]).save(tmp_path)
-    forged(tmp_path, lambda told: told["recipe"]["settings"].update(hidden_size=20_000))
+    forged(tmp_path, lambda model: model["recipe"]["settings"].update(hidden_size=20_000))
     with pytest.raises(UnreadableModel, match="must be float64 of shape"):
         GRURegressor.load(tmp_path)
 
 
 def test_a_model_for_a_device_that_is_not_here_loads(folder):
-    forged(folder, lambda told: told["recipe"]["settings"].update(device="cuda"))
+    forged(folder, lambda model: model["recipe"]["settings"].update(device="cuda"))
     assert load_forecaster(folder).device == "cuda"
 
 

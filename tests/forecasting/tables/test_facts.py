@@ -27,16 +27,16 @@ def pooled(evaluation):
 # ------------------------------------------------------------------ what a table is of
 @pytest.mark.parametrize("settings", [{"schema": PanelSchema(positive=False)}, {"target": "open"}, {}])
 @pytest.mark.parametrize("kind", ["polars", "pandas"])
-def test_evaluate_needs_not_be_told_what_the_model_forecast(settings, kind):
+def test_evaluate_knows_what_the_model_forecast(settings, kind):
     panel = PANEL if kind == "polars" else PANEL.to_pandas()
     model = RandomWalk(horizon=2, lookback=10, **settings).fit(PAST)
     table = model.predict(panel, origins="new")
     found = evaluate(table, panel).losses["crps"].mean()
     assert -found == pytest.approx(model.score(PANEL))
-    told = {"target": settings.get("target", "close"), "positive": "schema" not in settings}
-    assert evaluate(table, panel, **told).losses["crps"].mean() == found
-    for name, value in (("target", "volume"), ("positive", not told["positive"])):
-        with pytest.raises(ValueError, match=rf"{name} must be as in the model .*, {told[name]!r}; got {value!r}"):
+    stated = {"target": settings.get("target", "close"), "positive": "schema" not in settings}
+    assert evaluate(table, panel, **stated).losses["crps"].mean() == found
+    for name, value in (("target", "volume"), ("positive", not stated["positive"])):
+        with pytest.raises(ValueError, match=rf"{name} must be as in the model .*, {stated[name]!r}; got {value!r}"):
             evaluate(table, panel, **{name: value})
 
 
@@ -44,8 +44,8 @@ def test_a_backtest_says_what_it_is_of():
     settings = {"target": "open", "schema": PanelSchema(positive=False)}
     model = model_of("Drift", horizon=2, lookback=10, **settings)
     table = backtest(model, PANEL, RollingOrigin(n_splits=1, horizon=2, stride=20))
-    told = evaluate(table.select(pl.all()), PANEL, "open", positive=False)
-    assert evaluate(table, PANEL).losses.equals(told.losses)
+    stated = evaluate(table.select(pl.all()), PANEL, "open", positive=False)
+    assert evaluate(table, PANEL).losses.equals(stated.losses)
     with pytest.raises(ValueError, match="target must be as in the model"):
         evaluate(table, PANEL, "close")
 

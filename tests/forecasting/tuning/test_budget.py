@@ -79,13 +79,13 @@ def panel(random_walks):
 def test_a_search_keeps_its_time_with_the_last_fit_whatever_fits_cost(panel, clock, pace, noise, timeout):
     model, begun = BySize(pace=pace, noise=noise, rest=4 * pace), clock.now
     space = {"season": list(range(1, 120)), "max_epochs": [5, 10, 40]}
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = tune(model, panel, RollingOrigin(n_splits=2, horizon=2, stride=5), space, n_trials=30, timeout=timeout)
     took = clock.now - begun
     assert took <= 1.1 * timeout
     assert took >= 0.5 * timeout or found.looked_at == 30
-    cut = [str(each.message) for each in told if "last fit" in str(each.message)]
+    cut = [str(each.message) for each in caught if "last fit" in str(each.message)]
     assert not cut or noise  # where fits take what they took, there is time for the last one
     assert found.model.training is None
     assert found.model.recipe() == model.set_params(**found.settings).recipe()

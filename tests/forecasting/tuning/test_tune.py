@@ -177,13 +177,13 @@ def test_features_by_their_word_train_update_and_belong_to_the_recipe(small, wor
 
 
 # ------------------------------------------------------------------------------------------------- epochs, and time
-def test_a_training_tells_its_epochs_to_a_clone_s_listener_and_ends_by_what_he_raises(small):
-    told = []
-    model = GRUForecaster(**TINY, training=Training(on_epoch=told.append))
+def test_a_training_reports_its_epochs_to_a_clones_listener_and_stops_when_it_raises(small):
+    reported = []
+    model = GRUForecaster(**TINY, training=Training(on_epoch=reported.append))
     assert model.recipe() == GRUForecaster(**TINY, training=Training()).recipe()
     curve = clone(model).fit(small).learning_curve_
-    assert [epoch.epoch for epoch in told] == curve["epoch"].to_list() == [0, 1, 2]
-    assert [epoch.validation_loss for epoch in told] == curve["validation_loss"].to_list()
+    assert [epoch.epoch for epoch in reported] == curve["epoch"].to_list() == [0, 1, 2]
+    assert [epoch.validation_loss for epoch in reported] == curve["validation_loss"].to_list()
 
     def stop(epoch):
         raise KeyError(epoch.epoch)
@@ -270,7 +270,7 @@ def searching(folder: Path, panel: pl.DataFrame, n_trials: int, fatal: int = 0) 
     )  # fmt: skip
 
 
-def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been(small, tmp_path, found):
+def test_a_killed_search_continues_and_ends_as_if_it_had_not_been_killed(small, tmp_path, found):
     killed = searching(tmp_path, small, 14, fatal=4)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
