@@ -253,7 +253,8 @@ class PanelTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         ----------
         state : dict
         """
-        return TailStream(self, self.added_, state["tail"], self.target)
+        fitted = self._ready(state["tail"])  # columns may depend on those of the panel
+        return TailStream(fitted, fitted.added_, state["tail"], self.target)
 
     # ----------------------------------------------------- names and output
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -90,8 +90,9 @@ def test_weights_and_quantiles_are_those_of_least_squares(garch):
     times = rows["time"].to_numpy()
     sessions = np.unique(times[ready])
     end = sessions[len(sessions) - 1 - round(0.1 * len(sessions))]  # of training; the rest calibrates
-    x -= np.nanmean(x[times <= end], axis=0)
-    x /= np.nanstd(x[times <= end], axis=0)
+    scaled_by = ready & (times <= end)
+    x -= np.nanmean(x[scaled_by], axis=0)
+    x /= np.nanstd(x[scaled_by], axis=0)
     x = np.nan_to_num(x.clip(-8, 8))
 
     ahead = [pl.col("close").log().shift(-k).over("series_id") - pl.col("close").log() for k in range(1, horizon + 1)]

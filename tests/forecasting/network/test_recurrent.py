@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
-from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.network.cell_registry import CELLS, NO_MEMORY
 from tidecast.forecasting.network.cells import BlendByDoubling, BlendByRow
 from tidecast.forecasting.network.quantile_head import QuantileHead
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
@@ -282,3 +282,21 @@ def test_every_step_of_a_fitted_forecaster_answers_to_the_newest_price(kind, bre
     )
     moved = np.delete(after - before, model._quantile_model.median, axis=-1)
     assert (moved != 0).all()  # of every series, step and level
+
+
+def test_a_network_without_memory_is_a_linear_function_of_its_row():
+    network = RecurrentNetwork(NO_MEMORY, 3, 0, 1, 0.0, horizon=2, n_outputs=2, shortcut=True)
+    weights_FH = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    network.begin_linear(weights_FH, output=1)
+    x_BTF = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
+    h_BTD, state = network.encode(x_BTF)
+    outputs_BTHP = network.read_out(h_BTD)
+    assert torch.equal(outputs_BTHP[..., 1], x_BTF @ weights_FH)
+    assert not outputs_BTHP[..., 0].any()
+    assert torch.equal(network.read_out(network.top(state)), outputs_BTHP[:, -1])
+    assert len(State.cat([state, network.zero_state(2)]).take(torch.tensor([5, 0]))) == 2
+
+
+def test_a_cell_without_memory_has_no_units():
+    with pytest.raises(ValueError, match="no units and one layer, got hidden_size=3"):
+        RecurrentNetwork(NO_MEMORY, 3, 3, 1, 0.0, horizon=2, n_outputs=2)

@@ -24,6 +24,7 @@ from tidecast.forecasting import (
     RollingOrigin,
     SeasonalNaive,
     Training,
+    VolatilityRegression,
     backtest,
     evaluate,
     tune,
@@ -156,6 +157,7 @@ def test_a_default_space_holds_the_models_own_settings_and_what_the_panel_has(sm
     wide = small.with_columns(open="close", high="close", low="close", volume=pl.lit(1.0))
     assert default_space(model, wide)["features"] == ["prices", "prices, market", "prices, volume"]
     assert "features" not in default_space(GRUForecaster(features=LogReturn()), small)
+    assert default_space(VolatilityRegression(), wide).keys() == {"ridge"}
     assert default_space(make_pipeline(LogReturn(), model), small).keys() == {f"gruforecaster__{n}" for n in space}
 
 
