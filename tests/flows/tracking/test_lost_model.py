@@ -82,7 +82,7 @@ def spoil_description(home: StateFolder, empty_db: Path) -> StateFolder:
     ],
 )
 def test_a_lost_model_is_named_with_the_way_back_and_trained_anew(trained, judged, empty_mlflow_db, lose, cause):
-    trained = Workspace(lose(trained.home, empty_mlflow_db), SETTINGS)
+    trained = Workspace(lose(trained.state_folder, empty_mlflow_db), SETTINGS)
     for attempt in (
         lambda: steps.champion_of(trained.registry(), trained.warehouse, trained.settings, judged.as_of),
         lambda: Promoter.of(trained).train(judged.as_of, "me"),
@@ -106,7 +106,7 @@ def test_a_model_that_is_not_lost_is_not_trained_anew(trained, judged):
 def test_a_training_anew_that_was_killed_before_its_promotion_is_carried_out(
     trained, judged, empty_mlflow_db, monkeypatch
 ):
-    trained = Workspace(lose_both(trained.home, empty_mlflow_db), SETTINGS)
+    trained = Workspace(lose_both(trained.state_folder, empty_mlflow_db), SETTINGS)
 
     class Killed(BaseException):
         pass
