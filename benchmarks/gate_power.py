@@ -10,8 +10,8 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.dm_test import compare
+from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 HORIZON, SERIES, YEAR = 5, 20, 252
 NOISE = 0.015
