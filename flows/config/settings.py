@@ -17,6 +17,7 @@ from tidecast.flows.config.secrets import refuse_password
 from tidecast.flows.errors import SettingsError
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.tables.names import AVERAGE, VOLATILITY_REGRESSION
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
 
 BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
@@ -28,8 +29,8 @@ CALENDARS = {**BUNDLED, "ecb-web": "TARGET"}
 DROP = "drop:"
 """Prefix of the path of a drop folder: each of its files is stored once."""
 
-MODELS = tuple(cell.name for cell in CELLS.values())
-"""The cells that the setting `models` may name."""
+MODELS = (*(cell.name for cell in CELLS.values()), VOLATILITY_REGRESSION, AVERAGE)
+"""The models that the setting `models` may name: a network of each cell, the regression, the average of the others."""
 
 DRIFT = "drift"
 """The baseline that a backtest compares, besides the random walk."""
@@ -85,7 +86,8 @@ class Settings(BaseModel):
     quantiles : tuple of float
         Levels in (0, 1); 0.5 is always among them.
     models : tuple of str
-        Network cells to train and choose from, by the names in `MODELS`: "RNN", "LSTM", "GRU" and more.
+        Models to train and choose from, by the names in `MODELS`: networks by their cell ("RNN", "LSTM", "GRU" and
+        more), "volatility_regression", and "average", the average of the others.
     max_epochs : int or None
         None: the estimators' own default. 0: untrained, the random walk.
     retrain_every : int
@@ -132,7 +134,7 @@ class Settings(BaseModel):
     horizon: int = 5
     lookback: int = 64
     quantiles: tuple[float, ...] = DEFAULT_QUANTILES
-    models: tuple[str, ...] = ("RNN", "LSTM", "GRU")
+    models: tuple[str, ...] = ("RNN", "LSTM", "GRU", VOLATILITY_REGRESSION, AVERAGE)
     max_epochs: int | None = None
     retrain_every: int = 21
     n_jobs: int = 2
@@ -179,9 +181,12 @@ class Settings(BaseModel):
     @field_validator("models")
     @classmethod
     def _cells(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        value = tuple(dict.fromkeys(name.upper() for name in value))
+        known = {name.lower(): name for name in MODELS}
+        value = tuple(dict.fromkeys(known.get(name.lower(), name) for name in value))
         if not value or not set(value) <= set(MODELS):
             raise SettingsError(f"models must be one or more of {', '.join(MODELS)}, got {', '.join(value) or 'none'}.")
+        if value == (AVERAGE,):
+            raise SettingsError(f"models must name what to average besides {AVERAGE}, got {AVERAGE} alone. Add some.")
         return value
 
     @field_validator("covariates", "static")

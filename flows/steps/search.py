@@ -20,6 +20,7 @@ from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_orig
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 from tidecast.forecasting.tuning.search_space import default_space
 from tidecast.forecasting.tuning.tune import tune
@@ -71,10 +72,13 @@ def search_problem_in(prices: pl.DataFrame, as_of: date, settings: Settings) -> 
     looked_through = panel["time"].max()
     assert isinstance(looked_through, date)
     recipes = recipes_of(settings)
-    model = recipes.get("GRU", next(iter(recipes.values())))
+    networks = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, RecurrentForecaster)}
+    model = networks.get("GRU", next(iter((networks or recipes).values())))
     space = default_space(model, panel)
-    space["cell"] = sorted(recipe.cell for recipe in recipes.values())
-    space["lookback"] = [rows for rows in space["lookback"] if rows <= settings.lookback]  # or young series had none
+    if networks:
+        space["cell"] = sorted(recipe.cell for recipe in networks.values())
+        short = [rows for rows in space["lookback"] if rows <= settings.lookback]
+        space["lookback"] = short  # with a longer one, young series would have no forecast
     key = hashlib.sha256(f"{as_of}|{fingerprint(panel)}|{settings.digest}".encode()).hexdigest()[:32]
     cv = folds_of(plan.selection, settings.horizon)
     return SearchProblem(as_of, panel, looked_through, cv, model, space, settings, key)

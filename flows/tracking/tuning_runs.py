@@ -19,6 +19,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from tidecast.flows.config.state_folder import hold
 from tidecast.flows.errors import Busy
+from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.tuning_record import (
     RECIPE,
@@ -34,6 +35,7 @@ from tidecast.flows.tracking.tuning_record import (
 )
 from tidecast.flows.training.candidates import NETWORKS, TunedRecipe
 from tidecast.flows.training.search_problem import SearchProblem
+from tidecast.forecasting.tables.names import VOLATILITY_REGRESSION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -245,4 +247,5 @@ def both(*listeners: Callable[[list[TrialRecord]], None]) -> Callable[[list[Tria
 
 
 def _cell(tuned: TuningResult) -> str:
-    return next(name for name, kind in NETWORKS.items() if isinstance(tuned.model, kind))
+    names = (name for name, kind in NETWORKS.items() if isinstance(tuned.model, kind))
+    return next(names, readable(VOLATILITY_REGRESSION))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -15,11 +16,13 @@ from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.training.holdout import FOLDS, folds_of
 from tidecast.forecasting.backtesting.backtest import backtest
 from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
+from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
+from tidecast.forecasting.forecasters.volatility_regression import VolatilityRegression
 from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.saving.recipes import decode
-from tidecast.forecasting.tables.names import RANDOM_WALK
+from tidecast.forecasting.tables.names import AVERAGE, RANDOM_WALK, VOLATILITY_REGRESSION
 
 NETWORKS = {cell.name: FORECASTERS[key] for key, cell in CELLS.items()}
 """Forecaster classes by the names that the setting `models` has for their cells."""
@@ -53,19 +56,23 @@ class TunedRecipe:
 
 
 def recipes_of(settings: Settings) -> dict[str, Any]:
-    """Return the networks to choose from by name, unfitted, with their default settings.
+    """Return the models to choose from by name, unfitted, with their default settings.
 
     Parameters
     ----------
     settings : Settings
-        `models` names the cells.
+        `models` names them. The average is that of all others.
 
     Returns
     -------
     dict of str to forecaster
     """
+    shared = _shared(settings)
     epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
-    return {name: NETWORKS[name](**_shared(settings), **epochs) for name in settings.models}
+    kinds = {name: partial(kind, **epochs) for name, kind in NETWORKS.items()}
+    kinds |= {VOLATILITY_REGRESSION: partial(VolatilityRegression)}
+    found: dict[str, Any] = {name: kinds[name](**shared) for name in settings.models if name != AVERAGE}
+    return found | ({AVERAGE: Average(list(found.values()))} if AVERAGE in settings.models else {})
 
 
 def _shared(settings: Settings) -> dict[str, Any]:

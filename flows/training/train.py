@@ -15,13 +15,18 @@ import polars as pl
 from joblib import Parallel, delayed
 
 from tidecast.flows.config.settings import DRIFT, Settings
+from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import TrainingResult
+from tidecast.forecasting.backtesting.averaged_tables import averaged_members
 from tidecast.forecasting.evaluation.decide import decide
+from tidecast.forecasting.forecasters.average import Average
+from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
+from tidecast.forecasting.network.progress import learning_curve
 from tidecast.forecasting.saving.recipes import decode
-from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
+from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION, loss_in
 
 DISTRIBUTION = ("skill", "skill_se", "skill_low", "skill_high", "p")
 """Columns of a summary that the selection keeps."""
@@ -73,12 +78,11 @@ def train(
     version = champion.version if champion is not None else ""
     work = CandidateSet(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
     if champion is not None and not gate_due:
-        return _refresh(
-            work, champion, f"The recipe of {_named(champion.name)}, version {version}, refit on rows up to {as_of}."
-        )
+        refit = f"The recipe of {with_article(champion.name)}, version {version}, refit on rows up to {as_of}."
+        return _refresh(work, champion, refit)
     plan = plan_origins(panel, settings)
     if not plan.gate:
-        stays = _named(champion.name if champion else RANDOM_WALK)
+        stays = with_article(champion.name if champion else RANDOM_WALK)
         needed = settings.gate.min_origins
         why = f"too little history for a gate, which needs {needed} origins after training and selection"
         return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
@@ -91,7 +95,9 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[
     older = before_the_gate(work.panel, plan, work.settings)
     if found is not None:
         work.consider(found, older)
-    work.say(f"Comparing {', '.join(work.recipes)} on {plan.selection} older origins, {FOLDS} refits each …")
+    work.say(
+        f"Comparing {', '.join(map(readable, work.recipes))} on {plan.selection} older origins, {FOLDS} refits each …"
+    )
     with work.clock("selection"):
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
     loss = loss_in(summary.columns)
@@ -106,9 +112,11 @@ def _gate(
 ) -> TrainingResult:
     """Test one candidate, once, against the random walk and the champion's recipe; refit the winner.
 
-    Where the selection chose the champion's own recipe, that recipe is tested again.
+    Where the selection chose the champion's own recipe, that recipe is tested again. The regression and the best single
+    network forecast the same origins, to be seen beside the candidate. Nothing depends on them.
     """
-    present, models = RANDOM_WALK, {candidate: work.recipes[candidate], DRIFT: work.drift}
+    beside = {name: work.recipes[name] for name in _beside(work.recipes, selection)}
+    present, models = RANDOM_WALK, beside | {candidate: work.recipes[candidate], DRIFT: work.drift}
     if champion is not None and champion.name != RANDOM_WALK:
         if champion.recipe == work.recipes[candidate].recipe():
             models[champion.name] = models.pop(candidate)
@@ -116,8 +124,8 @@ def _gate(
         else:
             present = champion.name if champion.name != candidate else f"{champion.name} (champion)"
             models[present] = decode(champion.recipe)
-    rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {present}"
-    work.say(f"Testing {candidate} against {rivals} on the newest {plan.gate} origins …")
+    rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {readable(present)}"
+    work.say(f"Testing {readable(candidate)} against {rivals} on the newest {plan.gate} origins …")
     with work.clock("gate"):
         forecasts = work.backtest(models, work.panel, plan.gate, plan.gate_folds)
         evaluation = work.evaluate(forecasts)
@@ -163,18 +171,12 @@ def _finish(
     **gate: Any,
 ) -> TrainingResult:
     """Fit the recipes and the random walk on all rows; the winner twice, to check that it is reproducible."""
-    work.say(f"Fitting {', '.join([*recipes, 'the random walk'])} on all {work.panel.height:,} rows …")
-    jobs = [*recipes.values(), work.random_walk]
-    if winner != RANDOM_WALK:
-        jobs.append(recipes[winner])
-    with work.clock("refit"):
-        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(delayed(_fit)(job, work.panel) for job in jobs)
-    models = dict(zip([*recipes, RANDOM_WALK], fitted, strict=False))
+    models, again = _refit(work, winner, recipes)
     model = models[winner]
     table = model.predict()
     if not np.isfinite(table.select(pl.selectors.float()).to_numpy()).all():
         raise ArithmeticError(f"{winner}, refit on rows up to {work.as_of}, must forecast finite prices; it did not.")
-    if winner != RANDOM_WALK and not table.equals(fitted[-1].predict()):
+    if not table.equals(again.predict()):
         raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
     return TrainingResult(
         as_of=work.as_of,
@@ -185,15 +187,30 @@ def _finish(
         reason=reason,
         trained_through=work.as_of,
         selection=selection,
-        learning_curves={name: models[name].learning_curve_ for name in recipes},
+        learning_curves={name: getattr(models[name], "learning_curve_", learning_curve([])) for name in recipes},
         seconds=work.clock.seconds,
         panel=work.panel,
         settings=work.settings,
         table_versions=work.table_versions,
-        memory=_memory(work, [models[name] for name in recipes]),
+        memory=_memory(work, [models[name] for name in recipes if isinstance(models[name], RecurrentForecaster)]),
         champion_version=work.champion_version,
         **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
     )
+
+
+def _refit(work: CandidateSet, winner: str, recipes: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The recipes and the random walk, fitted on all rows, by name; and the winner, fitted once more."""
+    work.say(f"Fitting {', '.join(map(readable, [*recipes, RANDOM_WALK]))} on all {work.panel.height:,} rows …")
+    averages = averaged_members(recipes)
+    single = {name: recipe for name, recipe in recipes.items() if name not in averages} | {
+        RANDOM_WALK: work.random_walk
+    }
+    jobs = [*single.values(), (recipes | single)[winner]]
+    with work.clock("refit"):
+        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(delayed(_fit)(job, work.panel) for job in jobs)
+    models = dict(zip(single, fitted, strict=False))
+    models |= {name: Average.of([models[member] for member in members]) for name, members in averages.items()}
+    return models, fitted[-1]
 
 
 def _fit(model: Any, panel: pl.DataFrame) -> Any:
@@ -208,5 +225,7 @@ def _memory(work: CandidateSet, networks: list[Any]) -> pl.DataFrame:
     return pl.concat(profiles) if profiles else pl.DataFrame()
 
 
-def _named(name: str) -> str:
-    return "the random walk" if name == RANDOM_WALK else f"the {name}"
+def _beside(recipes: Mapping[str, Any], selection: pl.DataFrame) -> list[str]:
+    """The regression, and the single network that was best in the selection, as far as they are candidates."""
+    networks = [name for name in selection["model"] if isinstance(recipes.get(name), RecurrentForecaster)]
+    return [name for name in (VOLATILITY_REGRESSION, *networks[:1]) if name in recipes]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from tidecast.forecasting.network.cell_registry import CELLS
-from tidecast.forecasting.tables.names import RANDOM_WALK
+from tidecast.forecasting.tables.names import AVERAGE, RANDOM_WALK, VOLATILITY_REGRESSION
 
 INK = "#6e7781"  # of axes and text
 BLUE, ORANGE, PINK = "#2f86c9", "#d9822b", "#c2607a"
-COLOURS = {**{key: cell.colour for key, cell in CELLS.items()}, "drift": "#9a8c2c", RANDOM_WALK: INK}
+COLOURS = {
+    **{key: cell.colour for key, cell in CELLS.items()},
+    VOLATILITY_REGRESSION: "#8c6d46",
+    AVERAGE: "#5b6ee1",
+    "drift": "#9a8c2c",
+    RANDOM_WALK: INK,
+}
 
 
 def colour_of(model: str) -> str:

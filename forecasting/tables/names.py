@@ -7,6 +7,9 @@ from collections.abc import Collection
 RANDOM_WALK = "random_walk"
 """The model that all others are compared with."""
 
+VOLATILITY_REGRESSION, AVERAGE = "volatility_regression", "average"
+"""The benchmark that a network has to beat, and the average of all candidates."""
+
 CRPS, PINBALL = "crps", "pinball"
 """Losses of a distribution: CRPS with the default quantiles, else mean pinball loss. They are never compared."""
 
