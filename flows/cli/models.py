@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ModelName(click.ParamType):
-    """A model that a backtest can score: a network by its cell's name, or "drift", in any case."""
+    """A model that a backtest can score: a network by its cell's name, a benchmark or the average, in any case."""
 
     name = "model"
 
@@ -141,10 +141,11 @@ def backtest(
             warehouse = Workspace(folder, settings).warehouse
             found = backtest_panel(warehouse, settings, models, folds, include_gate)
         from tidecast.flows.cli.show import write_table  # polars takes half a second
-        from tidecast.flows.cli.show_models import backtest_table  # torch takes seconds
+        from tidecast.flows.cli.show_models import backtest_tables  # torch takes seconds
 
-        out.print()
-        out.print(backtest_table(found))
+        for table in backtest_tables(found):
+            out.print()
+            out.print(table)
         facts(out, [("Judged", found.judged)])
         if target is not None:
             write_table(found.summary, target)

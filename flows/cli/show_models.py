@@ -12,6 +12,14 @@ from tidecast.forecasting.evaluation.decision import p_value, skill_text
 from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
 
 SKILL, MEDIAN = "distribution, % (95 %)", "median, % (95 %)"
+COVERAGES = {
+    "coverage": "coverage, %",
+    "coverage_calm": "calm",
+    "coverage_usual": "usual",
+    "coverage_turbulent": "turbulent",
+    "coverage_after_break": "after a break",
+}
+"""Columns of coverage, by their names in a comparison."""
 
 
 def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
@@ -45,24 +53,41 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
     facts(out, [("Last", rows[-1]["reason"]), ("", "The table decisions has all numbers, recipes and the policy.")])
 
 
-def backtest_table(found: Backtested) -> Any:
-    """Return a table, the best model first: skill against the random walk and its 95 % interval, in per cent.
+def backtest_tables(found: Backtested) -> list[Any]:
+    """Return two tables, the best model first: skill with its 95 % interval, and how the distribution fits.
 
     Parameters
     ----------
     found : Backtested
     """
-    loss = loss_in(found.summary.columns)
-    pooled = found.summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
-    rows = [
+    loss = loss_in(found.compared.columns)
+    rows = list(found.compared.iter_rows(named=True))
+    skills = [
         [
             readable(row["model"]), f"{row[loss]:.4f}", _skill(row, "skill"),
             "" if row["p"] is None or row["model"] == RANDOM_WALK else _p(row["p"]),
-            _skill(row, "ae_skill"), f"{100 * row['coverage']:.1f}",
+            *([_skill(row, "against_skill")] if _has_second(rows) else []), _skill(row, "mae_skill"),
         ]
-        for row in pooled.iter_rows(named=True)
+        for row in rows
     ]  # fmt: skip
-    return table(["model", loss, SKILL, "p", MEDIAN, "coverage, %"], rows, whole=[SKILL, MEDIAN])
+    against = ["against the regression, % (95 %)"] if _has_second(rows) else []
+    fits = [
+        [readable(row["model"]), _number(row["qlike"], 3), _number(row["interval_score"], 3)]
+        + [_number(row[name], 1, 100) for name in COVERAGES]
+        for row in rows
+    ]
+    return [
+        table(["model", loss, SKILL, "p", *against, MEDIAN], skills, whole=[SKILL, MEDIAN, *against]),
+        table(["model", "QLIKE", "interval score", *COVERAGES.values()], fits),
+    ]
+
+
+def _has_second(rows: list[dict[str, Any]]) -> bool:
+    return any(row["against_skill"] is not None for row in rows)
+
+
+def _number(value: float | None, digits: int, times: float = 1.0) -> str:
+    return "–" if value is None else f"{times * value:.{digits}f}".replace("-", "−")
 
 
 def _line(row: dict[str, Any]) -> list[str]:
@@ -80,7 +105,8 @@ def _line(row: dict[str, Any]) -> list[str]:
 
 def _skill(row: dict[str, Any], name: str) -> str:
     """The skill `name` of a row with its interval, ``NAME_low`` to ``NAME_high``."""
-    return skill_text(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"), unit=False)
+    ends = name if f"{name}_low" in row else name.removesuffix("_skill")
+    return skill_text(row[name], row.get(f"{ends}_low"), row.get(f"{ends}_high"), unit=False)
 
 
 def _p(p: float) -> str:

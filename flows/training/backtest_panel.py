@@ -12,6 +12,7 @@ from tidecast.flows.training.candidates import CandidateSet, Stopwatch
 from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.forecasting.tables.names import AVERAGE
 
 LONGEST_FOLD = 252
 """Origins in a fold, at most: a year between two refits."""
@@ -25,11 +26,14 @@ class Backtested:
     ----------
     summary : DataFrame
         As `forecasting.evaluate(...).summary`: every score per model, pooled, by step and by series.
+    compared : DataFrame
+        As `forecasting.comparison(...)`: a line per model.
     judged : str
         The origins, and whether the gate's are among them; a sentence.
     """
 
     summary: pl.DataFrame
+    compared: pl.DataFrame
     judged: str
 
 
@@ -43,7 +47,8 @@ def backtest_panel(
     warehouse : Warehouse
     settings : Settings
     models : sequence of str
-        Cells as in the setting `models`, and "drift". Empty: those of the settings, and drift.
+        As in the setting `models`, and "drift". Empty: those of the settings, and drift. The average is that of the
+        others, or, alone, of those of the settings.
     folds : int
         Folds of up to a year's origins each; fewer where half of the history before the gate's origins has fewer.
     include_gate : bool
@@ -63,9 +68,10 @@ def backtest_panel(
         raise TidecastError("There must be prices to backtest on, found none. Start with: tidecast run")
     panel = model_panel(warehouse, settings, as_of)
     names = tuple(dict.fromkeys(models)) or (*settings.models, DRIFT)
-    cells = tuple(name for name in names if name != DRIFT)
-    work = CandidateSet(panel, as_of, settings.model_copy(update={"models": cells}), log.info, Stopwatch(), {})
-    chosen = work.recipes | ({DRIFT: work.drift} if DRIFT in names else {})
+    wanted = tuple(name for name in names if name != DRIFT)
+    candidates = settings.models if wanted == (AVERAGE,) else wanted
+    work = CandidateSet(panel, as_of, settings.model_copy(update={"models": candidates}), log.info, Stopwatch(), {})
+    chosen = {name: work.drift if name == DRIFT else work.recipes[name] for name in names}
     plan = plan_origins(panel, settings)
     left_out = 0 if include_gate else plan.gate
     origins = min(folds * LONGEST_FOLD, (plan.possible - left_out) // 2) // folds * folds
@@ -76,8 +82,9 @@ def backtest_panel(
         )
     rows = before_the_gate(panel, plan, settings) if left_out else panel
     log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
-    evaluation = work.evaluate(work.backtest(chosen, rows, origins, folds))
-    return Backtested(evaluation.summary, _judged(evaluation.losses, plan, include_gate))
+    forecasts = work.backtest(chosen, rows, origins, folds)
+    evaluation, compared = work.evaluate(forecasts), work.compare(forecasts)
+    return Backtested(evaluation.summary, compared, _judged(evaluation.losses, plan, include_gate))
 
 
 def _judged(losses: pl.DataFrame, plan: Plan, include_gate: bool) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.training.holdout import FOLDS, folds_of
 from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.evaluation.comparison import comparison
 from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
 from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
@@ -173,6 +174,16 @@ class CandidateSet:
             As `backtest` returns them.
         """
         return evaluate(forecasts, self.panel, positive=self.settings.positive)
+
+    def compare(self, forecasts: pl.DataFrame) -> pl.DataFrame:
+        """Return a line per model of backtest forecasts.
+
+        Parameters
+        ----------
+        forecasts : polars.DataFrame
+            As `backtest` returns them.
+        """
+        return cast("pl.DataFrame", comparison(forecasts, self.panel, positive=self.settings.positive))
 
 
 class Stopwatch:
