@@ -20,6 +20,16 @@ def shorten(names: Sequence[object], most: int = 5) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
+def as_sentence(text: str) -> str:
+    """Return a text with a full stop, unless it already ends as a sentence does.
+
+    Parameters
+    ----------
+    text : str
+    """
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
 def near_match(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was probably meant, ignoring case; None without a similar one.
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from tidecast.features.error_text import as_sentence
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
@@ -91,8 +92,8 @@ def _read(folder: StateFolder) -> dict[str, Any]:
 
 def _unreadable(folder: StateFolder, why: str) -> SettingsError:
     return SettingsError(
-        f"{folder.panel_file} must be as tidecast wrote it, but cannot be read: {why}. Put back a copy of it, or "
-        "remove it: the next tidecast run makes it again from what the tables say."
+        f"{folder.panel_file} must be as tidecast wrote it, but cannot be read: {as_sentence(why)} Put back a "
+        "copy of it, or remove it: the next tidecast run makes it again from what the tables say."
     )
 
 

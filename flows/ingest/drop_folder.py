@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import as_sentence, shorten
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
 from tidecast.flows.errors import SourceError
@@ -71,7 +71,9 @@ def queue(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str] =
         recorded = {row["file"]: row for row in warehouse.deliveries().to_dicts()}
         changed = [file.name for file in files if file.name in recorded and _is_changed(file, recorded[file.name])]
     except OSError as error:
-        raise SourceError(f"{settings.source} must be readable, found: {error}. Check its permissions.") from error
+        raise SourceError(
+            f"{settings.source} must be readable, found: {as_sentence(str(error))} Check its permissions."
+        ) from error
     if twice := [one.name for one, other in pairwise(files) if one.name == other.name]:
         raise SourceError(
             f"Each file of a drop folder must have its own name, but {shorten(twice)} is there more than once. "
