@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import polars as pl
 
+from tidecast.features.error_text import as_sentence
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
@@ -27,6 +28,7 @@ from tidecast.flows.parsing.fetched import Fetched
 from tidecast.flows.parsing.formats import SUFFIXES, table_of
 from tidecast.flows.parsing.frames import frame_of
 from tidecast.flows.parsing.layout import to_long
+from tidecast.flows.redaction import beginning
 
 LARGEST = 1_000_000_000
 """Most bytes of a body, unpacked."""
@@ -85,7 +87,9 @@ class WebSource:
             frame = retried(lambda: self._read(address), self.name, _is_transient, _wait_of)
         except (httpx.HTTPError, httpx.InvalidURL, _Transient) as error:
             why = " ".join(str(error).replace(address, self.name).split()) or type(error).__name__
-            raise SourceError(f"{self.name} must answer with a table, got: {why}. Check the address.") from None
+            raise SourceError(
+                f"{self.name} must answer with a table, got: {as_sentence(why)} Check the address."
+            ) from None
         return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
 
     @property
@@ -130,7 +134,7 @@ def _refuse(answer: httpx.Response, name: str) -> None:
         raise _Transient(what, _seconds(answer.headers.get("retry-after", "")))
     if status != 200:
         advice = "Check the address." if status not in (401, 403) else "Check the key or password in the address."
-        raise SourceError(f"{name} must answer with a table, got: {what}. {advice}")
+        raise SourceError(f"{name} must answer with a table, got: {as_sentence(what)} {advice}")
 
 
 def _seconds(retry_after: str) -> float:
@@ -164,7 +168,7 @@ def _table(body: bytes, kind: str, label: str, name: str) -> pl.DataFrame:
     if start.startswith(b"\x1f\x8b"):
         return _table(_unpacked(body, name), "", label, name)
     if start.startswith(b"<") or "html" in kind:
-        begins = start[:40].decode(errors="replace")
+        begins = beginning(start.decode(errors="replace"), 40)
         raise SourceError(
             f"{name} must answer with CSV or JSON, got a page ({kind or 'HTML'}) that begins {begins!r}. "
             "Check the address, and whether it needs a login."

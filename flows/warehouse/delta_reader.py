@@ -12,9 +12,11 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from tidecast.features.error_text import as_sentence
 from tidecast.flows.config.paths import folder_of, refuse_unusable
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
+from tidecast.flows.redaction import beginning
 
 Spans = Sequence[tuple[date, date]]
 """First and last day of each span, both included."""
@@ -208,10 +210,10 @@ class DeltaReader:
         raise WarehouseError(f"A version of {name} must lie between 0 and {newest.version()}, got {version}.")
 
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
-        why = " ".join(str(error).split())[:300]
+        why = beginning(str(error), 300)
         return WarehouseError(
-            f"{self.uri} must hold readable tables, but reading {name} failed: {why}. Files that are missing or "
-            "damaged, and what can be restored: tidecast doctor --deep"
+            f"{self.uri} must hold readable tables, but reading {name} failed: {as_sentence(why)} Files that are "
+            "missing or damaged, and what can be restored: tidecast doctor --deep"
         )
 
     def _address(self, name: str) -> str:

@@ -18,8 +18,10 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from tidecast.features.error_text import as_sentence
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.os_errors import in_words
+from tidecast.flows.redaction import beginning
 from tidecast.flows.warehouse.delta_reader import DeltaReader
 
 _ATTEMPTS = 30
@@ -50,21 +52,21 @@ class DeltaTables(DeltaReader):
                 return attempt()
             except DeltaError as error:
                 if not isinstance(error, CommitFailedError) and "already exists" not in str(error):
-                    raise self._unwritable(name, " ".join(str(error).split())[:300]) from error
+                    raise self._unwritable(name, beginning(str(error), 300)) from error
                 time.sleep(random.uniform(0, min(0.05 * 2**trial, 2.0)))
             except OSError as error:
                 raise self._unwritable(name, in_words(error)) from error
             except BaseException as error:
                 if not is_panic(error):
                     raise
-                raise self._unwritable(name, " ".join(str(error).split())[:300]) from error
+                raise self._unwritable(name, beginning(str(error), 300)) from error
         raise WarehouseError(f"Writing {name} to {self.uri} lost {_ATTEMPTS} races to other writers. Run again.")
 
     def _unwritable(self, name: str, why: str) -> WarehouseError:
         if "No space left" in why or "os error 28" in why:
             why = "the disk is full. Make room, then run again"
         return WarehouseError(
-            f"{self.uri} must be writable, but writing {name} failed: {why.rstrip('.')}. Nothing is half-written."
+            f"{self.uri} must be writable, but writing {name} failed: {as_sentence(why)} Nothing is half-written."
         )
 
     def _merge(
