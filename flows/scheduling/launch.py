@@ -145,13 +145,18 @@ def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = Fa
         stack.callback(send_logs)
         try:
             yield address
-        except RuntimeError as error:
-            if "Failed to reach API" not in str(error):
+        except Exception as error:
+            if "Failed to reach API" not in str(error) and not _is_unreached(error):
                 raise
             raise ServerError(
                 f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL "
                 "(or leave the profile that names it) to have one started here."
             ) from error
+
+
+def _is_unreached(error: Exception) -> bool:
+    """Whether Prefect's client could not connect: its errors are those of httpx."""
+    return type(error).__name__ in ("ConnectError", "ConnectTimeout")
 
 
 def send_logs() -> None:
