@@ -20,6 +20,7 @@ from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.day import Day
 from tidecast.flows.steps.due import is_done, latest_day_anywhere, refuse_clock_set_back, run_of
 from tidecast.flows.steps.take_in import take_in_prices
+from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Workspace
 
@@ -103,6 +104,7 @@ def _done_before(workspace: Workspace, as_of: date | None, today: date) -> Day |
     session = settings.sessions.at_or_before(as_of)
     if not is_done(runs, session):
         return None
+    refuse_lost_forecasts(warehouse, session)
     found = take_in_prices(workspace.home, warehouse, settings, session, today)
     if found.settings.publish_to is not None:
         publish_out(warehouse, found.settings)
