@@ -20,7 +20,7 @@ def shorten(names: Sequence[object], most: int = 5) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def as_sentence(text: str) -> str:
+def ended(text: str) -> str:
     """Return a text with a full stop, unless it already ends as a sentence does.
 
     Parameters

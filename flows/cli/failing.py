@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.cli.terminal import console
 from tidecast.flows.errors import Busy, SettingsError, TidecastError, is_panic
 from tidecast.flows.os_errors import in_words
@@ -45,7 +45,7 @@ def one_line(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.errno is not None:
         return f"{in_words(error)}."
-    return f"{type(error).__name__}: {as_sentence(text or 'no message')} Run again with --debug to see where."
+    return f"{type(error).__name__}: {ended(text or 'no message')} Run again with --debug to see where."
 
 
 def exit_code(error: BaseException) -> int:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
@@ -95,7 +95,7 @@ def _read(folder: StateFolder) -> dict[str, Any]:
 
 def _unreadable(folder: StateFolder, why: str) -> SettingsError:
     return SettingsError(
-        f"{folder.panel_file} must be as tidecast wrote it, but cannot be read: {as_sentence(why)} Put back a "
+        f"{folder.panel_file} must be as tidecast wrote it, but cannot be read: {ended(why)} Put back a "
         "copy of it, or remove it: the next tidecast run makes it again from what the tables say."
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.features.error_text import as_sentence, shorten
+from tidecast.features.error_text import ended, shorten
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
 from tidecast.flows.errors import SourceError
@@ -72,7 +72,7 @@ def queue(warehouse: Warehouse, settings: Settings, environ: Mapping[str, str] =
         changed = [file.name for file in files if file.name in recorded and _is_changed(file, recorded[file.name])]
     except OSError as error:
         raise SourceError(
-            f"{settings.source} must be readable, found: {as_sentence(str(error))} Check its permissions."
+            f"{settings.source} must be readable, found: {ended(error)} Check its permissions."
         ) from error
     if twice := [one.name for one, other in pairwise(files) if one.name == other.name]:
         raise SourceError(

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidecast.features.error_text import as_sentence, shorten
+from tidecast.features.error_text import ended, shorten
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import SourceError
 
@@ -83,9 +83,7 @@ def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.enviro
             f"To install it: {install}."
         ) from None
     except ArgumentError as error:
-        raise SourceError(
-            f"{setting} must be a database's address, got {address}: {as_sentence(str(error))} Check it."
-        ) from None
+        raise SourceError(f"{setting} must be a database's address, got {address}: {ended(error)} Check it.") from None
 
 
 def url_of(address: str, setting: str, environ: Mapping[str, str]) -> "URL":
@@ -160,7 +158,7 @@ def in_words(error: Exception, engine: "Engine") -> str:
         if isinstance(secret, str) and secret:
             said = said.replace(secret, "…")
     advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, said, re.I)), "")
-    return f"{as_sentence(said)} {advice}".strip()
+    return f"{ended(said)} {advice}".strip()
 
 
 def columns_of(connection: "Connection", table: str, address: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ import math
 import dataframely as dy
 import polars as pl
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError
@@ -221,7 +221,7 @@ def rules_schema(settings: Settings) -> type[PriceRules]:
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(
             f"rules_schema must name a class that can be imported, like 'package.module:Class', got "
-            f"{settings.rules_schema!r}: {as_sentence(str(error))} Install the package, or correct the name."
+            f"{settings.rules_schema!r}: {ended(error)} Install the package, or correct the name."
         ) from None
     if not (isinstance(found, type) and issubclass(found, PriceRules)):
         raise SettingsError(

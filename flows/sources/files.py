@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
 from tidecast.flows.errors import SourceError
@@ -50,7 +50,7 @@ class FileSource:
         except OSError as error:
             why = error.strerror or " ".join(str(error).split()) or type(error).__name__
             raise SourceError(
-                f"{self.name} must be readable, but opening it gave: {as_sentence(why)} Check its permissions."
+                f"{self.name} must be readable, but opening it gave: {ended(why)} Check its permissions."
             ) from error
 
 

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, TidecastError
 from tidecast.flows.sources.base import Source
@@ -56,7 +56,7 @@ def _opened(point: EntryPoint, settings: Settings) -> Source:
     except Exception as error:
         raise SourceError(
             f"The source {point.name}:// must be callable with an address and the settings; {_whose(point)} gave "
-            f"{type(error).__name__}: {as_sentence(str(error))} Fix or uninstall that package."
+            f"{type(error).__name__}: {ended(error)} Fix or uninstall that package."
         ) from error
     if not (callable(getattr(source, "fetch", None)) and isinstance(getattr(source, "name", None), str)):
         raise SourceError(

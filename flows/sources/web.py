@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import polars as pl
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
@@ -87,9 +87,7 @@ class WebSource:
             frame = retried(lambda: self._read(address), self.name, _is_transient, _wait_of)
         except (httpx.HTTPError, httpx.InvalidURL, _Transient) as error:
             why = " ".join(str(error).replace(address, self.name).split()) or type(error).__name__
-            raise SourceError(
-                f"{self.name} must answer with a table, got: {as_sentence(why)} Check the address."
-            ) from None
+            raise SourceError(f"{self.name} must answer with a table, got: {ended(why)} Check the address.") from None
         return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
 
     @property
@@ -134,7 +132,7 @@ def _refuse(answer: httpx.Response, name: str) -> None:
         raise _Transient(what, _seconds(answer.headers.get("retry-after", "")))
     if status != 200:
         advice = "Check the address." if status not in (401, 403) else "Check the key or password in the address."
-        raise SourceError(f"{name} must answer with a table, got: {as_sentence(what)} {advice}")
+        raise SourceError(f"{name} must answer with a table, got: {ended(what)} {advice}")
 
 
 def _seconds(retry_after: str) -> float:

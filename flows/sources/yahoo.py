@@ -10,7 +10,7 @@ import polars as pl
 
 from tidecast.features.corporate_actions.adjustment import action_factors
 from tidecast.features.corporate_actions.shown_actions import look_for
-from tidecast.features.error_text import as_sentence, shorten
+from tidecast.features.error_text import ended, shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.io.retrying import retried
@@ -82,7 +82,7 @@ class YahooSource:
             )  # fmt: skip
         except Exception as error:
             why = " ".join(str(error).split()) or type(error).__name__
-            raise SourceError(f"Yahoo must answer for {self.name}, got: {as_sentence(why)} Try again later.") from error
+            raise SourceError(f"Yahoo must answer for {self.name}, got: {ended(why)} Try again later.") from error
         answered = set(table.columns.get_level_values(0)) if table is not None and len(table) else set()
         bars = {symbol: _as_quoted(table[symbol], symbol) for symbol in symbols if symbol in answered}
         missing = [symbol for symbol in symbols if symbol not in bars or bars[symbol].is_empty()]

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
@@ -71,7 +71,7 @@ class Incomplete(TidecastError):
         first, *more = day.problems
         others = f" {len(more)} more of its steps failed." if more else ""
         super().__init__(
-            f"The forecasts of {day.as_of} are published, but {as_sentence(first)}{others} Fix it, then run again."
+            f"The forecasts of {day.as_of} are published, but {ended(first)}{others} Fix it, then run again."
         )
         self.day = day
 

@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.redaction import beginning
 from tidecast.flows.tracking.lost_model import damaged
 from tidecast.flows.tracking.run_files import DECISION, EVIDENCE
@@ -244,7 +244,7 @@ class Registry:
         try:
             return load_forecaster(files)
         except Exception as error:  # reading damaged bytes can raise anything
-            text = as_sentence(beginning(str(error), 200))
+            text = ended(beginning(str(error), 200))
             why = f"its files cannot be read: {type(error).__name__}: {text}"
             raise damaged(self.store, str(version.version), why) from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 
@@ -59,8 +59,7 @@ def relocate_if_moved(home: StateFolder) -> str | None:
             _relocate_tables(database, before, home.path)
     except sqlite3.Error as error:
         raise TidecastError(
-            f"{home.mlflow_db} must be MLflow's SQLite file, reading it failed: {as_sentence(str(error))} Put "
-            "back a copy of it."
+            f"{home.mlflow_db} must be MLflow's SQLite file, reading it failed: {ended(error)} Put back a copy of it."
         ) from error
     message = f"The state folder was moved here from {before}: {count} addresses in mlflow.db were updated."
     if not home.mlartifacts.exists():

@@ -13,7 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.config.paths import folder_of, refuse_unusable
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
@@ -216,7 +216,7 @@ class DeltaReader:
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
         why = in_words_of_number(str(error)) or beginning(_COLOUR.sub("", str(error)), 300)
         return WarehouseError(
-            f"{self.uri} must hold readable tables, but reading {name} failed: {as_sentence(why)} Files that are "
+            f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)} Files that are "
             "missing or damaged, and what can be restored: tidecast doctor --deep"
         )
 

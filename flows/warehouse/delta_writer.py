@@ -18,7 +18,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from tidecast.features.error_text import as_sentence
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.os_errors import in_words
 from tidecast.flows.redaction import beginning
@@ -66,7 +66,7 @@ class DeltaTables(DeltaReader):
         if "No space left" in why or "os error 28" in why:
             why = "the disk is full. Make room, then run again"
         return WarehouseError(
-            f"{self.uri} must be writable, but writing {name} failed: {as_sentence(why)} Nothing is half-written."
+            f"{self.uri} must be writable, but writing {name} failed: {ended(why)} Nothing is half-written."
         )
 
     def _merge(
