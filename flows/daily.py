@@ -241,13 +241,17 @@ def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
         files that are read and the addresses that variables are sent to.
     """
     if deployment.id is not None and (home is not None or settings is not None):
-        raise SettingsError(
-            "A run of a deployment must take its home and settings from where it is served, got them as parameters. "
-            "Leave them out; set TIDECAST_HOME and the settings where the deployment is served, as `tidecast schedule` "
-            "does."
-        )
+        raise parameters_refused()
     found = find_state_folder(home, os.environ, Path.cwd())
     return Workspace(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
+
+
+def parameters_refused() -> SettingsError:
+    """Return the error for a request to Prefect's API that names a home or settings."""
+    return SettingsError(
+        "A run of a deployment must take its home and settings from where it is served, got them as parameters. Leave "
+        "them out; set TIDECAST_HOME and the settings where the deployment is served, as `tidecast schedule` does."
+    )
 
 
 @task(cache_policy=NO_CACHE)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 SHOWN = 120
 """Most characters of a path in a message."""
@@ -32,6 +33,12 @@ def message_of(error: OSError) -> str:
         said = " ".join((error.strerror or str(error) or type(error).__name__).split())
         return f"{path}: {said}" if path else said
     return f"{path}: {known}" if path else known[0].upper() + known[1:]
+
+
+def message_of_number(text: str) -> str | None:
+    """Return the sentence for an error of a library in Rust, which ends in "(os error 13)"; None for any other."""
+    found = re.search(r"\(os error (\d+)\)", text)
+    return _MESSAGES.get(int(found[1])) if found else None
 
 
 def shown(path: str) -> str:

@@ -116,6 +116,11 @@ def redact(text: str) -> str:
     return _AWS.sub(HIDDEN, text)
 
 
+def beginning(text: str, most: int) -> str:
+    """Return the first characters of a text on one line, redacted before the cut: half a secret is not recognised."""
+    return redact(" ".join(text.split()))[:most]
+
+
 def _without_userinfo(match: re.Match[str]) -> str:
     scheme, user = match["scheme"], match["user"]
     if match["password"] is not None:

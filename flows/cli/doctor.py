@@ -102,7 +102,10 @@ def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[
         identify(home, warehouse, settings)
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
-        problems.append(f"The run of {row['as_of']} {what}. Run again: tidecast run --as-of {row['as_of']}")
+        problems.append(
+            f"The run of {row['as_of']} {what}. Run it again, which completes it and keeps what is published: "
+            f"tidecast run --as-of {row['as_of']}"
+        )
 
 
 def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:

@@ -9,6 +9,7 @@ from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
+from tidecast.flows.os_errors import message_of
 
 OF_PRICES = (
     "source", "table", "query", "series_id", "time", "target", "covariates", "static", "known_at", "layout", "calendar",
@@ -96,7 +97,9 @@ def _read(folder: StateFolder) -> dict[str, Any]:
         if not folder.panel_file.exists():
             return {}
         content = json.loads(folder.panel_file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise SettingsError(f"panel.json must be a readable file. {message_of(error)}.") from None
+    except (ValueError, RecursionError) as error:
         raise _unreadable(folder, str(error)) from None
     if not isinstance(content, dict):
         raise _unreadable(folder, f"it holds a {type(content).__name__}")

@@ -4,13 +4,15 @@ Expanded values are never shown: see `tidecast.flows.redaction`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.redaction import VARIABLE, learn, secrets_in
 
 # user:password@ after the scheme; the password may itself hold "/", "?" or "@"
 _IN_ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^:@]*:(?!\d{1,5}[/?#])(?P<secret>[^@]*)@")
+
+_IN_TEXT = re.compile(r"(?<=')[^']+(?=')|\S+://\S+")
 
 
 def refuse_password(address: str, setting: str, found_in: str) -> None:
@@ -35,6 +37,31 @@ def refuse_password(address: str, setting: str, found_in: str) -> None:
         raise SettingsError(
             f"{setting} ({found_in}) must not hold a password, token or key, because settings are stored and logged. "
             "Put it into an environment variable, say PRICES_PASSWORD, and write ${PRICES_PASSWORD} in its place."
+        )
+
+
+def refuse_secret(text: str, setting: str, addresses: Iterable[str]) -> None:
+    """Refuse a secret in a setting that is not an address.
+
+    In SQL, ``token=t.token`` is a comparison; only texts in quotes and addresses can hold a secret.
+
+    Parameters
+    ----------
+    text : str
+    setting : str
+        Name of the setting, for the message.
+    addresses : iterable of str
+        Names of the settings that may use a secret.
+
+    Raises
+    ------
+    SettingsError
+        The text holds a secret.
+    """
+    if any(map(secrets_in, _IN_TEXT.findall(text))):
+        raise SettingsError(
+            f"{setting} must not hold a password, token or key, because settings are stored and logged. Leave it out: "
+            f"only {', '.join(addresses)} may use one, written as ${{VAR}}."
         )
 
 

@@ -13,7 +13,7 @@ from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.by_name import get_calendar
 from tidecast.flows.config import column_names
 from tidecast.flows.config.rule_actions import actions_in_force
-from tidecast.flows.config.secrets import refuse_password
+from tidecast.flows.config.secrets import refuse_password, refuse_secret
 from tidecast.flows.errors import SettingsError
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.network.cell_registry import CELLS
@@ -34,6 +34,9 @@ MODELS = (*(cell.name for cell in CELLS.values()), VOLATILITY_REGRESSION, AVERAG
 
 DRIFT = "drift"
 """The baseline that a backtest compares, besides the random walk."""
+
+ADDRESSES = ("source", "warehouse", "publish_to")
+"""The settings in which ``${VAR}`` is expanded on connecting."""
 
 KINDS = {
     **dict.fromkeys(
@@ -229,8 +232,16 @@ class Settings(BaseModel):
         actions_in_force(self.rules, () if self.rules_schema is None else tuple(self.rules))
         return self
 
-    @field_validator("source", "warehouse", "publish_to")
+    @field_validator(*ADDRESSES)
     @classmethod
     def _no_password(cls, value: str | None, info: Any) -> str | None:
         refuse_password(value or "", info.field_name, "settings")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _no_secret(cls, value: Any, info: Any) -> Any:
+        for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+            if isinstance(text, str) and info.field_name not in ADDRESSES:
+                refuse_secret(text, info.field_name, ADDRESSES)
         return value

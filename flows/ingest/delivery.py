@@ -20,6 +20,7 @@ from tidecast.flows.ingest.extra_columns import empty_columns, extra_columns
 from tidecast.flows.parsing.clear_errors import one_clear_error
 from tidecast.flows.parsing.fetched import SPLIT_IN_DOUBT
 from tidecast.flows.parsing.values import dates_by_zone, finite, is_present, names, numbers
+from tidecast.flows.redaction import beginning
 from tidecast.flows.rules.check import can_be_prices, check_rows
 from tidecast.flows.sources import Fetched, Source
 from tidecast.flows.sources.prefetch import fetch, reaches_back, read_source
@@ -277,5 +278,5 @@ def _why_unusable(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
     first = fetched.originals(rows.filter(pl.col("rule") == counts["rule"][0])["row"].head(1))[0]
     return (
         f"A source must have a usable price, but every row of {source} breaks a rule: {broken}. "
-        f"The first is {' '.join(first.split())[:200]}. {ADVICE.get(counts['rule'][0], '')}"
+        f"The first is {beginning(first, 200)}. {ADVICE.get(counts['rule'][0], '')}"
     ).strip()

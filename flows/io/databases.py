@@ -197,7 +197,7 @@ def message_of(error: Exception, engine: "Engine") -> str:
         if isinstance(secret, str) and secret:
             said = said.replace(secret, "…")
     advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, said, re.I)), "")
-    return f"{said}. {advice}".strip()
+    return f"{ended(said)} {advice}".strip()
 
 
 def columns_of(connection: "Connection", table: str, address: str) -> dict[str, object]:

@@ -20,6 +20,7 @@ from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.day import Day
 from tidecast.flows.steps.due import is_done, latest_day_anywhere, refuse_clock_set_back, run_of
 from tidecast.flows.steps.take_in import take_in_prices
+from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Workspace
 
@@ -115,6 +116,7 @@ def _done_before(workspace: Workspace, as_of: date | None, today: date) -> Day |
     session = settings.sessions.at_or_before(as_of)
     if not is_done(runs, session):
         return None
+    refuse_lost_forecasts(warehouse, session)
     found = take_in_prices(workspace.state_folder, warehouse, settings, session, today)
     if found.settings.publish_to is not None:
         publish_out(warehouse, found.settings)
@@ -157,13 +159,18 @@ def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = Fa
         stack.callback(send_logs)
         try:
             yield address
-        except RuntimeError as error:
-            if "Failed to reach API" not in str(error):
+        except Exception as error:
+            if "Failed to reach API" not in str(error) and not _is_unreached(error):
                 raise
             raise ServerError(
                 f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL "
                 "(or leave the profile that names it) to have one started here."
             ) from error
+
+
+def _is_unreached(error: Exception) -> bool:
+    """Whether Prefect's client could not connect: its errors are those of httpx."""
+    return type(error).__name__ in ("ConnectError", "ConnectTimeout")
 
 
 def send_logs() -> None:

@@ -1,7 +1,7 @@
 """Environment variables for Prefect and MLflow: where their files lie, and how much they log. Set by the command only.
 
-All values are defaults: variables that the user has set stay as they are. A Prefect profile of the user's is used, not
-hidden: then `PREFECT_HOME` is not set, and runs appear where the profile says.
+All values are defaults: variables that the user has set stay as they are; only NO_PROXY is extended. A Prefect profile
+of the user's is used, not hidden: then `PREFECT_HOME` is not set, and runs appear where the profile says.
 """
 
 import logging
@@ -26,6 +26,7 @@ _DEFAULTS = {
     # an unreachable tracking server is noticed after 14 s, and the random walk published; MLflow would wait 4 minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _CHATTY = ("alembic", "mlflow", "prefect", "httpx", "httpcore", "distributed", "matplotlib", "asyncio", "uvicorn")
 
 
@@ -37,7 +38,7 @@ def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -
     prefect_home : Path
         Prefect's folder inside the state folder.
     environ : mapping of str to str
-        The environment as the user gave it; nothing in it is changed.
+        The environment as the user gave it.
     user_home : Path
         The user's home directory, where a Prefect profile of their own may lie.
 
@@ -51,7 +52,16 @@ def additions(prefect_home: Path, environ: Mapping[str, str], user_home: Path) -
         added["PREFECT_HOME"] = str(prefect_home)
     if "MPLCONFIGDIR" not in environ and not (user_home / ".config" / "matplotlib").exists():
         added["MPLCONFIGDIR"] = str(prefect_home.parent / "matplotlib")  # it keeps a list of fonts
+    if any(name.lower() in _PROXIES for name in environ):
+        added |= dict.fromkeys(("NO_PROXY", "no_proxy"), _without_proxy(environ))
     return added
+
+
+def _without_proxy(environ: Mapping[str, str]) -> str:
+    """The hosts that a proxy must not be asked for: the user's, and this machine, where Prefect's server starts."""
+    named = [environ[name] for name in ("no_proxy", "NO_PROXY") if environ.get(name)]
+    hosts = [host.strip() for text in named for host in text.split(",") if host.strip()]
+    return ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
 
 
 def enter(prefect_home: Path, environ: MutableMapping[str, str], debug: bool = False) -> None:

@@ -28,6 +28,7 @@ from tidecast.flows.parsing.fetched import Fetched
 from tidecast.flows.parsing.formats import SUFFIXES, table_of
 from tidecast.flows.parsing.frames import frame_of
 from tidecast.flows.parsing.layout import to_long
+from tidecast.flows.redaction import beginning
 
 LARGEST = 1_000_000_000
 """Most bytes of a body, unpacked."""
@@ -136,7 +137,7 @@ def _refuse(answer: httpx.Response, name: str) -> None:
         raise _Transient(what, _seconds(answer.headers.get("retry-after", "")))
     if status != 200:
         advice = "Check the address." if status not in (401, 403) else "Check the key or password in the address."
-        raise SourceError(f"{name} must answer with a table, got: {what}. {advice}")
+        raise SourceError(f"{name} must answer with a table, got: {ended(what)} {advice}")
 
 
 def _seconds(retry_after: str) -> float:
@@ -170,7 +171,7 @@ def _table(body: bytes, kind: str, label: str, name: str) -> pl.DataFrame:
     if start.startswith(b"\x1f\x8b"):
         return _table(_unpacked(body, name), "", label, name)
     if start.startswith(b"<") or "html" in kind:
-        begins = start[:40].decode(errors="replace")
+        begins = beginning(start.decode(errors="replace"), 40)
         raise SourceError(
             f"{name} must answer with CSV or JSON, got a page ({kind or 'HTML'}) that begins {begins!r}. "
             "Check the address, and whether it needs a login."

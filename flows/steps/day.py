@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
@@ -74,10 +75,9 @@ class Incomplete(TidecastError):
 
     def __init__(self, day: Day) -> None:
         first, *more = day.problems
-        end = "" if first.endswith((".", "…")) else "."
         others = f" {len(more)} more of its steps failed." if more else ""
         super().__init__(
-            f"The forecasts of {day.as_of} are published, but {first}{end}{others} Fix it, then run again."
+            f"The forecasts of {day.as_of} are published, but {ended(first)}{others} Fix it, then run again."
         )
         self.day = day
 

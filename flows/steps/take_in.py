@@ -17,6 +17,7 @@ from tidecast.flows.ingest.ingest import Ingested, ingest
 from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
+from tidecast.flows.redaction import beginning
 from tidecast.flows.steps.due import refuse_clock_set_back
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.damage import refuse_damage
@@ -141,7 +142,7 @@ def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
     original = rows.filter(rule=counts["rule"][0])["original"][0]
     advice = ADVICE.get(counts["rule"][0], "")
     return (
-        f"In quarantine are {rows.height:,} more rows: {broken}; one is {' '.join(original.split())[:200]}. "
+        f"In quarantine are {rows.height:,} more rows: {broken}; one is {beginning(original, 200)}. "
         f"{advice} See them all: tidecast quarantine. "
     ).replace("  ", " ")
 

@@ -24,6 +24,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
+from tidecast.features.error_text import ended
+from tidecast.flows.redaction import beginning
 from tidecast.flows.tracking.lost_model import damaged
 from tidecast.flows.tracking.run_files import DECISION, EVIDENCE
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
@@ -252,8 +254,8 @@ class Registry:
         try:
             return load_forecaster(files)
         except Exception as error:  # reading damaged bytes can raise anything
-            text = " ".join(str(error).split())[:200].rstrip(".")
-            why = f"its files cannot be read: {type(error).__name__}: {text}."
+            text = ended(beginning(str(error), 200))
+            why = f"its files cannot be read: {type(error).__name__}: {text}"
             raise damaged(self.store, str(version.version), why) from error
 
     def _decision(self, client: MlflowClient, run_id: str, version: ModelVersion, folder: str) -> dict[str, Any]:

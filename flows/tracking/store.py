@@ -7,6 +7,7 @@ repaired on the first call.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from tidecast.flows.config.mlflow_yml import MlflowConfig
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.redaction import redact
+from tidecast.flows.redaction import beginning
 from tidecast.flows.tracking.addresses import MlflowAddresses, quietly
 from tidecast.flows.tracking.relocate import relocate_if_moved
 
@@ -75,8 +76,7 @@ class MlflowStore:
             try:
                 yield self.client
             except (MlflowException, OSError) as error:
-                text = redact(" ".join(str(error).split()))  # before the cut: redact does not find half a secret
-                raise TrackingError(f"MLflow at {self.where.shown} answered: {text[:300]}") from error
+                raise TrackingError(_in_words(error, self.where.shown)) from error
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -118,3 +118,19 @@ class MlflowStore:
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+
+_UNREACHED = re.compile(r"API request to (?P<address>\S+?)/api/\S+ failed with exception ")
+_WHY = re.compile(r"\[Errno -?\d+\] ([^\])\"']+)|([Rr]ead timed out|timed out|certificate verify failed)")
+
+
+def _in_words(error: Exception, address: str) -> str:
+    """Return a failure of MLflow in one line; a server that cannot be reached is named, with what to do."""
+    said = beginning(str(error), 2000)
+    if (unreached := _UNREACHED.search(said)) is None:
+        return f"MLflow at {address} answered: {said[:300]}"
+    why = next((first or second for first, second in _WHY.findall(said)), "no reply").rstrip(".")
+    return (
+        f"MLflow must answer at {unreached['address']}, but there is no connection: {why}. Start the server, or check "
+        "the address in MLFLOW_TRACKING_URI or mlflow.yml."
+    )

@@ -218,7 +218,10 @@ def _missing_tables(warehouse: Warehouse) -> list[str]:
 
 def _missing(warehouse: Warehouse, name: str, what: str) -> str:
     folder = warehouse.folder(name) or f"{warehouse.uri}/{name}"
-    again = {"prices": " tidecast run reads again what the source still has."}.get(name, "")
+    again = {
+        "prices": " tidecast run reads again what the source still has.",
+        "forecasts": " Without one, publish each lost session anew: tidecast run --as-of DATE --reissue",
+    }.get(name, "")
     return f"The table {name} must have all its rows, but {what}. Put back a copy of {folder} from a backup.{again}"
 
 

@@ -1,6 +1,7 @@
 """Delta tables in a folder or an object store: their addresses and versions, and reads that open few files."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import reduce
@@ -16,6 +17,10 @@ from tidecast.features.error_text import ended
 from tidecast.flows.config.paths import folder_of, refuse_unusable
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
+from tidecast.flows.os_errors import message_of_number
+from tidecast.flows.redaction import beginning
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Spans = Sequence[tuple[date, date]]
 """First and last day of each span, both included."""
@@ -244,7 +249,7 @@ class DeltaReader:
         raise WarehouseError(f"A version of {name} must lie between 0 and {newest.version()}, got {version}.")
 
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
-        why = " ".join(str(error).split())[:300]
+        why = message_of_number(str(error)) or beginning(_COLOUR.sub("", str(error)), 300)
         return WarehouseError(
             f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)} Files that are missing or "
             "damaged, and what can be restored: tidecast doctor --deep"

@@ -19,7 +19,7 @@ from tidecast.flows.config.panel_file import differences, remembered
 from tidecast.flows.config.providers import SUBTABLES, ProvidedSetting, provided_settings
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS
 from tidecast.flows.config.secrets import refuse_password
-from tidecast.flows.config.settings import CALENDARS, DROP, KINDS, Settings
+from tidecast.flows.config.settings import ADDRESSES, CALENDARS, DROP, KINDS, Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -117,7 +117,7 @@ def _combine(
 
 def _absolute(name: str, value: Any, origin: str, cwd: Path) -> Any:
     """Return an address without a password, and a path as an absolute one, relative to `cwd`."""
-    if name not in ("source", "warehouse", "publish_to") or not isinstance(value, str | os.PathLike):
+    if name not in ADDRESSES or not isinstance(value, str | os.PathLike):
         return value
     text = os.fspath(value)
     refuse_password(text, name, origin)

@@ -11,6 +11,7 @@ import pytest
 
 from tidecast.flows import redaction
 from tidecast.flows.config.secrets import expand, refuse_password
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.redaction import looks_secret, redact, secrets_in
 from tidecast.flows.safe_output import cleaned, fails_cleanly, logs, output
@@ -226,3 +227,16 @@ def test_an_error_that_leaves_a_flow_holds_no_secret_nor_do_those_behind_it(make
 def test_an_error_without_a_secret_stays_itself():
     error = ValueError("plain")
     assert cleaned(error) is error
+
+
+@pytest.mark.parametrize("name", ["table", "query", "time", "rules_schema", "covariates", "publish_table"])
+def test_a_secret_in_a_setting_that_is_no_address_was_once_stored(name):
+    with pytest.raises(SettingsError, match=f"{name} must not hold a password") as caught:
+        Settings(**{name: "https://me:planted-value@h/x"})
+    assert "planted" not in str(caught.value)
+
+
+def test_a_password_in_the_sql_of_a_query_is_refused_and_a_comparison_is_not():
+    with pytest.raises(SettingsError, match="query must not hold a password"):
+        Settings(query="SELECT * FROM dblink('host=h password=planted-value', 'SELECT 1') AS t(a int)")
+    Settings(query="SELECT * FROM a JOIN b ON token=b.token WHERE key=5 AND name = 'key'")

@@ -9,6 +9,7 @@ import pytest
 
 from tidecast.flows.cli.failing import one_line, one_line_errors
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
+from tidecast.flows.config.panel_file import remembered
 from tidecast.flows.config.providers import provided_settings
 from tidecast.flows.config.state_folder import StateFolder, find_state_folder, hold
 from tidecast.flows.errors import SettingsError, WarehouseError
@@ -52,6 +53,27 @@ def test_a_panic_on_opening_a_table_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr("tidecast.flows.warehouse.delta_reader.DeltaTable.is_deltatable", panic)
     with pytest.raises(WarehouseError, match=r"reading .* failed: attempt to read past the end"):
         Warehouse(str(tmp_path)).prices()
+
+
+def test_a_table_that_may_not_be_read_was_once_said_in_the_words_and_colours_of_a_library(tmp_path, monkeypatch):
+    for said, words in {
+        "\x1b[31m↳\x1b[0m Unable to walk dir (os error 13)": r"you must have permission to read .*",
+        "\x1b[31m↳\x1b[0m Bad log": "↳ Bad log",
+    }.items():
+
+        def fail(*arguments, said=said):
+            raise OSError(said)
+
+        monkeypatch.setattr("tidecast.flows.warehouse.delta_reader.DeltaTable.is_deltatable", fail)
+        with pytest.raises(WarehouseError, match=f"reading prices failed: {words}\\. ") as caught:
+            Warehouse(str(tmp_path)).version("prices")
+        assert str(caught.value).isprintable()
+
+
+def test_a_panel_json_that_may_not_be_read_is_not_to_be_removed(tmp_path):
+    (tmp_path / "panel.json").mkdir()
+    with pytest.raises(SettingsError, match=r"^panel\.json must be a readable file\. .*Is a directory\.$"):
+        remembered(StateFolder(tmp_path))
 
 
 def test_a_panic_that_nothing_expected_ends_the_command_like_any_failure(capsys):

@@ -180,3 +180,22 @@ def test_an_existing_prefect_profile_is_used_and_not_hidden(tmp_path):
     (user / ".prefect").mkdir(parents=True)
     (user / ".prefect" / "profiles.toml").write_text("")
     assert "PREFECT_HOME" not in additions(ours, {}, user)
+
+
+def test_a_proxy_is_not_asked_for_this_machine_where_prefects_server_starts(tmp_path):
+    from tidecast.flows.scheduling.prefect_env import additions
+
+    assert "NO_PROXY" not in additions(tmp_path, {}, tmp_path)
+    added = additions(tmp_path, {"HTTPS_PROXY": "http://proxy:8080", "NO_PROXY": ".corp, 10.0.0.1"}, tmp_path)
+    assert added["no_proxy"] == added["NO_PROXY"] == ".corp,10.0.0.1,127.0.0.1,localhost"
+
+
+def test_a_prefect_server_that_does_not_answer_is_one_clear_error_also_for_schedule(tmp_path, monkeypatch):
+    import httpx
+
+    from tidecast.flows.scheduling.launch import prefect_api
+    from tidecast.flows.scheduling.prefect_server import ServerError
+
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(ServerError, match="Prefect's server must answer at"), prefect_api(StateFolder(tmp_path)):
+        raise httpx.ConnectError("All connection attempts failed")

@@ -1,6 +1,7 @@
 """Which requests pass the door of the Prefect server that Tidecast starts."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,9 +95,21 @@ def test_a_run_of_a_deployment_cannot_choose_its_home_or_settings(monkeypatch, t
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_the_served_flow_has_two_parameters():
+@pytest.mark.parametrize("given", [{"home": "/tmp/x"}, {"settings": {"source": "https://evil.example/?v=${PATH}"}}])
+def test_a_request_with_home_or_settings_once_ended_crashed_without_a_reason(given):
+    from prefect.flow_engine import _flow_parameters
+
+    from tidecast.flows.errors import SettingsError
+    from tidecast.flows.scheduling.served_flow import scheduled_forecast
+
+    run = SimpleNamespace(parameters=given)
+    parameters = scheduled_forecast.validate_parameters(_flow_parameters(scheduled_forecast, run, None))
+    with pytest.raises(SettingsError, match="must take its home and settings from where it is served"):
+        scheduled_forecast.fn(**parameters)
+
+
+def test_the_served_flow_is_the_entry_point_that_prefect_is_given():
     from tidecast.flows.scheduling.served_flow import ENTRYPOINT, scheduled_forecast
 
-    assert list(scheduled_forecast.parameters.properties) == ["as_of", "reissue"]
     assert f"{scheduled_forecast.fn.__module__}.{scheduled_forecast.fn.__name__}" == ENTRYPOINT
     assert scheduled_forecast.name == "daily-forecast"

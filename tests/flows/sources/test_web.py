@@ -1,5 +1,6 @@
 """Prices from the web, from a local server that misbehaves in every way a server can."""
 
+import base64
 import gzip
 import io
 import json
@@ -245,3 +246,15 @@ def test_a_certificate_that_is_not_trusted_is_not_asked_again():
     assert not web._is_transient(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"))
     assert not web._is_transient(httpx.ConnectError("[Errno -2] Name or service not known"))
     assert web._is_transient(httpx.ConnectError("[Errno -3] Temporary failure in name resolution"))
+
+
+def test_a_page_that_repeats_the_password_was_once_cut_off_in_the_middle_of_it(server, monkeypatch):
+    monkeypatch.setenv("KEY", "planted-by-someone")
+    basic = base64.b64encode(b"me:planted-by-someone").decode()
+    for body in ("<html>Wrong key: please check planted-by-someone", f"<html>Wrong: Basic {basic}"):
+        server.answers.clear()
+        server.say(200, body.encode())
+        with pytest.raises(SourceError, match="got a page") as error:
+            fetch(server, source=server.address.replace("://", "://me:${KEY}@"))
+        assert "plan" not in str(error.value)
+        assert basic[:8] not in str(error.value)

@@ -23,3 +23,9 @@ def test_an_error_of_another_library_is_cut(length):
     with problems.noted("scoring"):
         raise ValueError("x" * length)
     assert len(problems[0]) < 330
+
+
+@pytest.mark.parametrize("text", ["What?", "Yes.", "Oh!", "half"])
+def test_a_sentence_was_once_given_a_second_full_stop(text):
+    said = str(Incomplete(SimpleNamespace(as_of=date(2024, 1, 2), problems=(text,))))
+    assert f"but {text if text != 'half' else 'half.'} Fix it" in said

@@ -157,6 +157,17 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path):
         Tracking(MlflowStore(StateFolder(tmp_path).make(), config, {})).page()
 
 
+def test_a_server_that_does_not_answer_was_once_said_to_have_answered(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = MlflowConfig(server=Server(mlflow_tracking_uri="http://127.0.0.1:9"))
+    with pytest.raises(TrackingError) as caught:
+        Tracking(MlflowStore(StateFolder(tmp_path).make(), config, {})).page()
+    assert str(caught.value) == (
+        "MLflow must answer at http://127.0.0.1:9, but there is no connection: Connection refused. Start the server, "
+        "or check the address in MLFLOW_TRACKING_URI or mlflow.yml."
+    )
+
+
 def test_mlflow_is_silent_and_leaves_nothing_behind(store, tracking, judged, tmp_path, monkeypatch, capfd):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

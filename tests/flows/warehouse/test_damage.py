@@ -114,6 +114,7 @@ def test_a_table_that_was_deleted_is_missed(warehouse, name, witness):
     (found,) = damages(warehouse)
     assert found.startswith(f"The table {name} must have all its rows, but {witness} says that rows were written to it")
     assert f"Put back a copy of {warehouse.folder(name)}" in found
+    assert found.endswith("tidecast run --as-of DATE --reissue") == (name == "forecasts")
 
 
 def test_a_table_that_was_put_back_from_an_old_copy_is_noticed(warehouse):
