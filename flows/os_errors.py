@@ -36,7 +36,13 @@ def message_of(error: OSError) -> str:
 
 
 def message_of_number(text: str) -> str | None:
-    """Return the sentence for an error of a library in Rust, which ends in "(os error 13)"; None for any other."""
+    """Return the sentence for an error of a library in Rust, which ends in "(os error 13)"; None for any other.
+
+    Parameters
+    ----------
+    text : str
+        The library's message.
+    """
     found = re.search(r"\(os error (\d+)\)", text)
     return _MESSAGES.get(int(found[1])) if found else None
 

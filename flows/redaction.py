@@ -117,7 +117,14 @@ def redact(text: str) -> str:
 
 
 def beginning(text: str, most: int) -> str:
-    """Return the first characters of a text on one line, redacted before the cut: half a secret is not recognised."""
+    """Return the first characters of a text on one line, redacted before the cut: half a secret is not recognised.
+
+    Parameters
+    ----------
+    text : str
+    most : int
+        Characters.
+    """
     return redact(" ".join(text.split()))[:most]
 
 

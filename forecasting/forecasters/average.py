@@ -26,9 +26,8 @@ from tidecast.forecasting.forecasters.sampling import Dependence
 from tidecast.forecasting.panel.flat_panel import root_steps
 from tidecast.forecasting.panel.origins import Origins
 from tidecast.forecasting.saving.recipes import under
-from tidecast.forecasting.tables.quantiles import MEDIAN
+from tidecast.forecasting.tables.quantiles import MEDIAN, levels_in, quantile_columns
 
-KEYS = ("series_id", "origin", "step", "time")
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")
 """Settings that members must share: they forecast the same steps from the same rows."""
 
@@ -262,7 +261,12 @@ class AveragedQuantiles:
         return self.levels.index(MEDIAN)
 
     def quantiles(self, outputs_NHQ: Tensor) -> NDArray[np.float64]:
-        """Return the outputs, shape (N, H, Q)."""
+        """Return the outputs.
+
+        Parameters
+        ----------
+        outputs_NHQ : Tensor of shape (N, H, Q)
+        """
         return cast("NDArray[np.float64]", outputs_NHQ.numpy())
 
 
@@ -293,7 +297,7 @@ def average_tables(tables: Sequence[pl.DataFrame], positive: bool = True) -> pl.
     polars.DataFrame
         The first table with averaged quantiles.
     """
-    names = [name for name in tables[0].columns if name not in KEYS]
+    names = ["forecast", *quantile_columns(levels_in(tables[0].columns))]
     values = [table.select(names).to_numpy() for table in tables]
     mean = np.exp(np.mean(np.log(values), axis=0)) if positive else np.mean(values, axis=0)
     return tables[0].with_columns(pl.DataFrame(mean, schema=names, orient="row"))

@@ -461,7 +461,13 @@ def _time_parser(description: dict[str, Any]) -> Any:
 
 
 def saved_keys(description: dict[str, Any]) -> pl.DataFrame:
-    """Return ``series_id`` and newest ``time`` of each series of a saved model."""
+    """Return ``series_id`` and newest ``time`` of each series of a saved model.
+
+    Parameters
+    ----------
+    description : dict
+        As in model.json.
+    """
     parse = _time_parser(description)
     kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
     types: Any = {"series_id": _type_of(description["series_id_type"]), "time": kind}

@@ -252,7 +252,10 @@ def scan(keep_TBD: Tensor, add_TBD: Tensor, h_BD: Tensor) -> Tensor:
 class NoMemory(nn.Module):
     """A cell without units, for a network whose head reads the row's inputs alone.
 
-    For the arguments see `torch.nn.GRU`; it has one layer and one direction.
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, batch_first, dropout, bidirectional
+        As of `torch.nn.GRU`; it has no units, one layer and one direction.
     """
 
     def __init__(
@@ -267,5 +270,11 @@ class NoMemory(nn.Module):
             )
 
     def forward(self, x_BTF: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
-        """Return states of no width, shape (B, T, 0) and (1, B, 0)."""
+        """Return states of no width, shape (B, T, 0) and (1, B, 0).
+
+        Parameters
+        ----------
+        x_BTF : Tensor of shape (B, T, F)
+        state : Tensor, optional
+        """
         return x_BTF[..., :0], x_BTF.new_zeros(1, len(x_BTF), 0)

@@ -231,7 +231,12 @@ class RecurrentNetwork(nn.Module):
         return self.head(h).unflatten(-1, (self.horizon, self.n_outputs))
 
     def weights(self, share: float = 1.0) -> Weights:
-        """Return a copy of the weights, for outputs of that share of what they are."""
+        """Return a copy of the weights, for outputs of that share of what they are.
+
+        Parameters
+        ----------
+        share : float, default=1.0
+        """
         weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
         return weights | {name: share * weights[name] for name in ("head.weight", "head.bias")}
 

@@ -51,7 +51,13 @@ class ScaleHead(nn.Module):
         self.register_buffer("intercept_HK", intercept_HK, persistent=False)
 
     def forward(self, o_HP: Tensor) -> Tensor:
-        """Quantiles of shape (..., H, Q) from outputs of shape (..., H, 2)."""
+        """Quantiles of shape (..., H, Q).
+
+        Parameters
+        ----------
+        o_HP : Tensor of shape (..., H, 2)
+            Outputs: the logarithm of the scale, and the move of the median.
+        """
         width_H, move_H = self._shape(o_HP)
         centre_H1 = self.base_HQ[:, self.median : self.median + 1]
         q_HQ = (self.base_HQ - centre_H1) * width_H.unsqueeze(-1)
@@ -63,6 +69,11 @@ class ScaleHead(nn.Module):
         With s the width and e = y − median, the loss is ``s · f(e / s)``, where f is the pinball loss of the base
         quantiles averaged over the levels: convex, and linear between two quantiles. So the loss of an origin is
         ``slope · e + intercept · s`` for the interval in which e / s lies, whatever the number of levels.
+
+        Parameters
+        ----------
+        o_HP : Tensor of shape (..., H, 2)
+        y_H, weight_H : Tensor of shape (..., H)
         """
         width_H, move_H = self._shape(o_HP)
         error_H = y_H - self.base_HQ[:, self.median] - move_H

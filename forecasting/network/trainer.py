@@ -186,7 +186,13 @@ def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[T
 
 
 def outputs(network: RecurrentNetwork, batch: Batch) -> Tensor:
-    """Outputs at every position of a batch, shape (B, T, H, P)."""
+    """Outputs at every position of a batch, shape (B, T, H, P).
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    batch : Batch
+    """
     h_BTD, _ = network.encode(batch.x_BTF)
     return network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
 
