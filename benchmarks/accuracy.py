@@ -60,12 +60,7 @@ def bundled() -> Iterator[tuple[str, pl.DataFrame, PanelSchema]]:
 def skills(panel: pl.DataFrame, schema: PanelSchema) -> pl.DataFrame:
     """Pooled scores by model and seed."""
     cv = RollingOrigin(n_splits=FOLDS, horizon=HORIZON, stride=STRIDE)
-    models = {
-        f"{name}/{seed}": cell(horizon=HORIZON, schema=schema, random_state=seed)
-        for name, cell in CELLS.items()
-        for seed in SEEDS
-    }
-    forecasts = backtest(models | {"drift/0": Drift(horizon=HORIZON, schema=schema)}, panel, cv, n_jobs=2)
+    forecasts = backtest(all_models(schema), panel, cv, n_jobs=2)
     return evaluate(forecasts, panel).summary.filter(pl.col("group") == "pooled")
 
 
@@ -79,7 +74,7 @@ def show(name: str, panel: pl.DataFrame, schema: PanelSchema) -> None:
     print(f"{first} to {last}, steps 1 to {HORIZON}, seeds {', '.join(map(str, SEEDS))}\n")
     print("| model | CRPS skill, % (seed by seed) | mean, % (95 %) | p | MAE skill, % | coverage of 90 %, % |")
     print("|---|---|---|---|---|---|")
-    for model in ("RNN", "LSTM", "GRU", "drift", "random_walk"):
+    for model in (*CELLS, VOLATILITY_REGRESSION, AVERAGE, "drift", "random_walk"):
         rows = summary.filter(pl.col("model").str.split("/").list.first() == model)
         by_seed = ", ".join(signed(skill) for skill in rows["skill"])
         mean = {column: float(np.mean(rows[column].to_numpy())) for column in MEANS}
