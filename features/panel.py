@@ -39,7 +39,9 @@ class PanelSchema(FrozenSettings):
     future : tuple of str, default=()
         Future covariates: numbers known ahead, such as holidays or planned output. A forecast uses those of the
         forecast sessions only. Give them to `predict`, as rows of the panel without a target or as ``future=``. For
-        columns known up to the origin only, use `covariates`.
+        columns known up to the origin only, use `covariates`; a column may be in both, and then its past counts, too.
+        Where the calendar has seasons that the target follows, the past of all of them counts, see
+        `RecurrentForecaster`.
     static : tuple of str, default=()
         Static covariates, constant in each series: numbers, or text as one input for each category of training.
 
@@ -68,7 +70,7 @@ class PanelSchema(FrozenSettings):
                         f"A covariate's name must not begin with {RESERVED!r}, got {name!r} in {group}. "
                         "Rename the column."
                     )
-                if name in group_of:
+                if name in group_of and (group_of[name], group) != ("covariates", "future"):
                     raise ValueError(
                         f"A column must be in one group of covariates, once; {name!r} is in {group_of[name]} and in "
                         f"{group}. Take it out of one."
