@@ -38,6 +38,7 @@ from tidecast.forecasting.panel.known_covariates import (
 )
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
+from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
 from tidecast.forecasting.panel.snapshot import Snapshot, snapshot_of
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
@@ -74,6 +75,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     _quantile_model: QuantileModel
     _dependence: Dependence
     _carried: CarriedState
+    _seasonal: SeasonalTarget = SeasonalTarget()
     _made: tuple[str, ...] = ()  # covariates that a transformer added before `fit`
 
     def _check_settings(self) -> None:
@@ -99,7 +101,10 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             known = self._carried.snapshot.series_id  # a whole history shows the calendar of a series that was unproven
             calendar = self.calendar_.meeting(panel, known.filter(~known.is_in(list(self.calendar_.unproven))))
             panel, _ = settle(panel, calendar)
-        rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
+        rows = panel_rows(
+            self._seasonal.levels(calendar.marked(panel), self.target), self._schema.positive, self.target, calendar,
+            self.lookback, self._seasonal.decay,
+        )  # fmt: skip
         not_ready = rows.newest[~rows.ready[rows.newest]]
         self.skipped_ = tuple(panel["series_id"][not_ready.numpy()])
         return rows
@@ -239,7 +244,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         scale_NH1 = (origins.volatility[:, None] * root_steps(self.horizon))[..., None]
         change = torch.from_numpy(scaled).mul_(scale_NH1).add_(origins.median_change_NH[..., None])
         price_N11 = origins.price[:, None, None]
-        return (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
+        values = (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
+        return self._seasonal.prices(values, origins.keys["series_id"])
 
     # ---------------------------------------------------------- carried state
     def _carry(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
@@ -248,7 +254,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     def _after_update(self, rows: pl.DataFrame, calendar: PanelCalendar) -> CarriedState:
         """State after these rows, sorted by time and series; all rows of one time are taken in together."""
-        rows = calendar.marked(rows)
+        rows = self._seasonal.levels(calendar.marked(rows), self.target)
         longest = longest_gaps(rows)
         is_new = pl.Series(places_of(rows["series_id"], self._carried.snapshot.series_id) < 0)
         new = rows["series_id"].filter(is_new).unique(maintain_order=True)
@@ -263,7 +269,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             now, at_M = slice(start, end), at_N[start:end]
             here, begins_M = carried.snapshot.advanced(
                 at_M, rows["time"][now], session_N[now], price_N[now], level_N[now],
-                None if longest is None else longest[now],
+                None if longest is None else longest[now], self._seasonal.decay,
             )  # fmt: skip
             carried = self._advanced(replace(carried, snapshot=here), at_M, begins_M, rows[now])
         self.calendar_ = calendar
@@ -352,7 +358,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:
         """Return what a subclass learned that is not a tensor, as JSON holds it."""
-        return {}
+        return {"seasons": list(self._seasonal.seasons)} if self._seasonal.seasons else {}
 
     def _learned(self) -> dict[str, Tensor]:
         """Return every tensor that `fit` learned, by its name in saved files."""
@@ -360,7 +366,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         paths = {f"paths.{name}": torch.from_numpy(value) for name, value in vars(self._dependence).items()}
         model = self._quantile_model
         quantiles = {"base": model.base_HQ, "scale": model.scale_H, "offsets": torch.from_numpy(model.offsets_HQ)}
-        return quantiles | paths | carried
+        return quantiles | paths | carried | self._levels()
+
+    def _levels(self) -> dict[str, Tensor]:
+        """Centre and spread of the levels of each series seen, and of others; empty without such levels."""
+        levels = self._seasonal.of_series(self._carried.snapshot.series_id.to_list())
+        if levels.centre is None or levels.spread is None:
+            return {}
+        return {"levels.centre": torch.from_numpy(levels.centre), "levels.spread": torch.from_numpy(levels.spread)}
 
     def _expected(self, n_series: int) -> dict[str, Tensor]:
         """Placeholders for the tensors of `_learned`, except those that subclasses add."""
@@ -379,7 +392,13 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         """Restore `_described` and `_learned`; `keys` hold the newest time seen of each series."""
-        check_tensors(self._expected(len(keys)), learned, optional=["scale"])  # which older models lack
+        seasons, levels = tuple(description.get("seasons", ())), under("levels", learned)
+        expected = self._expected(len(keys))
+        if seasons and not self._schema.positive:
+            expected |= {"levels.centre": blank(len(keys) + 1), "levels.spread": blank(len(keys) + 1)}
+        check_tensors(expected, learned, optional=["scale"])  # which older models lack
+        arrays = {name: values.numpy() for name, values in levels.items()}
+        self._seasonal = SeasonalTarget(seasons, tuple(keys["series_id"]) if arrays else (), **arrays)
         scale_H = learned.get("scale", slow(self.horizon))
         self._quantile_model = QuantileModel(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})

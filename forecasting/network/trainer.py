@@ -166,7 +166,10 @@ def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[T
         Sums of the head's loss, of pinball losses and of weights.
     """
     h_BTD, _ = network.encode(batch.x_BTF)
-    o_BTHP = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
+    if batch.at_BT is None:
+        o_BTHP = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
+    else:
+        o_BTHP = network.read_out(h_BTD[batch.at_BT], batch.z_BTHZ)
     return *head.losses(o_BTHP, batch.y_BTH, batch.weight_BTH), batch.weight_BTH.sum()
 
 
