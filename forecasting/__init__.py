@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.forecasting.evaluation.decide import Decision, GatePolicy, decide
     from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
     from tidecast.forecasting.evaluation.splits import RollingOrigin
+    from tidecast.forecasting.forecasters.average import Average
     from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk, SeasonalNaive
     from tidecast.forecasting.forecasters.recurrent import (  # noqa: F401
         GRUForecaster,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
 
 __all__ = [
     "DEFAULT_QUANTILES",
+    "Average",
     "Decision",
     "Drift",
     "Evaluation",
@@ -58,6 +60,7 @@ _MODULES = {
     "evaluation.decide": ("Decision", "GatePolicy", "decide"),
     "evaluation.metrics": ("Evaluation", "evaluate"),
     "evaluation.splits": ("RollingOrigin",),
+    "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
     "network.progress": ("StopTraining",),

@@ -32,7 +32,7 @@ from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.checkpoints import fingerprint
-from tidecast.forecasting.network.heads import HEADS, Head
+from tidecast.forecasting.network.heads import HEADS, QUANTILE, Head
 from tidecast.forecasting.network.progress import LEARNING_CURVE, learning_curve
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
 from tidecast.forecasting.network.settings import check_network_settings
@@ -267,7 +267,7 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         return self._inputs(X_NTF).to(device), targets.float().to(device), shares.float().to(device)
 
     def _head(self, base_HQ: Tensor, scale_H: Tensor) -> Head:
-        return HEADS[(self.training or Training()).head](base_HQ, scale_H, self.quantiles_)
+        return HEADS[(self.training or Training()).head or QUANTILE](base_HQ, scale_H, self.quantiles_)
 
     def _new_network(self, horizon: int, n_outputs: int) -> RecurrentNetwork:
         n_inputs = self._window_shape[1] + int(self._sparse.sum())

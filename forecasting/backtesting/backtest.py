@@ -17,6 +17,7 @@ from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, FrameLike, like, to_polars
 from tidecast.features.panel import PanelSchema, check_columns
+from tidecast.forecasting.backtesting.averaged_tables import averaged_members, averaged_tables
 from tidecast.forecasting.backtesting.outside_models import as_trained, check_model, forecast_each_origin, is_ours
 from tidecast.forecasting.backtesting.settled_panel import settled_frame
 from tidecast.forecasting.estimator.threads import one_thread
@@ -93,17 +94,25 @@ def backtest(
     check_columns(frame, ["series_id", "time"])
     folds = list(enumerate(cv.folds(frame), start=1))
     blocks = [list(block) for _, block in groupby(folds, key=lambda fold: (fold[0] - 1) // refit)]
-    first = sorted(named.items(), key=lambda item: is_ours(item[1]))  # errors of models of your own show early
+    members = averaged_members(named)
+    fitted = {name: model for name, model in named.items() if name not in members}
+    first = sorted(fitted.items(), key=lambda item: is_ours(item[1]))  # errors of models of your own show early
     work = [(name, model, block) for block in blocks for name, model in first]
 
-    tables = []
+    found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
         for name, block in parallel(delayed(forecast_block)(*item, panel, named[RANDOM_WALK]) for item in work):
             for number, table in block:
-                tables.append(table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all()))
+                found[name][number] = table
                 if on_fit is not None:
                     on_fit(name, number)
+    found |= averaged_tables(found, members, named)
+    tables = [
+        table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all())
+        for name, of_model in found.items()
+        for number, table in of_model.items()
+    ]
     random_walk = named[RANDOM_WALK]
     table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
     return cast("FrameLike", noted(table, random_walk.target, (random_walk.schema or PanelSchema()).positive))

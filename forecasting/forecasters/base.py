@@ -101,6 +101,7 @@ class PanelForecaster(QuantileForecaster):
         give_back_memory()
         self._carried, self._quantile_model = self._calibrated(rows, holdout, weights)
         give_back_memory()
+        self._learn_all(rows, weights)
         self._dependence = self._measure_dependence(rows, holdout, weights)
         made, schema = made_columns(X), self._schema
         self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))
@@ -412,6 +413,7 @@ class PanelForecaster(QuantileForecaster):
             "time": [time.isoformat() for time in keys["time"]],
             "skipped": list(self.skipped_),
             "made": list(self._made),
+            "relative_offsets": self._quantile_model.relative,
         }
 
     def _restore_common(self, description: dict[str, Any]) -> None:
@@ -434,7 +436,7 @@ def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
         raise TypeError(f"{path} must hold a {kind.__name__}, found a {type(model).__name__}.")
     with restoring(path):
         model._restore_common(description)
-        model._restore(description, learned, _saved_keys(description))
+        model._restore(description, learned, saved_keys(description))
         remember_settings(model)
     return model
 
@@ -444,7 +446,7 @@ def _time_parser(description: dict[str, Any]) -> Any:
     return date.fromisoformat if len(description["fit_end"]) == len("2026-01-01") else datetime.fromisoformat
 
 
-def _saved_keys(description: dict[str, Any]) -> pl.DataFrame:
+def saved_keys(description: dict[str, Any]) -> pl.DataFrame:
     """Return ``series_id`` and newest ``time`` of each series of a saved model."""
     parse = _time_parser(description)
     kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")

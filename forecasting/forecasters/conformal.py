@@ -1,4 +1,7 @@
-"""Split conformal calibration of quantiles, per step, pooled over series."""
+"""Split conformal calibration of quantiles, per step, pooled over series.
+
+Axes: H horizon steps, Q quantiles.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from tidecast.forecasting.panel.scaling import weighted_quantiles
 Array = NDArray[np.float64]
 
 FEWEST = 40  # residuals that a step needs; with fewer its quantiles stay unchanged
+PRIOR_SESSIONS = 504  # as many sessions that needed no calibration are added to those it was estimated on
 
 
 def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array) -> Array:
@@ -48,7 +52,24 @@ def calibrate(residuals: Array, quantiles: Array, levels: Array, weights: Array)
     return offsets
 
 
-def outwards(quantiles: Array, median: int) -> Array:
+def credibility(n_sessions: int) -> float:
+    """Share of an estimated offset to apply: n / (n + 504) for an estimate from n sessions.
+
+    Offsets from a few months are mostly noise, because all series of a session share its surprises. This is the
+    credibility of Bühlmann (1967), ASTIN Bulletin 4(3), doi:10.1017/S0515036100008989, with a fixed prior.
+
+    Parameters
+    ----------
+    n_sessions : int
+
+    Returns
+    -------
+    float
+    """
+    return n_sessions / (n_sessions + PRIOR_SESSIONS)
+
+
+def outwards(quantiles: Array, median: int, least: Array | float = 0.0) -> Array:
     """Restore the order of quantiles along the last axis: none is closer to the median than its inner neighbour.
 
     Parameters
@@ -56,14 +77,17 @@ def outwards(quantiles: Array, median: int) -> Array:
     quantiles : ndarray of shape (..., n_quantiles)
     median : int
         Index of the median.
+    least : ndarray of shape (..., n_quantiles − 1), default=0
+        Least distance between neighbours; 0 lets them tie.
 
     Returns
     -------
     ndarray of the same shape
     """
     ordered = quantiles.copy()
+    least = np.broadcast_to(least, (*ordered.shape[:-1], ordered.shape[-1] - 1))
     for j in range(median - 1, -1, -1):
-        np.minimum(ordered[..., j], ordered[..., j + 1], out=ordered[..., j])
+        np.minimum(ordered[..., j], ordered[..., j + 1] - least[..., j], out=ordered[..., j])
     for j in range(median + 1, ordered.shape[-1]):
-        np.maximum(ordered[..., j], ordered[..., j - 1], out=ordered[..., j])
+        np.maximum(ordered[..., j], ordered[..., j - 1] + least[..., j - 1], out=ordered[..., j])
     return ordered

@@ -47,6 +47,11 @@ class LinearForecast:
         """Whether it predicts any step."""
         return bool(self.weights_FH.any())
 
+    @property
+    def earned_scale_H(self) -> Tensor:
+        """The scale of the steps that it predicts, and 0 for the others, whose median stays the last price."""
+        return self.scale_H * self.weights_FH.any(0)
+
     @classmethod
     def measure(cls, older: tuple[Array, Array], newer: tuple[Array, Array]) -> LinearForecast:
         """Fit a ridge regression on older rows, evaluate it on newer ones; where it holds, fit again on both.

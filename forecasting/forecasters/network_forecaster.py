@@ -27,7 +27,9 @@ from tidecast.forecasting.estimator.freed_memory import give_back_memory
 from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.forecasters.base import PanelForecaster
 from tidecast.forecasting.forecasters.linear_start import LinearForecast
+from tidecast.forecasting.forecasters.quantile_model import MEDIAN_SCALE
 from tidecast.forecasting.network.checkpoints import fingerprint
+from tidecast.forecasting.network.heads import QUANTILE, SCALE
 from tidecast.forecasting.network.progress import LEARNING_CURVE, Epoch, learning_curve
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.trainer import Lessons, Trainer
@@ -52,6 +54,8 @@ PATIENCE = 3  # epochs without a better validation loss
 SLOWER = 0.1  # factor on the learning rate in `partial_fit`: few rows should not undo what many taught
 
 MOST_OF_STEPS = 1 << 13  # the same with inputs of each step, which take `horizon` times as much memory
+LONGER, LONG_PATIENCE = 5, 8  # times `max_epochs`, and epochs without a better one, where the panel has seasons
+
 INPUT, FUTURE, STEP = "input", "ahead", "step"  # scalers, by their names in saved files
 
 
@@ -80,10 +84,9 @@ class NetworkForecaster(PanelForecaster):
         inputs_NF = self._fit_inputs(rows, holdout)
         segments = self._segments(rows, inputs_NF, weights)
         linear = self._linear(rows, segments.inputs_NF, holdout, weights)
-        self._quantile_model, self._shortcut = (
-            replace(self._quantile_model, scale_H=linear.scale_H, head=self._head),
-            linear.holds,
-        )
+        self._shortcut = linear.holds
+        scale_H = linear.earned_scale_H if self.head == SCALE else linear.scale_H
+        self._quantile_model = replace(self._quantile_model, scale_H=scale_H, head=self.head)
         give_back_memory()
         held_out = segments.held_out(holdout.train, holdout.validation)
         training, seed = self.training or Training(), seed_from(self.random_state)
@@ -93,14 +96,42 @@ class NetworkForecaster(PanelForecaster):
                 segments,
                 holdout.train,
                 np.random.default_rng(seed),
-                training,
-                max_epochs=self.max_epochs,
+                training if training.patience or not self._steps else replace(training, patience=LONG_PATIENCE),
+                max_epochs=self.max_epochs * (LONGER if self._steps else 1),
                 learning_rate=self.learning_rate,
                 validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
                 fingerprint=self._fingerprint(rows, segments.inputs_NF.cpu(), weights) if training.checkpoint else "",
                 start=partial(self._begin_linear, linear) if linear.holds else None,
             )
         self.learning_curve_ = learning_curve(curve)
+
+    def _learn_all(self, rows: FlatPanel, weights: Tensor) -> None:
+        """Where the panel has seasons, train afresh on all rows, for as many epochs as were best.
+
+        What the newest fifth of the rows can teach about such a panel is worth more than the time. The calibration,
+        which is that of a network trained on fewer rows, stays.
+        """
+        losses = self.learning_curve_["validation_loss"]
+        best = self.learning_curve_["epoch"][losses.arg_min() or 0] if losses.count() else 0
+        if self._steps is None or not best:
+            return
+        segments = self._segments(rows, self._inputs.halves(rows.frame), weights)
+        end = cast("date | datetime", rows.frame["time"].max())
+        linear = self._linear(rows, segments.inputs_NF, Holdout(end, end, end), weights) if self._shortcut else None
+        training = replace(self.training or Training(), average=False, checkpoint=None, on_epoch=None)
+        seed = seed_from(self.random_state)
+        with isolated(seed):
+            self._network = self._new_network()
+            self._train(
+                segments,
+                end,
+                np.random.default_rng([seed, 1]),
+                training,
+                max_epochs=best,
+                learning_rate=self.learning_rate,
+                start=partial(self._begin_linear, linear) if linear else None,
+            )
+        self._carried, _ = self._carry(rows, rows.newest[:0])
 
     def _fit_inputs(self, rows: FlatPanel, holdout: Holdout) -> Tensor:
         """Fit features and scalers on training rows; return the inputs of all rows."""
@@ -160,8 +191,9 @@ class NetworkForecaster(PanelForecaster):
 
     def _begin_linear(self, linear: LinearForecast) -> None:
         """Start the median at the linear forecast; the network learns the rest."""
-        bias_H = None if linear.bias_H is None else linear.bias_H / linear.scale_H
-        weights_FH = linear.weights_FH / linear.scale_H
+        per_output_H = 1 / self._quantile_model.scale_H.clamp(min=MEDIAN_SCALE)
+        bias_H = None if linear.bias_H is None else linear.bias_H * per_output_H
+        weights_FH = linear.weights_FH * per_output_H
         self._network.begin_linear(weights_FH, self._quantile_model.layer.median_output, bias_H)
 
     def _fit_steps(self, rows: FlatPanel, holdout: Holdout) -> StepInputs | None:
@@ -249,8 +281,19 @@ class NetworkForecaster(PanelForecaster):
         return clone(self.features)
 
     @property
-    def _head(self) -> str:
-        return (self.training or Training()).head
+    def head(self) -> str:
+        """The network's head: that of `training`, by default one scale a step."""
+        return (self.training or Training()).head or SCALE
+
+    def _to_recipe(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings with the head spelled out, because a recipe must mean the same when the default changes."""
+        return settings | {"training": replace(self.training or Training(), head=self.head)}
+
+    @classmethod
+    def _from_recipe(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings of a recipe; those that name no head are of a time when every quantile was learned by itself."""
+        training = settings.get("training") or Training()
+        return settings | {"training": replace(training, head=training.head or QUANTILE)}
 
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
@@ -401,7 +444,7 @@ class NetworkForecaster(PanelForecaster):
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         super()._restore(description, learned, keys)
-        self._quantile_model = replace(self._quantile_model, head=self._head)
+        self._quantile_model = replace(self._quantile_model, head=self.head)
         self.inputs_ = description["inputs"]
         self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # older models lack it,

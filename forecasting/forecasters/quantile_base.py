@@ -209,7 +209,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         at = thinned(rows.moving & ~rows.before(holdout.validation) & (weights > 0), MOST_CALIBRATED)
         carried, outputs_NHQ = self._carry(rows, at)
         residuals = self._residuals(rows, at, until=holdout.calibration)
-        return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy())
+        n_sessions = len(np.unique(rows.times[at.numpy()]))
+        return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy(), n_sessions)
 
     def _measure_dependence(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> Dependence:
         """Dependence between steps, from all training rows: a correlation hardly overfits but needs many rows."""
@@ -320,11 +321,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     def _carried_outputs(self, at: Tensor, known: KnownCovariates | None) -> Tensor:
         """As `_outputs`, for the carried state of the series at these places."""
-        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+        return self._no_outputs(at)
 
     # ---------------------------------------------------- subclasses override
     def _fit_network(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> None:
         """Train what `_outputs` needs; nothing for the baselines."""
+
+    def _learn_all(self, rows: FlatPanel, weights: Tensor) -> None:
+        """Learn from the rows that were held out before; nothing for the baselines."""
 
     def _continue_training(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
         """Train a copy of the network further and replace it."""
@@ -342,8 +346,12 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         return 1
 
     def _outputs(self, rows: FlatPanel, at: Tensor) -> Tensor:
-        """Outputs that shape the base quantiles, shape (N, H, Q), in the network's precision."""
-        return torch.zeros(len(at), self.horizon, len(self.quantiles_), dtype=torch.float64)
+        """Outputs that shape the base quantiles, shape (N, H, P), in the network's precision."""
+        return self._no_outputs(at)
+
+    def _no_outputs(self, at: Tensor) -> Tensor:
+        """Outputs of zero, which leave the base quantiles as they are."""
+        return torch.zeros(len(at), self.horizon, self._quantile_model.layer.n_outputs, dtype=torch.float64)
 
     @property
     def columns_(self) -> list[str]:
@@ -400,6 +408,9 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         arrays = {name: values.numpy() for name, values in levels.items()}
         self._seasonal = SeasonalTarget(seasons, tuple(keys["series_id"]) if arrays else (), **arrays)
         scale_H = learned.get("scale", slow(self.horizon))
-        self._quantile_model = QuantileModel(self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H)
+        self._quantile_model = QuantileModel(
+            self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H,
+            relative=description.get("relative_offsets", False),
+        )  # fmt: skip
         self._dependence = Dependence(**{name: value.numpy() for name, value in under("paths", learned).items()})
         self._carried = CarriedState(Snapshot(keys["series_id"], keys["time"], **under(SNAPSHOT, learned)))

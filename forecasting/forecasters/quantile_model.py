@@ -13,14 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tidecast.forecasting.forecasters.conformal import calibrate, outwards
-from tidecast.forecasting.network.heads import HEADS, Head
+from tidecast.forecasting.forecasters.conformal import calibrate, credibility, outwards
+from tidecast.forecasting.network.heads import HEADS, SCALE, Head
 from tidecast.forecasting.panel.scaling import weighted_quantiles
 from tidecast.forecasting.tables.quantiles import MEDIAN
 
 Array = NDArray[np.float64]
 
 MEDIAN_SCALE = 0.1  # least move of the median per unit of output, in volatilities: prices hardly drift
+CLOSEST = 0.25  # least gap between quantiles, as a share of the gap that training changes show: no ties
 AT_A_TIME = 1 << 9  # origins whose quantiles are computed together: they stay in the cache
 
 
@@ -35,19 +36,22 @@ class QuantileModel:
     base_HQ : Tensor of shape (H, Q), float64
         Quantiles for outputs of 0; the median is exactly 0.
     offsets_HQ : ndarray of shape (H, Q)
-        Added by the calibration.
+        Added by the calibration, times the width of the quantiles relative to the base.
     scale_H : Tensor of shape (H,), float64
         Move of the median per unit of output, in volatilities · √step. It sets how fast a network learns the median,
         see `LinearForecast`.
-    head : str, default="quantile"
+    head : str, default="scale"
         A name in `tidecast.forecasting.network.heads.HEADS`: how outputs shape the quantiles.
+    relative : bool, default=True
+        Whether offsets follow the width of the quantiles. Models saved by earlier versions add them as they are.
     """
 
     levels: tuple[float, ...]
     base_HQ: Tensor
     offsets_HQ: Array
     scale_H: Tensor
-    head: str = "quantile"
+    head: str = SCALE
+    relative: bool = True
 
     @classmethod
     def none(cls, horizon: int, levels: Sequence[float]) -> QuantileModel:
@@ -57,18 +61,31 @@ class QuantileModel:
 
     @classmethod
     def of(cls, residuals_NH: Array, weights_N: Array, levels: Sequence[float]) -> QuantileModel:
-        """Estimate weighted quantiles of standardised residuals, NaN without a truth; not calibrated yet."""
-        base_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
+        """Estimate weighted quantiles of standardised residuals, NaN without a truth; not calibrated yet.
+
+        The median becomes 0. A quantile that this would pass keeps a quarter of its distance to its neighbour.
+        """
+        found_HQ = np.zeros((residuals_NH.shape[1], len(levels)))
         for step, residuals_N in enumerate(residuals_NH.T):
             known = np.isfinite(residuals_N)
-            base_HQ[step] = weighted_quantiles(residuals_N[known], weights_N[known], np.array(levels))
-        median = levels.index(MEDIAN)
-        base_HQ[:, median] = 0.0
-        base = torch.from_numpy(outwards(base_HQ, median))
-        return cls(tuple(levels), base, np.zeros_like(base_HQ), slow(len(base_HQ)))
+            found_HQ[step] = weighted_quantiles(residuals_N[known], weights_N[known], np.array(levels))
+        median, least = levels.index(MEDIAN), CLOSEST * np.diff(found_HQ, axis=-1)
+        found_HQ[:, median] = 0.0
+        base = torch.from_numpy(outwards(found_HQ, median, least))
+        return cls(tuple(levels), base, np.zeros_like(found_HQ), slow(len(found_HQ)))
 
-    def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array) -> QuantileModel:
-        """Return a copy with offsets that give the quantiles at these origins their nominal coverage."""
+    def calibrated(self, residuals_NH: Array, outputs_NHP: Tensor, weights_N: Array, n_sessions: int) -> QuantileModel:
+        """Return a copy with offsets that bring the quantiles at these origins closer to their nominal coverage.
+
+        Parameters
+        ----------
+        residuals_NH : ndarray of shape (N, H)
+            Standardised changes at held-out origins; NaN without a truth.
+        outputs_NHP : Tensor of shape (N, H, P)
+        weights_N : ndarray of shape (N,)
+        n_sessions : int
+            Different sessions among these origins, see `credibility`.
+        """
         offsets = []
         for step in range(len(self.base_HQ)):  # one by one, because the quantiles of all steps need much memory
             here = slice(step, step + 1)
@@ -76,8 +93,16 @@ class QuantileModel:
                 self, base_HQ=self.base_HQ[here], offsets_HQ=self.offsets_HQ[here], scale_H=self.scale_H[here]
             )
             quantiles_N1Q = of_step.quantiles(outputs_NHP[:, here])
-            offsets.append(calibrate(residuals_NH[:, here], quantiles_N1Q, np.array(self.levels), weights_N))
-        return replace(self, offsets_HQ=np.concatenate(offsets))
+            width_N11 = of_step._widths(quantiles_N1Q)
+            offsets.append(
+                calibrate(
+                    residuals_NH[:, here] / width_N11[..., 0],
+                    quantiles_N1Q / width_N11,
+                    np.array(self.levels),
+                    weights_N,
+                )
+            )
+        return replace(self, offsets_HQ=credibility(n_sessions) * np.concatenate(offsets))
 
     @property
     def median(self) -> int:
@@ -94,11 +119,22 @@ class QuantileModel:
         n, horizon, _ = outputs_NHP.shape
         n_levels = len(self.levels)
         quantiles, layer = np.empty((n_levels, n, horizon)).transpose(1, 2, 0), self.layer
+        least_HG = CLOSEST * self.base_HQ.diff(dim=-1).numpy() if self.relative else 0.0
         with torch.inference_mode():
             for begin in range(0, len(outputs_NHP), AT_A_TIME):  # intermediate arrays are several times as large
                 block = slice(begin, begin + AT_A_TIME)
-                quantiles[block] = outwards(layer(outputs_NHP[block]).numpy() + self.offsets_HQ, self.median)
+                found_NHQ = layer(outputs_NHP[block]).numpy()
+                width_NH1 = self._widths(found_NHQ)
+                quantiles[block] = outwards(found_NHQ + self.offsets_HQ * width_NH1, self.median, least_HG * width_NH1)
         return quantiles
+
+    def _widths(self, quantiles_NHQ: Array) -> Array:
+        """Width of quantiles relative to the base, outermost to outermost, shape (N, H, 1); 1 without a width."""
+        base_H = (self.base_HQ[:, -1] - self.base_HQ[:, 0]).numpy()
+        if not self.relative:
+            return np.ones((*quantiles_NHQ.shape[:-1], 1))
+        width_NH = quantiles_NHQ[..., -1] - quantiles_NHQ[..., 0]
+        return np.divide(width_NH, base_H, out=np.ones_like(width_NH), where=(base_H > 0) & (width_NH > 0))[..., None]
 
 
 def slow(horizon: int) -> Tensor:

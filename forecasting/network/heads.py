@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from torch import Tensor
 
 from tidecast.forecasting.network.quantile_head import QuantileHead
+from tidecast.forecasting.network.scale_head import ScaleHead
 from tidecast.forecasting.network.student_t import StudentTHead
 
 
@@ -65,7 +66,9 @@ class HeadClass(Protocol):
         """
 
 
-HEADS: dict[str, HeadClass] = {"quantile": QuantileHead, "student_t": StudentTHead}
+SCALE, QUANTILE = "scale", "quantile"  # the default of forecasters, and of regressors
+
+HEADS: dict[str, HeadClass] = {SCALE: ScaleHead, QUANTILE: QuantileHead, "student_t": StudentTHead}
 
 
 def check_head(head: object) -> None:
@@ -81,5 +84,5 @@ def check_head(head: object) -> None:
         Naming the heads.
     """
     if not (isinstance(head, str) and head in HEADS):
-        known = " or ".join(f'"{name}"' for name in HEADS)
-        raise ValueError(f"head must be {known}, got {head!r}.")
+        known = [f'"{name}"' for name in HEADS]
+        raise ValueError(f"head must be {', '.join(known[:-1])} or {known[-1]}, got {head!r}.")

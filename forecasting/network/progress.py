@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tidecast.forecasting.network.checkpoints import Saved
 from tidecast.forecasting.network.optimiser import AdamW
-
-Weights = dict[str, Tensor]
+from tidecast.forecasting.network.recurrent import RecurrentNetwork, Weights
 
 
 @dataclass(frozen=True)
@@ -42,22 +41,23 @@ class Progress:
 
     Parameters
     ----------
-    network, optimiser, shuffle
-        Changed by the training loop.
+    network : RecurrentNetwork
+    optimiser, shuffle
+        With the network, changed by the training loop.
     keep : int
         Number of newest weights to keep for averaging.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: RecurrentNetwork,
         optimiser: AdamW,
         shuffle: np.random.Generator,
         keep: int,
     ) -> None:
         self.network, self.optimiser, self.shuffle, self.keep = network, optimiser, shuffle, keep
         self.curve: list[Epoch] = []
-        self.best_loss, self.best_epoch, self.best = math.inf, 0, self._weights()
+        self.best_loss, self.best_epoch, self.best = math.inf, 0, network.weights()
         self.recent: list[Weights] = []
 
     @property
@@ -76,20 +76,25 @@ class Progress:
         loss = self.curve[0].validation_loss
         return math.nan if loss is None else loss
 
-    def record(self, epoch: Epoch) -> None:
-        """Record an epoch that has just ended."""
+    def record(self, epoch: Epoch, share: float = 1.0) -> None:
+        """Record an epoch that has just ended.
+
+        Parameters
+        ----------
+        epoch : Epoch
+        share : float, default=1.0
+            Share of the outputs that has its validation loss.
+        """
         self.curve.append(epoch)
         if epoch.validation_loss is not None and epoch.validation_loss < self.best_loss:
-            self.best_loss, self.best_epoch, self.best = epoch.validation_loss, epoch.epoch, self._weights()
+            self.best_loss, self.best_epoch = epoch.validation_loss, epoch.epoch
+            self.best = self.network.weights(share)
         if self.keep and epoch.epoch:
-            self.recent = [*self.recent, self._weights()][-self.keep :]
-
-    def _weights(self) -> Weights:
-        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+            self.recent = [*self.recent, self.network.weights()][-self.keep :]
 
     def saved(self) -> Saved:
         """Return everything, including random states, as tensors by name and values for JSON."""
-        groups = {"network": self._weights(), "best": self.best, "random": _random_states(self.network)}
+        groups = {"network": self.network.weights(), "best": self.best, "random": _random_states(self.network)}
         groups |= {"optimiser": self.optimiser.tensors()}
         groups |= {f"recent-{k}": weights for k, weights in enumerate(self.recent)}
         tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}

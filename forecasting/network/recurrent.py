@@ -19,6 +19,8 @@ from tidecast.forecasting.network.cells import CellState
 
 LEAST = 64  # units of a decoder with fewer in its state
 
+Weights = dict[str, Tensor]
+
 
 @dataclass(frozen=True)
 class State:
@@ -203,6 +205,12 @@ class RecurrentNetwork(nn.Module):
             h, x = h[..., : self.n_hidden], h[..., self.n_hidden :]
             h = torch.cat([torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1))), x], dim=-1)
         return self.head(h).unflatten(-1, (self.horizon, self.n_outputs))
+
+    def weights(self, share: float = 1.0) -> Weights:
+        """Return a copy of the weights, for outputs of that share of what they are."""
+        weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+        last = ("head.weight", "head.bias", "decoder.outputs", "decoder.linear")
+        return weights | {name: share * weights[name] for name in last if name in weights}
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P)."""

@@ -23,6 +23,7 @@ from tidecast.forecasting.network.training import Batch, Training
 
 logger = logging.getLogger(__name__)
 
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of a trained network's outputs, compared on the validation rows
 SMALLEST = 1e-30  # least sum of weights to divide a batch by, so that one without targets changes nothing
 
 
@@ -53,6 +54,11 @@ class Trainer:
 
     With validation batches, training stops after `patience` epochs without a better validation loss, and the weights of
     the best epoch are used; epoch 0, the untrained network, counts.
+
+    Few sessions are held out, and a network that has learned the right thing too strongly is soon worse on them than an
+    untrained one. So each epoch is judged, and used, with the best of four shares of its outputs: a quarter, a half,
+    three quarters, all. As losses are convex in the share, no share is better than none only if the outputs point the
+    wrong way: then there was nothing to learn.
 
     Parameters
     ----------
@@ -104,7 +110,7 @@ class Trainer:
             done, path = self.progress.epoch, self.checkpoint.path
             logger.info("Training resumes after epoch %d of %d, from %s.", done, self.max_epochs, path)
         elif self.lessons.validation:
-            self.progress.record(Epoch(0, math.nan, self._validation_loss()))
+            self.progress.record(Epoch(0, math.nan, self._validation_loss((1.0,))[0]))
             self._notify()
         if start and self.max_epochs and not self.progress.epoch:
             start()
@@ -119,8 +125,8 @@ class Trainer:
         """Train for one epoch, evaluate it, write a checkpoint and call `Training.on_epoch`."""
         batches = self.lessons.epoch_batches(self.progress.shuffle)
         train_loss = _train_epoch(self.network, self.head, batches, self.optimiser, self.training.gradient_norm)
-        held_out = self._validation_loss() if self.lessons.validation else None
-        self.progress.record(Epoch(self.progress.epoch + 1, train_loss, held_out))
+        held_out, share = self._validation_loss() if self.lessons.validation else (None, 1.0)
+        self.progress.record(Epoch(self.progress.epoch + 1, train_loss, held_out), share)
         if self.checkpoint:
             self.checkpoint.write(*self.progress.saved())
         self._notify()
@@ -130,8 +136,10 @@ class Trainer:
         network, progress = self.network, self.progress
         if self.training.average and progress.recent:
             network.load_state_dict(average(progress.recent))
-            if self.lessons.validation and not self._validation_loss() < progress.untrained_loss:
-                network.load_state_dict(progress.best)
+            if self.lessons.validation:
+                loss, share = self._validation_loss()
+                better = loss < progress.untrained_loss
+                network.load_state_dict(network.weights(share) if better else progress.best)
         elif self.lessons.validation:
             network.load_state_dict(progress.best)
         network.eval()
@@ -139,8 +147,10 @@ class Trainer:
             self.checkpoint.remove()
         return progress.curve
 
-    def _validation_loss(self) -> float:
-        return mean_loss(self.network, self.head, self.lessons.validation)
+    def _validation_loss(self, shares: Sequence[float] = SHARES) -> tuple[float, float]:
+        """Smallest validation loss, and the share of the outputs that has it."""
+        losses = mean_losses(self.network, self.head, self.lessons.validation, shares)
+        return min(zip(losses, shares, strict=True))
 
     def _notify(self) -> None:
         """Call `Training.on_epoch` with the newest epoch; stop if it raised `StopTraining`."""
@@ -165,19 +175,44 @@ def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[T
     loss, pinball, weight : Tensor of shape ()
         Sums of the head's loss, of pinball losses and of weights.
     """
-    h_BTD, _ = network.encode(batch.x_BTF)
-    if batch.at_BT is None:
-        o_BTHP = network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
-    else:
-        o_BTHP = network.read_out(h_BTD[batch.at_BT], batch.z_BTHZ)
+    o_BTHP = outputs(network, batch)
     return *head.losses(o_BTHP, batch.y_BTH, batch.weight_BTH), batch.weight_BTH.sum()
 
 
-def mean_loss(network: RecurrentNetwork, head: Head, batches: Iterable[Batch]) -> float:
-    """Weighted mean pinball loss over batches, without training; NaN if no weight is above 0."""
+def outputs(network: RecurrentNetwork, batch: Batch) -> Tensor:
+    """Outputs at every position of a batch with targets, shape (B, T, H, P); for `Batch.at_BT`, (n, H, P)."""
+    h_BTD, _ = network.encode(batch.x_BTF)
+    if batch.at_BT is not None:
+        return network.read_out(h_BTD[batch.at_BT], batch.z_BTHZ)
+    return network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
+
+
+def mean_losses(
+    network: RecurrentNetwork, head: Head, batches: Iterable[Batch], shares: Sequence[float] = (1.0,)
+) -> list[float]:
+    """Weighted mean pinball losses over batches, without training, for shares of the outputs.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+    batches : iterable of Batch
+    shares : sequence of float, default=(1.0,)
+
+    Returns
+    -------
+    list of float
+        One for each share; NaN if no weight is above 0.
+    """
     network.eval()
+    sums: list[list[Tensor]] = [[] for _ in shares]
     with torch.inference_mode():
-        return _mean([torch.stack(batch_losses(network, head, batch)[1:]) for batch in batches])
+        for batch in batches:
+            o_BTHP = outputs(network, batch)
+            for of_share, share in zip(sums, shares, strict=True):
+                _, pinball = head.losses(share * o_BTHP, batch.y_BTH, batch.weight_BTH)
+                of_share.append(torch.stack([pinball, batch.weight_BTH.sum()]))
+    return [_mean(of_share) for of_share in sums]
 
 
 def _train_epoch(

@@ -41,9 +41,10 @@ class Training(FrozenSettings):
         Regressors refuse it, because windows have no time.
     gradient_norm : float, default=1.0
         Longer gradients are cut to this length.
-    head : {"quantile", "student_t"}, default="quantile"
-        The network's outputs and the loss: each quantile by itself, by its pinball loss; or location, scale and
-        degrees of freedom of a Student-t distribution, by its log score. With any head the untrained network is the
+    head : {"scale", "quantile", "student_t"}, optional
+        The network's outputs and the loss: one scale a step, and a median where it was earned; each quantile by
+        itself, also by the pinball loss; or location, scale and degrees of freedom of a Student-t distribution, by its
+        log score. "scale" for a forecaster, "quantile" for a regressor. With any head the untrained network is the
         random walk, and epochs are compared by the pinball loss.
     checkpoint : str, optional
         A folder. The training's state is written there after every epoch. A `fit` with the same settings and data
@@ -63,7 +64,7 @@ class Training(FrozenSettings):
     average: bool = False
     half_life: float | None = None
     gradient_norm: float = 1.0
-    head: str = field(default="quantile", metadata={"recipe": "unless default"})
+    head: str | None = field(default=None, metadata={"recipe": "unless default"})
     checkpoint: str | None = field(default=None, metadata={"recipe": False})
     on_epoch: Callable[[Epoch], None] | None = field(default=None, metadata={"recipe": False})
 
@@ -80,7 +81,8 @@ class Training(FrozenSettings):
                 raise TypeError(f"{name} must be a number, got {value!r}.")
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value!r}.")
-        check_head(self.head)
+        if self.head is not None:
+            check_head(self.head)
         if self.checkpoint is not None and not isinstance(self.checkpoint, str):
             raise TypeError(f"checkpoint must be a folder's path as text, got {self.checkpoint!r}.")
         if self.on_epoch is not None and not callable(self.on_epoch):

@@ -34,7 +34,8 @@ def encode(value: Any) -> Any:
         The value, or a setting of it, has no JSON form.
     """
     if isinstance(value, BaseEstimator):
-        return {CODE: name_of(type(value)), "settings": encode(value.get_params(deep=False))}
+        settings = value.get_params(deep=False)
+        return {CODE: name_of(type(value)), "settings": encode(_hook(value, "_to_recipe")(settings))}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [name for name in settings_of(type(value)) if _is_recorded(value, name)]
         return {CODE: name_of(type(value)), "settings": encode({name: getattr(value, name) for name in names})}
@@ -50,6 +51,11 @@ def encode(value: Any) -> Any:
         f"A setting must be a number, text, list, estimator or dataclass to be saved, got {type(value).__name__}: "
         f"{value!r}. Give random_state as a whole number, features as a transformer."
     )
+
+
+def _hook(value: Any, name: str) -> Any:
+    """A method by which a class spells out defaults that could change, or reads those of older recipes."""
+    return getattr(value, name, dict)
 
 
 def _is_recorded(value: Any, name: str) -> bool:
@@ -74,7 +80,8 @@ def decode(value: Any, trusted: Iterable[type] = ()) -> Any:
     """
     if isinstance(value, dict) and set(value) == {CODE, "settings"} and isinstance(value["settings"], dict):
         kind = class_of(value[CODE], trusted)
-        return build(kind, {name: decode(item, trusted) for name, item in value["settings"].items()})
+        settings = {name: decode(item, trusted) for name, item in value["settings"].items()}
+        return build(kind, _hook(kind, "_from_recipe")(settings))
     if isinstance(value, dict):
         return {key: decode(item, trusted) for key, item in value.items()}
     if isinstance(value, list):

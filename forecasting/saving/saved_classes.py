@@ -20,6 +20,7 @@ from tidecast.features.transformers.base import PanelTransformer
 from tidecast.forecasting.network.cell_registry import CELLS
 
 _OWN = {  # loaded on demand: modules of this package, and the public classes in each
+    "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),

@@ -90,7 +90,7 @@ class SearchSpace:
             model = model.set_params(**{self.prefix[:-2]: other}) if self.prefix else other
         head = settings.pop(self.prefix + HEAD, None)
         own = getattr(forecaster, "training", None) or Training()
-        if head is not None and head != own.head:
+        if head is not None and head != forecaster.head:
             settings[f"{self.prefix}training"] = replace(settings.get(f"{self.prefix}training") or own, head=head)
         name = settings.get(self.prefix + FEATURES)
         if isinstance(name, str):
@@ -167,7 +167,7 @@ def own_settings(model: Any) -> dict[str, Any]:
     found = {name: value for name, value in model.get_params().items() if value is None or isinstance(value, simple)}
     if hasattr(forecaster, CELL):
         found[prefix + CELL] = forecaster.cell
-        found[prefix + HEAD] = (forecaster.training or Training()).head
+        found[prefix + HEAD] = forecaster.head
     if getattr(forecaster, FEATURES, PRICES) is None:
         found[prefix + FEATURES] = PRICES
     return found

@@ -33,6 +33,17 @@ def order_statistic(values, rank):
     return np.sort(values)[int(np.clip(rank, 1, len(values))) - 1]
 
 
+def apart(quantiles, gaps):
+    """Quantiles around a median of 0, each at least so far from its inner neighbour."""
+    found = quantiles.copy()
+    found[9] = 0.0
+    for j in range(8, -1, -1):
+        found[j] = min(found[j], found[j + 1] - gaps[j])
+    for j in range(10, 19):
+        found[j] = max(found[j], found[j - 1] + gaps[j - 1])
+    return found
+
+
 def slow_random_walk(prices, lookback, horizon, positive=True):
     """Table of the random walk from the last row, shape (series, horizon, levels), one number at a time.
 
@@ -56,19 +67,17 @@ def slow_random_walk(prices, lookback, horizon, positive=True):
     table = np.zeros((n_series, horizon, len(LEVELS)))
     for step in range(1, horizon + 1):
         base = np.quantile(residuals(origins[0], train, step), LEVELS, method="inverted_cdf")
-        base[9] = 0.0
-        base[:9], base[10:] = np.minimum(base[:9], 0), np.maximum(base[10:], 0)
+        base = apart(base, np.diff(base) / 4)
         held_out = residuals(validation, n_rows - 1, step)
         n = len(held_out)
         assert n >= 40
-        quantiles = base.copy()
+        quantiles, share = base.copy(), (n_rows - validation) / (n_rows - validation + 504)
         for j, tau in enumerate(LEVELS):
             if tau > 0.5:  # the ceil(τ (n + 1))-th smallest error, and its mirror image
-                quantiles[j] += order_statistic(held_out - base[j], np.ceil(round(tau * (n + 1), 9)))
+                quantiles[j] += share * order_statistic(held_out - base[j], np.ceil(round(tau * (n + 1), 9)))
             elif tau < 0.5:
-                quantiles[j] -= order_statistic(base[j] - held_out, np.ceil(round((1 - tau) * (n + 1), 9)))
-        quantiles[:9] = np.minimum.accumulate(np.minimum(quantiles[:9], 0)[::-1])[::-1]
-        quantiles[10:] = np.maximum.accumulate(np.maximum(quantiles[10:], 0))
+                quantiles[j] -= share * order_statistic(base[j] - held_out, np.ceil(round((1 - tau) * (n + 1), 9)))
+        quantiles = apart(quantiles, np.diff(base) / 4)
         change = sigma[:, -1:] * np.sqrt(step) * quantiles
         table[:, step - 1] = prices[:, -1:] * np.exp(change) if positive else prices[:, -1:] + change
     return table

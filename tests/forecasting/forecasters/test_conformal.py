@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tidecast.forecasting import DEFAULT_QUANTILES
-from tidecast.forecasting.forecasters.conformal import FEWEST, calibrate, outwards
+from tidecast.forecasting.forecasters.conformal import FEWEST, calibrate, credibility, outwards
 from tidecast.forecasting.forecasters.quantile_model import QuantileModel
+from tidecast.forecasting.network.heads import HEADS
 
 LEVELS = np.array(DEFAULT_QUANTILES)
 MEDIAN = 9
@@ -95,6 +96,11 @@ def test_a_heavy_residual_pulls_its_quantile():
     assert found[0, -4] > plain[0, -4]
 
 
+def test_outwards_keeps_a_least_distance_between_neighbours():
+    quantiles = np.array([[-1.0, -0.1, 0.0, -0.5, 0.1]])
+    assert outwards(quantiles, 2, np.array([0.2, 0.3, 0.5, 1.0])).tolist() == [[-1.0, -0.3, 0.0, 0.5, 1.5]]
+
+
 def test_outwards_lets_no_quantile_come_nearer_the_median_than_its_inner_neighbour():
     quantiles = np.array([[-1.0, -3.0, 0.5, 0.0, 2.0, 1.0]])
     assert outwards(quantiles, 3).tolist() == [[-3.0, -3.0, 0.0, 0.0, 2.0, 2.0]]
@@ -106,12 +112,34 @@ def test_outwards_lets_no_quantile_come_nearer_the_median_than_its_inner_neighbo
     assert np.array_equal(outwards(ordered, 2), ordered)
 
 
-def test_a_spread_calibrated_step_by_step_is_as_calibrated_at_once():
+@pytest.mark.parametrize("head", HEADS)
+def test_offsets_are_estimated_relative_to_the_width_and_shrunk(head):
     generator = np.random.default_rng(0)
     levels, residuals, weights = (0.1, 0.5, 0.9), generator.standard_normal((200, 3)), np.ones(200)
-    outputs = torch.from_numpy(generator.standard_normal((200, 3, 3)))
-    spread = replace(
-        QuantileModel.of(residuals, weights, levels), scale_H=torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+    model = replace(
+        QuantileModel.of(residuals, weights, levels),
+        scale_H=torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64),
+        head=head,
     )
-    expected = calibrate(residuals, spread.quantiles(outputs), np.array(levels), weights)
-    assert np.array_equal(spread.calibrated(residuals, outputs, weights).offsets_HQ, expected)
+    outputs = torch.from_numpy(generator.standard_normal((200, 3, model.layer.n_outputs)))
+    quantiles = model.quantiles(outputs)
+    width = (quantiles[..., 2] - quantiles[..., 0]) / np.ptp(model.base_HQ.numpy(), axis=-1)
+    expected = calibrate(residuals / width, quantiles / width[..., None], np.array(levels), weights) * 126 / 630
+    found = model.calibrated(residuals, outputs, weights, n_sessions=126)
+    assert np.allclose(found.offsets_HQ, expected, rtol=1e-12)
+    assert np.array_equal(found.quantiles(outputs)[..., 1], quantiles[..., 1])
+    assert (np.diff(found.quantiles(outputs), axis=-1) > 0).all()
+
+
+def test_calibration_counts_for_more_the_more_sessions_it_was_estimated_on():
+    assert [credibility(n) for n in (0, 252, 504, 504_000)] == pytest.approx([0, 1 / 3, 1 / 2, 1], abs=1e-2)
+
+
+def test_no_quantile_ties_with_the_median_however_much_prices_drift():
+    generator = np.random.default_rng(0)
+    drifting = generator.standard_normal((4000, 1)) + 0.3  # the quantiles from 0.4 on lie above 0
+    model = QuantileModel.of(drifting, np.ones(4000), DEFAULT_QUANTILES)
+    model = model.calibrated(drifting + 0.2, torch.zeros(4000, 1, 2).double(), np.ones(4000), n_sessions=10_000)
+    gaps = np.diff(model.quantiles(torch.zeros(1, 1, 2).double())[0, 0])
+    usual = np.diff(np.quantile(drifting[:, 0], LEVELS))
+    assert (gaps > 0.06 * usual).all()  # a quarter for the base, and of that a quarter after calibration

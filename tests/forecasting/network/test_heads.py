@@ -26,6 +26,7 @@ from tidecast.forecasting.forecasters.quantile_model import QuantileModel
 from tidecast.forecasting.network.heads import HEADS
 from tidecast.forecasting.network.losses import pinball
 from tidecast.forecasting.network.student_t import HEAVIEST, LIGHTEST, NARROWEST, StudentTHead, log_score
+from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.quantiles import MEDIAN
 
 every = pytest.mark.parametrize("head", HEADS)
@@ -90,6 +91,37 @@ def test_an_untrained_forecaster_is_the_random_walk_to_the_bit(head, breathing):
     model = GRUForecaster(lookback=16, max_epochs=0, training=Training(head=head)).fit(past)
     walk = RandomWalk(lookback=16).fit(past)
     assert model.predict(breathing, origins="new").equals(walk.predict(breathing, origins="new"))
+
+
+# ------------------------------------------------------------------ one scale a step
+def test_a_scale_widens_the_base_around_the_median():
+    head = head_of("scale", scale=0.2)
+    outputs = torch.tensor([[[np.log(2.0), 0.0], [0.0, 5.0], [-np.log(4.0), -1.0]]]).double()
+    expected = head.base_HQ * torch.tensor([[2.0], [1.0], [0.25]]) + torch.tensor([[0.0], [1.0], [-0.2]])
+    assert torch.allclose(head(outputs)[0], expected.double(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("levels", [DEFAULT_QUANTILES, (0.1, 0.5, 0.9), (0.5, 0.9), (0.5,)])
+def test_its_loss_is_the_pinball_loss_with_its_gradient_and_needs_no_quantiles(levels):
+    head = head_of("scale", levels=levels)
+    outputs = outputs_of(head, n=40).requires_grad_()
+    target = 3 * torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
+    weight = torch.rand(40, 3, generator=torch.Generator().manual_seed(2)).double()
+    expected = (weight * pinball(head(outputs), target, torch.tensor(levels, dtype=torch.float64))).sum()
+    found, shown = head.losses(outputs, target, weight)
+    assert found.item() == shown.item() == pytest.approx(expected.item(), rel=1e-12)
+    gradients = [torch.autograd.grad(loss, outputs)[0] for loss in (expected, found)]
+    assert torch.allclose(*gradients, rtol=1e-10, atol=1e-12)
+
+
+def test_a_step_whose_median_was_not_earned_keeps_the_last_price_exactly(breathing):
+    past = breathing.filter(breathing["time"] <= cut_of(breathing))
+    model = GRUForecaster(**NETWORK | {"max_epochs": 3}).fit(past)
+    table = model.predict(breathing, origins="new")
+    price = breathing.select("series_id", origin="time", price="close")
+    found = table.join(price, on=["series_id", "origin"])
+    assert (found["forecast"] == found["price"]).all()
+    assert (np.diff(values(table), axis=1) > 0).all()  # no quantile ties with it
 
 
 # ------------------------------------------------------------------ Student-t
@@ -179,8 +211,13 @@ def test_saved_pickled_and_cloned_it_stays_a_student_t(fitted, breathing, tmp_pa
     assert fitted.recipe()["settings"]["training"]["settings"]["head"] == "student_t"
 
 
-def test_recipes_of_before_there_were_heads_are_still_equal():
-    assert "head" not in GRUForecaster(training=Training(patience=5)).recipe()["settings"]["training"]["settings"]
+def test_a_recipe_names_its_head_and_one_that_names_none_learned_every_quantile():
+    recipe = GRUForecaster().recipe()
+    assert recipe["settings"]["training"]["settings"]["head"] == "scale"
+    assert decode(recipe).recipe() == recipe
+    for older in (None, {"class": "Training", "settings": {"patience": 5}}):
+        settings = recipe["settings"] | {"training": older}
+        assert decode({"class": "GRUForecaster", "settings": settings}).head == "quantile"
 
 
 def test_updated_sampled_and_calibrated_it_does_what_every_forecaster_does(fitted, breathing):
@@ -203,16 +240,15 @@ def test_a_search_tries_heads_by_name(breathing):
     model = GRUForecaster(horizon=2, lookback=16, hidden_size=4, max_epochs=1, training=Training(patience=2))
     assert model.search_space()["head"] == list(HEADS)
     cv = RollingOrigin(n_splits=1, horizon=2, stride=20)
-    found = tune(model, few, cv, {"head": ["student_t", "quantile"]}, n_trials=2)
+    found = tune(model, few, cv, {"head": ["student_t", "quantile", "scale"]}, n_trials=3)
     tried = {trial["head"] for trial in (frozen.params for frozen in found.study.trials)}
     assert tried == set(HEADS)
-    own = found.model.training
-    assert (own.head, own.patience) == (found.settings["head"], 2)
+    assert (found.model.head, found.model.training.patience) == (found.settings["head"], 2)
 
 
 def test_an_unknown_head_is_refused_when_made():
-    for wrong in ("normal", None, 3, ["quantile"]):
-        with pytest.raises(ValueError, match=r'head must be "quantile" or "student_t", got'):
+    for wrong in ("normal", 3, ["quantile"]):
+        with pytest.raises(ValueError, match=r'head must be "scale", "quantile" or "student_t", got'):
             Training(head=wrong)
 
 

@@ -17,7 +17,7 @@ from tidecast.forecasting.network.optimiser import WEIGHT_DECAY, AdamW, one_cycl
 from tidecast.forecasting.network.progress import Progress
 from tidecast.forecasting.network.quantile_head import QuantileHead
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
-from tidecast.forecasting.network.trainer import Lessons, Trainer, batch_losses, mean_loss
+from tidecast.forecasting.network.trainer import SHARES, Lessons, Trainer, batch_losses, mean_losses
 from tidecast.forecasting.network.training import Batch, isolated, recency
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
@@ -71,7 +71,7 @@ def test_losses_count_where_there_is_a_target_and_by_their_weight():
     by_hand = [pinball(head.base_HQ[0], batch.y_BTH[at], LEVELS) for at in ((0, 3, 1), (1, 7, 0))]
     assert weights == 3.0
     assert total.item() == pytest.approx((by_hand[0] + 2 * by_hand[1]).item(), rel=1e-6)
-    assert math.isnan(mean_loss(network, head, [Batch(batch.x_BTF, batch.y_BTH, 0 * weight)]))
+    assert math.isnan(mean_losses(network, head, [Batch(batch.x_BTF, batch.y_BTH, 0 * weight)])[0])
 
 
 @pytest.mark.parametrize("median", [0, 1, 3])
@@ -110,9 +110,9 @@ def test_an_exact_hit_has_the_gradient_of_the_plain_formula():
 def test_one_batch_can_be_overfitted(cell):
     network, head = make_network(cell, num_layers=3 if cell == "mingru" else 1)  # one layer forgets too simply
     batch = make_batch(n=4)
-    before = mean_loss(network, head, [batch])
+    before = mean_losses(network, head, [batch])[0]
     curve = train(network, head, [batch] * 30, epochs=10, learning_rate=3e-2)
-    assert mean_loss(network, head, [batch]) < 0.2 * before
+    assert mean_losses(network, head, [batch])[0] < 0.2 * before
     assert [epoch.epoch for epoch in curve] == list(range(1, 11))
     assert all(epoch.validation_loss is None for epoch in curve)
 
@@ -125,8 +125,31 @@ def test_early_stopping_keeps_the_best_epoch():
     assert len(curve) < 31  # it did stop
     assert [epoch.epoch for epoch in curve] == list(range(len(curve)))
     assert len(curve) - 1 - int(np.argmin(losses)) == 2
-    assert mean_loss(network, head, [validation]) == min(losses)
+    assert mean_losses(network, head, [validation])[0] == min(losses)
     assert math.isnan(curve[0].train_loss)
+
+
+def test_an_epoch_is_judged_with_the_best_share_of_its_outputs(monkeypatch):
+    network, head = make_network()
+    training, validation = make_batch(n=8), make_batch(n=8)
+    half = Batch(validation.x_BTF, validation.y_BTH * 0.4, validation.weight_BTH)  # as the network will say, but weaker
+    trained = []
+    record = Progress.record
+
+    def record_weights(self, epoch, share=1.0):
+        record(self, epoch, share)
+        trained.append((self.network.weights(), epoch.validation_loss, share))
+
+    monkeypatch.setattr(Progress, "record", record_weights)
+    train(network, head, [training] * 40, 1, [half], learning_rate=3e-2)
+    kept = network.weights()
+    _, (whole, loss, share) = trained
+    assert share < 1
+    network.load_state_dict(whole)
+    assert loss == min(mean_losses(network, head, [half], SHARES))
+    assert torch.equal(kept["head.weight"], share * whole["head.weight"])
+    network.load_state_dict(kept)
+    assert mean_losses(network, head, [half])[0] == pytest.approx(loss)
 
 
 def test_where_nothing_can_be_learned_the_untrained_network_stays():
@@ -188,8 +211,8 @@ def test_the_mean_of_the_last_epochs_weights_stays_when_asked_for(monkeypatch):
     seen = []
     record = Progress.record
 
-    def record_weights(self, epoch):
-        record(self, epoch)
+    def record_weights(self, epoch, share=1.0):
+        record(self, epoch, share)
         seen.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
 
     monkeypatch.setattr(Progress, "record", record_weights)
