@@ -173,7 +173,7 @@ class NetworkForecaster(PanelForecaster):
         half_life = self.training.half_life if self.training else None
         return Segments(
             rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
-            partial(self._future_of, rows), decode_few=self._steps is not None,
+            partial(self._future_of, rows), seasonal=self._steps is not None,
         )  # fmt: skip
 
     def _linear(self, rows: FlatPanel, inputs_NF: Tensor, holdout: Holdout, weights: Tensor) -> LinearForecast:

@@ -45,6 +45,7 @@ from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
 
 MOST_RESIDUALS = 1 << 17  # per step, to estimate base quantiles from: a level is wrong by 0.1 % at most
 BLOCK = 1 << 14  # origins whose residuals are computed at a time
+SEASONAL_SESSIONS = 504  # that the calibration of a seasonal panel counts for: half of an offset, see `credibility`
 SPARSE = 4  # sessions to a row, from which the calendar of a series that came row by row must be wrong
 MOST_CALIBRATED = 1 << 15  # origins per step to calibrate on, each with all its quantiles
 
@@ -105,6 +106,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             self._seasonal.levels(calendar.marked(panel), self.target), self._schema.positive, self.target, calendar,
             self.lookback, self._seasonal.decay,
         )  # fmt: skip
+        if self._schema.origin_time is not None:
+            rows = replace(rows, ready=rows.ready & torch.from_numpy(self._schema.may_start(rows.frame["time"])))
         not_ready = rows.newest[~rows.ready[rows.newest]]
         self.skipped_ = tuple(panel["series_id"][not_ready.numpy()])
         return rows
@@ -150,7 +153,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         return (
             f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
             f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. {advice}"
+            + self._of_origin_time
         )
+
+    @property
+    def _of_origin_time(self) -> str:
+        """End of an error that names the schema's time of day, if it has one."""
+        at = self._schema.origin_time
+        return "" if at is None else f" The schema's origin_time leaves rows of {at} only."
 
     def _in_kind_of(self, X: Any, table: pl.DataFrame) -> Any:
         """Return the table in polars or pandas, as `X` is; without `X`, as the fitted panel was."""
@@ -209,7 +219,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         at = thinned(rows.moving & ~rows.before(holdout.validation) & (weights > 0), MOST_CALIBRATED)
         carried, outputs_NHQ = self._carry(rows, at)
         residuals = self._residuals(rows, at, until=holdout.calibration)
-        n_sessions = len(np.unique(rows.times[at.numpy()]))
+        n_sessions = SEASONAL_SESSIONS if self._seasonal.seasons else len(np.unique(rows.times[at.numpy()]))
         return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy(), n_sessions)
 
     def _measure_dependence(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> Dependence:
@@ -289,11 +299,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         here = self._carried.snapshot
         ready = here.rows >= self.lookback
         ready &= ~self._sparse(here)
+        if self._schema.origin_time is not None:
+            ready &= torch.from_numpy(self._schema.may_start(here.time))
         self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
         if not ready.any():
             raise ValueError(
                 f"No origin to forecast from: none of the {len(here)} series has lookback="
                 f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
+                + self._of_origin_time
             )
         at = torch.nonzero(ready)[:, 0]
         known = self._carried_covariates(future)

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 CONFIRMED = 0.3  # least correlation of changes with those a season before; those of prices have next to none
 CLIP = 5.0  # mean absolute changes; a spike says little about seasons
-SEASONS = 8  # of the longest kind that the volatility remembers: 8 weeks of hours
+SEASONS = 208  # of the longest kind that the volatility remembers: four years of weeks
 NORMAL = 1.4826  # standard deviation of a normal distribution ÷ its median absolute deviation
 
 
@@ -86,7 +86,8 @@ class SeasonalTarget:
     def decay(self) -> float:
         """Weight of an older squared change next to a newer one: `DECAY`, or one that remembers `SEASONS` seasons.
 
-        The volatility of the last hours of a day says little about those of the next day.
+        The volatility of the last hours says little about the next day, and a scale that follows a spike for weeks
+        spoils what the network knows of load and wind.
         """
         return 1 - 1 / (SEASONS * self.seasons[-1]) if self.seasons else DECAY
 
