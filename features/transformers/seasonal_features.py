@@ -126,7 +126,8 @@ class SeasonalFeatures(PanelTransformer):
 
     def _times(self) -> dict[str, pl.Expr]:
         """Columns of the time of day, of the week, and of holidays."""
-        time, columns = pl.col("time"), {}
+        time = pl.col("time")
+        columns: dict[str, pl.Expr] = {}
         if len(self.seasons) > 1:
             minute = 60 * time.dt.hour().cast(pl.Float64) + time.dt.minute()
             for n in range(1, HARMONICS + 1):

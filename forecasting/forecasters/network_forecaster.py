@@ -96,8 +96,10 @@ class NetworkForecaster(PanelForecaster):
                 segments,
                 holdout.train,
                 np.random.default_rng(seed),
-                training if training.patience or not self._steps else replace(training, patience=LONG_PATIENCE),
-                max_epochs=self.max_epochs * (LONGER if self._steps else 1),
+                training
+                if training.patience or not self._seasonal.seasons
+                else replace(training, patience=LONG_PATIENCE),
+                max_epochs=self.max_epochs * (LONGER if self._seasonal.seasons else 1),
                 learning_rate=self.learning_rate,
                 validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
                 fingerprint=self._fingerprint(rows, segments.inputs_NF.cpu(), weights) if training.checkpoint else "",
@@ -113,7 +115,7 @@ class NetworkForecaster(PanelForecaster):
         """
         losses = self.learning_curve_["validation_loss"]
         best = self.learning_curve_["epoch"][losses.arg_min() or 0] if losses.count() else 0
-        if self._steps is None or not best:
+        if not self._seasonal.seasons or not best:
             return
         segments = self._segments(rows, self._inputs.halves(rows.frame), weights)
         end = cast("date | datetime", rows.frame["time"].max())
@@ -173,13 +175,13 @@ class NetworkForecaster(PanelForecaster):
         half_life = self.training.half_life if self.training else None
         return Segments(
             rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
-            partial(self._future_of, rows), seasonal=self._steps is not None,
+            partial(self._future_of, rows), seasonal=bool(self._seasonal.seasons),
         )  # fmt: skip
 
     def _linear(self, rows: FlatPanel, inputs_NF: Tensor, holdout: Holdout, weights: Tensor) -> LinearForecast:
         """A linear forecast from training rows, evaluated on their newer half."""
-        most, season = (MOST_OF_STEPS, self._seasonal.seasons[-1]) if self._steps else (MOST_REGRESSED, 1)
-        at = thinned(rows.moving & rows.before(holdout.train) & (weights > 0), most, season)
+        most = MOST_OF_STEPS if self._steps else MOST_REGRESSED
+        at = thinned(rows.moving & rows.before(holdout.train) & (weights > 0), most, self._longest_season)
         inputs = inputs_NF[at.to(inputs_NF.device)].double().cpu().numpy()
         residuals, times = self._residuals(rows, at, until=holdout.train), rows.times[at.numpy()]
         newer = times > np.median(times) if len(times) else np.zeros(0, dtype=bool)
@@ -197,12 +199,12 @@ class NetworkForecaster(PanelForecaster):
         self._network.begin_linear(weights_FH, self._quantile_model.layer.median_output, bias_H)
 
     def _fit_steps(self, rows: FlatPanel, holdout: Holdout) -> StepInputs | None:
-        """Fit the inputs of single steps on training rows; None where the panel has no seasons."""
+        """Fit the inputs of single steps on training rows; None without seasons and future covariates."""
         seasons = self._seasonal.seasons
-        if not seasons:
+        if not seasons and not self._future_names:
             return None
         self._steps = StepInputs(seasons, self.horizon, self._future_names)
-        train = thinned(rows.ready & rows.before(holdout.train, included=True), MOST_OF_STEPS, seasons[-1])
+        train = thinned(rows.ready & rows.before(holdout.train, included=True), MOST_OF_STEPS, self._longest_season)
         return self._steps.fitted(self._numbers_of_steps(rows, train))
 
     def _numbers_of_steps(self, rows: FlatPanel, at: Tensor) -> NDArray[np.float64]:
@@ -212,6 +214,11 @@ class NetworkForecaster(PanelForecaster):
             rows.past_values, rows.known_covariates, rows.series_of(at).numpy(),
             rows.session[at].numpy().astype(np.int64), rows.level(at).numpy(), rows.volatility[at].numpy(),
         )  # fmt: skip
+
+    @property
+    def _longest_season(self) -> int:
+        """Sessions of it; 1 without seasons."""
+        return max(self._seasonal.seasons, default=1)
 
     @property
     def _past(self) -> tuple[str, ...]:
@@ -450,7 +457,8 @@ class NetworkForecaster(PanelForecaster):
         static = description.get("static", {})  # older models lack it,
         self._shortcut = description.get("shortcut", False)  # and this
         seasons = self._seasonal.seasons
-        self._steps = StepInputs(seasons, self.horizon, self._future_names) if seasons else None
+        is_new = f"{STEP}_mean" in learned  # older models read all future covariates at once
+        self._steps = StepInputs(seasons, self.horizon, self._future_names) if seasons or is_new else None
         check_tensors(self._expected_scalers(), learned)
         scalers = {
             group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))

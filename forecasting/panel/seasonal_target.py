@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 CONFIRMED = 0.3  # least correlation of changes with those a season before; those of prices have next to none
 CLIP = 5.0  # mean absolute changes; a spike says little about seasons
 SEASONS = 208  # of the longest kind that the volatility remembers: four years of weeks
+FURTHEST = 8.0  # level of a forecast quantile, 1,490 spreads: sinh would turn a wide one into an absurd price
 NORMAL = 1.4826  # standard deviation of a normal distribution ÷ its median absolute deviation
 
 
@@ -105,6 +106,7 @@ class SeasonalTarget:
             return levels
         at = self._places(series_id)
         shape = (-1,) + (1,) * (levels.ndim - 1)
+        np.clip(levels, -FURTHEST, FURTHEST, out=levels)
         np.sinh(levels, out=levels)
         levels *= self.spread[at].reshape(shape)
         levels += self.centre[at].reshape(shape)

@@ -1,4 +1,4 @@
-"""Inputs of single steps of a forecast, where a panel has seasons: what is known of the session that a step is for.
+"""Inputs of single steps of a forecast: what is known ahead of the session that a step is for, or from seasons.
 
 Axes: N origins, H horizon steps, J lags of a step, K seasons, Z future covariates, U inputs of a step, C values of a
 past session: level, covariates.
@@ -56,6 +56,8 @@ class StepInputs:
         """Sessions from each step's own back to its counterparts; the first K are those of each season."""
         step_H = np.arange(1, self.horizon + 1)
         newest = [season * -(-step_H // season) for season in self.seasons]
+        if not newest:
+            return np.zeros((0, self.horizon), dtype=np.int64)
         return np.stack([*newest, *(newest[0] + k * self.seasons[0] for k in range(1, FURTHER + 1))])
 
     @property
@@ -66,7 +68,7 @@ class StepInputs:
     @property
     def memory(self) -> int:
         """Newest sessions that the inputs depend on, W."""
-        return int((self.lags_JH - np.arange(1, self.horizon + 1)).max()) + 1
+        return int((self.lags_JH - np.arange(1, self.horizon + 1)).max(initial=0)) + 1
 
     def numbers(
         self, past: PastValues, known: KnownCovariates | None, series_N: Places, session_N: Places, level_N: Array,
@@ -119,4 +121,4 @@ class StepInputs:
                 angle = 2 * math.pi / n_places * place
                 parts += [wave(n * angle) for n in range(1, HARMONICS + 1) for wave in (np.sin, np.cos)]
             unit = season if n_places * unit == season else 1
-        return np.stack(parts, axis=-1)
+        return np.stack(parts, axis=-1) if parts else np.empty((*session.shape, 0))
