@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
         RollingVolatility,
         RollingZScore,
     )
+    from tidecast.features.transformers.seasonal_features import SeasonalFeatures
     from tidecast.features.transformers.streaming import Stream
     from tidecast.features.transformers.union import PanelUnion
     from tidecast.features.transformers.volatility_terms import VolatilityTerms
@@ -65,6 +66,7 @@ __all__ = [
     "RollingRange",
     "RollingVolatility",
     "RollingZScore",
+    "SeasonalFeatures",
     "Stream",
     "VolatilityTerms",
     "VolumeZScore",
@@ -113,6 +115,7 @@ _MODULES = {
         "RollingVolatility",
         "RollingZScore",
     ),
+    "transformers.seasonal_features": ("SeasonalFeatures",),
     "transformers.streaming": ("Stream",),
     "transformers.union": ("PanelUnion",),
     "transformers.volatility_terms": ("VolatilityTerms",),

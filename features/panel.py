@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,9 @@ from tidecast.features.session_dates import read_sessions
 
 RESERVED = "__tidecast_"
 """Prefix of working columns next to a panel's own. A covariate's name must not begin with it."""
+
+CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
+"""Spelling of a time of the day."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,15 @@ class PanelSchema(FrozenSettings):
     future : tuple of str, default=()
         Future covariates: numbers known ahead, such as holidays or planned output. A forecast uses those of the
         forecast sessions only. Give them to `predict`, as rows of the panel without a target or as ``future=``. For
-        columns known up to the origin only, use `covariates`.
+        columns known up to the origin only, use `covariates`; a column may be in both, and then its past counts, too.
+        Where the calendar has seasons that the target follows, the past of all of them counts, see
+        `RecurrentForecaster`.
     static : tuple of str, default=()
         Static covariates, constant in each series: numbers, or text as one input for each category of training.
+    origin_time : str, optional
+        Time of the day, such as "23:00", of the rows that forecasts start from, for bars within the day: every day's
+        24 hours are forecast from the last hour of the day before. Only such rows are learned from, calibrated on and
+        scored. None: every row may be an origin.
 
     Examples
     --------
@@ -55,8 +65,13 @@ class PanelSchema(FrozenSettings):
     covariates: tuple[str, ...] = ()
     future: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    origin_time: str | None = field(default=None, metadata={"recipe": "unless default"})
 
     def __post_init__(self) -> None:
+        if self.origin_time is not None and not (
+            isinstance(self.origin_time, str) and CLOCK.fullmatch(self.origin_time)
+        ):
+            raise ValueError(f"origin_time must be a time of the day such as '23:00', got {self.origin_time!r}.")
         group_of: dict[str, str] = {}
         for group in ("covariates", "future", "static"):
             names = getattr(self, group)
@@ -69,12 +84,23 @@ class PanelSchema(FrozenSettings):
                         f"A covariate's name must not begin with {RESERVED!r}, got {name!r} in {group}. "
                         "Rename the column."
                     )
-                if name in group_of:
+                if name in group_of and (group_of[name], group) != ("covariates", "future"):
                     raise ValueError(
                         f"A column must be in one group of covariates, once; {name!r} is in {group_of[name]} and in "
                         f"{group}. Take it out of one."
                     )
                 group_of[name] = group
+
+    def may_start(self, times: pl.Series) -> np.ndarray:
+        """Whether forecasts may start from rows of these times, bool of shape (n_rows,); see `origin_time`.
+
+        Parameters
+        ----------
+        times : Series of dates or datetimes, of shape (n_rows,)
+        """
+        if self.origin_time is None or times.dtype == pl.Date:
+            return np.ones(len(times), dtype=bool)
+        return (times.dt.strftime("%H:%M") == self.origin_time).fill_null(False).to_numpy()
 
 
 def check_panel(panel: Frame, schema: PanelSchema | None = None, target: str = "close") -> pl.DataFrame:
@@ -173,7 +199,7 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
     return frame.with_columns(
         read_sessions(frame, PanelCalendar.named(frame, schema.calendar), pandas),
         _numbers(frame[numbers[0]], pandas),
-        *(_past(frame[column], pandas) for column in schema.covariates),
+        *(_past(frame[column], pandas) for column in schema.covariates if column not in schema.future),
         *(future_numbers(frame[column], pandas) for column in schema.future),
         *(_static(frame[column], pandas) for column in schema.static),
     )

@@ -58,7 +58,9 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     )
 
 
-def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.ndarray | None = None) -> pl.DataFrame:
+def with_changes(
+    panel: pl.DataFrame, target: str, positive: bool, starts: np.ndarray | None = None, decay: float = DECAY
+) -> pl.DataFrame:
     """Add `change`, `volatility` and `__tidecast_segment` to a sorted panel, see `with_volatility` and `with_segments`.
 
     Parameters
@@ -68,11 +70,13 @@ def with_changes(panel: pl.DataFrame, target: str, positive: bool, starts: np.nd
     positive : bool
     starts : ndarray of int64, optional
         Positions at which the series begin, if known.
+    decay : float, default=0.94
+        λ.
     """
     level = pl.col(target).log() if positive else pl.col(target)
     before = pl.col("__tidecast_segment").cum_max()  # rows without a target have number 0
     variance = (
-        (pl.col("change") ** 2).ewm_mean(alpha=1 - DECAY, adjust=True, ignore_nulls=True).over("__tidecast_segment")
+        (pl.col("change") ** 2).ewm_mean(alpha=1 - decay, adjust=True, ignore_nulls=True).over("__tidecast_segment")
     )
     return (
         with_segments(panel, target, starts)

@@ -98,6 +98,11 @@ class Calendar(ABC):
         """
 
     @property
+    def seasons(self) -> tuple[int, ...]:
+        """Sessions in a day (if more than one) and in a week; empty where their number varies, as between holidays."""
+        return ()
+
+    @property
     def market_zone(self) -> str | None:
         """Time zone of the market whose sessions these are; None for days of no particular market."""
         return None

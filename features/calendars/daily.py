@@ -73,6 +73,10 @@ class DailyCalendar(Calendar):
         return self._hours_of is not None
 
     @property
+    def seasons(self) -> tuple[int, ...]:
+        return (7,) if self._days.size == self._number_of.size else ()
+
+    @property
     def market_zone(self) -> str | None:
         return self.time_zone if self.has_hours else None
 

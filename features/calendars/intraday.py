@@ -11,7 +11,7 @@ import polars as pl
 
 from tidecast.features.calendars.base import CLOSING, Calendar
 from tidecast.features.calendars.daily import DailyCalendar, Hours
-from tidecast.features.calendars.spelling import UNITS, microseconds_of, spell_duration
+from tidecast.features.calendars.spelling import DAY, UNITS, microseconds_of, spell_duration
 
 EXCHANGE_BARS = re.compile(r"\S+ \d+[hms]")
 """Spelling of the bars of an exchange."""
@@ -34,6 +34,10 @@ class RegularCalendar(Calendar):
     def __init__(self, step: int, phase: int) -> None:
         self.step, self.phase = step, phase
         self.name = f"every {spell_duration(step)}" + (f" + {spell_duration(phase)}" if phase else "")
+
+    @property
+    def seasons(self) -> tuple[int, ...]:
+        return (DAY // self.step, 7 * DAY // self.step) if DAY % self.step == 0 and self.step < DAY else ()
 
     def numbers(self, times: pl.Series) -> np.ndarray:
         if not (session := self.is_session(times)).all():

@@ -6,8 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.forecasting.tables.names import RANDOM_WALK
-
 
 def averaged_members(named: dict[str, Any]) -> dict[str, list[str]]:
     """Return the names of the members of each average of other models, so that no member is fitted twice.
@@ -21,14 +19,15 @@ def averaged_members(named: dict[str, Any]) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        By the name of an `Average`; one with a member that is not among the models is left out.
+        By the name of an `Average`. One with a member that is not among the models is left out, and so is one of
+        prices that may be negative: its members may forecast in levels that a table does not show.
     """
     from tidecast.forecasting.forecasters.average import Average  # loads torch, which takes seconds
 
     recipes = {name: model.recipe() for name, model in named.items() if hasattr(model, "recipe")}
     found = {}
     for name, model in named.items():
-        if isinstance(model, Average):
+        if isinstance(model, Average) and (model.schema is None or model.schema.positive):
             wanted = [member.recipe() for member in model.members]
             names = [next((key for key, recipe in recipes.items() if recipe == each), None) for each in wanted]
             if all(names):
@@ -37,7 +36,7 @@ def averaged_members(named: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def averaged_tables(
-    tables: dict[str, dict[int, pl.DataFrame]], members: dict[str, list[str]], named: dict[str, Any]
+    tables: dict[str, dict[int, pl.DataFrame]], members: dict[str, list[str]]
 ) -> dict[str, dict[int, pl.DataFrame]]:
     """Return the tables of the averages, by model and fold.
 
@@ -47,14 +46,10 @@ def averaged_tables(
         Tables of the other models by fold.
     members : dict of str to list of str
         From `averaged_members`.
-    named : dict of str to model
-        All models, for the schema.
     """
     from tidecast.forecasting.forecasters.average import average_tables  # loads torch, which takes seconds
 
-    schema = named[RANDOM_WALK].schema
-    positive = schema is None or schema.positive
     return {
-        name: {fold: average_tables([tables[member][fold] for member in names], positive) for fold in tables[names[0]]}
+        name: {fold: average_tables([tables[member][fold] for member in names]) for fold in tables[names[0]]}
         for name, names in members.items()
     }

@@ -107,7 +107,7 @@ def backtest(
                 found[name][number] = table
                 if on_fit is not None:
                     on_fit(name, number)
-    found |= averaged_tables(found, members, named)
+    found |= averaged_tables(found, members)
     tables = [
         table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all())
         for name, of_model in found.items()

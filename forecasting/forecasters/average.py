@@ -37,7 +37,7 @@ class Average(PanelForecaster):
 
     An average of quantiles has the mean location and the mean width of its members (Lichtendahl, Grushka-Cockayne and
     Winkler 2013, doi:10.1287/mnsc.1120.1667), so networks of several seeds or cells, and a `VolatilityRegression`, lose
-    what each of them got wrong alone. With ``positive=False`` prices are averaged as they are.
+    what each of them got wrong alone. With ``positive=False`` the levels that members forecast in are averaged.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Average(PanelForecaster):
         first = members[0]
         self.members_, self._schema, self._kind, self._made = members, first._schema, first._kind, first._made
         self.calendar_, self.fit_end_, self.quantiles_ = first.calendar_, first.fit_end_, first.quantiles_
-        self.skipped_, self._carried = first.skipped_, first._carried
+        self.skipped_, self._carried, self._seasonal = first.skipped_, first._carried, first._seasonal
         self._dependence: Dependence = first._dependence
         self._quantile_model = cast("Any", AveragedQuantiles(self.quantiles_))
 
@@ -282,15 +282,13 @@ def _fit(member: Any, panel: Any, sample_weight: Any) -> Any:
     return member.fit(panel, None, sample_weight)
 
 
-def average_tables(tables: Sequence[pl.DataFrame], positive: bool = True) -> pl.DataFrame:
-    """Average forecast tables of the same origins, as `Average` does; row by row and level by level.
+def average_tables(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Average forecast tables of positive prices, as `Average` does: row by row and level by level, in logarithms.
 
     Parameters
     ----------
     tables : sequence of polars DataFrame
         With the same rows in the same order.
-    positive : bool, default=True
-        Whether to average logarithms.
 
     Returns
     -------
@@ -299,5 +297,5 @@ def average_tables(tables: Sequence[pl.DataFrame], positive: bool = True) -> pl.
     """
     names = ["forecast", *quantile_columns(levels_in(tables[0].columns))]
     values = [table.select(names).to_numpy() for table in tables]
-    mean = np.exp(np.mean(np.log(values), axis=0)) if positive else np.mean(values, axis=0)
+    mean = np.exp(np.mean(np.log(values), axis=0))
     return tables[0].with_columns(pl.DataFrame(mean, schema=names, orient="row"))

@@ -34,6 +34,7 @@ from tidecast.forecasting.forecasters.sampling import blocks, sample_table
 from tidecast.forecasting.panel.carried_state import check_continues, newer_rows
 from tidecast.forecasting.panel.holdout import holdout_of
 from tidecast.forecasting.panel.made_columns import check_made, made_columns
+from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
 from tidecast.forecasting.saving.model_files import restoring
 from tidecast.forecasting.saving.recipes import encode, read_model, write_model
 from tidecast.forecasting.saving.saved_classes import UnreadableModel
@@ -88,6 +89,7 @@ class PanelForecaster(QuantileForecaster):
         panel, kept = settle(panel, self.calendar_)
         weights = weights[kept] if len(kept) < len(weights) else weights
         self.fit_end_ = cast("date | datetime", panel["time"].max())
+        self._seasonal = SeasonalTarget.of(panel, self.target, self._schema.positive, self.calendar_)
         rows = self._with_known_covariates(self._rows(panel, self.calendar_), X)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
@@ -99,6 +101,7 @@ class PanelForecaster(QuantileForecaster):
         give_back_memory()
         self._carried, self._quantile_model = self._calibrated(rows, holdout, weights)
         give_back_memory()
+        self._learn_all(rows, weights)
         self._dependence = self._measure_dependence(rows, holdout, weights)
         made, schema = made_columns(X), self._schema
         self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))

@@ -33,10 +33,14 @@ class LinearForecast:
         fast.
     weights_FH : Tensor of shape (F, H), float64
         From standardised inputs to standardised changes, if the scale is significantly above `MEDIAN_SCALE`; else 0.
+        Where steps have inputs of their own, those follow the ones that all steps share.
+    bias_H : Tensor of shape (H,), float64, optional
+        Added to the forecast; where steps have inputs of their own.
     """
 
     scale_H: Tensor
     weights_FH: Tensor
+    bias_H: Tensor | None = None
 
     @property
     def holds(self) -> bool:
@@ -71,6 +75,25 @@ class LinearForecast:
             return cls(scale_H, none.weights_FH)
         weights_FH = torch.from_numpy(_ridge(np.vstack([x_NF, newer_NF]), np.vstack([y_NH, newer_NH])))
         return cls(scale_H, weights_FH * holds_H)
+
+    @classmethod
+    def measure_steps(cls, older: tuple[Array, Array, Array], newer: tuple[Array, Array, Array]) -> LinearForecast:
+        """As `measure`, with inputs of each step besides those that all steps share.
+
+        Parameters
+        ----------
+        older, newer : tuple of ndarray, of shape (n, F), (n, H, U) and (n, H)
+            Inputs of the rows, inputs of the steps, and changes.
+        """
+        of_steps = []
+        for step in range(older[2].shape[1]):
+            parts = [
+                (np.column_stack([np.ones(len(x_NF)), x_NF, u_NHU[:, step]]), y_NH[:, step : step + 1])
+                for x_NF, u_NHU, y_NH in (older, newer)
+            ]
+            of_steps.append(cls.measure(parts[0], parts[1]))
+        weights_FH = torch.cat([linear.weights_FH for linear in of_steps], dim=1)
+        return cls(torch.cat([linear.scale_H for linear in of_steps]), weights_FH[1:], weights_FH[0])
 
 
 def _ridge(x_NF: Array, y_NH: Array) -> Array:

@@ -38,12 +38,14 @@ from tidecast.forecasting.panel.known_covariates import (
 )
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
+from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
 from tidecast.forecasting.panel.snapshot import Snapshot, snapshot_of
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
 
 MOST_RESIDUALS = 1 << 17  # per step, to estimate base quantiles from: a level is wrong by 0.1 % at most
 BLOCK = 1 << 14  # origins whose residuals are computed at a time
+SEASONAL_SESSIONS = 504  # that the calibration of a seasonal panel counts for: half of an offset, see `credibility`
 SPARSE = 4  # sessions to a row, from which the calendar of a series that came row by row must be wrong
 MOST_CALIBRATED = 1 << 15  # origins per step to calibrate on, each with all its quantiles
 
@@ -74,6 +76,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     _quantile_model: QuantileModel
     _dependence: Dependence
     _carried: CarriedState
+    _seasonal: SeasonalTarget = SeasonalTarget()
     _made: tuple[str, ...] = ()  # covariates that a transformer added before `fit`
 
     def _check_settings(self) -> None:
@@ -99,7 +102,12 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             known = self._carried.snapshot.series_id  # a whole history shows the calendar of a series that was unproven
             calendar = self.calendar_.meeting(panel, known.filter(~known.is_in(list(self.calendar_.unproven))))
             panel, _ = settle(panel, calendar)
-        rows = panel_rows(calendar.marked(panel), self._schema.positive, self.target, calendar, self.lookback)
+        rows = panel_rows(
+            self._seasonal.levels(calendar.marked(panel), self.target), self._schema.positive, self.target, calendar,
+            self.lookback, self._seasonal.decay,
+        )  # fmt: skip
+        if self._schema.origin_time is not None:
+            rows = replace(rows, ready=rows.ready & torch.from_numpy(self._schema.may_start(rows.frame["time"])))
         not_ready = rows.newest[~rows.ready[rows.newest]]
         self.skipped_ = tuple(panel["series_id"][not_ready.numpy()])
         return rows
@@ -145,7 +153,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         return (
             f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
             f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. {advice}"
+            + self._of_origin_time
         )
+
+    @property
+    def _of_origin_time(self) -> str:
+        """End of an error that names the schema's time of day, if it has one."""
+        at = self._schema.origin_time
+        return "" if at is None else f" The schema's origin_time leaves rows of {at} only."
 
     def _in_kind_of(self, X: Any, table: pl.DataFrame) -> Any:
         """Return the table in polars or pandas, as `X` is; without `X`, as the fitted panel was."""
@@ -208,7 +223,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         at = thinned(rows.moving & ~rows.before(holdout.validation) & (weights > 0), MOST_CALIBRATED)
         carried, outputs_NHQ = self._carry(rows, at)
         residuals = self._residuals(rows, at, until=holdout.calibration)
-        n_sessions = len(np.unique(rows.times[at.numpy()]))
+        n_sessions = SEASONAL_SESSIONS if self._seasonal.seasons else len(np.unique(rows.times[at.numpy()]))
         return carried, self._quantile_model.calibrated(residuals, outputs_NHQ, weights[at].numpy(), n_sessions)
 
     def _measure_dependence(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> Dependence:
@@ -244,7 +259,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         scale_NH1 = (origins.volatility[:, None] * root_steps(self.horizon))[..., None]
         change = torch.from_numpy(scaled).mul_(scale_NH1).add_(origins.median_change_NH[..., None])
         price_N11 = origins.price[:, None, None]
-        return (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
+        values = (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
+        return self._seasonal.prices(values, origins.keys["series_id"])
 
     # ---------------------------------------------------------- carried state
     def _carry(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
@@ -253,7 +269,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     def _after_update(self, rows: pl.DataFrame, calendar: PanelCalendar) -> CarriedState:
         """State after these rows, sorted by time and series; all rows of one time are taken in together."""
-        rows = calendar.marked(rows)
+        rows = self._seasonal.levels(calendar.marked(rows), self.target)
         longest = longest_gaps(rows)
         is_new = pl.Series(places_of(rows["series_id"], self._carried.snapshot.series_id) < 0)
         new = rows["series_id"].filter(is_new).unique(maintain_order=True)
@@ -268,7 +284,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             now, at_M = slice(start, end), at_N[start:end]
             here, begins_M = carried.snapshot.advanced(
                 at_M, rows["time"][now], session_N[now], price_N[now], level_N[now],
-                None if longest is None else longest[now],
+                None if longest is None else longest[now], self._seasonal.decay,
             )  # fmt: skip
             carried = self._advanced(replace(carried, snapshot=here), at_M, begins_M, rows[now])
         self.calendar_ = calendar
@@ -287,11 +303,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         here = self._carried.snapshot
         ready = here.rows >= self.lookback
         ready &= ~self._sparse(here)
+        if self._schema.origin_time is not None:
+            ready &= torch.from_numpy(self._schema.may_start(here.time))
         self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
         if not ready.any():
             raise ValueError(
                 f"No origin to forecast from: none of the {len(here)} series has lookback="
                 f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
+                + self._of_origin_time
             )
         at = torch.nonzero(ready)[:, 0]
         known = self._carried_covariates(future)
@@ -324,6 +343,9 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     # ---------------------------------------------------- subclasses override
     def _fit_network(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> None:
         """Train what `_outputs` needs; nothing for the baselines."""
+
+    def _learn_all(self, rows: FlatPanel, weights: Tensor) -> None:
+        """Learn from the rows that were held out before; nothing for the baselines."""
 
     def _continue_training(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
         """Train a copy of the network further and replace it."""
@@ -361,7 +383,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:
         """Return what a subclass learned that is not a tensor, as JSON holds it."""
-        return {}
+        return {"seasons": list(self._seasonal.seasons)} if self._seasonal.seasons else {}
 
     def _learned(self) -> dict[str, Tensor]:
         """Return every tensor that `fit` learned, by its name in saved files."""
@@ -369,7 +391,14 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         paths = {f"paths.{name}": torch.from_numpy(value) for name, value in vars(self._dependence).items()}
         model = self._quantile_model
         quantiles = {"base": model.base_HQ, "scale": model.scale_H, "offsets": torch.from_numpy(model.offsets_HQ)}
-        return quantiles | paths | carried
+        return quantiles | paths | carried | self._levels()
+
+    def _levels(self) -> dict[str, Tensor]:
+        """Centre and spread of the levels of each series seen, and of others; empty without such levels."""
+        levels = self._seasonal.of_series(self._carried.snapshot.series_id.to_list())
+        if levels.centre is None or levels.spread is None:
+            return {}
+        return {"levels.centre": torch.from_numpy(levels.centre), "levels.spread": torch.from_numpy(levels.spread)}
 
     def _expected(self, n_series: int) -> dict[str, Tensor]:
         """Placeholders for the tensors of `_learned`, except those that subclasses add."""
@@ -388,7 +417,13 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
 
     def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
         """Restore `_described` and `_learned`; `keys` hold the newest time seen of each series."""
-        check_tensors(self._expected(len(keys)), learned, optional=["scale"])  # which older models lack
+        seasons, levels = tuple(description.get("seasons", ())), under("levels", learned)
+        expected = self._expected(len(keys))
+        if seasons and not self._schema.positive:
+            expected |= {"levels.centre": blank(len(keys) + 1), "levels.spread": blank(len(keys) + 1)}
+        check_tensors(expected, learned, optional=["scale"])  # which older models lack
+        arrays = {name: values.numpy() for name, values in levels.items()}
+        self._seasonal = SeasonalTarget(seasons, tuple(keys["series_id"]) if arrays else (), **arrays)
         scale_H = learned.get("scale", slow(self.horizon))
         self._quantile_model = QuantileModel(
             self.quantiles_, learned["base"], learned["offsets"].numpy(), scale_H,

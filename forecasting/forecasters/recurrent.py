@@ -31,6 +31,13 @@ class RecurrentForecaster(NetworkForecaster):
     untrained, it is the `RandomWalk`. The newest tenth of the training sessions calibrates the quantiles, the tenth
     before it stops the training.
 
+    A panel has seasons if its calendar has a fixed number of sessions in a day or a week ("every 1h", "24/7"), and
+    changes in the training rows resemble those a season before. Then `SeasonalFeatures` are the default inputs, the
+    state also sees the past of future covariates, and each step is read from the state together with its own inputs:
+    the target's levels at the same place of earlier seasons, future covariates and their changes against a season ago,
+    and the place in the seasons. When training has stopped, the network is trained afresh on all rows for as many
+    epochs as were best. A target that may be negative is forecast as asinh of its standardised value.
+
     Parameters
     ----------
     horizon : int, default=5
@@ -51,7 +58,8 @@ class RecurrentForecaster(NetworkForecaster):
     dropout : float, default=0.0
         Between layers; no effect with one layer.
     max_epochs : int, default=8
-        Upper limit: training may stop early. 0 gives the random walk.
+        Upper limit: training may stop early. 0 gives the random walk. Where the panel has seasons, five times as many,
+        because there is more to learn.
     batch_size : int, default=64
         Windows in a batch.
     learning_rate : float, default=5e-3

@@ -17,6 +17,8 @@ from torch.nn.functional import silu
 from tidecast.forecasting.network.cell_registry import load_cell
 from tidecast.forecasting.network.cells import CellState
 
+LEAST = 64  # units of a decoder with fewer in its state
+
 Weights = dict[str, Tensor]
 
 
@@ -127,11 +129,14 @@ class RecurrentNetwork(nn.Module):
     shortcut : bool, default=False
         The head also reads the row's inputs, so that a linear effect needs no cell (the autoregressive part of
         LSTNet, Lai et al. 2018, arXiv:1703.07015, section 3.6).
+    n_step : int, default=0
+        Inputs of each step, which then take the place of future covariates, see `StepDecoder`.
     """
 
     def __init__(
         self, cell: str, n_features: int, hidden_size: int, num_layers: int, dropout: float, horizon: int,
         n_outputs: int, kernel_size: int = 1, bidirectional: bool = False, n_future: int = 0, shortcut: bool = False,
+        n_step: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_features, self.horizon, self.n_outputs = n_features, horizon, n_outputs
@@ -148,6 +153,9 @@ class RecurrentNetwork(nn.Module):
         self.head = nn.Linear(self.width, horizon * n_outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.n_step = n_step
+        if n_step:
+            self.decoder = StepDecoder(self.n_hidden, n_step, horizon, n_outputs)
         self.n_future = n_future
         if n_future:
             self.join = nn.Linear(self.n_hidden + horizon * n_future, self.n_hidden)
@@ -202,18 +210,25 @@ class RecurrentNetwork(nn.Module):
         h_ND = state.hidden[0][-1]
         return torch.cat([h_ND, state.inputs_BKF[:, -1]], dim=-1) if self.shortcut else h_ND
 
-    def begin_linear(self, weights_FH: Tensor, output: int) -> None:
-        """Make one output of each step a linear function of the row's inputs; needs the shortcut.
+    def begin_linear(self, weights_FH: Tensor, output: int, bias_H: Tensor | None = None) -> None:
+        """Make one output of each step a linear function of the row's inputs and the step's own; needs the shortcut.
 
         Parameters
         ----------
         weights_FH : Tensor of shape (F, H)
+            The inputs of the row, then those of the step.
         output : int
             Index of the output.
+        bias_H : Tensor of shape (H,), optional
         """
         with torch.no_grad():
             rows_HPD = self.head.weight.view(self.horizon, self.n_outputs, self.width)
-            rows_HPD[:, output, self.n_hidden :] = weights_FH.T.to(rows_HPD)
+            rows_HPD[:, output, self.n_hidden :] = weights_FH[: self.n_features].T.to(rows_HPD)
+            if bias_H is not None:
+                self.head.bias.view(self.horizon, self.n_outputs)[:, output] = bias_H.to(rows_HPD)
+            if self.n_step:
+                linear_HUP = self.decoder.linear
+                linear_HUP[..., output] = weights_FH[self.n_features :].T.to(linear_HUP)
 
     def read_out(self, h: Tensor, z: Tensor | None = None) -> Tensor:
         """Return outputs of shape (..., H, P).
@@ -223,8 +238,11 @@ class RecurrentNetwork(nn.Module):
         h : Tensor of shape (..., D)
             From `encode` or `top`.
         z : Tensor of shape (..., H, Z), optional
-            Future covariates.
+            Future covariates, or the inputs of each step.
         """
+        if self.n_step and z is not None:
+            o_HP = self.decoder(h[..., : self.n_hidden], z)
+            return self.head(h).unflatten(-1, (self.horizon, self.n_outputs)) + o_HP
         if z is not None:
             h, x = h[..., : self.n_hidden], h[..., self.n_hidden :]
             h = torch.cat([torch.tanh(self.join(torch.cat([h, z.flatten(-2)], dim=-1))), x], dim=-1)
@@ -238,7 +256,8 @@ class RecurrentNetwork(nn.Module):
         share : float, default=1.0
         """
         weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
-        return weights | {name: share * weights[name] for name in ("head.weight", "head.bias")}
+        last = ("head.weight", "head.bias", "decoder.outputs", "decoder.linear")
+        return weights | {name: share * weights[name] for name in last if name in weights}
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         """Return outputs at every row, shape (B, T, H, P), from a zero state; bidirectional, (B, 1, H, P).
@@ -266,6 +285,49 @@ class RecurrentNetwork(nn.Module):
         with torch.no_grad():
             _, state = self.encode(self.head.weight.new_zeros(0, 1, self.n_features))
         return [(len(part), part.shape[-1]) for part in state.hidden]
+
+
+class StepDecoder(nn.Module):
+    """Reads each step's own inputs together with the state; its layers are shared by the steps.
+
+    With h the state and u the inputs of a step::
+
+        e = silu(W h + U u + c_k)    c_k is learned for each step
+        e ← e + silu(M e)
+        o_k = A_k e + B_k u
+
+    A and B start at zero, so an untrained network forecasts the base quantiles. The state that is carried on does
+    not depend on u.
+
+    Parameters
+    ----------
+    n_hidden, n_step, horizon, n_outputs : int
+        D, U, H and P.
+    """
+
+    def __init__(self, n_hidden: int, n_step: int, horizon: int, n_outputs: int) -> None:
+        super().__init__()
+        width = max(n_hidden, LEAST)
+        self.state, self.step = nn.Linear(n_hidden, width), nn.Linear(n_step, width)
+        self.position = nn.Parameter(0.1 * torch.randn(horizon, width))
+        self.mixed = nn.Linear(width, width)
+        self.outputs = nn.Parameter(torch.zeros(horizon, width, n_outputs))
+        self.linear = nn.Parameter(torch.zeros(horizon, n_step, n_outputs))
+
+    def forward(self, h: Tensor, u_HU: Tensor) -> Tensor:
+        """Return outputs of shape (..., H, P).
+
+        Parameters
+        ----------
+        h : Tensor of shape (..., D)
+            States.
+        u_HU : Tensor of shape (..., H, U)
+            Inputs of the steps.
+        """
+        e_HE = silu(self.state(h).unsqueeze(-2) + self.step(u_HU) + self.position)
+        e_HE = e_HE + silu(self.mixed(e_HE))
+        o_HP = torch.einsum("...he,hep->...hp", e_HE, self.outputs)
+        return o_HP + torch.einsum("...hu,hup->...hp", u_HU, self.linear)
 
 
 def _for_cell(hidden: tuple[Tensor, ...]) -> CellState:

@@ -186,7 +186,7 @@ def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[T
 
 
 def outputs(network: RecurrentNetwork, batch: Batch) -> Tensor:
-    """Outputs at every position of a batch, shape (B, T, H, P).
+    """Outputs at every position of a batch with targets, shape (B, T, H, P); for `Batch.at_BT`, (n, H, P).
 
     Parameters
     ----------
@@ -194,6 +194,8 @@ def outputs(network: RecurrentNetwork, batch: Batch) -> Tensor:
     batch : Batch
     """
     h_BTD, _ = network.encode(batch.x_BTF)
+    if batch.at_BT is not None:
+        return network.read_out(h_BTD[batch.at_BT], batch.z_BTHZ)
     return network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
 
 

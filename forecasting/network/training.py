@@ -103,13 +103,17 @@ class Batch:
     y_BTH, weight_BTH : Tensor of shape (B, T, H)
         With T = 1 while x has more rows, the targets belong to the last row.
     z_BTHZ : Tensor of shape (B, T, H, Z), optional
-        Future covariates of the targets' sessions.
+        Future covariates of the targets' sessions, or the inputs of each step.
+    at_BT : BoolTensor of shape (B, T), optional
+        The rows that have targets, where few have: y, weights and z are then those of these n rows, without the axes B
+        and T, as (n, H).
     """
 
     x_BTF: Tensor
     y_BTH: Tensor
     weight_BTH: Tensor
     z_BTHZ: Tensor | None = None
+    at_BT: Tensor | None = None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tidecast.features.segments import at_places, places_of
 from tidecast.features.transformers.streaming import Stream
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.panel.flat_panel import FlatPanel
+from tidecast.forecasting.panel.past_values import NewestValues
 from tidecast.forecasting.panel.snapshot import Snapshot
 
 
@@ -34,11 +35,14 @@ class CarriedState:
         The network's, after the newest row of each series.
     stream : Stream, optional
         The features, ready for the next row.
+    newest : NewestValues, optional
+        What the inputs of single steps depend on, where the panel has seasons.
     """
 
     snapshot: Snapshot
     state: State | None = None
     stream: Stream | None = None
+    newest: NewestValues | None = None
 
     def atomic(self) -> AbstractContextManager[None]:
         """Restore the stream if the body raises; the other parts are never changed in place."""
@@ -62,7 +66,8 @@ class CarriedState:
         state = self.state
         if state is not None and network is not None:
             state = State.cat([state, network.zero_state(len(series_id))]).take(order)
-        return CarriedState(snapshot, state, self.stream)
+        newest = None if self.newest is None else self.newest.with_room(len(series_id), order)
+        return CarriedState(snapshot, state, self.stream, newest)
 
 
 def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,7 @@ larger is computed for one block of series at a time, or for the rows asked for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.segments import segment_starts, series_starts
-from tidecast.features.volatility import with_changes, with_volatility
+from tidecast.features.volatility import DECAY, with_changes, with_volatility
 from tidecast.forecasting.panel.known_covariates import KnownCovariates
+from tidecast.forecasting.panel.past_values import PanelValues
 
 BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
@@ -92,6 +94,16 @@ class FlatPanel:
             pegged = with_volatility(prices, self.target, self.positive)["pegged"]
             moving[block] &= torch.from_numpy(~pegged.to_numpy())
         return moving
+
+    @cached_property
+    def past_values(self) -> PanelValues:
+        """The level and the future covariates of each row, by session."""
+        names = () if self.known_covariates is None else self.known_covariates.names
+        columns = [self.frame[name].fill_null(float("nan")).to_numpy() for name in names]
+        levels = self.level(torch.arange(len(self))).numpy()
+        return PanelValues.of(
+            self.series.numpy(), self.session.numpy().astype(np.int64), np.column_stack([levels, *columns])
+        )
 
     @property
     def series_id(self) -> pl.Series:
@@ -315,7 +327,9 @@ def root_steps(horizon: int) -> Tensor:
     return torch.arange(1, horizon + 1, dtype=torch.float64).sqrt()
 
 
-def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int) -> FlatPanel:
+def panel_rows(
+    frame: pl.DataFrame, positive: bool, target: str, calendar: PanelCalendar, lookback: int, decay: float = DECAY
+) -> FlatPanel:
     """Lay out a panel that `check_panel` has checked and sorted.
 
     Parameters
@@ -326,6 +340,8 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     calendar : PanelCalendar
     lookback : int
         Rows that an origin needs at or before it.
+    decay : float, default=0.94
+        λ of the volatility.
 
     Returns
     -------
@@ -347,7 +363,8 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
         prices = frame[block].select(columns)
         session[block] = calendar.numbers(prices.select("series_id", "time"))
         begins = series[(series >= block.start) & (series < block.stop)] - block.start
-        volatility[block] = with_changes(prices, target, positive, begins)["volatility"].fill_null(0.0).to_numpy()
+        changes = with_changes(prices, target, positive, begins, decay)
+        volatility[block] = changes["volatility"].fill_null(0.0).to_numpy()
     ready = np.zeros(n_rows, dtype=bool)
     for begin, end in pairwise(starts.tolist()):
         ready[begin + lookback - 1 : end] = True
@@ -366,19 +383,23 @@ def panel_rows(frame: pl.DataFrame, positive: bool, target: str, calendar: Panel
     )
 
 
-def thinned(mask: Tensor, most: int) -> Tensor:
+def thinned(mask: Tensor, most: int, season: int = 1) -> Tensor:
     """Every k-th place where `mask` holds, at most about `most`, so that estimates need bounded memory.
 
     Parameters
     ----------
     mask : BoolTensor of shape (N,)
     most : int
+    season : int, default=1
+        Rows of a season, of which k leaves out no part.
 
     Returns
     -------
     LongTensor of shape (any,)
     """
     every, seen, places = max(1, -(-int(mask.sum()) // most)), 0, []
+    while math.gcd(every, season) > 1:
+        every += 1
     for begin in range(0, len(mask), BLOCK):
         at = torch.nonzero(mask[begin : begin + BLOCK])[:, 0] + begin
         places.append(at[-seen % every :: every].clone())  # a view would keep the whole array in memory

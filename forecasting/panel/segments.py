@@ -19,10 +19,11 @@ from torch.nn.functional import embedding
 
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.training import Batch, recency
-from tidecast.forecasting.panel.flat_panel import FlatPanel
+from tidecast.forecasting.panel.flat_panel import FlatPanel, root_steps
 
 BLOCK = 256  # whole segments run side by side
 CHUNK = 64  # rows of each run at once, before the state is carried on; more when fewer run side by side
+FEW = 0.5  # share of rows with a weight under which those without one are left out
 HELD_OUT = 1 << 12  # rows in a validation batch, about as much memory as a training batch
 
 
@@ -46,6 +47,9 @@ class Segments:
         Targets up to this time were learned before: they do not count, and only windows with newer ones are cut.
     future : callable, optional
         Future covariates of the sessions after rows of shape (B, T): a Tensor of shape (B, T, H, Z); None without.
+    seasonal : bool, default=False
+        Weigh the errors of all steps alike, and leave out the targets and `future` of rows without a weight, where most
+        have none. Otherwise errors count in units of volatility · √step: those of a random walk grow so.
     """
 
     rows: FlatPanel
@@ -56,6 +60,7 @@ class Segments:
     half_life: float | None = None
     learned: date | datetime | None = None
     future: Callable[[Tensor], Tensor | None] | None = None
+    seasonal: bool = False
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
         """Batches of every row up to the time `until`, once or more, in windows cut anew and in random order.
@@ -144,12 +149,18 @@ class Segments:
         weight_BTH = known_BTH * self.weights_N[rows_BT].unsqueeze(-1)
         if self.half_life is not None and since_S is None:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
+        if self.seasonal:
+            weight_BTH = weight_BTH * root_steps(self.horizon)
+        x_BTF, at_BT = embedding(rows_BT.to(device), self.inputs_NF).float(), None
+        if self.future is not None and self.seasonal and (some := (weight_BTH > 0).any(-1)).float().mean() < FEW:
+            at_BT, rows_BT, y_BTH, weight_BTH = some, rows_BT[some], y_BTH[some], weight_BTH[some]
         z_BTHZ = None if self.future is None else self.future(rows_BT)
         return Batch(
-            embedding(rows_BT.to(device), self.inputs_NF).float(),
+            x_BTF,
             y_BTH.nan_to_num(0.0).float().to(device),
             weight_BTH.float().to(device),
             None if z_BTHZ is None else z_BTHZ.to(device),
+            None if at_BT is None else at_BT.to(device),
         )
 
 

@@ -101,11 +101,12 @@ class Snapshot:
         price_M: Tensor,
         level_M: Tensor,
         longest_M: pl.Series | None = None,
+        decay: float = DECAY,
     ) -> tuple[Snapshot, Tensor]:
         """Advance the series at `at_M` by one row; the others stay.
 
         A pause is longer than `MAX_PAUSE`, or than the durations `longest_M`. Volatility follows its recursion,
-        n ← λn + r² and d ← λd + 1; d follows from the number of rows.
+        n ← λn + r² and d ← λd + 1 with λ = `decay`; d follows from the number of rows.
 
         Parameters
         ----------
@@ -119,6 +120,8 @@ class Snapshot:
             Prices of the new rows, and their levels (logarithms, where prices are positive).
         longest_M : polars.Series, optional
             The longest pause of each series.
+        decay : float, default=0.94
+            λ.
 
         Returns
         -------
@@ -131,13 +134,13 @@ class Snapshot:
         paused = torch.from_numpy((time - old.time > limit).fill_null(True).to_numpy().copy())
         begins = paused | (old.rows == 0)
         change = level_M - old.levels_NK[:, -1]
-        n = DECAY * _weights(old.rows - 1) * old.volatility**2 + change**2
+        n = decay * _weights(old.rows - 1, decay) * old.volatility**2 + change**2
         levels_MK = torch.cat([old.levels_NK[:, 1:], level_M[:, None]], dim=1)
         new = {
             "session": session_M,
             "rows": torch.where(begins, 1, old.rows + 1),
             "price": price_M,
-            "volatility": torch.where(begins, 0.0, (n / _weights(old.rows)).sqrt()),
+            "volatility": torch.where(begins, 0.0, (n / _weights(old.rows, decay)).sqrt()),
             "first_session": torch.where(begins, session_M, old.first_session),
             "first_level": torch.where(begins, level_M, old.first_level),
             "levels_NK": torch.where(begins[:, None], level_M[:, None], levels_MK),
@@ -173,6 +176,6 @@ def snapshot_of(rows: FlatPanel, at_N: Tensor, n_levels: int = 1) -> Snapshot:
     )
 
 
-def _weights(changes: Tensor) -> Tensor:
+def _weights(changes: Tensor, decay: float) -> Tensor:
     """Sum of the weights of that many changes, d = 1 + λ + λ² + …; 0 for none."""
-    return (1 - DECAY ** changes.clamp(min=0).double()) / (1 - DECAY)
+    return (1 - decay ** changes.clamp(min=0).double()) / (1 - decay)

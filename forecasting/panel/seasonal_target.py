@@ -1,0 +1,172 @@
+"""Seasons of a panel, found in its calendar and confirmed by its rows, and the levels that such a panel is forecast in.
+
+Axes: N rows, S series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.segments import series_starts
+from tidecast.features.volatility import DECAY
+
+Array = NDArray[np.float64]
+
+CONFIRMED = 0.3  # least correlation of changes with those a season before; those of prices have next to none
+CLIP = 5.0  # mean absolute changes; a spike says little about seasons
+SEASONS = 208  # of the longest kind that the volatility remembers: four years of weeks
+FURTHEST = 8.0  # level of a forecast quantile, 1,490 spreads: sinh would turn a wide one into an absurd price
+NORMAL = 1.4826  # standard deviation of a normal distribution ÷ its median absolute deviation
+
+
+@dataclass(frozen=True)
+class SeasonalTarget:
+    """What a forecaster knows of its panel's seasons. Without any, the target stays as it is.
+
+    Attributes
+    ----------
+    seasons : tuple of int
+        Sessions in each season, rising: (24, 168) for hours with a daily and a weekly pattern.
+    series_id : tuple
+        Series with levels of their own, if the target may be negative.
+    centre, spread : ndarray of shape (S + 1,)
+        Median, and median absolute deviation made comparable to a standard deviation, of each series; last, those of
+        any other series.
+    """
+
+    seasons: tuple[int, ...] = ()
+    series_id: tuple[Any, ...] = ()
+    centre: Array | None = None
+    spread: Array | None = None
+
+    @classmethod
+    def of(cls, panel: pl.DataFrame, target: str, positive: bool, calendar: PanelCalendar) -> SeasonalTarget:
+        """Find the seasons of training rows, sorted by series and time.
+
+        Parameters
+        ----------
+        panel : DataFrame
+        target : str
+        positive : bool
+            Whether levels are log prices. If not, and the panel has seasons, levels are ``asinh((price − centre) /
+            spread)``: close to the price in its usual range, close to its logarithm far from it, so that a price of 20
+            times the usual one teaches the network no more than it should (Uniejewski, Weron and Ziel 2018,
+            doi:10.1109/TPWRS.2017.2734563, section III).
+        calendar : PanelCalendar
+        """
+        kinds = {one.seasons for one in calendar.calendars}
+        seasons = kinds.pop() if len(kinds) == 1 else ()
+        if not seasons or not _repeats(panel, target, positive, calendar, seasons):
+            return cls()
+        if positive:
+            return cls(seasons)
+        of_series = panel.group_by("series_id", maintain_order=True).agg(
+            centre=pl.col(target).median(),
+            spread=NORMAL * (pl.col(target) - pl.col(target).median()).abs().median(),
+            mean_spread=(pl.col(target) - pl.col(target).median()).abs().mean(),
+        )
+        of_series = of_series.with_columns(
+            spread=pl.when(pl.col("spread") > 0).then("spread").when(pl.col("mean_spread") > 0).then("mean_spread")
+        ).with_columns(pl.col("spread").fill_null(1.0))
+        centre, spread = of_series["centre"].to_numpy(), of_series["spread"].to_numpy()
+        return cls(
+            seasons,
+            tuple(of_series["series_id"]),
+            np.append(centre, np.median(centre)),
+            np.append(spread, np.median(spread)),
+        )
+
+    @property
+    def decay(self) -> float:
+        """Weight of an older squared change next to a newer one: `DECAY`, or one that remembers `SEASONS` seasons.
+
+        The volatility of the last hours says little about the next day, and a scale that follows a spike for weeks
+        spoils what the network knows of load and wind.
+        """
+        return 1 - 1 / (SEASONS * self.seasons[-1]) if self.seasons else DECAY
+
+    def levels(self, frame: pl.DataFrame, target: str) -> pl.DataFrame:
+        """Return rows with the target's levels in its place.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            With ``series_id``.
+        target : str
+        """
+        if self.centre is None or self.spread is None:
+            return frame
+        at = self._places(frame["series_id"])
+        level = np.arcsinh((frame[target].to_numpy() - self.centre[at]) / self.spread[at])
+        return frame.with_columns(pl.Series(target, level))
+
+    def prices(self, levels: Array, series_id: pl.Series) -> Array:
+        """Turn levels back into prices, in place.
+
+        Parameters
+        ----------
+        levels : ndarray of shape (N, ...)
+        series_id : Series of shape (N,)
+        """
+        if self.centre is None or self.spread is None:
+            return levels
+        at = self._places(series_id)
+        shape = (-1,) + (1,) * (levels.ndim - 1)
+        np.clip(levels, -FURTHEST, FURTHEST, out=levels)
+        np.sinh(levels, out=levels)
+        levels *= self.spread[at].reshape(shape)
+        levels += self.centre[at].reshape(shape)
+        return levels
+
+    def of_series(self, series_id: Sequence[Any]) -> SeasonalTarget:
+        """Return a copy for exactly these series, to be saved with them.
+
+        Parameters
+        ----------
+        series_id : sequence
+        """
+        if self.centre is None or self.spread is None:
+            return self
+        at = np.append(self._places(pl.Series(list(series_id))), len(self.centre) - 1)
+        return SeasonalTarget(self.seasons, tuple(series_id), self.centre[at], self.spread[at])
+
+    def _places(self, series_id: pl.Series) -> NDArray[np.int64]:
+        known = pl.DataFrame({"series_id": list(self.series_id), "at": np.arange(len(self.series_id))})
+        names = series_id.to_frame("series_id").with_columns(pl.col("series_id").cast(known.schema["series_id"]))
+        at = names.join(known, on="series_id", how="left", maintain_order="left")["at"]
+        return at.fill_null(len(self.series_id)).to_numpy()
+
+
+def _repeats(
+    panel: pl.DataFrame, target: str, positive: bool, calendar: PanelCalendar, seasons: tuple[int, ...]
+) -> bool:
+    """Whether changes resemble those a season before, for any of the seasons."""
+    starts = series_starts(panel)
+    price, session = panel[target].to_numpy(), calendar.numbers(panel.select("series_id", "time"))
+    series = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(panel)))
+    level = np.log(price) if positive else price
+    change, apart = np.diff(level, prepend=level[0]), np.diff(session, prepend=session[0])
+    usable = (apart == 1) & (np.diff(series, prepend=-1) == 0)
+    size = np.bincount(series, np.abs(change) * usable, len(starts)) / np.bincount(series, usable).clip(1)
+    size = np.where(size > 0, size, 1.0)[series]
+    change = np.where(usable, np.clip(change / size, -CLIP, CLIP), 0.0)
+    return any(_correlation(change, usable, series, session, season) >= CONFIRMED for season in seasons)
+
+
+def _correlation(
+    change: Array, usable: NDArray[np.bool_], series: NDArray[np.int64], session: NDArray[np.int64], season: int
+) -> float:
+    """Correlation of changes with those `season` rows before, where these are as many sessions before."""
+    if len(change) <= season:
+        return 0.0
+    same = usable[season:] & usable[:-season] & (series[season:] == series[:-season])
+    same &= session[season:] - session[:-season] == season
+    now, before = change[season:][same], change[:-season][same]
+    return float(now @ before / np.sqrt(max((now @ now) * (before @ before), np.finfo(float).tiny)))
