@@ -106,8 +106,7 @@ def refuse_lost_forecasts(warehouse: Warehouse, as_of: date) -> None:
 
 def _empty_commits(folder: Path | None) -> Iterator[str]:
     """Yield a message for each empty commit in a folder: the rows it added are in no version."""
-    log = None if folder is None else folder / "_delta_log"
-    if log is None or not log.is_dir():
+    if folder is None or not (log := folder / "_delta_log").is_dir():
         return
     for commit in sorted(log.glob("*.json")):
         if commit.stem.isdigit() and commit.stat().st_size == 0:
