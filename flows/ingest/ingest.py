@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.column_names import inside, outside, with_prefix
 from tidecast.flows.config.settings import Settings
@@ -179,6 +180,7 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
             *_look_alikes(rows["series_id"], revisions["series_id"]),
             *messages_of(actions),
             *_wrong_calendar(bad, rows.height, delivery.calendar),
+            *_between_sessions(bad, delivery.as_of, delivery.calendar),
         ),
         left=delivery.rows.height - rows.height,
     )
@@ -263,6 +265,23 @@ def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> 
     return [
         f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine because their days are not sessions of "
         f"{calendar.name}. {ADVICE['not_a_session']}"
+    ]
+
+
+def _between_sessions(bad: pl.DataFrame, as_of: date, calendar: PanelCalendar) -> list[str]:
+    """Name the newest rows of weekly, monthly, … series if they are not sessions: the run forecasts nothing new."""
+    newer = bad.filter(pl.col("rule") == "not_a_session", pl.col("time") > as_of).sort("time", "series_id")
+    own = [calendar.own.get(series_id, calendar.default) for series_id in newer["series_id"]]
+    newer = newer.filter(pl.Series([one is not None and is_of_periods(one) for one in own], dtype=pl.Boolean))
+    if newer.is_empty():
+        return []
+    name = next(one.name for one in own if one is not None and is_of_periods(one))
+    period = name.split()[0]
+    return [
+        f"The newest days must be sessions of {name}, but {newer.height:,} rows after {as_of} are not "
+        f"({newer['series_id'][0]!r} at {newer['time'][0]}): they are in quarantine, and no forecast uses them. "
+        "If a holiday moved the session, give the rows the date of the session, or start in a new folder (--home) with "
+        f"a calendar that knows the holidays, such as --calendar '{period} last XNYS'."
     ]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tidecast.flows.errors import WarehouseError
+from tidecast.features.error_text import shorten
+from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 VERSIONS_BACK = 200
@@ -21,6 +22,15 @@ SHOWN = 3
 
 COMPARED = (pl.Float64, pl.Int64, pl.Int32, pl.Date)
 """Types whose minimum and maximum in a file are compared with the log."""
+
+_ANEW = {
+    "prices": "move the folder away: tidecast run reads again what the source still has.",
+    "forecasts": "move the folder away, and publish each session anew: tidecast run --as-of DATE --reissue",
+}
+"""How to do without a backup, by table."""
+
+_NULLS = "null_count."
+"""Prefix of the log's counts of missing values, by column."""
 
 
 def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
@@ -48,7 +58,10 @@ def damages(warehouse: Warehouse, deep: bool = False) -> list[str]:
             found.append(_damaged(warehouse, name, bad))
     if not found and len(readable) == len(warehouse.tables):
         found += _missing_tables(warehouse)
-        found += _missing_rows(warehouse) if deep else []
+        try:
+            found += _missing_rows(warehouse) if deep else []
+        except WarehouseError as error:
+            found.append(str(error))
     return found
 
 
@@ -93,15 +106,13 @@ def refuse_lost_forecasts(warehouse: Warehouse, as_of: date) -> None:
 
 def _empty_commits(folder: Path | None) -> Iterator[str]:
     """Yield a message for each empty commit in a folder: the rows it added are in no version."""
-    log = None if folder is None else folder / "_delta_log"
-    if log is None or not log.is_dir():
+    if folder is None or not (log := folder / "_delta_log").is_dir():
         return
     for commit in sorted(log.glob("*.json")):
         if commit.stem.isdigit() and commit.stat().st_size == 0:
             yield (
                 f"Every commit must have content, but {commit} is empty: rows that it added are in no table. Put "
-                "back a copy of the file. Without one, put back a copy of the whole folder, or move the folder away: "
-                "tidecast run then reads again what the source still has."
+                f"back a copy of the file or of the whole folder.{_without_backup(folder.name)}"
             )
 
 
@@ -136,9 +147,22 @@ def _stat_fault(path: Path, size: int) -> str | None:
 def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> str | None:
     """Read a whole file, and compare it with the log."""
     try:
-        rows = warehouse.rows_in(name, str(file["path"]))
+        return _difference(warehouse.rows_in(name, str(file["path"])), file)
     except WarehouseError:
         return "cannot be read: its content is damaged"
+    except Exception as error:
+        return f"has values that no column can hold ({type(error).__name__}: {error})"
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        return f"has values that no column can hold ({error})"
+
+
+def _difference(rows: pl.DataFrame, file: dict[str, object]) -> str | None:
+    """Return how the rows of a file differ from what the log says of it."""
+    counted = {key.removeprefix(_NULLS) for key, nulls in file.items() if key.startswith(_NULLS) and nulls is not None}
+    if lost := sorted(counted.difference(rows.columns)):
+        return f"has no column {shorten(lost, SHOWN)}"
     if file.get("num_records") is not None and rows.height != file["num_records"]:
         return f"has {rows.height:,} rows, not {file['num_records']:,}"
     for column in rows.select(pl.col(*COMPARED)):
@@ -147,7 +171,7 @@ def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> 
             logged = file.get(f"{which}.{column.name}")
             if logged is not None and value is not None and logged != value and str(logged) != str(value):
                 return f"has {value!s} as {which} of {column.name}, not {logged}"
-        nulls = file.get(f"null_count.{column.name}")
+        nulls = file.get(f"{_NULLS}{column.name}")
         if nulls is not None and column.null_count() != nulls:
             return f"has {column.null_count():,} rows without {column.name}, not {nulls:,}"
     return None
@@ -177,7 +201,11 @@ def _restorable(warehouse: Warehouse, name: str, bad: set[str]) -> str:
                 )
         except WarehouseError:
             break
-    return "All earlier versions need these files."
+    return f"All earlier versions need these files.{_without_backup(name)}"
+
+
+def _without_backup(name: str) -> str:
+    return f" Without a backup, {_ANEW[name]}" if name in _ANEW else ""
 
 
 def _unreadable(warehouse: Warehouse, name: str, error: WarehouseError) -> str:

@@ -149,3 +149,17 @@ def test_an_inferred_calendar_of_a_series_is_stored_and_kept_when_newer_rows_are
     saturday = date(2024, 3, 2)
     again = desk.ingest(f"A,{saturday},1", f"C,{saturday},1")
     assert (again.stored, again.quarantined) == (1, {"not_a_session": 1})
+
+
+def test_a_newest_week_that_ends_a_day_early_once_passed_without_a_word(tmp_path):
+    fridays = [FRI + timedelta(weeks=week) for week in range(30)]
+    desk = Desk(tmp_path)
+    desk.settings = desk.ingest(*(f"A,{day},1" for day in fridays[:-1])).settings
+    assert desk.settings.calendar == "weekly FRI"
+    thursday = fridays[-1] - timedelta(days=1)
+    found = desk.ingest(*(f"A,{day},1" for day in (*fridays[:-1], thursday)))
+    assert found.quarantined == {"not_a_session": 1}
+    assert "The newest days must be sessions of weekly FRI, but 1 rows after" in found.messages[-1]
+    assert f"('A' at {thursday})" in found.messages[-1]
+    assert "--calendar 'weekly last XNYS'" in found.messages[-1]
+    assert desk.ingest(*(f"A,{day},1" for day in fridays)).messages == ()

@@ -1,6 +1,7 @@
 """What `tidecast doctor` finds of damage to the tables, and that what it advises helps."""
 
 import os
+import random
 import re
 import shutil
 from datetime import date, timedelta
@@ -87,6 +88,26 @@ def test_reading_a_damaged_file_is_one_clear_error(warehouse):
     cut(newest_file(warehouse))
     with pytest.raises(WarehouseError, match=r"reading prices failed.*tidecast doctor --deep$"):
         warehouse.prices()
+
+
+def test_a_file_that_every_version_needs_has_a_way_out_without_a_backup(warehouse):
+    newest = warehouse.version("forecasts")
+    oldest = set(warehouse.files("forecasts", 1)["path"]) & set(warehouse.files("forecasts", newest)["path"])
+    (warehouse.folder("forecasts") / oldest.pop()).unlink()
+    (found,) = damages(warehouse)
+    assert found.endswith("move the folder away, and publish each session anew: tidecast run --as-of DATE --reissue")
+
+
+def test_flipped_bits_once_aborted_the_search_with_a_panic_or_an_error(warehouse):
+    path, chance = newest_file(warehouse), random.Random(3)
+    content = path.read_bytes()
+    found = 0
+    for _ in range(80):
+        spoilt = bytearray(content)
+        spoilt[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(spoilt)
+        found += any(str(path) in said for said in damages(warehouse, deep=True))
+    assert found > 20
 
 
 def test_an_empty_commit_is_named_where_its_rows_would_be_gone_without_a_word(warehouse):
