@@ -12,6 +12,7 @@ import polars as pl
 
 from tidecast.features.error_text import shorten
 from tidecast.flows.errors import WarehouseError, is_panic
+from tidecast.flows.warehouse.checksums import is_altered
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 VERSIONS_BACK = 200
@@ -123,6 +124,8 @@ def _bad_files(warehouse: Warehouse, name: str, deep: bool) -> dict[str, str]:
         why = None if folder is None else _stat_fault(folder / file["path"], file["size_bytes"])
         if why is None and deep:
             why = _content_fault(warehouse, name, file)
+        if why is None and deep and folder is not None and is_altered(folder, file["path"]):
+            why = "has other bytes than were written"
         if why is not None:
             bad[file["path"]] = why
     return bad

@@ -22,6 +22,7 @@ from tidecast.features.error_text import ended
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.os_errors import message_of
 from tidecast.flows.redaction import beginning
+from tidecast.flows.warehouse.checksums import forget_removed, seal
 from tidecast.flows.warehouse.delta_reader import DeltaReader
 
 _ATTEMPTS = 30
@@ -46,10 +47,16 @@ class DeltaTables(DeltaReader):
     """
 
     def _commit(self, name: str, attempt: Callable[[], Result]) -> Result:
-        """Run a write, again after a lost race. `attempt` reads the table and makes one Delta commit or none."""
+        """Run a write, again after a lost race, and seal its files.
+
+        `attempt` reads the table and makes one Delta commit, or none and returns 0 or False.
+        """
         for trial in range(_ATTEMPTS):
             try:
-                return attempt()
+                done = attempt()
+                if done and (folder := self.folder(name.split()[0])) is not None:
+                    seal(folder, self.files(folder.name)["path"].to_list())
+                return done
             except DeltaError as error:
                 if not isinstance(error, CommitFailedError) and "already exists" not in str(error):
                     raise self._unwritable(name, beginning(str(error), 300)) from error
@@ -223,6 +230,8 @@ class DeltaTables(DeltaReader):
             hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=needed,
             post_commithook_properties=_KEEP_LOGS,
         )  # fmt: skip
+        if (folder := self.folder(name)) is not None:
+            forget_removed(folder)
         return len(removed)
 
     def _opened(self, name: str, rows: pl.DataFrame) -> DeltaTable:

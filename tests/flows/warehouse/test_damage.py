@@ -84,6 +84,34 @@ def test_a_damaged_file_is_named_and_the_version_before_it_can_be_restored(wareh
     assert len(damages(warehouse)) == 0
 
 
+def test_every_flipped_bit_of_a_data_file_is_noticed(warehouse):
+    """Parquet's pages have no checksum here: most flips once changed prices without a word."""
+    draw = random.Random(5)
+    for name in ("prices", "forecasts"):
+        path = newest_file(warehouse, name)
+        whole = path.read_bytes()
+        for _ in range(25):
+            spoiled = bytearray(whole)
+            spoiled[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+            path.write_bytes(bytes(spoiled))
+            assert path.name in " ".join(damages(warehouse, deep=True))
+        path.write_bytes(whole)
+    assert damages(warehouse, deep=True) == []
+
+
+def test_checksums_follow_the_files_and_a_lost_one_is_written_again(warehouse):
+    folder = warehouse.folder("prices")
+    sums = folder / "_checksums"
+    assert len(list(sums.iterdir())) == len(list(folder.rglob("*.parquet")))
+    shutil.rmtree(sums)
+    assert damages(warehouse, deep=True) == []
+    warehouse.compact("prices")
+    warehouse.vacuum("prices", [], timedelta(0))
+    left = [str(path.relative_to(folder)).replace("/", "~") for path in folder.rglob("*.parquet")]
+    assert sorted(path.name for path in sums.iterdir()) == sorted(f"{name}.sha256" for name in left)
+    assert damages(warehouse, deep=True) == []
+
+
 def test_reading_a_damaged_file_is_one_clear_error(warehouse):
     cut(newest_file(warehouse))
     with pytest.raises(WarehouseError, match=r"reading prices failed.*tidecast doctor --deep$"):
