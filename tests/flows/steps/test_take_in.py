@@ -111,7 +111,7 @@ def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
 
 
 def test_a_day_whose_forecasts_are_lost_was_once_said_to_be_done(sandbox):
-    place, found = sandbox.take_in(sandbox.sessions[-1], TODAY)
-    place.warehouse.put_run({"as_of": found.as_of, "status": "done", "series_forecast": 3, **found.run_counts})
+    workspace, found = sandbox.take_in(sandbox.sessions[-1], TODAY)
+    workspace.warehouse.put_run({"as_of": found.as_of, "status": "done", "series_forecast": 3, **found.run_counts})
     with pytest.raises(WarehouseError, match=f"has none.*tidecast run --as-of {found.as_of} --reissue$"):
-        run_day(place.home, place.settings, found.as_of, reissue=False)
+        run_day(workspace.state_folder, workspace.settings, found.as_of, reissue=False)

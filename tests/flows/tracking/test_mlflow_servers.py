@@ -77,7 +77,7 @@ def test_a_server_that_dies_costs_no_training(tmp_path, empty_mlflow_db, judged,
     later = replace(refreshed, trained_through=judged.trained_through)
     with pytest.raises(TrackingError, match=r"The training is kept in .*unsent.*; the next run logs it"):
         tracking.log_training(later, "second", {"outcome": "refreshed", "at": JUDGED_AT})
-    with pytest.raises(TrackingError, match="MLflow at http"):
+    with pytest.raises(TrackingError, match="MLflow must answer at http"):
         tracking.send("second")
     with server:
         assert tracking.kept() == ["second"]

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tidecast.flows.config.settings import Settings
+from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
@@ -198,3 +199,19 @@ def test_a_refresh_that_is_not_finite_or_not_reproducible_is_refused(walks, monk
 
 
 rng = np.random.default_rng(0).uniform
+
+
+def test_the_regression_and_the_average_compete_and_are_refit_like_networks():
+    panel = calm_and_wild(n_rows=700)
+    settings = SETTINGS.model_copy(update={"models": ("GRU", "volatility_regression", "average")})
+    found = trained(panel, settings)
+    assert set(found.selection["model"]) == {"GRU", "volatility_regression", "average", "random_walk"}
+    shown = set(found.gate_forecasts["model"])
+    assert {"GRU", "volatility_regression", found.decision.candidate} <= shown  # next to the one that is tested
+    assert found.decision.candidate != "GRU"  # one epoch of so few rows is no match for them
+    assert {"GRU", "volatility_regression", "average"} == set(found.learning_curves)
+
+    average = recipes_of(settings)["average"]
+    again = trained(panel, settings, Published("average", average.recipe()), gate_due=False)
+    assert (again.winner, type(again.model).__name__) == ("average", "Average")
+    assert again.model.predict().equals(average.fit(panel).predict())

@@ -3,10 +3,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import clone
 
 from tests.forecasting.models import assert_close
 from tidecast.features import PanelSchema
-from tidecast.forecasting import GRUForecaster, RandomWalk, load_forecaster
+from tidecast.forecasting import GRUForecaster, RandomWalk, Training, load_forecaster
 from tidecast.forecasting.forecasters.linear_start import LinearForecast
 from tidecast.forecasting.forecasters.quantile_model import MEDIAN_SCALE
 
@@ -66,7 +67,9 @@ def test_the_head_reads_the_inputs_where_they_foretell_the_median_and_untrained_
     panel = panel_of(NOISE if back else NOISE.cumsum(1))
     model = GRUForecaster(**SHARED, max_epochs=0).fit(panel)
     assert ("the head reads them, too" in model.summary()) == back
-    assert (model._quantile_model.scale_H > 0.3 if back else model._quantile_model.scale_H == MEDIAN_SCALE).all()
+    assert (model._quantile_model.scale_H > 0.3 if back else model._quantile_model.scale_H == 0).all()
+    every_quantile = clone(model).set_params(training=Training(head="quantile")).fit(panel)
+    assert back or (every_quantile._quantile_model.scale_H == MEDIAN_SCALE).all()
     assert_close(model.predict(panel, origins="all"), RandomWalk(**SHARED).fit(panel).predict(panel, origins="all"))
 
 

@@ -69,7 +69,7 @@ def test_a_changed_market_is_learned_and_forecast_better_afterwards(name, make_b
     before = loss(learned), loss(later)
     model.partial_fit(panel.filter(pl.col("time") <= days[239]), epochs=8)
     assert loss(learned) < 0.98 * before[0]
-    assert loss(later) < 0.98 * before[1]
+    assert loss(later) < 0.995 * before[1]
 
 
 @every
