@@ -113,6 +113,6 @@ def _quirks(name: str) -> Iterator[None]:
             what = f"{type(error).__name__}: {str(error)[:80]}"
             raise ValueError(
                 f"exchange_calendars must know the sessions of {name!r}, but cannot build them here ({what}). Name the "
-                "days of the week on which it trades, such as 'daily SUN-THU' or 'weekdays': its holidays are then "
-                "sessions without a price."
+                "days of the week on which it trades, such as 'daily SUN-THU' for Tel Aviv up to 2025, or 'weekdays' "
+                "for Athens: its holidays are then sessions without a price."
             ) from error
