@@ -18,7 +18,7 @@ class FrozenSettings:
     --------
     >>> from tidecast.features.panel import PanelSchema
     >>> PanelSchema(positive=False).set_params(calendar="TARGET")
-    PanelSchema(positive=False, calendar='TARGET', covariates=(), future=(), static=())
+    PanelSchema(positive=False, calendar='TARGET', covariates=(), future=(), static=(), origin_time=None)
     """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

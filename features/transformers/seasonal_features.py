@@ -14,7 +14,7 @@ from tidecast.features.calendars.daily import DailyCalendar
 from tidecast.features.error_text import check_whole
 from tidecast.features.transformers.base import PanelTransformer
 
-LEVEL = "_seasonal_level"
+LEVEL = "__tidecast_seasonal_level"
 HARMONICS = 2  # sines and cosines of the time of day
 LONG = 4  # of the longest season: the mean that shows where a level stands
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -41,7 +41,7 @@ class SeasonalFeatures(PanelTransformer):
     Parameters
     ----------
     seasons : tuple of int, default=(24, 168)
-        Rows in a day and in a week; one number, as for daily rows: rows in a week.
+        Rows in a day and in a week; for daily rows those in a week alone: ``(5,)``.
     horizon : int, default=0
         Coming rows for which to add what followed a season ago; 0 for none.
     columns : sequence of str, default=()
@@ -87,9 +87,11 @@ class SeasonalFeatures(PanelTransformer):
     def min_history(self) -> int:
         """Rows of the longest mean, and of the season before the longest horizon."""
         longest = max(self.seasons)
-        return max(LONG * longest, longest * math.ceil(max(self.horizon, 1) / longest)) + 1
+        return max(LONG * longest, longest * math.ceil(max(self.horizon, 1) / longest) + 1)
 
     def _check_parameters(self) -> None:
+        if isinstance(self.seasons, str) or not isinstance(self.seasons, Sequence):
+            raise TypeError(f"seasons must be numbers of rows such as (24, 168) or (5,), got {self.seasons!r}.")
         if not len(self.seasons) or list(self.seasons) != sorted(set(self.seasons)):
             raise ValueError(f"seasons must be rising numbers of rows such as (24, 168), got {self.seasons!r}.")
         for season in self.seasons:

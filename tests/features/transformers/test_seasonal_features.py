@@ -86,6 +86,7 @@ def test_they_are_causal_and_continue_row_by_row():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"seasons": 24}, "seasons must be numbers of rows such as"),
         ({"seasons": ()}, "seasons must be rising"),
         ({"seasons": (168, 24)}, "seasons must be rising"),
         ({"seasons": (1, 7)}, "seasons must be at least 2"),
@@ -94,7 +95,7 @@ def test_they_are_causal_and_continue_row_by_row():
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         SeasonalFeatures(**settings).fit(hours(5))
 
 

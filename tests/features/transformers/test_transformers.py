@@ -33,6 +33,7 @@ from tidecast.features import (
     RollingRange,
     RollingVolatility,
     RollingZScore,
+    SeasonalFeatures,
     VolatilityTerms,
     VolumeZScore,
     YangZhangVolatility,
@@ -64,6 +65,7 @@ TRANSFORMERS = [
     Drawdown(5),
     Momentum(8, 3),
     PanelUnion([LogReturn(), RollingVolatility(5)]),
+    SeasonalFeatures(seasons=(5,), horizon=2),
 ]
 SCALE_FREE = [
     PriceFeatures(),
