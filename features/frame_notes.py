@@ -48,5 +48,6 @@ def note_of(frame: object, name: str, otherwise: Any = None) -> Any:
 
 
 def _notes(frame: object) -> dict[str, Any]:
-    found = frame.attrs.get(KEY, {}) if is_pandas(frame) else getattr(frame, ATTRIBUTE, {})  # type: ignore[attr-defined]
-    return dict(found)
+    if is_pandas(frame):
+        return dict(frame.attrs.get(KEY, {}))  # type: ignore[attr-defined]  # pandas alone has attrs
+    return dict(getattr(frame, ATTRIBUTE, {}))

@@ -340,7 +340,7 @@ def future_numbers(values: pl.Series, pandas: bool) -> pl.Series:
     ----------
     values : Series
     pandas : bool
-        Whether the frame came as pandas, for the advice in a message.
+        Whether the frame came as pandas. Messages then give advice for pandas.
     """
     if values.dtype in (pl.Categorical, pl.Enum):
         columns = (

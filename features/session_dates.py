@@ -29,7 +29,7 @@ def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = F
     calendar : PanelCalendar
         The named calendars.
     pandas : bool, default=False
-        Whether the panel came as pandas, for the advice in a message.
+        Whether the panel came as pandas. Messages then give advice for pandas.
 
     Raises
     ------
@@ -58,8 +58,8 @@ def read_sessions(frame: pl.DataFrame, calendar: PanelCalendar, pandas: bool = F
     rows = frame.select("series_id", time=days)
     twice = rows.is_duplicated()
     if not calendar.calendars:
-        most = rows.group_by("series_id").len()["len"].max()
-        if most < LEAST_ROWS or (twice.any() and rows.n_unique() < DAILY * len(rows)):  # type: ignore[operator]
+        most = int(rows.group_by("series_id").len()["len"].to_numpy().max())
+        if most < LEAST_ROWS or (twice.any() and rows.n_unique() < DAILY * len(rows)):
             return instants
     if twice.any() and (local.dt.truncate("1d") != local).any():
         _refuse_two_a_day(rows.with_columns(clock=local), calendar)

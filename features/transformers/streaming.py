@@ -109,7 +109,7 @@ class TailStream:
         Returns
         -------
         ndarray of shape (n_rows, n_columns)
-            The added columns for these rows, NaN where there is no value.
+            The added columns for these rows. NaN is a missing value.
         """
         kinds = self._tail.schema
         new = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in rows.columns)

@@ -216,7 +216,7 @@ def by_hand(
     by : str or None
         Who decides. None: the user's name.
     what : str
-        What is done, for the message when another run holds the folder.
+        What the command does. The message names it if another run holds the folder.
     choose : callable
         Called with the promoter and the name; returns the row of the decision.
     """

@@ -134,7 +134,7 @@ def existing_panel(home: str | None, debug: bool, out: "Console | None" = None) 
     Raises
     ------
     TidecastError
-        There is no state folder.
+        The state folder does not exist.
     """
     folder = find_state_folder(home, os.environ, Path.cwd())
     if folder.created:

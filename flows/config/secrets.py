@@ -23,9 +23,9 @@ def refuse_password(address: str, setting: str, found_in: str) -> None:
     address : str
         A source or warehouse address; plain paths pass.
     setting : str
-        Name of the setting, for the message.
+        Name of the setting, shown in messages.
     found_in : str
-        Where the value came from, for the message.
+        Where the value came from, shown in messages.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def refuse_secret(text: str, setting: str, addresses: Iterable[str]) -> None:
     ----------
     text : str
     setting : str
-        Name of the setting, for the message.
+        Name of the setting, shown in messages.
     addresses : iterable of str
         Names of the settings that may use a secret.
 

@@ -146,7 +146,7 @@ def refuse_missing_file(engine: "Engine", setting: str) -> None:
     ----------
     engine : Engine
     setting : str
-        Name of the setting that holds the address, for the message.
+        Name of the setting that holds the address, shown in messages.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def columns_of(connection: "Connection", table: str, address: str) -> dict[str, 
     table : str
         As users write it.
     address : str
-        Without secrets, for the message.
+        Without secrets, shown in messages.
 
     Raises
     ------

@@ -32,7 +32,7 @@ def one_clear_error(source: str, advice: str) -> Iterator[None]:
     Parameters
     ----------
     source : str
-        Name of the source, for the message.
+        Name of the source, shown in messages.
     advice : str
         What to do about it.
 

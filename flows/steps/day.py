@@ -92,7 +92,7 @@ class Problems(list[str]):
         Parameters
         ----------
         step : str
-            Its name, for the message.
+            Its name, shown in messages.
         """
         try:
             yield

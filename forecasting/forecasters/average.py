@@ -21,11 +21,12 @@ from torch import Tensor
 from tidecast.features.error_text import shorten
 from tidecast.features.panel import PanelSchema
 from tidecast.forecasting.estimator.fitted_settings import check_fitted, remember_settings
-from tidecast.forecasting.forecasters.base import PanelForecaster, saved_keys
+from tidecast.forecasting.forecasters.base import PanelForecaster
 from tidecast.forecasting.forecasters.sampling import Dependence
 from tidecast.forecasting.panel.flat_panel import root_steps
 from tidecast.forecasting.panel.origins import Origins
 from tidecast.forecasting.saving.recipes import under
+from tidecast.forecasting.saving.saved_keys import saved_keys
 from tidecast.forecasting.tables.quantiles import MEDIAN, levels_in, quantile_columns
 
 SHARED = ("horizon", "lookback", "quantiles", "target", "schema")

@@ -38,6 +38,7 @@ from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
 from tidecast.forecasting.saving.model_files import restoring
 from tidecast.forecasting.saving.recipes import encode, read_model, write_model
 from tidecast.forecasting.saving.saved_classes import UnreadableModel
+from tidecast.forecasting.saving.saved_keys import saved_keys, time_parser
 from tidecast.forecasting.tables.check import check_finite, check_forecasts
 from tidecast.forecasting.tables.facts import noted
 from tidecast.forecasting.tables.names import loss_in
@@ -424,7 +425,7 @@ class PanelForecaster(QuantileForecaster):
         self._kind = description["kind"]
         self.skipped_ = tuple(description["skipped"])
         self._made = tuple(description.get("made", ()))  # which older models lack
-        self.fit_end_ = _time_parser(description)(description["fit_end"])
+        self.fit_end_ = time_parser(description)(description["fit_end"])
 
 
 def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
@@ -456,38 +457,6 @@ def load_saved(kind: type[Kind], path: Any, trusted: Iterable[type]) -> Kind:
         model._restore(description, learned, saved_keys(description))
         remember_settings(model)
     return model
-
-
-def _time_parser(description: dict[str, Any]) -> Any:
-    """Return the function that reads a saved model's times: days, or datetimes of an intraday panel."""
-    return date.fromisoformat if len(description["fit_end"]) == len("2026-01-01") else datetime.fromisoformat
-
-
-def saved_keys(description: dict[str, Any]) -> pl.DataFrame:
-    """Return ``series_id`` and newest ``time`` of each series of a saved model.
-
-    Parameters
-    ----------
-    description : dict
-        As in model.json.
-    """
-    parse = _time_parser(description)
-    kind = pl.Date if parse == date.fromisoformat else pl.Datetime("us")
-    types: Any = {"series_id": _type_of(description["series_id_type"]), "time": kind}
-    keys = pl.DataFrame(
-        {"series_id": description["series_id"], "time": [parse(time) for time in description["time"]]},
-        schema=types,
-    )
-    if keys["series_id"].is_duplicated().any():
-        raise UnreadableModel("A saved model must name each series once, found one twice. Save the model again.")
-    return keys
-
-
-def _type_of(name: str) -> type[pl.DataType]:
-    found = getattr(pl, name, None)
-    if not (isinstance(found, type) and issubclass(found, pl.DataType)):
-        raise UnreadableModel(f"series_id_type must be a type of polars such as 'String', found {name!r}.")
-    return found
 
 
 def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) -> tuple[pl.DataFrame, Tensor]:

@@ -457,8 +457,8 @@ class NetworkForecaster(PanelForecaster):
         static = description.get("static", {})  # older models lack it,
         self._shortcut = description.get("shortcut", False)  # and this
         seasons = self._seasonal.seasons
-        is_new = f"{STEP}_mean" in learned  # older models read all future covariates at once
-        self._steps = StepInputs(seasons, self.horizon, self._future_names) if seasons or is_new else None
+        has_steps = f"{STEP}_mean" in learned  # older models read all future covariates at once, a regression none
+        self._steps = StepInputs(seasons, self.horizon, self._future_names) if has_steps else None
         check_tensors(self._expected_scalers(), learned)
         scalers = {
             group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))

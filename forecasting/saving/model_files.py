@@ -103,7 +103,7 @@ def restoring(path: str | os.PathLike[str]) -> Iterator[None]:
     Parameters
     ----------
     path : str or path-like
-        The folder, for the message.
+        The folder, shown in messages.
 
     Raises
     ------

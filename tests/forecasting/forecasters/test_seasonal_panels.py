@@ -7,7 +7,16 @@ import polars as pl
 import pytest
 
 from tidecast.features import PanelSchema
-from tidecast.forecasting import GRUForecaster, RandomWalk, SeasonalNaive
+from tidecast.forecasting import (
+    Average,
+    GRUForecaster,
+    RandomWalk,
+    SeasonalNaive,
+    UnreadableModel,
+    VolatilityRegression,
+    load_forecaster,
+)
+from tidecast.forecasting.saving.model_files import read_files, write_files
 
 SCHEMA = PanelSchema(positive=False, future=("wind",))
 SHARED = {"horizon": 4, "lookback": 28, "schema": SCHEMA}
@@ -120,3 +129,25 @@ def test_a_column_may_be_known_in_the_past_and_ahead(known):
     schema = PanelSchema(positive=False, covariates=("wind",), future=("wind",))
     model = GRUForecaster(horizon=4, lookback=28, schema=schema, max_epochs=1).fit(known)
     assert model.inputs_.count("wind") == 1
+
+
+@pytest.mark.parametrize("kind", ["regression", "average"])
+def test_a_regression_and_an_average_come_back_from_their_files(kind, known, model, tmp_path):
+    """A regression of a seasonal panel could once not be loaded: it has no inputs of steps."""
+    schema = PanelSchema(positive=False)
+    regression = VolatilityRegression(horizon=4, lookback=28, schema=schema)
+    walk = RandomWalk(horizon=4, lookback=28, schema=schema)
+    fitted = (regression if kind == "regression" else Average([walk, regression])).fit(known.drop("wind"))
+    fitted.save(tmp_path)
+    again = load_forecaster(tmp_path)
+    assert again.predict().equals(fitted.predict())
+    assert again.predict(known.drop("wind"), origins="all").equals(fitted.predict(known.drop("wind"), origins="all"))
+
+
+@pytest.mark.parametrize("forged", [[10**9], [0], ["day"], [-4, 28], 7])
+def test_forged_seasons_of_a_saved_model_are_refused(forged, model, tmp_path):
+    model.save(tmp_path)
+    description, learned = read_files(tmp_path)
+    write_files(tmp_path, description | {"seasons": forged}, learned)
+    with pytest.raises(UnreadableModel):
+        load_forecaster(tmp_path)
