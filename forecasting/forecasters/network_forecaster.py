@@ -54,7 +54,8 @@ PATIENCE = 3  # epochs without a better validation loss
 SLOWER = 0.1  # factor on the learning rate in `partial_fit`: few rows should not undo what many taught
 
 MOST_OF_STEPS = 1 << 13  # the same with inputs of each step, which take `horizon` times as much memory
-LONGER, LONG_PATIENCE = 5, 8  # times `max_epochs`, and epochs without a better one, where the panel has seasons
+LONGER = 5  # times `max_epochs`, where the panel has seasons
+ORIGINS = 4  # fewest in the shortest season of a window of training rows
 
 INPUT, FUTURE, STEP = "input", "ahead", "step"  # scalers, by their names in saved files
 
@@ -84,7 +85,7 @@ class NetworkForecaster(PanelForecaster):
         inputs_NF = self._fit_inputs(rows, holdout)
         segments = self._segments(rows, inputs_NF, weights)
         linear = self._linear(rows, segments.inputs_NF, holdout, weights)
-        self._shortcut = linear.holds
+        self._shortcut = linear.holds and not self._seasonal.seasons
         scale_H = linear.earned_scale_H if self.head == SCALE else linear.scale_H
         self._quantile_model = replace(self._quantile_model, scale_H=scale_H, head=self.head)
         give_back_memory()
@@ -96,30 +97,29 @@ class NetworkForecaster(PanelForecaster):
                 segments,
                 holdout.train,
                 np.random.default_rng(seed),
-                training
-                if training.patience or not self._seasonal.seasons
-                else replace(training, patience=LONG_PATIENCE),
-                max_epochs=self.max_epochs * (LONGER if self._seasonal.seasons else 1),
+                training,
+                max_epochs=self._epochs,
                 learning_rate=self.learning_rate,
                 validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
                 fingerprint=self._fingerprint(rows, segments.inputs_NF.cpu(), weights) if training.checkpoint else "",
-                start=partial(self._begin_linear, linear) if linear.holds else None,
+                start=partial(self._begin_linear, linear) if self._shortcut else None,
             )
         self.learning_curve_ = learning_curve(curve)
 
     def _learn_all(self, rows: FlatPanel, weights: Tensor) -> None:
-        """Where the panel has seasons, train afresh on all rows, for as many epochs as were best.
+        """Where the panel has seasons, train afresh on all rows, for as many epochs as were used.
 
         What the newest fifth of the rows can teach about such a panel is worth more than the time. The calibration,
         which is that of a network trained on fewer rows, stays.
         """
         losses = self.learning_curve_["validation_loss"]
-        best = self.learning_curve_["epoch"][losses.arg_min() or 0] if losses.count() else 0
-        if not self._seasonal.seasons or not best:
+        if not self._seasonal.seasons or not losses.count():
+            return
+        used = len(losses) - 1 if self._runs_whole else (losses.arg_min() or 0)
+        if not losses[used] < losses[0]:  # no better than untrained
             return
         segments = self._segments(rows, self._inputs.halves(rows.frame), weights)
         end = cast("date | datetime", rows.frame["time"].max())
-        linear = self._linear(rows, segments.inputs_NF, Holdout(end, end, end), weights) if self._shortcut else None
         training = replace(self.training or Training(), average=False, checkpoint=None, on_epoch=None)
         seed = seed_from(self.random_state)
         with isolated(seed):
@@ -129,9 +129,8 @@ class NetworkForecaster(PanelForecaster):
                 end,
                 np.random.default_rng([seed, 1]),
                 training,
-                max_epochs=best,
+                max_epochs=self.learning_curve_["epoch"][used],
                 learning_rate=self.learning_rate,
-                start=partial(self._begin_linear, linear) if linear else None,
             )
         self._carried, _ = self._carry(rows, rows.newest[:0])
 
@@ -175,8 +174,15 @@ class NetworkForecaster(PanelForecaster):
         half_life = self.training.half_life if self.training else None
         return Segments(
             rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
-            partial(self._future_of, rows), seasonal=bool(self._seasonal.seasons),
+            partial(self._future_of, rows), bool(self._seasonal.seasons), self._every(weights),
         )  # fmt: skip
+
+    def _every(self, weights: Tensor) -> int:
+        """Rows to an origin in training: with bars of a day one in a quarter of the day, unless few rows may be one."""
+        shortest = min(self._seasonal.seasons, default=1)
+        if shortest <= 2 * ORIGINS or (weights > 0).float().mean() < 1 / ORIGINS:
+            return 1
+        return shortest // ORIGINS + 1  # not a divisor of the season, so that every hour has its turn
 
     def _linear(self, rows: FlatPanel, inputs_NF: Tensor, holdout: Holdout, weights: Tensor) -> LinearForecast:
         """A linear forecast from training rows, evaluated on their newer half."""
@@ -190,6 +196,16 @@ class NetworkForecaster(PanelForecaster):
             older, newest = ((inputs[some], steps[some], residuals[some]) for some in (~newer, newer))
             return LinearForecast.measure_steps(older, newest)
         return LinearForecast.measure((inputs[~newer], residuals[~newer]), (inputs[newer], residuals[newer]))
+
+    @property
+    def _epochs(self) -> int:
+        """Most epochs of a `fit`."""
+        return self.max_epochs * (LONGER if self._seasonal.seasons else 1)
+
+    @property
+    def _runs_whole(self) -> bool:
+        """Whether all epochs are run: where the panel has seasons, and no patience is asked for."""
+        return bool(self._seasonal.seasons) and (self.training is None or self.training.patience is None)
 
     def _begin_linear(self, linear: LinearForecast) -> None:
         """Start the median at the linear forecast; the network learns the rest."""
@@ -263,6 +279,7 @@ class NetworkForecaster(PanelForecaster):
             max_epochs=max_epochs,
             learning_rate=learning_rate,
             shuffle=shuffle,
+            whole=self._runs_whole,
         ).run(start)
         self._network.to("cpu")
         return curve

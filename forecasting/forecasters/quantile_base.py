@@ -45,7 +45,7 @@ from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
 
 MOST_RESIDUALS = 1 << 17  # per step, to estimate base quantiles from: a level is wrong by 0.1 % at most
 BLOCK = 1 << 14  # origins whose residuals are computed at a time
-SEASONAL_SESSIONS = 504  # that the calibration of a seasonal panel counts for: half of an offset, see `credibility`
+SEASONAL_SESSIONS = 1512  # that a seasonal panel's calibration counts for: 3/4 of an offset, see `credibility`
 SPARSE = 4  # sessions to a row, from which the calendar of a series that came row by row must be wrong
 MOST_CALIBRATED = 1 << 15  # origins per step to calibrate on, each with all its quantiles
 

@@ -64,11 +64,15 @@ class ScaleHead(nn.Module):
         return q_HQ + (centre_H1 + move_H.unsqueeze(-1))
 
     def losses(self, o_HP: Tensor, y_H: Tensor, weight_H: Tensor) -> tuple[Tensor, Tensor]:
-        """See `tidecast.forecasting.network.heads.Head.losses`; both are the pinball loss.
+        """See `tidecast.forecasting.network.heads.Head.losses`; the second is the pinball loss.
 
-        With s the width and e = y − median, the loss is ``s · f(e / s)``, where f is the pinball loss of the base
-        quantiles averaged over the levels: convex, and linear between two quantiles. So the loss of an origin is
-        ``slope · e + intercept · s`` for the interval in which e / s lies, whatever the number of levels.
+        With s the width and e = y − median, the pinball loss is ``s · f(e / s)``, where f is that of the base quantiles
+        averaged over the levels: convex, and linear between two quantiles. So the loss of an origin is ``slope · e +
+        intercept · s`` for the interval in which e / s lies, whatever the number of levels.
+
+        The scale learns from it with e held. The median learns from its own pinball loss, ``|e| / 2``: where the base
+        is much wider than the errors, as that of the random walk is where prices can be predicted, the other quantiles
+        would teach the median little but its mean.
 
         Parameters
         ----------
@@ -79,9 +83,9 @@ class ScaleHead(nn.Module):
         error_H = y_H - self.base_HQ[:, self.median] - move_H
         interval_H = self._interval((error_H / width_H).detach())
         step_H = torch.arange(len(self.base_HQ), device=o_HP.device)
-        loss_H = self.slope_K[interval_H] * error_H + self.intercept_HK[step_H, interval_H] * width_H
-        total = (weight_H * loss_H).sum()
-        return total, total.detach()
+        loss_H = self.slope_K[interval_H] * error_H.detach() + self.intercept_HK[step_H, interval_H] * width_H
+        pinball = (weight_H * loss_H).sum()
+        return pinball + (weight_H * error_H.abs()).sum() / 2, pinball.detach()
 
     def _shape(self, o_HP: Tensor) -> tuple[Tensor, Tensor]:
         """Width of each step, 1 for an output of 0, and the move of its median."""

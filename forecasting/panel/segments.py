@@ -50,6 +50,9 @@ class Segments:
     seasonal : bool, default=False
         Weigh the errors of all steps alike, and leave out the targets and `future` of rows without a weight, where most
         have none. Otherwise errors count in units of volatility · √step: those of a random walk grow so.
+    every : int, default=1
+        Rows of a window to an origin. Neighbouring hours share nearly all of their targets; as windows are cut anew in
+        each epoch, all are seen in a training.
     """
 
     rows: FlatPanel
@@ -61,6 +64,7 @@ class Segments:
     learned: date | datetime | None = None
     future: Callable[[Tensor], Tensor | None] | None = None
     seasonal: bool = False
+    every: int = 1
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
         """Batches of every row up to the time `until`, once or more, in windows cut anew and in random order.
@@ -146,6 +150,8 @@ class Segments:
             known_BTH = known_BTH & (target_BTH > self._learned_S[segment_B, None, None])
         if since_S is not None:
             known_BTH = known_BTH & (session_BT1 >= since_S[segment_B, None, None])
+        if self.every > 1:
+            known_BTH = known_BTH & (torch.arange(rows_BT.shape[1], 0, -1) % self.every == 0)[:, None]
         weight_BTH = known_BTH * self.weights_N[rows_BT].unsqueeze(-1)
         if self.half_life is not None and since_S is None:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)

@@ -102,16 +102,21 @@ def test_a_scale_widens_the_base_around_the_median():
 
 
 @pytest.mark.parametrize("levels", [DEFAULT_QUANTILES, (0.1, 0.5, 0.9), (0.5, 0.9), (0.5,)])
-def test_its_loss_is_the_pinball_loss_with_its_gradient_and_needs_no_quantiles(levels):
+def test_its_scale_learns_from_the_pinball_loss_and_its_median_from_the_absolute_error(levels):
     head = head_of("scale", levels=levels)
     outputs = outputs_of(head, n=40).requires_grad_()
     target = 3 * torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
     weight = torch.rand(40, 3, generator=torch.Generator().manual_seed(2)).double()
-    expected = (weight * pinball(head(outputs), target, torch.tensor(levels, dtype=torch.float64))).sum()
+    quantiles = head(outputs)
+    expected = (weight * pinball(quantiles, target, torch.tensor(levels, dtype=torch.float64))).sum()
+    absolute = (weight * (target - quantiles[..., head.median]).abs()).sum() / 2
     found, shown = head.losses(outputs, target, weight)
-    assert found.item() == shown.item() == pytest.approx(expected.item(), rel=1e-12)
-    gradients = [torch.autograd.grad(loss, outputs)[0] for loss in (expected, found)]
-    assert torch.allclose(*gradients, rtol=1e-10, atol=1e-12)
+    assert shown.item() == pytest.approx(expected.item(), rel=1e-12)
+    of_pinball, of_median, wanted = (
+        torch.autograd.grad(loss, outputs, retain_graph=True)[0] for loss in (expected, absolute, found)
+    )
+    torch.testing.assert_close(wanted[..., 0], of_pinball[..., 0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(wanted[..., 1], of_median[..., 1], rtol=1e-10, atol=1e-12)
 
 
 def test_a_step_whose_median_was_not_earned_keeps_the_last_price_exactly(breathing):

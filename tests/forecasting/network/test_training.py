@@ -36,14 +36,14 @@ def make_network(cell="gru", hidden_size=32, num_layers=1):
     return network, QuantileHead(torch.tensor([[-1.3, 0.0, 1.3]] * 2), torch.ones(2), (0.1, 0.5, 0.9))
 
 
-def train(network, head, batches, epochs, validation=(), patience=3, learning_rate=1e-2, training=None):
+def train(network, head, batches, epochs, validation=(), patience=3, learning_rate=1e-2, training=None, whole=False):
     def shuffled(generator):
         return [batches[at] for at in generator.permutation(len(batches))]
 
     with isolated(0):
         return Trainer(
             network, head, Lessons(shuffled, len(batches), validation), training or Training(patience=patience),
-            max_epochs=epochs, learning_rate=learning_rate, shuffle=np.random.default_rng(0),
+            max_epochs=epochs, learning_rate=learning_rate, shuffle=np.random.default_rng(0), whole=whole,
         ).run()  # fmt: skip
 
 
@@ -152,11 +152,25 @@ def test_an_epoch_is_judged_with_the_best_share_of_its_outputs(monkeypatch):
     assert mean_losses(network, head, [half])[0] == pytest.approx(loss)
 
 
-def test_where_nothing_can_be_learned_the_untrained_network_stays():
+def test_a_whole_training_runs_all_epochs_and_keeps_the_last():
+    network, head = make_network()
+    training, validation = make_batch(n=4), make_batch(n=64, seed=1)
+    validation = Batch(validation.x_BTF, validation.y_BTH * 0.0 + 2.0, validation.weight_BTH)
+    training = Batch(training.x_BTF, training.y_BTH + 2.0, training.weight_BTH)
+    curve = train(network, head, [training] * 10, 12, [validation], patience=1, learning_rate=3e-2, whole=True)
+    losses = [epoch.validation_loss for epoch in curve]
+    assert len(curve) == 13
+    assert min(losses) < losses[-1] < losses[0]  # the last is not the best
+    assert mean_losses(network, head, [validation])[0] == losses[-1]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_where_nothing_can_be_learned_the_untrained_network_stays(whole):
     network, head = make_network()
     against = make_batch(n=8)
     opposite = Batch(against.x_BTF, against.y_BTH + 5.0, against.weight_BTH)
-    train(network, head, [opposite] * 5, 3, [Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)])
+    held_out = Batch(against.x_BTF, against.y_BTH - 5.0, against.weight_BTH)
+    train(network, head, [opposite] * 5, 3, [held_out], whole=whole)
     assert (network(against.x_BTF) == 0).all()
 
 

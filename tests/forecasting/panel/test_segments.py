@@ -1,6 +1,7 @@
 """Training history in stretches, every target once or more and none beyond the cut; states carried through it."""
 
 import math
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_an_epoch_meets_every_target_up_to_the_cut_and_none_beyond(kind, request
     for seed in range(3):
         found = targets_in(segments.epoch(until, batch_size=8, shuffle=np.random.default_rng(seed)))
         assert set(found) == all_targets(rows, since=date(1900, 1, 1), until=until)
+
+
+
+def test_one_origin_in_every_few_rows_and_over_epochs_all_of_them(panel):
+    rows, segments = segments_of(panel)
+    until, shuffle = days(rows)[-20], np.random.default_rng(0)
+    whole = all_targets(rows, days(rows)[0], until)
+    thin = replace(segments, every=5)
+    epochs = [targets_in(thin.epoch(until, 8, shuffle)) for _ in range(30)]
+    assert all(set(epoch) <= whole for epoch in epochs)
+    assert max(len(epoch) for epoch in epochs) < 0.3 * len(whole)
+    assert len(set().union(*epochs)) > 0.98 * len(whole)
 
 
 def test_each_epoch_cuts_its_stretches_anew_but_takes_as_many_steps(breathing):
