@@ -69,12 +69,16 @@ def main() -> None:
     print("| model | sMAPE | MASE | OWA | CPU s |\n|---|---|---|---|---|")
 
     def show(name: str, found: dict[str, float], seconds: float) -> None:
-        print(f"| {name} | {found['sMAPE']:.3f} | {found['MASE']:.3f} | {found['OWA']:.3f} | {seconds:.0f} |", flush=True)
+        print(
+            f"| {name} | {found['sMAPE']:.3f} | {found['MASE']:.3f} | {found['OWA']:.3f} | {seconds:.0f} |", flush=True
+        )
 
     naive = SeasonalNaive(**SETTINGS, season=DAY).fit(train).predict()
     show("a day before", owa(naive, train, truth, naive2), 0)
     if not arguments.development:
-        for rank, row in enumerate(published.pivot("metric", index="method_id", values="score").sort("OWA").head(3).to_dicts(), 1):
+        for rank, row in enumerate(
+            published.pivot("metric", index="method_id", values="score").sort("OWA").head(3).to_dicts(), 1
+        ):
             show(f"published: number {rank}, {row['method_id']}", row, 0)
     tables = []
     for label in arguments.models:

@@ -128,7 +128,9 @@ class Trainer:
     @property
     def is_over(self) -> bool:
         """Whether training has ended: stopped, all epochs done, or too long without a better epoch."""
-        impatient = bool(self.lessons.validation) and not self.whole and self.progress.epochs_since_best >= self.patience
+        impatient = (
+            bool(self.lessons.validation) and not self.whole and self.progress.epochs_since_best >= self.patience
+        )
         return self.is_stopped or self.progress.epoch >= self.max_epochs or impatient
 
     def epoch(self) -> None:

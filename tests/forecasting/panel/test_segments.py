@@ -69,7 +69,6 @@ def test_an_epoch_meets_every_target_up_to_the_cut_and_none_beyond(kind, request
         assert set(found) == all_targets(rows, since=date(1900, 1, 1), until=until)
 
 
-
 def test_one_origin_in_every_few_rows_and_over_epochs_all_of_them(panel):
     rows, segments = segments_of(panel)
     until, shuffle = days(rows)[-20], np.random.default_rng(0)
