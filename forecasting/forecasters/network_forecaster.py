@@ -39,7 +39,7 @@ PATIENCE = 3  # epochs without a better validation loss
 SLOWER = 0.1  # factor on the learning rate in `partial_fit`: few rows should not undo what many taught
 
 MOST_OF_STEPS = 1 << 13  # the same with inputs of each step, which take `horizon` times as much memory
-LONGER = 5  # times `max_epochs`, where the panel has seasons
+LONGER, STEPS = 5, 400  # at most times `max_epochs`, until as many steps are made, where the panel has seasons
 ORIGINS = 4  # fewest in the shortest season of a window of training rows
 
 
@@ -65,7 +65,7 @@ class NetworkForecaster(FittedNetwork):
                 holdout.train,
                 np.random.default_rng(seed),
                 training,
-                max_epochs=self._epochs,
+                max_epochs=self._epochs(segments.windows(holdout.train)),
                 learning_rate=self.learning_rate,
                 validation=held_out if any(bool(batch.weight_BTH.any()) for batch in held_out) else (),
                 fingerprint=self._fingerprint(rows, segments.inputs_NF.cpu(), weights) if training.checkpoint else "",
@@ -141,13 +141,13 @@ class NetworkForecaster(FittedNetwork):
         half_life = self.training.half_life if self.training else None
         return Segments(
             rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
-            partial(self._future_of, rows), bool(self._seasonal.seasons), self._every(weights),
+            partial(self._future_of, rows), bool(self._seasonal.seasons), self._every(rows.moving & (weights > 0)),
         )  # fmt: skip
 
-    def _every(self, weights: Tensor) -> int:
+    def _every(self, is_origin: Tensor) -> int:
         """Rows to an origin in training: with bars of a day one in a quarter of the day, unless few rows may be one."""
         shortest = min(self._seasonal.seasons, default=1)
-        if shortest <= 2 * ORIGINS or (weights > 0).float().mean() < 1 / ORIGINS:
+        if shortest <= 2 * ORIGINS or is_origin.float().mean() < 1 / ORIGINS:
             return 1
         return shortest // ORIGINS + 1  # not a divisor of the season, so that every hour has its turn
 
@@ -164,10 +164,10 @@ class NetworkForecaster(FittedNetwork):
             return LinearForecast.measure_steps(older, newest)
         return LinearForecast.measure((inputs[~newer], residuals[~newer]), (inputs[newer], residuals[newer]))
 
-    @property
-    def _epochs(self) -> int:
-        """Most epochs of a `fit`."""
-        return self.max_epochs * (LONGER if self._seasonal.seasons else 1)
+    def _epochs(self, n_windows: int) -> int:
+        """Most epochs of a `fit`: more where the panel has seasons, and so few rows that an epoch has few steps."""
+        steps = self.max_epochs * -(-n_windows // self.batch_size)
+        return self.max_epochs * (min(LONGER, max(1, -(-STEPS // max(steps, 1)))) if self._seasonal.seasons else 1)
 
     @property
     def _runs_whole(self) -> bool:
@@ -215,7 +215,7 @@ class NetworkForecaster(FittedNetwork):
         device = segments.inputs_NF.device
         lessons = Lessons(
             lambda generator: segments.epoch(until, self.batch_size, generator),
-            steps_per_epoch=-(-len(segments.starts(until)) // self.batch_size),
+            steps_per_epoch=-(-segments.windows(until) // self.batch_size),
             validation=validation,
             fingerprint=fingerprint,
         )

@@ -73,8 +73,8 @@ class Trainer:
     shuffle : Generator
         Source of the order of batches; part of a checkpoint.
     whole : bool, default=False
-        Run every epoch, and use all of the last one's outputs unless they are no better than none: for panels that have
-        so much to teach that the loss falls most at the schedule's end.
+        Run every epoch, and use the last one's outputs, all of them, unless no share of them is better than none: for
+        panels that have so much to teach that the loss falls most at the schedule's end.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class Trainer:
         assert training.patience is not None, "callers know their default"
         self.network, self.head, self.lessons, self.training = network, head, lessons, training
         self.max_epochs, self.patience, self.whole = max_epochs, training.patience, whole
-        self.shares = (1.0,) if whole else SHARES
         self.optimiser = AdamW(network, learning_rate, one_cycle(max_epochs * lessons.steps_per_epoch))
         keep = self.patience + 1 if training.average else 0
         self.progress = Progress(network, self.optimiser, shuffle, keep)
@@ -137,7 +136,7 @@ class Trainer:
         """Train for one epoch, evaluate it, write a checkpoint and call `Training.on_epoch`."""
         batches = self.lessons.epoch_batches(self.progress.shuffle)
         train_loss = _train_epoch(self.network, self.head, batches, self.optimiser, self.training.gradient_norm)
-        held_out, share = self._validation_loss(self.shares) if self.lessons.validation else (None, 1.0)
+        held_out, share = self._validation_loss() if self.lessons.validation else (None, 1.0)
         self.progress.record(Epoch(self.progress.epoch + 1, train_loss, held_out), share)
         if self.checkpoint:
             self.checkpoint.write(*self.progress.saved())
@@ -151,8 +150,8 @@ class Trainer:
             network.load_state_dict(average(progress.recent))
         if averaged or self.whole:
             if self.lessons.validation:
-                loss, share = self._validation_loss(self.shares)
-                better = loss < progress.untrained_loss
+                loss, share = self._validation_loss()
+                better, share = loss < progress.untrained_loss, 1.0 if self.whole else share
                 network.load_state_dict(network.weights(share) if better else progress.best)
         elif self.lessons.validation:
             network.load_state_dict(progress.best)
@@ -161,7 +160,7 @@ class Trainer:
             self.checkpoint.remove()
         return progress.curve
 
-    def _validation_loss(self, shares: Sequence[float]) -> tuple[float, float]:
+    def _validation_loss(self, shares: Sequence[float] = SHARES) -> tuple[float, float]:
         """Smallest validation loss, and the share of the outputs that has it."""
         losses = mean_losses(self.network, self.head, self.lessons.validation, shares)
         return min(zip(losses, shares, strict=True))

@@ -121,6 +121,15 @@ class Segments:
         newest = np.maximum(ends - self.length, firsts)
         return ((begins - shift)[segment] + nth * self.length).clip(firsts[segment], newest[segment])
 
+    def windows(self, until: date | datetime) -> int:
+        """Number of windows of an epoch up to that time.
+
+        Parameters
+        ----------
+        until : date or datetime
+        """
+        return len(self.starts(until))
+
     def _bounds(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of segments with rows to learn from up to `until`: the first row, the first such row, one past the last."""
         firsts = self.rows.starts[:-1]
