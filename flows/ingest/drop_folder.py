@@ -163,9 +163,8 @@ class _Run:
         if file.name in self._recorded_before and not self._overtakes:
             return True
         contents = {"file": file.name, "bytes": file.size, "modified": file.modified, "digest": _digest(file)}
-        result = ingest(
-            self._warehouse, self._settings.model_copy(update={"source": file.address}), self._as_of, self._today
-        )
+        settings = self._settings.model_copy(update={"source": f"{DROP}{file.address}"})
+        result = ingest(self._warehouse, settings, self._as_of, self._today)
         self._settings = result.settings.model_copy(update={"source": self._settings.source})
         self._ingested.append(result)
         if result.newest_in_source > result.as_of:
