@@ -19,6 +19,7 @@ from tidecast.flows.cli.options import (
 )
 from tidecast.flows.cli.terminal import console, facts, progress
 from tidecast.flows.config.state_folder import find_state_folder
+from tidecast.flows.errors import Partial
 
 
 @click.command()
@@ -96,6 +97,8 @@ def run(
             facts(out, [("Output", str(target))])
         if incomplete is not None:
             raise incomplete
+        if day.without_forecast:
+            raise Partial(f"{day.without_forecast} The others are left out, as said above.")
 
 
 @click.command()

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from tidecast.features.error_text import shorten
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
@@ -180,6 +181,8 @@ def publish(
     }
     warehouse.put_run(row)
     log.info(f"Published forecasts of {row['series_forecast']} series by the {champion.name.replace('_', ' ')}.")
+    for reason, series in forecasts.left_out.items():
+        log.info(f"Left out, {reason}: {shorten(series)}.")
     return Published(champion, row, forecasts)
 
 
@@ -237,7 +240,8 @@ def write_report_page(
         table_versions=json.loads(row["table_versions"]),
         versions={name: metadata.version(name) for name in ("torch", "mlflow", "prefect")},
         positive=settings.positive,
-        live=bool(issued["live"].all()),
+        live=bool(issued["live"].any()),
+        quoted=row["series_live"] or 0,
         decided=decision_text(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
     )
     return write_report(folder / f"{as_of}.html", data)
@@ -291,7 +295,7 @@ def catch_up(
     missed = missed_sessions(runs, warehouse.sessions(since, found.as_of), found.as_of)
     for session in missed:
         log.info(f"Making up for the missed session {session} …")
-        past = take_in_prices(state_folder, warehouse, settings, session, today)
+        past = take_in_prices(state_folder, warehouse, settings, session, today, now)
         champion = champion_of(registry, warehouse, settings, session)
         published = publish(warehouse, settings, past, champion, now)
         score_what_came_true(warehouse, settings, session)
