@@ -126,8 +126,8 @@ def daily_forecast(
     started = now = datetime.now(UTC)  # the one reading of the clock
     today = latest_day_anywhere(started)
     workspace = open_workspace(home, settings)
-    is_scheduled = as_of is None and deployment.id is not None
-    if is_scheduled:
+    catches_up = as_of is None
+    if catches_up and deployment.id is not None:
         now = flow_run.scheduled_start_time
         as_of = _scheduled_session(workspace, now)
     with hold(workspace.state_folder, "the daily flow"), take_in.forgotten_if_nothing_is_published(workspace):
@@ -136,7 +136,7 @@ def daily_forecast(
         if is_done(session.warehouse.runs(), session.as_of) and not reissue:
             day = _repeat(session)
         else:
-            _prepare(session, is_scheduled, today)
+            _prepare(session, catches_up, today)
             trained, published = _publish(session, reissue)
             day = _follow_up(session, trained, published)
     return _ended(day)
@@ -159,12 +159,12 @@ def _repeat(session: Session) -> Day:
     return Day(session.workspace, session.as_of, session.ingested, row, problems=tuple(session.problems))
 
 
-def _prepare(session: Session, is_scheduled: bool, today: date) -> None:
+def _prepare(session: Session, catches_up: bool, today: date) -> None:
     """Check the panel, clear up after a killed run, and make up for missed sessions."""
     check_panel(session.workspace, session.as_of, session.ingested.left)
     with session.problems.noted("clearing up after a killed run"):
         recover(session.workspace)
-    if is_scheduled:
+    if catches_up:
         with session.problems.noted("making up for missed sessions"):
             catch_up(session.workspace, session.ingested, today, session.started)
 

@@ -30,6 +30,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from tidecast.flows.steps.backfill import Backfilled
     from tidecast.forecasting.tuning.result import TuningResult
 
 
@@ -100,6 +101,23 @@ def run_tuning(
         from tidecast.flows.tune import tune_forecaster  # Prefect takes a second to import
 
         return tune_forecaster(as_of, n_trials, timeout, home=str(home.path), settings=settings)
+
+
+def run_backfill(home: StateFolder, settings: Settings, first: date, last: date) -> "Backfilled":
+    """Run the flow that publishes past sessions.
+
+    Parameters
+    ----------
+    home : StateFolder
+    settings : Settings
+    first, last : date
+        The first and the last session.
+    """
+    log.info("Starting Prefect, and loading the model libraries …")
+    with prefect_api(home):
+        from tidecast.flows.backfill import backfill_forecasts  # Prefect takes a second to import
+
+        return backfill_forecasts(first, last, home=str(home.path), settings=settings)
 
 
 def _newest_in_source(

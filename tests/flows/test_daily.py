@@ -200,6 +200,21 @@ def test_missed_sessions_are_made_up_for_oldest_first(sandbox):
     assert workspace.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
 
 
+def test_a_plain_run_makes_up_for_missed_sessions_and_names_older_ones(sandbox, prefect_api, monkeypatch, caplog):
+    """Once, only scheduled runs did; a run from cron skipped the sessions between without a word."""
+    monkeypatch.setattr(steps.missed_sessions, "__defaults__", (2,))
+    sandbox.settings["max_epochs"] = 0
+    sandbox.write(until=sandbox.sessions[-5])
+    sandbox.run()
+    sandbox.write()
+    sandbox.run()
+    older, *caught_up = sandbox.sessions[-4:]
+    runs = sandbox.workspace.warehouse.runs()
+    assert runs["as_of"].to_list() == [sandbox.sessions[-5], *caught_up]
+    assert set(runs["status"]) == {"done"}
+    assert f"tidecast backfill --from {older} --to {older}" in caplog.text
+
+
 def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
 
     sandbox.settings["target"] = "price"

@@ -118,6 +118,7 @@ def test_wrong_input_is_one_clear_line_and_an_exit_code(sandbox, arguments, code
         "run",
         "schedule",
         "show",
+        "backfill",
         "train",
         "tune",
         "backtest",
