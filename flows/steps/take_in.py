@@ -109,12 +109,19 @@ def _begin_afresh_if_another(state_folder: StateFolder, warehouse: Warehouse, se
     stored = stored_panel(warehouse)
     before = remembered(state_folder) or (stored.settings if stored else {})
     changed = set(differences(before, settings)).intersection(OF_PRICES) if before else set(OF_PRICES)
+    changed |= {name for name in set(OF_PRICES) - before.keys() if getattr(settings, name) != _default(name)}
     if settings.layout == "auto":
         changed.discard("layout")  # it is detected again
+    if settings.calendar is None:
+        changed.discard("calendar")  # likewise
     if changed and not warehouse.has_published() and warehouse.newest_session() is not None:
         what = f"Other {', '.join(sorted(changed))} than before" if before else "Prices of an unknown source"
         log.warning(f"{what}, and nothing published yet: prices begin afresh.")
         warehouse.clear_prices()
+
+
+def _default(name: str) -> object:
+    return Settings.model_fields[name].default
 
 
 def check_panel(warehouse: Warehouse, settings: Settings, as_of: date, left: int = 0) -> None:

@@ -86,6 +86,21 @@ def test_a_panel_that_never_moves_has_no_distribution_to_learn_and_is_accepted(s
     )
 
 
+def test_before_anything_is_published_a_new_known_at_starts_afresh_and_the_same_settings_do_not(sandbox, caplog):
+    """Once, prices stayed that were stored as known from their session, beside those of the column."""
+    sandbox.rows = sandbox.rows.with_columns(loaded=pl.col("time").dt.offset_by("1d"))
+    sandbox.write()
+    for same in range(2):  # the second time as after a failed start, which is forgotten
+        workspace, found = sandbox.take_in(None, TODAY)
+        assert (found.stored, found.unchanged) == ((0, 390) if same else (390, 0))
+        workspace.state_folder.panel_file.unlink()
+    sandbox.settings["known_at"] = "loaded"
+    workspace, found = sandbox.take_in(None, TODAY)
+    assert "Other known_at than before, and nothing published yet: prices begin afresh." in caplog.text
+    revisions = workspace.warehouse.revisions()
+    assert (revisions["known_at"] == revisions["time"].dt.offset_by("1d")).all()
+
+
 def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     asked = []
 
