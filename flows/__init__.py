@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Any
 from tidecast.lazy_names import import_name
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
+    from tidecast.flows.backfill import backfill_forecasts
     from tidecast.flows.daily import daily_forecast
     from tidecast.flows.feature_table import build_features
     from tidecast.flows.maintenance import maintain_warehouse
     from tidecast.flows.tune import tune_forecaster
 
-__all__ = ["build_features", "daily_forecast", "maintain_warehouse", "tune_forecaster"]
+__all__ = ["backfill_forecasts", "build_features", "daily_forecast", "maintain_warehouse", "tune_forecaster"]
 
 _MODULES = {
+    "backfill": ("backfill_forecasts",),
     "daily": ("daily_forecast",),
     "feature_table": ("build_features",),
     "maintenance": ("maintain_warehouse",),

@@ -86,7 +86,7 @@ def _described(state: State[Any]) -> str:
         return f"Nothing to do: {state.message}"
     result = state.result(raise_on_failure=False)
     if isinstance(result, Day):
-        return f"The forecasts of {result.as_of} are published."
+        return result.without_forecast or f"The forecasts of {result.as_of} are published."
     reason = " ".join(str(result).split()) or f"{type(result).__name__}."
     return f"{state.name}: {reason}"
 
@@ -101,8 +101,8 @@ def daily_forecast(
     Parameters
     ----------
     as_of : date, optional
-        The session to stand on. None: in a scheduled run, the session of the scheduled start time, after the missed
-        ones before it; else the newest session of the source.
+        The session to stand on. None: the newest session of the source that has closed, in a scheduled run at its
+        scheduled start time, after the missed sessions before it.
     reissue : bool
         Replace the forecasts that were issued for `as_of`.
     home : str, optional
@@ -123,27 +123,28 @@ def daily_forecast(
         A step failed after publishing, or the champion could not be used and the random walk was published.
     """
     log.setLevel(logging.INFO)  # a scheduled run has no terminal; Prefect keeps its log
-    started = datetime.now(UTC)  # for the record; what is forecast depends on as_of alone
+    started = now = datetime.now(UTC)  # the one reading of the clock
     today = latest_day_anywhere(started)
     workspace = open_workspace(home, settings)
-    is_scheduled = as_of is None and deployment.id is not None
-    if is_scheduled:
-        as_of = _scheduled_session(workspace)
-    with hold(workspace.state_folder, "the daily flow"):
-        workspace, ingested = ingest_prices(workspace, as_of, today)
+    catches_up = as_of is None
+    if catches_up and deployment.id is not None:
+        now = flow_run.scheduled_start_time
+        as_of = _scheduled_session(workspace, now)
+    with hold(workspace.state_folder, "the daily flow"), take_in.forgotten_if_nothing_is_published(workspace):
+        workspace, ingested = ingest_prices(workspace, as_of, today, now)
         session = Session(workspace, ingested, started, Problems())
         if is_done(session.warehouse.runs(), session.as_of) and not reissue:
             day = _repeat(session)
         else:
-            _prepare(session, is_scheduled, today)
+            _prepare(session, catches_up, today)
             trained, published = _publish(session, reissue)
             day = _follow_up(session, trained, published)
     return _ended(day)
 
 
-def _scheduled_session(workspace: Workspace) -> date:
-    """The session of the scheduled start time; a later session that was run before it is reported."""
-    as_of = scheduled_day(flow_run.scheduled_start_time, workspace.settings)
+def _scheduled_session(workspace: Workspace, scheduled: datetime) -> date:
+    """The day of the scheduled start time; a later session that was run before it is reported."""
+    as_of = scheduled_day(scheduled, workspace.settings)
     newest = workspace.warehouse.runs()["as_of"].max()
     if isinstance(newest, date) and newest > as_of:
         log.warning(f"This run was scheduled for {as_of}, before {newest}, the newest session run: it is late.")
@@ -158,12 +159,12 @@ def _repeat(session: Session) -> Day:
     return Day(session.workspace, session.as_of, session.ingested, row, problems=tuple(session.problems))
 
 
-def _prepare(session: Session, is_scheduled: bool, today: date) -> None:
+def _prepare(session: Session, catches_up: bool, today: date) -> None:
     """Check the panel, clear up after a killed run, and make up for missed sessions."""
-    check_panel(session.workspace, session.as_of)
+    check_panel(session.workspace, session.as_of, session.ingested.left)
     with session.problems.noted("clearing up after a killed run"):
         recover(session.workspace)
-    if is_scheduled:
+    if catches_up:
         with session.problems.noted("making up for missed sessions"):
             catch_up(session.workspace, session.ingested, today, session.started)
 
@@ -256,7 +257,7 @@ def parameters_refused() -> SettingsError:
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def ingest_prices(workspace: Workspace, as_of: date | None, today: date) -> tuple[Workspace, Ingested]:
+def ingest_prices(workspace: Workspace, as_of: date | None, today: date, now: datetime) -> tuple[Workspace, Ingested]:
     """Source → checks → `prices` and `quarantine`.
 
     Parameters
@@ -266,22 +267,26 @@ def ingest_prices(workspace: Workspace, as_of: date | None, today: date) -> tupl
         The last session to take in. None: the newest.
     today : date
         The latest day that a price can have.
+    now : datetime
+        When the run was started or, in a scheduled run, was to start. Rows of sessions that close later wait.
     """
-    found = take_in.take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today)
+    found = take_in.take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today, now)
     return Workspace(workspace.state_folder, found.settings), found
 
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def check_panel(workspace: Workspace, as_of: date) -> None:
+def check_panel(workspace: Workspace, as_of: date, left: int) -> None:
     """Refuse a panel of which nothing can be forecast.
 
     Parameters
     ----------
     workspace : Workspace
     as_of : date
+    left : int
+        Rows of the source that wait for a later run.
     """
-    take_in.check_panel(workspace.warehouse, workspace.settings, as_of)
+    take_in.check_panel(workspace.warehouse, workspace.settings, as_of, left)
 
 
 @task(cache_policy=NO_CACHE)

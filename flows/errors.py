@@ -4,6 +4,7 @@ TidecastError
 ├── SettingsError    a setting is impossible, misspelt, or contradicts panel.json
 ├── SourceError      the price source cannot be opened or understood
 ├── WarehouseError   a table would break its own rules, or cannot be read or written
+├── Partial          forecasts are published, but not everything was done
 └── Busy             another run holds the state folder
 """
 
@@ -35,6 +36,10 @@ class SourceError(TidecastError):
 
 class WarehouseError(TidecastError):
     """A table would break its own rules, or cannot be read or written."""
+
+
+class Partial(TidecastError):
+    """Forecasts are published, but not everything was done. The command line exits with 3."""
 
 
 class Busy(TidecastError):

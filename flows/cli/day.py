@@ -1,4 +1,4 @@
-"""Commands for the daily forecast: run, schedule, show."""
+"""Commands for the daily forecast: run, backfill, schedule, show."""
 
 import os
 from datetime import date
@@ -19,6 +19,7 @@ from tidecast.flows.cli.options import (
 )
 from tidecast.flows.cli.terminal import console, facts, progress
 from tidecast.flows.config.state_folder import find_state_folder
+from tidecast.flows.errors import Partial
 
 
 @click.command()
@@ -96,6 +97,35 @@ def run(
             facts(out, [("Output", str(target))])
         if incomplete is not None:
             raise incomplete
+        if day.without_forecast:
+            raise Partial(f"{day.without_forecast} The others are left out, as said above.")
+
+
+@click.command()
+@click.option("--from", "first", type=Day(), required=True, metavar="DATE", help="The first session.")
+@click.option("--to", "last", type=Day(), required=True, metavar="DATE", help="The last session.")
+@everywhere
+def backfill(home: str | None, debug: bool, first: date, last: date) -> None:
+    """Publish past sessions that have no forecasts, oldest first, each with what was known then.
+
+    Nothing is trained: a session uses the champion of that day, else the champion's recipe refit on older rows, else
+    the random walk. Sessions that are done are skipped; a backfill that was stopped continues with the same command.
+    Forecasts issued more than one session late are not part of the live record.
+
+    \b
+    Example:
+      tidecast backfill --from 2026-05-01 --to 2026-05-29
+    """
+    with one_line_errors(debug):
+        if last < first:
+            raise click.BadParameter(f"it must not lie before --from {first}, got {last}.", param_hint="--to")
+        out = console()
+        with progress(out):
+            folder, settings = existing_panel(home, debug, out)
+            from tidecast.flows.scheduling.launch import run_backfill  # polars and the sources take a second
+
+            found = run_backfill(folder, settings, first, last)
+        facts(out, [("Backfill", found.text), ("Show", f"tidecast show --as-of {max(found.published, default=last)}")])
 
 
 @click.command()

@@ -14,6 +14,7 @@ from rich.console import Console
 from tidecast.flows.cli.failing import one_line
 from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
+from tidecast.flows.config.panel_file import CHANGED_BY
 from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
@@ -60,6 +61,7 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
         out.print(
             table(["setting", "value", "from"], [[name, _value(settings, name), origins[name]] for name in origins])
         )
+        _remembered(out, home, settings, origins)
     with _noted(problems):
         config, origins_yml = load_mlflow_config(Path.cwd(), os.environ)
         values = {name: _dotted(config, name) for name in origins_yml}
@@ -90,6 +92,22 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     for problem in problems or ["No problem found."]:
         out.print(problem)
     return problems
+
+
+def _remembered(out: Console, home: StateFolder, settings: Settings, origins: dict[str, str]) -> None:
+    """Name the settings that panel.json remembers, and how to change each."""
+    names = [name for name, origin in origins.items() if origin == "remembered"]
+    if not names:
+        return
+    ways = "; ".join(f"{name}: {CHANGED_BY[name]}" for name in names)
+    when = "A run with another value replaces it, because nothing is published yet."
+    if Workspace(home, settings).warehouse.has_published():
+        when = (
+            "They say what the panel is, so another value needs another folder (--home). If the source was moved or a "
+            "column renamed, change that in the file."
+        )
+    out.print()
+    facts(out, [("Remembered", f"in {home.panel_file}, since the first run. {when}\n{ways}")])
 
 
 def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[str], deep: bool) -> None:

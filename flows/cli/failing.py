@@ -1,7 +1,7 @@
 """Let a command fail with one line on standard error and an exit code.
 
-Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 75 busy (another run holds the state folder).
-Ctrl-C ends with 130, as in a shell.
+Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 incomplete (forecasts are published, but a step failed
+or a quoted series has none), 75 busy (another run holds the state folder). Ctrl-C ends with 130, as in a shell.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ import click
 
 from tidecast.features.error_text import ended
 from tidecast.flows.cli.terminal import console
-from tidecast.flows.errors import Busy, SettingsError, TidecastError, is_panic
+from tidecast.flows.errors import Busy, Partial, SettingsError, TidecastError, is_panic
 from tidecast.flows.os_errors import message_of
 from tidecast.flows.redaction import redact
 
-FAILED, WRONG_USAGE, INTERRUPTED, BUSY = 1, 2, 130, 75
+FAILED, WRONG_USAGE, INCOMPLETE, INTERRUPTED, BUSY = 1, 2, 3, 130, 75
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def one_line(error: BaseException) -> str:
 
 
 def exit_code(error: BaseException) -> int:
-    """Return 75 when another run holds the folder, 2 for impossible settings, else 1.
+    """Return 75 when another run holds the folder, 3 when forecasts are published, 2 for impossible settings, else 1.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def exit_code(error: BaseException) -> int:
     """
     if isinstance(error, Busy):
         return BUSY
+    if isinstance(error, Partial):
+        return INCOMPLETE
     return WRONG_USAGE if isinstance(error, SettingsError) else FAILED
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from tidecast.flows import safe_output
-from tidecast.flows.cli.day import run, schedule, show
+from tidecast.flows.cli.day import backfill, run, schedule, show
 from tidecast.flows.cli.models import backtest, decisions, promote, rollback, train, tune
 from tidecast.flows.cli.quarantine import quarantine
 from tidecast.flows.cli.upkeep import doctor, features, maintain, ui
@@ -36,8 +36,8 @@ def tidecast() -> None:
 
 
 for command in (
-    run, schedule, show, train, tune, backtest, promote, rollback, decisions, ui, quarantine, maintain, features,
-    doctor,
+    run, backfill, schedule, show, train, tune, backtest, promote, rollback, decisions, ui, quarantine, maintain,
+    features, doctor,
 ):  # fmt: skip
     tidecast.add_command(command)
 

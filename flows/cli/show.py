@@ -42,7 +42,7 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     row, workspace = day.row, day.workspace
     issued = workspace.warehouse.forecasts(day.as_of)
     steps = issued["step"].n_unique()
-    late = "" if issued["live"].all() else " (issued late: not part of the live record)"
+    late = "" if issued["live"].any() else " (issued late: not part of the live record)"
     newest = "" if asked in (None, day.as_of) else f" (the newest up to {asked} that has prices)"
     pairs = [("Session", f"{day.as_of}{newest}{late}"), ("Prices", prices_text(day.ingested))]
     if day.ingested.corrected:
@@ -53,7 +53,7 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs.append(
         (
             "Forecast",
-            f"{row['series_forecast']} series, {steps} sessions ahead, in {workspace.warehouse.uri}/forecasts",
+            f"{_series_text(row)}, {steps} sessions ahead, in {workspace.warehouse.uri}/forecasts",
         )
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
@@ -61,12 +61,19 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs.append(("Report", str(day.report or workspace.state_folder.reports / f"{day.as_of}.html")))
     pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.state_folder.path))}"))
     out.print()
+    if day.without_forecast:
+        out.print(day.without_forecast)
     if day.was_done_before:
         out.print(f"Nothing to do: {day.as_of} is done.")
     else:
         out.print(forecast_table(issued, out.width, FEW))
     out.print()
     facts(out, pairs)
+
+
+def _series_text(row: dict[str, Any]) -> str:
+    quoted, forecast = row["series_live"] or 0, row["series_forecast"]
+    return f"{forecast:,} series" if forecast >= quoted else f"{forecast:,} of {quoted:,} quoted series"
 
 
 def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:

@@ -20,6 +20,14 @@ OF_PRICES = (
 REMEMBERED = (*OF_PRICES, "calendars", "horizon", "quantiles")
 """Settings that say what a panel is; one state folder holds one panel."""
 
+CHANGED_BY = {
+    "source": "--source", "table": "--table", "query": "--query", "series_id": "--series-id", "time": "--time",
+    "target": "--target", "covariates": "--covariate", "static": "--static", "known_at": "--known-at",
+    "layout": "TIDECAST_LAYOUT", "calendar": "--calendar", "positive": "TIDECAST_POSITIVE",
+    "calendars": "the source's column 'calendar'", "horizon": "--horizon", "quantiles": "--quantiles",
+}  # fmt: skip
+"""What gives each remembered setting another value; those in pyproject.toml and TIDECAST_* have the setting's name."""
+
 _READABLE: dict[str, Any] = {"indent": 2, "ensure_ascii": False}
 
 

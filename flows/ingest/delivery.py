@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from tidecast.flows.config.column_names import STANDARD, refuse_look_alikes, wit
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest.calendars import choose_calendars, market_zones, own_calendars, resolve_as_of, with_inferred
+from tidecast.flows.ingest.closing import open_rows, waiting_text
 from tidecast.flows.ingest.corporate_actions import NO_ACTION
 from tidecast.flows.ingest.extra_columns import empty_columns, extra_columns
 from tidecast.flows.parsing.clear_errors import one_clear_error
@@ -70,6 +71,8 @@ class Delivery:
         The first and the last session with a usable price.
     messages : tuple of str
         Messages for the user.
+    n_open : int
+        Rows that are left out of `rows` because their session has not closed.
     """
 
     as_of: date
@@ -79,11 +82,13 @@ class Delivery:
     settings: Settings
     sessions: tuple[date, date]
     messages: tuple[str, ...]
+    n_open: int = 0
 
 
 def read_delivery(
-    source: Source, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None
-) -> Delivery:
+    source: Source, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None,
+    now: datetime | None = None,
+) -> Delivery:  # fmt: skip
     """Read from the source the rows that a run of `as_of` needs; see `tidecast.flows.ingest.ingest.ingest`.
 
     The first day asked for is `first_day_needed`. Without an `as_of`, that day is certain only once the source has
@@ -96,18 +101,19 @@ def read_delivery(
     warehouse : Warehouse
         Says which sessions, series and columns are stored.
     settings : Settings
-    as_of, today : date or None
+    as_of, today, now : date, date and datetime, or None
         As of `tidecast.flows.ingest.ingest.ingest`.
 
     Raises
     ------
     SourceError
-        No row is usable, the source is intraday or begins after `as_of`, or a covariate is missing.
+        No row is usable, no session has closed, the source is intraday or begins after `as_of`, or a covariate is
+        missing.
     """
 
     def read(fetched: Fetched, since: date | None) -> Delivery:
         with one_clear_error(source.name, "Write the column that the error names as text or numbers, and run again."):
-            return _read(fetched, source.name, since, warehouse, settings, as_of, today)
+            return _read(fetched, source.name, since, warehouse, settings, as_of, today, now)
 
     if extra := (*settings.covariates, *settings.static):
         refuse_look_alikes(extra, "covariates and static must have", warehouse.kinds())
@@ -170,6 +176,7 @@ def _read(
     settings: Settings,
     as_of: date | None,
     today: date | None,
+    now: datetime | None,
 ) -> Delivery:
     stored = warehouse.calendars()
     rows, notes = _rows(fetched, settings, stored, source, warehouse.kinds())
@@ -182,14 +189,41 @@ def _read(
     by_then = rows.filter(pl.col("time") <= (as_of or date.max))
     calendar, settings, chosen = choose_calendars(settings, rows if by_then.is_empty() else by_then, stored)
     rows = with_inferred(rows, calendar)
+    rows, n_open, waits = _closed(rows, calendar, as_of, today, now)
     usable = rows.filter(can_be_prices(rows, calendar, settings.positive, today))
-    if usable.is_empty():
+    oldest, newest = warehouse.oldest_session(), warehouse.newest_session()
+    if usable.is_empty() and n_open:
+        if oldest is None or newest is None:
+            raise SourceError(
+                f"A source must have a price of a session that has closed; {source} has none. {waits}".strip()
+            )
+        first, last = oldest, newest
+    elif usable.is_empty():
         rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
         raise SourceError(_why_unusable(rows.with_columns(rule), fetched, source))
-    first, last = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    oldest, newest = warehouse.oldest_session() or first, warehouse.newest_session() or last
-    session, where = resolve_as_of(as_of, settings.sessions, min(first, oldest), last, max(last, newest))
-    return Delivery(session, fetched, rows, calendar, settings, (first, last), (*notes, *chosen, *where))
+    else:
+        first, last = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
+    session, where = resolve_as_of(
+        as_of, settings.sessions, min(first, oldest or first), last, max(last, newest or last)
+    )
+    messages = (*notes, *chosen, *([waits] if waits else []), *where)
+    return Delivery(session, fetched, rows, calendar, settings, (first, last), messages, n_open)
+
+
+def _closed(
+    rows: pl.DataFrame, calendar: PanelCalendar, as_of: date | None, today: date | None, now: datetime | None
+) -> tuple[pl.DataFrame, int, str]:
+    """Rows without those whose session closes after `now`; how many those are; and a message, or nothing.
+
+    The message is on rows up to `as_of`: a run of an earlier session would not take the others in anyway. Rows dated
+    after `today` stay: on no place on earth their day has begun, so they break a rule.
+    """
+    waiting = open_rows(rows.filter(pl.col("time") <= (today or date.max)), calendar, now)
+    if waiting.is_empty():
+        return rows, 0, ""
+    wanted = waiting.filter(pl.col("time") <= (as_of or date.max))
+    message = "" if wanted.is_empty() else waiting_text(wanted, calendar)
+    return rows.join(waiting, on="row", how="anti"), waiting.height, message
 
 
 def _rows(

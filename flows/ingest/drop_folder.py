@@ -9,7 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
 from itertools import dropwhile, pairwise
 from typing import Any
 
@@ -105,7 +105,9 @@ def _digest(file: File) -> str:
     return hashlib.sha256(file.read()).hexdigest()
 
 
-def ingest_drop_folder(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
+def ingest_drop_folder(
+    warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None, now: datetime | None = None
+) -> Ingested:
     """Ingest the files that wait, one by one, as if each had come on a day of its own.
 
     A file with rows after `as_of` is read up to that session and keeps waiting. So do the files after it, because a
@@ -125,6 +127,9 @@ def ingest_drop_folder(warehouse: Warehouse, settings: Settings, as_of: date | N
         None: the newest session of each file.
     today : date or None
         The day it is, if rows of later days are to be refused.
+    now : datetime or None
+        The instant at which the run was started, with a time zone: a file with rows of sessions that close later keeps
+        waiting. None: every session counts as closed.
 
     Returns
     -------
@@ -136,7 +141,7 @@ def ingest_drop_folder(warehouse: Warehouse, settings: Settings, as_of: date | N
     SourceError
         As of `tidecast.flows.ingest.ingest.ingest` and `queue`, or no file was ever delivered.
     """
-    run = _Run(warehouse, settings, as_of, today)
+    run = _Run(warehouse, settings, as_of, today, now)
     for file in queue(warehouse, settings):
         if not run.take(file):
             break
@@ -148,9 +153,11 @@ def ingest_drop_folder(warehouse: Warehouse, settings: Settings, as_of: date | N
 class _Run:
     """One run over a drop folder: `take` each file, in order of name, then `flush` what is not recorded yet."""
 
-    def __init__(self, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> None:
+    def __init__(
+        self, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None, now: datetime | None
+    ) -> None:
         self._warehouse, self._settings = warehouse, settings
-        self._as_of, self._today = as_of, today
+        self._as_of, self._today, self._now = as_of, today, now
         self._recorded_before = set(warehouse.deliveries()["file"])
         self._ingested: list[Ingested] = []
         self._pending: list[dict[str, Any]] = []  # rows for the table `deliveries`
@@ -163,9 +170,8 @@ class _Run:
         if file.name in self._recorded_before and not self._overtakes:
             return True
         contents = {"file": file.name, "bytes": file.size, "modified": file.modified, "digest": _digest(file)}
-        result = ingest(
-            self._warehouse, self._settings.model_copy(update={"source": file.address}), self._as_of, self._today
-        )
+        settings = self._settings.model_copy(update={"source": f"{DROP}{file.address}"})
+        result = ingest(self._warehouse, settings, self._as_of, self._today, self._now)
         self._settings = result.settings.model_copy(update={"source": self._settings.source})
         self._ingested.append(result)
         if result.newest_in_source > result.as_of:

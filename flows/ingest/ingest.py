@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
@@ -42,7 +42,7 @@ class Ingested:
         The session the run stands on.
     rows_in : int
         Rows of the source up to `as_of`, those dated after today, and those whose time cannot be read. If `as_of` is
-        the newest session of the source, all its rows.
+        the newest session of the source, all its rows. Never rows of sessions that have not closed.
     stored, corrected, unchanged : int
         Good rows that were new, stored with other values, and stored already, when this call began.
     quarantined : dict of str to int
@@ -64,7 +64,8 @@ class Ingested:
     messages : tuple of str
         Messages for the user.
     left : int
-        Rows left for a later run: of later sessions, or known to the source only after `as_of`.
+        Rows left for a later run: of later sessions, of sessions that have not closed, or known to the source only
+        after `as_of`.
     """
 
     as_of: date
@@ -83,7 +84,10 @@ class Ingested:
     left: int = 0
 
 
-def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None) -> Ingested:
+def ingest(
+    warehouse: Warehouse, settings: Settings, as_of: date | None = None, today: date | None = None,
+    now: datetime | None = None,
+) -> Ingested:  # fmt: skip
     """Store what the source knows up to `as_of`. The same source again stores nothing.
 
     - *Known from when.* Where the source says so (column `known_at`), from that day, but not before the row's session.
@@ -91,6 +95,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
       session. A row of a session that the panel has seen before came late; it is known from the newest `as_of` the
       panel has seen. So is a correction. So what a run of an earlier `as_of` saw never changes, unless the source says
       that it knew.
+    - *Which sessions.* Only those that have closed at `now`, by the calendar of each series. Rows of other sessions
+      are left for a later run.
     - *What is read.* Rows from `reread_sessions` sessions before the newest one that runs of an earlier `as_of` have
       stored, and all rows of new series. A killed run and its repetition so ask for the same. Of the table, only rows
       of the same series and sessions are read, and some before them.
@@ -107,6 +113,8 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
         None: the newest session of the source; see `tidecast.flows.ingest.calendars.resolve_as_of`.
     today : date or None
         The current day, if rows of later days are to be refused.
+    now : datetime or None
+        The instant at which the run was started, with a time zone. None: every session counts as closed.
 
     Returns
     -------
@@ -122,7 +130,7 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     finish_repairs(warehouse)
     for _ in range(RACES):
         try:
-            return _ingest(warehouse, settings, as_of, today)
+            return _ingest(warehouse, settings, as_of, today, now)
         except TableChanged:
             continue
         except pl.exceptions.PanicException as error:  # not an Exception: `except Exception` would let it pass
@@ -136,12 +144,15 @@ def ingest(warehouse: Warehouse, settings: Settings, as_of: date | None = None, 
     )
 
 
-def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None) -> Ingested:
+def _ingest(
+    warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None, now: datetime | None
+) -> Ingested:
     versions = {name: warehouse.version(name) for name in ("prices", "actions")}
     source = open_source(settings)
-    delivery = read_delivery(source, warehouse, settings, as_of, today)
+    delivery = read_delivery(source, warehouse, settings, as_of, today, now)
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
-    rows, n_known_later = _due(delivery, today)
+    rows, known_later = _due(delivery, today)
+    _refuse_unknown(rows, known_later, delivery, warehouse)
     revisions = inside(revisions_around(rows, warehouse, as_of))
     history = with_actions(as_known(revisions, as_of), warehouse, as_of)
     checked = check_rows(rows, history, delivery.calendar, settings, today)
@@ -176,18 +187,18 @@ def _ingest(warehouse: Warehouse, settings: Settings, as_of: date | None, today:
         run_counts=run_counts,
         messages=(
             *delivery.messages,
-            *_left_for_later(n_known_later, as_of),
+            *_left_for_later(known_later, rows.height, delivery),
             *_look_alikes(rows["series_id"], revisions["series_id"]),
             *messages_of(actions),
             *_wrong_calendar(bad, rows.height, delivery.calendar),
             *_between_sessions(bad, delivery.as_of, delivery.calendar),
         ),
-        left=delivery.rows.height - rows.height,
+        left=delivery.n_open + delivery.rows.height - rows.height,
     )
 
 
-def _due(delivery: Delivery, today: date | None) -> tuple[pl.DataFrame, int]:
-    """The rows that a run of the delivery's session ingests, and how many rows the source knew only later.
+def _due(delivery: Delivery, today: date | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that a run of the delivery's session ingests, and the rows that the source knew only later.
 
     Rows of later sessions wait too, unless `as_of` is the delivery's last session. Rows after that cannot be prices and
     would not come again.
@@ -196,7 +207,7 @@ def _due(delivery: Delivery, today: date | None) -> tuple[pl.DataFrame, int]:
     is_last = delivery.sessions[1] <= as_of
     later_on = ((pl.col("time") > as_of) & (pl.col("time") <= (today or date.max)) & (not is_last)).fill_null(False)
     not_known_yet = (pl.col("known_at") > as_of).fill_null(False) & ~later_on
-    return rows.filter(~(later_on | not_known_yet)), rows.filter(not_known_yet).height
+    return rows.filter(~(later_on | not_known_yet)), rows.filter(not_known_yet)
 
 
 def _good_and_bad(
@@ -252,10 +263,36 @@ def _look_alikes(delivered: pl.Series, stored: pl.Series) -> list[str]:
     ]
 
 
-def _left_for_later(count: int, as_of: date) -> list[str]:
+def _refuse_unknown(rows: pl.DataFrame, known_later: pl.DataFrame, delivery: Delivery, warehouse: Warehouse) -> None:
+    """Refuse a first delivery of which nothing was known on its session: its column says something else."""
+    is_known = rows.filter(pl.col("close").is_not_null(), pl.col("series_id").is_not_null())
+    if known_later.is_empty() or not is_known.is_empty() or warehouse.newest_session() is not None:
+        return
+    settings, first = delivery.settings, str(known_later["known_at"].min())
+    column = settings.known_at or "known_at"
+    raise SourceError(
+        f"A price must be known on its session or soon after to be used, but by column {column!r} all "
+        f"{known_later.height:,} rows of {settings.source} became known on {first} or later, after the newest session, "
+        f"{delivery.as_of}. If it says when the table was loaded, {_without_known_at(settings)}. If it is right, run "
+        f"again once a session has closed on or after {first}."
+    )
+
+
+def _without_known_at(settings: Settings) -> str:
+    if settings.known_at:
+        return f"leave known_at = {settings.known_at!r} out (flag, TIDECAST_KNOWN_AT, pyproject.toml)"
+    return "rename it, by a view or a query: a column of the name 'known_at' is read as such"
+
+
+def _left_for_later(known_later: pl.DataFrame, n_due: int, delivery: Delivery) -> list[str]:
+    count, settings = known_later.height, delivery.settings
     if not count:
         return []
-    return [f"{count:,} rows became known to the source only after {as_of} and are left for a later run."]
+    text = f"{count:,} rows became known to the source only after {delivery.as_of} and are left for a later run."
+    if count > n_due:
+        column = settings.known_at or "known_at"
+        text += f" If {column!r} says when the table was loaded, {_without_known_at(settings)}."
+    return [text]
 
 
 def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> list[str]:

@@ -25,25 +25,28 @@ def parquet_table(body: bytes) -> pl.DataFrame:
     body : bytes
         Contents of the file.
     """
-    import pyarrow as pa  # slow to load, and the command line starts without it
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # slow to load, and the command line starts without it
 
     schema = pq.read_schema(io.BytesIO(body))
-    odd = [
-        number for number, field in enumerate(schema) if pa.types.is_timestamp(field.type) and _is_odd(field.type.tz)
-    ]
+    odd = [number for number, field in enumerate(schema) if has_odd_zone(field.type)]
     if not odd:
-        return _with_text(pl.read_parquet(io.BytesIO(body)))
+        return as_read(pl.read_parquet(io.BytesIO(body)))
     table = pq.read_table(io.BytesIO(body))
     for number in odd:
         table = table.set_column(number, table.column_names[number], as_text(table.column(number)).to_arrow())
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return _with_text(frame)
+    return as_read(frame)
 
 
-def _with_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """Decode columns of bytes that are UTF-8: some programs write text without marking it as text."""
+def as_read(frame: pl.DataFrame) -> pl.DataFrame:
+    """Decode columns of bytes that are UTF-8: some programs write text without marking it as text.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        Of a Parquet file.
+    """
     text = []
     for name, kind in frame.schema.items():
         if kind == pl.Binary:
@@ -67,8 +70,16 @@ def as_text(column: "pa.ChunkedArray") -> pl.Series:
     return shown.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.6f{offset}")
 
 
-def _is_odd(zone: str | None) -> bool:
-    return zone is not None and zone not in available_timezones()
+def has_odd_zone(kind: "pa.DataType") -> bool:
+    """Whether timestamps of this type have a zone that polars does not know.
+
+    Parameters
+    ----------
+    kind : pyarrow.DataType
+    """
+    import pyarrow as pa
+
+    return pa.types.is_timestamp(kind) and kind.tz is not None and kind.tz not in available_timezones()
 
 
 def _ahead(zone: str) -> tuple[timedelta, str]:

@@ -30,7 +30,7 @@ class Forecasts:
     pegged : tuple of str
         Series whose price has not moved for long: forecast, but never scored.
     live_series : int
-        Series that have a price of the last sessions.
+        Series that are quoted: they have a price of the last sessions.
     """
 
     table: pl.DataFrame
@@ -44,6 +44,9 @@ def predict(
 ) -> Forecasts:
     """Forecast every series that is still quoted, from its last row.
 
+    A series may be some sessions behind, also behind the end of the model's training: the model knew nothing that was
+    not known at `as_of`. Its first steps then lie at or before `as_of`; they are not live.
+
     Parameters
     ----------
     panel : DataFrame
@@ -56,7 +59,7 @@ def predict(
     run_id : str
         Stored with the forecasts.
     live : bool
-        Whether they are issued in time.
+        Whether they are issued in time. A step whose session is not after `as_of` never counts as live.
 
     Returns
     -------
@@ -69,8 +72,8 @@ def predict(
     """
     if champion.trained_through > as_of:
         raise TidecastError(
-            f"A model must not forecast origins before the end of its training rows; version {champion.version} was "
-            f"trained through {champion.trained_through}, after {as_of}."
+            f"A forecast may use only what was known on its session; version {champion.version} was trained through "
+            f"{champion.trained_through}, after {as_of}."
         )
     behind = sessions_behind(panel, settings, as_of)
     quoted = behind.filter(pl.col("sessions") <= LATE)["series_id"]
@@ -81,19 +84,17 @@ def predict(
         raise TidecastError(f"No series can be forecast as of {as_of}. {error}") from error
     short = champion.model.skipped_
     table = table.with_columns(trained_through=_last_seen(table, current, settings, champion.trained_through))
-    table = table.filter(pl.col("origin") >= pl.col("trained_through"))
-    waiting = set(quoted) - set(table["series_id"]) - set(short)
     ended = behind.filter(pl.col("sessions") > LATE)["series_id"]
     reasons = {
         f"no price for more than {LATE} sessions: ended, or pausing": ended,
         f"fewer than lookback = {settings.lookback} rows since the start or the last long pause": short,
-        f"no price since the model was trained, through {champion.trained_through}": sorted(waiting),
     }
     moves = with_volatility(mark_long_periods(current, settings.calendar), positive=settings.positive)
     pegged = moves.group_by("series_id", maintain_order=True).agg(pl.col("pegged").last()).filter("pegged")
-    marks = {"as_of": as_of, "model": champion.name, "run_id": run_id, "live": live}
+    marks = {"as_of": as_of, "model": champion.name, "run_id": run_id}
+    ahead = pl.lit(live) & (pl.col("time") > as_of)
     return Forecasts(
-        table=table.with_columns(**{name: pl.lit(value) for name, value in marks.items()}),
+        table=table.with_columns(live=ahead, **{name: pl.lit(value) for name, value in marks.items()}),
         left_out={reason: tuple(series) for reason, series in reasons.items() if len(series)},
         pegged=tuple(pegged["series_id"]),
         live_series=len(quoted),
@@ -101,9 +102,9 @@ def predict(
 
 
 def _last_seen(table: pl.DataFrame, panel: pl.DataFrame, settings: Settings, trained_through: date) -> pl.Series:
-    """The session through which the model has seen each forecast's series, by the series' own calendar.
+    """The session through which the model can have seen each forecast's series, by the series' own calendar.
 
-    A Sunday's training on crypto has seen stocks through Friday, and may forecast from there.
+    A Sunday's training on crypto has seen stocks through Friday. A series that is behind may have an earlier origin.
     """
     calendar = PanelCalendar.of(panel, settings.calendar or "weekdays")
     return calendar.times(table["series_id"], calendar.through(table["series_id"], trained_through))

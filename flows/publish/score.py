@@ -26,7 +26,8 @@ DAYS_A_ROW = 1.6
 def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame:
     """Return new rows for `scores`: forecasts that have come true by `as_of` and have no score, or an outdated one.
 
-    A score is outdated when a split or dividend became known after it was made.
+    A score is outdated when a split or dividend became known after it was made. A forecast for a session that is not
+    after its own `as_of`, of a series that was behind, has no score.
 
     Losses are those of `forecasting.evaluate`, in units of price × volatility at the origin, so that daily scores and
     backtests agree. Each row has the random walk's loss as well. That random walk is fitted on the rows known at the
@@ -50,7 +51,7 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     polars.DataFrame
         The columns of `scores`, without year. With other quantiles than the default ones crps is called pinball.
     """
-    issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of)
+    issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of, pl.col("time") > pl.col("as_of"))
     # of the model: the latest over its series, each of which has the last session of its own calendar
     issued = issued.with_columns(pl.col("trained_through").max().over("as_of")).filter(pl.col("time") <= as_of)
     scored = issued.join(scores := warehouse.scores(), on=FORECAST_KEY, how="semi")

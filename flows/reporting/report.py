@@ -82,6 +82,8 @@ class ReportData:
         Whether the forecasts were issued in time and count in the track record.
     decided : str
         When, how and by whom the champion was promoted; empty without a registered champion.
+    quoted : int
+        Series that have a price of the last sessions: the headline says when some of them have no forecast.
     """
 
     as_of: date
@@ -106,6 +108,7 @@ class ReportData:
     live: bool = True
     flagged: Mapping[str, int] = field(default_factory=dict)
     decided: str = ""
+    quoted: int = 0
 
 
 def write_report(path: Path, data: ReportData) -> Path:
@@ -272,6 +275,9 @@ def _headline(data: ReportData) -> dict[str, Any]:
     numbers = data.decision.get("decision") or {}
     is_walk = data.champion == RANDOM_WALK
     published = f"{_capital(with_article(data.champion))} is published"
+    forecast = data.forecasts["series_id"].n_unique()
+    if forecast < data.quoted:
+        published += f" for {forecast:,} of {data.quoted:,} quoted series"
     if is_walk and numbers:
         published += ": no network earned it"
     reason = str(data.decision.get("reason", ""))

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+import polars as pl
+
+from tidecast.features.calendars.by_name import get_calendar
+from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
-from tidecast.flows.ingest.calendars import market_zone
+from tidecast.flows.ingest.calendars import market_zone, own_calendars
+from tidecast.flows.ingest.closing import open_rows, waiting_text
 from tidecast.flows.ingest.delivery import first_day_needed
 from tidecast.flows.ingest.drop_folder import is_drop_folder, waiting
 from tidecast.flows.log import log
-from tidecast.flows.parsing.values import dates
+from tidecast.flows.parsing.values import dates, names
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.scheduling.prefect_server import ServerError, starting
 from tidecast.flows.sources.prefetch import prefetch
@@ -25,6 +30,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from tidecast.flows.steps.backfill import Backfilled
     from tidecast.forecasting.tuning.result import TuningResult
 
 
@@ -50,16 +56,20 @@ def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: 
     """
     workspace = Workspace(home, settings)
     warehouse = workspace.warehouse
-    today = latest_day_anywhere(datetime.now(UTC))
+    now = datetime.now(UTC)
+    today = latest_day_anywhere(now)
     refuse_clock_set_back(warehouse.runs(), today)
-    newest = warehouse.newest_session()
+    newest, waits = warehouse.newest_session(), ""
     if not is_drop_folder(settings):
-        newest = _newest_in_source(warehouse, settings, min(filter(None, (as_of, newest)), default=None), today)
+        before = min(filter(None, (as_of, newest)), default=None)
+        newest, waits = _newest_in_source(warehouse, settings, before, as_of, now)
     elif waiting(warehouse, settings):
         newest = None
     session = min(filter(None, (as_of, newest)), default=None)
     with hold(home, "tidecast run"):
-        if not reissue and (day := _done_before(workspace, session, today)):
+        if not reissue and (day := _done_before(workspace, session, now)):
+            if waits:
+                log.info(waits)
             return day
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
@@ -93,8 +103,29 @@ def run_tuning(
         return tune_forecaster(as_of, n_trials, timeout, home=str(home.path), settings=settings)
 
 
-def _newest_in_source(warehouse: Warehouse, settings: Settings, session: date | None, today: date) -> date | None:
-    """The newest day of the source; None when it has none that can be read.
+def run_backfill(home: StateFolder, settings: Settings, first: date, last: date) -> "Backfilled":
+    """Run the flow that publishes past sessions.
+
+    Parameters
+    ----------
+    home : StateFolder
+    settings : Settings
+    first, last : date
+        The first and the last session.
+    """
+    log.info("Starting Prefect, and loading the model libraries …")
+    with prefect_api(home):
+        from tidecast.flows.backfill import backfill_forecasts  # Prefect takes a second to import
+
+        return backfill_forecasts(first, last, home=str(home.path), settings=settings)
+
+
+def _newest_in_source(
+    warehouse: Warehouse, settings: Settings, session: date | None, as_of: date | None, now: datetime
+) -> tuple[date | None, str]:
+    """The newest day of the source whose session has closed, None when it has none that can be read; and a message.
+
+    The message is on rows up to `as_of` whose session has not closed; it is empty without any.
 
     The source is read from the first day on that a run of `session` needs. The rows are kept, and used again by that
     run, or by the run of the next session, which needs fewer.
@@ -102,12 +133,21 @@ def _newest_in_source(warehouse: Warehouse, settings: Settings, session: date | 
     if session is not None and settings.calendar is not None:
         session = settings.sessions.at_or_before(session)
     rows = prefetch(settings, first_day_needed(warehouse, settings, session)).rows
-    times, _ = dates(rows["time"], market_zone(settings))
-    newest = times.filter(times <= today).max()
-    return newest if isinstance(newest, date) else None
+    named = [names(rows[name]).alias(name) for name in ("series_id", "calendar") if name in rows.columns]
+    rows = rows.with_columns(dates(rows["time"], market_zone(settings))[0].alias("time"), *named)
+    rows = rows.filter(pl.col("time") <= latest_day_anywhere(now)).with_row_index("row")
+    waits = ""
+    if settings.calendar is not None:
+        calendar = PanelCalendar(get_calendar(settings.calendar), own_calendars(rows, warehouse.calendars()))
+        waiting_rows = open_rows(rows, calendar, now)
+        rows = rows.join(waiting_rows, on="row", how="anti")
+        waiting_rows = waiting_rows.filter(pl.col("time") <= (as_of or date.max))
+        waits = waiting_text(waiting_rows, calendar) if waiting_rows.height else ""
+    newest = rows["time"].max()
+    return newest if isinstance(newest, date) else None, waits
 
 
-def _done_before(workspace: Workspace, as_of: date | None, today: date) -> Day | None:
+def _done_before(workspace: Workspace, as_of: date | None, now: datetime) -> Day | None:
     """The session's result when an earlier run has done it; corrections of the source are stored."""
     warehouse, settings = workspace.warehouse, workspace.settings
     runs = warehouse.runs()
@@ -117,7 +157,7 @@ def _done_before(workspace: Workspace, as_of: date | None, today: date) -> Day |
     if not is_done(runs, session):
         return None
     refuse_lost_forecasts(warehouse, session)
-    found = take_in_prices(workspace.state_folder, warehouse, settings, session, today)
+    found = take_in_prices(workspace.state_folder, warehouse, settings, session, latest_day_anywhere(now), now)
     if found.settings.publish_to is not None:
         publish_out(warehouse, found.settings)
     row = run_of(warehouse.runs(), found.as_of)

@@ -9,10 +9,15 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.fetched import Fetched
-from tidecast.flows.parsing.formats import table_of
+from tidecast.flows.parsing.formats import PARQUET, table_of
 from tidecast.flows.parsing.frames import stacked
 from tidecast.flows.parsing.layout import to_long
-from tidecast.flows.sources.file_listing import File, files_at
+from tidecast.flows.parsing.newest_rows import day_before, newest_rows, newest_rows_of_parquet
+from tidecast.flows.sources.file_listing import File, LocalFile, files_at
+
+LARGE = 4_000_000
+"""Bytes from which on a source's files are read from the first day needed on. Smaller ones are read whole, so that a
+correction of any age is found."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,15 @@ class FileSource:
 
     @property
     def name(self) -> str:
-        return self.settings.source
+        return self.settings.source.removeprefix(DROP)
 
     def fetch(self, since: date | None = None) -> Fetched:
-        """Return all rows, whatever `since` is: files are read whole.
+        """Return all rows; of files that together are `LARGE`, those from a day on.
 
         Parameters
         ----------
         since : date, optional
-            Ignored.
+            The first day needed. None: all rows.
 
         Raises
         ------
@@ -50,8 +55,15 @@ class FileSource:
             layout.
         """
         try:
-            files = files_at(expand(self.name.removeprefix(DROP), self.environ), self.environ)
-            return replace(combined([fetched_from(file, self.settings) for file in files]), whole=True)
+            files = files_at(expand(self.name, self.environ), self.environ)
+            is_delivery = self.settings.source.startswith(DROP)  # it is read once, whatever days it holds
+            first = since if not is_delivery and sum(file.size for file in files) > LARGE else None
+            parts = [fetched_from(file, self.settings, first) for file in files]
+            if all(part.whole for part in parts):
+                return replace(combined(parts), whole=True)
+            found = combined(parts)
+            note = f"{self.name} is large: only its rows from {first} on are read (reread_sessions sets how far back)."
+            return replace(found, messages=(*found.messages, note))
         except OSError as error:
             why = error.strerror or " ".join(str(error).split()) or type(error).__name__
             raise SourceError(
@@ -59,20 +71,32 @@ class FileSource:
             ) from error
 
 
-def fetched_from(file: File, settings: Settings) -> Fetched:
+def fetched_from(file: File, settings: Settings, since: date | None = None) -> Fetched:
     """Return the rows of one file.
 
     Parameters
     ----------
     file : File
     settings : Settings
+    since : date, optional
+        Rows of earlier days are left out where their days are certain; then `whole` is False. None: all rows.
 
     Raises
     ------
     SourceError
         It is empty, broken or of another format, or a column is missing.
     """
-    return to_long(table_of(file.read(), file.name), settings, file.name)
+    is_parquet, newest = file.name.lower().endswith(PARQUET), None
+    if since is not None and is_parquet:
+        place = file.path if isinstance(file, LocalFile) else file.read()
+        newest = newest_rows_of_parquet(place, settings, day_before(since))
+    if newest is None:
+        frame = table_of(file.read(), file.name)
+        if since is not None and not is_parquet:
+            newest = newest_rows(frame, settings, day_before(since))
+        if newest is None:
+            return replace(to_long(frame, settings, file.name), whole=True)
+    return to_long(newest, settings, file.name)
 
 
 def combined(parts: list[Fetched]) -> Fetched:

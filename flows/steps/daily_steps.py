@@ -4,6 +4,7 @@ Each can be killed and called again. Tables and MLflow say what is done; no othe
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from importlib import metadata
@@ -12,9 +13,11 @@ from typing import Any
 
 import polars as pl
 
+from tidecast.features.error_text import ended, shorten
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
+from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import is_live
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
@@ -180,6 +183,8 @@ def publish(
     }
     warehouse.put_run(row)
     log.info(f"Published forecasts of {row['series_forecast']} series by the {champion.name.replace('_', ' ')}.")
+    for reason, series in forecasts.left_out.items():
+        log.info(f"Left out, {reason}: {shorten(series)}.")
     return Published(champion, row, forecasts)
 
 
@@ -237,7 +242,8 @@ def write_report_page(
         table_versions=json.loads(row["table_versions"]),
         versions={name: metadata.version(name) for name in ("torch", "mlflow", "prefect")},
         positive=settings.positive,
-        live=bool(issued["live"].all()),
+        live=bool(issued["live"].any()),
+        quoted=row["series_live"] or 0,
         decided=decision_text(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
     )
     return write_report(folder / f"{as_of}.html", data)
@@ -286,17 +292,49 @@ def catch_up(
     list of date
         The sessions that were run.
     """
-    settings, runs = found.settings, warehouse.runs()
+    runs = warehouse.runs()
     since: date = runs["as_of"][0] if runs.height else found.as_of
-    missed = missed_sessions(runs, warehouse.sessions(since, found.as_of), found.as_of)
+    older, missed = missed_sessions(runs, warehouse.sessions(since, found.as_of), found.as_of)
+    if older:
+        log.warning(f"{len(older)} older sessions were missed as well. {_backfill(older)}")
     for session in missed:
         log.info(f"Making up for the missed session {session} …")
-        past = take_in_prices(state_folder, warehouse, settings, session, today)
-        champion = champion_of(registry, warehouse, settings, session)
-        published = publish(warehouse, settings, past, champion, now)
-        score_what_came_true(warehouse, settings, session)
-        close(warehouse, published.row, None, failed=False, finished=now)
+        try:
+            run_past_session(state_folder, warehouse, registry, found.settings, session, today, now)
+        except Exception as error:
+            rest = [day for day in missed if day >= session]
+            why = f"the session {session} could not be run: {ended(str(error))}"
+            raise TidecastError(f"{why} {_backfill(rest)}") from error
     return missed
+
+
+def _backfill(sessions: Sequence[date]) -> str:
+    return f"Run them with: tidecast backfill --from {sessions[0]} --to {sessions[-1]}"
+
+
+def run_past_session(
+    state_folder: StateFolder, warehouse: Warehouse, registry: Registry, settings: Settings, session: date,
+    today: date, now: datetime,
+) -> None:  # fmt: skip
+    """Run one session later than it was due, with what was known then; without training. Safe to repeat.
+
+    Parameters
+    ----------
+    state_folder : StateFolder
+    warehouse : Warehouse
+    registry : Registry
+    settings : Settings
+    session : date
+    today : date
+        See `latest_day_anywhere`.
+    now : datetime
+        Recorded as start and end of the run.
+    """
+    past = take_in_prices(state_folder, warehouse, settings, session, today, now)
+    champion = champion_of(registry, warehouse, settings, session)
+    published = publish(warehouse, settings, past, champion, now)
+    score_what_came_true(warehouse, settings, session)
+    close(warehouse, published.row, None, failed=False, finished=now)
 
 
 def _stand_in(name: str, model: Any, as_of: date, reason: str) -> Champion:

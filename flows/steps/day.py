@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidecast.features.error_text import ended
-from tidecast.flows.errors import TidecastError
+from tidecast.flows.errors import Partial, TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import Forecasts
@@ -63,8 +63,16 @@ class Day:
             return "incomplete"
         return "done before" if self.was_done_before else "published"
 
+    @property
+    def without_forecast(self) -> str:
+        """A sentence on quoted series that have no forecast; empty where each has one."""
+        quoted, forecast = self.row.get("series_live") or 0, self.row.get("series_forecast") or 0
+        if forecast >= quoted:
+            return ""
+        return f"Only {forecast:,} of {quoted:,} quoted series have a forecast of {self.as_of}."
 
-class Incomplete(TidecastError):
+
+class Incomplete(Partial):
     """The forecasts are published, but a step failed. `day` is the result so far.
 
     Parameters

@@ -12,7 +12,7 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import market_zone
 
 CATCH_UP = 10
-"""Missed sessions that a scheduled run makes up for; older ones take `tidecast run --as-of`."""
+"""Missed sessions that a run makes up for; older ones take `tidecast backfill`."""
 
 NOT_ATTEMPTED = "none"
 
@@ -91,8 +91,10 @@ def is_done(runs: pl.DataFrame, as_of: date) -> bool:
     return row is not None and row["status"] == "done"
 
 
-def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: int = CATCH_UP) -> list[date]:
-    """Return the sessions with prices between the newest run that ended and `as_of`, oldest first.
+def missed_sessions(
+    runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: int = CATCH_UP
+) -> tuple[list[date], list[date]]:
+    """Return the sessions with prices between the newest run that ended and `as_of`: the older, and the newest ones.
 
     Parameters
     ----------
@@ -103,13 +105,18 @@ def missed_sessions(runs: pl.DataFrame, priced: pl.Series, as_of: date, limit: i
     as_of : date
         The session of this run.
     limit : int
-        Only the newest ones, at most so many.
+        At most so many are the newest ones.
+
+    Returns
+    -------
+    older, newest : list of date
+        Oldest first.
     """
     newest = runs.filter(pl.col("as_of") < as_of, pl.col("status") != "published")["as_of"].max()
     if newest is None:
-        return []
+        return [], []
     between = priced.filter((priced > newest) & (priced < as_of)).unique().sort()
-    return between.tail(limit).to_list()
+    return between.head(max(0, len(between) - limit)).to_list(), between.tail(limit).to_list()
 
 
 def training_due(runs: pl.DataFrame, decided: date | None, as_of: date, settings: Settings) -> bool:

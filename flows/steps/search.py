@@ -23,7 +23,7 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 from tidecast.forecasting.tuning.search_space import default_space
-from tidecast.forecasting.tuning.tune import tune
+from tidecast.forecasting.tuning.tune import NoWholeTrial, tune
 
 
 def search_problem_of(warehouse: Warehouse, settings: Settings, as_of: date | None) -> SearchProblem:
@@ -104,12 +104,24 @@ def search(
         Seconds.
     on_change : callable
         Called with all trials whenever one changes.
+
+    Raises
+    ------
+    TidecastError
+        The time was over before one trial was complete.
     """
     study = tuning_folder.make().path / f"{problem.as_of}-{problem.key[:8]}.journal"
-    return tune(
-        problem.model, problem.panel, problem.cv, problem.space, n_trials, timeout,
-        storage=study, study_name=f"tuning {problem.as_of}", n_jobs=problem.settings.n_jobs, on_change=on_change,
-    )  # fmt: skip
+    try:
+        return tune(
+            problem.model, problem.panel, problem.cv, problem.space, n_trials, timeout,
+            storage=study, study_name=f"tuning {problem.as_of}", n_jobs=problem.settings.n_jobs, on_change=on_change,
+        )  # fmt: skip
+    except NoWholeTrial as error:
+        raise TidecastError(
+            f"A search must have time for one whole trial, but none of {error.begun} begun is complete after "
+            f"{timeout / 60:g} minutes. Run the same command again, which continues it, or give more time: "
+            f"--minutes {max(2, round(timeout / 20)):g}. Fewer epochs (TIDECAST_MAX_EPOCHS) make a trial shorter."
+        ) from error
 
 
 class TrialLog:

@@ -1,6 +1,8 @@
 """Take in prices: remember what the panel is, store new prices, check that a series can be forecast."""
 
-from datetime import date
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
 
 import polars as pl
 
@@ -23,11 +25,13 @@ from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.damage import refuse_damage
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import identify, store_panel, stored_panel
+from tidecast.flows.workspace.workspace import Workspace
 
 
 def take_in_prices(
-    state_folder: StateFolder, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date
-) -> Ingested:
+    state_folder: StateFolder, warehouse: Warehouse, settings: Settings, as_of: date | None, today: date,
+    now: datetime | None = None,
+) -> Ingested:  # fmt: skip
     """Store the source's prices up to `as_of`. The result has the settings with what was found out about the panel.
 
     Source and columns are remembered before anything is stored. Otherwise the run after a killed one could store
@@ -42,6 +46,9 @@ def take_in_prices(
         The last session to take in. None: the newest.
     today : date
         The latest day that a price can have.
+    now : datetime or None
+        The instant at which the run was started, with a time zone: rows of sessions that close later wait. None: every
+        session counts as closed.
 
     Raises
     ------
@@ -60,7 +67,7 @@ def take_in_prices(
     remember(state_folder, settings, panel)
     try:
         take = ingest_drop_folder if is_drop_folder(settings) else ingest
-        found = take(warehouse, settings, as_of, today)
+        found = take(warehouse, settings, as_of, today, now)
     except Exception:
         if is_new and warehouse.newest_session() is None:
             state_folder.panel_file.unlink()
@@ -79,20 +86,45 @@ def take_in_prices(
     return found
 
 
+@contextmanager
+def forgotten_if_nothing_is_published(workspace: Workspace) -> Iterator[None]:
+    """Remove panel.json if the body fails and the panel has no forecast: a failed start must not choose settings.
+
+    Stored prices stay. A next run with the same settings uses them; a run with others starts afresh.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+    try:
+        yield
+    except Exception:
+        if not workspace.warehouse.has_published():
+            workspace.state_folder.panel_file.unlink(missing_ok=True)
+        raise
+
+
 def _begin_afresh_if_another(state_folder: StateFolder, warehouse: Warehouse, settings: Settings) -> None:
     """Remove prices of another source, or of another reading of it; while nothing is published, the last one counts."""
     stored = stored_panel(warehouse)
     before = remembered(state_folder) or (stored.settings if stored else {})
     changed = set(differences(before, settings)).intersection(OF_PRICES) if before else set(OF_PRICES)
+    changed |= {name for name in set(OF_PRICES) - before.keys() if getattr(settings, name) != _default(name)}
     if settings.layout == "auto":
         changed.discard("layout")  # it is detected again
+    if settings.calendar is None:
+        changed.discard("calendar")  # likewise
     if changed and not warehouse.has_published() and warehouse.newest_session() is not None:
         what = f"Other {', '.join(sorted(changed))} than before" if before else "Prices of an unknown source"
         log.warning(f"{what}, and nothing published yet: prices begin afresh.")
         warehouse.clear_prices()
 
 
-def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
+def _default(name: str) -> object:
+    return Settings.model_fields[name].default
+
+
+def check_panel(warehouse: Warehouse, settings: Settings, as_of: date, left: int = 0) -> None:
     """Log the size of the panel, and refuse one of which no series can be forecast.
 
     Parameters
@@ -100,6 +132,8 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
     warehouse : Warehouse
     settings : Settings
     as_of : date
+    left : int, default=0
+        Rows of the source that wait for a later run; they may be why the panel is short.
 
     Raises
     ------
@@ -127,9 +161,15 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date) -> None:
     raise TidecastError(
         f"A series must have lookback = {settings.lookback} rows and be quoted at {as_of} to be forecast, and one that "
         f"moves lookback + horizon = {settings.lookback + settings.horizon} rows to learn the distribution from; "
-        f"{found}. {_in_quarantine(warehouse, as_of)}Give a longer history, a smaller --horizon, or set lookback lower "
+        f"{found}. {_that_wait(left)}"
+        f"{_in_quarantine(warehouse, as_of)}Give a longer history, a smaller --horizon, or set lookback lower "
         "(TIDECAST_LOOKBACK)."
     )
+
+
+def _that_wait(left: int) -> str:
+    """Say how many rows wait for a later run; empty where there are none."""
+    return f"{left:,} more rows of the source wait for a later run, as said above. " if left else ""
 
 
 def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:

@@ -19,10 +19,12 @@ def not_in(store: MlflowStore, decided: Row) -> ModelLost:
     decided : Row
         The row of the decision.
     """
+    cause = "has no such version of this panel. If another machine trains this panel, name its MLflow"
+    if store.is_new:
+        cause = "does not exist yet: another machine or folder trained this panel. Name its MLflow"
     return ModelLost(
         f"Version {decided['version']} must be champion, as decided for {decided['as_of']}, but MLflow at "
-        f"{store.where.shown} has no such version of this panel. If another machine trains this panel, name its MLflow "
-        f"in mlflow.yml (server.mlflow_tracking_uri). {way_back(store)}"
+        f"{store.where.shown} {cause} in mlflow.yml (server.mlflow_tracking_uri). {way_back(store)}"
     )
 
 

@@ -218,7 +218,7 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
     ------
     WarehouseError
         There are no rows; a value is missing or not finite; quantiles cross; an origin lies after `as_of`, or a time
-        not after its origin; a model has seen rows after an origin.
+        not after its origin; a model has seen rows after `as_of`; a step at or before `as_of` is live.
     """
     if rows.is_empty():
         raise WarehouseError(f"A forecast of {as_of} must have rows, got none.")
@@ -231,8 +231,8 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
         "quantiles must not cross": pl.any_horizontal(pl.lit(False), *crossing),
         f"origins must not lie after the as_of {as_of}": pl.col("origin") > as_of,
         "a forecast's time must lie after its origin": pl.col("time") <= pl.col("origin"),
-        "a model must not have seen rows after an origin (trained_through)": pl.col("origin")
-        < pl.col("trained_through"),
+        f"a model must not have seen rows after {as_of} (trained_through)": pl.col("trained_through") > as_of,
+        "a step at or before the as_of must not be live": pl.col("live") & (pl.col("time") <= as_of),
     }
     for rule, broken in rules.items():
         found = rows.filter(broken)

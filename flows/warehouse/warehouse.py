@@ -212,7 +212,7 @@ class Warehouse(PriceTables):
         ------
         WarehouseError
             There are no rows, a row is there twice, values are not finite, an origin lies after `as_of`, or a model has
-            seen rows after an origin.
+            seen rows after `as_of`.
         """
         rows = TABLES["forecasts"].shape(forecasts.with_columns(as_of=pl.lit(as_of)))
         check_forecasts(as_of, rows)

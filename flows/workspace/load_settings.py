@@ -97,7 +97,7 @@ def _panel_of_tables(folder: StateFolder, settings: Settings, source_is_named: b
     """Return what the tables say that the panel is. Tables that do not say it need a source that is named."""
     warehouse = Warehouse(settings.warehouse or folder.warehouse_uri)
     if (stored := stored_panel(warehouse)) is not None:
-        return stored.settings
+        return stored.settings if warehouse.has_published() else {}  # a start that failed leaves no setting behind
     if not source_is_named:
         refuse_unknown(folder, warehouse)
     return {}

@@ -276,6 +276,24 @@ def _work(search: Search, storage: str, study_name: str) -> None:
         search.work(optuna.load_study(study_name=study_name, storage=open_storage(storage)))
 
 
+class NoWholeTrial(ValueError):
+    """The time of a search was over before one trial was complete.
+
+    Parameters
+    ----------
+    study_name : str
+    begun : int
+        Trials that were begun.
+    """
+
+    def __init__(self, study_name: str, begun: int) -> None:
+        super().__init__(
+            f"The search must have time for one whole trial, timeout was over before. {study_name!r} has {begun} "
+            "trials that were begun, none of them complete. Raise timeout, or lower the folds or max_epochs."
+        )
+        self.begun = begun
+
+
 def _best(study: Study) -> FrozenTrial | None:
     """The complete trial with the smallest loss; of equals the oldest."""
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -291,10 +309,8 @@ def _found(study: Study, search: Search) -> TuningResult:
     """Refit the best trial's model on the whole panel; return it with all trials."""
     best, scorer = _best(study), search.scorer
     if best is None:
-        raise ValueError(
-            f"The search must have time for one whole trial, timeout was over before. {study.study_name!r} has "
-            f"{len(study.trials)} trials, none of them complete. Raise timeout, or lower the folds or max_epochs."
-        )
+        begun = sum(trial.state != "waiting" for trial in trials_of(study, scorer.loss))
+        raise NoWholeTrial(study.study_name, begun)
     settings = {} if OWN in best.user_attrs else search.space(optuna.trial.FixedTrial(best.params))
     return TuningResult(
         model=refit(search.space.configured(settings), scorer.panel, search.budget, _cost_of(best)),

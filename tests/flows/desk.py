@@ -18,10 +18,10 @@ class Desk:
         self.warehouse = Warehouse(str(folder / "warehouse"))
         self.settings = Settings(source=str(self.file), **changes)
 
-    def ingest(self, *rows, as_of=None, today=None):
+    def ingest(self, *rows, as_of=None, today=None, now=None):
         """Write these rows, "A,2024-01-02,1.5", to the file and ingest it."""
         self.file.write_text("\n".join(["series_id,time,close", *rows, ""]))
-        return ingest(self.warehouse, self.settings, as_of, today)
+        return ingest(self.warehouse, self.settings, as_of, today, now)
 
     def rules(self):
         return sorted(self.warehouse.quarantine()["rule"])

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -54,6 +54,33 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
         assert f"{second}{note}\n" in out.file.getvalue()
     assert sandbox.workspace.warehouse.versions() == versions
     assert 5 <= _task_runs_of_last_flow() <= 20
+
+
+def test_series_a_session_behind_are_published_and_a_young_one_is_said_everywhere(sandbox, prefect_api, random_walks):
+    """Once, a model was published for 2 of 30 shares and nothing said so: 28 series had ended a session earlier."""
+    rows = random_walks(30, 130)
+    sandbox.rows, sandbox.settings["max_epochs"] = rows, 1
+    days, names = sandbox.sessions, rows["series_id"].unique().sort().to_list()
+    newest, young = names[:2], names[-2:]
+    behind = ~pl.col("series_id").is_in(newest) & (pl.col("time") == days[-1])
+    sandbox.rows = rows.filter(~behind, ~pl.col("series_id").is_in(young) | (pl.col("time") > days[-10]))
+    sandbox.write()
+    day = sandbox.run()
+    issued = sandbox.workspace.warehouse.forecasts(days[-1])
+    assert (day.row["trained_through"], day.row["status"]) == (days[-1], "done")
+    assert issued["series_id"].unique().sort().to_list() == names[:-2]
+    late = issued.filter(pl.col("origin") == days[-2])
+    assert late["series_id"].n_unique() == 26
+    assert late.filter(~pl.col("live"))["step"].unique().to_list() == [1]  # its session is not after as_of
+    assert late.filter(pl.col("step") > 1)["live"].all()
+
+    sentence = f"Only 28 of 30 quoted series have a forecast of {days[-1]}."
+    assert day.without_forecast == sentence
+    assert "is published for 28 of 30 quoted series" in day.report.read_text()
+    summary(out := Console(file=StringIO(), width=200, soft_wrap=True), day)
+    assert sentence in out.file.getvalue()
+    assert "28 of 30 quoted series, 5 sessions ahead" in out.file.getvalue()
+    assert "left out, fewer than lookback = 16 rows" in out.file.getvalue()
 
 
 def test_a_correction_is_a_new_revision_and_changes_what_is_issued_only_on_demand(sandbox, prefect_api):
@@ -173,12 +200,56 @@ def test_missed_sessions_are_made_up_for_oldest_first(sandbox):
     assert workspace.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
 
 
+def test_a_plain_run_makes_up_for_missed_sessions_and_names_older_ones(sandbox, prefect_api, monkeypatch, caplog):
+    """Once, only scheduled runs did; a run from cron skipped the sessions between without a word."""
+    monkeypatch.setattr(steps.missed_sessions, "__defaults__", (2,))
+    sandbox.settings["max_epochs"] = 0
+    sandbox.write(until=sandbox.sessions[-5])
+    sandbox.run()
+    sandbox.write()
+    sandbox.run()
+    older, *caught_up = sandbox.sessions[-4:]
+    runs = sandbox.workspace.warehouse.runs()
+    assert runs["as_of"].to_list() == [sandbox.sessions[-5], *caught_up]
+    assert set(runs["status"]) == {"done"}
+    assert f"tidecast backfill --from {older} --to {older}" in caplog.text
+
+
 def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
 
     sandbox.settings["target"] = "price"
     with pytest.raises(TidecastError, match="close"):
         sandbox.take_in(None, TODAY)
     assert not sandbox.workspace.state_folder.panel_file.exists()
+
+
+def test_a_first_run_that_published_nothing_leaves_no_setting_behind(sandbox, prefect_api):
+    """Once, prices of a table loaded today all waited, and known_at stayed in panel.json after it was taken back."""
+    from tidecast.flows.workspace.load_settings import load_settings
+
+    folder = sandbox.workspace.state_folder
+    loaded = sandbox.sessions[-1] + timedelta(days=3)
+    sandbox.rows = sandbox.rows.with_columns(loaded=pl.lit(loaded))
+    sandbox.write()
+    sandbox.settings |= {"known_at": "loaded", "max_epochs": 0}
+    with pytest.raises(
+        TidecastError, match=f"by column 'loaded' all 390 rows .* known on {loaded} or later, after the"
+    ):
+        sandbox.run()
+    assert not folder.panel_file.exists()
+
+    del sandbox.settings["known_at"]
+    lookback = sandbox.settings["lookback"]
+    sandbox.settings["lookback"] = 500
+    with pytest.raises(TidecastError, match="must have lookback = 500 rows"):
+        sandbox.run()
+    assert not folder.panel_file.exists()
+    assert load_settings(folder, {}, {}, sandbox.folder)[0].source == "ecb"
+
+    sandbox.settings["lookback"] = lookback
+    assert sandbox.run().row["series_forecast"] == 3
+    settings, origins = load_settings(folder, {}, {}, sandbox.folder)
+    assert (settings.known_at, origins["source"]) == (None, "remembered")
 
 
 def test_importing_flows_changes_no_environment_variable_and_makes_no_folder(tmp_path):

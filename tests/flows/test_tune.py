@@ -81,6 +81,16 @@ def test_too_little_history_for_a_gate_is_too_little_for_a_search(random_walks, 
         search.search_problem_in(random_walks(2, 200), ground.as_of, ground.settings)
 
 
+def test_a_search_without_time_for_a_trial_names_the_flag_and_counts_what_mlflow_shows(store, ground):
+    """Once, it said "Raise timeout", which nobody had typed, and counted trials that MLflow did not have."""
+    runs = TuningRuns(store)
+    run_id = runs.begin(ground)
+    shown = runs.trials_of(run_id, ground)
+    with pytest.raises(TidecastError, match=r"time for one whole trial.* give more time: --minutes 2\.") as error:
+        search.search(store.home.tuning, ground, 6, 0.05, shown)
+    assert f"none of {len(children(store, run_id))} begun is complete" in str(error.value)
+
+
 def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_written_once(store, ground, tuned):
     runs = TuningRuns(store)
     run_id = runs.begin(ground)

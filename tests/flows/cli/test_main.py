@@ -118,6 +118,7 @@ def test_wrong_input_is_one_clear_line_and_an_exit_code(sandbox, arguments, code
         "run",
         "schedule",
         "show",
+        "backfill",
         "train",
         "tune",
         "backtest",
@@ -134,7 +135,7 @@ def test_every_help_has_an_example_that_can_be_typed(name):
     assert re.search(rf"Examples?:\n +tidecast {name}", result.output), result.output
 
 
-def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_1(sandbox, monkeypatch):
+def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_3(sandbox, monkeypatch):
     from tidecast.flows.cli import show
     from tidecast.flows.scheduling import launch
     from tidecast.flows.steps.day import Incomplete
@@ -146,9 +147,22 @@ def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits
     monkeypatch.setattr(launch, "run_day", run_day)
     monkeypatch.setattr(show, "summary", lambda out, day, asked: out.print(f"summary of {day.as_of}"))
     result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert f"summary of {sandbox.sessions[-1]}" in result.stdout
     assert "training failed: no memory left. 1 more of its steps failed." in result.stderr
+
+
+def test_a_run_with_fewer_forecasts_than_quoted_series_says_so_and_exits_with_3(sandbox, monkeypatch):
+    from tidecast.flows.cli import show
+    from tidecast.flows.scheduling import launch
+    from tidecast.flows.steps.day import Day
+
+    day = Day(None, sandbox.sessions[-1], None, {"series_live": 30, "series_forecast": 28}, "a champion")
+    monkeypatch.setattr(launch, "run_day", lambda *arguments: day)
+    monkeypatch.setattr(show, "summary", lambda out, day, asked: out.print("summary"))
+    result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)
+    assert result.exit_code == 3
+    assert f"tidecast: Only 28 of 30 quoted series have a forecast of {day.as_of}." in result.stderr
 
 
 def test_commands_that_look_at_a_folder_ask_for_one_that_is_there(tmp_path):

@@ -74,11 +74,17 @@ def test_a_champion_that_has_seen_later_rows_is_refused(prices, champion):
         predict(prices, champion, SETTINGS, date(2015, 6, 1), "run", live=False)
 
 
-def test_a_series_without_a_price_since_the_training_waits(prices, champion):
-    newest = Published("random_walk", "2", prices["time"].max(), champion.model)
-    table = predict(prices, newest, SETTINGS, prices["time"].max(), "run", live=True)
-    assert set(table.table["series_id"]) == {"D", "E"}
-    assert [series for reason, series in table.left_out.items() if "trained" in reason] == [("B",)]
+def test_a_series_behind_the_training_is_forecast_and_what_is_not_ahead_is_not_live(prices, champion):
+    """Once, a model trained through the newest session left out every series that was a session behind."""
+    sessions = prices["time"].unique().sort()
+    newest = Published("random_walk", "2", sessions[-1], champion.model)
+    found = predict(prices, newest, SETTINGS, sessions[-1], "run", live=True)
+    assert set(found.table["series_id"]) == {"B", "D", "E"}
+    behind = found.table.filter(series_id="B")
+    assert behind["time"].to_list() == [sessions[-3], sessions[-2]]  # both are not after as_of
+    assert behind["live"].to_list() == [False, False]
+    assert found.table.filter(pl.col("series_id") != "B")["live"].all()
+    assert (found.table["trained_through"] <= sessions[-1]).all()
 
 
 def test_sessions_behind_are_counted_on_the_calendar():

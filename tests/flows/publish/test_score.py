@@ -36,7 +36,7 @@ class Desk:
             pl.lit(model).alias("model"),
             pl.lit(trained_through).alias("trained_through"),
             run_id=pl.lit("r"),
-            live=pl.lit(True),
+            live=pl.col("time") > as_of,
         )
         self.warehouse.publish(as_of, table)
 
@@ -147,6 +147,7 @@ def test_a_session_without_a_row_has_no_truth_and_its_origin_may_be_issued_twice
     steps = rows.filter(series_id="B").select("as_of", "origin", "step").sort("as_of", "step").rows()
     same = days[100]
     assert steps == [(same, same, 2), (same, same, 3), (days[101], same, 2), (days[101], same, 3)]
+    assert (rows["time"] > rows["as_of"]).all()  # the first step of the second one was no forecast any more
     assert rows.filter(series_id="A").height == 6
 
 

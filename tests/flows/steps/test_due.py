@@ -52,9 +52,9 @@ def test_a_gate_is_due_once_a_quarter_and_when_there_was_none():
 def test_missed_sessions_lie_between_the_last_run_that_ended_and_now():
     days = pl.date_range(date(2024, 1, 1), date(2024, 1, 5), eager=True)
     known = runs((days[0], "done", "none"), (days[1], "published", "none"))
-    assert plan.missed_sessions(known, days, days[4]) == [days[1], days[2], days[3]]
-    assert plan.missed_sessions(known, days, days[4], limit=1) == [days[3]]
-    assert plan.missed_sessions(runs(), days, days[4]) == []
+    assert plan.missed_sessions(known, days, days[4]) == ([], [days[1], days[2], days[3]])
+    assert plan.missed_sessions(known, days, days[4], limit=1) == ([days[1], days[2]], [days[3]])
+    assert plan.missed_sessions(runs(), days, days[4]) == ([], [])
 
 
 def test_a_scheduled_day_is_that_of_the_market_and_not_of_greenwich():

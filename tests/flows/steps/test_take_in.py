@@ -1,6 +1,7 @@
 """Prices in: what a panel is, is remembered before it is stored, and a panel too short to forecast is refused."""
 
-from datetime import date
+import logging
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
@@ -85,6 +86,21 @@ def test_a_panel_that_never_moves_has_no_distribution_to_learn_and_is_accepted(s
     )
 
 
+def test_before_anything_is_published_a_new_known_at_starts_afresh_and_the_same_settings_do_not(sandbox, caplog):
+    """Once, prices stayed that were stored as known from their session, beside those of the column."""
+    sandbox.rows = sandbox.rows.with_columns(loaded=pl.col("time").dt.offset_by("1d"))
+    sandbox.write()
+    for same in range(2):  # the second time as after a failed start, which is forgotten
+        workspace, found = sandbox.take_in(None, TODAY)
+        assert (found.stored, found.unchanged) == ((0, 390) if same else (390, 0))
+        workspace.state_folder.panel_file.unlink()
+    sandbox.settings["known_at"] = "loaded"
+    workspace, found = sandbox.take_in(None, TODAY)
+    assert "Other known_at than before, and nothing published yet: prices begin afresh." in caplog.text
+    revisions = workspace.warehouse.revisions()
+    assert (revisions["known_at"] == revisions["time"].dt.offset_by("1d")).all()
+
+
 def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     asked = []
 
@@ -108,6 +124,19 @@ def test_a_day_that_was_done_reads_its_database_once(sandbox, monkeypatch):
     prefetch(workspace.settings, sessions[-8])  # as for that day; the next one needs less
     assert ingest(workspace.warehouse, workspace.settings).stored == 3
     assert asked == [sessions[-8]]
+
+
+def test_a_day_that_was_done_says_which_rows_wait_for_their_session_to_close(sandbox, caplog):
+    caplog.set_level(logging.INFO, "tidecast")
+    sandbox.settings["calendar"] = "24/7"  # whose session of today is always open
+    workspace, found = sandbox.take_in(None, TODAY)
+    workspace.warehouse.put_run({"as_of": found.as_of, "status": "done", **found.run_counts})
+    today = datetime.now(UTC).date()
+    sandbox.rows = pl.concat([sandbox.rows, pl.DataFrame({"series_id": "A", "time": [today], "close": 1.0})])
+    sandbox.write()
+    day = run_day(workspace.state_folder, workspace.settings, None, reissue=False)
+    assert (day.was_done_before, day.as_of) == (True, found.as_of)
+    assert f"1 row waits, because its session has not closed: {today} of 24/7 closes at" in caplog.text
 
 
 def test_a_day_whose_forecasts_are_lost_was_once_said_to_be_done(sandbox):

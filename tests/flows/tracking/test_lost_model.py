@@ -98,6 +98,19 @@ def test_a_lost_model_is_named_with_the_way_back_and_trained_anew(trained, judge
     assert trained.warehouse.decisions().height == 2
 
 
+def test_a_second_machine_on_the_same_warehouse_is_told_that_its_mlflow_is_missing(trained, judged, tmp_path):
+    """Once, it published the random walk and advised `promote 1`, a version that it did not have."""
+    settings = SETTINGS.model_copy(update={"warehouse": trained.warehouse.uri})
+    second = Workspace(StateFolder(tmp_path / "second").make(), settings)
+    for attempt in (
+        lambda: steps.champion_of(second.registry(), second.warehouse, settings, judged.as_of),
+        lambda: Promoter.of(second).train(judged.as_of, "me"),
+    ):
+        with pytest.raises(ModelLost, match=r"does not exist yet: another machine .* Name its MLflow in mlflow\.yml"):
+            attempt()
+    assert trained.warehouse.decisions().height == 1
+
+
 def test_a_model_that_is_not_lost_is_not_trained_anew(trained, judged):
     with pytest.raises(TidecastError, match="must be lost to be trained anew, but version 1 is whole"):
         Promoter.of(trained).train(judged.as_of, "me", anew=True)

@@ -151,9 +151,10 @@ def test_a_reissue_that_changes_nothing_leaves_no_trace(warehouse):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (forecast(trained_through=WED), "must not have seen rows after an origin"),
+        (forecast(trained_through=WED), "must not have seen rows after 2024-01-02"),
         (forecast(origin=WED), "origins must not lie after the as_of"),
         (forecast(time=TUE), "time must lie after its origin"),
+        (forecast(origin=MON, time=TUE), "a step at or before the as_of must not be live"),
         (forecast(forecast=float("nan")), "prices must be finite"),
         (forecast(forecast=12.0), "quantiles must not cross"),
         (forecast(live=None), "every value must be there"),

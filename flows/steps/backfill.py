@@ -1,0 +1,58 @@
+"""The sessions of a backfill, and its result."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.steps.due import is_done
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Backfilled:
+    """The result of a backfill.
+
+    Attributes
+    ----------
+    published, done_before, failed : tuple of date
+        Sessions by what became of them.
+    """
+
+    published: tuple[date, ...]
+    done_before: tuple[date, ...]
+    failed: tuple[date, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The counts, as a sentence."""
+        n, before = len(self.published), len(self.done_before)
+        failed = f", {len(self.failed):,} failed" if self.failed else ""
+        return f"{n:,} {'session is' if n == 1 else 'sessions are'} published, {before:,} were done before{failed}."
+
+
+def sessions_to_run(warehouse: Warehouse, first: date, last: date) -> tuple[tuple[date, ...], tuple[date, ...]]:
+    """Return the sessions with prices from `first` to `last` that are not done, and those that are; both oldest first.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    first, last : date
+
+    Raises
+    ------
+    TidecastError
+        No session between has prices.
+    """
+    oldest, newest = warehouse.oldest_session(), warehouse.newest_session()
+    sessions: list[date] = []
+    if oldest is not None and newest is not None:
+        after, until = max(first, oldest) - timedelta(days=1), min(last, newest) + timedelta(days=1)
+        sessions = warehouse.sessions(after, until).to_list()
+    if not sessions:
+        raise TidecastError(
+            f"There must be prices from {first} to {last} to forecast from, found none. The panel has prices from "
+            f"{oldest} to {newest}."
+        )
+    runs = warehouse.runs()
+    done = tuple(session for session in sessions if is_done(runs, session))
+    return tuple(session for session in sessions if session not in done), done

@@ -1,0 +1,64 @@
+"""The backfill: past sessions in order, each with what was known then; it continues where it stopped."""
+
+from datetime import date
+
+import polars as pl
+import pytest
+
+from tidecast.flows.errors import Partial, SettingsError, TidecastError
+from tidecast.flows.steps import daily_steps
+
+
+@pytest.fixture
+def backfill(sandbox, prefect_api):
+    def run(first, last):
+        from tidecast.flows.backfill import backfill_forecasts
+
+        workspace = sandbox.workspace
+        return backfill_forecasts(first, last, home=str(workspace.state_folder.path), settings=workspace.settings)
+
+    sandbox.settings["max_epochs"] = 0
+    sandbox.run()
+    return run
+
+
+def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_is_done(
+    sandbox, backfill, monkeypatch, tables, tmp_path
+):
+    *_, first, broken, last, newest = sandbox.sessions
+    publish = daily_steps.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(daily_steps, "publish", lambda *a, **k: _fail_on(broken, a) or publish(*a, **k))
+        with pytest.raises(
+            Partial, match=rf"2 sessions are published, 0 were done before, 1 failed. .*{broken} failed"
+        ):
+            backfill(first, last)
+    warehouse = sandbox.workspace.warehouse
+    assert warehouse.runs()["as_of"].to_list() == [first, last, newest]
+
+    found = backfill(first, newest)  # it continues
+    assert (found.published, found.done_before) == ((broken,), (first, last, newest))
+    issued = warehouse.forecasts().filter(pl.col("as_of") < newest)
+    assert issued.height == 3 * 3 * 5
+    assert (issued["origin"] == issued["as_of"]).all()
+    assert (issued["trained_through"] <= issued["as_of"]).all()
+    late = issued.filter(pl.col("as_of") < last)  # more than one session before the newest
+    assert not late["live"].any()
+    scored = warehouse.scores().group_by("as_of").len().sort("as_of").rows()
+    assert scored == [(first, 3 * 3), (broken, 3 * 2), (last, 3)]
+
+    versions = warehouse.versions()
+    assert backfill(first, last).published == ()
+    assert warehouse.versions() == versions
+
+
+def test_a_backfill_of_impossible_days_is_refused(sandbox, backfill):
+    with pytest.raises(SettingsError, match="must end at or after its first session"):
+        backfill(sandbox.sessions[-1], sandbox.sessions[-2])
+    with pytest.raises(TidecastError, match=r"must be prices from 2030-01-01 .* found none. The panel has prices from"):
+        backfill(date(2030, 1, 1), date(2030, 2, 1))
+
+
+def _fail_on(session, arguments):
+    if arguments[2].as_of == session:
+        raise MemoryError("no memory left")
