@@ -168,10 +168,21 @@ def prefect_api(
         except Exception as error:
             if "Failed to reach API" not in str(error) and not _is_unreached(error):
                 raise
-            raise ServerError(
-                f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL "
-                "(or leave the profile that names it) to have one started here."
-            ) from error
+            raise no_reply(address) from error
+
+
+def no_reply(address: str) -> ServerError:
+    """Return the error for a server that does not answer.
+
+    Parameters
+    ----------
+    address : str
+        Of its API.
+    """
+    return ServerError(
+        f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL (or "
+        "leave the profile that names it) to have one started here."
+    )
 
 
 def _is_unreached(error: Exception) -> bool:

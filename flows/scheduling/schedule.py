@@ -22,8 +22,8 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.log import log
 from tidecast.flows.prefect_ui.lost_runs import end_lost_runs, schedule_again
 from tidecast.flows.scheduling.deployments import PanelDeployment, deployments_of, make_room
-from tidecast.flows.scheduling.launch import prefect_api
-from tidecast.flows.scheduling.prefect_server import DEFAULT_PORT, free_port, is_up
+from tidecast.flows.scheduling.launch import no_reply, prefect_api
+from tidecast.flows.scheduling.prefect_server import DEFAULT_PORT, free_port
 from tidecast.flows.scheduling.served_flow import bind
 
 LOST_SERVER = 1
@@ -48,9 +48,18 @@ def serve_panel(home: StateFolder, settings: Settings, port: int | None = None) 
     settings : Settings
     port : int, optional
         Port of a server that is started here.
+
+    Raises
+    ------
+    ServerError
+        There is no reply from a server of the user's when this starts.
+    SettingsError
+        The server has a deployment of something else by one of the names, or of a copy of the state folder.
     """
     log.info("Looking for a Prefect server, or starting one …")
     with prefect_api(home, port or free_port(DEFAULT_PORT), True, _end_without_server) as api:
+        if not _answers():
+            raise no_reply(api)
         planned = deployments_of(home, settings, datetime.now(UTC).date())
         bind(home, os.environ, os.getpid())
         log.info(f"Prefect's pages: {api.removesuffix('/api')}")
@@ -58,22 +67,28 @@ def serve_panel(home: StateFolder, settings: Settings, port: int | None = None) 
             log.info(f"{one.full_name} runs {one.times.text}.")
         log.info("Stop with Ctrl-C.")
         with suppress(KeyboardInterrupt):
-            while not _serve(home, planned, api):
+            while not _serve(home, planned):
                 log.warning(f"Prefect's server at {api} does not answer. Waiting for it; missed runs are made up for …")
-                while not is_up(api):
+                while not _answers():
                     time.sleep(LOOK_SECONDS)
                 log.info("It answers again.")
         log.info("Stopped.")
 
 
-def _serve(home: StateFolder, planned: Sequence[PanelDeployment], api: str) -> bool:
+def _answers() -> bool:
+    """Whether the server replies, by Prefect's own client: it knows passwords and Prefect Cloud."""
+    with get_client(sync_client=True) as client:
+        return client.api_healthcheck() is None
+
+
+def _serve(home: StateFolder, planned: Sequence[PanelDeployment]) -> bool:
     """Serve until stopped; return whether it was stopped, and not left by the server."""
     try:
         with get_client(sync_client=True) as client:
             make_room(client, home, planned)
         asyncio.run(_run(home, planned))
     except Exception:
-        if is_up(api):
+        if _answers():
             raise
         return False
     return True
