@@ -2,24 +2,29 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-from prefect import Flow, flow, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas import FlowRun, State
-from prefect.runtime import deployment, flow_run
+from prefect.client.schemas import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import find_state_folder, hold
+from tidecast.flows.config.state_folder import StateFolder, find_state_folder, hold
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
+from tidecast.flows.prefect_ui.artifacts import show_day
+from tidecast.flows.prefect_ui.lost_runs import marked_alive, start_again
+from tidecast.flows.prefect_ui.outcome import print_outcome
+from tidecast.flows.prefect_ui.panel_names import panel_name
+from tidecast.flows.prefect_ui.run_names import current_run, first_name, ingest_name, name_run
 from tidecast.flows.publish.export import publish_out
-from tidecast.flows.redaction import redact
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import take_in
@@ -34,6 +39,9 @@ from tidecast.flows.workspace.workspace import Workspace
 
 TRAINING_FAILED = "failed"
 """The value in `runs` for a training that raised an error."""
+
+PATIENCE = 3 * 3600.0
+"""Seconds that a run of a deployment waits while another run holds the state folder; a command does not wait."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +76,14 @@ class Session:
         return self.workspace.settings
 
 
-def print_outcome(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Print a dated line where the schedule is watched: a hook of the daily flow. Other runs report to their caller.
-
-    Parameters
-    ----------
-    flow : Flow
-    flow_run : FlowRun
-    state : State
-    """
-    if flow_run.deployment_id is not None:
-        print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M}  {redact(_described(state))}", flush=True)
-
-
-def _described(state: State[Any]) -> str:
-    if state.name == "Skipped":
-        return f"Nothing to do: {state.message}"
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Day):
-        return result.without_forecast or f"The forecasts of {result.as_of} are published."
-    reason = " ".join(str(result).split()) or f"{type(result).__name__}."
-    return f"{state.name}: {reason}"
-
-
-@flow(name="daily-forecast", on_completion=[print_outcome], on_failure=[print_outcome])
+@flow(
+    name="daily-forecast",
+    flow_run_name=first_name,
+    on_completion=[print_outcome],
+    on_failure=[print_outcome],
+    on_cancellation=[print_outcome],
+    on_crashed=[print_outcome, start_again],
+)
 @fails_cleanly
 def daily_forecast(
     as_of: date | None = None, reissue: bool = False, home: str | None = None, settings: Settings | None = None
@@ -127,11 +119,12 @@ def daily_forecast(
     today = latest_day_anywhere(started)
     workspace = open_workspace(home, settings)
     catches_up = as_of is None
-    if catches_up and deployment.id is not None:
+    if catches_up and is_of_deployment():
         now = flow_run.scheduled_start_time
         as_of = _scheduled_session(workspace, now)
-    with hold(workspace.state_folder, "the daily flow"), take_in.forgotten_if_nothing_is_published(workspace):
+    with held(workspace.state_folder, "the daily flow"), take_in.forgotten_if_nothing_is_published(workspace):
         workspace, ingested = ingest_prices(workspace, as_of, today, now)
+        name_run(str(ingested.as_of))
         session = Session(workspace, ingested, started, Problems())
         if is_done(session.warehouse.runs(), session.as_of) and not reissue:
             day = _repeat(session)
@@ -139,7 +132,40 @@ def daily_forecast(
             _prepare(session, catches_up, today)
             trained, published = _publish(session, reissue)
             day = _follow_up(session, trained, published)
+    _show(day)
     return _ended(day)
+
+
+def is_of_deployment() -> bool:
+    """Whether Prefect's API started this run, and not a caller: a flow in a deployed flow of a user's has a caller."""
+    run = current_run()
+    return run is not None and run.deployment_id is not None
+
+
+@contextmanager
+def held(folder: StateFolder, what: str, home: StateFolder | None = None) -> Iterator[None]:
+    """Hold the lock of a folder; a run of a deployment waits for it, a command is refused.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    what : str
+        The flow, for messages.
+    home : StateFolder, optional
+        The state folder, if `folder` is one inside it.
+    """
+    with marked_alive(home or folder), hold(folder, what, PATIENCE if is_of_deployment() else 0.0, log.info):
+        yield
+
+
+def _show(day: Day) -> None:
+    """Show the day on Prefect's pages. A failure there changes nothing in the tables, so it is logged only."""
+    if day.was_done_before:
+        return
+    try:
+        show_in_prefect(day)
+    except Exception as error:
+        log.warning(f"The day could not be shown on Prefect's pages: {type(error).__name__}: {error}")
 
 
 def _scheduled_session(workspace: Workspace, scheduled: datetime) -> date:
@@ -241,7 +267,7 @@ def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
         A run that Prefect's API started has a home or settings among its parameters. A request must not choose the
         files that are read and the addresses that variables are sent to.
     """
-    if deployment.id is not None and (home is not None or settings is not None):
+    if is_of_deployment() and (home is not None or settings is not None):
         raise parameters_refused()
     found = find_state_folder(home, os.environ, Path.cwd())
     return Workspace(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
@@ -255,7 +281,7 @@ def parameters_refused() -> SettingsError:
     )
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name=ingest_name, cache_policy=NO_CACHE)
 @fails_cleanly
 def ingest_prices(workspace: Workspace, as_of: date | None, today: date, now: datetime) -> tuple[Workspace, Ingested]:
     """Source → checks → `prices` and `quarantine`.
@@ -274,7 +300,7 @@ def ingest_prices(workspace: Workspace, as_of: date | None, today: date, now: da
     return Workspace(workspace.state_folder, found.settings), found
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="check-panel {as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def check_panel(workspace: Workspace, as_of: date, left: int) -> None:
     """Refuse a panel of which nothing can be forecast.
@@ -305,7 +331,7 @@ def recover(workspace: Workspace) -> None:
     Promoter.of(workspace).settle()
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="catch-up before {ingested.as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetime) -> list[date]:
     """Missed sessions, each published as its own run would have done.
@@ -324,7 +350,7 @@ def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetim
     )
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="train {as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def train(workspace: Workspace, as_of: date) -> str:
     """Select → gate → refit → MLflow → champion.
@@ -344,7 +370,7 @@ def train(workspace: Workspace, as_of: date) -> str:
     return str(Promoter.of(workspace).train(as_of, "the daily flow", prefect)["outcome"])
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="resolve-champion {as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
     """The champion of that day, or its stand-in.
@@ -357,7 +383,7 @@ def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
     return steps.champion_of(workspace.registry(log.info), workspace.warehouse, workspace.settings, as_of)
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="resolve-random-walk {as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
     """The random walk, published when the champion cannot be used.
@@ -371,7 +397,7 @@ def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
     return steps.random_walk_of(workspace.warehouse, workspace.settings, as_of, reason)
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="publish {ingested.as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def publish(
     workspace: Workspace, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
@@ -411,7 +437,7 @@ def copy_out(workspace: Workspace) -> list[date]:
     return publish_out(workspace.warehouse, workspace.settings)
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="score up to {as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def score(workspace: Workspace, as_of: date) -> int:
     """Forecasts that have come true → `scores`.
@@ -429,7 +455,7 @@ def score(workspace: Workspace, as_of: date) -> int:
     return steps.score_what_came_true(workspace.warehouse, workspace.settings, as_of)
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="write-report {ingested.as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
 def write_report(workspace: Workspace, ingested: Ingested, published: steps.Published) -> Path:
     """The session's page, for people.
@@ -444,7 +470,7 @@ def write_report(workspace: Workspace, ingested: Ingested, published: steps.Publ
     return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder)
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="close {row[as_of]}", cache_policy=NO_CACHE)
 @fails_cleanly
 def close(workspace: Workspace, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
     """The final row of `runs`.
@@ -460,3 +486,17 @@ def close(workspace: Workspace, row: steps.Row, trained: str | None, failed: boo
         Whether a step after the publication failed.
     """
     return steps.close(workspace.warehouse, row, trained, failed, datetime.now(UTC))
+
+
+@task(task_run_name="show-in-prefect {day.as_of}", cache_policy=NO_CACHE)
+@fails_cleanly
+def show_in_prefect(day: Day) -> None:
+    """A summary, a table, a picture and a link to the model's run, as artifacts.
+
+    Parameters
+    ----------
+    day : Day
+    """
+    run_id = day.champion.run_id if day.champion is not None else ""
+    url = day.workspace.tracking(log.info).url_of(run_id) if run_id else None
+    show_day(day, panel_name(day.workspace.state_folder), url)

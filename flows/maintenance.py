@@ -15,8 +15,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_workspace
+from tidecast.flows.daily import held, open_workspace
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -52,7 +51,7 @@ def maintain_warehouse(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.state_folder, "the maintenance of the warehouse"):
+    with held(workspace.state_folder, "the maintenance of the warehouse"):
         return tidy(workspace.warehouse, unused_for)
 
 

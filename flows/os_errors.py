@@ -19,6 +19,9 @@ _MESSAGES = {
     errno.EIO: "the disk must be readable and writable, but reports an error. Check it",
 }
 
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+_NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "ExpiredToken")
+
 
 def message_of(error: OSError) -> str:
     """Return one sentence that begins with the path: what must hold, what was found and what to do.
@@ -33,6 +36,24 @@ def message_of(error: OSError) -> str:
         said = " ".join((error.strerror or str(error) or type(error).__name__).split())
         return f"{path}: {said}" if path else said
     return f"{path}: {known}" if path else known[0].upper() + known[1:]
+
+
+def message_of_store(text: str) -> str | None:
+    """Return the sentence for the answer of an object store, which is XML; None for any other text.
+
+    Parameters
+    ----------
+    text : str
+        The library's message.
+    """
+    code, said = re.search(r"<Code>(\w+)</Code>", text), re.search(r"<Message>([^<]*)</Message>", text)
+    if code is None:
+        return None
+    if code[1] in _NO_BUCKET:
+        return "the bucket must exist, but the store has none of that name. Create it, or correct the address"
+    if code[1] in _NO_ACCESS:
+        return f"the store must accept the keys in the environment, but answers {code[1]}. Set others, or permit these"
+    return f"the store must answer, but reports {code[1]}{f' ({said[1].strip()})' if said else ''}"
 
 
 def message_of_number(text: str) -> str | None:

@@ -8,8 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_workspace
+from tidecast.flows.daily import held, open_workspace
 from tidecast.flows.log import log
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import search
@@ -57,7 +56,7 @@ def tune_forecaster(
     """
     log.setLevel(logging.INFO)
     workspace = open_workspace(home, settings)
-    with hold(workspace.state_folder.tuning, "tidecast tune"):
+    with held(workspace.state_folder.tuning, "tidecast tune", workspace.state_folder):
         recover(workspace)
         problem = choose_problem(workspace, as_of)
         run_id = begin(workspace, problem)

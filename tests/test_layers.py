@@ -21,7 +21,8 @@ ORDER = {
     ),
     "flows": (
         "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",
-        "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "steps", "daily", "backfill",
+        "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "steps", "prefect_ui", "daily",
+        "backfill",
         "tune", "feature_table", "maintenance", "scheduling", "cli",
     ),
 }  # fmt: skip

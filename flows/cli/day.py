@@ -14,6 +14,7 @@ from tidecast.flows.cli.options import (
     enter_state_folder,
     everywhere,
     existing_panel,
+    panel_to_schedule,
     settings_of,
     writable_table,
 )
@@ -132,28 +133,38 @@ def backfill(home: str | None, debug: bool, first: date, last: date) -> None:
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="N", help="Port of the server started here.  [default: 4200]"
 )
+@click.option("--source", metavar="URI", help="Schedule a panel that has not run yet: where its prices come from.")
+@click.option("--write", "file", metavar="FILE", help="Only write a prefect.yaml with the deployments.")
+@click.option("--pool", metavar="NAME", default="tidecast", help="With --write: the work pool.  [default: tidecast]")
 @everywhere
-def schedule(home: str | None, debug: bool, port: int | None) -> None:
-    """Run the daily forecast on a schedule, until stopped with Ctrl-C.
+def schedule(home: str | None, debug: bool, port: int | None, source: str | None, file: str | None, pool: str) -> None:
+    """Forecast after each close of the panel's market, until stopped with Ctrl-C; search and tidy up once a month.
 
     The Prefect server is the one that PREFECT_API_URL or your Prefect profile names; without one, it is started here.
-    Hour and time zone are the settings cron and time_zone (TIDECAST_CRON, TIDECAST_TIME_ZONE, or pyproject.toml).
+    Exchange calendars give hours, holidays and half days; after_close says how many minutes after the close to run,
+    cron and time_zone set times of your own (TIDECAST_AFTER_CLOSE, TIDECAST_CRON, TIDECAST_TIME_ZONE).
 
     \b
     Example:
       tidecast schedule
+      tidecast schedule --write prefect.yaml --pool forecasts
       TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
     """
     with one_line_errors(debug):
-        folder = find_state_folder(home, os.environ, Path.cwd())
         out = console()
-        facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})")])
+        folder, settings, origins = panel_to_schedule(home, source, debug, out)
+        if source is not None:
+            os.environ["TIDECAST_SOURCE"] = settings.source  # runs are processes of their own
         with progress(out):
-            enter_state_folder(folder.make(), debug)
-            settings = settings_of(folder, {}, out)
-            from tidecast.flows.scheduling.schedule import serve_daily  # Prefect takes a second
+            if file is not None:
+                from tidecast.flows.scheduling.prefect_yaml import write_prefect_yaml  # Prefect takes a second
 
-            serve_daily(folder, settings, port)
+                path = write_prefect_yaml(Path(file), folder, settings, origins, pool)
+                facts(out, [("Written", str(path)), ("Next", "its first lines say how to deploy it")])
+                return
+            from tidecast.flows.scheduling.schedule import serve_panel  # Prefect takes a second
+
+            serve_panel(folder, settings, port)
 
 
 @click.command()

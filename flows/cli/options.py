@@ -1,6 +1,7 @@
 """Shared by commands: types of options, the state folder, the settings in force."""
 
 import os
+import shlex
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -143,6 +144,45 @@ def existing_panel(home: str | None, debug: bool, out: "Console | None" = None) 
         )
     enter_state_folder(folder, debug)
     return folder, settings_of(folder, {}, out)
+
+
+def panel_to_schedule(
+    home: str | None, source: str | None, debug: bool, out: "Console"
+) -> tuple[StateFolder, "Settings", dict[str, str]]:
+    """Return the state folder of a panel that is there, or whose source is named; its settings and their origins.
+
+    A folder is made for a panel with `source` only: a misspelt ``--home`` must not schedule something else.
+
+    Parameters
+    ----------
+    home, source : str or None
+        As ``--home`` and ``--source``.
+    debug : bool
+        Whether to print tracebacks and the logs of other libraries.
+    out : Console
+        Where to print folder and source.
+
+    Raises
+    ------
+    TidecastError
+        There is no panel.
+    """
+    from tidecast.flows.workspace.load_settings import load_settings
+
+    folder = find_state_folder(home, os.environ, Path.cwd())
+    missing = TidecastError(
+        f"There must be a panel to schedule, found none in {folder.path}. Make its first forecasts with: tidecast run "
+        f"--home {shlex.quote(str(folder.path))} --source URI. Or name its source: tidecast schedule --source URI (ecb "
+        "for the bundled rates)"
+    )
+    if folder.created and source is None:
+        raise missing
+    settings, origins = load_settings(folder, {"source": source}, os.environ, Path.cwd())
+    if origins["source"] == "default":
+        raise missing
+    facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})"), ("Source", settings.source)])
+    enter_state_folder(folder.make(), debug)
+    return folder, settings, origins
 
 
 def writable_table(output: str | None) -> Path | None:

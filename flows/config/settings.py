@@ -40,7 +40,8 @@ ADDRESSES = ("source", "warehouse", "publish_to")
 
 KINDS = {
     **dict.fromkeys(
-        ("horizon", "lookback", "reread_sessions", "retrain_every", "n_jobs", "max_epochs"), "a whole number"
+        ("horizon", "lookback", "reread_sessions", "retrain_every", "n_jobs", "max_epochs", "after_close"),
+        "a whole number",
     ),
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
     **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
@@ -109,8 +110,10 @@ class Settings(BaseModel):
         Address of a database into which published forecasts are copied. None: no copy.
     publish_table : str
         The table there; it is created if it is missing. It holds this panel alone.
-    cron, time_zone : str
-        Schedule of the daily forecast.
+    after_close : int
+        Minutes from the close of the panel's market to the daily forecast: prices come some time after the close.
+    cron, time_zone : str or None
+        A schedule of your own for the daily forecast, and its zone. None: after each close, in the zone of the market.
 
     Raises
     ------
@@ -147,8 +150,9 @@ class Settings(BaseModel):
     warehouse: str | None = None
     publish_to: str | None = None
     publish_table: str = "forecasts"
-    cron: str = "30 17 * * 1-5"
-    time_zone: str = "Europe/Berlin"
+    after_close: int = 60
+    cron: str | None = None
+    time_zone: str | None = None
 
     @property
     def sessions(self) -> Calendar:
@@ -165,10 +169,10 @@ class Settings(BaseModel):
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("horizon", "lookback", "reread_sessions", "retrain_every", "n_jobs", "max_epochs")
+    @field_validator("horizon", "lookback", "reread_sessions", "retrain_every", "n_jobs", "max_epochs", "after_close")
     @classmethod
     def _at_least(cls, value: int | None, info: Any) -> int | None:
-        least = {"max_epochs": 0, "reread_sessions": 0, "lookback": 2}.get(info.field_name, 1)
+        least = {"max_epochs": 0, "reread_sessions": 0, "after_close": 0, "lookback": 2}.get(info.field_name, 1)
         if value is not None and value < least:
             raise SettingsError(f"{info.field_name} must be at least {least}, got {value}.")
         return value
@@ -216,10 +220,10 @@ class Settings(BaseModel):
 
     @field_validator("cron", "time_zone")
     @classmethod
-    def _schedule(cls, value: str, info: Any) -> str:
-        if info.field_name == "cron" and len(value.split()) != 5:
+    def _schedule(cls, value: str | None, info: Any) -> str | None:
+        if value is not None and info.field_name == "cron" and len(value.split()) != 5:
             raise SettingsError(f"cron must have five fields (minute hour day month weekday), got {value!r}.")
-        if info.field_name == "time_zone":
+        if value is not None and info.field_name == "time_zone":
             try:
                 ZoneInfo(value)
             except (KeyError, ValueError, OSError):

@@ -4,8 +4,9 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +76,17 @@ class StateFolder:
     @property
     def lock_file(self) -> Path:
         return self.path / "lock"
+
+    def panel_id(self) -> str:
+        """Return the id that marks this folder's panel on shared servers (MLflow, Prefect); made on first use."""
+        file = self.path / "panel_id"
+        if not file.exists():
+            draft = self.make().path / f"panel_id.{os.getpid()}.draft"
+            draft.write_text(uuid.uuid4().hex, encoding="utf-8")
+            with suppress(FileExistsError):  # another process made one meanwhile
+                os.link(draft, file)
+            draft.unlink()
+        return file.read_text(encoding="utf-8").strip()
 
     def make(self) -> "StateFolder":
         """Create the folder and its .gitignore if they do not exist; return the folder.
@@ -164,7 +176,9 @@ def _words(error: Exception) -> str:
 
 
 @contextmanager
-def hold(folder: StateFolder, what: str) -> Iterator[None]:
+def hold(
+    folder: StateFolder, what: str, patience: float = 0.0, say: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
     """Hold the lock of the state folder while the block runs.
 
     The lock belongs to the operating system, which releases it when the process ends, however it ends. lock.json names
@@ -175,11 +189,15 @@ def hold(folder: StateFolder, what: str) -> Iterator[None]:
     folder : StateFolder
     what : str
         The holder's command, for messages: "tidecast run".
+    patience : float, default=0.0
+        Seconds to wait while another run holds the folder.
+    say : callable, optional
+        Called with a sentence when there is something to wait for.
 
     Raises
     ------
     Busy
-        Another run holds the folder; the message names its command, its process and since when.
+        Another run holds the folder, still after `patience`; the message names its command, its process and since when.
     SettingsError
         The folder is not writable.
     """
@@ -189,10 +207,10 @@ def hold(folder: StateFolder, what: str) -> Iterator[None]:
     since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
     try:
-        lock.acquire()
+        _acquire(lock, lambda: _who_holds(folder, note), patience, say)
         note.write_text(json.dumps(holder))
     except Timeout:
-        raise Busy(_who_holds(folder, note)) from None
+        raise Busy(f"{_who_holds(folder, note)} Wait for it to end, then run again.") from None
     except OSError as error:
         lock.release()
         raise _not_writable(folder, error) from error
@@ -201,6 +219,17 @@ def hold(folder: StateFolder, what: str) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: FileLock, who: Callable[[], str], patience: float, say: Callable[[str], None]) -> None:
+    """Take the lock, at once or after waiting; Timeout when it stays taken."""
+    try:
+        lock.acquire()
+    except Timeout:
+        if patience <= 0:
+            raise
+        say(f"{who()} Waiting for it …")
+        lock.acquire(timeout=patience, poll_interval=1.0)
 
 
 def _not_writable(folder: StateFolder, error: OSError) -> SettingsError:
@@ -218,7 +247,7 @@ def _who_holds(folder: StateFolder, note: Path) -> str:
         who, here = "", False
     if not who or (here and not _alive(holder["pid"])):  # it has the lock and has not written lock.json yet
         who = "one that has just started"
-    return f"One run at a time on {folder.path}: it is held by {who}. Wait for it to end, then run again."
+    return f"One run at a time on {folder.path}: it is held by {who}."
 
 
 def _alive(pid: int) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -165,7 +165,9 @@ def _done_before(workspace: Workspace, as_of: date | None, now: datetime) -> Day
 
 
 @contextlib.contextmanager
-def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = False) -> Iterator[str]:
+def prefect_api(
+    home: StateFolder, port: int | None = None, schedules: bool = False, when_ended: Callable[[], None] | None = None
+) -> Iterator[str]:
     """Give the address of the user's own Prefect server, else of one that ends with the body.
 
     Prefect is imported while the server starts. Logs are sent before the server ends.
@@ -178,6 +180,8 @@ def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = Fa
         Port of a server that is started here. None: any free one.
     schedules : bool
         Whether a server that is started here serves schedules and pages, too.
+    when_ended : callable, optional
+        Called, in a thread, when a server that was started here ends before the body.
 
     Raises
     ------
@@ -194,7 +198,9 @@ def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = Fa
         address = PREFECT_API_URL.value()
         if address is None:
             server = server or stack.enter_context(starting(home.prefect, port, schedules))
-            address = server.wait()
+            address = server.wait(say=log.info)
+            if when_ended is not None:
+                server.when_ended(when_ended)
             stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
         stack.callback(send_logs)
         try:
@@ -202,10 +208,21 @@ def prefect_api(home: StateFolder, port: int | None = None, schedules: bool = Fa
         except Exception as error:
             if "Failed to reach API" not in str(error) and not _is_unreached(error):
                 raise
-            raise ServerError(
-                f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL "
-                "(or leave the profile that names it) to have one started here."
-            ) from error
+            raise no_reply(address) from error
+
+
+def no_reply(address: str) -> ServerError:
+    """Return the error for a server that does not answer.
+
+    Parameters
+    ----------
+    address : str
+        Of its API.
+    """
+    return ServerError(
+        f"Prefect's server must answer at {address}, but there is no reply. Start it, or unset PREFECT_API_URL (or "
+        "leave the profile that names it) to have one started here."
+    )
 
 
 def _is_unreached(error: Exception) -> bool:

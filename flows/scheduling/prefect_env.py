@@ -11,20 +11,26 @@ from pathlib import Path
 
 from tidecast.flows.log import log
 
-_DEFAULTS = {
-    # a cold start takes half a minute on a slow machine; Prefect gives up after 20 s
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+FOR_RUNS = {
     # no telemetry from any library
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # our log goes to Prefect's interface; Prefect's log does not go to our terminal
+    # our log goes to Prefect's interface
     "PREFECT_LOGGING_EXTRA_LOGGERS": log.name,
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "GIT_PYTHON_REFRESH": "quiet",
     # an unreachable tracking server is noticed after 14 s, and the random walk published; MLflow would wait 4 minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+"""Variables of a run's process, wherever it starts."""
+
+_DEFAULTS = FOR_RUNS | {
+    # a cold start takes half a minute on a slow machine; Prefect gives up after 20 s
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # Prefect's log does not go to our terminal
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _CHATTY = ("alembic", "mlflow", "prefect", "httpx", "httpcore", "distributed", "matplotlib", "asyncio", "uvicorn")

@@ -18,7 +18,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidecast.flows import safe_output
@@ -27,7 +28,14 @@ from tidecast.flows.scheduling.server_guard import OwnPagesOnly, named_origins, 
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4200
-START_SECONDS = 120.0
+STILL_SECONDS = 180.0
+"""A server that starts is given up when it made no progress for so long; a busy machine alone is no reason."""
+
+SILENT_SECONDS = 20.0
+"""Time after which the user hears that the server is still starting."""
+
+LEAST_CPU = 1.0
+"""CPU seconds within `STILL_SECONDS` that count as progress: a server that hangs uses less."""
 
 
 class ServerError(TidecastError):
@@ -71,6 +79,53 @@ def is_up(url: str) -> bool:
         return False
 
 
+PAGES_ASK = ("PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL")
+"""Variables for the address that the server's pages ask: its own, whatever the user set for another server."""
+
+OWN_SERVER = "start it with `prefect server start`, and set PREFECT_API_URL=http://127.0.0.1:4200/api"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a starting server has done so far.
+
+    Attributes
+    ----------
+    log_size : int
+        Bytes in its log.
+    cpu_seconds : float or None
+        None where the system does not say.
+    """
+
+    log_size: int
+    cpu_seconds: float | None
+
+    def is_beyond(self, before: "Progress") -> bool:
+        """Whether enough was done since then. Where the system does not count, a living process is taken to work.
+
+        Parameters
+        ----------
+        before : Progress
+        """
+        if self.cpu_seconds is None or before.cpu_seconds is None:
+            return True
+        return self.log_size > before.log_size or self.cpu_seconds >= before.cpu_seconds + LEAST_CPU
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Return the CPU time of a process, in seconds; None where /proc does not say.
+
+    Parameters
+    ----------
+    pid : int
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Server:
     """A server that is starting or running; `wait()` returns the address of its API.
 
@@ -87,32 +142,66 @@ class Server:
         self.url = f"http://{HOST}:{port}/api"
         self._process = process
         self._log = log
+        self._is_stopping = False
 
-    def wait(self, seconds: float = START_SECONDS) -> str:
-        """Return the API's address, once it answers.
+    def wait(self, still: float = STILL_SECONDS, say: Callable[[str], None] = lambda text: None) -> str:
+        """Return the API's address, once it answers. It waits as long as the server makes progress.
 
         Parameters
         ----------
-        seconds : float, default=START_SECONDS
+        still : float, default=STILL_SECONDS
+            Seconds without progress after which the server is given up.
+        say : callable, optional
+            Called with a sentence when the start takes long.
 
         Raises
         ------
         ServerError
-            The process ends, or does not answer within `seconds`.
+            The process ends, or makes no progress for `still` seconds.
         """
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        begun = moved = time.monotonic()
+        before, said = self._progress(), False
+        while not is_up(self.url):
+            now = time.monotonic()
             if self._process.poll() is not None:
                 raise ServerError(f"Prefect's server must start, but it ended at once. Read {self._log}.")
-            if is_up(self.url):
-                return self.url
+            if (after := self._progress()).is_beyond(before):
+                before, moved = after, now
+            if now - moved > still:
+                raise ServerError(
+                    f"Prefect's server must start, but made no progress for {still:.0f} s. Read {self._log}. To use "
+                    f"a server that runs already: {OWN_SERVER}"
+                )
+            if not said and now - begun > SILENT_SECONDS:
+                say(f"Prefect's server is still starting; this machine seems busy. To save the start: {OWN_SERVER}")
+                said = True
             time.sleep(0.1)
-        raise ServerError(
-            f"Prefect's server must start within {seconds:.0f} s, but there is no reply. Read {self._log}."
-        )
+        return self.url
+
+    def _progress(self) -> "Progress":
+        size = self._log.stat().st_size if self._log.exists() else 0
+        return Progress(size, cpu_seconds(self._process.pid))
+
+    def when_ended(self, act: Callable[[], None]) -> None:
+        """Call a function, in a thread, when the process ends before `stop` is called.
+
+        Parameters
+        ----------
+        act : callable
+        """
+
+        def watch() -> None:
+            while not self._is_stopping:
+                if self._process.poll() is not None:
+                    act()
+                    return
+                time.sleep(0.5)
+
+        threading.Thread(target=watch, daemon=True, name="watch-server").start()
 
     def stop(self) -> None:
         """End the process; kill it after 10 seconds."""
+        self._is_stopping = True
         if self._process.stdin:
             self._process.stdin.close()
         try:
@@ -148,6 +237,7 @@ def starting(folder: Path, port: int | None = None, schedules: bool = False) -> 
                 "PYTHONPATH": os.pathsep.join(_path()),
                 "PREFECT_SERVER_API_HOST": HOST,  # where its own pages look for it
                 "PREFECT_SERVER_API_PORT": str(number),
+                **dict.fromkeys(PAGES_ASK, f"http://{HOST}:{number}/api"),
             },
         )  # fmt: skip
     server = Server(number, process, log)

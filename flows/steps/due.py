@@ -20,7 +20,8 @@ NOT_ATTEMPTED = "none"
 def scheduled_day(scheduled: datetime, settings: Settings) -> date:
     """Return the day of a scheduled start time, in the time zone of the panel's market.
 
-    A calendar without a market has no time zone; then the schedule's own counts.
+    A calendar without a market has no time zone; then the schedule's own counts. A run after the close, the default,
+    stands on the day of that close, also where it starts after midnight.
 
     Parameters
     ----------
@@ -28,7 +29,11 @@ def scheduled_day(scheduled: datetime, settings: Settings) -> date:
         With a time zone.
     settings : Settings
     """
-    return scheduled.astimezone(ZoneInfo(market_zone(settings) or settings.time_zone)).date()
+    own_zone = settings.time_zone
+    if settings.cron is None:
+        scheduled -= timedelta(minutes=settings.after_close, microseconds=1)
+        own_zone = None  # days of no market close at midnight UTC
+    return scheduled.astimezone(ZoneInfo(market_zone(settings) or own_zone or "UTC")).date()
 
 
 def latest_day_anywhere(now: datetime) -> date:

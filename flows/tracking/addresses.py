@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 import threading
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -103,12 +102,7 @@ class MlflowAddresses:
     @cached_property
     def panel(self) -> str:
         """Id that marks this state folder's runs and versions on any server; created on first use."""
-        file = self.home.path / "panel_id"
-        if not file.exists():
-            draft = file.with_suffix(".draft")
-            draft.write_text(uuid.uuid4().hex, encoding="utf-8")
-            draft.replace(file)
-        return file.read_text(encoding="utf-8").strip()
+        return self.home.panel_id()
 
     @property
     def ui_url(self) -> str:

@@ -21,6 +21,7 @@ from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.backtesting.averaged_tables import averaged_members
+from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
@@ -207,7 +208,8 @@ def _refit(work: CandidateSet, winner: str, recipes: dict[str, Any]) -> tuple[di
     }
     jobs = [*single.values(), (recipes | single)[winner]]
     with work.clock("refit"):
-        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(delayed(_fit)(job, work.panel) for job in jobs)
+        fit = delayed(EndsWithParent(_fit))
+        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(fit(job, work.panel) for job in jobs)
     models = dict(zip(single, fitted, strict=False))
     models |= {name: Average.of([models[member] for member in members]) for name, members in averages.items()}
     return models, fitted[-1]

@@ -17,7 +17,7 @@ from tidecast.features.error_text import ended
 from tidecast.flows.config.paths import folder_of, refuse_unusable
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
-from tidecast.flows.os_errors import message_of_number
+from tidecast.flows.os_errors import message_of_number, message_of_store
 from tidecast.flows.redaction import beginning
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -249,6 +249,8 @@ class DeltaReader:
         raise WarehouseError(f"A version of {name} must lie between 0 and {newest.version()}, got {version}.")
 
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
+        if (why := message_of_store(str(error))) is not None:
+            return WarehouseError(f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)}")
         why = message_of_number(str(error)) or beginning(_COLOUR.sub("", str(error)), 300)
         return WarehouseError(
             f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)} Files that are missing or "

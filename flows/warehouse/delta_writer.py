@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tidecast.features.error_text import ended
 from tidecast.flows.errors import WarehouseError, is_panic
-from tidecast.flows.os_errors import message_of
+from tidecast.flows.os_errors import message_of, message_of_store
 from tidecast.flows.redaction import beginning
 from tidecast.flows.warehouse.checksums import forget_removed, seal
 from tidecast.flows.warehouse.delta_reader import DeltaReader
@@ -59,14 +59,14 @@ class DeltaTables(DeltaReader):
                 return done
             except DeltaError as error:
                 if not isinstance(error, CommitFailedError) and "already exists" not in str(error):
-                    raise self._unwritable(name, beginning(str(error), 300)) from error
+                    raise self._unwritable(name, message_of_store(str(error)) or beginning(str(error), 300)) from error
                 time.sleep(random.uniform(0, min(0.05 * 2**trial, 2.0)))
             except OSError as error:
                 raise self._unwritable(name, message_of(error)) from error
             except BaseException as error:
                 if not is_panic(error):
                     raise
-                raise self._unwritable(name, beginning(str(error), 300)) from error
+                raise self._unwritable(name, message_of_store(str(error)) or beginning(str(error), 300)) from error
         raise WarehouseError(f"Writing {name} to {self.uri} lost {_ATTEMPTS} races to other writers. Run again.")
 
     def _unwritable(self, name: str, why: str) -> WarehouseError:

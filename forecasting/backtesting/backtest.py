@@ -20,6 +20,7 @@ from tidecast.features.panel import PanelSchema, check_columns
 from tidecast.forecasting.backtesting.averaged_tables import averaged_members, averaged_tables
 from tidecast.forecasting.backtesting.outside_models import as_trained, check_model, forecast_each_origin, is_ours
 from tidecast.forecasting.backtesting.settled_panel import settled_frame
+from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import Fold, RollingOrigin
 from tidecast.forecasting.tables.check import check_forecasts
@@ -102,7 +103,8 @@ def backtest(
     found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
-        for name, block in parallel(delayed(forecast_block)(*item, panel, named[RANDOM_WALK]) for item in work):
+        forecast = delayed(EndsWithParent(forecast_block))
+        for name, block in parallel(forecast(*item, panel, named[RANDOM_WALK]) for item in work):
             for number, table in block:
                 found[name][number] = table
                 if on_fit is not None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tidecast.features.error_text import shorten
 from tidecast.features.panel import PanelSchema
 from tidecast.forecasting.estimator.fitted_settings import check_fitted, remember_settings
+from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.forecasters.base import PanelForecaster
 from tidecast.forecasting.forecasters.sampling import Dependence
 from tidecast.forecasting.panel.flat_panel import root_steps
@@ -152,7 +153,7 @@ class Average(PanelForecaster):
         if self.n_jobs == 1 or len(members) == 1:
             self._take([member.fit(X, None, sample_weight) for member in members])
         else:
-            jobs = (delayed(_fit)(member, X, sample_weight) for member in members)
+            jobs = (delayed(EndsWithParent(_fit))(member, X, sample_weight) for member in members)
             self._take(list(Parallel(n_jobs=min(self.n_jobs, len(members)))(jobs)))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:

@@ -21,6 +21,7 @@ from sklearn.base import clone
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, to_polars
 from tidecast.forecasting.backtesting.backtest import check_agreement, with_random_walk
+from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.network.progress import Epoch
@@ -142,9 +143,8 @@ def tune(
                     search.work(study)
                 else:
                     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-                        Parallel()(
-                            delayed(_work)(search, location, study_name) for _ in range(effective_n_jobs(n_jobs))
-                        )
+                        work = delayed(EndsWithParent(_work))
+                        Parallel()(work(search, location, study_name) for _ in range(effective_n_jobs(n_jobs)))
             study = study if location == storage else _in_memory(study)
         return _found(study, search)
 

@@ -213,3 +213,23 @@ def test_a_prefect_server_that_does_not_answer_is_one_clear_error_also_for_sched
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with pytest.raises(ServerError, match="Prefect's server must answer at"), prefect_api(StateFolder(tmp_path)):
         raise httpx.ConnectError("All connection attempts failed")
+
+
+def test_a_misspelt_home_is_not_scheduled_and_nothing_is_made(tmp_path, monkeypatch):
+    monkeypatch.delenv("TIDECAST_HOME", raising=False)
+    for source in ({}, {"TIDECAST_SOURCE": "prices.csv"}):
+        for name, value in source.items():
+            monkeypatch.setenv(name, value)
+        said = refused("schedule", "--home", "TYPO", folder=tmp_path)
+        assert said.exit_code == 1
+        assert f"There must be a panel to schedule, found none in {tmp_path / 'TYPO'}." in said.stderr
+        assert "tidecast schedule --source URI" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bundled_rates_are_not_scheduled_unless_they_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    said = refused("schedule", "--home", "empty", folder=tmp_path)
+    assert said.exit_code == 1
+    assert "There must be a panel to schedule" in said.stderr
+    assert list((tmp_path / "empty").iterdir()) == []

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from datetime import datetime
 from datetime import time as clock
 from pathlib import Path
@@ -23,9 +24,16 @@ ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 240  # seconds, on a busy machine; idle ones need 20 altogether
 
 
+@dataclass(frozen=True)
+class Scheduled:
+    """`tidecast schedule` as a process of its own, and its API's address."""
+
+    api: str
+    process: subprocess.Popen
+
+
 @pytest.fixture
 def scheduled(sandbox, tmp_path):
-    """`tidecast schedule` as a process of its own; its API's address."""
     sandbox.write(until=sandbox.sessions[-4])
     port = free_port()
     ours = {
@@ -58,7 +66,7 @@ def scheduled(sandbox, tmp_path):
             command, env=environ | ours, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        yield f"http://127.0.0.1:{port}/api"
+        yield Scheduled(f"http://127.0.0.1:{port}/api", process)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -71,11 +79,17 @@ def scheduled(sandbox, tmp_path):
 def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_scheduled_time(
     sandbox, scheduled, tmp_path
 ):
-    log = tmp_path / "schedule.log"
-    deployment = until(lambda: ask(f"{scheduled}/deployments/filter", {}))[0]
+    log, process, scheduled = tmp_path / "schedule.log", scheduled.process, scheduled.api
+    found = until(lambda: len(all_of_it := ask(f"{scheduled}/deployments/filter", {}) or []) == 3 and all_of_it)
+    assert len({one["name"] for one in found}) == 1
+    assert found[0]["name"].startswith("home-")
+    deployment = next(one for one in found if one["entrypoint"].endswith("scheduled_forecast"))
+    assert set(deployment["parameter_openapi_schema"]["properties"]) >= {"as_of", "reissue"}
     assert deployment["schedules"][0]["schedule"]["cron"] == "30 17 * * 1-5"
     assert deployment["schedules"][0]["schedule"]["timezone"] == "Europe/Berlin"
-    only_scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    only_scheduled = {
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [deployment["id"]]}}
+    }
     planned = until(lambda: ask(f"{scheduled}/flow_runs/filter", only_scheduled))
     hours = {
         datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")).time()
@@ -93,6 +107,10 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     assert forecasts["as_of"].unique().to_list() == [as_of]
     assert forecasts["origin"].unique().to_list() == [as_of]
     assert sandbox.workspace.warehouse.runs()["run_id"].to_list() == [run["id"]]
+    assert ended["name"] == str(as_of)
+    shown = ask(f"{scheduled}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    kinds = {one["key"].removeprefix(deployment["name"]) for one in shown if one["key"]}
+    assert kinds == {"-day", "-forecasts", "-picture", "-model"}
 
     # another flow than the one that is served, by a change in Prefect's database: it is not run
     other = {"entrypoint": "tidecast.flows.maintenance.maintain_warehouse"}
@@ -117,6 +135,20 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     assert f"  The forecasts of {as_of} are published." in printed
     assert f"  Nothing to do: {as_of} was done before." in printed
     assert "  Failed: A source must exist, but there is no file" in printed
+
+    for child in children(process.pid):  # its server
+        os.kill(child, signal.SIGKILL)
+    assert process.wait(20) == 1, "it ends with its server, at once"
+    assert (
+        "Prefect's server must run as long as the schedule, but it has ended. Start the schedule again"
+        in (log.read_text().splitlines()[-1])
+    )
+
+
+def children(pid):
+    """Processes that a process has started: of a schedule at rest, its server alone."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if b"prefect_server" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def refuses_other_pages(api, deployment):

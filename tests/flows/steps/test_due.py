@@ -65,7 +65,16 @@ def test_a_scheduled_day_is_that_of_the_market_and_not_of_greenwich():
 
 def test_without_a_market_the_schedule_has_the_zone():
     late = datetime(2024, 1, 1, 22, 0, tzinfo=UTC)
-    assert plan.scheduled_day(late, Settings(calendar="weekdays", time_zone="Asia/Tokyo")) == date(2024, 1, 2)
+    assert plan.scheduled_day(late, Settings(calendar="weekdays", cron="0 7 * * *", time_zone="Asia/Tokyo")) == date(
+        2024, 1, 2
+    )
+
+
+def test_a_run_after_the_close_stands_on_the_day_of_the_close_also_after_midnight():
+    monday, tuesday = date(2024, 1, 1), date(2024, 1, 2)
+    after_midnight = datetime(2024, 1, 2, 1, 0, tzinfo=UTC)
+    assert plan.scheduled_day(after_midnight, Settings(calendar="weekdays")) == monday
+    assert plan.scheduled_day(after_midnight, Settings(calendar="weekdays", cron="0 1 * * *")) == tuesday
 
 
 def test_no_price_of_today_anywhere_on_earth_lies_in_the_future():

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from tidecast.flows.errors import WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 ROOT = Path(__file__).parents[3]
@@ -66,3 +68,14 @@ def test_two_processes_writing_the_same_days_to_an_object_store_end_in_one_corre
     assert rows["series_id"].value_counts().sort("series_id").rows() == [("A", 4), ("B", 4), ("one", 4), ("two", 4)]
     assert not rows.select("series_id", "time", "known_at").is_duplicated().any()
     assert Warehouse(bucket).newest_session() == rows["time"].max()
+
+
+def test_a_missing_bucket_is_named_in_a_sentence_and_not_in_xml(bucket):
+    missing = Warehouse("s3://no-such-bucket/tables")
+    with pytest.raises(WarehouseError) as reading:
+        missing.newest_session()
+    with pytest.raises(WarehouseError) as writing:
+        missing.put_panel({"as_of": date(2024, 1, 1), "panel": "p", "settings": "{}"})
+    for failure in (reading, writing):
+        assert "the bucket must exist, but the store has none of that name. Create it" in str(failure.value)
+        assert "<" not in str(failure.value)

@@ -1,0 +1,135 @@
+"""Runs whose process was killed: Prefect believes that they are still running.
+
+Each run of a deployment holds a lock of its own in the state folder. The operating system releases the lock when the
+process ends, however it ends. So a run that is RUNNING for Prefect, and whose lock is free, is lost.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from filelock import FileLock, Timeout
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import FlowRun, State
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Crashed, Scheduled
+
+from tidecast.flows.config.state_folder import StateFolder
+from tidecast.flows.log import log
+from tidecast.flows.prefect_ui.run_names import current_run
+
+ATTEMPTS = 2
+"""Times that a run is started which was killed each time; the next scheduled run makes up for it then."""
+
+PAUSE = timedelta(seconds=30)
+"""Time before a killed run is started again."""
+
+STARTING = timedelta(minutes=10)
+"""Age from which a run without a lock is lost: before, it may be about to make one."""
+
+GOING_ON = ("PENDING", "RUNNING", "CANCELLING")
+
+
+@contextmanager
+def marked_alive(folder: StateFolder) -> Iterator[None]:
+    """Hold the lock of the flow run that is going on, if it is one of a deployment, and end the lost ones before it.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    """
+    run = current_run()
+    if run is None or run.deployment_id is None:
+        yield
+        return
+    file = _lock_of(folder, run.id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file):
+        try:
+            for lost in end_lost_runs(folder, [run.deployment_id], but=run.id):
+                log.warning(f"The run {lost.name} was killed, and is marked as crashed.")
+        except Exception as error:  # a server that cannot say must not stop the forecast
+            log.debug(f"Lost runs could not be looked up: {error}")
+        yield
+    file.unlink(missing_ok=True)
+
+
+def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None = None) -> list[FlowRun]:
+    """Mark the runs of these deployments whose process is gone as crashed, and return them.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    deployments : list of UUID
+    but : UUID, optional
+        A run that is left alone.
+    """
+    wanted = {"deployment_id": {"any_": deployments}, "state": {"type": {"any_": GOING_ON}}}
+    ended = []
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate(wanted), sort=FlowRunSort.START_TIME_DESC, limit=50
+        )
+        for run in found:
+            if run.id != but and _is_lost(folder, run):
+                _mark_crashed(client, run)
+                _lock_of(folder, run.id).unlink(missing_ok=True)
+                ended.append(run)
+    return ended
+
+
+def start_again(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Let a run that crashed start again soon, `ATTEMPTS` times in all: a hook of a flow.
+
+    Parameters
+    ----------
+    flow : Flow
+    flow_run : FlowRun
+    state : State
+    """
+    if flow_run.deployment_id is None:
+        return
+    with get_client(sync_client=True) as client:
+        schedule_again(client, flow_run)
+
+
+def schedule_again(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Schedule a crashed run to start in `PAUSE`, unless it was started `ATTEMPTS` times; return whether it will.
+
+    Parameters
+    ----------
+    client : SyncPrefectClient
+    run : FlowRun
+    """
+    now = client.read_flow_run(run.id)
+    if now.run_count >= ATTEMPTS or now.state is None or not now.state.is_crashed():
+        return False
+    soon: State[Any] = Scheduled(name="AwaitingRetry", scheduled_time=datetime.now(UTC) + PAUSE)
+    client.set_flow_run_state(run.id, soon, force=True)
+    return True
+
+
+def _lock_of(folder: StateFolder, run: UUID) -> Path:
+    return folder.prefect / "alive" / f"{run}.lock"
+
+
+def _is_lost(folder: StateFolder, run: FlowRun) -> bool:
+    """Whether no process holds the lock of a run; a run that has no lock yet gets some time."""
+    file = _lock_of(folder, run.id)
+    if not file.exists():
+        return run.state is None or datetime.now(UTC) - run.state.timestamp > STARTING
+    try:
+        with FileLock(file, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> None:
+    crashed: State[Any] = Crashed(message="The process of this run was killed; it could not say so itself.")
+    client.set_flow_run_state(run.id, crashed, force=True)

@@ -1,0 +1,62 @@
+"""A run whose process was killed is found by its lock, on a real Prefect server."""
+
+import uuid
+from types import SimpleNamespace
+
+import pytest
+from filelock import FileLock
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Running, Scheduled
+
+from tidecast.flows.config.state_folder import StateFolder
+from tidecast.flows.prefect_ui.lost_runs import end_lost_runs, schedule_again
+
+
+@flow
+def some_flow():
+    """A flow that never runs here."""
+
+
+@pytest.fixture
+def deployed(prefect_api, tmp_path):
+    """A client, an id of a deployment, and a state folder."""
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(some_flow), f"lost-{uuid.uuid4().hex[:6]}")
+        yield SimpleNamespace(client=client, deployment=deployment, home=StateFolder(tmp_path / "home").make())
+
+
+def begun(deployed):
+    """A run that Prefect believes to be going on, and the file of its lock."""
+    run = deployed.client.create_flow_run_from_deployment(deployed.deployment, state=Scheduled())
+    deployed.client.set_flow_run_state(run.id, Running(), force=True)
+    file = deployed.home.prefect / "alive" / f"{run.id}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return run.id, file
+
+
+def test_a_run_left_running_by_a_killed_worker_is_marked_as_crashed_and_one_at_work_is_not(deployed):
+    killed, free = begun(deployed)
+    at_work, taken = begun(deployed)
+    about_to_start, _ = begun(deployed)
+    free.touch()
+    with FileLock(taken):
+        ended = end_lost_runs(deployed.home, [deployed.deployment])
+    assert [run.id for run in ended] == [killed]
+    states = {run: deployed.client.read_flow_run(run).state_name for run in (killed, at_work, about_to_start)}
+    assert states == {killed: "Crashed", at_work: "Running", about_to_start: "Running"}
+
+
+def test_a_killed_run_starts_again_once_with_the_session_of_its_first_time(deployed):
+    run, free = begun(deployed)
+    free.touch()
+    planned = deployed.client.read_flow_run(run).expected_start_time
+    (lost,) = end_lost_runs(deployed.home, [deployed.deployment])
+    assert schedule_again(deployed.client, lost)
+    again = deployed.client.read_flow_run(run)
+    assert (again.state_name, again.expected_start_time) == ("AwaitingRetry", planned)
+    deployed.client.set_flow_run_state(run, Running(), force=True)
+    free.touch()
+    (lost,) = end_lost_runs(deployed.home, [deployed.deployment])
+    assert not schedule_again(deployed.client, lost), "it was started twice"
+    assert deployed.client.read_flow_run(run).state_name == "Crashed"
