@@ -21,7 +21,7 @@ ORDER = {
     ),
     "flows": (
         "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",
-        "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "steps", "daily", "tune",
+        "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "watch", "steps", "daily", "tune",
         "feature_table", "maintenance", "scheduling", "cli",
     ),
 }  # fmt: skip
