@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from datetime import date
 
-import numpy as np
 import polars as pl
 
 from tidecast.features.panel import PanelSchema
@@ -84,34 +83,10 @@ def _with_base(rows: pl.DataFrame, bases: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("base").fill_null(pl.col("shape")))
 
 
-def width_text(row: dict[str, object]) -> str:
-    """Return a sentence on one row of `band_widths`.
-
-    Parameters
-    ----------
-    row : dict
-    """
-    ratio = float(row["ratio"])  # type: ignore[arg-type]
-    change = _percent(ratio)
-    if abs(ratio - 1) < 0.005:
-        return f"As wide as usual ({_parts(row)})."
-    return f"{change.lstrip('+−')} {'wider' if ratio > 1 else 'narrower'} than usual: {_parts(row)}."
-
-
 _SCHEMA = {
     "series_id": pl.String(), "width": pl.Float64(), "of_random_walk": pl.Float64(), "move": pl.Float64(),
     "usual_day": pl.Date(), "days": pl.Int64(), "ratio": pl.Float64(), **dict.fromkeys(PARTS, pl.Float64()),
 }  # fmt: skip
-
-
-def _parts(row: dict[str, object]) -> str:
-    return ", ".join(f"{name} {_percent(float(np.exp(row[name])))}" for name in PARTS)  # type: ignore[call-overload]
-
-
-def _percent(ratio: float) -> str:
-    """ "+12 %", with a real minus sign."""
-    change = round(100 * (ratio - 1))
-    return f"{change:+d} %".replace("-", "−") if change else "0 %"
 
 
 def _widths(known: Known) -> pl.DataFrame:

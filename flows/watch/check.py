@@ -39,13 +39,10 @@ class Checked:
     Attributes
     ----------
     as_of : date
-    at : datetime
-        When it was checked, in UTC.
     findings : tuple of Finding
     """
 
     as_of: date
-    at: datetime
     findings: tuple[Finding, ...]
 
     @property
@@ -78,19 +75,20 @@ class Watched:
     evidence: Evidence | None
 
 
-def watch(known: Known, settings: Settings, now: datetime) -> Watched:
+def watch(known: Known, settings: Settings, now: datetime | None) -> Watched:
     """Return everything that is watched at a session.
 
     Parameters
     ----------
     known : Known
     settings : Settings
-    now : datetime
-        With a time zone. Decides only which sessions should have prices, and whether a run was stopped.
+    now : datetime or None
+        With a time zone. Decides only which sessions should have prices, and whether a run was stopped. None: an
+        earlier session, of which neither can be said.
     """
     widths, drifts, evidence = band_widths(known, settings), feature_drift(known), evidence_against(known)
     findings = [
-        *feed.silence(known, now),
+        *(feed.silence(known, now) if now else ()),
         *feed.repeats(known),
         *feed.missing_series(known),
         *volatility_break(known),
@@ -98,9 +96,9 @@ def watch(known: Known, settings: Settings, now: datetime) -> Watched:
         *champion_worse(evidence),
         *implausible(known, widths),
         *missed_runs(known),
-        *failed_runs(known, now),
+        *(failed_runs(known, now) if now else ()),
     ]
-    checked = Checked(known.as_of, now.astimezone(UTC), in_order(findings))
+    checked = Checked(known.as_of, in_order(findings))
     return Watched(checked, live_record(known), widths, drifts, evidence)
 
 
@@ -130,7 +128,7 @@ def implausible(known: Known, widths: pl.DataFrame) -> list[Finding]:
 
 
 def missed_runs(known: Known) -> list[Finding]:
-    """Return sessions with prices that no run stood on, between the runs there are.
+    """Return sessions with prices that no run stood on, since the first run.
 
     Parameters
     ----------
@@ -138,10 +136,9 @@ def missed_runs(known: Known) -> list[Finding]:
     """
     if known.runs.is_empty():
         return []
-    newest: date = known.runs["as_of"].max()  # type: ignore[assignment]  # days, and not empty
-    first: date = known.runs["as_of"].min()  # type: ignore[assignment]
+    first: date = known.runs["as_of"].min()  # type: ignore[assignment]  # days, and not empty
     days = known.sessions
-    days = days.filter((days > first) & (days < newest)).tail(NEWEST_RUNS)
+    days = days.filter(days > first).tail(NEWEST_RUNS)
     missed = days.filter(~days.is_in(known.runs["as_of"].implode())).to_list()
     if not missed:
         return []
@@ -194,7 +191,7 @@ def with_problems(checked: Checked, problems: Sequence[str]) -> Checked:
     problems : sequence of str
     """
     more = [step_failed(checked.as_of, problem, "the run that is ending now") for problem in problems]
-    return Checked(checked.as_of, checked.at, in_order([*checked.findings, *more]))
+    return Checked(checked.as_of, in_order([*checked.findings, *more]))
 
 
 def _is_old(started: datetime | None, now: datetime) -> bool:

@@ -11,9 +11,9 @@ overlap, so the days are dealt to as many bets as there are steps; each sees eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -183,7 +183,7 @@ def reason_text(evidence: Evidence) -> str:
     )
 
 
-def demotion_row(evidence: Evidence) -> Mapping[str, object]:
+def demotion_row(evidence: Evidence) -> dict[str, Any]:
     """Return what a decision stores about a demotion.
 
     Parameters

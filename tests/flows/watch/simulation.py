@@ -1,8 +1,10 @@
 """Sixty simulated days of a small panel, with faults: tables as the daily run stores them, without training."""
 
+import argparse
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
-import numpy as np
 import polars as pl
 
 from tests.conftest import make_random_walks
@@ -11,7 +13,13 @@ from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.warehouse.schema import TABLES
+from tidecast.flows.watch.check import failed_runs, missed_runs
+from tidecast.flows.watch.demotion import champion_worse, evidence_against
+from tidecast.flows.watch.drift import drift
+from tidecast.flows.watch.feed import missing_series, repeats, silence
+from tidecast.flows.watch.finding import Finding
 from tidecast.flows.watch.known import Known
+from tidecast.flows.watch.volatility_jump import volatility_break
 from tidecast.forecasting import RandomWalk
 from tidecast.forecasting.evaluation.metrics import evaluate
 
@@ -104,6 +112,37 @@ def _rows(name: str, rows: list[dict[str, object]]) -> pl.DataFrame:
     return pl.concat(shaped) if shaped else TABLES[name].row({}).clear()
 
 
-def share(values: np.ndarray) -> float:
-    """Their mean, in per cent."""
-    return 100 * float(np.mean(values))
+def quick_findings(known: Known, day: date, now: datetime | None = None) -> list[Finding]:
+    """The findings of a day that need neither a fit nor features."""
+    here, now = known.until(day), now or close_of(day)
+    return [
+        *silence(here, now), *repeats(here), *missing_series(here), *volatility_break(here),
+        *champion_worse(evidence_against(here)), *missed_runs(here), *failed_runs(here, now),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Count what is named on clean panels, and how soon breaks are."""
+    parser = argparse.ArgumentParser(description="python -m tests.flows.watch.simulation [--panels 20]")
+    parser.add_argument("--panels", type=int, default=20)
+    alarms: Counter[str] = Counter()
+    delays: dict[float, list[int]] = {2.0: [], 3.0: [], 4.0: []}
+    n_panels = parser.parse_args().panels
+    for seed in range(n_panels):
+        prices = panel(seed)
+        days = days_of(prices)
+        clean = tables(prices)
+        alarms.update({found.state for day in days for found in quick_findings(clean, day)})
+        alarms.update(["drift"] if any(drift(clean.until(day)) for day in days[::10]) else [])
+        for factor, found in delays.items():
+            broken = replace(clean, prices=with_break(prices, days[SINCE], factor))
+            late = [n for n, day in enumerate(days[SINCE : SINCE + 6]) if volatility_break(broken.until(day))]
+            found.append(late[0] if late else 99)
+    print(f"Of {n_panels} clean panels of {SERIES} series and {DAYS} days, with a finding: {dict(alarms) or 'none'}.")
+    for factor, found in delays.items():
+        named = [sum(delay <= limit for delay in found) for limit in (0, 1, 5)]
+        print(f"Moves {factor:.0f} times as large: named on the day {named[0]}, by the next {named[1]}, in 5 {named[2]}.")
+
+
+if __name__ == "__main__":
+    main()
