@@ -179,7 +179,7 @@ def reason_text(evidence: Evidence) -> str:
     skill = f"{100 * evidence.skill:+.1f}".replace("-", "−")
     return (
         f"skill {skill} % on {evidence.days} days of live forecasts, {evidence.since} to {evidence.last}; sequential "
-        f"test at {LEVEL:.0%}: stake {evidence.stake:,.0f} of {1 / LEVEL:.0f}"
+        f"test: stake {evidence.stake:,.0f}, replaced at {1 / LEVEL:.0f}"
     )
 
 
