@@ -98,7 +98,10 @@ def _widths(known: Known) -> pl.DataFrame:
     low, high, root = pl.col(names[0]), pl.col(names[-1]), pl.col("step").sqrt()
     width = (high / low).log() if known.positive else high - low
     rows = known.forecasts.filter(pl.col("as_of") > _first_day(known))
-    here = with_volatility(known.prices, positive=known.positive)
+    if rows.is_empty():
+        return pl.DataFrame()
+    first: date = rows["origin"].min()  # type: ignore[assignment]  # days, and not empty
+    here = with_volatility(known.prices_from(first), positive=known.positive)
     here = here.select("series_id", "volatility", origin="time", price="close").filter(pl.col("volatility") > 0)
     move = (pl.col("forecast") / pl.col("price")).log() if known.positive else pl.col("forecast") - pl.col("price")
     return (

@@ -147,6 +147,7 @@ def missing_series(known: Known) -> list[Finding]:
     if not isinstance(newest, date):
         return []
     rows = _recent(known).select("series_id", "time")
+    rows = rows.filter(pl.Series(known.calendar.is_session(rows)))  # a calendar may have been changed by hand
     rows = rows.with_columns(session=pl.Series(known.calendar.numbers(rows)))
     gaps = rows.group_by("series_id", maintain_order=True).agg(
         rows=pl.len(), last=pl.col("session").max(), last_time=pl.col("time").max(),

@@ -8,8 +8,10 @@ from datetime import date, timedelta
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
+from tidecast.features.volatility import EWMA_ROWS
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.forecasting.evaluation.volatility_breaks import AROUND
 
 DAYS_READ = 600
 """Days of forecasts that are read: more than a year of sessions, and the horizon."""
@@ -58,6 +60,17 @@ class Known:
             self, as_of=as_of, prices=self.prices.filter(time), scores=self.scores.filter(time),
             **{name: getattr(self, name).filter(day) for name in _BY_AS_OF},
         )  # fmt: skip
+
+    def prices_from(self, first: date) -> pl.DataFrame:
+        """Return the prices from a day on, and as many before as an average with exponential weights needs.
+
+        Parameters
+        ----------
+        first : date
+        """
+        days = self.sessions
+        before = days.filter(days < first).tail(EWMA_ROWS + AROUND)
+        return self.prices.filter(pl.col("time") >= (before[0] if len(before) else first))
 
     @property
     def sessions(self) -> pl.Series:

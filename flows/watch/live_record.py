@@ -94,7 +94,9 @@ def _rows(known: Known) -> pl.DataFrame:
     table = known.forecasts.select(*FORECAST_KEY, "forecast", *names)
     rows = live.join(table, on=FORECAST_KEY, how="left", maintain_order="left").with_columns(*_shape(table))
     rows = rows.drop("forecast", *names)
-    broken = volatility_breaks(known.prices, known.positive).select("series_id", "after_break", origin="time")
+    first: date = live["origin"].min()  # type: ignore[assignment]  # days, and not empty
+    broken = volatility_breaks(known.prices_from(first), known.positive)
+    broken = broken.select("series_id", "after_break", origin="time")
     return rows.join(broken, on=["series_id", "origin"], how="left", maintain_order="left")
 
 

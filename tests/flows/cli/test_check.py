@@ -8,6 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from tidecast.flows.cli.main import tidecast
+from tidecast.flows.config.panel_file import remember
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 
@@ -17,7 +20,7 @@ def check(tmp_path, monkeypatch, random_walks):
     monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
     home = tmp_path / "home"
     home.mkdir()
-    (home / "panel.json").write_text(json.dumps({"calendar": "24/7", "source": "prices.csv"}))
+    remember(StateFolder(home), Settings(calendar="24/7", source=str(tmp_path / "prices.csv")))
     warehouse = Warehouse(str(home / "warehouse"))
 
     def run(*arguments, days_old=1, looked=True):

@@ -141,9 +141,7 @@ def main() -> None:
     print(f"Of {n_panels} clean panels of {SERIES} series and {DAYS} days, with a finding: {dict(alarms) or 'none'}.")
     for factor, found in delays.items():
         named = [sum(delay <= limit for delay in found) for limit in (0, 1, 5)]
-        print(
-            f"Moves {factor:.0f} times as large, named: at once {named[0]}, by the next day {named[1]}, in 5 {named[2]}."
-        )
+        print(f"Moves {factor:.0f} times as large, named: at once {named[0]}, next day {named[1]}, in 5 {named[2]}.")
 
 
 if __name__ == "__main__":
