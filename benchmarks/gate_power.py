@@ -25,7 +25,13 @@ GAINS = (0.0, 0.002, 0.003, 0.004, 0.006)
 
 
 def mean_losses(rng: np.random.Generator, n_origins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean losses per origin of two models of equal accuracy: overlapping, wild and calm times, fat tails."""
+    """Mean losses per origin of two models of equal accuracy, see `step_losses`."""
+    one, other = (losses.mean(axis=1) for losses in step_losses(rng, n_origins))
+    return one, other
+
+
+def step_losses(rng: np.random.Generator, n_origins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Losses per origin and step of two models of equal accuracy: overlapping, wild and calm times, fat tails."""
     log_scale = np.zeros(n_origins + HORIZON)
     for t in range(1, len(log_scale)):
         log_scale[t] = 0.97 * log_scale[t - 1] + 0.15 * rng.normal()
@@ -37,7 +43,7 @@ def mean_losses(rng: np.random.Generator, n_origins: int) -> tuple[NDArray[np.fl
         return np.stack([sums[HORIZON:] - sums[HORIZON - k : -k] for k in range(1, HORIZON + 1)], axis=-1)
 
     common = np.abs(paths())
-    one, other = ((common + NOISE * paths()).mean(axis=(1, 2)) for _ in range(2))
+    one, other = ((common + NOISE * paths()).mean(axis=1) for _ in range(2))
     return one, other
 
 

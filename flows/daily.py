@@ -25,6 +25,7 @@ from tidecast.flows.prefect_ui.outcome import print_outcome
 from tidecast.flows.prefect_ui.panel_names import panel_name
 from tidecast.flows.prefect_ui.run_names import current_run, first_name, ingest_name, name_run
 from tidecast.flows.publish.export import publish_out
+from tidecast.flows.reporting.watch_section import WatchData
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import take_in
@@ -34,6 +35,7 @@ from tidecast.flows.steps.promote import Promoter
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.watching import look_around, tell
 from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Workspace
 
@@ -181,6 +183,8 @@ def _repeat(session: Session) -> Day:
     """A session that was done before: only a copy may be missing, because copying failed that day."""
     refuse_lost_forecasts(session.warehouse, session.as_of)
     _copy_elsewhere(session)
+    seen = look_around(session.workspace, session.ingested, session.started, session.problems)
+    tell(session.workspace, seen, session.problems)
     row = run_of(session.warehouse.runs(), session.as_of) or {}
     return Day(session.workspace, session.as_of, session.ingested, row, problems=tuple(session.problems))
 
@@ -211,16 +215,18 @@ def _publish(session: Session, reissue: bool) -> tuple[str | None, steps.Publish
 
 
 def _follow_up(session: Session, trained: str | None, published: steps.Published) -> Day:
-    """Copy out, score, report, train when it is due, and close the session's row."""
+    """Copy out, score, watch, report, train when it is due, and close the session's row."""
     workspace, as_of, problems = session.workspace, session.as_of, session.problems
     report = None
     _copy_elsewhere(session)
     with problems.noted("scoring"):
         score(workspace, as_of)
+    seen = look_around(workspace, session.ingested, session.started, problems)
     with problems.noted("the report"):
-        report = write_report(workspace, session.ingested, published)
-    if trained is None and steps.training_is_due(session.warehouse, session.settings, as_of):
+        report = write_report(workspace, session.ingested, published, seen.page)
+    if seen.demoted or (trained is None and steps.training_is_due(session.warehouse, session.settings, as_of)):
         trained = _trained(session)
+    tell(workspace, seen, problems)
     row = close(workspace, published.row, trained, bool(problems))
     return Day(
         workspace, as_of, session.ingested, row, published.champion, published.forecasts, report, tuple(problems)
@@ -457,7 +463,9 @@ def score(workspace: Workspace, as_of: date) -> int:
 
 @task(task_run_name="write-report {ingested.as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
-def write_report(workspace: Workspace, ingested: Ingested, published: steps.Published) -> Path:
+def write_report(
+    workspace: Workspace, ingested: Ingested, published: steps.Published, watched: WatchData | None = None
+) -> Path:
     """The session's page, for people.
 
     Parameters
@@ -465,9 +473,11 @@ def write_report(workspace: Workspace, ingested: Ingested, published: steps.Publ
     workspace : Workspace
     ingested : Ingested
     published : steps.Published
+    watched : WatchData, optional
+        The watch's part of the page.
     """
     folder = workspace.state_folder.reports
-    return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder)
+    return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder, watched)
 
 
 @task(task_run_name="close {row[as_of]}", cache_policy=NO_CACHE)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from tidecast.flows import safe_output
+from tidecast.flows.cli.check import check
 from tidecast.flows.cli.day import backfill, run, schedule, show
 from tidecast.flows.cli.models import backtest, decisions, promote, rollback, train, tune
 from tidecast.flows.cli.quarantine import quarantine
@@ -36,7 +37,7 @@ def tidecast() -> None:
 
 
 for command in (
-    run, backfill, schedule, show, train, tune, backtest, promote, rollback, decisions, ui, quarantine, maintain,
+    run, backfill, schedule, show, check, train, tune, backtest, promote, rollback, decisions, ui, quarantine, maintain,
     features, doctor,
 ):  # fmt: skip
     tidecast.add_command(command)

@@ -20,6 +20,9 @@ from tidecast.flows.reporting.report import track_record
 from tidecast.flows.steps.day import Day
 from tidecast.flows.training.decisions import decision_text, made_champion
 from tidecast.flows.warehouse.schema import quantile_columns
+from tidecast.flows.watch.known import known_at
+from tidecast.flows.watch.live_record import live_record
+from tidecast.flows.watch.record_text import record_lines
 from tidecast.flows.workspace.workspace import Workspace
 
 MOST_WAITING = 40
@@ -116,9 +119,17 @@ def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None
         ("Session", str(row["as_of"])),
         ("Champion", f"{champion_text(row)}\n{verdict_of(workspace, row)}".strip()),
         ("Decided", decision_text(made_champion(workspace.warehouse.decisions(), row["champion_version"]))),
-        ("Record", record_text(workspace.warehouse.scores())),
+        ("Record", _record(workspace)),
         ("Report", str(home.reports / f"{row['as_of']}.html")),
     ])  # fmt: skip
+
+
+def _record(workspace: Workspace) -> str:
+    """The live record up to the newest session; without its windows where the panel has no calendar yet."""
+    as_of = workspace.warehouse.newest_session()
+    if as_of is None or workspace.settings.calendar is None:
+        return record_text(workspace.warehouse.scores())
+    return record_lines(live_record(known_at(workspace.warehouse, workspace.settings, as_of)))
 
 
 def forecast_table(forecasts: pl.DataFrame, width: int, few: int | None = None) -> Any:

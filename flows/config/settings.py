@@ -46,7 +46,7 @@ KINDS = {
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
     **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
     "layout": "auto, long or wide",
-    "positive": "true or false",
+    **dict.fromkeys(("positive", "demote"), "true or false"),
     "quantiles": "a list of numbers between 0 and 1",
     "models": f"a list of {', '.join(MODELS)}",
     **dict.fromkeys(("calendars", "covariates", "static"), "a list of names"),
@@ -104,6 +104,8 @@ class Settings(BaseModel):
         Rule to "fail", "quarantine", "flag" or "off", where that differs from the default in `rule_actions`.
     rules_schema : str or None
         A user's own rules, "package.module:Class"; see docs/rules.md.
+    demote : bool
+        Whether a champion whose live forecasts are worse than the random walk's loses its place; see docs/watch.md.
     warehouse : str or None
         Address of the tables. None: in the state folder.
     publish_to : str or None
@@ -147,6 +149,7 @@ class Settings(BaseModel):
     gate: GatePolicy = GatePolicy()
     rules: dict[str, str] = {}
     rules_schema: str | None = None
+    demote: bool = True
     warehouse: str | None = None
     publish_to: str | None = None
     publish_table: str = "forecasts"

@@ -25,6 +25,7 @@ from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.flows.reporting.calibration_plots import coverage_by_step
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.model_names import readable, with_article
+from tidecast.flows.reporting.watch_section import WatchData, watch_section
 from tidecast.forecasting.evaluation.decision import skill_text
 from tidecast.forecasting.evaluation.dm_test import compare
 from tidecast.forecasting.tables.names import CRPS, RANDOM_WALK, loss_in
@@ -84,6 +85,8 @@ class ReportData:
         When, how and by whom the champion was promoted; empty without a registered champion.
     quoted : int
         Series that have a price of the last sessions: the headline says when some of them have no forecast.
+    watched : WatchData or None
+        Findings, the live record, widths, drift; None where nothing was watched.
     """
 
     as_of: date
@@ -109,6 +112,7 @@ class ReportData:
     flagged: Mapping[str, int] = field(default_factory=dict)
     decided: str = ""
     quoted: int = 0
+    watched: WatchData | None = None
 
 
 def write_report(path: Path, data: ReportData) -> Path:
@@ -172,6 +176,7 @@ def render(data: ReportData) -> str:
         table=forecast_table(data.forecasts, data.prices),
         evidence=None if data.evidence is None else _evidence(data, data.evidence),
         record=track_record(data.scores),
+        watched=None if data.watched is None else watch_section(data.watched),
         late=data.scores.filter(~pl.col("live")).height,
     )
 

@@ -25,6 +25,7 @@ from tidecast.flows.sources.prefetch import prefetch
 from tidecast.flows.steps.day import Day
 from tidecast.flows.steps.due import is_done, latest_day_anywhere, refuse_clock_set_back, run_of
 from tidecast.flows.steps.take_in import take_in_prices
+from tidecast.flows.steps.watching import note_look
 from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Workspace
@@ -160,6 +161,7 @@ def _done_before(workspace: Workspace, as_of: date | None, now: datetime) -> Day
     found = take_in_prices(workspace.state_folder, warehouse, settings, session, latest_day_anywhere(now), now)
     if found.settings.publish_to is not None:
         publish_out(warehouse, found.settings)
+    note_look(warehouse, found, datetime.now(UTC))
     row = run_of(warehouse.runs(), found.as_of)
     return Day(Workspace(workspace.state_folder, found.settings), found.as_of, found, row) if row is not None else None
 

@@ -24,6 +24,7 @@ from tidecast.flows.log import log
 from tidecast.flows.publish.predict import Forecasts, predict
 from tidecast.flows.publish.score import score
 from tidecast.flows.reporting.report import ReportData, write_report
+from tidecast.flows.reporting.watch_section import WatchData
 from tidecast.flows.steps.due import NOT_ATTEMPTED, missed_sessions, run_of, training_due
 from tidecast.flows.steps.promote import present_champion
 from tidecast.flows.steps.take_in import take_in_prices
@@ -203,8 +204,9 @@ def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date) 
 
 
 def write_report_page(
-    warehouse: Warehouse, settings: Settings, found: Ingested, published: Published, folder: Path
-) -> Path:
+    warehouse: Warehouse, settings: Settings, found: Ingested, published: Published, folder: Path,
+    watched: WatchData | None = None,
+) -> Path:  # fmt: skip
     """Write the session's page into a folder; return its path.
 
     Parameters
@@ -216,6 +218,8 @@ def write_report_page(
     published : Published
     folder : Path
         Created if it does not exist.
+    watched : WatchData, optional
+        The watch's part of the page.
     """
     row, champion = published.row, published.champion
     as_of = row["as_of"]
@@ -244,6 +248,7 @@ def write_report_page(
         positive=settings.positive,
         live=bool(issued["live"].any()),
         quoted=row["series_live"] or 0,
+        watched=watched,
         decided=decision_text(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
     )
     return write_report(folder / f"{as_of}.html", data)

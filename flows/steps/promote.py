@@ -29,8 +29,9 @@ from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import Row, TrainingKey
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.training.recorded_recipe import recorded_champion
-from tidecast.flows.training.train import train
+from tidecast.flows.training.train import refit_random_walk, train
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.watch.demotion import Evidence, demotion_row
 from tidecast.flows.workspace.panel_identity import identify
 from tidecast.flows.workspace.workspace import Workspace
 from tidecast.forecasting.tables.quantiles import check_quantiles
@@ -121,6 +122,40 @@ class Promoter:
         run_id = self.tracking.log_training(training, key, row, prefect)
         log.info(f"In MLflow: {self.tracking.url_of(run_id)}")
         return self._promote_logged(key, run_id)
+
+    def demote(self, as_of: date, evidence: Evidence, by: str, prefect: Mapping[str, str] | None = None) -> Row | None:
+        """Replace a champion that forecasts worse than the random walk by the random walk; return the decision.
+
+        None if another model is champion. Where the session has demoted it before, that decision is returned.
+
+        Parameters
+        ----------
+        as_of : date
+        evidence : Evidence
+            Of its live forecasts.
+        by : str
+            Who decides.
+        prefect : mapping, optional
+            ``id`` and, where it has one, ``url`` of the flow run.
+        """
+        self.settle()
+        last = decisions.last_of(self.warehouse.decisions())
+        if last is not None and last["as_of"] == as_of and last["outcome"] == "demoted":
+            return last
+        champion = present_champion(self.registry, self.warehouse.decisions())
+        if champion is None or champion.name != evidence.model:
+            return None
+        version = self.warehouse.versions()["prices"]
+        panel = model_panel(self.warehouse, self.settings, as_of, version)
+        found = demotion_row(evidence)
+        training = refit_random_walk(
+            panel, as_of, self.settings, champion, str(found["reason"]), log.info, {"prices": version}
+        )
+        trained = TrainingKey(as_of, "demotion", self.settings.digest)
+        gates_before = decisions.gates(self.warehouse.decisions()).height
+        row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC)) | found
+        key = trained.key(champion.version)
+        return self._promote_logged(key, self.tracking.log_training(training, key, row, prefect))
 
     def promote(self, version: str | None, by: str, why: str) -> Row:
         """Make a version champion by hand; return the decision.

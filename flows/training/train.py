@@ -91,6 +91,31 @@ def train(
     return _gate(work, plan, champion, candidate, selection)
 
 
+def refit_random_walk(
+    panel: pl.DataFrame, as_of: date, settings: Settings, champion: Champion, reason: str, say: Say,
+    table_versions: Mapping[str, int],
+) -> TrainingResult:  # fmt: skip
+    """Fit the random walk on all rows, to replace a champion; nothing is tested.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        Prices known at `as_of`.
+    as_of : date
+    settings : Settings
+    champion : Champion
+        The champion that it replaces.
+    reason : str
+        Why it does, as a sentence.
+    say : callable
+        Called with one line when a step begins.
+    table_versions : mapping
+        Stored in the result.
+    """
+    work = CandidateSet(panel, as_of, settings, say, Stopwatch(), dict(table_versions), champion.version)
+    return _finish(work, RANDOM_WALK, {}, "demoted", reason, pl.DataFrame())
+
+
 def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[str, pl.DataFrame]:
     """The recipe with the smallest loss on the folds before the gate's, and the table of losses."""
     older = before_the_gate(work.panel, plan, work.settings)

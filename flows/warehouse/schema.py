@@ -91,6 +91,7 @@ DECISIONS: Columns = {  # checks, compared (numbers and recipes) and policy are 
     "policy": TEXT, "prices_version": COUNT, "panel_digest": TEXT, "settings_digest": TEXT, "gates_before": COUNT,
     "by": TEXT, "why": TEXT, "at": CLOCK, **YEAR,
 }  # fmt: skip
+LOOKS: Columns = {"as_of": DAY, "at": CLOCK, "newest": DAY, **YEAR}  # as_of: the day (UTC) of the look at the source
 PANEL: Columns = {"as_of": DAY, "panel": TEXT, "settings": TEXT, **YEAR}  # settings is JSON
 
 OF_THE_TABLE = ("series_id", "time", "known_at", "as_of", "year")
@@ -141,6 +142,7 @@ _SPECS = (
         "spread_skill": "distribution_skill", "spread_se": "distribution_se", "spread_p": "distribution_p",
         "centre_skill": "median_skill", "centre_se": "median_se",
     }),
+    TableSpec("looks", LOOKS, ("as_of",)),
     TableSpec("panel", PANEL, ("as_of",)),
 )  # fmt: skip
 TABLES: Mapping[str, TableSpec] = {spec.name: spec for spec in _SPECS}

@@ -1,7 +1,7 @@
 """The tables of one panel: prices (`price_tables`), features, forecasts, scores, runs, decisions."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,10 @@ from tidecast.flows.warehouse.schema import (
 
 READ = "read"
 """Note of a commit: the versions of the tables that its rows were computed from, and the as_of of forecasts."""
+
+
+LOOK_AGAIN = timedelta(hours=1)
+"""After which a look at the source counts, also if it finds what the last one found."""
 
 
 class Warehouse(PriceTables):
@@ -162,6 +166,20 @@ class Warehouse(PriceTables):
         """Return the settings of the panel, from each session on that changed them, oldest first."""
         return self._of("panel", None).sort("as_of")
 
+    def forecasts_between(self, first: date, last: date) -> pl.DataFrame:
+        """Return published forecasts of the `as_of` from `first` to `last`, sorted by as_of, series_id and step.
+
+        Parameters
+        ----------
+        first, last : date
+        """
+        rows = self._read(self._scan("forecasts", column="as_of", spans=[(first, last)]), "forecasts")
+        return rows.filter(pl.col("as_of").is_between(first, last)).sort("as_of", "series_id", "step")
+
+    def looks(self) -> pl.DataFrame:
+        """Return when the source was looked at, the last time of each day, and its newest session then."""
+        return self._of("looks", None).sort("as_of")
+
     def has_published(self) -> bool:
         """Whether a forecast was ever published: from then on the settings of the panel are fixed."""
         return any(self._extreme(name, "as_of") is not None for name in ("forecasts", "runs"))
@@ -268,6 +286,25 @@ class Warehouse(PriceTables):
         """
         new = TABLES["panel"].row(row)
         self._replace("panel", new, row["as_of"], lambda there: there.equals(new))
+
+    def put_look(self, at: datetime, newest: date) -> None:
+        """Write that the source was looked at, in one commit. Looks within an hour that find the same count as one.
+
+        Parameters
+        ----------
+        at : datetime
+            In UTC.
+        newest : date
+            The newest session of the source.
+        """
+        new = TABLES["looks"].row({"as_of": at.date(), "at": at, "newest": newest})
+
+        def known(there: pl.DataFrame) -> bool:
+            if there.is_empty() or there["newest"][0] != newest:
+                return False
+            return bool(new["at"][0] - there["at"][0] < LOOK_AGAIN)
+
+        self._replace("looks", new, at.date(), known)
 
     def put_run(self, row: Mapping[str, Any]) -> None:
         """Write the row of a run's `as_of`, replacing the stored one, in one commit.

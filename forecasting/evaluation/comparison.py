@@ -8,19 +8,12 @@ import polars as pl
 from scipy import stats
 
 from tidecast.features.frames import Frame, like, to_polars
-from tidecast.features.segments import breaks
-from tidecast.features.volatility import with_volatility
 from tidecast.forecasting.evaluation.dm_test import Skill, compare
 from tidecast.forecasting.evaluation.metrics import common_rows, scored_rows
+from tidecast.forecasting.evaluation.volatility_breaks import volatility_breaks
 from tidecast.forecasting.tables.facts import facts_of
 from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION
 from tidecast.forecasting.tables.quantiles import MEDIAN, levels_in, quantile_columns
-
-BREAK = 1.5
-"""A series' volatility breaks when it is this many times its median over the sessions before."""
-
-AROUND = 60
-"""Sessions before a break that show the usual volatility, and sessions after it that are counted apart."""
 
 REGIMES = ("calm", "usual", "turbulent")
 """Thirds of a series' origins by the volatility there."""
@@ -143,15 +136,7 @@ def _qlike(levels: tuple[float, ...], positive: bool) -> pl.Expr:
 
 def _regimes(prices: pl.DataFrame, rows: pl.DataFrame, positive: bool) -> pl.DataFrame:
     """Each origin's third by volatility, ``regime``, and whether it comes soon ``after_break``."""
-    known = with_volatility(prices, positive=positive)
-    usual = pl.col("volatility").shift(1).rolling_median(AROUND)
-    segment = breaks(prices).over("series_id")
-    broken = known.select(
-        "series_id", "volatility", origin="time",
-        broken=(pl.col("volatility") >= BREAK * usual.over("series_id", segment)).fill_null(False),
-    ).with_columns(
-        after_break=pl.col("broken").cast(pl.Int32).rolling_max(AROUND, min_samples=1).over("series_id") > 0
-    )  # fmt: skip
+    broken = volatility_breaks(prices, positive).rename({"time": "origin"})
     origins = rows.select("series_id", "origin").unique().join(broken, on=["series_id", "origin"], how="left")
     share = (pl.col("volatility").rank("ordinal") - 1) / pl.len()
     third = (len(REGIMES) * share).floor().cast(pl.Int32).over("series_id")
