@@ -72,5 +72,5 @@ SOURCES = {
     "US shares, 88": Source("stocks_stocknet88_daily.parquet", PanelSchema(calendar="XNYS")),
     "US shares, 30 years": Source("stocks_google30y_5pct_daily.parquet", PanelSchema(calendar="XNYS"), longest=True),
     "Bitcoin": Source("crypto_bitcoin_daily.parquet", PanelSchema(calendar="24/7")),
-    "commodities, monthly": Source("commodities_monthly.parquet", PanelSchema()),
+    "commodities, monthly": Source("commodities_monthly.parquet", PanelSchema(calendar="monthly 1")),
 }
