@@ -54,13 +54,14 @@ __all__ = [
     "decide",
     "evaluate",
     "load_forecaster",
+    "timed_backtest",
     "tune",
     *(cell.forecaster for cell in CELLS.values()),
     *(cell.regressor for cell in CELLS.values()),
 ]
 
 _MODULES = {
-    "backtesting.backtest": ("backtest",),
+    "backtesting.backtest": ("backtest", "timed_backtest"),
     "backtesting.outside_models": ("PanelModel",),
     "evaluation.comparison": ("comparison",),
     "evaluation.decide": ("Decision", "decide"),

@@ -115,11 +115,23 @@ def tune(home: str | None, debug: bool, trials: int, minutes: float, as_of: date
 @click.option("--model", "models", multiple=True, type=ModelName(),
               help="A model to score; may be repeated.  [default: those of the setting models, and drift]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(1, 50), default=2, show_default=True, help="Refits of each model.")
-@click.option("--include-gate", is_flag=True, help="Also use the newest origins, on which the gate tests.")
+@click.option("--seeds", type=click.IntRange(1, 20), default=1, show_default=True,
+              help="Seeds of each network; a line for each.")  # fmt: skip
+@click.option(
+    "--include-gate",
+    is_flag=True,
+    help="Also use the newest origins, on which the gate tests, in a table of their own.",
+)
 @click.option("--output", metavar="FILE", help="Also write the scores to this file, .csv or .parquet.")
 @everywhere
 def backtest(
-    home: str | None, debug: bool, models: tuple[str, ...], folds: int, include_gate: bool, output: str | None
+    home: str | None,
+    debug: bool,
+    models: tuple[str, ...],
+    folds: int,
+    seeds: int,
+    include_gate: bool,
+    output: str | None,
 ) -> None:
     """Score models on the stored prices against the random walk, out of sample. No decision depends on it.
 
@@ -129,6 +141,7 @@ def backtest(
     Example:
       tidecast backtest
       tidecast backtest --model GRU --model drift --folds 4 --output scores.csv
+      tidecast backtest --seeds 3 --folds 8 --include-gate
     """
     with one_line_errors(debug):
         target = writable_table(output)
@@ -139,13 +152,16 @@ def backtest(
             from tidecast.flows.workspace.workspace import Workspace
 
             warehouse = Workspace(folder, settings).warehouse
-            found = backtest_panel(warehouse, settings, models, folds, include_gate)
+            found = backtest_panel(warehouse, settings, models, folds, include_gate, seeds)
         from tidecast.flows.cli.show import write_table  # polars takes half a second
         from tidecast.flows.cli.show_models import backtest_tables  # torch takes seconds
 
-        for table in backtest_tables(found):
-            out.print()
-            out.print(table)
+        for period, compared in found.compared.items():
+            if len(found.compared) > 1:
+                out.print(f"\n{period.capitalize()}:")
+            for table in backtest_tables(compared):
+                out.print()
+                out.print(table)
         facts(out, [("Judged", found.judged)])
         if target is not None:
             write_table(found.summary, target)

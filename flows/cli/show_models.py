@@ -6,20 +6,9 @@ import polars as pl
 from rich.console import Console
 
 from tidecast.flows.cli.terminal import facts, table
+from tidecast.flows.reporting.comparison_text import AGAINST, BY_STEP, MEDIAN, SKILL, fit_columns, skill_columns
 from tidecast.flows.reporting.model_names import readable
-from tidecast.flows.training.backtest_panel import Backtested
 from tidecast.forecasting.evaluation.decision import p_value, skill_text
-from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
-
-SKILL, MEDIAN = "distribution, % (95 %)", "median, % (95 %)"
-COVERAGES = {
-    "coverage": "coverage, %",
-    "coverage_calm": "calm",
-    "coverage_usual": "usual",
-    "coverage_turbulent": "turbulent",
-    "coverage_after_break": "after a break",
-}
-"""Columns of coverage, by their names in a comparison."""
 
 
 def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
@@ -53,41 +42,19 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
     facts(out, [("Last", rows[-1]["reason"]), ("", "The table decisions has all numbers, recipes and the policy.")])
 
 
-def backtest_tables(found: Backtested) -> list[Any]:
+def backtest_tables(compared: pl.DataFrame) -> list[Any]:
     """Return two tables, the best model first: skill with its 95 % interval, and how the distribution fits.
 
     Parameters
     ----------
-    found : Backtested
+    compared : polars.DataFrame
+        As `forecasting.comparison` returns it.
     """
-    loss = loss_in(found.compared.columns)
-    rows = list(found.compared.iter_rows(named=True))
-    skills = [
-        [
-            readable(row["model"]), f"{row[loss]:.4f}", _skill(row, "skill"),
-            "" if row["p"] is None or row["model"] == RANDOM_WALK else _p(row["p"]),
-            *([_skill(row, "against_skill")] if _has_second(rows) else []), _skill(row, "mae_skill"),
-        ]
-        for row in rows
-    ]  # fmt: skip
-    against = ["against the regression, % (95 %)"] if _has_second(rows) else []
-    fits = [
-        [readable(row["model"]), _number(row["qlike"], 3), _number(row["interval_score"], 3)]
-        + [_number(row[name], 1, 100) for name in COVERAGES]
-        for row in rows
-    ]
+    skills, fits = skill_columns(compared), fit_columns(compared)
     return [
-        table(["model", loss, SKILL, "p", *against, MEDIAN], skills, whole=[SKILL, MEDIAN, *against]),
-        table(["model", "QLIKE", "interval score", *COVERAGES.values()], fits),
+        table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)], whole=whole)
+        for columns, whole in ((skills, [SKILL, MEDIAN, AGAINST]), (fits, [BY_STEP]))
     ]
-
-
-def _has_second(rows: list[dict[str, Any]]) -> bool:
-    return any(row["against_skill"] is not None for row in rows)
-
-
-def _number(value: float | None, digits: int, times: float = 1.0) -> str:
-    return "–" if value is None else f"{times * value:.{digits}f}".replace("-", "−")
 
 
 def _line(row: dict[str, Any]) -> list[str]:

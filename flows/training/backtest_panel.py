@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+from sklearn.base import clone
 
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.errors import TidecastError
@@ -13,6 +15,8 @@ from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.tables.names import AVERAGE
+
+BEFORE_GATE, AT_GATE = "before the gate", "the gate's origins"
 
 LONGEST_FOLD = 252
 """Origins in a fold, at most: a year between two refits."""
@@ -26,19 +30,19 @@ class Backtested:
     ----------
     summary : DataFrame
         As `forecasting.evaluate(...).summary`: every score per model, pooled, by step and by series.
-    compared : DataFrame
-        As `forecasting.comparison(...)`: a line per model.
+    compared : dict of str to DataFrame
+        As `forecasting.comparison(...)`, a line per model, by period: the origins before the gate's, and the gate's.
     judged : str
         The origins, and whether the gate's are among them; a sentence.
     """
 
     summary: pl.DataFrame
-    compared: pl.DataFrame
+    compared: dict[str, pl.DataFrame]
     judged: str
 
 
 def backtest_panel(
-    warehouse: Warehouse, settings: Settings, models: Sequence[str], folds: int, include_gate: bool
+    warehouse: Warehouse, settings: Settings, models: Sequence[str], folds: int, include_gate: bool, seeds: int = 1
 ) -> Backtested:
     """Backtest models on the stored panel, each refit in every fold.
 
@@ -53,6 +57,8 @@ def backtest_panel(
         Folds of up to a year's origins each; fewer where half of the history before the gate's origins has fewer.
     include_gate : bool
         Whether to use the newest origins, too, on which the gate tests.
+    seeds : int, default=1
+        Seeds of each network, 0 and up; with several, a line for each: "GRU/0", "GRU/1".
 
     Returns
     -------
@@ -82,9 +88,36 @@ def backtest_panel(
         )
     rows = before_the_gate(panel, plan, settings) if left_out else panel
     log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
-    forecasts = work.backtest(chosen, rows, origins, folds)
-    evaluation, compared = work.evaluate(forecasts), work.compare(forecasts)
+    forecasts, seconds = work.timed_backtest(_with_seeds(chosen, seeds), rows, origins, folds)
+    evaluation = work.evaluate(forecasts)
+    periods = _periods(forecasts, panel, plan, settings.horizon)
+    compared = {period: work.compare(of_period, seconds) for period, of_period in periods.items()}
     return Backtested(evaluation.summary, compared, _judged(evaluation.losses, plan, include_gate))
+
+
+def _with_seeds(models: dict[str, Any], seeds: int) -> dict[str, Any]:
+    """The models, those that draw at random once for each seed; the average stays that of the first seed."""
+    if seeds == 1:
+        return models
+    found = {}
+    for name, model in models.items():
+        if not hasattr(model, "random_state"):
+            found[name] = model
+            continue
+        first = model.random_state or 0
+        found |= {f"{name}/{seed}": clone(model).set_params(random_state=first + seed) for seed in range(seeds)}
+    return found
+
+
+def _periods(forecasts: pl.DataFrame, panel: pl.DataFrame, plan: Plan, horizon: int) -> dict[str, pl.DataFrame]:
+    """Forecasts whose truths all lie before the gate's, and those of the gate's origins; no empty period."""
+    if not plan.gate:
+        return {BEFORE_GATE: forecasts}
+    sessions, origin = panel["time"].unique().sort(), pl.col("origin")
+    first = sessions[-plan.gate - horizon]
+    periods = {BEFORE_GATE: origin <= sessions[-plan.gate - 2 * horizon], AT_GATE: origin >= first}
+    found = {period: forecasts.filter(chosen) for period, chosen in periods.items()}
+    return {period: table for period, table in found.items() if len(table)}
 
 
 def _judged(losses: pl.DataFrame, plan: Plan, include_gate: bool) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.training.holdout import FOLDS, folds_of
-from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.backtesting.backtest import timed_backtest
 from tidecast.forecasting.evaluation.comparison import comparison
 from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
 from tidecast.forecasting.forecasters.average import Average
@@ -157,13 +157,30 @@ class CandidateSet:
         polars.DataFrame
             A forecast table with ``model`` and ``fold``.
         """
+        return self.timed_backtest(models, panel, origins, folds)[0]
+
+    def timed_backtest(
+        self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int
+    ) -> tuple[pl.DataFrame, dict[str, float]]:
+        """Return forecasts as `backtest`, and each model's CPU seconds.
+
+        Parameters
+        ----------
+        models, panel, origins, folds
+            As for `backtest`.
+
+        Returns
+        -------
+        forecasts : polars.DataFrame
+        seconds : dict of str to float
+        """
         cv = folds_of(origins, self.settings.horizon, folds)
 
         def report(name: str, fold: int) -> None:
             if name not in (RANDOM_WALK, DRIFT):  # those take no time
                 self.say(f"  {name}, fold {fold} of {folds}")
 
-        return backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
+        return timed_backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
 
     def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
         """Return the scores of backtest forecasts.
@@ -175,15 +192,16 @@ class CandidateSet:
         """
         return evaluate(forecasts, self.panel, positive=self.settings.positive)
 
-    def compare(self, forecasts: pl.DataFrame) -> pl.DataFrame:
+    def compare(self, forecasts: pl.DataFrame, seconds: dict[str, float]) -> pl.DataFrame:
         """Return a line per model of backtest forecasts.
 
         Parameters
         ----------
-        forecasts : polars.DataFrame
-            As `backtest` returns them.
+        forecasts, seconds
+            As `timed_backtest` returns them.
         """
-        return cast("pl.DataFrame", comparison(forecasts, self.panel, positive=self.settings.positive))
+        found = comparison(forecasts, self.panel, positive=self.settings.positive, seconds=seconds)
+        return cast("pl.DataFrame", found)
 
 
 class Stopwatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import groupby
+from time import process_time
 from typing import Any, cast
 
 import polars as pl
@@ -86,6 +87,37 @@ def backtest(
     >>> table.group_by("model", "fold").len().sort("model", "fold")["len"].to_list()
     [20, 20, 20, 20, 20, 20]
     """
+    return timed_backtest(models, panel, cv, refit, n_jobs, on_fit)[0]
+
+
+def timed_backtest(
+    models: Any,
+    panel: FrameLike,
+    cv: RollingOrigin,
+    refit: bool | int = True,
+    n_jobs: int = 1,
+    on_fit: Callable[[str, int], None] | None = None,
+) -> tuple[FrameLike, dict[str, float]]:
+    """Backtest, and measure what each model costs.
+
+    Parameters
+    ----------
+    models, panel, cv, refit, n_jobs, on_fit
+        As for `backtest`.
+
+    Returns
+    -------
+    table : DataFrame
+        As from `backtest`.
+    seconds : dict of str to float
+        CPU seconds of each model's fits and forecasts, by name. An average of other models of the table has none: it
+        costs what its members cost.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `backtest`.
+    """
     named = with_random_walk(models)
     check_agreement(named, cv)
     if isinstance(refit, bool):
@@ -101,10 +133,12 @@ def backtest(
     work = [(name, model, block) for block in blocks for name, model in first]
 
     found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
+    seconds = dict.fromkeys(fitted, 0.0)
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
-        forecast = delayed(EndsWithParent(forecast_block))
-        for name, block in parallel(forecast(*item, panel, named[RANDOM_WALK]) for item in work):
+        forecast = delayed(EndsWithParent(_timed_block))
+        for name, block, cost in parallel(forecast(*item, panel, named[RANDOM_WALK]) for item in work):
+            seconds[name] += cost
             for number, table in block:
                 found[name][number] = table
                 if on_fit is not None:
@@ -117,7 +151,16 @@ def backtest(
     ]
     random_walk = named[RANDOM_WALK]
     table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
-    return cast("FrameLike", noted(table, random_walk.target, (random_walk.schema or PanelSchema()).positive))
+    table = noted(table, random_walk.target, (random_walk.schema or PanelSchema()).positive)
+    return cast("FrameLike", table), seconds
+
+
+def _timed_block(
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any
+) -> tuple[str, list[tuple[int, pl.DataFrame]], float]:
+    """As `forecast_block`, with its CPU seconds."""
+    begun = process_time()
+    return *forecast_block(name, model, block, panel, common), process_time() - begun
 
 
 def forecast_block(

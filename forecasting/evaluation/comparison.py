@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import polars as pl
@@ -15,6 +16,14 @@ from tidecast.forecasting.tables.facts import facts_of
 from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION
 from tidecast.forecasting.tables.quantiles import MEDIAN, levels_in, quantile_columns
 
+FEWEST_IN_YEAR = 60
+"""Origins of a series in a calendar year, a quarter of trading days; its coverage in shorter years is noise."""
+
+FEWEST_MISSES, MOST_MISSES = 0.2, 2.0
+"""Bounds of a series' misses in a year, as shares of the nominal: an interval of 90 % may cover 80 to 98 %."""
+
+ROUNDING = 1e-9
+
 REGIMES = ("calm", "usual", "turbulent")
 """Thirds of a series' origins by the volatility there."""
 
@@ -25,6 +34,7 @@ def comparison(
     target: str | None = None,
     positive: bool | None = None,
     against: str = VOLATILITY_REGRESSION,
+    seconds: Mapping[str, float] | None = None,
 ) -> Frame:
     """Compare models that forecast the same origins, one line each.
 
@@ -36,6 +46,8 @@ def comparison(
         As for `evaluate`.
     against : str, default="volatility_regression"
         A second model to compare with, besides ``random_walk``, where there is one of that name.
+    seconds : mapping of str to float, optional
+        CPU seconds by model, as from `timed_backtest`; null for others.
 
     Returns
     -------
@@ -50,7 +62,11 @@ def comparison(
         ``qlike``: loss of the implied variance; ``interval_score`` of the outermost levels; ``coverage`` of their
         interval, ``coverage_calm``, ``coverage_usual``, ``coverage_turbulent`` in the thirds of each series' origins
         by volatility, ``coverage_after_break`` in the 60 sessions after the volatility rose to 1.5 times its median of
-        the 60 before; ``mae`` of the median, ``mae_skill``, ``mae_low``, ``mae_high`` against the random walk.
+        the 60 before; ``coverage_lowest_step``, ``coverage_highest_step`` of the steps, each pooled over series;
+        ``series_in_band``, the share of series that cover 80 to 98 % in a calendar year, in the worst year (of an
+        interval of 90 %; of others, from a fifth to twice as many misses as nominal; null where no series has 60
+        origins in a year); ``mae`` of the median, ``mae_skill``, ``mae_low``, ``mae_high`` against the random walk;
+        ``cpu_seconds``.
 
     Raises
     ------
@@ -64,8 +80,8 @@ def comparison(
     """
     target, positive = facts_of(forecasts, target, positive)
     scored = scored_rows(forecasts, panel, target, positive)
-    loss = scored.loss
-    rows = common_rows(scored.rows).with_columns(_qlike(levels_in(to_polars(forecasts).columns), positive))
+    loss, levels = scored.loss, levels_in(to_polars(forecasts).columns)
+    rows = common_rows(scored.rows).with_columns(_qlike(levels, positive))
     regimes = _regimes(scored.prices, rows, positive)
     rows = rows.join(regimes, on=["series_id", "origin"], how="left")
     covered = pl.col("covered").cast(pl.Float64)
@@ -81,8 +97,12 @@ def comparison(
     )
     horizon = cast("int", rows["step"].max() or 1)
     lines = [_line(str(name), of_model, means, loss, against, horizon) for (name,), of_model in _by_model(means)]
-    table = pl.from_dicts(lines, infer_schema_length=None).sort(loss, "model", nulls_last=True)
-    return like(table, forecasts)
+    table = pl.from_dicts(lines, infer_schema_length=None)
+    for apart in (_by_step(rows), _by_year(rows, levels)):
+        table = table.join(apart, on="model", how="left", maintain_order="left")
+    cpu = pl.col("model").replace_strict(dict(seconds or {}), default=None, return_dtype=pl.Float64)
+    table = table.with_columns(cpu.alias("cpu_seconds"))
+    return like(table.sort(loss, "model", nulls_last=True), forecasts)
 
 
 def _line(
@@ -107,6 +127,32 @@ def _line(
         "mae": of_model["ae"].mean(),
         "mae_skill": median.skill, "mae_low": median.low, "mae_high": median.high,
     }  # fmt: skip
+
+
+def _by_step(rows: pl.DataFrame) -> pl.DataFrame:
+    """Lowest and highest coverage of a step, by model; each origin counts once."""
+    covered = pl.col("covered").cast(pl.Float64).mean()
+    steps = (
+        rows.group_by("model", "step", "origin").agg(covered).group_by("model", "step").agg(pl.col("covered").mean())
+    )
+    return steps.group_by("model").agg(
+        coverage_lowest_step=pl.col("covered").min(), coverage_highest_step=pl.col("covered").max()
+    )
+
+
+def _by_year(rows: pl.DataFrame, levels: tuple[float, ...]) -> pl.DataFrame:
+    """Share of series whose coverage is within the band in the worst calendar year, by model."""
+    misses = 1 - (levels[-1] - levels[0])
+    low, high = 1 - MOST_MISSES * misses, 1 - FEWEST_MISSES * misses
+    years = (
+        rows.drop_nulls("covered")
+        .group_by("model", "series_id", year=pl.col("origin").dt.year())
+        .agg(pl.col("covered").cast(pl.Float64).mean(), origins=pl.col("origin").n_unique())
+        .filter(pl.col("origins") >= FEWEST_IN_YEAR)
+    )
+    within = pl.col("covered").is_between(low - ROUNDING, high + ROUNDING).mean()
+    shares = years.group_by("model", "year").agg(series_in_band=within)
+    return shares.group_by("model").agg(pl.col("series_in_band").min())
 
 
 def _skill(of_model: pl.DataFrame, reference: pl.DataFrame, loss: str, horizon: int) -> Skill:

@@ -73,9 +73,20 @@ def test_a_backtest_leaves_the_gates_origins_alone_unless_asked_and_writes_what_
     looked = typed("backtest", "--model", "drift", "--include-gate")
     assert "the gate's 120 among them: a model chosen on these numbers cannot be evaluated on them" in looked.stdout
     assert str(sessions[-1 - 2]) in looked.stdout
+    assert "Before the gate:" not in found.stdout
+    assert looked.stdout.index("Before the gate:") < looked.stdout.index("The gate's origins:")
     many = typed("backtest", "--model", "drift", "--folds", "50")
     assert many.exit_code == 0
     assert typed("backtest", "--model", "ARIMA").exit_code == 2
+
+
+def test_a_backtest_of_two_seeds_has_a_line_for_each_with_its_cpu_seconds(typed):
+    found = typed("backtest", "--model", "RNN", "--model", "drift", "--seeds", "2", "--folds", "1")
+    assert found.exit_code == 0, found.output
+    for name in ("RNN/0", "RNN/1"):
+        skill, fit = (line.split() for line in found.stdout.splitlines() if line.startswith(name))
+        assert len(skill) > 2
+        assert float(fit[-1]) > 0
 
 
 def test_a_person_promotes_and_rolls_back_and_says_why(typed, workspace, store, judged, refreshed):

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 
 from tidecast.features.frames import like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
-from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.backtesting.backtest import backtest, timed_backtest
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
@@ -218,3 +218,11 @@ def test_a_panel_that_is_too_short_is_refused_before_anything_is_fitted(prices):
         backtest(MeanSince(), prices.filter(pl.col("time") < date(2015, 1, 1) + timedelta(days=20)), CV)
     with pytest.raises(ValueError, match="'time'"):
         backtest(MeanSince(), prices.rename({"time": "Time"}), CV)
+
+
+def test_the_cost_of_each_model_is_measured_and_the_table_is_the_same(prices):
+    models = {"mean": MeanSince(), "drift": Drift(horizon=2, lookback=5)}
+    table, seconds = timed_backtest(models, prices, CV)
+    assert table.equals(backtest(models, prices, CV))
+    assert set(seconds) == {"mean", "drift", "random_walk"}
+    assert all(cost > 0 for cost in seconds.values())

@@ -103,3 +103,42 @@ def test_differences_and_pandas_are_compared_too(panel):
     found = comparison(backtest(models, given, RollingOrigin(n_splits=1, horizon=2, stride=130)), given)
     assert type(found).__module__.startswith("pandas")
     assert found["qlike"].notna().all()
+
+
+def test_coverage_is_counted_by_step_and_in_the_worst_year_of_the_series():
+    """Two series in two years: one is covered always, the other in 95 % of the first and 75 % of the second."""
+    days = pl.date_range(date(2020, 1, 1), date(2021, 12, 31), eager=True)
+    days = days.filter(days.dt.weekday() <= 5)
+    n = len(days)
+    changes = 0.01 * np.where(np.arange(n) % 3 == 0, -1.0, 1.0)
+    prices = 100 * np.exp(changes.cumsum())
+    panel = pl.concat([pl.DataFrame({"series_id": name, "time": days, "close": prices}) for name in "AB"])
+    at, origin, step = np.arange(60, n - 2), pl.col("origin"), pl.col("step")
+    rows = pl.concat(
+        [
+            pl.DataFrame(
+                {"series_id": name, "origin": days[at], "step": step, "time": days[at + step], "forecast": prices[at]}
+            ).with_columns(number=pl.int_range(pl.len()), truth=pl.Series(prices[at + step]))
+            for name in "AB"
+            for step in (1, 2)
+        ]
+    )
+    missed = pl.when(origin.dt.year() == 2020).then(pl.col("number") % 10 == 0).otherwise(pl.col("number") % 2 == 0)
+    missed = (pl.col("series_id") == "B") & missed & (step == 2)
+    low = pl.when(missed).then(pl.max_horizontal("truth", "forecast") * 1.001)
+    table = rows.select(
+        pl.lit("random_walk").alias("model"), "series_id", "origin", "step", "time", "forecast",
+        low.otherwise(pl.col("forecast") * 0.5).alias("q0.05"), (pl.col("forecast") * 2).alias("q0.95"),
+    ).with_columns(forecast=pl.max_horizontal("forecast", "q0.05"))  # fmt: skip
+    row = comparison(table, panel, seconds={"random_walk": 1.5}).row(0, named=True)
+    second = rows.with_columns(missed=missed).filter(step == 2).group_by("origin").agg((~pl.col("missed")).mean())
+    assert row["coverage_highest_step"] == 1
+    assert row["coverage_lowest_step"] == pytest.approx(second["missed"].mean())
+    # A covers 100 % > 98 % of each year; B 95 % of 2020, within the band, and 75 % of 2021
+    assert row["series_in_band"] == 0
+    assert row["cpu_seconds"] == 1.5
+    only_2020 = comparison(table.filter(origin.dt.year() == 2020), panel).row(0, named=True)
+    assert only_2020["series_in_band"] == 0.5
+    assert only_2020["cpu_seconds"] is None
+    short = comparison(table.filter(origin.is_between(date(2021, 1, 1), date(2021, 3, 20))), panel).row(0, named=True)
+    assert short["series_in_band"] is None
