@@ -6,7 +6,7 @@ from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.lazy_names import import_name
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
-    from tidecast.forecasting.backtesting.backtest import backtest
+    from tidecast.forecasting.backtesting.backtest import backtest, timed_backtest
     from tidecast.forecasting.backtesting.outside_models import PanelModel
     from tidecast.forecasting.evaluation.comparison import comparison
     from tidecast.forecasting.evaluation.decide import Decision, decide
