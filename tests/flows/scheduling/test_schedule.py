@@ -27,6 +27,7 @@ PATIENCE = 240  # seconds, on a busy machine; idle ones need 20 altogether
 def scheduled(sandbox, tmp_path):
     """`tidecast schedule` as a process of its own; its API's address."""
     sandbox.write(until=sandbox.sessions[-4])
+    sandbox.settings["calendar"] = "TARGET"  # whose sessions have closed at 17:30; those of weekdays close at midnight
     port = free_port()
     ours = {
         f"TIDECAST_{name.upper()}": ",".join(v) if isinstance(v, tuple) else str(v)
