@@ -1,7 +1,7 @@
 """Take in prices: remember what the panel is, store new prices, check that a series can be forecast."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 
 import polars as pl
@@ -99,8 +99,9 @@ def forgotten_if_nothing_is_published(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if not workspace.warehouse.has_published():
-            workspace.state_folder.panel_file.unlink(missing_ok=True)
+        with suppress(TidecastError, OSError):  # tables that cannot be read: the first error matters more
+            if not workspace.warehouse.has_published():
+                workspace.state_folder.panel_file.unlink(missing_ok=True)
         raise
 
 

@@ -35,6 +35,7 @@ class Scheduled:
 @pytest.fixture
 def scheduled(sandbox, tmp_path):
     sandbox.write(until=sandbox.sessions[-4])
+    sandbox.settings["calendar"] = "TARGET"  # whose sessions have closed at 17:30; those of weekdays close at midnight
     port = free_port()
     ours = {
         f"TIDECAST_{name.upper()}": ",".join(v) if isinstance(v, tuple) else str(v)
