@@ -55,8 +55,10 @@ def marked_alive(folder: StateFolder) -> Iterator[None]:
                 log.warning(f"The run {lost.name} was killed, and is marked as crashed.")
         except Exception as error:  # a server that cannot say must not stop the forecast
             log.debug(f"Lost runs could not be looked up: {error}")
-        yield
-    file.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None = None) -> list[FlowRun]:
