@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun, State
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Crashed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.log import log
@@ -62,7 +62,7 @@ def marked_alive(folder: StateFolder) -> Iterator[None]:
 
 
 def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None = None) -> list[FlowRun]:
-    """Mark the runs of these deployments whose process is gone as crashed, and return them.
+    """Mark the runs of these deployments whose process is gone as crashed (or cancelled), and return them.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None
         )
         for run in found:
             if run.id != but and _is_lost(folder, run):
-                _mark_crashed(client, run)
+                client.set_flow_run_state(run.id, _end_of(run), force=True)
                 _lock_of(folder, run.id).unlink(missing_ok=True)
                 ended.append(run)
     return ended
@@ -132,6 +132,8 @@ def _is_lost(folder: StateFolder, run: FlowRun) -> bool:
         return False
 
 
-def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> None:
-    crashed: State[Any] = Crashed(message="The process of this run was killed; it could not say so itself.")
-    client.set_flow_run_state(run.id, crashed, force=True)
+def _end_of(run: FlowRun) -> State[Any]:
+    """The state of a lost run: cancelled if that was asked for, else crashed."""
+    if run.state is not None and run.state.is_cancelling():
+        return Cancelled()
+    return Crashed(message="The process of this run was killed; it could not say so itself.")
