@@ -88,6 +88,9 @@ def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None
 def start_again(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Let a run that crashed start again soon, `ATTEMPTS` times in all: a hook of a flow.
 
+    It works in runs of `tidecast schedule`. A worker reports the crash a second time, after its hooks, so that the run
+    stays crashed; the next scheduled run makes up for it.
+
     Parameters
     ----------
     flow : Flow
