@@ -6,6 +6,7 @@ them holds a secret: every text is redacted.
 
 import base64
 import re
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -126,7 +127,7 @@ def picture(day: Day, issued: pl.DataFrame) -> str:
     """
     series = issued["series_id"].unique().sort().head(MOST_PICTURES).to_list()
     prices = day.workspace.warehouse.prices(day.as_of).filter(pl.col("series_id").is_in(series))
-    drawn = fans(prices, issued, series, SESSIONS)
+    drawn = replace(fans(prices, issued, series, SESSIONS), title=f"Forecasts of {day.as_of}")
     return "data:image/png;base64," + base64.b64encode(drawn.png()).decode()
 
 

@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun, State
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Crashed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.log import log
@@ -55,12 +55,14 @@ def marked_alive(folder: StateFolder) -> Iterator[None]:
                 log.warning(f"The run {lost.name} was killed, and is marked as crashed.")
         except Exception as error:  # a server that cannot say must not stop the forecast
             log.debug(f"Lost runs could not be looked up: {error}")
-        yield
-    file.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None = None) -> list[FlowRun]:
-    """Mark the runs of these deployments whose process is gone as crashed, and return them.
+    """Mark the runs of these deployments whose process is gone as crashed (or cancelled), and return them.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None
         )
         for run in found:
             if run.id != but and _is_lost(folder, run):
-                _mark_crashed(client, run)
+                client.set_flow_run_state(run.id, _end_of(run), force=True)
                 _lock_of(folder, run.id).unlink(missing_ok=True)
                 ended.append(run)
     return ended
@@ -85,6 +87,9 @@ def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None
 
 def start_again(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Let a run that crashed start again soon, `ATTEMPTS` times in all: a hook of a flow.
+
+    It works in runs of `tidecast schedule`. A worker reports the crash a second time, after its hooks, so that the run
+    stays crashed; the next scheduled run makes up for it.
 
     Parameters
     ----------
@@ -130,6 +135,8 @@ def _is_lost(folder: StateFolder, run: FlowRun) -> bool:
         return False
 
 
-def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> None:
-    crashed: State[Any] = Crashed(message="The process of this run was killed; it could not say so itself.")
-    client.set_flow_run_state(run.id, crashed, force=True)
+def _end_of(run: FlowRun) -> State[Any]:
+    """The state of a lost run: cancelled if that was asked for, else crashed."""
+    if run.state is not None and run.state.is_cancelling():
+        return Cancelled()
+    return Crashed(message="The process of this run was killed; it could not say so itself.")

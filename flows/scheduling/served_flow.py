@@ -24,7 +24,7 @@ from tidecast.flows.steps.day import Day
 from tidecast.flows.tune import HOUR, TRIALS, tune_forecaster
 from tidecast.forecasting.estimator.orphans import end_with
 
-SERVED_BY = "TIDECAST_SERVED_BY"
+SERVED_BY = "_TIDECAST_SERVED_BY"
 """The process whose end ends a run, too: that of `tidecast schedule`. A worker's runs outlive the worker."""
 
 _HOOKS: dict[str, Any] = {

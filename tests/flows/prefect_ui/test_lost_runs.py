@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.states import Running, Scheduled
+from prefect.states import Cancelling, Running, Scheduled
 
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.prefect_ui.lost_runs import end_lost_runs, schedule_again
@@ -60,3 +60,12 @@ def test_a_killed_run_starts_again_once_with_the_session_of_its_first_time(deplo
     (lost,) = end_lost_runs(deployed.home, [deployed.deployment])
     assert not schedule_again(deployed.client, lost), "it was started twice"
     assert deployed.client.read_flow_run(run).state_name == "Crashed"
+
+
+def test_a_lost_run_that_was_to_be_cancelled_is_cancelled_and_does_not_start_again(deployed):
+    run, free = begun(deployed)
+    free.touch()
+    deployed.client.set_flow_run_state(run, Cancelling(), force=True)
+    (lost,) = end_lost_runs(deployed.home, [deployed.deployment])
+    assert deployed.client.read_flow_run(run).state_name == "Cancelled"
+    assert not schedule_again(deployed.client, lost)

@@ -101,7 +101,7 @@ def test_the_schedule_is_registered_comes_due_and_is_run_with_as_of_from_its_sch
     as_of = sandbox.sessions[-6]  # a run that came due on an earlier day, and is late now
     due = datetime.combine(as_of, clock(17, 30), ZoneInfo("Europe/Berlin"))
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
-    run = ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state})
+    run = until(lambda: ask(f"{scheduled}/deployments/{deployment['id']}/create_flow_run", {"state": state}))
     ended = until(lambda: ended_run(scheduled, run["id"]))
     assert ended["state_name"] == "Completed", ended["state"]["message"]
     forecasts = sandbox.workspace.warehouse.forecasts()
