@@ -24,7 +24,7 @@ REFERENCE = 1260
 BLOCKS = 8
 """Fewest quarters of the reference that show which distance is usual."""
 
-MARGIN = 1.5
+MARGIN = 2.0
 """A distance must exceed the largest one of the reference's own quarters by this factor."""
 
 MOST = 20_000
