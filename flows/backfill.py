@@ -9,15 +9,16 @@ from prefect.cache_policies import NO_CACHE
 from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import copy_out, ingest_prices, open_workspace, recover, score
 from tidecast.flows.errors import Partial, SettingsError, TidecastError
 from tidecast.flows.log import log
+from tidecast.flows.opening import open_workspace
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps.backfill import Backfilled, sessions_to_run
 from tidecast.flows.steps.day import Problems
 from tidecast.flows.steps.due import latest_day_anywhere
 from tidecast.flows.steps.take_in import forgotten_if_nothing_is_published
+from tidecast.flows.tasks import copy_out, ingest_prices, recover, score
 from tidecast.flows.workspace.workspace import Workspace
 
 

@@ -1,49 +1,48 @@
 """The daily forecast, a table of contents. The steps are in `steps.daily_steps`, what is due in `steps.due`."""
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import StateFolder, find_state_folder, hold
-from tidecast.flows.errors import SettingsError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
-from tidecast.flows.prefect_ui.artifacts import show_day
-from tidecast.flows.prefect_ui.lost_runs import marked_alive, start_again
+from tidecast.flows.opening import held, is_of_deployment, open_workspace
+from tidecast.flows.prefect_ui.lost_runs import start_again
 from tidecast.flows.prefect_ui.outcome import print_outcome
-from tidecast.flows.prefect_ui.panel_names import panel_name
-from tidecast.flows.prefect_ui.run_names import current_run, first_name, ingest_name, name_run
-from tidecast.flows.publish.export import publish_out
-from tidecast.flows.reporting.watch_section import WatchData
+from tidecast.flows.prefect_ui.run_names import first_name, name_run
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import take_in
 from tidecast.flows.steps.day import Day, Incomplete, Problems
 from tidecast.flows.steps.due import is_done, latest_day_anywhere, run_of, scheduled_day
-from tidecast.flows.steps.promote import Promoter
-from tidecast.flows.training.champion import Champion
+from tidecast.flows.tasks import (
+    catch_up,
+    check_panel,
+    close,
+    copy_out,
+    ingest_prices,
+    publish,
+    recover,
+    resolve_champion,
+    resolve_random_walk,
+    score,
+    show_in_prefect,
+    train,
+    write_report,
+)
 from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.watching import look_around, tell
-from tidecast.flows.workspace.load_settings import load_settings
 from tidecast.flows.workspace.workspace import Workspace
 
 TRAINING_FAILED = "failed"
 """The value in `runs` for a training that raised an error."""
-
-PATIENCE = 3 * 3600.0
-"""Seconds that a run of a deployment waits while another run holds the state folder; a command does not wait."""
 
 
 @dataclass(frozen=True)
@@ -136,28 +135,6 @@ def daily_forecast(
             day = _follow_up(session, trained, published)
     _show(day)
     return _ended(day)
-
-
-def is_of_deployment() -> bool:
-    """Whether Prefect's API started this run, and not a caller: a flow in a deployed flow of a user's has a caller."""
-    run = current_run()
-    return run is not None and run.deployment_id is not None
-
-
-@contextmanager
-def held(folder: StateFolder, what: str, home: StateFolder | None = None) -> Iterator[None]:
-    """Hold the lock of a folder; a run of a deployment waits for it, a command is refused.
-
-    Parameters
-    ----------
-    folder : StateFolder
-    what : str
-        The flow, for messages.
-    home : StateFolder, optional
-        The state folder, if `folder` is one inside it.
-    """
-    with marked_alive(home or folder), hold(folder, what, PATIENCE if is_of_deployment() else 0.0, log.info):
-        yield
 
 
 def _show(day: Day) -> None:
@@ -255,258 +232,3 @@ def _copy_elsewhere(session: Session) -> None:
     if session.settings.publish_to is not None:
         with session.problems.noted("copying the forecasts out"):
             copy_out(session.workspace)
-
-
-def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
-    """Open the state folder with its settings: those of the call, or those that the command would find.
-
-    Parameters
-    ----------
-    home : str or None
-        Its path. None: the nearest one upwards.
-    settings : Settings or None
-        None: those of mlflow.yml, panel.json and the environment.
-
-    Raises
-    ------
-    SettingsError
-        A run that Prefect's API started has a home or settings among its parameters. A request must not choose the
-        files that are read and the addresses that variables are sent to.
-    """
-    if is_of_deployment() and (home is not None or settings is not None):
-        raise parameters_refused()
-    found = find_state_folder(home, os.environ, Path.cwd())
-    return Workspace(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
-
-
-def parameters_refused() -> SettingsError:
-    """Return the error for a request to Prefect's API that names a home or settings."""
-    return SettingsError(
-        "A run of a deployment must take its home and settings from where it is served, got them as parameters. Leave "
-        "them out; set TIDECAST_HOME and the settings where the deployment is served, as `tidecast schedule` does."
-    )
-
-
-@task(task_run_name=ingest_name, cache_policy=NO_CACHE)
-@fails_cleanly
-def ingest_prices(workspace: Workspace, as_of: date | None, today: date, now: datetime) -> tuple[Workspace, Ingested]:
-    """Source → checks → `prices` and `quarantine`.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    as_of : date or None
-        The last session to take in. None: the newest.
-    today : date
-        The latest day that a price can have.
-    now : datetime
-        When the run was started or, in a scheduled run, was to start. Rows of sessions that close later wait.
-    """
-    found = take_in.take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today, now)
-    return Workspace(workspace.state_folder, found.settings), found
-
-
-@task(task_run_name="check-panel {as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def check_panel(workspace: Workspace, as_of: date, left: int) -> None:
-    """Refuse a panel of which nothing can be forecast.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    as_of : date
-    left : int
-        Rows of the source that wait for a later run.
-    """
-    take_in.check_panel(workspace.warehouse, workspace.settings, as_of, left)
-
-
-@task(cache_policy=NO_CACHE)
-@fails_cleanly
-def recover(workspace: Workspace) -> None:
-    """End what a killed run left running in MLflow, log what could not be logged, carry out what was decided.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    """
-    for ended in workspace.tracking(log.info).recover():
-        log.info(f"Ended {ended}, left behind by a run that was killed.")
-    if ended_runs := workspace.tuning_runs(log.info).recover():
-        log.info(f"Ended {ended_runs} runs, left behind by a search for settings that was killed.")
-    Promoter.of(workspace).settle()
-
-
-@task(task_run_name="catch-up before {ingested.as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetime) -> list[date]:
-    """Missed sessions, each published as its own run would have done.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    ingested : Ingested
-    today : date
-        The latest day that a price can have.
-    now : datetime
-        With a time zone.
-    """
-    return steps.catch_up(
-        workspace.state_folder, workspace.warehouse, workspace.registry(log.info), ingested, today, now
-    )
-
-
-@task(task_run_name="train {as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def train(workspace: Workspace, as_of: date) -> str:
-    """Select → gate → refit → MLflow → champion.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    as_of : date
-
-    Returns
-    -------
-    str
-        The outcome of the decision.
-    """
-    links = {"id": flow_run.id, "url": flow_run.ui_url}
-    prefect = {key: str(value) for key, value in links.items() if value}
-    return str(Promoter.of(workspace).train(as_of, "the daily flow", prefect)["outcome"])
-
-
-@task(task_run_name="resolve-champion {as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def resolve_champion(workspace: Workspace, as_of: date) -> Champion:
-    """The champion of that day, or its stand-in.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    as_of : date
-    """
-    return steps.champion_of(workspace.registry(log.info), workspace.warehouse, workspace.settings, as_of)
-
-
-@task(task_run_name="resolve-random-walk {as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def resolve_random_walk(workspace: Workspace, as_of: date) -> Champion:
-    """The random walk, published when the champion cannot be used.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    as_of : date
-    """
-    reason = "The champion could not be used, so the random walk stands in."
-    return steps.random_walk_of(workspace.warehouse, workspace.settings, as_of, reason)
-
-
-@task(task_run_name="publish {ingested.as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def publish(
-    workspace: Workspace, ingested: Ingested, champion: Champion, reissue: bool, trained: str | None, now: datetime
-) -> steps.Published:
-    """Champion → forecast table → `forecasts`, in one commit.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    ingested : Ingested
-    champion : Champion
-    reissue : bool
-        Whether to replace issued forecasts.
-    trained : str or None
-        Outcome of a training before; None without one.
-    now : datetime
-        With a time zone.
-    """
-    run_id = str(flow_run.id or "")
-    return steps.publish(workspace.warehouse, workspace.settings, ingested, champion, now, reissue, trained, run_id)
-
-
-@task(cache_policy=NO_CACHE)
-@fails_cleanly
-def copy_out(workspace: Workspace) -> list[date]:
-    """`forecasts` → a table of the user's.
-
-    Parameters
-    ----------
-    workspace : Workspace
-
-    Returns
-    -------
-    list of date
-        Sessions that were copied.
-    """
-    return publish_out(workspace.warehouse, workspace.settings)
-
-
-@task(task_run_name="score up to {as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def score(workspace: Workspace, as_of: date) -> int:
-    """Forecasts that have come true → `scores`.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    as_of : date
-
-    Returns
-    -------
-    int
-        Scores that are new.
-    """
-    return steps.score_what_came_true(workspace.warehouse, workspace.settings, as_of)
-
-
-@task(task_run_name="write-report {ingested.as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def write_report(
-    workspace: Workspace, ingested: Ingested, published: steps.Published, watched: WatchData | None = None
-) -> Path:
-    """The session's page, for people.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    ingested : Ingested
-    published : steps.Published
-    watched : WatchData, optional
-        The watch's part of the page.
-    """
-    folder = workspace.state_folder.reports
-    return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder, watched)
-
-
-@task(task_run_name="close {row[as_of]}", cache_policy=NO_CACHE)
-@fails_cleanly
-def close(workspace: Workspace, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:
-    """The final row of `runs`.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    row : steps.Row
-        Of `runs`.
-    trained : str or None
-        Outcome of a training in this run; None without one.
-    failed : bool
-        Whether a step after the publication failed.
-    """
-    return steps.close(workspace.warehouse, row, trained, failed, datetime.now(UTC))
-
-
-@task(task_run_name="show-in-prefect {day.as_of}", cache_policy=NO_CACHE)
-@fails_cleanly
-def show_in_prefect(day: Day) -> None:
-    """A summary, a table, a picture and a link to the model's run, as artifacts.
-
-    Parameters
-    ----------
-    day : Day
-    """
-    run_id = day.champion.run_id if day.champion is not None else ""
-    url = day.workspace.tracking(log.info).url_of(run_id) if run_id else None
-    show_day(day, panel_name(day.workspace.state_folder), url)

@@ -18,9 +18,9 @@ from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
-from tidecast.flows.daily import open_workspace
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.log import log
+from tidecast.flows.opening import open_workspace
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.warehouse.schema import FEATURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse

@@ -8,8 +8,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.daily import held, open_workspace
 from tidecast.flows.log import log
+from tidecast.flows.opening import held, open_workspace
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import search
 from tidecast.flows.tracking.store import TrackingError

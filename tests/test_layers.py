@@ -22,7 +22,8 @@ ORDER = {
     "flows": (
         "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",
         "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "watch", "steps", "prefect_ui",
-        "watching", "daily", "backfill", "tune", "feature_table", "maintenance", "scheduling", "cli",
+        "opening", "tasks", "watching", "daily", "backfill", "tune", "feature_table", "maintenance", "scheduling",
+        "cli",
     ),
 }  # fmt: skip
 """The packages and files of each folder from the ground up: each imports only what stands before it."""

@@ -13,8 +13,9 @@ from prefect import flow
 from prefect.client.schemas import State
 
 from tidecast.flows.config.state_folder import StateFolder
-from tidecast.flows.daily import daily_forecast, parameters_refused
+from tidecast.flows.daily import daily_forecast
 from tidecast.flows.maintenance import maintain_warehouse
+from tidecast.flows.opening import parameters_refused
 from tidecast.flows.prefect_ui.lost_runs import start_again
 from tidecast.flows.prefect_ui.outcome import print_outcome
 from tidecast.flows.prefect_ui.parameters import describes_parameters

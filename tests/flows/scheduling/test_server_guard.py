@@ -83,15 +83,15 @@ def test_an_origin_that_the_operator_names_passes_and_a_star_does_not_mean_all()
 
 
 def test_a_run_of_a_deployment_cannot_choose_its_home_or_settings(monkeypatch, tmp_path):
-    from tidecast.flows import daily
+    from tidecast.flows import opening
     from tidecast.flows.config.settings import Settings
     from tidecast.flows.errors import SettingsError
 
-    monkeypatch.setattr(daily, "deployment", type("Runtime", (), {"id": "a-deployment"}))
+    monkeypatch.setattr(opening, "is_of_deployment", lambda: True)
     meddling = Settings(source="https://evil.example/?v=${PATH}")
     for home, settings in ((str(tmp_path / "elsewhere"), None), (None, meddling)):
         with pytest.raises(SettingsError, match="must take its home and settings from where it is served"):
-            daily.open_workspace(home, settings)
+            opening.open_workspace(home, settings)
     assert not (tmp_path / "elsewhere").exists()
 
 
