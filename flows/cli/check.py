@@ -21,7 +21,8 @@ FOUND = 3
 def check(home: str | None, debug: bool, as_json: bool) -> None:
     """Say what is wrong with feed, series, inputs, champion and runs: since when, how sure, what to do.
 
-    Exit code 0: all is fine. 3: something was found. Prices are not asked for; the tables say when they last were.
+    Exit code 0: all is fine. 3: something was found. 1: the check itself failed. Prices are not asked for; the tables
+    say when they last were.
 
     \b
     Example:

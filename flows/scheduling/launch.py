@@ -22,10 +22,10 @@ from tidecast.flows.parsing.values import dates, names
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.scheduling.prefect_server import ServerError, starting
 from tidecast.flows.sources.prefetch import prefetch
-from tidecast.flows.steps.day import Day
+from tidecast.flows.steps.day import Day, Incomplete, Problems
 from tidecast.flows.steps.due import is_done, latest_day_anywhere, refuse_clock_set_back, run_of
 from tidecast.flows.steps.take_in import take_in_prices
-from tidecast.flows.steps.watching import note_look
+from tidecast.flows.steps.watching import note_look, say_findings, watch_stored
 from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.workspace import Workspace
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: bool) -> Day:
     """Run the daily flow, unless the tables say that the session is done.
 
-    When it is done, only corrections of the source are stored, and no Prefect server is started. A source that cannot
+    When it is done, only corrections of the source are stored, and no Prefect server is started; what the watch finds
+    is said. A source that cannot
     be read is reported before a server is started, and before a state folder is made.
 
     Parameters
@@ -71,6 +72,8 @@ def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: 
         if not reissue and (day := _done_before(workspace, session, now)):
             if waits:
                 log.info(waits)
+            if day.problems:
+                raise Incomplete(day)
             return day
     log.info("Starting Prefect, and loading the model libraries …")
     with prefect_api(home):
@@ -161,9 +164,15 @@ def _done_before(workspace: Workspace, as_of: date | None, now: datetime) -> Day
     found = take_in_prices(workspace.state_folder, warehouse, settings, session, latest_day_anywhere(now), now)
     if found.settings.publish_to is not None:
         publish_out(warehouse, found.settings)
-    note_look(warehouse, found, datetime.now(UTC))
-    row = run_of(warehouse.runs(), found.as_of)
-    return Day(Workspace(workspace.state_folder, found.settings), found.as_of, found, row) if row is not None else None
+    note_look(warehouse, found, now)
+    row, problems = run_of(warehouse.runs(), found.as_of), Problems()
+    if row is None:
+        return None
+    workspace = Workspace(workspace.state_folder, found.settings)
+    if found.as_of >= found.newest:
+        with problems.noted("watching"):
+            say_findings(watch_stored(workspace, found.as_of, now))
+    return Day(workspace, found.as_of, found, row, problems=tuple(problems))
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ YEARS = 3
 LONGEST = 6000
 """Most characters of a rule; Prefect refuses one of 6,500."""
 
+NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 
@@ -155,4 +156,6 @@ def _exceptions(left_out: Iterable[datetime], added: Iterable[datetime], until: 
 def _of_days(usual: Sequence[int]) -> str:
     if len(usual) == len(DAYS):
         return "every day"
-    return "Monday to Friday" if list(usual) == [0, 1, 2, 3, 4] else ", ".join(DAYS[day].title() for day in usual)
+    words = [NAMES[day] for day in usual]
+    in_a_row = len(usual) > 2 and usual[-1] - usual[0] == len(usual) - 1
+    return f"{words[0]} to {words[-1]}" if in_a_row else ", ".join(words)

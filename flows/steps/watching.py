@@ -46,10 +46,20 @@ def watch_session(workspace: Workspace, found: Ingested, now: datetime) -> tuple
     is_newest = found.as_of >= found.newest
     known = known_at(workspace.warehouse, workspace.settings, found.as_of)
     watched = watch(known, workspace.settings, now if is_newest else None)
-    for finding in watched.checked.findings:
-        log.warning(f"{finding.what} Since {finding.since}. {finding.to_do}")
+    say_findings(watched)
     findings = tuple(finding.to_dict() for finding in watched.checked.findings)
     return watched, WatchData(findings, watched.record, watched.widths, watched.drift, rule_counts(known))
+
+
+def say_findings(watched: Watched) -> None:
+    """Write what was found to the log, a line each.
+
+    Parameters
+    ----------
+    watched : Watched
+    """
+    for finding in watched.checked.findings:
+        log.warning(f"{finding.what} Since {finding.since}. {finding.to_do}")
 
 
 def demote_if_worse(

@@ -80,3 +80,8 @@ def test_once_a_month_is_the_first_saturday():
     found = starts(monthly_times(1, "SA", 4, Settings(calendar="XNYS"), TODAY), date(2026, 12, 1), 2)
     assert [f"{start:%m-%d %H:%M}" for start in found] == ["12-05 04:00", "01-02 04:00"]
     assert all(start.date() - timedelta(days=7) < start.date().replace(day=1) for start in found)
+
+
+@pytest.mark.parametrize(("calendar", "words"), [("weekdays", "Tuesday to Saturday"), ("24/7", "every day")])
+def test_days_were_once_written_as_two_letters_each(calendar, words):
+    assert f", {words}, after the close of {calendar}" in daily_times(Settings(calendar=calendar), TODAY).text

@@ -139,6 +139,19 @@ def test_a_day_that_was_done_says_which_rows_wait_for_their_session_to_close(san
     assert f"1 row waits, because its session has not closed: {today} of 24/7 closes at" in caplog.text
 
 
+def test_a_feed_without_new_prices_was_once_not_named_by_a_command_with_nothing_to_do(sandbox, caplog):
+    sandbox.settings["calendar"] = "24/7"
+    workspace, found = sandbox.take_in(None, TODAY)
+    workspace.warehouse.put_run({"as_of": found.as_of, "status": "done", **found.run_counts})
+    caplog.clear()
+    day = run_day(workspace.state_folder, workspace.settings, None, reissue=False)
+    assert day.was_done_before
+    assert f"The feed has no price after {found.as_of}: it is late, or frozen." in caplog.text
+    caplog.clear()
+    run_day(workspace.state_folder, workspace.settings, sandbox.sessions[-1], reissue=False)  # the newest, by its name
+    assert "The feed has no price after" in caplog.text
+
+
 def test_a_day_whose_forecasts_are_lost_was_once_said_to_be_done(sandbox):
     workspace, found = sandbox.take_in(sandbox.sessions[-1], TODAY)
     workspace.warehouse.put_run({"as_of": found.as_of, "status": "done", "series_forecast": 3, **found.run_counts})
