@@ -76,7 +76,7 @@ def feature_drift(known: Known) -> pl.DataFrame:
         for name in rows.columns
         if name != "block"
     ]
-    return pl.DataFrame([line for line in lines if line], schema=_SCHEMA)
+    return pl.from_dicts([line for line in lines if line], schema=_SCHEMA)
 
 
 _SCHEMA = {

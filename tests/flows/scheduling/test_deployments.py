@@ -1,5 +1,6 @@
 """The deployments of panels that share a Prefect server."""
 
+import importlib
 import shutil
 from datetime import date
 from pathlib import Path
@@ -65,6 +66,12 @@ def test_a_copy_of_a_state_folder_is_refused_and_a_moved_one_keeps_its_deploymen
         make_room(client, moved, planned_for(moved))
         left = {there.name for there in client.read_deployments() if planned_for(moved)[0].tags[1] in there.tags}
     assert left == set(), "the old name is gone; serving makes the new one"
+
+
+def test_the_entry_points_lead_to_the_flows_that_are_served(tmp_path):
+    for one in planned_for(StateFolder(tmp_path / "rates").make()):
+        module, name = one.entrypoint.rsplit(".", 1)
+        assert getattr(importlib.import_module(module), name) is one.flow
 
 
 def test_prefect_yaml_has_the_deployments_that_schedule_serves(tmp_path):

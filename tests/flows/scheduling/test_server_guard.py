@@ -106,10 +106,3 @@ def test_a_request_with_home_or_settings_once_ended_crashed_without_a_reason(giv
     parameters = scheduled_forecast.validate_parameters(_flow_parameters(scheduled_forecast, run, None))
     with pytest.raises(SettingsError, match="must take its home and settings from where it is served"):
         scheduled_forecast.fn(**parameters)
-
-
-def test_the_served_flow_is_the_entry_point_that_prefect_is_given():
-    from tidecast.flows.scheduling.served_flow import ENTRYPOINT, scheduled_forecast
-
-    assert f"{scheduled_forecast.fn.__module__}.{scheduled_forecast.fn.__name__}" == ENTRYPOINT
-    assert scheduled_forecast.name == "daily-forecast"

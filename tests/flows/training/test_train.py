@@ -13,7 +13,7 @@ from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
-from tidecast.forecasting.backtesting.backtest import backtest
+from tidecast.forecasting.backtesting.backtest import timed_backtest
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.forecasters.recurrent import LSTMForecaster
@@ -106,7 +106,8 @@ def test_a_random_walk_is_published_as_a_random_walk(first):
 def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     backtested = []
     monkeypatch.setattr(
-        "tidecast.flows.training.candidates.backtest", lambda *a, **k: backtested.append(a[1]) or backtest(*a, **k)
+        "tidecast.flows.training.candidates.timed_backtest",
+        lambda *a, **k: backtested.append(a[1]) or timed_backtest(*a, **k),
     )
     training = trained(walks)
     first_target_of_the_gate = training.gate_forecasts["time"].min()
