@@ -38,7 +38,7 @@ PERIODS = ("development", "test")
 
 @dataclass(frozen=True)
 class Choice:
-    """What to compare.
+    """The choices of a comparison.
 
     Attributes
     ----------

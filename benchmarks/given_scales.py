@@ -74,4 +74,4 @@ class GivenScales(RandomWalk):
         return outputs_NHP
 
     def _carried_outputs(self, at: Tensor, known: Any) -> Tensor:
-        raise NotImplementedError("Scales are given for the rows of a panel: pass it to predict.")
+        raise TypeError("Scales are given for the rows of a panel: pass it to predict.")

@@ -1,4 +1,4 @@
-"""What online calibration does to the random walk's intervals, on development years.
+"""Compare the random walk's intervals with and without online calibration, on development years.
 
 python -m benchmarks.online_calibration DATA_FOLDER
 """
@@ -69,7 +69,7 @@ def measure(name: str, panel: pl.DataFrame, schema: object) -> None:
         here = table.filter(pl.col("origin") >= first)
         width = (here["q0.95"] / here["q0.05"]).log()
         walk = base.filter(pl.col("origin") >= first)
-        ratio = float((width / (walk["q0.95"] / walk["q0.05"]).log()).fill_nan(None).mean())  # type: ignore[arg-type]
+        ratio = float((width / (walk["q0.95"] / walk["q0.05"]).log()).fill_nan(None).mean())
         low, high = row["skill_low"], row["skill_high"]
         skill = f"{100 * row['skill']:+.2f} ({100 * low:.2f} … {100 * high:.2f})"
         print(

@@ -94,7 +94,7 @@ def forecasts_of_rivals(
 
 
 def _rows(panel: pl.DataFrame, schema: PanelSchema, fold: Fold, horizon: int) -> pl.DataFrame:
-    """What a rival reads: changes, the random walk's volatility, terms, and targets where it may learn from them.
+    """Return a rival's columns: changes, the random walk's volatility, terms, and targets where it may learn.
 
     ``change`` is the log return, null at the start of a series and after a pause; ``learn`` says that the row and its
     change lie before the sessions that calibrate; ``origin`` that a forecast is due.

@@ -8,10 +8,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.config.state_folder import hold
 from tidecast.flows.errors import Partial, SettingsError, TidecastError
 from tidecast.flows.log import log
-from tidecast.flows.opening import open_workspace
+from tidecast.flows.opening import held, open_workspace
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps.backfill import Backfilled, sessions_to_run
@@ -58,7 +57,7 @@ def backfill_forecasts(
     if last < first:
         raise SettingsError(f"A backfill must end at or after its first session, got {first} to {last}. Swap them.")
     workspace, problems = open_workspace(home, settings), Problems()
-    with hold(workspace.state_folder, "tidecast backfill"), forgotten_if_nothing_is_published(workspace):
+    with held(workspace.state_folder, "tidecast backfill"), forgotten_if_nothing_is_published(workspace):
         workspace, _ = ingest_prices(workspace, last, latest_day_anywhere(now), now)
         with problems.noted("clearing up after a killed run"):
             recover(workspace)

@@ -11,7 +11,7 @@ from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.prefect_ui.artifacts import show_day
 from tidecast.flows.prefect_ui.panel_names import panel_name
-from tidecast.flows.prefect_ui.run_names import ingest_name
+from tidecast.flows.prefect_ui.run_names import ingest_name, run_links
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.reporting.watch_section import WatchData
 from tidecast.flows.safe_output import fails_cleanly
@@ -107,9 +107,7 @@ def train(workspace: Workspace, as_of: date) -> str:
     str
         The outcome of the decision.
     """
-    links = {"id": flow_run.id, "url": flow_run.ui_url}
-    prefect = {key: str(value) for key, value in links.items() if value}
-    return str(Promoter.of(workspace).train(as_of, "the daily flow", prefect)["outcome"])
+    return str(Promoter.of(workspace).train(as_of, "the daily flow", run_links())["outcome"])
 
 
 @task(task_run_name="resolve-champion {as_of}", cache_policy=NO_CACHE)

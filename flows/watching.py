@@ -5,9 +5,9 @@ from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 
 from tidecast.flows.ingest.ingest import Ingested
+from tidecast.flows.prefect_ui.run_names import run_links
 from tidecast.flows.reporting.watch_section import WatchData
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import watching as steps
@@ -82,9 +82,7 @@ def watch(workspace: Workspace, ingested: Ingested, now: datetime) -> Seen:
         With a time zone.
     """
     watched, page = steps.watch_session(workspace, ingested, now)
-    links = {"id": flow_run.id, "url": flow_run.ui_url}
-    prefect = {key: str(value) for key, value in links.items() if value}
-    return Seen(watched, page, steps.demote_if_worse(workspace, watched, ingested, prefect) is not None)
+    return Seen(watched, page, steps.demote_if_worse(workspace, watched, ingested, run_links()) is not None)
 
 
 @task(cache_policy=NO_CACHE)

@@ -165,7 +165,7 @@ def panel_to_schedule(
     Raises
     ------
     TidecastError
-        There is no panel.
+        No panel is found.
     """
     from tidecast.flows.workspace.load_settings import load_settings
 

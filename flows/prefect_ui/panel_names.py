@@ -19,7 +19,7 @@ def panel_name(folder: StateFolder) -> str:
     Returns
     -------
     str
-        Lower-case letters, digits and hyphens: "rates-3fa85f" for the state folder "/srv/rates/.tidecast".
+        Lower-case letters, digits and hyphens: "rates-3fa85f" for the state folder "rates/.tidecast".
     """
     named = folder.path.parent.name if folder.path.name == NAME else folder.path.name
     words = re.sub(r"[^a-z0-9]+", "-", named.lower()).strip("-") or "panel"

@@ -1,4 +1,4 @@
-"""Names of flow runs: the session that a run forecasts."""
+"""How a flow run is named, by the session that it forecasts, and found again."""
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun
@@ -42,3 +42,9 @@ def current_run() -> FlowRun | None:
     """Return the flow run that is going on, as the server gave it; None outside of one."""
     context = FlowRunContext.get()
     return context.flow_run if context is not None else None
+
+
+def run_links() -> dict[str, str]:
+    """Return the ``id`` of the flow run that is going on and, where it has a page, the ``url``."""
+    links = {"id": flow_run.id, "url": flow_run.ui_url}
+    return {key: str(value) for key, value in links.items() if value}

@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: bool) -> Day:
     """Run the daily flow, unless the tables say that the session is done.
 
-    When it is done, only corrections of the source are stored, and no Prefect server is started; what the watch finds
-    is said. A source that cannot
-    be read is reported before a server is started, and before a state folder is made.
+    When it is done, only corrections of the source are stored, and no Prefect server is started. What the watch finds
+    is said. A source that cannot be read is reported before a server is started, and before a state folder is made.
 
     Parameters
     ----------

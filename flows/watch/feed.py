@@ -114,7 +114,7 @@ def repeats(known: Known) -> list[Finding]:
         return [Finding(
             "stale_feed", f"The feed repeats old prices: those of {newest} equal the ones before.", since,
             f"{100 * by_day['share'][-1]:.0f} % of {moving.height} moving series repeat their price for "
-            f"{sessions(run)}; before, {100 * float(most or 0):.0f} % at most",  # type: ignore[arg-type]
+            f"{sessions(run)}; before, {100 * float(most or 0):.0f} % at most",  # type: ignore[arg-type]  # a share
             "Ask who delivers the prices. Until new ones come, forecasts are too narrow or stand on old prices.",
         )]  # fmt: skip
     return _repeating_series(known, moving)
@@ -126,7 +126,7 @@ def _repeating_series(known: Known, moving: pl.DataFrame) -> list[Finding]:
     odd = moving.filter(pl.col("run") >= 2, chance.pow(pl.col("run")) < UNLIKELY / max(moving.height, 1))
     if odd.is_empty():
         return []
-    longest = int(odd["run"].max())  # type: ignore[arg-type]
+    longest = int(odd["run"].max())  # type: ignore[arg-type]  # whole numbers, and not empty
     series = tuple(odd["series_id"].sort().to_list())
     return [Finding(
         "missing_series", f"{len(series)} series repeat their last price: {named(series)}.",
@@ -161,7 +161,7 @@ def missing_series(known: Known) -> list[Finding]:
         return []
     series = tuple(late["series_id"].sort().to_list())
     first: date = late["last_time"].min()  # type: ignore[assignment]  # days, and not empty
-    most = int(late["behind"].max())  # type: ignore[arg-type]
+    most = int(late["behind"].max())  # type: ignore[arg-type]  # whole numbers, and not empty
     return [Finding(
         "missing_series", f"{len(series)} of {gaps.height} series have no price of {newest}: {named(series)}.",
         _next(known.calendar.days, first), f"up to {sessions(most)} without a price; never as many in the year before",

@@ -66,7 +66,8 @@ def volatility_break(known: Known) -> list[Finding]:
             past, now = days.head(len(days) - back).tail(HISTORY), days.slice(len(days) - back, 1)
             if len(past) < LEAST_HISTORY or now.is_empty():
                 continue
-            largest, move = float(past["move"].max()), float(now["move"][0])  # type: ignore[arg-type]
+            largest = float(past["move"].max())  # type: ignore[arg-type]  # numbers, and not empty
+            move = float(now["move"][0])
             if move > MARGIN * largest:
                 found.append((now["time"][0], window, move, largest, len(past)))
                 break
