@@ -85,7 +85,7 @@ def monthly_times(which: int, day: str, hour: int, settings: Settings, today: da
     """
     zone = settings.time_zone or _zones(_calendar(settings))[0]
     rule = f"DTSTART:{today.year}0101T{hour:02}0000\nRRULE:FREQ=MONTHLY;BYDAY={which}{day}"
-    names = dict(zip(DAYS, ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), strict=True))
+    names = dict(zip(DAYS, NAMES, strict=True))
     ordinal = ("first", "second", "third", "fourth")[which - 1]
     return Times(zone, f"at {hour:02}:00 on the {ordinal} {names[day]} of the month ({zone})", rrule=rule)
 
