@@ -3,12 +3,18 @@
 import errno
 import os
 import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+LEAST_FREE = 16 * 2**20
+"""Bytes that must be free on the disk of a state folder: Prefect's and MLflow's files and the tables of a day."""
 
 SHOWN = 120
 """Most characters of a path in a message."""
 
 _MESSAGES = {
-    errno.ENOSPC: "the disk must have room, but is full. Make room, then run again",
+    errno.ENOSPC: f"the disk must have {LEAST_FREE // 2**20} MB of room, but is full. Make room, then run again",
     errno.EDQUOT: "the disk quota must have room, but is used up. Make room, then run again",
     errno.EROFS: "the file system must be writable, but is read-only. Choose another folder",
     errno.EACCES: "you must have permission to read and write there, but do not. Change the permissions or the owner",
@@ -17,6 +23,14 @@ _MESSAGES = {
     errno.ELOOP: "the path must exist, but a symbolic link in it leads back to itself. Remove the link",
     errno.EMFILE: "the process must be allowed to open more files. Raise the limit (ulimit -n)",
     errno.EIO: "the disk must be readable and writable, but reports an error. Check it",
+}
+
+_SQLITE = {
+    "SQLITE_FULL": errno.ENOSPC,
+    "SQLITE_READONLY": errno.EROFS,
+    "SQLITE_IOERR": errno.EIO,
+    "SQLITE_CANTOPEN": errno.EACCES,
+    "SQLITE_PERM": errno.EACCES,
 }
 
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
@@ -66,6 +80,34 @@ def message_of_number(text: str) -> str | None:
     """
     found = re.search(r"\(os error (\d+)\)", text)
     return _MESSAGES.get(int(found[1])) if found else None
+
+
+def message_of_sqlite(error: sqlite3.Error) -> str | None:
+    """Return the sentence for an error of SQLite that the disk or the folder caused; None for any other.
+
+    Parameters
+    ----------
+    error : sqlite3.Error
+    """
+    name = getattr(error, "sqlite_errorname", "")
+    return next((_MESSAGES[number] for cause, number in _SQLITE.items() if name.startswith(cause)), None)
+
+
+def require_room(folder: Path) -> None:
+    """Refuse to begin what would fail in the middle for want of disk space.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    OSError
+        Less than `LEAST_FREE` bytes are free.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if shutil.disk_usage(there).free < LEAST_FREE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def shown(path: str) -> str:

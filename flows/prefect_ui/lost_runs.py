@@ -23,11 +23,8 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.log import log
 from tidecast.flows.prefect_ui.run_names import current_run
 
-ATTEMPTS = 2
-"""Times that a run is started which was killed each time; the next scheduled run makes up for it then."""
-
-PAUSE = timedelta(seconds=30)
-"""Time before a killed run is started again."""
+AGAIN = "started again"
+"""Tag of a run that takes the place of a killed one; when it is killed, too, the next scheduled run makes up for it."""
 
 STARTING = timedelta(minutes=10)
 """Age from which a run without a lock is lost: before, it may be about to make one."""
@@ -86,10 +83,7 @@ def end_lost_runs(folder: StateFolder, deployments: list[UUID], but: UUID | None
 
 
 def start_again(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Let a run that crashed start again soon, `ATTEMPTS` times in all: a hook of a flow.
-
-    It works in runs of `tidecast schedule`. A worker reports the crash a second time, after its hooks, so that the run
-    stays crashed; the next scheduled run makes up for it.
+    """Start a run in the place of one that crashed: a hook of a flow.
 
     Parameters
     ----------
@@ -104,18 +98,27 @@ def start_again(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
 
 
 def schedule_again(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Schedule a crashed run to start in `PAUSE`, unless it was started `ATTEMPTS` times; return whether it will.
+    """Schedule a run with the time and the parameters of one that crashed; return whether there is one now.
+
+    A crashed run keeps its state, because a worker reports a crash a second time after the hooks. It is followed by
+    one run at most, however often it is reported.
 
     Parameters
     ----------
     client : SyncPrefectClient
     run : FlowRun
     """
-    now = client.read_flow_run(run.id)
-    if now.run_count >= ATTEMPTS or now.state is None or not now.state.is_crashed():
+    crashed = client.read_flow_run(run.id)
+    if AGAIN in crashed.tags or crashed.state is None or not crashed.state.is_crashed():
         return False
-    soon: State[Any] = Scheduled(name="AwaitingRetry", scheduled_time=datetime.now(UTC) + PAUSE)
-    client.set_flow_run_state(run.id, soon, force=True)
+    assert crashed.deployment_id is not None
+    client.create_flow_run_from_deployment(
+        crashed.deployment_id,
+        parameters=crashed.parameters,
+        state=Scheduled(scheduled_time=crashed.expected_start_time),
+        tags=[AGAIN],
+        idempotency_key=f"again-{crashed.id}",
+    )
     return True
 
 

@@ -18,6 +18,7 @@ from tidecast.flows.ingest.closing import open_rows, waiting_text
 from tidecast.flows.ingest.delivery import first_day_needed
 from tidecast.flows.ingest.drop_folder import is_drop_folder, waiting
 from tidecast.flows.log import log
+from tidecast.flows.os_errors import require_room
 from tidecast.flows.parsing.values import dates, names
 from tidecast.flows.publish.export import publish_out
 from tidecast.flows.scheduling.prefect_server import ServerError, starting
@@ -195,10 +196,13 @@ def prefect_api(
 
     Raises
     ------
+    OSError
+        The disk of the state folder is full.
     ServerError
         The server does not answer.
     """
     with contextlib.ExitStack() as stack:
+        require_room(home.path)
         server = None
         no_profile = os.environ.get("PREFECT_HOME") == str(home.prefect)  # a user's profile may name a server
         if no_profile and "PREFECT_API_URL" not in os.environ:
@@ -216,6 +220,8 @@ def prefect_api(
         try:
             yield address
         except Exception as error:
+            if server is not None and _is_server_fault(error):
+                require_room(home.path)  # Prefect says 500, and the reason only in its log
             if "Failed to reach API" not in str(error) and not _is_unreached(error):
                 raise
             raise no_reply(address) from error
@@ -238,6 +244,12 @@ def no_reply(address: str) -> ServerError:
 def _is_unreached(error: Exception) -> bool:
     """Whether Prefect's client could not connect: its errors are those of httpx."""
     return type(error).__name__ in ("ConnectError", "ConnectTimeout")
+
+
+def _is_server_fault(error: Exception) -> bool:
+    """Whether Prefect's server answered with 500 or more: its client's errors are those of httpx."""
+    response = getattr(error, "response", None)
+    return type(error).__name__ == "PrefectHTTPStatusError" and getattr(response, "status_code", 0) >= 500
 
 
 def send_logs() -> None:

@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 from tidecast.features.error_text import ended
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
+from tidecast.flows.os_errors import message_of_sqlite
 
 ADDRESSES = (
     ("experiments", "artifact_location"),
@@ -58,6 +59,8 @@ def relocate_if_moved(home: StateFolder) -> str | None:
             before = Path(url2pathname(urlsplit(old).path))
             _relocate_tables(database, before, home.path)
     except sqlite3.Error as error:
+        if (why := message_of_sqlite(error)) is not None:
+            raise TidecastError(f"{home.mlflow_db}: {ended(why)}") from error
         raise TidecastError(
             f"{home.mlflow_db} must be MLflow's SQLite file, reading it failed: {ended(error)} Put back a copy of it."
         ) from error

@@ -21,6 +21,8 @@ from tidecast.flows.os_errors import message_of_number, message_of_store
 from tidecast.flows.redaction import beginning
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_BACKTRACE = re.compile(r"\s+0: .*", re.DOTALL)
+"""What deltalake adds to some messages: "0: <unknown> 1: <unknown> …"."""
 
 Spans = Sequence[tuple[date, date]]
 """First and last day of each span, both included."""
@@ -251,7 +253,7 @@ class DeltaReader:
     def _unreadable(self, name: str, error: BaseException) -> WarehouseError:
         if (why := message_of_store(str(error))) is not None:
             return WarehouseError(f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)}")
-        why = message_of_number(str(error)) or beginning(_COLOUR.sub("", str(error)), 300)
+        why = message_of_number(str(error)) or beginning(_BACKTRACE.sub("", _COLOUR.sub("", str(error))), 300)
         return WarehouseError(
             f"{self.uri} must hold readable tables, but reading {name} failed: {ended(why)} Files that are missing or "
             "damaged, and what can be restored: tidecast doctor --deep"

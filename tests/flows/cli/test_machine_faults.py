@@ -2,7 +2,9 @@
 
 import errno
 import os
+import sqlite3
 from datetime import date
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -13,6 +15,8 @@ from tidecast.flows.config.panel_file import remembered
 from tidecast.flows.config.providers import provided_settings
 from tidecast.flows.config.state_folder import StateFolder, find_state_folder, hold
 from tidecast.flows.errors import SettingsError, WarehouseError
+from tidecast.flows.os_errors import message_of_sqlite
+from tidecast.flows.scheduling.launch import prefect_api
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 DAY = date(2024, 1, 2)
@@ -44,6 +48,27 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_tables_as_they_were(tmp_p
     ):
         warehouse.store_prices(PRICES.with_columns(series_id=pl.lit("B")))
     assert (warehouse.version("prices"), warehouse.prices().height) == (version, 1)
+
+
+def test_a_full_disk_was_once_an_internal_server_error_of_prefect(tmp_path, monkeypatch):
+    free = 0
+    monkeypatch.setattr("tidecast.flows.os_errors.shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    home = StateFolder(tmp_path / "home")
+    with pytest.raises(OSError, match="No space left") as caught, prefect_api(home):
+        pass
+    assert one_line(caught.value).startswith(f"{home.path}: the disk must have 16 MB of room, but is full.")
+    assert not home.path.exists()
+
+
+def test_a_database_on_a_read_only_disk_is_not_to_be_replaced_by_a_copy(tmp_path):
+    file = tmp_path / "some.db"
+    sqlite3.connect(file).execute("CREATE TABLE t (a)")
+    with pytest.raises(sqlite3.Error) as caught:
+        sqlite3.connect(f"file:{file}?mode=ro", uri=True).execute("INSERT INTO t VALUES (1)")
+    assert "must be writable, but is read-only" in str(message_of_sqlite(caught.value))
+    with pytest.raises(sqlite3.Error) as caught:
+        sqlite3.connect(file).execute("SELECT nothing FROM nowhere")
+    assert message_of_sqlite(caught.value) is None
 
 
 def test_a_panic_on_opening_a_table_is_one_clear_error(tmp_path, monkeypatch):
@@ -88,7 +113,7 @@ def test_a_panic_that_nothing_expected_ends_the_command_like_any_failure(capsys)
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOSPC, "the disk must have room, but is full. Make room, then run again."),
+        (errno.ENOSPC, "the disk must have 16 MB of room, but is full. Make room, then run again."),
         (errno.EROFS, "the file system must be writable, but is read-only. Choose another folder."),
         (errno.EACCES, "you must have permission to read and write there, but do not."),
         (errno.ENAMETOOLONG, "the path must be short enough for this system, but is too long."),

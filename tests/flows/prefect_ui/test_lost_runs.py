@@ -7,10 +7,11 @@ import pytest
 from filelock import FileLock
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.states import Cancelling, Running, Scheduled
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.states import Cancelling, Crashed, Running, Scheduled
 
 from tidecast.flows.config.state_folder import StateFolder
-from tidecast.flows.prefect_ui.lost_runs import end_lost_runs, schedule_again
+from tidecast.flows.prefect_ui.lost_runs import AGAIN, end_lost_runs, schedule_again
 
 
 @flow
@@ -47,19 +48,25 @@ def test_a_run_left_running_by_a_killed_worker_is_marked_as_crashed_and_one_at_w
     assert states == {killed: "Crashed", at_work: "Running", about_to_start: "Running"}
 
 
-def test_a_killed_run_starts_again_once_with_the_session_of_its_first_time(deployed):
+def test_a_killed_run_is_followed_once_by_a_run_of_the_session_of_its_time(deployed):
     run, free = begun(deployed)
     free.touch()
     planned = deployed.client.read_flow_run(run).expected_start_time
     (lost,) = end_lost_runs(deployed.home, [deployed.deployment])
     assert schedule_again(deployed.client, lost)
-    again = deployed.client.read_flow_run(run)
-    assert (again.state_name, again.expected_start_time) == ("AwaitingRetry", planned)
-    deployed.client.set_flow_run_state(run, Running(), force=True)
-    free.touch()
-    (lost,) = end_lost_runs(deployed.home, [deployed.deployment])
-    assert not schedule_again(deployed.client, lost), "it was started twice"
+    assert schedule_again(deployed.client, lost), "a worker reports a crash twice"
+    (again,) = scheduled(deployed)
+    assert (again.expected_start_time, AGAIN in again.tags) == (planned, True)
     assert deployed.client.read_flow_run(run).state_name == "Crashed"
+    deployed.client.set_flow_run_state(again.id, Crashed(), force=True)
+    assert not schedule_again(deployed.client, again), "it was started twice"
+    assert not scheduled(deployed)
+
+
+def scheduled(deployed):
+    """Runs of the deployment that have not begun."""
+    wanted = {"deployment_id": {"any_": [deployed.deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    return deployed.client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))
 
 
 def test_a_lost_run_that_was_to_be_cancelled_is_cancelled_and_does_not_start_again(deployed):

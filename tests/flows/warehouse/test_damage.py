@@ -157,6 +157,14 @@ def test_a_log_with_a_gap_or_a_commit_that_is_not_json_is_named(warehouse):
     shutil.copyfile(commits(warehouse)[0], commits(warehouse)[0].with_name(f"{1:020}.json"))
 
 
+def test_a_torn_commit_is_named_without_a_backtrace(warehouse):
+    last = commits(warehouse)[-1]
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(WarehouseError, match="reading prices failed") as caught:
+        warehouse.prices()
+    assert "0: <unknown>" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("name", "witness"), [("prices", "runs"), ("forecasts", "runs"), ("runs", "forecasts")])
 def test_a_table_that_was_deleted_is_missed(warehouse, name, witness):
     shutil.rmtree(warehouse.folder(name))
