@@ -33,6 +33,6 @@ def test_the_ready_automations_are_automations_and_expect_every_state():
     from prefect.events.schemas.automations import AutomationCore
 
     made = [AutomationCore.model_validate(one) for one in yaml.safe_load(AUTOMATIONS.read_text())["automations"]]
-    assert len({one.name for one in made}) == 4
+    assert len({one.name for one in made}) == 3
     assert made[0].trigger.expect == {f"{PREFIX}{state}" for state in STATES}
     assert f"{PREFIX}{FINE}" not in made[0].trigger.expect
