@@ -203,7 +203,8 @@ def prefect_api(
         no_profile = os.environ.get("PREFECT_HOME") == str(home.prefect)  # a user's profile may name a server
         if no_profile and "PREFECT_API_URL" not in os.environ:
             server = stack.enter_context(starting(home.prefect, port, schedules))
-        from prefect.settings import PREFECT_API_URL, temporary_settings  # takes a second; the server starts meanwhile
+        # takes a second; the server starts meanwhile
+        from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_UI_ENABLED, temporary_settings
 
         address = PREFECT_API_URL.value()
         if address is None:
@@ -211,7 +212,8 @@ def prefect_api(
             address = server.wait(say=log.info)
             if when_ended is not None:
                 server.when_ended(when_ended)
-            stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
+            pages = {} if schedules else {PREFECT_SERVER_UI_ENABLED: False}  # a link to it would be dead after the run
+            stack.enter_context(temporary_settings({PREFECT_API_URL: address} | pages))
         stack.callback(send_logs)
         try:
             yield address
