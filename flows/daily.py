@@ -26,6 +26,7 @@ from tidecast.flows.tasks import (
     check_panel,
     close,
     copy_out,
+    file_report,
     ingest_prices,
     publish,
     recover,
@@ -201,6 +202,9 @@ def _follow_up(session: Session, trained: str | None, published: steps.Published
     seen = look_around(workspace, session.ingested, session.started, problems)
     with problems.noted("the report"):
         report = write_report(workspace, session.ingested, published, seen.page)
+    if report is not None:
+        with problems.noted("storing the report in MLflow"):
+            file_report(workspace, as_of, report)
     if seen.demoted or (trained is None and steps.training_is_due(session.warehouse, session.settings, as_of)):
         trained = _trained(session)
     tell(workspace, seen, problems)

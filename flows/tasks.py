@@ -214,6 +214,26 @@ def write_report(
     return steps.write_report_page(workspace.warehouse, workspace.settings, ingested, published, folder, watched)
 
 
+@task(task_run_name="file-report {as_of}", cache_policy=NO_CACHE)
+@fails_cleanly
+def file_report(workspace: Workspace, as_of: date, report: Path) -> list[str]:
+    """The session's page → the run of its training in MLflow, if it was trained before the page was written.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+    report : Path
+        The page.
+
+    Returns
+    -------
+    list of str
+        Ids of runs.
+    """
+    return steps.file_report(workspace.tracking(log.info), workspace.warehouse, as_of, report)
+
+
 @task(task_run_name="close {row[as_of]}", cache_policy=NO_CACHE)
 @fails_cleanly
 def close(workspace: Workspace, row: steps.Row, trained: str | None, failed: bool) -> steps.Row:

@@ -14,7 +14,6 @@ from tidecast.flows.steps import watching as steps
 from tidecast.flows.steps.day import Problems
 from tidecast.flows.watch.check import Checked, Watched, with_problems
 from tidecast.flows.watch.events import announce
-from tidecast.flows.workspace.panel_identity import identify
 from tidecast.flows.workspace.workspace import Workspace
 
 
@@ -95,5 +94,4 @@ def announce_findings(workspace: Workspace, checked: Checked) -> int:
     workspace : Workspace
     checked : Checked
     """
-    panel = identify(workspace.state_folder, workspace.warehouse, workspace.settings)
-    return announce(checked, panel, str(workspace.state_folder.path))
+    return announce(checked, workspace.state_folder.panel_id(), str(workspace.state_folder.path))

@@ -68,10 +68,10 @@ def pages(listed: str, run_id: str, champion: Champion) -> dict[str, tuple[str, 
     run = f"{listed.partition('?')[0]}/{run_id}"
     decision = champion.decision
     centre, spread = decision["verdict"].splitlines()
-    name = f"random walk, {decision['outcome']}"
+    name = f"drift, turned down {decision['as_of']}, random walk published"
     return {
-        "experiment": (listed, ["Runs", name, "Every training is a run"]),
-        "run": (f"{run}{PAGES}", [name, "GRU, not chosen for the gate", "prices version 7", "tidecast", "lookback"]),
+        "experiment": (listed, ["Runs", "Every training is a run"]),
+        "run": (f"{run}{PAGES}", [name, "GRU, not chosen", "prices version 7", "tidecast", "lookback"]),
         "pictures": (f"{run}/artifacts/pictures/4_reliability.png{PAGES}", ["8_memory.png", "decision.json"]),
         "table": (f"{run}/artifacts/tables/series.json{PAGES}", ["series_id", "skill_se"]),
         "model": (f"{root}/#/models/tidecast{PAGES}", ["champion", "Version 1", centre[:10]]),
@@ -105,7 +105,10 @@ def pages_of_search(listed: str, store: MlflowStore, run_id: str) -> dict[str, t
         "history": (f"{files}/pictures/1_history.png{PAGES}", ["2_importances.png", "recipe.json"]),
         "importances": (f"{files}/pictures/2_importances.png{PAGES}", ["1_history.png"]),
         "trials": (f"{files}/tables/trials.json{PAGES}", ["number", "state", "complete"]),
-        "trial": (f"{runs}/{first.info.run_id}{PAGES}", ["the default settings, ", "on all folds", "validation_skill"]),
+        "trial": (
+            f"{runs}/{first.info.run_id}{PAGES}",
+            ["the default settings, ", "on all folds", "seconds/trial"],
+        ),
     }
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
 from tidecast.flows.config.panel_file import CHANGED_BY
 from tidecast.flows.config.rule_actions import actions_in_force
-from tidecast.flows.config.settings import Settings
+from tidecast.flows.config.settings import CALENDARS, Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import Busy, WarehouseError
 from tidecast.flows.reporting.model_names import readable
+from tidecast.flows.scheduling.market_times import daily_times
 from tidecast.flows.sources import open_source
 from tidecast.flows.training.decisions import decision_text, last_of, made_champion
 from tidecast.flows.warehouse.damage import damages
@@ -62,6 +64,7 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
             table(["setting", "value", "from"], [[name, _value(settings, name), origins[name]] for name in origins])
         )
         _remembered(out, home, settings, origins)
+        _schedule(out, settings)
     with _noted(problems):
         config, origins_yml = load_mlflow_config(Path.cwd(), os.environ)
         values = {name: _dotted(config, name) for name in origins_yml}
@@ -108,6 +111,15 @@ def _remembered(out: Console, home: StateFolder, settings: Settings, origins: di
         )
     out.print()
     facts(out, [("Remembered", f"in {home.panel_file}, since the first run. {when}\n{ways}")])
+
+
+def _schedule(out: Console, settings: Settings) -> None:
+    """Print when `tidecast schedule` would run the daily forecast."""
+    if settings.cron is None and settings.calendar is None and settings.source not in CALENDARS:
+        when = "after each close; the first run finds the calendar"
+    else:
+        when = daily_times(settings, datetime.now(UTC).date()).text
+    facts(out, [("Schedule", f"tidecast schedule runs {when}")])
 
 
 def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[str], deep: bool) -> None:

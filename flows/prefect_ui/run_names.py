@@ -4,6 +4,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run, task_run
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_UI_ENABLED
 
 from tidecast.flows.log import log
 
@@ -45,6 +46,10 @@ def current_run() -> FlowRun | None:
 
 
 def run_links() -> dict[str, str]:
-    """Return the ``id`` of the flow run that is going on and, where it has a page, the ``url``."""
-    links = {"id": flow_run.id, "url": flow_run.ui_url}
+    """Return the ``id`` of the flow run that is going on and, where a page shows it after the run, the ``url``.
+
+    A server that is started for one run ends with it, and has no pages: `prefect_api` says so by a setting.
+    """
+    has_pages = PREFECT_API_URL.value() is not None and PREFECT_SERVER_UI_ENABLED.value()
+    links = {"id": flow_run.id, "url": flow_run.ui_url if has_pages else None}
     return {key: str(value) for key, value in links.items() if value}

@@ -29,11 +29,15 @@ from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.steps.watching import note_look, say_findings, watch_stored
 from tidecast.flows.warehouse.damage import refuse_lost_forecasts
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.flows.watch.check import Checked, with_problems
 from tidecast.flows.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from tidecast.flows.steps.backfill import Backfilled
     from tidecast.forecasting.tuning.result import TuningResult
+
+EVENTS_SECONDS = 10.0
+"""Time that a command waits for its events to be sent."""
 
 
 def run_day(home: StateFolder, settings: Settings, as_of: date | None, reissue: bool) -> Day:
@@ -162,17 +166,36 @@ def _done_before(workspace: Workspace, as_of: date | None, now: datetime) -> Day
         return None
     refuse_lost_forecasts(warehouse, session)
     found = take_in_prices(workspace.state_folder, warehouse, settings, session, latest_day_anywhere(now), now)
+    problems = Problems()
     if found.settings.publish_to is not None:
-        publish_out(warehouse, found.settings)
+        with problems.noted("copying the forecasts out"):
+            publish_out(warehouse, found.settings)
     note_look(warehouse, found, now)
-    row, problems = run_of(warehouse.runs(), found.as_of), Problems()
+    row = run_of(warehouse.runs(), found.as_of)
     if row is None:
         return None
     workspace = Workspace(workspace.state_folder, found.settings)
     if found.as_of >= found.newest:
         with problems.noted("watching"):
-            say_findings(watch_stored(workspace, found.as_of, now))
+            watched = watch_stored(workspace, found.as_of, now)
+            say_findings(watched)
+            _announce(workspace, with_problems(watched.checked, problems))
     return Day(workspace, found.as_of, found, row, problems=tuple(problems))
+
+
+def _announce(workspace: Workspace, checked: Checked) -> None:
+    """Send findings as events to the user's own Prefect server; without one, none is started for it."""
+    folder = workspace.state_folder
+    if os.environ.get("PREFECT_HOME") == str(folder.prefect) and "PREFECT_API_URL" not in os.environ:
+        return
+    from prefect.events.worker import EventsWorker  # Prefect takes a second to import
+    from prefect.settings import PREFECT_API_URL
+
+    from tidecast.flows.watch.events import announce
+
+    if PREFECT_API_URL.value() is not None:
+        announce(checked, folder.panel_id(), str(folder.path))
+        EventsWorker.drain_all(timeout=EVENTS_SECONDS, at_exit=False)
 
 
 @contextlib.contextmanager
@@ -207,7 +230,8 @@ def prefect_api(
         no_profile = os.environ.get("PREFECT_HOME") == str(home.prefect)  # a user's profile may name a server
         if no_profile and "PREFECT_API_URL" not in os.environ:
             server = stack.enter_context(starting(home.prefect, port, schedules))
-        from prefect.settings import PREFECT_API_URL, temporary_settings  # takes a second; the server starts meanwhile
+        # takes a second; the server starts meanwhile
+        from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_UI_ENABLED, temporary_settings
 
         address = PREFECT_API_URL.value()
         if address is None:
@@ -215,7 +239,8 @@ def prefect_api(
             address = server.wait(say=log.info)
             if when_ended is not None:
                 server.when_ended(when_ended)
-            stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
+            pages = {} if schedules else {PREFECT_SERVER_UI_ENABLED: False}  # a link to it would be dead after the run
+            stack.enter_context(temporary_settings({PREFECT_API_URL: address} | pages))
         stack.callback(send_logs)
         try:
             yield address

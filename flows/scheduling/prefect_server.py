@@ -82,7 +82,12 @@ def is_up(url: str) -> bool:
 PAGES_ASK = ("PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL")
 """Variables for the address that the server's pages ask: its own, whatever the user set for another server."""
 
-OWN_SERVER = "start it with `prefect server start`, and set PREFECT_API_URL=http://127.0.0.1:4200/api"
+
+def own_server() -> str:
+    """Return the advice on how to use a server of one's own, with a port at which nothing listens yet."""
+    port = free_port(DEFAULT_PORT)
+    start = "prefect server start" if port == DEFAULT_PORT else f"PREFECT_SERVER_API_PORT={port} prefect server start"
+    return f"start it with `{start}`, and set PREFECT_API_URL=http://{HOST}:{port}/api"
 
 
 @dataclass(frozen=True)
@@ -170,10 +175,10 @@ class Server:
             if now - moved > still:
                 raise ServerError(
                     f"Prefect's server must start, but made no progress for {still:.0f} s. Read {self._log}. To use "
-                    f"a server that runs already: {OWN_SERVER}"
+                    f"a server that runs already: {own_server()}"
                 )
             if not said and now - begun > SILENT_SECONDS:
-                say(f"Prefect's server is still starting; this machine seems busy. To save the start: {OWN_SERVER}")
+                say(f"Prefect's server is still starting; this machine seems busy. To save the start: {own_server()}")
                 said = True
             time.sleep(0.1)
         return self.url

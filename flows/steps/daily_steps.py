@@ -29,6 +29,7 @@ from tidecast.flows.steps.due import NOT_ATTEMPTED, missed_sessions, run_of, tra
 from tidecast.flows.steps.promote import present_champion
 from tidecast.flows.steps.take_in import take_in_prices
 from tidecast.flows.tracking.registry import Registry
+from tidecast.flows.tracking.training_runs import Tracking
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import decision_text, made_champion, newest, trainings
 from tidecast.flows.training.model_panel import model_panel
@@ -252,6 +253,31 @@ def write_report_page(
         decided=decision_text(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
     )
     return write_report(folder / f"{as_of}.html", data)
+
+
+def file_report(tracking: Tracking, warehouse: Warehouse, as_of: date, report: Path) -> list[str]:
+    """Store a session's report in MLflow, in the runs of the trainings of that session; return their ids.
+
+    A training that ends after the report does so itself. A repetition replaces the page.
+
+    Parameters
+    ----------
+    tracking : Tracking
+    warehouse : Warehouse
+    as_of : date
+    report : Path
+        The page.
+
+    Raises
+    ------
+    TrackingError
+        MLflow did not accept it.
+    """
+    decided = trainings(warehouse.decisions()).filter(pl.col("as_of") == as_of)
+    run_ids = decided["run_id"].drop_nulls().unique(maintain_order=True).to_list()
+    for run_id in run_ids:
+        tracking.add_report(run_id, report)
+    return run_ids
 
 
 def close(warehouse: Warehouse, row: Row, training: str | None, failed: bool, finished: datetime) -> Row:

@@ -248,7 +248,18 @@ class Promoter:
             self.tracking.forget(key)
             raise
         self.tracking.forget(key)
+        self._add_report(carried_out)
         return carried_out
+
+    def _add_report(self, row: Row) -> None:
+        """Store the session's report in the training's run, if it is written. Otherwise the daily run does so later."""
+        report = self.state_folder.reports / f"{row['as_of']}.html"
+        if not report.exists():
+            return
+        try:
+            self.tracking.add_report(row["run_id"], report)
+        except TrackingError as error:  # the champion is decided; the page is in the state folder
+            log.warning(f"The report {report} is not in MLflow: {error}")
 
     def _choose(self, version: str, outcome: str, by: str, why: str) -> Row:
         """Check, store and carry out a person's choice."""

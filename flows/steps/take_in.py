@@ -81,7 +81,7 @@ def take_in_prices(
     log.info(
         f"Prices up to {found.as_of}: {found.rows_in:,} rows read, {found.stored:,} new, "
         f"{found.corrected:,} corrected, {found.unchanged:,} known, {found.run_counts['rows_quarantined']:,} bad{bad}."
-        + (f" Stored and flagged: {doubts}." if doubts else "")
+        + (f" {'Stored and flagged' if found.stored or found.corrected else 'Flagged'}: {doubts}." if doubts else "")
     )
     return found
 

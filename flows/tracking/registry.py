@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 
 VERSION_TAGS = ("winner", "outcome", "as_of", "trained_through", "training_key", "panel")
 MODEL_FILES = {"MLmodel", "served_model.py", "model.json", "weights.safetensors"}
+MODEL_VERSIONS = "mlflow.modelVersions"
+"""Tag of a logged model: MLflow's pages say "Not registered" without it."""
+
+MOST_LINKED = 20
+"""Versions whose models are looked at when one is registered: versions before 2026-12 have no link."""
+
 FLAG = "promoting"
 FLAG_HOLDS = timedelta(minutes=10)
 """A promotion takes seconds: an older flag is from a process that was killed."""
@@ -135,7 +141,9 @@ class Registry:
         name, aliases = self.store.config.registry.model_name, self.store.config.registry.aliases
         with self.store.connected() as client:
             self._own_registered_model(client)
-            for version in self._versions(client):
+            versions = self._versions(client)
+            self._link_models(client, versions)
+            for version in versions:
                 if version.tags.get("training_key") == key:
                     return str(version.version)
             run = client.get_run(run_id)
@@ -156,6 +164,7 @@ class Registry:
                 await_creation_for=0,
                 model_id=model_id,
             )
+            self._link_models(client, [version])
             client.set_registered_model_alias(name, aliases.challenger, version.version)
             return str(version.version)
 
@@ -282,6 +291,21 @@ class Registry:
             if not _is_gone(error):
                 raise
             return None
+
+    def _link_models(self, client: MlflowClient, versions: Sequence[ModelVersion]) -> None:
+        """Name each version on the page of its logged model, unless it is named there; newest versions first.
+
+        `mlflow.register_model` does so. `create_model_version`, which registers in one transaction, does not. A model
+        that was deleted from MLflow is left out.
+        """
+        newest = sorted(versions, key=lambda version: int(version.version), reverse=True)[:MOST_LINKED]
+        for version in newest:
+            with suppress(MlflowException):
+                tags = client.get_logged_model(version.tags["model_id"]).tags
+                link = {"name": version.name, "version": str(version.version)}
+                known = json.loads(tags.get(MODEL_VERSIONS, "[]"))
+                if link not in known:
+                    client.set_logged_model_tags(version.tags["model_id"], {MODEL_VERSIONS: json.dumps([*known, link])})
 
     def _gate_run(self, client: MlflowClient, run: Run) -> str:
         """Id of the run whose gate tested this recipe: the run itself, or that of the champion which it refreshes."""

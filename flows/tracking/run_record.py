@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
+from tidecast.flows.config.settings import Settings
 from tidecast.flows.redaction import redact
-from tidecast.flows.reporting.model_names import readable
+from tidecast.flows.tracking.compared_models import ComparedModel, compared_models, subject_of
 from tidecast.flows.tracking.environment import commit, installed, peak_memory
-from tidecast.flows.tracking.run_text import candidate_outcome, candidate_text, description
-from tidecast.flows.training.result import POOLED, TrainingResult
+from tidecast.flows.tracking.metric_names import TRAIN_LOSS, VALIDATION_LOSS, memory_metric, seconds_metric
+from tidecast.flows.tracking.run_text import description, model_name, model_text, run_name
+from tidecast.flows.training.result import TrainingResult
 
-OUTCOMES = {"kept": "stays"}
-LOSSES = ("train_loss", "validation_loss")
+LOSSES = {"train_loss": TRAIN_LOSS, "validation_loss": VALIDATION_LOSS}
+"""Columns of a learning curve, and their names in MLflow."""
+
 LONGEST_PARAMETER = 6000  # characters; MLflow refuses more
 
 
@@ -30,22 +32,24 @@ class RunRecord:
     Attributes
     ----------
     name : str
-        "GRU, promoted 2026-11-20"; for a candidate, "GRU, tested at the gate".
+        "+0.34 % GRU, promoted 2026-11-20"; for a compared model, "+0.34 % GRU, tested".
     params : dict of str
         Recipe, settings, versions, size of the panel.
     metrics : dict of float
-        Pooled numbers of the gate's folds, exactly those of `evaluate`. The winner's have their own names; those of
-        other models have the model's name and a slash in front.
+        Pooled numbers, those of `evaluate`, under the names of `metric_names`. A training has those of the model
+        that the gate tested.
     curves : list of (str, int, float)
-        Name, epoch and value of losses.
+        Name, step and value of numbers by step ahead and of losses by epoch.
     tags : dict of str
         Keys for searching runs and versions, and the description (Markdown).
     dataset : dict of str
-        Name, source, digest and shape of the prices; empty for a candidate.
+        Name, source, digest and shape of the prices.
     seconds : float
         Duration of the training.
     inside : list of RunRecord
-        The records of the candidates, whose runs are inside this one.
+        The records of the compared models, whose runs are inside this one.
+    of_logged_model : bool
+        Whether the numbers are those of the recipe of the logged model.
     """
 
     name: str
@@ -56,6 +60,7 @@ class RunRecord:
     dataset: dict[str, str]
     seconds: float
     inside: list[RunRecord]
+    of_logged_model: bool = False
 
     def __post_init__(self) -> None:
         """Hide secrets in every text that is sent to MLflow."""
@@ -105,16 +110,17 @@ def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] |
     tags |= {f"prefect.flow_run_{key}": value for key, value in prefect.items()}
     if (own_commit := commit()) is not None:
         tags["mlflow.source.git.commit"] = own_commit
-    candidates = training.learning_curves
+    models = compared_models(training)
+    own = next((model for model in models if model.name == subject_of(training)), None)
     return RunRecord(
-        name=f"{readable(winner)}, {OUTCOMES.get(training.outcome, training.outcome)} {as_of}",
-        params=_params(training),
-        metrics=_metrics(training),
-        curves=_curve(candidates.get(winner)),
+        name=run_name(training),
+        params=_params(training, own.recipe if own is not None and own.recipe else training.model.recipe()),
+        metrics=({} if own is None else own.metrics) | _costs(training),
+        curves=[] if own is None else own.points + _curve(own.curve),
         tags=tags,
         dataset=dataset,
         seconds=sum(training.seconds.values()),
-        inside=[_candidate(training, name, curve) for name, curve in candidates.items()],
+        inside=[_inside(training, model, dataset) for model in models] if len(models) > 1 else [],
     )
 
 
@@ -142,33 +148,54 @@ def fingerprint(panel: pl.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
-def _candidate(training: TrainingResult, name: str, curve: pl.DataFrame) -> RunRecord:
-    """The record of a candidate: its numbers in the selection, and its learning curve."""
-    rows = training.selection.filter(pl.col("model") == name).to_dicts() if training.selection.height else []
-    metrics = {f"selection/{key}": float(rows[0][key]) for key in POOLED if rows and rows[0].get(key) is not None}
-    tags = {"mlflow.note.content": candidate_text(training, name)}
-    title = ", ".join(filter(None, [name, candidate_outcome(training, name)]))
-    return RunRecord(title, {"model": name}, metrics, _curve(curve), tags, {}, training.seconds.get("refit", 0.0), [])
+def _inside(training: TrainingResult, model: ComparedModel, dataset: dict[str, str]) -> RunRecord:
+    """The record of a compared model, with the names that the training's own has."""
+    decision = training.decision
+    return RunRecord(
+        name=model_name(training, model),
+        params=_params(training, model.recipe),
+        metrics=model.metrics,
+        curves=model.points + _curve(model.curve),
+        tags={"model": model.name, "mlflow.note.content": model_text(training, model)},
+        dataset=dataset,
+        seconds=training.seconds.get("refit", 0.0),
+        inside=[],
+        of_logged_model=decision is not None and bool(model.gate) and model.name == decision.winner,
+    )
 
 
 def _curve(curve: pl.DataFrame | None) -> list[tuple[str, int, float]]:
     """Losses by epoch, without missing ones."""
     if curve is None:
         return []
-    points = ((name, row["epoch"], row[name]) for row in curve.iter_rows(named=True) for name in LOSSES)
+    rows = curve.iter_rows(named=True)
+    points = ((name, row["epoch"], row[column]) for row in rows for column, name in LOSSES.items())
     return [point for point in points if point[2] is not None and math.isfinite(point[2])]
 
 
-def _params(training: TrainingResult) -> dict[str, str]:
+def _params(training: TrainingResult, recipe: Mapping[str, Any]) -> dict[str, str]:
     panel = training.panel
-    params = dict(_flat(training.model.recipe()))
-    params |= {f"settings.{key}": value for key, value in _flat(training.settings.model_dump(mode="json"))}
+    params = settings_params(recipe, training.settings)
     params |= {f"version.{name}": installed(name) for name in ("tidecast", "torch", "polars", "scikit-learn", "mlflow")}
     params |= {
         "rows": str(panel.height),
         "series": str(panel["series_id"].n_unique()),
         "trained_through": training.trained_through.isoformat(),
     }
+    return params
+
+
+def settings_params(recipe: Mapping[str, Any], settings: Settings) -> dict[str, str]:
+    """Return every setting of a model and of its panel, as MLflow's parameters.
+
+    Parameters
+    ----------
+    recipe : mapping
+        ``model.recipe()``.
+    settings : Settings
+    """
+    params = dict(_flat(recipe))
+    params |= {f"settings.{key}": value for key, value in _flat(settings.model_dump(mode="json"))}
     return {key: value[:LONGEST_PARAMETER] for key, value in params.items()}
 
 
@@ -184,23 +211,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             yield name, value if isinstance(value, str) else json.dumps(value)
 
 
-def _metrics(training: TrainingResult) -> dict[str, float]:
-    """Pooled numbers, the winner's first and by their own names, then durations and peak memory."""
-    summary = None if training.evaluation is None else training.evaluation.summary
-    of_winner: dict[str, float] = {}
-    of_others: dict[str, float] = {}
-    if summary is not None and training.decision is not None:
-        for row in summary.filter(pl.col("group") == "pooled").iter_rows(named=True):
-            numbers = {key: float(row[key]) for key in POOLED if row.get(key) is not None}
-            if row["model"] == training.decision.winner:
-                of_winner = numbers
-            else:
-                name = re.sub(r"[^\w\-. ]", "", row["model"])  # MLflow does not allow the brackets of "GRU (champion)"
-                of_others |= {f"{name}/{key}": value for key, value in numbers.items()}
-    durations = {f"seconds/{name}": float(value) for name, value in training.seconds.items()}
-    return (
-        of_winner | of_others | durations | {f"peak_memory_mb/{name}": value for name, value in peak_memory().items()}
-    )
+def _costs(training: TrainingResult) -> dict[str, float]:
+    """Durations of the steps, and peak memory."""
+    durations = {seconds_metric(name): float(value) for name, value in training.seconds.items()}
+    return durations | {memory_metric(name): value for name, value in peak_memory().items()}
 
 
 def _dataset(training: TrainingResult, source: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from mlflow import MlflowClient
+from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
 from tidecast.flows.config.mlflow_yml import MlflowConfig
@@ -24,12 +25,15 @@ from tidecast.flows.tracking.relocate import relocate_if_moved
 
 EXPERIMENT_TEXT = (
     "Every training is a run. Its description says what was decided, and why. "
-    "The runs inside it are its candidates, with their learning curves."
+    "The runs inside it are the models that it compared, with the same names of metrics."
 )
 SEARCHES_TEXT = (
     "Every search for settings is a run, and the runs inside it are its trials. They have an experiment of their own, "
     "because hundreds of trials would push the trainings off the first page."
 )
+
+MAX_PARAMS = 100
+"""Parameters in one request to MLflow."""
 
 
 class TrackingError(TidecastError):
@@ -118,6 +122,20 @@ class MlflowStore:
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Log parameters of a run, as many in a request as MLflow takes.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    run_id : str
+    params : mapping
+    """
+    entities = [Param(key, value) for key, value in params.items()]
+    for start in range(0, len(entities), MAX_PARAMS):
+        client.log_batch(run_id, params=entities[start : start + MAX_PARAMS])
 
 
 _UNREACHED = re.compile(r"API request to (?P<address>\S+?)/api/\S+ failed with exception ")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,19 +18,23 @@ from typing import Any
 
 import polars as pl
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Run
 
+from tidecast.flows.reporting.model_names import readable
+from tidecast.flows.tracking.metric_names import is_of_gate
 from tidecast.flows.tracking.model_package import adopt, package
 from tidecast.flows.tracking.run_files import EVIDENCE, write_files
 from tidecast.flows.tracking.run_record import RunRecord, describe
-from tidecast.flows.tracking.store import MlflowStore, TrackingError
+from tidecast.flows.tracking.store import MlflowStore, TrackingError, log_params
 from tidecast.flows.training.result import TrainingResult
 
 RECORD, FILES, MODEL = "record.json", "files", "model"  # of an unsent training: what MLflow gets
 DECIDED, FORECASTS = "decided.parquet", "forecasts.parquet"  # and what promotion needs afterwards
+REPORT = "report.html"
 SOURCE_TAGS = {"mlflow.source.name": "tidecast", "mlflow.source.type": "JOB"}
+NOTE = "mlflow.note.content"
 PAGES = "?workflowType=machine_learning"  # otherwise MLflow opens its pages for language models
-MAX_PARAMS, MAX_METRICS = 100, 1000  # in one request to MLflow
+MAX_METRICS = 1000  # in one request to MLflow
 
 
 class Tracking:
@@ -102,6 +107,23 @@ class Tracking:
             return self.send(key)
         except TrackingError as error:
             raise TrackingError(f"{error} The training is kept in {folder}; the next run logs it.") from error
+
+    def add_report(self, run_id: str, report: Path) -> None:
+        """Store a session's report among the files of its training's run, in place of an earlier one.
+
+        Parameters
+        ----------
+        run_id : str
+        report : Path
+            The page.
+
+        Raises
+        ------
+        TrackingError
+            MLflow did not accept it.
+        """
+        with self.store.connected() as client, tempfile.TemporaryDirectory() as folder:
+            client.log_artifact(run_id, str(shutil.copy(report, Path(folder) / REPORT)))
 
     def kept(self) -> list[str]:
         """Return the keys of the trainings in the state folder, the oldest first."""
@@ -207,7 +229,7 @@ class Tracking:
             client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(shown))
             for inner in record.inside:
                 with self._run(client, inner, ended, SOURCE_TAGS | {"mlflow.parentRunId": run_id}) as child:
-                    self._fill(client, child, inner)
+                    self._fill(client, child, inner, model_id)
             if (folder / FILES / EVIDENCE).exists():
                 client.set_tag(run_id, "gate_run_id", run_id)
             client.set_tag(run_id, "complete", "yes")
@@ -227,18 +249,16 @@ class Tracking:
             raise
         client.set_terminated(run.info.run_id, "FINISHED", int(1000 * ended))
 
-    def _fill(self, client: MlflowClient, run: Run, record: RunRecord, model_id: str | None = None) -> None:
-        """Log parameters, metrics, learning curve and data set; metrics without a slash also belong to the model."""
+    def _fill(self, client: MlflowClient, run: Run, record: RunRecord, model_id: str) -> None:
+        """Log parameters, metrics and data set; the gate's numbers of the logged model's recipe belong to it, too."""
         run_id, when = run.info.run_id, run.info.start_time
-        params = [Param(key, value) for key, value in record.params.items()]
-        dataset_id = record.dataset.get("name"), record.dataset.get("digest")
+        of_model = (model_id, record.dataset.get("name"), record.dataset.get("digest"))
+        points = [(key, 0, value) for key, value in record.metrics.items()] + record.curves
         metrics = [
-            Metric(key, value, when, 0) if "/" in key else Metric(key, value, when, 0, model_id, *dataset_id)
-            for key, value in record.metrics.items()
+            Metric(key, value, when, step, *(of_model if record.of_logged_model and is_of_gate(key) else ()))
+            for key, step, value in points
         ]
-        metrics += [Metric(key, value, when, epoch) for key, epoch, value in record.curves]
-        for start in range(0, len(params), MAX_PARAMS):
-            client.log_batch(run_id, params=params[start : start + MAX_PARAMS])
+        log_params(client, run_id, record.params)
         for start in range(0, len(metrics), MAX_METRICS):
             client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
         if record.dataset:
@@ -247,8 +267,10 @@ class Tracking:
 
     def _add_model(self, client: MlflowClient, run_id: str, record: RunRecord, folder: Path) -> str:
         """Log the forecaster as a model that MLflow can load and serve, linked to its run, and return its id."""
-        own = {"panel": self.store.where.panel}
-        model = client.create_logged_model(self.store.experiment, record.tags["winner"], run_id, own, record.params)
+        own = next((inner for inner in record.inside if inner.of_logged_model), record)
+        tags = {"panel": self.store.where.panel, NOTE: record.tags[NOTE]}
+        name = readable(record.tags["winner"])
+        model = client.create_logged_model(self.store.experiment, name, run_id, tags, own.params)
         adopt(folder, run_id, model.model_id, model.artifact_location)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from tidecast.flows.reporting import tuning_plots
 from tidecast.flows.reporting.figure import Picture
+from tidecast.flows.tracking.metric_names import (
+    SELECTION,
+    SKILL_BY_FOLD,
+    TRIALS,
+    TRIALS_FAILED,
+    TRIALS_PRUNED,
+    VALIDATION_SKILL,
+    Point,
+    pooled_metrics,
+    scaled,
+    seconds_metric,
+)
 from tidecast.flows.tracking.run_files import plain
+from tidecast.flows.tracking.run_record import settings_params
 from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.forecasting.evaluation.decision import percent
+from tidecast.forecasting.tables.names import CRPS, PINBALL
+from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
+from tidecast.forecasting.tuning.search_space import configured
 
 RECIPE = "recipe.json"
 TABLE = "tables/trials.json"
@@ -81,26 +96,65 @@ def params_of(problem: SearchProblem) -> dict[str, str]:
         "rows": str(problem.panel.height),
         "series": str(problem.panel["series_id"].n_unique()),
         **{f"space.{name}": str(each) for name, each in problem.space.items()},
+        **settings_params(problem.model.recipe(), problem.settings),
     }
 
 
 def metrics_of(found: TuningResult) -> dict[str, float]:
-    """Return counts, and the numbers of the best trial, the default settings and the random walk.
+    """Return the numbers of trials, and the numbers of the best trial under the names that trials have.
 
     Parameters
     ----------
     found : TuningResult
     """
-    numbers = {
-        "trials": found.looked_at,
-        "trials_pruned": found.count("pruned"),
-        "trials_failed": found.count("failed"),
-        found.metric: found.value,
-        f"random_walk/{found.metric}": found.random_walk,
-        "skill": found.skill,
-        "default/skill": found.trials[0].skill,
+    counts = {
+        TRIALS: float(found.looked_at),
+        TRIALS_PRUNED: float(found.count("pruned")),
+        TRIALS_FAILED: float(found.count("failed")),
     }
-    return {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
+    return counts | pooled_metrics(SELECTION, {found.metric: found.value, "skill": found.skill})
+
+
+def metrics_of_trial(problem: SearchProblem, trial: TrialRecord) -> dict[str, float]:
+    """Return the numbers of a trial that has ended, under the names that candidates of a training have.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+    trial : TrialRecord
+    """
+    is_default = check_quantiles(problem.settings.quantiles) == DEFAULT_QUANTILES
+    loss = CRPS if is_default else PINBALL
+    numbers = pooled_metrics(SELECTION, {loss: trial.value, "skill": trial.skill})
+    return numbers if trial.seconds is None else numbers | {seconds_metric("trial"): trial.seconds}
+
+
+def points_of_trial(trial: TrialRecord) -> list[Point]:
+    """Return the numbers of a trial by epoch and by fold.
+
+    Parameters
+    ----------
+    trial : TrialRecord
+    """
+    points = [(VALIDATION_SKILL, epoch, scaled(value)) for epoch, value in trial.epochs.items()]
+    points += [(SKILL_BY_FOLD, fold, scaled(value)) for fold, value in trial.folds.items()]
+    return [(name, step, value) for name, step, value in points if value is not None]
+
+
+def params_of_trial(problem: SearchProblem, trial: TrialRecord) -> dict[str, str]:
+    """Return every setting of a trial, the searched ones among them.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+    trial : TrialRecord
+    """
+    searched = {f"searched.{name}": str(value) for name, value in trial.settings.items()}
+    try:
+        model = configured(problem.model, trial.settings) if trial.number else problem.model
+    except (TypeError, ValueError):  # impossible settings: the trial fails, and says why
+        return searched
+    return settings_params(model.recipe(), problem.settings) | searched
 
 
 def running_text(problem: SearchProblem) -> str:
@@ -154,11 +208,13 @@ def result_text(problem: SearchProblem, found: TuningResult) -> str:
     """
     return "\n\n".join(
         [
+            f"The numbers are those of trial {found.number}, the best of {found.looked_at}.",
             f"**{counts_of(found)}**",
             best_of(found),
             f"Evaluated on {params_of(problem)['folds']}, all before the first target of a gate on {problem.as_of}. "
             "The best of many trials looks better than it is. The recipe is one more candidate of the next selection; "
             "if the selection chooses it, the gate tests it.",
+            f"{found.metric.upper()} of the random walk: {found.random_walk:.4f}.",
             f"Data: {problem.panel['series_id'].n_unique()} series, {problem.panel.height:,} prices, up to "
             f"{problem.looked_through}.",
         ]

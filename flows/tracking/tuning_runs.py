@@ -15,20 +15,23 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, RunTag
 
 from tidecast.flows.config.state_folder import hold
 from tidecast.flows.errors import Busy
 from tidecast.flows.reporting.model_names import readable
-from tidecast.flows.tracking.store import MlflowStore, TrackingError
+from tidecast.flows.tracking.store import MlflowStore, TrackingError, log_params
 from tidecast.flows.tracking.tuning_record import (
     RECIPE,
     TABLE,
     ended_text,
     metrics_of,
+    metrics_of_trial,
     name_of,
     name_of_trial,
     params_of,
+    params_of_trial,
+    points_of_trial,
     result_text,
     running_text,
     write_files,
@@ -93,7 +96,7 @@ class TuningRuns:
                 return run_id
             tags = {KEY: problem.key, "panel": self.store.where.panel, STATE: "search", NOTE: running_text(problem)}
             run = client.create_run(self.store.searches, run_name=name_of(problem), tags=tags | SOURCE_TAGS)
-            client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params_of(problem).items()])
+            log_params(client, run.info.run_id, params_of(problem))
             return str(run.info.run_id)
 
     def trials_of(self, run_id: str, problem: SearchProblem) -> TrialRuns:
@@ -107,7 +110,7 @@ class TuningRuns:
         """
         with self.store.connected() as client:
             inside = self._runs(client, f"tags.`{PARENT}` = '{run_id}'")
-        return TrialRuns(self.store, run_id, problem.key, inside)
+        return TrialRuns(self.store, run_id, problem, inside)
 
     def finish(self, run_id: str, problem: SearchProblem, tuned: TuningResult) -> None:
         """Log numbers, text, table, pictures and recipe of a finished search, and end its run.
@@ -180,14 +183,14 @@ class TrialRuns:
     store : MlflowStore
     run_id : str
         Of the search.
-    key : str
-        Of its problem.
+    problem : SearchProblem
+        That the search solves.
     inside : sequence of Run
         Runs of trials that MLflow has already.
     """
 
-    def __init__(self, store: MlflowStore, run_id: str, key: str, inside: Sequence[Run]) -> None:
-        self.store, self.run_id, self.key = store, run_id, key
+    def __init__(self, store: MlflowStore, run_id: str, problem: SearchProblem, inside: Sequence[Run]) -> None:
+        self.store, self.run_id, self.problem = store, run_id, problem
         self._ids = {int(run.data.tags[TRIAL]): str(run.info.run_id) for run in inside}
         self._done = {int(run.data.tags[TRIAL]) for run in inside if run.data.tags.get(STATE) in ENDED}
         self._written: dict[int, int] = {}
@@ -207,23 +210,21 @@ class TrialRuns:
 
     def _write(self, client: MlflowClient, trial: TrialRecord) -> None:
         number, now = trial.number, int(1000 * time.time())
-        params = []
         if number not in self._ids:
-            tags = {KEY: self.key, "panel": self.store.where.panel, PARENT: self.run_id, TRIAL: str(number)}
+            tags = {KEY: self.problem.key, "panel": self.store.where.panel, PARENT: self.run_id, TRIAL: str(number)}
             run = client.create_run(self.store.searches, run_name=name_of_trial(trial), tags=tags | SOURCE_TAGS)
             self._ids[number] = str(run.info.run_id)
-            params = [Param(key, str(value)) for key, value in trial.settings.items()]
-        points = [("validation_skill", step, value) for step, value in trial.epochs.items()]
-        points += [("skill_so_far", step, value) for step, value in trial.folds.items()]
+            log_params(client, self._ids[number], params_of_trial(self.problem, trial))
+        points = points_of_trial(trial)
         new = points[self._written.get(number, 0) :] if trial.state == "running" else points
         metrics = [Metric(name, value, now, step) for name, step, value in new]
         ends = []
         if trial.state in ENDED:
             ends = [RunTag(STATE, trial.state), RunTag(NOTE, ended_text(trial))]
-            numbers = {"skill": trial.skill, "loss": trial.value, "seconds": trial.seconds}
-            metrics += [Metric(name, value, now, 0) for name, value in numbers.items() if value is not None]
-        if metrics or params or ends:
-            client.log_batch(self._ids[number], metrics=metrics, params=params, tags=ends)
+            numbers = metrics_of_trial(self.problem, trial)
+            metrics += [Metric(name, value, now, 0) for name, value in numbers.items()]
+        if metrics or ends:
+            client.log_batch(self._ids[number], metrics=metrics, tags=ends)
         self._written[number] = len(points)
         if trial.state in ENDED:
             client.update_run(self._ids[number], name=name_of_trial(trial))

@@ -43,8 +43,7 @@ class TrainingResult:
     gate_forecasts : DataFrame or None
         The forecasts behind `evaluation`.
     selection : DataFrame
-        ``model``, ``origins``, ``crps`` (or ``pinball``), ``skill``, ``skill_se``, ``skill_low``, ``skill_high``, ``p``
-        on the older folds; empty without selection.
+        ``model``, ``origins`` and the columns of `POOLED`, on the older folds; empty without selection.
     learning_curves : dict of DataFrame
         By recipe, fit on all rows.
     seconds : dict of float
@@ -60,6 +59,8 @@ class TrainingResult:
         `memory_profile` of each network fit on all rows; empty without networks.
     champion_version : str
         Registered version of the champion before; empty without one.
+    recipes : dict of dict
+        ``model.recipe()`` of each candidate, by the name that `selection` has.
     """
 
     as_of: date
@@ -81,3 +82,4 @@ class TrainingResult:
     compared: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     memory: pl.DataFrame = field(default_factory=pl.DataFrame)
     champion_version: str = ""
+    recipes: Mapping[str, dict[str, Any]] = field(default_factory=dict)

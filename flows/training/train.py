@@ -19,7 +19,7 @@ from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
-from tidecast.flows.training.result import TrainingResult
+from tidecast.flows.training.result import POOLED, TrainingResult
 from tidecast.forecasting.backtesting.averaged_tables import averaged_members
 from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.evaluation.decide import decide
@@ -30,7 +30,7 @@ from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION, loss_in
 
 DISTRIBUTION = ("skill", "skill_se", "skill_low", "skill_high", "p")
-"""Columns of a summary that the selection keeps."""
+"""Columns of a summary that the selection's table begins with."""
 
 MEMORY_ROWS, MEMORY_ORIGINS = 63, 32
 """How many rows back a network's memory is measured, and from how many origins."""
@@ -128,7 +128,8 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[
         summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
     loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
-    selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, *DISTRIBUTION)
+    others = [name for name in (*DISTRIBUTION, *POOLED) if name in pooled.columns and name != loss]
+    selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, *dict.fromkeys(others))
     candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]
     return candidate, selection
 
@@ -220,6 +221,7 @@ def _finish(
         table_versions=work.table_versions,
         memory=_memory(work, [models[name] for name in recipes if isinstance(models[name], RecurrentForecaster)]),
         champion_version=work.champion_version,
+        recipes={name: recipe.recipe() for name, recipe in work.recipes.items()},
         **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
     )
 

@@ -89,19 +89,7 @@ class SearchSpace:
         settings : mapping
             By name, as `tune` samples them.
         """
-        model, settings, forecaster = clone(self.model), dict(settings), forecaster_of(self.model)
-        cell = settings.pop(self.prefix + CELL, None)
-        if cell is not None and cell != forecaster.cell:
-            other = FORECASTERS[cell](**clone(forecaster).get_params(deep=False))
-            model = model.set_params(**{self.prefix[:-2]: other}) if self.prefix else other
-        head = settings.pop(self.prefix + HEAD, None)
-        own = getattr(forecaster, "training", None) or Training()
-        if head is not None and head != forecaster.head:
-            settings[f"{self.prefix}training"] = replace(settings.get(f"{self.prefix}training") or own, head=head)
-        name = settings.get(self.prefix + FEATURES)
-        if isinstance(name, str):
-            settings[self.prefix + FEATURES] = features_named(name, forecaster)
-        return model.set_params(**settings)
+        return configured(self.model, settings)
 
     def _checked(self, space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         """The space with every choice as a distribution."""
@@ -151,6 +139,32 @@ class SearchSpace:
                     f"The model's own settings are the first trial and must lie in the search space; {name}="
                     f"{self.own[name]!r} is not in {distribution}. Widen it, or set the model's {name}."
                 ) from error
+
+
+def configured(model: Any, settings: Mapping[str, Any]) -> Any:
+    """Return an unfitted copy of a model with other settings.
+
+    Parameters
+    ----------
+    model : estimator
+        Forecaster or Pipeline.
+    settings : mapping
+        By name, as `tune` samples them: also ``cell``, ``head`` and the name of `features`.
+    """
+    forecaster, prefix = forecaster_of(model), prefix_of(model)
+    model, settings = clone(model), dict(settings)
+    cell = settings.pop(prefix + CELL, None)
+    if cell is not None and cell != forecaster.cell:
+        other = FORECASTERS[cell](**clone(forecaster).get_params(deep=False))
+        model = model.set_params(**{prefix[:-2]: other}) if prefix else other
+    head = settings.pop(prefix + HEAD, None)
+    own = getattr(forecaster, "training", None) or Training()
+    if head is not None and head != forecaster.head:
+        settings[f"{prefix}training"] = replace(settings.get(f"{prefix}training") or own, head=head)
+    name = settings.get(prefix + FEATURES)
+    if isinstance(name, str):
+        settings[prefix + FEATURES] = features_named(name, forecaster)
+    return model.set_params(**settings)
 
 
 def prefix_of(model: Any) -> str:

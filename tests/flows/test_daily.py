@@ -35,6 +35,10 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
     assert (day.as_of, day.row["status"], day.row["training"]) == (first, "done", "first")
     assert day.row["rows_stored"] == 3 * 128
     assert day.report.read_text().startswith("<!")
+    tracking = sandbox.workspace.tracking()
+    (run_id,) = sandbox.workspace.warehouse.decisions()["run_id"]
+    in_mlflow = Path(tracking.store.client.download_artifacts(run_id, "report.html"))
+    assert in_mlflow.read_text() == day.report.read_text()  # written after the training ended
     forecasts = sandbox.workspace.warehouse.forecasts(first)
     assert forecasts.height == 3 * 5
     assert forecasts["live"].all()

@@ -98,18 +98,20 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
     show([trial(0, "running", None, seconds=None, folds={}), trial(1, "waiting", None)])
     (first,) = children(store, run_id)
     assert (first.info.status, first.info.run_name) == ("RUNNING", "trial 0, the default settings")
-    assert first.data.params == {"hidden_size": "0"}
-    assert first.data.metrics == {"validation_skill": 0.001}
+    assert first.data.params.items() >= {"searched.hidden_size": "0", "settings.horizon": "2", "lookback": "16"}.items()
+    assert first.data.metrics == {"fit/validation_skill_percent": 0.1}
     show(list(tuned.trials))
     show(list(tuned.trials))
     ended = {int(run.data.tags["trial"]): run for run in children(store, run_id)}
     assert [ended[k].info.status for k in range(4)] == ["FINISHED", "FINISHED", "FINISHED", "FAILED"]
-    assert ended[1].data.metrics["skill"] == 0.01
+    assert ended[1].data.metrics["selection/skill_percent"] == 1.0
+    assert ended[1].data.metrics["selection/pinball"] == 0.3 * 0.99
+    assert ended[1].data.params["hidden_size"] == "1"
     names = [ended[k].info.run_name for k in range(4)]
     assert names[:2] == ["trial 0, the default settings, +0.10 %", "trial 1, +1.00 %"]
     assert names[2:] == ["trial 2, pruned", "trial 3, failed"]
     assert "too short" in ended[3].data.tags["mlflow.note.content"]
-    assert len(store.client.get_metric_history(ended[0].info.run_id, "skill")) == 1
+    assert len(store.client.get_metric_history(ended[0].info.run_id, "selection/skill_percent")) == 1
 
     runs.finish(run_id, ground, tuned)
     run = store.client.get_run(run_id)
@@ -117,7 +119,7 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
     words = run.data.tags["mlflow.note.content"]
     assert "4 trials: 2 complete, 1 pruned, 1 failed." in words
     assert "Trial 1 is the best: +1.00 % against the random walk. The default settings have +0.10 %" in words
-    assert run.data.metrics["trials"] == 4
+    assert run.data.metrics["search/trials"] == 4
     artifacts = store.home.mlartifacts / run_id / "artifacts"
     table = json.loads((artifacts / "tables/trials.json").read_text())
     assert table["columns"][:4] == ["number", "state", "value", "skill"]
@@ -202,7 +204,7 @@ def test_the_flow_searches_logs_and_keeps_others_out(workspace, prefect_api):
     assert tuned.looked_at == 3
     store = workspace.tuning_runs().store
     runs = store.client.search_runs([store.searches], "tags.complete = 'yes'")
-    assert [run.data.metrics["trials"] for run in runs] == [3]
+    assert [run.data.metrics["search/trials"] for run in runs] == [3]
     assert len(children(store, runs[0].info.run_id)) == 3
     again = tune_forecaster(**arguments)
     assert [t.settings for t in again.trials] == [t.settings for t in tuned.trials]

@@ -7,6 +7,9 @@ import httpx
 import polars as pl
 import pytest
 
+from tidecast.flows.scheduling.launch import run_day
+from tidecast.flows.watch.events import announce
+
 
 @pytest.fixture
 def of_these_days(sandbox):
@@ -19,11 +22,15 @@ def of_these_days(sandbox):
     return sandbox
 
 
+def all_events(api: str) -> list[dict]:
+    """Events of Tidecast on the server."""
+    return httpx.post(f"{api}/events/filter", json={"filter": {"event": {"prefix": ["tidecast."]}}}).json()["events"]
+
+
 def events(api: str, home: str, wanted: str) -> list[str]:
     """Names of the panel's events on the server, once the wanted one is there."""
     for _ in range(60):
-        found = httpx.post(f"{api}/events/filter", json={"filter": {"event": {"prefix": ["tidecast."]}}}).json()
-        names = [one["event"] for one in found["events"] if one["resource"]["prefect.resource.name"] == home]
+        names = [one["event"] for one in all_events(api) if one["resource"]["prefect.resource.name"] == home]
         if wanted in names:
             break
         time.sleep(1)
@@ -42,3 +49,29 @@ def test_a_feed_that_freezes_is_named_by_the_run_that_finds_nothing_new(of_these
     page = first.report.read_text()
     assert f"The feed has no price after {first.as_of}: it is late, or frozen." in page
     assert "No live forecast can be scored yet" in page
+
+
+def test_a_command_that_finds_nothing_new_once_sent_no_event(of_these_days, prefect_api, monkeypatch):
+    """And the panel had one id on its deployments, another in its events."""
+    sandbox = of_these_days
+    sandbox.write()
+    sandbox.run()
+    home = sandbox.workspace.state_folder
+    sent = []
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)  # a server of the user's
+
+    def announced(checked, panel, path, send=announce):
+        sent.append((checked.states, panel))
+        return send(checked, panel, path)
+
+    monkeypatch.setattr("tidecast.flows.watch.events.announce", announced)
+    day = run_day(home, sandbox.workspace.settings, None, reissue=False)
+    assert day.was_done_before
+    assert sent == [(("stale_feed",), home.panel_id())]
+    for _ in range(60):  # the server stores them some time later
+        found = [one for one in all_events(prefect_api) if one["resource"]["prefect.resource.name"] == str(home.path)]
+        if len(found) == 2:
+            break
+        time.sleep(1)
+    assert [one["event"] for one in found] == ["tidecast.stale_feed"] * 2  # the run's, and this one
+    assert {one["resource"]["prefect.resource.id"] for one in found} == {f"tidecast.panel.{home.panel_id()}"}

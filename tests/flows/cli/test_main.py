@@ -74,6 +74,7 @@ def test_doctor_names_settings_their_origin_tables_and_problems(sandbox):
     assert re.search(r"n_jobs +1 +TIDECAST_N_JOBS", found.stdout), found.stdout
     assert re.search(r"runs +1 +\d", found.stdout)
     assert "Lock      free" in found.stdout
+    assert re.search(r"Schedule  tidecast schedule runs at \d\d:\d\d \(.+\), .+ after the close of", found.stdout)
     assert "The run of 2020-01-01 was stopped before it ended." in found.stdout
     assert found.returncode == 1
 

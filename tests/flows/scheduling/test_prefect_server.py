@@ -1,11 +1,13 @@
 """Waiting for a server: as long as it makes progress, and no longer."""
 
+import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from tidecast.flows.scheduling.prefect_server import Server, ServerError, free_port
+from tidecast.flows.scheduling.prefect_server import Server, ServerError, free_port, own_server
 
 SLOW = """
 import sys, time
@@ -51,3 +53,16 @@ def test_a_server_without_progress_is_given_up_and_a_running_one_is_advised(tmp_
     finally:
         server._process.kill()
         server.stop()
+
+
+def test_the_advice_once_named_port_4200_though_something_else_listened_there(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("tidecast.flows.scheduling.prefect_server.DEFAULT_PORT", port)
+        advised = own_server()
+    assert str(port) not in advised
+    found = re.search(r"PREFECT_SERVER_API_PORT=(\d+) .*PREFECT_API_URL=http://127.0.0.1:(\d+)/api", advised)
+    assert found is not None
+    assert found[1] == found[2]

@@ -157,3 +157,14 @@ def test_a_day_whose_forecasts_are_lost_was_once_said_to_be_done(sandbox):
     workspace.warehouse.put_run({"as_of": found.as_of, "status": "done", "series_forecast": 3, **found.run_counts})
     with pytest.raises(WarehouseError, match=f"has none.*tidecast run --as-of {found.as_of} --reissue$"):
         run_day(workspace.state_folder, workspace.settings, found.as_of, reissue=False)
+
+
+def test_a_stale_feed_of_which_nothing_was_stored_was_once_said_to_be_stored(sandbox, caplog):
+    caplog.set_level(logging.INFO, "tidecast")
+    sandbox.take_in(None, TODAY)
+    assert "Stored and flagged: 1 stale_feed." in caplog.text
+    caplog.clear()
+    _, found = sandbox.take_in(None, TODAY)
+    assert (found.stored, found.doubts) == (0, {"stale_feed": 1})
+    assert " Flagged: 1 stale_feed." in caplog.text
+    assert "Stored and flagged" not in caplog.text

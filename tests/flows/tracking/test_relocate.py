@@ -32,7 +32,7 @@ def test_a_folder_that_was_moved_forecasts_and_trains_on_in_its_new_place(store,
     moved = MlflowStore(new, MlflowConfig(), {}, said.append)
     champion = Registry(moved).champion()
     assert champion.model.predict().equals(judged.model.predict())
-    assert said == [f"The state folder was moved here from {store.home.path}: 6 addresses in mlflow.db were updated."]
+    assert said == [f"The state folder was moved here from {store.home.path}: 8 addresses in mlflow.db were updated."]
     assert store.home.path.as_uri() not in everything_in(new)
     assert f"{store.home.path}/" not in everything_in(new)
     shown = [file.path for file in moved.client.list_artifacts(run_id)]

@@ -17,6 +17,7 @@ from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.run_text import description
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.training_runs import Tracking
+from tidecast.forecasting.evaluation.decision import percent
 from tidecast.forecasting.evaluation.metrics import evaluate
 
 DATA = {"name": "prices", "digest": "0"}
@@ -29,6 +30,10 @@ def tracking(store, without_pictures) -> Tracking:
 
 def run_of(store: MlflowStore, run_id: str):
     return store.client.get_run(run_id)
+
+
+def children(tracking: Tracking, run_id: str):
+    return tracking._runs(tracking.store.client, f"tags.`mlflow.parentRunId` = '{run_id}'")
 
 
 def artifact(store: MlflowStore, run_id: str, name: str) -> Path:
@@ -50,10 +55,14 @@ def test_the_numbers_of_a_run_are_those_of_evaluate(store, tracking, judged):
     assert pl.read_parquet(artifact(store, run_id, "evaluation/summary.parquet")).equals(again.summary)
     assert pl.read_parquet(artifact(store, run_id, "evaluation/losses.parquet")).equals(again.losses)
     pooled = {row["model"]: row for row in again.summary.filter(pl.col("group") == "pooled").iter_rows(named=True)}
-    metrics = run_of(store, run_id).data.metrics
-    for name in ("pinball", "mae", "mase", "coverage", "skill", "skill_se", "p"):
-        assert metrics[name] == pooled["random_walk"][name]
-        assert metrics[f"drift/{name}"] == pooled["drift"][name]
+    inside = {run.data.tags["model"]: run for run in children(tracking, run_id)}
+    for run, model in ((run_of(store, run_id), "drift"), *((inside[name], name) for name in pooled)):
+        metrics, row = run.data.metrics, pooled[model]
+        for name in ("pinball", "mae", "mase"):
+            assert metrics[f"gate/{name}"] == row[name]
+        for name, column in (("skill_percent", "skill"), ("coverage_percent", "coverage")):
+            assert metrics[f"gate/{name}"] == 100 * row[column]
+        assert metrics["gate/p_value"] == row["p"]
     decided = json.loads(artifact(store, run_id, "decision.json").read_text(encoding="utf-8"))
     assert decided["verdict"] == judged.decision.verdict
     assert decided["decision"]["distribution_skill"] == judged.decision.distribution_skill
@@ -71,7 +80,9 @@ def test_a_run_describes_the_decision_and_its_data(store, tracking, judged):
         "[a-flow-run](http://",
     ):
         assert said in words
-    assert run.info.run_name == f"random walk, first {judged.as_of}"
+    skill = percent(judged.decision.distribution_skill)
+    assert run.info.run_name == f"{skill} drift, turned down {judged.as_of}, random walk published"
+    assert words.startswith("The numbers are those of the drift, tested at the gate and turned down; the random walk")
     assert run.info.status == "FINISHED"
     assert run.data.params["lookback"] == "16"
     assert run.data.params["settings.horizon"] == "2"
@@ -97,11 +108,11 @@ def test_the_champion_at_a_gate_is_named_with_its_version(judged):
 
 def test_learning_curves_are_runs_inside_the_run(store, tracking, judged):
     run_id = tracking.log_training(judged, "key")
-    (child,) = tracking._runs(store.client, f"tags.`mlflow.parentRunId` = '{run_id}'")
-    losses = store.client.get_metric_history(child.info.run_id, "train_loss")
+    (child,) = (run for run in children(tracking, run_id) if run.data.tags["model"] == "GRU")
+    losses = store.client.get_metric_history(child.info.run_id, "fit/train_loss")
     assert [(point.step, point.value) for point in losses] == [(1, 0.3), (2, 0.2)]
-    assert child.info.run_name == "GRU, not chosen for the gate"
-    assert len(store.client.get_metric_history(child.info.run_id, "validation_loss")) == 1  # the other is unknown
+    assert child.info.run_name == "GRU, not chosen"
+    assert len(store.client.get_metric_history(child.info.run_id, "fit/validation_loss")) == 1  # the other is unknown
 
 
 def test_tables_and_pictures_are_there_to_be_looked_at(store, judged):
