@@ -94,6 +94,10 @@ class FittedNetwork(PanelForecaster):
             return PriceFeatures(target=self.target, positive=self._schema.positive)
         return clone(self.features)
 
+    def _new_steps(self) -> StepInputs:
+        """Inputs of single steps, not fitted."""
+        return StepInputs(self._seasonal.seasons, self.horizon, self._future_names)
+
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
             self.cell, self._inputs.scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
@@ -260,9 +264,8 @@ class FittedNetwork(PanelForecaster):
         self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # older models lack it,
         self._shortcut = description.get("shortcut", False)  # and this
-        seasons = self._seasonal.seasons
         has_steps = f"{STEP}_mean" in learned  # older models read all future covariates at once, a regression none
-        self._steps = StepInputs(seasons, self.horizon, self._future_names) if has_steps else None
+        self._steps = self._new_steps() if has_steps else None
         check_tensors(self._expected_scalers(), learned)
         scalers = {
             group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))

@@ -185,7 +185,7 @@ class NetworkForecaster(FittedNetwork):
         seasons = self._seasonal.seasons
         if not seasons and not self._future_names:
             return None
-        self._steps = StepInputs(seasons, self.horizon, self._future_names)
+        self._steps = self._new_steps()
         train = thinned(rows.ready & rows.before(holdout.train, included=True), MOST_OF_STEPS, self._longest_season)
         return self._steps.fitted(self._numbers_of_steps(rows, train))
 
