@@ -58,7 +58,8 @@ def with_future(
     Returns
     -------
     DataFrame
-        The same rows in the same order. Where the panel has a value of its own and the table has none, it stays.
+        The same rows in the same order. A value that the panel has for a row's own session stays, because it is of
+        that session; so do lists of an earlier table, where this one has no value.
 
     Raises
     ------
@@ -142,7 +143,9 @@ def _columns(
         _refuse_contradictions(name, table, row[given], (place[given], session[given], known[given]), values[given])
         vintages = Vintages.of(place[given], session[given], known[given], values[given])
         values_NH = _looked_up(vintages, origins, horizon)
-        values_NH = np.where(np.isnan(values_NH), _before(panel, name, horizon), values_NH)
+        before_NH = _before(panel, name, horizon)
+        values_NH = np.where(np.isnan(values_NH), before_NH, values_NH)
+        values_NH[:, 0] = np.where(np.isnan(before_NH[:, 0]), values_NH[:, 0], before_NH[:, 0])
         columns += [as_column(name, values_NH[:, 0]), as_column(name + AHEAD, values_NH[:, 1:])]
     return columns
 

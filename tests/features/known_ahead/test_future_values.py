@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidecast.features import PanelSchema, get_calendar, with_future
+from tidecast.features import PanelSchema, get_calendar, to_polars, with_future
 
 DAILY = PanelSchema(calendar="24/7")
 
@@ -186,11 +186,12 @@ def test_two_values_from_one_instant_are_refused_and_equal_ones_are_not():
 
 def test_the_panel_keeps_its_rows_their_order_and_its_own_values_where_the_table_has_none():
     rows = panel(3, load=[7.0, 8.0, None]).reverse()
-    table = pl.DataFrame({"time": [date(2024, 7, 2)], "load": [9.0]})
+    table = pl.DataFrame({"time": [date(2024, 7, 2), date(2024, 7, 3)], "load": [9.0, 6.0]})
     found = with_future(rows, table, 1, DAILY)
-    assert found.select(rows.columns).equals(rows.with_columns(load=pl.Series([None, 9.0, 7.0])))
-    more = with_future(found, pl.DataFrame({"time": [date(2024, 7, 3)], "load": [4.0]}), 1, DAILY)
-    assert ahead(more) == [[None], [4.0], [9.0]], "a second table adds to the first"
+    assert found.select(rows.columns).equals(rows.with_columns(load=pl.Series([6.0, 8.0, 7.0])))
+    assert ahead(found) == [[None], [6.0], [9.0]]
+    more = with_future(found, pl.DataFrame({"time": [date(2024, 7, 4)], "load": [4.0]}), 1, DAILY)
+    assert ahead(more) == [[4.0], [6.0], [9.0]], "a second table adds to the first"
 
 
 def test_pandas_gives_pandas():
@@ -198,7 +199,7 @@ def test_pandas_gives_pandas():
     found = with_future(panel(2).to_pandas(), table.to_pandas(), 2, DAILY)
     assert type(found).__name__ == "DataFrame"
     assert next(iter(found["load_ahead"][0])) == 9.0
-    assert ahead(pl.from_pandas(found)) == [[9.0, None], [None, None]]
+    assert ahead(to_polars(found)) == [[9.0, None], [None, None]]
 
 
 def test_bars_are_looked_up_by_their_instants():

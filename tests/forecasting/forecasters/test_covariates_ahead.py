@@ -116,6 +116,13 @@ def test_update_and_save_keep_what_the_newest_row_knew(fitted, tmp_path):
     assert bare.predict(future=vintages())["forecast"].is_finite().all()
 
 
+def test_a_pandas_panel_brings_its_lists(fitted):
+    found = fitted.predict(PANEL.to_pandas())
+    numbers = pl.col(pl.Float64)
+    expected = fitted.predict(PANEL).select(numbers).to_numpy()
+    np.testing.assert_array_equal(pl.from_pandas(found).select(numbers).to_numpy(), expected)
+
+
 def test_it_is_causal():
     assert_causal(regression(), PANEL)
 
