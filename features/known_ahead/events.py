@@ -130,6 +130,10 @@ def _changes(table: pl.DataFrame, places: Places) -> pl.DataFrame:
     def sessions(calendar: Calendar, at: Whole) -> Whole:
         return sessions_holding(table["time"], calendar)[row[at]]
 
+    if CANCELLED in table.columns and not (
+        table.schema[CANCELLED].is_numeric() or table.schema[CANCELLED] == pl.Boolean
+    ):
+        raise ValueError(f"{CANCELLED!r} must be true or false, got {table.schema[CANCELLED]}. Cast it.")
     off = pl.col(CANCELLED).cast(pl.Boolean).fill_null(False) if CANCELLED in table.columns else pl.lit(False)
     told = table.select("kind", event=_event(table), off=off)[row].with_columns(
         place=rows["place"],

@@ -16,9 +16,10 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
 from tidecast.features.known_ahead.instants import read_known
 from tidecast.features.known_ahead.vintages import ALWAYS, Whole
+from tidecast.features.panel import RESERVED
 
-ROW = "__tidecast_row"
-"""Number of a row of the table."""
+ROW, CODE, GROUP = f"{RESERVED}row", f"{RESERVED}code", f"{RESERVED}group"
+"""Number of a row of the table; position of a series' calendar; name of its group."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,17 @@ class Places:
         self.calendar, self.group = calendar, group
         self._rows = rows
         self._calendars = calendar.calendars
-        names = ["series_id", *([group] if group else [])]
-        series = rows.select(names).unique(maintain_order=True)
+        own = rows.select("series_id", *([pl.col(group).alias(GROUP)] if group else []))
+        series = own.unique(maintain_order=True)
         if group is not None:
-            series = series.group_by("series_id", maintain_order=True).agg(pl.col(group).drop_nulls().unique())
-            several = series.filter(pl.col(group).list.len() > 1)
-            if len(several):
-                raise ValueError(
-                    f"Each series must be in one group, found {shorten(several[group][0].to_list())} in {group!r} of "
-                    f"{several['series_id'][0]!r}. Correct the column, or name another one."
-                )
-            series = series.with_columns(pl.col(group).list.first())
-        self._series = series.with_columns(calendar=self._codes(series), own=pl.int_range(pl.len(), dtype=pl.Int64))
-        n_series = len(series)
-        keys = ["calendar", *([group] if group else [])]
-        groups = self._series.select(keys).drop_nulls().unique(maintain_order=True) if group else pl.DataFrame()
-        self._groups = groups.with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64) + n_series) if group else groups
-        self._all = n_series + len(self._groups)
+            series = _one_group(series, group)
+        self._series = series.with_columns(self._codes(series).alias(CODE), own=pl.int_range(pl.len(), dtype=pl.Int64))
+        n_series, groups = len(series), pl.DataFrame()
+        if group is not None:
+            groups = self._series.select(CODE, GROUP).drop_nulls().unique(maintain_order=True)
+            groups = groups.with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64) + n_series)
+        self._groups = groups
+        self._all = n_series + len(groups)
 
     def _codes(self, series: pl.DataFrame) -> pl.Series:
         code = np.zeros(len(series), dtype=np.int64)
@@ -95,13 +90,13 @@ class Places:
         own = keys.join(self._series, on="series_id", how="left", maintain_order="left")
         places = [own["own"].to_numpy()]
         if self.group:
-            found = own.join(self._groups, on=["calendar", self.group], how="left", maintain_order="left")["place"]
+            found = own.join(self._groups, on=[CODE, GROUP], how="left", maintain_order="left")["place"]
             places.append(found.fill_null(-1).to_numpy())
-        places.append(own["calendar"].to_numpy() + self._all)
+        places.append(own[CODE].to_numpy() + self._all)
         return Origins(inside, session, instant, tuple(places))
 
     def of_table(self, table: pl.DataFrame) -> pl.DataFrame:
-        """Return ``ROW``, ``place`` and ``calendar`` of the rows of a table, once for each place that a row is for.
+        """Return `ROW`, ``place`` and `CODE` of the rows of a table, once for each place that a row is for.
 
         A row with a ``series_id`` is for that series, one with a group only for the series in it, one with neither for
         all. Rows of series and groups that the panel lacks are left out.
@@ -115,23 +110,22 @@ class Places:
         ValueError
             No row is for a series of the panel.
         """
-        given = table.with_row_index(ROW)
-        group = self.group if self.group in table.columns else None
-        names = [name for name in ("series_id", group) if name and name in table.columns]
-        for name in names:
-            given = given.with_columns(self._like_panel(given[name], name))
-        keys = given.select(ROW, *names)
+        names = {"series_id": "series_id"} | ({self.group: GROUP} if self.group else {})
+        keys = table.select(
+            self._like_panel(table[name], name).alias(ours) for name, ours in names.items() if name in table.columns
+        )
+        keys = (keys if keys.width else pl.DataFrame({"__tidecast_all": [True] * len(table)})).with_row_index(ROW)
         left, parts = keys, []
-        if "series_id" in names:
+        if "series_id" in keys.columns:
             own = keys.drop_nulls("series_id").join(self._series, on="series_id")
-            parts.append(own.select(ROW, pl.col("own").alias("place"), "calendar"))
+            parts.append(own.select(ROW, pl.col("own").alias("place"), CODE))
             left = keys.filter(pl.col("series_id").is_null())
-        if group is not None:
-            parts.append(left.drop_nulls(group).join(self._groups, on=group).select(ROW, "place", "calendar"))
-            left = left.filter(pl.col(group).is_null())
-        code = self._series["calendar"].unique().sort()
-        every = pl.DataFrame({"calendar": code, "place": code + self._all})
-        parts.append(left.select(ROW).join(every, how="cross").select(ROW, "place", "calendar"))
+        if GROUP in keys.columns:
+            parts.append(left.drop_nulls(GROUP).join(self._groups, on=GROUP).select(ROW, "place", CODE))
+            left = left.filter(pl.col(GROUP).is_null())
+        code = self._series[CODE].unique().sort()
+        every = pl.DataFrame({CODE: code, "place": code + self._all})
+        parts.append(left.select(ROW).join(every, how="cross").select(ROW, "place", CODE))
         found = pl.concat(parts)
         if len(table) and found.is_empty():
             raise ValueError(
@@ -163,7 +157,7 @@ class Places:
         rows : polars.DataFrame
         """
         for code, calendar in enumerate(self._calendars):
-            at = (rows["calendar"] == code).arg_true().to_numpy()
+            at = (rows[CODE] == code).arg_true().to_numpy()
             if len(at):
                 yield calendar, at
 
@@ -190,3 +184,15 @@ class Places:
         column : str
         """
         return read_known(table, column, self.calendar.intraday)
+
+
+def _one_group(series: pl.DataFrame, group: str) -> pl.DataFrame:
+    """The group of each series; raise ValueError for a series in several."""
+    series = series.group_by("series_id", maintain_order=True).agg(pl.col(GROUP).drop_nulls().unique())
+    several = series.filter(pl.col(GROUP).list.len() > 1)
+    if len(several):
+        raise ValueError(
+            f"Each series must be in one group, found {shorten(several[GROUP][0].to_list())} in {group!r} of "
+            f"{several['series_id'][0]!r}. Correct the column, or name another one."
+        )
+    return series.with_columns(pl.col(GROUP).list.first())

@@ -16,6 +16,9 @@ from tidecast.flows.sources import open_source
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 """Instant of what was known before the first run, where the source does not say from when."""
 
+TIMES = datetime(1900, 1, 1, tzinfo=UTC), datetime(2150, 1, 1, tzinfo=UTC)
+"""The first and the last instant of an event that calendars can place."""
+
 SINCE = ("available_at", "known_at")
 """Columns of a source that say from when a row was known."""
 
@@ -98,7 +101,8 @@ def read_events(settings: Settings) -> AheadRows:
         kind.alias("kind"), ids.fill_null("").alias("event_id"), instants(frame[time]).alias("time"),
         _known(frame, since).alias("known_at"), (off.fill_null(0.0) != 0).alias("cancelled"),
     )  # fmt: skip
-    bad = [read[column].is_null() for column in ("kind", "time")]
+    inside = read["time"].is_between(*TIMES).fill_null(False)
+    bad = [read["kind"].is_null(), ~inside]
     bad += [_unread(frame, since, read["known_at"]), was_there & off.is_null()]
     return _readable(read, frame, bad, since, name)
 

@@ -166,3 +166,9 @@ def test_pandas_gives_pandas():
     events = pl.DataFrame({"kind": ["fomc"], "time": [date(2024, 7, 2)]}).to_pandas()
     found = with_events(panel(days(2)).to_pandas(), events, 2, DAILY)
     assert found["sessions_to_fomc"].tolist() == [1.0, 63.0]
+
+
+def test_a_cancellation_in_words_is_refused():
+    events = {"kind": ["fomc"], "time": [date(2024, 7, 2)], "cancelled": ["true"]}
+    with pytest.raises(ValueError, match="events: 'cancelled' must be true or false, got String. Cast it."):
+        found_in(panel(days(2)), events)

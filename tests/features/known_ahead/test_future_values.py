@@ -241,3 +241,16 @@ def test_an_impossible_table_is_refused_by_column(change, words):
     table = pl.DataFrame({"time": [date(2024, 7, 2)], "load": [1.0]} | change)
     with pytest.raises(ValueError, match=f"future: .*{words}"):
         with_future(panel(), table, 1, DAILY)
+
+
+def test_the_calendar_of_a_series_may_be_its_group():
+    """Once, the column `calendar` met a working column of the same name."""
+    rows = panel(2, ("a", "b")).with_columns(calendar=pl.Series(["24/7", "24/7", "weekdays", "weekdays"]))
+    table = pl.DataFrame({"calendar": ["24/7", None], "time": [date(2024, 7, 2)] * 2, "load": [1.0, 2.0]})
+    assert ahead(with_future(rows, table, 1, group="calendar")) == [[1.0], [None], [2.0], [None]]
+
+
+def test_a_series_in_two_groups_is_refused():
+    rows = panel(2).with_columns(market=pl.Series(["x", "y"]))
+    with pytest.raises(ValueError, match="future: Each series must be in one group"):
+        with_future(rows, pl.DataFrame({"time": [date(2024, 7, 2)], "load": [1.0]}), 1, DAILY, "market")
