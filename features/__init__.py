@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.features.corporate_actions.shown_actions import shown_actions
     from tidecast.features.foreign_frames import panel_from
     from tidecast.features.frames import like, to_polars
+    from tidecast.features.known_ahead.events import with_events
+    from tidecast.features.known_ahead.future_values import with_future
     from tidecast.features.panel import PanelSchema, check_panel
     from tidecast.features.segments import MAX_PAUSE, breaks
     from tidecast.features.transformers.base import PanelTransformer
@@ -85,6 +87,8 @@ __all__ = [
     "panel_from",
     "shown_actions",
     "to_polars",
+    "with_events",
+    "with_future",
     "with_volatility",
 ]
 
@@ -98,6 +102,8 @@ _MODULES = {
     "corporate_actions.shown_actions": ("shown_actions",),
     "foreign_frames": ("panel_from",),
     "frames": ("like", "to_polars"),
+    "known_ahead.events": ("with_events",),
+    "known_ahead.future_values": ("with_future",),
     "panel": ("PanelSchema", "check_panel"),
     "segments": ("MAX_PAUSE", "breaks"),
     "transformers.base": ("PanelTransformer",),

@@ -137,7 +137,7 @@ def _aware(values: pd.Series) -> Any:
 
 
 def _missing(value: object) -> bool:
-    return value is None or value != value  # NaN and NaT differ from themselves
+    return value is None or (not hasattr(value, "__len__") and value != value)  # NaN and NaT differ from themselves
 
 
 def _in_zone(instants: pl.Series, zone: Any) -> pl.Series:

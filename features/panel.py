@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,12 @@ from tidecast.features.session_dates import read_sessions
 
 RESERVED = "__tidecast_"
 """Prefix of working columns next to a panel's own. A covariate's name must not begin with it."""
+
+AHEAD = "_ahead"
+"""End of the name of a column of lists: a future covariate in the next sessions, as known at the row."""
+
+WITHIN, TO, SINCE = "_within", "sessions_to_", "sessions_since_"
+"""Parts of the names of the columns that `with_events` adds for a kind of event."""
 
 CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
 """Spelling of a time of the day."""
@@ -43,10 +49,11 @@ class PanelSchema(FrozenSettings):
         categorical column (polars' Categorical or Enum, pandas' category) as one input for each category of training.
     future : tuple of str, default=()
         Future covariates: numbers known ahead, such as holidays or planned output. A forecast uses those of the
-        forecast sessions only. Give them to `predict`, as rows of the panel without a target or as ``future=``. For
-        columns known up to the origin only, use `covariates`; a column may be in both, and then its past counts, too.
-        Where the calendar has seasons that the target follows, the past of all of them counts, see
-        `RecurrentForecaster`.
+        forecast sessions only. Give them to `predict`, as rows of the panel without a target or as ``future=``. If the
+        panel also has a column ``…_ahead`` of lists, from `with_future`, its values count: those of the next sessions,
+        as they were known at each row. For columns known up to the origin only, use `covariates`; a column may be in
+        both, and then its past counts, too. Where the calendar has seasons that the target follows, the past of all of
+        them counts, see `RecurrentForecaster`.
     static : tuple of str, default=()
         Static covariates, constant in each series: numbers, or text as one input for each category of training.
     origin_time : str, optional
@@ -90,6 +97,27 @@ class PanelSchema(FrozenSettings):
                         f"{group}. Take it out of one."
                     )
                 group_of[name] = group
+
+    def with_events(self, *kinds: str) -> PanelSchema:
+        """Return a copy in which the columns of `tidecast.with_events` are inputs, those of these kinds.
+
+        Parameters
+        ----------
+        *kinds : str
+            Such as "earnings".
+
+        Examples
+        --------
+        >>> PanelSchema().with_events("earnings").future
+        ('earnings', 'earnings_within')
+        """
+        past = [name for kind in kinds for name in (kind, TO + kind, SINCE + kind)]
+        ahead = [name for kind in kinds for name in (kind, kind + WITHIN)]
+        return replace(
+            self,
+            covariates=tuple(dict.fromkeys([*self.covariates, *past])),
+            future=tuple(dict.fromkeys([*self.future, *ahead])),
+        )
 
     def may_start(self, times: pl.Series) -> np.ndarray:
         """Whether forecasts may start from rows of these times, bool of shape (n_rows,); see `origin_time`.

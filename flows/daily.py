@@ -1,7 +1,7 @@
 """The daily forecast, a table of contents. The steps are in `steps.daily_steps`, what is due in `steps.due`."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from prefect import flow
@@ -27,6 +27,7 @@ from tidecast.flows.tasks import (
     close,
     copy_out,
     file_report,
+    ingest_ahead,
     ingest_prices,
     publish,
     recover,
@@ -131,7 +132,7 @@ def daily_forecast(
         if is_done(session.warehouse.runs(), session.as_of) and not reissue:
             day = _repeat(session)
         else:
-            _prepare(session, catches_up, today)
+            session = _prepare(session, catches_up, today)
             trained, published = _publish(session, reissue)
             day = _follow_up(session, trained, published)
     _show(day)
@@ -167,14 +168,27 @@ def _repeat(session: Session) -> Day:
     return Day(session.workspace, session.as_of, session.ingested, row, problems=tuple(session.problems))
 
 
-def _prepare(session: Session, catches_up: bool, today: date) -> None:
-    """Check the panel, clear up after a killed run, and make up for missed sessions."""
+def _prepare(session: Session, catches_up: bool, today: date) -> Session:
+    """Check the panel, take in what is known ahead, clear up after a killed run, and make up for missed sessions."""
     check_panel(session.workspace, session.as_of, session.ingested.left)
+    session = _with_what_is_known_ahead(session)
     with session.problems.noted("clearing up after a killed run"):
         recover(session.workspace)
     if catches_up:
         with session.problems.noted("making up for missed sessions"):
             catch_up(session.workspace, session.ingested, today, session.started)
+    return session
+
+
+def _with_what_is_known_ahead(session: Session) -> Session:
+    """Take in future covariates and events, where the settings name sources. If it fails, forecasts do without."""
+    if session.settings.future is None and session.settings.events is None:
+        return session
+    with session.problems.noted("reading what is known ahead"):
+        workspace = ingest_ahead(session.workspace, session.as_of)
+        ingested = replace(session.ingested, settings=workspace.settings)
+        return replace(session, workspace=workspace, ingested=ingested)
+    return session
 
 
 def _publish(session: Session, reissue: bool) -> tuple[str | None, steps.Published]:

@@ -19,6 +19,7 @@ from tidecast.flows.steps import daily_steps as steps
 from tidecast.flows.steps import take_in
 from tidecast.flows.steps.day import Day
 from tidecast.flows.steps.promote import Promoter
+from tidecast.flows.steps.take_in_ahead import take_in_ahead
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.workspace.workspace import Workspace
 
@@ -40,6 +41,25 @@ def ingest_prices(workspace: Workspace, as_of: date | None, today: date, now: da
     """
     found = take_in.take_in_prices(workspace.state_folder, workspace.warehouse, workspace.settings, as_of, today, now)
     return Workspace(workspace.state_folder, found.settings), found
+
+
+@task(task_run_name="ingest-ahead {as_of}", cache_policy=NO_CACHE)
+@fails_cleanly
+def ingest_ahead(workspace: Workspace, as_of: date) -> Workspace:
+    """Sources of future covariates and events → `future_values` and `events`.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    as_of : date
+
+    Returns
+    -------
+    Workspace
+        Its settings name the kinds of events.
+    """
+    settings = take_in_ahead(workspace.state_folder, workspace.warehouse, workspace.settings, as_of)
+    return Workspace(workspace.state_folder, settings)
 
 
 @task(task_run_name="check-panel {as_of}", cache_policy=NO_CACHE)

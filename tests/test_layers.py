@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = {
     "features": (
         "error_text", "docstrings", "frozen_settings", "column_names", "number_texts", "frames", "frame_notes",
-        "segments", "calendars", "session_dates", "stray_rows", "panel", "foreign_frames", "volatility",
+        "segments", "calendars", "session_dates", "stray_rows", "panel", "known_ahead", "foreign_frames", "volatility",
         "corporate_actions", "transformers", "windows", "causality",
     ),
     "forecasting": (

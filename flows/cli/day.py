@@ -46,6 +46,17 @@ from tidecast.flows.errors import Partial
     metavar="COL",
     help="A column of numbers or text that is constant for a series, like its sector; may be repeated.",
 )
+@click.option("--future", metavar="URI", help="Where covariates come from that are known before their session.")
+@click.option("--future-table", metavar="NAME", help="For a database there: the table or view, or a SELECT.")
+@click.option(
+    "--future-covariate",
+    "future_covariates",
+    multiple=True,
+    metavar="COL",
+    help="A column of numbers there to learn from; may be repeated.",
+)
+@click.option("--events", metavar="URI", help="Where events come from, such as earnings dates: time and kind.")
+@click.option("--events-table", metavar="NAME", help="For a database there: the table or view, or a SELECT.")
 @click.option("--calendar", metavar="NAME", help="Sessions: weekdays, 24/7, TARGET, or an exchange's code like XNYS.")
 @click.option("--horizon", type=int, metavar="N", help="Sessions ahead.  [default: 5]")
 @click.option("--quantiles", type=Levels(), metavar="LEVELS", help="Like 0.1,0.5,0.9.  [default: 0.05, 0.10, … 0.95]")
@@ -80,7 +91,7 @@ def run(
         facts(out, [("Home", f"{folder.path} ({'new' if folder.created else 'found'})")])
         with progress(out):
             enter_state_folder(folder, debug)
-            flags |= {name: flags[name] or None for name in ("covariates", "static")}
+            flags |= {name: flags[name] or None for name in ("covariates", "static", "future_covariates")}
             settings = settings_of(folder, {**flags, "time": time_column}, out)
             from tidecast.flows.scheduling.launch import run_day  # polars and the sources take a second
             from tidecast.flows.steps.day import Incomplete
@@ -98,8 +109,9 @@ def run(
             facts(out, [("Output", str(target))])
         if incomplete is not None:
             raise incomplete
-        if day.without_forecast:
-            raise Partial(f"{day.without_forecast} The others are left out, as said above.")
+        if day.shortfall:
+            left_out = " The others are left out, as said above." if day.without_forecast else ""
+            raise Partial(day.shortfall + left_out)
 
 
 @click.command()

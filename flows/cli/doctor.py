@@ -15,11 +15,12 @@ from rich.console import Console
 from tidecast.flows.cli.failing import one_line
 from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
-from tidecast.flows.config.panel_file import CHANGED_BY
+from tidecast.flows.config.panel_file import CHANGED_BY, INPUTS
 from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.settings import CALENDARS, Settings
 from tidecast.flows.config.state_folder import StateFolder, hold
 from tidecast.flows.errors import Busy, WarehouseError
+from tidecast.flows.ingest.ahead_rows import read_events, read_future
 from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.scheduling.market_times import daily_times
 from tidecast.flows.sources import open_source
@@ -78,6 +79,10 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     if settings is not None:
         with _noted(problems):
             open_source(settings).fetch()
+        for source, read in ((settings.future, read_future), (settings.events, read_events)):
+            with _noted(problems):
+                if source is not None:
+                    problems += [text for text in [read(settings).unreadable] if text]
     if not home.created:
         with _noted(problems):
             out.print()
@@ -109,6 +114,8 @@ def _remembered(out: Console, home: StateFolder, settings: Settings, origins: di
             "They say what the panel is, so another value needs another folder (--home). If the source was moved or a "
             "column renamed, change that in the file."
         )
+        if any(name in INPUTS for name in names):
+            when += " What is known ahead may change: the next training uses it."
     out.print()
     facts(out, [("Remembered", f"in {home.panel_file}, since the first run. {when}\n{ways}")])
 

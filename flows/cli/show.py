@@ -64,8 +64,8 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs.append(("Report", str(day.report or workspace.state_folder.reports / f"{day.as_of}.html")))
     pairs.append(("Models", f"tidecast ui --home {shlex.quote(str(workspace.state_folder.path))}"))
     out.print()
-    if day.without_forecast:
-        out.print(day.without_forecast)
+    if day.shortfall:
+        out.print(day.shortfall)
     if day.was_done_before:
         out.print(f"Nothing to do: {day.as_of} is done.")
     else:

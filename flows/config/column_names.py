@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 import polars as pl
 
 from tidecast.features.error_text import shorten
-from tidecast.features.panel import RESERVED
+from tidecast.features.panel import AHEAD, RESERVED, SINCE, TO, WITHIN
 from tidecast.features.transformers.price_definitions import PRICE_DEFINITIONS, RANGE_DEFINITIONS
-from tidecast.flows.config.columns import ACTIONS, PRICES, VALUES
+from tidecast.flows.config.columns import ACTIONS, FUTURE_VALUES, PRICES, VALUES
 from tidecast.flows.errors import SettingsError
 
 USER = f"{RESERVED}user:"
@@ -34,7 +34,7 @@ def check_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
     Parameters
     ----------
     names : iterable of str
-    setting : {"covariates", "static"}
+    setting : {"covariates", "static", "future_covariates", "event_kinds"}
 
     Raises
     ------
@@ -43,7 +43,8 @@ def check_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
         capitals alone.
     """
     found = tuple(dict.fromkeys(_standard(name, setting) for name in names))
-    by_lower = {ours.lower(): ours for ours in (*OURS, *COMPUTED)}
+    further = tuple(FUTURE_VALUES) if setting == "future_covariates" else ()
+    by_lower = {ours.lower(): ours for ours in (*OURS, *COMPUTED, *further)}
     for name in found:
         if not name.strip() or "\0" in name:
             raise SettingsError(f"{setting} must be names of columns, got {name!r}. Remove it.")
@@ -70,6 +71,35 @@ def _standard(name: str, setting: str) -> str:
     """Return a standard column's name in lower case, as it is stored; other names stay."""
     lower = name.strip().lower()
     return lower if setting == "covariates" and lower in STANDARD else name
+
+
+def refuse_clashes(
+    covariates: Sequence[str], static: Sequence[str], future: Sequence[str], kinds: Sequence[str]
+) -> None:
+    """Refuse future covariates and kinds of events whose columns would have the name of another column.
+
+    Parameters
+    ----------
+    covariates, static, future, kinds : sequence of str
+        The settings `covariates`, `static`, `future_covariates` and `event_kinds`. A column may be both a covariate and
+        a future covariate.
+
+    Raises
+    ------
+    SettingsError
+        Naming the column.
+    """
+    of_events = {column for kind in kinds for column in (kind, kind + WITHIN, TO + kind, SINCE + kind)}
+    lists = {name + AHEAD for name in (*future, *kinds)}
+    groups = {
+        "future_covariates": (future, {*static, *of_events, *lists}),
+        "event_kinds": (kinds, {*covariates, *static, *future, *lists, *VALUES}),
+    }
+    for setting, (names, taken) in groups.items():
+        refuse_look_alikes(names, f"{setting} must have")
+        lower = {name.lower() for name in taken}
+        if clash := [name for name in names if name.lower() in lower]:
+            raise SettingsError(f"{setting} must be unlike other columns, but {clash[0]!r} is one. Rename it.")
 
 
 def refuse_look_alikes(names: Sequence[str], what: str, stored: Collection[str] = ()) -> None:

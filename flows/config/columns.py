@@ -21,3 +21,12 @@ PRICES: Columns = {
 ACTIONS: Columns = {
     "series_id": TEXT, "time": DAY, "split_ratio": NUMBER, "dividend": NUMBER, "known_at": DAY, "as_of": DAY, **YEAR,
 }  # fmt: skip
+
+FUTURE_VALUES: Columns = {  # the covariates come after them; "" stands for no series and no group
+    "series_id": TEXT, "group_name": TEXT, "time": DAY, "available_at": CLOCK, "as_of": DAY, **YEAR,
+}  # fmt: skip
+EVENTS: Columns = {
+    "series_id": TEXT, "group_name": TEXT, "kind": TEXT, "event_id": TEXT, "time": CLOCK, "known_at": CLOCK,
+    "cancelled": FLAG, "as_of": DAY, **YEAR,
+}  # fmt: skip
+"""What is known ahead. A day is stored as the first microsecond after its midnight in UTC."""

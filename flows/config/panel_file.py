@@ -20,10 +20,18 @@ OF_PRICES = (
 REMEMBERED = (*OF_PRICES, "calendars", "horizon", "quantiles")
 """Settings that say what a panel is; one state folder holds one panel."""
 
+INPUTS = (
+    "future", "future_table", "future_covariates", "events", "events_table", "event_kinds", "group", "future_missing",
+)  # fmt: skip
+"""Settings that say what is known ahead. They are remembered where they are set, and another value replaces them."""
+
 CHANGED_BY = {
     "source": "--source", "table": "--table", "query": "--query", "series_id": "--series-id", "time": "--time",
     "target": "--target", "covariates": "--covariate", "static": "--static", "known_at": "--known-at",
     "layout": "TIDECAST_LAYOUT", "calendar": "--calendar", "positive": "TIDECAST_POSITIVE",
+    "future": "--future", "future_table": "--future-table", "future_covariates": "--future-covariate",
+    "events": "--events", "events_table": "--events-table", "event_kinds": "TIDECAST_EVENT_KINDS",
+    "group": "TIDECAST_GROUP", "future_missing": "TIDECAST_FUTURE_MISSING",
     "calendars": "the source's column 'calendar'", "horizon": "--horizon", "quantiles": "--quantiles",
 }  # fmt: skip
 """What gives each remembered setting another value; those in pyproject.toml and TIDECAST_* have the setting's name."""
@@ -63,8 +71,10 @@ def text_of(settings: Settings) -> str:
     ----------
     settings : Settings
     """
-    values = settings.model_dump(mode="json", include=set(REMEMBERED))
-    return json.dumps({name: values[name] for name in REMEMBERED}, **_READABLE)
+    values = settings.model_dump(mode="json", include={*REMEMBERED, *INPUTS})
+    defaults = Settings().model_dump(mode="json", include=set(INPUTS))
+    chosen = [name for name in INPUTS if values[name] != defaults[name]]
+    return json.dumps({name: values[name] for name in (*REMEMBERED, *chosen)}, **_READABLE)
 
 
 def own_id(folder: StateFolder) -> str | None:
@@ -96,7 +106,7 @@ def remembered(folder: StateFolder) -> dict[str, Any]:
         panel.json cannot be read.
     """
     content = _read(folder)
-    return {name: content[name] for name in REMEMBERED if content.get(name) is not None}
+    return {name: content[name] for name in (*REMEMBERED, *INPUTS) if content.get(name) is not None}
 
 
 def _read(folder: StateFolder) -> dict[str, Any]:
@@ -124,6 +134,8 @@ def _unreadable(folder: StateFolder, why: str) -> SettingsError:
 def differences(panel: Mapping[str, Any], settings: Settings) -> dict[str, tuple[Any, Any]]:
     """Return the settings that contradict those of a panel: name to (value in `settings`, value in `panel`).
 
+    Those of `INPUTS` never do.
+
     Parameters
     ----------
     panel : mapping
@@ -131,4 +143,4 @@ def differences(panel: Mapping[str, Any], settings: Settings) -> dict[str, tuple
     settings : Settings
     """
     now = settings.model_dump(mode="json", include=set(REMEMBERED))
-    return {name: (now[name], value) for name, value in panel.items() if now[name] != value}
+    return {name: (now[name], value) for name, value in panel.items() if name in now and now[name] != value}

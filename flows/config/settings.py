@@ -35,7 +35,7 @@ MODELS = (*(cell.name for cell in CELLS.values()), VOLATILITY_REGRESSION, AVERAG
 DRIFT = "drift"
 """The baseline that a backtest compares, besides the random walk."""
 
-ADDRESSES = ("source", "warehouse", "publish_to")
+ADDRESSES = ("source", "warehouse", "publish_to", "future", "events")
 """The settings in which ``${VAR}`` is expanded on connecting."""
 
 KINDS = {
@@ -46,10 +46,12 @@ KINDS = {
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
     **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
     "layout": "auto, long or wide",
+    **dict.fromkeys(("future", "future_table", "events", "events_table", "group"), "text"),
+    "future_missing": "random_walk, last or mean",
     **dict.fromkeys(("positive", "demote"), "true or false"),
     "quantiles": "a list of numbers between 0 and 1",
     "models": f"a list of {', '.join(MODELS)}",
-    **dict.fromkeys(("calendars", "covariates", "static"), "a list of names"),
+    **dict.fromkeys(("calendars", "covariates", "static", "future_covariates", "event_kinds"), "a list of names"),
 }
 """The kind of value that each setting has, as messages say it."""
 
@@ -71,6 +73,20 @@ class Settings(BaseModel):
     static : tuple of str
         Extra columns with one value per series, such as its sector: numbers or text. Where a value changes, the newest
         one counts for the whole history of the series.
+    future, events : str or None
+        Where future covariates, and events, come from: addresses like `source`. See docs/events.md.
+    future_table, events_table : str or None
+        For a database there: the table or view, or a SELECT.
+    future_covariates : tuple of str
+        Columns of `future`: numbers known before their session. Networks see those of the sessions to forecast, as they
+        were known at the origin.
+    event_kinds : tuple of str
+        Kinds of events that are inputs. Empty: those of the first delivery, which panel.json then remembers.
+    group : str or None
+        The column that names groups of series in `future` and `events`: "calendar", or one of `static`.
+    future_missing : {"random_walk", "last", "mean"}
+        What a series is forecast with when values of its next sessions are missing that are usually known: by the
+        random walk; with the last known values; with the mean of the training rows.
     known_at : str or None
         The source's column with the day on which it knew a row's value. None: the column "known_at", if there is one.
     layout : {"auto", "long", "wide"}
@@ -133,6 +149,14 @@ class Settings(BaseModel):
     target: str = "close"
     covariates: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    future: str | None = None
+    future_table: str | None = None
+    future_covariates: tuple[str, ...] = ()
+    events: str | None = None
+    events_table: str | None = None
+    event_kinds: tuple[str, ...] = ()
+    group: str | None = None
+    future_missing: Literal["random_walk", "last", "mean"] = "random_walk"
     known_at: str | None = None
     layout: Literal["auto", "long", "wide"] = "auto"
     calendar: str | None = None
@@ -167,7 +191,9 @@ class Settings(BaseModel):
         """Fingerprint of all settings: equal digests, equal settings."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
-    @field_validator("quantiles", "models", "calendars", "covariates", "static", mode="before")
+    @field_validator(
+        "quantiles", "models", "calendars", "covariates", "static", "future_covariates", "event_kinds", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -199,7 +225,7 @@ class Settings(BaseModel):
             raise SettingsError(f"models must name what to average besides {AVERAGE}, got {AVERAGE} alone. Add some.")
         return value
 
-    @field_validator("covariates", "static")
+    @field_validator("covariates", "static", "future_covariates", "event_kinds")
     @classmethod
     def _columns(cls, value: tuple[str, ...], info: Any) -> tuple[str, ...]:
         return column_names.check_names(value, info.field_name)
@@ -209,6 +235,12 @@ class Settings(BaseModel):
         if both := sorted({*self.covariates}.intersection(self.static)):
             raise SettingsError(f"A column must be in covariates or in static, but {both[0]!r} is in both. Choose one.")
         column_names.refuse_look_alikes((*self.covariates, *self.static), "covariates and static must have")
+        column_names.refuse_clashes(self.covariates, self.static, self.future_covariates, self.event_kinds)
+        if (self.future is None) != (not self.future_covariates):
+            given, other = ("future", "future_covariates") if self.future else ("future_covariates", "future")
+            raise SettingsError(f"{given} needs {other} as well: an address, and the columns to read. Set both.")
+        if self.group is not None and self.group not in (*self.static, "calendar"):
+            raise SettingsError(f"group must be 'calendar' or one of static, got {self.group!r}. Add it to static.")
         return self
 
     @field_validator("calendar", "calendars")

@@ -17,6 +17,8 @@ _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 _A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 """Units in a day."""
 
+_DAY_ALONE = r"^(\d{4}([-/])\d{2}[-/]\d{2}|\d{8})$"
+
 _FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 """The first and the last day that Python can hold, in days since 1970-01-01."""
 
@@ -43,6 +45,30 @@ def dates(values: pl.Series, zone: str | None) -> tuple[pl.Series, pl.Series]:
         return of_calendar(values), pl.Series([0]).cast(pl.Duration("us")).new_from_index(0, len(values))
     moment = _moments(values, None if midnights_elsewhere(values, zone) else zone)
     return moment.dt.date(), moment - moment.dt.truncate("1d")
+
+
+def instants(values: pl.Series) -> pl.Series:
+    """Return the instant of each value in UTC; null where it cannot be read.
+
+    A day is the first microsecond after its midnight: later than the close of every session of the day before, and
+    earlier than that of its own. Days are dates, texts without a time of day, and times that are all midnights.
+
+    Parameters
+    ----------
+    values : Series
+        Dates, datetimes, or text as `tidecast.flows.parsing.iso_times.times_of_text` reads it. Times without a zone are
+        UTC.
+    """
+    written, moment = _moments(values, None), _moments(values, "UTC")
+    if values.dtype == pl.Date or (written == written.dt.truncate("1d")).all():
+        is_day = pl.Series([True]).new_from_index(0, len(values))
+    elif isinstance(values.dtype, pl.Datetime):
+        is_day = pl.Series([False]).new_from_index(0, len(values))
+    else:
+        is_day = as_text(values).str.contains(_DAY_ALONE).fill_null(False)
+    frame = pl.DataFrame({"written": written, "moment": moment, "is_day": is_day})
+    day = pl.col("written").dt.truncate("1d") + pl.duration(microseconds=1)
+    return frame.select(pl.when("is_day").then(day).otherwise("moment").dt.replace_time_zone("UTC")).to_series()
 
 
 def dates_by_zone(values: pl.Series, zones: pl.Series) -> tuple[pl.Series, pl.Series, list[str]]:

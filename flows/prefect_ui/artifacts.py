@@ -84,6 +84,7 @@ def summary(day: Day, issued: pl.DataFrame) -> str:
     }
     for reason, names in (day.forecasts.left_out if day.forecasts is not None else {}).items():
         facts[f"Left out, {reason}"] = f"{len(names)} series"
+    facts["Missing"] = day.forecasts.missing_ahead if day.forecasts is not None else ""
     lines += ["", "| | |", "|---|---|", *(f"| {_cell(name)} | {_cell(text)} |" for name, text in facts.items() if text)]
     if day.problems:
         lines += ["", "## Failed", *(f"- {_cell(problem)}" for problem in day.problems)]

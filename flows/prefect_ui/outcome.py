@@ -31,7 +31,7 @@ def _described(flow: Flow[..., Any], state: State[Any]) -> str:
         return f"{state.name}: {flow.name}. {_one_line(state.message)}".rstrip()
     result = state.result(raise_on_failure=False)
     if isinstance(result, Day):
-        return result.without_forecast or f"The forecasts of {result.as_of} are published."
+        return result.shortfall or f"The forecasts of {result.as_of} are published."
     if state.is_completed():
         return f"Done: {flow.name}."
     return f"{state.name}: {_one_line(str(result)) or f'{type(result).__name__}.'}"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
+from tidecast.features.panel import PanelSchema
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
+from tidecast.flows.publish.missing_ahead import MissingAhead, missing_ahead
 from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.model_panel import fill_ahead
+from tidecast.forecasting.forecasters.baselines import RandomWalk
+from tidecast.forecasting.tables.names import RANDOM_WALK
 
 LATE = 5
 """Sessions a series may be behind and still be forecast; a series further behind has ended, or pauses."""
@@ -31,12 +37,15 @@ class Forecasts:
         Series whose price has not moved for long: forecast, but never scored.
     live_series : int
         Series that are quoted: they have a price of the last sessions.
+    missing_ahead : str
+        A sentence on future covariates that are missing for the sessions ahead; empty without any.
     """
 
     table: pl.DataFrame
     left_out: dict[str, tuple[str, ...]]
     pegged: tuple[str, ...]
     live_series: int
+    missing_ahead: str = ""
 
 
 def predict(
@@ -50,7 +59,7 @@ def predict(
     Parameters
     ----------
     panel : DataFrame
-        Prices known at `as_of`.
+        Prices known at `as_of`, with what was known ahead, not filled in.
     champion : Champion
         Trained on no row after `as_of`.
     settings : Settings
@@ -78,12 +87,12 @@ def predict(
     behind = sessions_behind(panel, settings, as_of)
     quoted = behind.filter(pl.col("sessions") <= LATE)["series_id"]
     current = panel.filter(pl.col("series_id").is_in(quoted.implode()))
+    missing = missing_ahead(current, settings)
     try:
-        table = champion.model.predict(current)
+        table = _of_champion(champion, current, settings, missing, run_id)
     except ValueError as error:
         raise TidecastError(f"No series can be forecast as of {as_of}. {error}") from error
     short = champion.model.skipped_
-    table = table.with_columns(trained_through=_last_seen(table, current, settings, champion.trained_through))
     ended = behind.filter(pl.col("sessions") > LATE)["series_id"]
     reasons = {
         f"no price for more than {LATE} sessions: ended, or pausing": ended,
@@ -91,14 +100,45 @@ def predict(
     }
     moves = with_volatility(mark_long_periods(current, settings.calendar), positive=settings.positive)
     pegged = moves.group_by("series_id", maintain_order=True).agg(pl.col("pegged").last()).filter("pegged")
-    marks = {"as_of": as_of, "model": champion.name, "run_id": run_id}
     ahead = pl.lit(live) & (pl.col("time") > as_of)
     return Forecasts(
-        table=table.with_columns(live=ahead, **{name: pl.lit(value) for name, value in marks.items()}),
+        table=table.with_columns(live=ahead, as_of=pl.lit(as_of)),
         left_out={reason: tuple(series) for reason, series in reasons.items() if len(series)},
         pegged=tuple(pegged["series_id"]),
         live_series=len(quoted),
+        missing_ahead=missing.text,
     )
+
+
+def _of_champion(
+    champion: Champion, panel: pl.DataFrame, settings: Settings, missing: MissingAhead, run_id: str
+) -> pl.DataFrame:
+    """The champion's forecasts; the random walk's of series that lack what the champion reads, if declared so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The future covariate")  # `missing` says it
+        table = champion.model.predict(fill_ahead(panel, settings))
+    lacking = pl.Series(missing.series, dtype=pl.String)
+    reads = set((champion.model.schema or PanelSchema()).future) & set(settings.future_covariates)
+    if settings.future_missing != "random_walk" or not reads:
+        lacking = lacking.clear()
+    own = table.filter(~pl.col("series_id").is_in(lacking.implode()))
+    tables = [_marked(own, panel, settings, champion.trained_through, champion.name, run_id)]
+    if len(lacking):
+        schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
+        walk = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema).fit(panel)
+        instead = walk.predict(panel).filter(pl.col("series_id").is_in(lacking.implode()))
+        newest = panel["time"].max()
+        assert isinstance(newest, date)
+        tables.append(_marked(instead, panel, settings, newest, RANDOM_WALK, ""))
+    return pl.concat(tables).sort("series_id", "origin", "step")
+
+
+def _marked(
+    table: pl.DataFrame, panel: pl.DataFrame, settings: Settings, through: date, model: str, run_id: str
+) -> pl.DataFrame:
+    """The forecasts with the model that made them, and the session through which it can have seen each series."""
+    marks = {"model": pl.lit(model), "run_id": pl.lit(run_id)}
+    return table.with_columns(trained_through=_last_seen(table, panel, settings, through), **marks)
 
 
 def _last_seen(table: pl.DataFrame, panel: pl.DataFrame, settings: Settings, trained_through: date) -> pl.Series:

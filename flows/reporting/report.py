@@ -74,6 +74,8 @@ class ReportData:
         Number of rows (or sessions, series, values) per rule that flagged stored data.
     left_out : mapping
         From a reason to the series that were not forecast for it.
+    missing_ahead : str
+        A sentence on future covariates that are missing for the sessions ahead.
     source, settings_digest : str
     table_versions, versions : mapping
         Versions of the tables read, and of the software.
@@ -111,6 +113,7 @@ class ReportData:
     live: bool = True
     flagged: Mapping[str, int] = field(default_factory=dict)
     decided: str = ""
+    missing_ahead: str = ""
     quoted: int = 0
     watched: WatchData | None = None
 

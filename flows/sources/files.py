@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
+import polars as pl
+
 from tidecast.features.error_text import ended
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
@@ -65,10 +67,26 @@ class FileSource:
             note = f"{self.name} is large: only its rows from {first} on are read (reread_sessions sets how far back)."
             return replace(found, messages=(*found.messages, note))
         except OSError as error:
-            why = error.strerror or " ".join(str(error).split()) or type(error).__name__
-            raise SourceError(
-                f"{self.name} must be readable, but opening it gave: {ended(why)} Check its permissions."
-            ) from error
+            raise _unreadable(self.name, error) from error
+
+    def table(self) -> pl.DataFrame:
+        """Return the columns of all files as they are written.
+
+        Raises
+        ------
+        SourceError
+            As `fetch`.
+        """
+        try:
+            files = files_at(expand(self.name, self.environ), self.environ)
+            return stacked([table_of(file.read(), file.name) for file in files])
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> SourceError:
+    why = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return SourceError(f"{name} must be readable, but opening it gave: {ended(why)} Check its permissions.")
 
 
 def fetched_from(file: File, settings: Settings, since: date | None = None) -> Fetched:

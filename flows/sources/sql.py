@@ -1,10 +1,10 @@
 """Prices in a database: a table, view or query, read in batches, from the first session that may have changed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -27,6 +27,8 @@ from tidecast.flows.parsing.layout import to_long
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, TextClause
+
+Result = TypeVar("Result")
 
 BATCH = 50_000
 """Rows that Python holds at once; as a data frame they take a tenth of the memory."""
@@ -83,7 +85,21 @@ class SqlSource:
         """
         return self._fetch(since, None)
 
+    def table(self) -> pl.DataFrame:
+        """Return all columns of its table or query; errors as of `fetch`."""
+        from sqlalchemy import column, select
+
+        def read(engine: "Engine") -> pl.DataFrame:
+            with engine.connect() as connection:
+                names = self._names(connection)
+                return _in_batches(connection, select(*map(column, names)).select_from(self._from(connection)))
+
+        return self._with_engine(read)
+
     def _fetch(self, since: date | None, series: Sequence[str] | None) -> Fetched:
+        return self._with_engine(lambda engine: self._read(engine, since, series))
+
+    def _with_engine(self, read: Callable[["Engine"], Result]) -> Result:
         from sqlalchemy.exc import SQLAlchemyError  # here and below: slow to load, and only databases need it
 
         if self.settings.table and self.settings.query:
@@ -91,7 +107,7 @@ class SqlSource:
         engine = engine_of(self.settings.source, "source", self.environ)
         refuse_missing_file(engine, "source")
         try:
-            return retried(lambda: self._read(engine, since, series), self.settings.source, may_pass)
+            return retried(lambda: read(engine), self.settings.source, may_pass)
         except SQLAlchemyError as error:
             raise SourceError(
                 f"{self.settings.source} must be readable, but the database says: {message_of(error, engine)}"
@@ -127,25 +143,28 @@ class SqlSource:
 
     def _columns(self, connection: "Connection") -> list[str]:
         """The needed columns of a long table, else all."""
-        from sqlalchemy import text
-
-        settings = self.settings
-        if settings.query:
-            query = f"SELECT * FROM ({_literal(settings.query)}) AS the_query WHERE 1 = 0"
-            names = list(connection.execute(text(query)).keys())
-        elif settings.table:
-            names = list(columns_of(connection, settings.table, settings.source))
-        else:
-            raise SourceError(
-                f"A database's table must be named with --table, or a query with --query; {settings.source} has "
-                f"{shorten(tables_of(connection)) or 'none that this user can see'}."
-            )
+        settings, names = self.settings, self._names(connection)
         needed = [settings.series_id, settings.time, settings.target]
         if not set(needed) <= set(names):
             return names
         in_settings = [settings.known_at or "", *settings.covariates, *settings.static]
         optional = [*optional_columns(names).values(), *filter(names.__contains__, in_settings)]
         return list(dict.fromkeys([*needed, *optional]))
+
+    def _names(self, connection: "Connection") -> list[str]:
+        """All columns."""
+        from sqlalchemy import text
+
+        settings = self.settings
+        if settings.query:
+            query = f"SELECT * FROM ({_literal(settings.query)}) AS the_query WHERE 1 = 0"
+            return list(connection.execute(text(query)).keys())
+        if settings.table:
+            return list(columns_of(connection, settings.table, settings.source))
+        raise SourceError(
+            f"A database's table must be named with --table, or a query with --query; {settings.source} has "
+            f"{shorten(tables_of(connection)) or 'none that this user can see'}."
+        )
 
     def _of(self, first: pl.DataFrame, series: Sequence[str] | None) -> list["ColumnElement[bool]"]:
         """The condition for rows of these series; empty if they cannot be selected by name or are many."""

@@ -82,13 +82,22 @@ class WebSource:
         SourceError
             It does not answer, or answers with an error, a web page, no table, no rows or too many bytes.
         """
+        frame = self.table(since)
+        return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
+
+    def table(self, since: date | None = None) -> pl.DataFrame:
+        """Return its columns as they are written; rows and errors as of `fetch`.
+
+        Parameters
+        ----------
+        since : date or None
+        """
         address = expand(self.name, self.environ).replace("{since}", (since or _EARLIEST).isoformat())
         try:
-            frame = retried(lambda: self._read(address), self.name, _is_transient, _wait_of)
+            return retried(lambda: self._read(address), self.name, _is_transient, _wait_of)
         except (httpx.HTTPError, httpx.InvalidURL, _Transient) as error:
             why = " ".join(str(error).replace(address, self.name).split()) or type(error).__name__
             raise SourceError(f"{self.name} must answer with a table, got: {ended(why)} Check the address.") from None
-        return replace(to_long(frame, self.settings, self._label), whole="{since}" not in self.name)
 
     @property
     def _label(self) -> str:

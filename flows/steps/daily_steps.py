@@ -32,7 +32,7 @@ from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.training_runs import Tracking
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import decision_text, made_champion, newest, trainings
-from tidecast.flows.training.model_panel import model_panel
+from tidecast.flows.training.model_panel import AHEAD_TABLES, model_panel, price_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.saving.recipes import decode
@@ -163,9 +163,9 @@ def publish(
         training = before["training"]
     versions = warehouse.versions()
     live = is_live(as_of, found.newest, settings.sessions)
-    panel = model_panel(warehouse, settings, as_of, versions["prices"])
+    panel = model_panel(warehouse, settings, as_of, versions, filled=False)
     forecasts = predict(panel, champion, settings, as_of, champion.run_id, live)
-    read = {name: version for name, version in versions.items() if name in ("prices", "actions")}
+    read = {name: version for name, version in versions.items() if name in ("prices", "actions", *AHEAD_TABLES)}
     if not warehouse.publish(as_of, forecasts.table, reissue, read):
         read = warehouse.read_by(as_of)[0]  # a killed run issued them, before prices that are there now
     row = {
@@ -187,6 +187,8 @@ def publish(
     log.info(f"Published forecasts of {row['series_forecast']} series by the {champion.name.replace('_', ' ')}.")
     for reason, series in forecasts.left_out.items():
         log.info(f"Left out, {reason}: {shorten(series)}.")
+    if forecasts.missing_ahead:
+        log.warning(forecasts.missing_ahead)
     return Published(champion, row, forecasts)
 
 
@@ -236,12 +238,13 @@ def write_report_page(
         gate_as_of=champion.gate_as_of if is_its_own else None,
         evidence=champion.evidence if is_its_own else None,
         forecasts=issued,
-        prices=model_panel(warehouse, settings, as_of),
+        prices=price_panel(warehouse, settings, as_of),
         scores=warehouse.scores().filter(pl.col("time") <= as_of),
         counts=found.run_counts,
         quarantined=found.quarantined,
         flagged=found.doubts,
         left_out=published.forecasts.left_out if published.forecasts else {},
+        missing_ahead=published.forecasts.missing_ahead if published.forecasts else "",
         source=settings.source,
         settings_digest=settings.digest,
         table_versions=json.loads(row["table_versions"]),

@@ -71,6 +71,12 @@ class Day:
             return ""
         return f"Only {forecast:,} of {quoted:,} quoted series have a forecast of {self.as_of}."
 
+    @property
+    def shortfall(self) -> str:
+        """Sentences on series without a forecast and on missing future covariates; empty where all is well."""
+        missing = self.forecasts.missing_ahead if self.forecasts is not None else ""
+        return " ".join(text for text in (self.without_forecast, missing) if text)
+
 
 class Incomplete(Partial):
     """The forecasts are published, but a step failed. `day` is the result so far.

@@ -27,7 +27,7 @@ from tidecast.flows.tracking.tuning_runs import TuningRuns
 from tidecast.flows.training import decisions
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import Row, TrainingKey
-from tidecast.flows.training.model_panel import model_panel
+from tidecast.flows.training.model_panel import model_panel, read_versions
 from tidecast.flows.training.recorded_recipe import recorded_champion
 from tidecast.flows.training.train import refit_random_walk, train
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -99,8 +99,8 @@ class Promoter:
             The champion has seen later rows; or nothing is lost, and `anew` is True.
         """
         self.settle()
-        version = self.warehouse.versions()["prices"]
-        panel = model_panel(self.warehouse, self.settings, as_of, version)
+        versions = read_versions(self.warehouse)
+        panel = model_panel(self.warehouse, self.settings, as_of, versions)
         past, trained = self.warehouse.decisions(), TrainingKey(as_of, fingerprint(panel), self.settings.digest)
         before = decisions.decided(past, trained)
         if before and not anew:
@@ -113,7 +113,7 @@ class Promoter:
             )
         is_due = gate_due(decisions.newest(decisions.gates(past), as_of), as_of, self.settings)
         found = self.tuning_runs.newest(as_of) if is_due else None
-        training = train(panel, as_of, self.settings, champion, is_due, log.info, {"prices": version}, found)
+        training = train(panel, as_of, self.settings, champion, is_due, log.info, versions, found)
         key = trained.key(f"lost {lost['decision']}" if lost else champion.version if champion else "")
         gates_before = decisions.gates(past).height
         row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC))
@@ -145,12 +145,10 @@ class Promoter:
         champion = present_champion(self.registry, self.warehouse.decisions())
         if champion is None or champion.name != evidence.model:
             return None
-        version = self.warehouse.versions()["prices"]
-        panel = model_panel(self.warehouse, self.settings, as_of, version)
+        versions = read_versions(self.warehouse)
+        panel = model_panel(self.warehouse, self.settings, as_of, versions)
         found = demotion_row(evidence)
-        training = refit_random_walk(
-            panel, as_of, self.settings, champion, str(found["reason"]), log.info, {"prices": version}
-        )
+        training = refit_random_walk(panel, as_of, self.settings, champion, str(found["reason"]), log.info, versions)
         trained = TrainingKey(as_of, "demotion", self.settings.digest)
         gates_before = decisions.gates(self.warehouse.decisions()).height
         row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC)) | found

@@ -21,7 +21,7 @@ from tidecast.flows.log import log
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.redaction import beginning
 from tidecast.flows.steps.due import refuse_clock_set_back
-from tidecast.flows.training.model_panel import model_panel
+from tidecast.flows.training.model_panel import price_panel
 from tidecast.flows.warehouse.damage import refuse_damage
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.workspace.panel_identity import identify, store_panel, stored_panel
@@ -142,7 +142,7 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date, left: int
         No series is quoted and has `lookback` rows since its start or its last long pause; or no series that moves
         has `horizon` more, from which the distribution of forecasts is learned.
     """
-    panel = model_panel(warehouse, settings, as_of)
+    panel = price_panel(warehouse, settings, as_of)
     quoted = sessions_behind(panel, settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
     rows = _counted(mark_long_periods(panel, settings.calendar), settings.positive)
     newest = rows.filter(pl.col("segment") == pl.col("segment").max().over("series_id"))

@@ -9,6 +9,8 @@ import polars as pl
 import yaml
 from mlflow.models import Model, infer_signature
 
+from tidecast.features.known_ahead.table import has_lists
+from tidecast.features.panel import AHEAD
 from tidecast.flows.tracking.environment import installed
 from tidecast.flows.training.result import TrainingResult
 
@@ -68,4 +70,7 @@ def _example(training: TrainingResult) -> pd.DataFrame:
     names = forecaster.predict()["series_id"].unique(maintain_order=True)[:2].implode()
     rows = training.panel.filter(pl.col("series_id").is_in(names)).sort("series_id", "time")
     newest = rows.group_by("series_id", maintain_order=True).tail(forecaster.lookback + 1)
-    return newest.select(forecaster.columns_).to_pandas()
+    ahead = forecaster.schema.future if forecaster.schema else ()
+    lists = [name + AHEAD for name in ahead if has_lists(newest, name)]
+    newest = newest.with_columns(pl.col(lists).arr.to_list().list.eval(pl.element().fill_nan(0.0)))  # JSON has no NaN
+    return newest.select(list(dict.fromkeys([*forecaster.columns_, *ahead, *lists]))).to_pandas()

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from tidecast.features.known_ahead.table import lists_of
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.redaction import redact
 from tidecast.flows.tracking.compared_models import ComparedModel, compared_models, subject_of
@@ -141,7 +142,9 @@ def fingerprint(panel: pl.DataFrame) -> str:
     for name in sorted(ordered.columns):
         column = ordered[name]
         digest.update(name.encode())
-        if column.dtype.is_float():
+        if column.dtype.is_nested():  # what is known ahead, as lists of numbers
+            digest.update(lists_of(column).tobytes())
+        elif column.dtype.is_float():
             digest.update(column.fill_null(math.nan).to_numpy().tobytes())
         else:
             digest.update("\x1f".join(column.cast(pl.String).fill_null("").to_list()).encode())

@@ -81,9 +81,9 @@ def _shared(settings: Settings) -> dict[str, Any]:
     return {
         "horizon": settings.horizon, "lookback": settings.lookback, "quantiles": settings.quantiles,
         "schema": PanelSchema(
-            covariates=settings.covariates, static=settings.static, positive=settings.positive,
-            calendar=settings.calendar,
-        ),
+            covariates=settings.covariates, future=settings.future_covariates, static=settings.static,
+            positive=settings.positive, calendar=settings.calendar,
+        ).with_events(*settings.event_kinds),
     }  # fmt: skip
 
 

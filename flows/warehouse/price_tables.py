@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from tidecast.flows.warehouse.ahead_tables import AheadTables
 from tidecast.flows.warehouse.delta_reader import Spans
-from tidecast.flows.warehouse.delta_writer import DeltaTables
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, values_in
 
@@ -15,7 +15,7 @@ LATELY = 99
 """Days within which nearly every quoted series has a price."""
 
 
-class PriceTables(DeltaTables):
+class PriceTables(AheadTables):
     """Prices and the tables next to them. A read takes the newest version of a table, or `version`."""
 
     # reading

@@ -36,7 +36,9 @@ from tidecast.flows.config.columns import (
     CLOCK,
     COUNT,
     DAY,
+    EVENTS,
     FLAG,
+    FUTURE_VALUES,
     NUMBER,
     PRICES,
     TEXT,
@@ -103,6 +105,8 @@ FEATURE_KEY = ("series_id", "time")
 FLAG_KEY = ("series_id", "time", "rule")
 FORECAST_KEY = ("as_of", "series_id", "step")
 DECISION_KEY = ("decision",)
+FUTURE_KEY = ("series_id", "group_name", "time", "available_at")
+EVENT_KEY = ("series_id", "group_name", "kind", "event_id", "time", "known_at")
 
 
 def _with_extra_columns(columns: Columns, rows: pl.Schema) -> Columns:
@@ -142,6 +146,8 @@ _SPECS = (
         "spread_skill": "distribution_skill", "spread_se": "distribution_se", "spread_p": "distribution_p",
         "centre_skill": "median_skill", "centre_se": "median_se",
     }),
+    TableSpec("future_values", FUTURE_VALUES, FUTURE_KEY, day="time", columns_for=_with_extra_columns),
+    TableSpec("events", EVENTS, EVENT_KEY, day="time"),
     TableSpec("looks", LOOKS, ("as_of",)),
     TableSpec("panel", PANEL, ("as_of",)),
 )  # fmt: skip

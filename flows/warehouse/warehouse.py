@@ -187,8 +187,8 @@ class Warehouse(PriceTables):
     # writing
 
     def clear_prices(self) -> None:
-        """Delete prices, actions, features, flags and quarantine, a commit each; earlier versions keep the rows."""
-        for name in ("flags", "repairs", "quarantine", "features", "actions", "prices"):
+        """Delete prices and the tables next to them, a commit each; earlier versions keep the rows."""
+        for name in ("flags", "repairs", "quarantine", "features", "events", "future_values", "actions", "prices"):
             self._commit(name, partial(self._delete, name))
 
     def store_features(self, rows: pl.DataFrame, read: Mapping[str, int] | None = None) -> int:

@@ -16,7 +16,8 @@ from sklearn.pipeline import Pipeline
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, like
-from tidecast.features.panel import PanelSchema, check_panel
+from tidecast.features.known_ahead.table import has_lists
+from tidecast.features.panel import AHEAD, PanelSchema, check_panel
 from tidecast.features.transformers.base import PanelTransformer
 from tidecast.forecasting.backtesting.forecast_check import checked_forecasts
 from tidecast.forecasting.backtesting.settled_panel import settled_frame
@@ -33,7 +34,8 @@ class PanelModel(Protocol):
 
     `backtest` copies it, fits it on each fold's training rows, and asks it for forecasts from each origin with the
     rows that were known there: rows at or before the origin. If the model has a `schema` that names future covariates,
-    the next `horizon` sessions follow as rows without a target that hold only these covariates.
+    the next `horizon` sessions follow as rows without a target that hold only these covariates; those from
+    `with_future` as they were known at the origin.
 
     Attributes
     ----------
@@ -247,6 +249,8 @@ def forecast_each_origin(
     tables = []
     for origin in settled.origins(fold):
         known = _known_at(frame, origin, future, times, forecaster.horizon)
+        if lists := [name for name in future if has_lists(frame, name)]:
+            known = _with_lists(known, origin, lists, settled.calendar, forecaster.horizon)
         here = {"origins": [origin]} if takes_origins(forecaster) else {}
         found = fitted.predict(like(known, panel), **here)
         live = priced.filter(pl.col("__tidecast_given") == origin)
@@ -273,6 +277,30 @@ def _known_at(
     kept = {"series_id", "time", "calendar", *future}
     hidden = [pl.lit(None, kind).alias(name) for name, kind in frame.schema.items() if name not in kept]
     return pl.concat([known, later.with_columns(hidden)])
+
+
+def _with_lists(
+    known: pl.DataFrame, origin: Any, lists: list[str], calendar: PanelCalendar, horizon: int
+) -> pl.DataFrame:
+    """The rows known at an origin, with the covariates ahead that the origin's own rows list, and no later value."""
+    here = known.filter(pl.col("time") == origin)
+    number = pl.Series(calendar.numbers(here.select("series_id", "time")))
+    parts = []
+    for step in range(1, horizon + 1):
+        time = calendar.times(here["series_id"], (number + step).to_numpy()).cast(known.schema["time"])
+        values = [
+            pl.col(name + AHEAD)
+            .cast(pl.List(pl.Float64))
+            .list.get(step - 1, null_on_oob=True)
+            .fill_nan(None)
+            .alias(name)
+            for name in lists
+        ]
+        parts.append(here.select("series_id", *values, time=time))
+    hidden = [pl.when(pl.col("time") <= origin).then(pl.col(name)).alias(name) for name in lists]
+    known = known.with_columns(hidden).cast(dict.fromkeys(lists, pl.Float64))
+    joined = known.update(pl.concat(parts), on=["series_id", "time"], how="full", include_nulls=False)
+    return joined.select(known.columns).sort("series_id", "time")
 
 
 def _sessions_ahead(live: pl.DataFrame, calendar: PanelCalendar, horizon: int) -> pl.DataFrame:

@@ -28,13 +28,14 @@ from tidecast.forecasting.panel.carried_state import CarriedState
 from tidecast.forecasting.panel.feature_streams import stream_tensors
 from tidecast.forecasting.panel.flat_panel import BLOCK, FlatPanel, within
 from tidecast.forecasting.panel.inputs import PIECE, NetworkInputs, StaticInputs
-from tidecast.forecasting.panel.known_covariates import KnownCovariates
+from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.made_columns import warn_of_unseen
 from tidecast.forecasting.panel.past_values import NewestValues
 from tidecast.forecasting.panel.scaling import InputScaler
 from tidecast.forecasting.panel.segments import run_through
 from tidecast.forecasting.panel.snapshot import snapshot_of
 from tidecast.forecasting.panel.step_inputs import StepInputs
+from tidecast.forecasting.panel.values_ahead import lists_at
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors, saved_network
 
@@ -59,6 +60,7 @@ class FittedNetwork(PanelForecaster):
     training: Training | None
     cell: ClassVar[str]
     _steps: StepInputs | None = None
+    _future_scaler: InputScaler | None = None
 
     # ---------------------------------------------------- what the network reads
     def _numbers_of_steps(self, rows: FlatPanel, at: Tensor) -> NDArray[np.float64]:
@@ -92,6 +94,10 @@ class FittedNetwork(PanelForecaster):
             return PriceFeatures(target=self.target, positive=self._schema.positive)
         return clone(self.features)
 
+    def _new_steps(self) -> StepInputs:
+        """Inputs of single steps, not fitted."""
+        return StepInputs(self._seasonal.seasons, self.horizon, self._future_names)
+
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
             self.cell, self._inputs.scaler.width, self.hidden_size, self.num_layers, self.dropout, self.horizon,
@@ -123,7 +129,7 @@ class FittedNetwork(PanelForecaster):
             return self._steps.scaled(self._numbers_of_steps(rows, at))
         return self._future_at(rows.known_covariates, rows.series_of(at), rows.session[at])
 
-    def _future_at(self, known: KnownCovariates | None, series_N: Tensor, session_N: Tensor) -> Tensor | None:
+    def _future_at(self, known: CovariatesAhead | None, series_N: Tensor, session_N: Tensor) -> Tensor | None:
         if known is None or self._future_scaler is None:
             return None
         return torch.from_numpy(known.scaled(self._future_scaler, series_N.numpy(), session_N.numpy(), self.horizon))
@@ -156,7 +162,8 @@ class FittedNetwork(PanelForecaster):
             outputs_NHQ = self._network.read_out(h_ND, self._future_of(rows, at))
         here = snapshot_of(rows, rows.newest, self._n_levels)
         newest = rows.past_values.newest(self._steps.memory) if self._steps else None
-        return CarriedState(here, state, self._inputs.stream(rows.frame), newest), outputs_NHQ
+        ahead = lists_at(rows.frame[rows.newest.numpy()], self._future_names, self.horizon)
+        return CarriedState(here, state, self._inputs.stream(rows.frame), newest, ahead), outputs_NHQ
 
     def _with_room(self, series_id: pl.Series) -> CarriedState:
         if self._carried.stream is None:
@@ -177,6 +184,10 @@ class FittedNetwork(PanelForecaster):
             state_M.put(torch.nonzero(begins_M)[:, 0], self._network.zero_state(int(begins_M.sum())))
             _, state_M = self._network.encode(inputs_MF[:, None], state_M)
             carried.state.put(at_M, state_M)
+        if carried.ahead is not None:
+            values_MHZ = lists_at(rows, self._future_names, self.horizon, optional=True)
+            assert values_MHZ is not None
+            carried = replace(carried, ahead=carried.ahead.index_copy(0, at_M, values_MHZ))
         if carried.newest is None:
             return carried
         values_MC = torch.from_numpy(
@@ -190,7 +201,7 @@ class FittedNetwork(PanelForecaster):
         newest = carried.newest.advanced(at_M, carried.snapshot.session[at_M], values_MC)
         return replace(carried, newest=newest)
 
-    def _carried_outputs(self, at: Tensor, known: KnownCovariates | None) -> Tensor:
+    def _carried_outputs(self, at: Tensor, known: CovariatesAhead | None) -> Tensor:
         assert self._carried.state is not None
         here = self._carried.snapshot.take(at)
         if self._steps is not None and self._carried.newest is not None:
@@ -229,6 +240,8 @@ class FittedNetwork(PanelForecaster):
         carried = state | {f"stream.{name}": value for name, value in stream.items()}
         if self._carried.newest is not None:
             carried |= {f"newest.{name}": value for name, value in vars(self._carried.newest).items()}
+        if self._carried.ahead is not None:
+            carried |= {"carried_ahead": self._carried.ahead}
         return super()._learned() | scaler | network | carried
 
     def _expected_scalers(self) -> dict[str, Tensor]:
@@ -251,9 +264,8 @@ class FittedNetwork(PanelForecaster):
         self.learning_curve_ = pl.from_dicts(description["learning_curve"], schema=LEARNING_CURVE)
         static = description.get("static", {})  # older models lack it,
         self._shortcut = description.get("shortcut", False)  # and this
-        seasons = self._seasonal.seasons
         has_steps = f"{STEP}_mean" in learned  # older models read all future covariates at once, a regression none
-        self._steps = StepInputs(seasons, self.horizon, self._future_names) if has_steps else None
+        self._steps = self._new_steps() if has_steps else None
         check_tensors(self._expected_scalers(), learned)
         scalers = {
             group: InputScaler(*(learned[f"{group}_{name}"].numpy() for name in ("mean", "scale", "flagged")))
@@ -279,7 +291,14 @@ class FittedNetwork(PanelForecaster):
             State.from_tensors({name: state[name] for name in zero}),
             self._inputs.resumed(stream) if stream else None,
             self._newest_of(under("newest", learned), len(keys)),
+            self._ahead_of(learned, len(keys)),
         )
+
+    def _ahead_of(self, learned: dict[str, Tensor], n_series: int) -> Tensor | None:
+        if "carried_ahead" not in learned:
+            return None
+        check_tensors({"carried_ahead": blank(n_series, self.horizon, len(self._future_names))}, learned)
+        return learned["carried_ahead"]
 
     def _newest_of(self, learned: dict[str, Tensor], n_series: int) -> NewestValues | None:
         if self._steps is None:

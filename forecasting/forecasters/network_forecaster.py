@@ -30,7 +30,6 @@ from tidecast.forecasting.network.training import Batch, Training, isolated
 from tidecast.forecasting.panel.flat_panel import FlatPanel, thinned
 from tidecast.forecasting.panel.holdout import Holdout
 from tidecast.forecasting.panel.inputs import NetworkInputs
-from tidecast.forecasting.panel.scaling import InputScaler
 from tidecast.forecasting.panel.segments import Segments
 from tidecast.forecasting.panel.step_inputs import StepInputs
 
@@ -107,7 +106,7 @@ class NetworkForecaster(FittedNetwork):
         schema = replace(self._schema, covariates=self._past)
         self._inputs, inputs_NF = NetworkInputs.fit_transform(self._new_features(), schema, rows, train)
         self.inputs_ = self._inputs.names
-        self._future_scaler = self._fit_future_scaler(rows, holdout)
+        self._future_scaler = None  # only models saved by earlier versions have one
         give_back_memory()
         return inputs_NF
 
@@ -186,17 +185,9 @@ class NetworkForecaster(FittedNetwork):
         seasons = self._seasonal.seasons
         if not seasons and not self._future_names:
             return None
-        self._steps = StepInputs(seasons, self.horizon, self._future_names)
+        self._steps = self._new_steps()
         train = thinned(rows.ready & rows.before(holdout.train, included=True), MOST_OF_STEPS, self._longest_season)
         return self._steps.fitted(self._numbers_of_steps(rows, train))
-
-    def _fit_future_scaler(self, rows: FlatPanel, holdout: Holdout) -> InputScaler | None:
-        """Fit a scaler on the future covariates of training sessions; None without any."""
-        if rows.known_covariates is None or self._steps is not None:
-            return None
-        return InputScaler.fit(
-            rows.known_covariates.up_to(rows.calendar.through(rows.known_covariates.series_id, holdout.train))
-        )
 
     def _train(
         self,
@@ -234,7 +225,7 @@ class NetworkForecaster(FittedNetwork):
 
     def _fingerprint(self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor) -> str:
         known = rows.known_covariates
-        future = () if known is None else (known.keys_M, known.values_MZ)
+        future = () if known is None else known.arrays
         return fingerprint(
             self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
             rows.volatility, self._quantile_model.base_HQ, *future,

@@ -29,13 +29,10 @@ from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
 from tidecast.forecasting.forecasters.quantile_model import QuantileModel, slow
 from tidecast.forecasting.forecasters.sampling import MOST_ORIGINS, Dependence
 from tidecast.forecasting.panel.carried_state import CarriedState
+from tidecast.forecasting.panel.covariates_ahead import carried_covariates, panel_covariates
 from tidecast.forecasting.panel.flat_panel import FlatPanel, panel_rows, root_steps, thinned
 from tidecast.forecasting.panel.holdout import Holdout
-from tidecast.forecasting.panel.known_covariates import (
-    KnownCovariates,
-    covariates_of_future,
-    covariates_of_panel,
-)
+from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
 from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
@@ -170,17 +167,15 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         """Add the future covariates of the panel `X` to its rows."""
         if not self._future_names:
             return rows
-        known = covariates_of_panel(
-            rows.series_id, rows.calendar, X, future, self._schema, self._schema_of_rows, self.target
-        )
-        return replace(rows, known_covariates=known)
+        return panel_covariates(rows, X, future, self._schema, self._schema_of_rows, self._future_names, self.horizon)
 
-    def _carried_covariates(self, future: Any) -> KnownCovariates | None:
+    def _carried_covariates(self, future: Any) -> CovariatesAhead | None:
         """Future covariates of the series seen so far, from `future`; None if forecasts depend on none."""
         if not self._future_names:
             return None
-        here = self._carried.snapshot
-        return covariates_of_future(future, here.keys, here.session.numpy(), self.calendar_, self._schema_of_rows)
+        return carried_covariates(
+            self._carried, future, self.calendar_, self._schema_of_rows, self._future_names, self.horizon
+        )
 
     @property
     def _schema_of_rows(self) -> PanelSchema:
@@ -336,7 +331,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             )
         return sparse
 
-    def _carried_outputs(self, at: Tensor, known: KnownCovariates | None) -> Tensor:
+    def _carried_outputs(self, at: Tensor, known: CovariatesAhead | None) -> Tensor:
         """As `_outputs`, for the carried state of the series at these places."""
         return self._no_outputs(at)
 

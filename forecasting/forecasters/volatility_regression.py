@@ -19,7 +19,8 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.panel import PanelSchema
 from tidecast.features.transformers.volatility_terms import VolatilityTerms
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
-from tidecast.forecasting.forecasters.log_scale import coming_log_scale, pooled_ridge
+from tidecast.forecasting.forecasters.fitted_network import STEP
+from tidecast.forecasting.forecasters.log_scale import Array, coming_log_scale, pooled_ridge
 from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
 from tidecast.forecasting.forecasters.quantile_base import MOST_RESIDUALS
 from tidecast.forecasting.forecasters.quantile_model import QuantileModel
@@ -31,6 +32,7 @@ from tidecast.forecasting.network.scale_head import ScaleHead
 from tidecast.forecasting.network.training import isolated
 from tidecast.forecasting.panel.flat_panel import FlatPanel, thinned
 from tidecast.forecasting.panel.holdout import Holdout
+from tidecast.forecasting.panel.step_inputs import StepInputs
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES
 
 
@@ -58,7 +60,8 @@ class VolatilityRegression(NetworkForecaster):
     target : str, default="close"
         The column to forecast.
     schema : PanelSchema, optional
-        The meaning of the panel's columns. Its past and static covariates are terms too; future ones are ignored.
+        The meaning of the panel's columns. Its past and static covariates are terms too, and for each step its future
+        covariates of that step.
     features : transformer, optional
         Adds the terms to the panel; `VolatilityTerms` by default. Saved and applied with the model.
     ridge : float, default=3000
@@ -92,6 +95,7 @@ class VolatilityRegression(NetworkForecaster):
 
     num_layers = 1
     head = SCALE
+    _reads_future = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,7 +145,8 @@ class VolatilityRegression(NetworkForecaster):
         """
         check_fitted(self, "fit_end_")
         flagged = np.array(self.inputs_)[self._inputs.scaler.flagged]
-        terms = [*self.inputs_, *(f"{name} missing" for name in flagged)]
+        of_steps = [f"{name} at the step" for name in self._steps.names] if self._steps else []
+        terms = [*self.inputs_, *(f"{name} missing" for name in flagged), *of_steps]
         weights_HF = self._weights_HF().double().numpy()
         return pl.DataFrame(
             {
@@ -154,11 +159,15 @@ class VolatilityRegression(NetworkForecaster):
     def _weights_HF(self) -> Tensor:
         network = self._network
         outputs_HPF = network.head.weight.detach().view(self.horizon, network.n_outputs, network.width)
-        return outputs_HPF[:, ScaleHead.scale_output]
+        weights_HF = outputs_HPF[:, ScaleHead.scale_output]
+        if self._steps is None:
+            return weights_HF
+        return torch.cat([weights_HF, network.decoder.linear.detach()[..., ScaleHead.scale_output]], dim=1)
 
     # ------------------------------------------------------------------ fit
     def _fit_network(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> None:
         holdout = replace(holdout, train=holdout.validation)  # nothing stops early, so no row is held out for it
+        self._steps = self._fit_steps(rows, holdout)
         inputs_NF = self._fit_inputs(rows, holdout)
         held = torch.zeros(self.horizon, dtype=torch.float64)  # the scale of a median that does not move
         self._quantile_model = replace(self._quantile_model, scale_H=held, head=SCALE)
@@ -169,12 +178,27 @@ class VolatilityRegression(NetworkForecaster):
         if not len(at):  # all pegged: no distribution to learn or forecast
             return
         changes_NH, weights_N = self._residuals(rows, at, until=holdout.train), weights[at].numpy()
-        terms_NF = inputs_NF[at].double().numpy()
-        weights_FH = pooled_ridge(terms_NF, coming_log_scale(changes_NH), weights_N, self.ridge)
+        weights_FH, log_scale_NH = self._regressed(rows, at, inputs_NF[at].double().numpy(), changes_NH, weights_N)
         self._network.begin_linear(torch.from_numpy(weights_FH), ScaleHead.scale_output)
-        scaled_NH = changes_NH * np.exp(-terms_NF @ weights_FH)
+        scaled_NH = changes_NH * np.exp(-log_scale_NH)
         quantiles = QuantileModel.of(scaled_NH, weights_N, self.quantiles_)
         self._quantile_model = replace(self._quantile_model, base_HQ=quantiles.base_HQ)
+
+    def _regressed(
+        self, rows: FlatPanel, at: Tensor, terms_NF: Array, changes_NH: Array, weights_N: Array
+    ) -> tuple[Array, Array]:
+        """Weights of the terms, then of the inputs of each step, for each step; and the fitted logs of its scale."""
+        targets_NH = coming_log_scale(changes_NH)
+        if self._steps is None:
+            weights_FH = pooled_ridge(terms_NF, targets_NH, weights_N, self.ridge)
+            return weights_FH, terms_NF @ weights_FH
+        steps_NHU = self._steps.scaled(self._numbers_of_steps(rows, at)).double().numpy()
+        found, fitted = [], []
+        for step in range(self.horizon):
+            inputs_NF = np.column_stack([terms_NF, steps_NHU[:, step]])
+            found.append(pooled_ridge(inputs_NF, targets_NH[:, step : step + 1], weights_N, self.ridge))
+            fitted.append(inputs_NF @ found[-1])
+        return np.column_stack(found), np.column_stack(fitted)
 
     def _continue_training(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
         """Learn nothing: a `fit` takes less than a second."""
@@ -187,12 +211,23 @@ class VolatilityRegression(NetworkForecaster):
 
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
-            NO_MEMORY, self._inputs.scaler.width, 0, 1, 0.0, self.horizon, ScaleHead.n_outputs, shortcut=True
-        )
+            NO_MEMORY, self._inputs.scaler.width, 0, 1, 0.0, self.horizon, ScaleHead.n_outputs, shortcut=True,
+            n_step=self._steps.width if self._steps else 0,
+        )  # fmt: skip
+
+    def _new_steps(self) -> StepInputs:
+        return StepInputs((), self.horizon, self._future_names)  # the terms remember the seasons
+
+    def _fit_steps(self, rows: FlatPanel, holdout: Holdout) -> StepInputs | None:
+        return super()._fit_steps(rows, holdout) if self._future_names else None
 
     @property
     def _future_names(self) -> tuple[str, ...]:
-        return ()
+        return self._schema.future if self._reads_future else ()
+
+    def _restore(self, description: dict[str, Any], learned: dict[str, Tensor], keys: pl.DataFrame) -> None:
+        self._reads_future = f"{STEP}_mean" in learned  # earlier versions ignored future covariates
+        super()._restore(description, learned, keys)
 
     # --------------------------------------------------------------- recipe
     def _to_recipe(self, settings: dict[str, Any]) -> dict[str, Any]:

@@ -297,7 +297,7 @@ class StepDecoder(nn.Module):
         o_k = A_k e + B_k u
 
     A and B start at zero, so an untrained network forecasts the base quantiles. The state that is carried on does
-    not depend on u.
+    not depend on u. Without a state only the last term is left.
 
     Parameters
     ----------
@@ -307,11 +307,13 @@ class StepDecoder(nn.Module):
 
     def __init__(self, n_hidden: int, n_step: int, horizon: int, n_outputs: int) -> None:
         super().__init__()
-        width = max(n_hidden, LEAST)
-        self.state, self.step = nn.Linear(n_hidden, width), nn.Linear(n_step, width)
-        self.position = nn.Parameter(0.1 * torch.randn(horizon, width))
-        self.mixed = nn.Linear(width, width)
-        self.outputs = nn.Parameter(torch.zeros(horizon, width, n_outputs))
+        self.has_state = n_hidden > 0
+        if self.has_state:
+            width = max(n_hidden, LEAST)
+            self.state, self.step = nn.Linear(n_hidden, width), nn.Linear(n_step, width)
+            self.position = nn.Parameter(0.1 * torch.randn(horizon, width))
+            self.mixed = nn.Linear(width, width)
+            self.outputs = nn.Parameter(torch.zeros(horizon, width, n_outputs))
         self.linear = nn.Parameter(torch.zeros(horizon, n_step, n_outputs))
 
     def forward(self, h: Tensor, u_HU: Tensor) -> Tensor:
@@ -324,10 +326,12 @@ class StepDecoder(nn.Module):
         u_HU : Tensor of shape (..., H, U)
             Inputs of the steps.
         """
+        linear_HP = torch.einsum("...hu,hup->...hp", u_HU, self.linear)
+        if not self.has_state:
+            return linear_HP
         e_HE = silu(self.state(h).unsqueeze(-2) + self.step(u_HU) + self.position)
         e_HE = e_HE + silu(self.mixed(e_HE))
-        o_HP = torch.einsum("...he,hep->...hp", e_HE, self.outputs)
-        return o_HP + torch.einsum("...hu,hup->...hp", u_HU, self.linear)
+        return torch.einsum("...he,hep->...hp", e_HE, self.outputs) + linear_HP
 
 
 def _for_cell(hidden: tuple[Tensor, ...]) -> CellState:

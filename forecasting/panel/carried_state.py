@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
 from tidecast.features.error_text import shorten
 from tidecast.features.panel import PanelSchema, as_seen, check_rows
@@ -37,12 +39,15 @@ class CarriedState:
         The features, ready for the next row.
     newest : NewestValues, optional
         What the inputs of single steps depend on, where the panel has seasons.
+    ahead : Tensor of shape (N, H, Z), float64, optional
+        Future covariates of the sessions after the newest row, where rows bring them as lists; NaN for others.
     """
 
     snapshot: Snapshot
     state: State | None = None
     stream: Stream | None = None
     newest: NewestValues | None = None
+    ahead: Tensor | None = None
 
     def atomic(self) -> AbstractContextManager[None]:
         """Restore the stream if the body raises; the other parts are never changed in place."""
@@ -67,7 +72,10 @@ class CarriedState:
         if state is not None and network is not None:
             state = State.cat([state, network.zero_state(len(series_id))]).take(order)
         newest = None if self.newest is None else self.newest.with_room(len(series_id), order)
-        return CarriedState(snapshot, state, self.stream, newest)
+        ahead = self.ahead
+        if ahead is not None:
+            ahead = torch.cat([ahead, ahead.new_full((len(series_id), *ahead.shape[1:]), torch.nan)])[order]
+        return CarriedState(snapshot, state, self.stream, newest, ahead)
 
 
 def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame) -> pl.DataFrame:

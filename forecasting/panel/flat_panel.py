@@ -25,7 +25,7 @@ from torch import Tensor
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.segments import segment_starts, series_starts
 from tidecast.features.volatility import DECAY, with_changes, with_volatility
-from tidecast.forecasting.panel.known_covariates import KnownCovariates
+from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.past_values import PanelValues
 
 BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
@@ -58,7 +58,7 @@ class FlatPanel:
         Whether levels are log prices; otherwise they are the prices.
     calendar : PanelCalendar
         The calendar of each series.
-    known_covariates : KnownCovariates, optional
+    known_covariates : CovariatesAhead, optional
         Future covariates, for networks that see some.
     """
 
@@ -73,7 +73,7 @@ class FlatPanel:
     target: str
     positive: bool
     calendar: PanelCalendar
-    known_covariates: KnownCovariates | None = None
+    known_covariates: CovariatesAhead | None = None
 
     def __len__(self) -> int:
         return len(self.session)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,51 @@ from numpy.typing import NDArray
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import is_pandas, like, to_polars
+from tidecast.features.known_ahead.vintages import pair_keys
 from tidecast.features.panel import PanelSchema, as_seen, check_columns, check_rows, future_numbers
 from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
 
-SPAN = 1 << 40  # sessions that a key has room for, more than any calendar numbers
-FIRST = -(1 << 39)
+
+class CovariatesAhead(Protocol):
+    """Future covariates of origins, wherever they come from."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The covariates, in the order of `values`."""
+
+    def values(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
+        """As `KnownCovariates.values`.
+
+        Parameters
+        ----------
+        series_N, session_N, horizon
+            As there.
+        """
+
+    def scaled(
+        self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
+    ) -> NDArray[np.float32]:
+        """As `KnownCovariates.scaled`.
+
+        Parameters
+        ----------
+        scaler, series_N, session_N, horizon
+            As there.
+        """
+
+    def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
+        """As `KnownCovariates.check`.
+
+        Parameters
+        ----------
+        series_N, session_N, horizon
+            As there.
+        """
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What the values depend on, to tell one panel from another."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +120,7 @@ class KnownCovariates:
         known = table.filter(table["series_id"].is_in(series_id.implode()))
         known = known.unique(["series_id", "time"], keep="last", maintain_order=True)
         session = calendar.numbers(known.select("series_id", "time"))
-        keys = _keys(places_of(known["series_id"], series_id), session)
+        keys = pair_keys(places_of(known["series_id"], series_id), session)
         order = np.argsort(keys)
         values = known.select(pl.col(list(names)).fill_null(float("nan"))).to_numpy()
         return cls(tuple(names), series_id, calendar, until_S, keys[order], values[order])
@@ -120,16 +159,10 @@ class KnownCovariates:
         values = self.values(series_N, session_N, horizon)
         return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
 
-    def up_to(self, session_S: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Covariates of all rows up to a session of each series, shape (any, Z).
-
-        Parameters
-        ----------
-        session_S : ndarray of shape (S,)
-            The last session of each series.
-        """
-        last_S = _keys(np.arange(len(session_S)), session_S)
-        return self.values_MZ[self.keys_M <= last_S[self.keys_M // SPAN]]
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Keys and values."""
+        return self.keys_M, self.values_MZ
 
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
         """Refuse origins that lack a required row among the next `horizon` sessions.
@@ -195,16 +228,12 @@ class KnownCovariates:
         self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Rows of the `horizon` sessions after these, shape (N, H), and whether each exists."""
-        keys = _keys(series_N, session_N)[..., None] + np.arange(1, horizon + 1)
+        keys = pair_keys(series_N, session_N)[..., None] + np.arange(1, horizon + 1)
         row = np.searchsorted(self.keys_M, keys)
         inside = row < len(self.keys_M)
         row = np.where(inside, row, 0)
         found = inside & (self.keys_M[row] == keys) if len(self.keys_M) else inside
         return row, found
-
-
-def _keys(series: NDArray[np.int64], session: NDArray[np.int64]) -> NDArray[np.int64]:
-    return series * SPAN + (session.astype(np.int64) - FIRST)
 
 
 def check_future(future: Any, schema: PanelSchema, kinds: pl.DataFrame) -> pl.DataFrame:

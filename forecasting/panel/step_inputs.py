@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.forecasting.panel.flat_panel import root_steps
-from tidecast.forecasting.panel.known_covariates import KnownCovariates
+from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.past_values import PastValues, Places
 from tidecast.forecasting.panel.scaling import InputScaler
 
@@ -71,7 +71,7 @@ class StepInputs:
         return int((self.lags_JH - np.arange(1, self.horizon + 1)).max(initial=0)) + 1
 
     def numbers(
-        self, past: PastValues, known: KnownCovariates | None, series_N: Places, session_N: Places, level_N: Array,
+        self, past: PastValues, known: CovariatesAhead | None, series_N: Places, session_N: Places, level_N: Array,
         volatility_N: Array,
     ) -> Array:  # fmt: skip
         """Return the inputs, not scaled, shape (N, H, U) for any N; NaN where one is missing.
@@ -79,7 +79,7 @@ class StepInputs:
         Parameters
         ----------
         past : PastValues
-        known : KnownCovariates or None
+        known : CovariatesAhead or None
         series_N, session_N : ndarray of int64
             Of the origins.
         level_N, volatility_N : ndarray of shape (N,)

@@ -1,0 +1,1 @@
+"""What is known ahead of its session: values with vintages, and events."""

@@ -1,0 +1,156 @@
+"""Take in what is known ahead: future covariates and events, each row with the instant from which it was known.
+
+Where the source says from when a row was known, that counts. Where it does not, a row is known from the session on
+which it was first seen; rows of the first delivery for sessions up to then count as always known.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from tidecast.features.error_text import shorten
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SourceError
+from tidecast.flows.ingest.ahead_rows import ALWAYS, AheadRows, read_events, read_future
+from tidecast.flows.warehouse.schema import EVENT_KEY, FUTURE_KEY
+from tidecast.flows.warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """Result of taking in one of the two tables.
+
+    Attributes
+    ----------
+    read, stored : int
+        Rows of the source, and those of them that were new or changed.
+    messages : tuple of str
+        For the user.
+    """
+
+    read: int
+    stored: int
+    messages: tuple[str, ...]
+
+
+def take_in_future(warehouse: Warehouse, settings: Settings, as_of: date) -> TakenIn:
+    """Store the future covariates of the source. The same source again stores nothing.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+        The session the run stands on.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read, or has two values of one session that were known from the same instant.
+    """
+    found = read_future(settings)
+    names = list(settings.future_covariates)
+    _refuse_contradictions(found, [*FUTURE_KEY], names)
+    rows = found.rows.unique(maintain_order=True)
+    stored = warehouse.future_values()
+    values = [pl.col(name) if name in stored.columns else pl.lit(None, pl.Float64).alias(name) for name in names]
+    stored = stored.with_columns(values).select(*FUTURE_KEY, *names, "as_of")
+    seen, is_first = _seen(warehouse, as_of), stored.filter(pl.col("as_of") < as_of).is_empty()
+    rows = _dated(rows, stored, list(FUTURE_KEY[:-1]), names, "available_at", as_of, seen, is_first)
+    count = warehouse.store_future_values(rows)
+    note = (
+        "The future covariates do not say from when they were known: those up to this session count as always known, "
+        "which a backtest may find too good. Give them a column 'available_at'."
+    )
+    return TakenIn(len(found.rows), count, _said(found, note if is_first and not found.dated else ""))
+
+
+def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> TakenIn:
+    """Store the events of the source. The same source again stores nothing.
+
+    A source without a column `known_at` says what is known today. So an event ahead that is gone from it is cancelled.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    as_of : date
+        The session the run stands on.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read.
+    """
+    found = read_events(settings)
+    key = list(EVENT_KEY[:-1])
+    rows = found.rows.unique([*EVENT_KEY], keep="last", maintain_order=True)
+    stored, seen = warehouse.events().select(*EVENT_KEY, "cancelled", "as_of"), _seen(warehouse, as_of)
+    is_first = stored.filter(pl.col("as_of") < as_of).is_empty()
+    gone = pl.DataFrame()
+    if not found.dated:
+        ahead = _newest(stored, key, "known_at").filter(~pl.col("cancelled"), pl.col("time") > _after(as_of))
+        gone = ahead.join(rows, on=key, how="anti")
+        identified = rows.filter(pl.col("event_id") != "").select("series_id", "group_name", "kind", "event_id")
+        gone = gone.join(identified, on=identified.columns, how="anti")  # its newest row says where it is now
+        gone = gone.with_columns(cancelled=pl.lit(True), known_at=pl.lit(None, stored.schema["known_at"]))
+        rows = pl.concat([rows, gone.select(rows.columns)])
+    parts = []
+    for has_id, same in ((False, key), (True, key[:-1])):  # an event without an id is one time; one with an id moves
+        own, told = (table.filter((pl.col("event_id") != "") == has_id) for table in (rows, stored))
+        values = [name for name in (*key, "cancelled") if name not in same]
+        parts.append(_dated(own, told, same, values, "known_at", as_of, seen, is_first))
+    rows = pl.concat(parts)
+    count = warehouse.store_events(rows)
+    text = f"{len(gone)} events ahead are gone from {found.name} and count as cancelled." if len(gone) else ""
+    return TakenIn(len(found.rows), count, _said(found, text))
+
+
+def _said(found: AheadRows, *texts: str) -> tuple[str, ...]:
+    return tuple(text for text in (found.unreadable, *texts) if text)
+
+
+def _seen(warehouse: Warehouse, as_of: date) -> date:
+    """The newest session that the panel has seen: later news is known from then."""
+    return max(as_of, warehouse.newest_seen() or as_of)
+
+
+def _after(day: date) -> datetime:
+    """The instant from which what is known on a day counts."""
+    return datetime.combine(day, datetime.min.time(), UTC) + timedelta(microseconds=1)
+
+
+def _newest(stored: pl.DataFrame, key: list[str], known: str) -> pl.DataFrame:
+    return stored.sort(known).unique(key, keep="last", maintain_order=True)
+
+
+def _dated(
+    rows: pl.DataFrame, stored: pl.DataFrame, key: list[str], values: list[str], known: str, as_of: date, seen: date,
+    is_first: bool,
+) -> pl.DataFrame:  # fmt: skip
+    """The rows that are new or changed, each with the instant from which it was known."""
+    instant = pl.lit(_after(seen))
+    if is_first:
+        passed = pl.col("time").cast(pl.Date) <= as_of
+        instant = pl.when(passed).then(pl.lit(ALWAYS)).otherwise(instant)
+    given = rows.filter(pl.col(known).is_not_null())
+    undated = rows.filter(pl.col(known).is_null()).unique(key, keep="last", maintain_order=True)
+    before = _newest(stored, key, known).select(*key, *values)
+    undated = undated.join(before, on=[*key, *values], how="anti", nulls_equal=True)
+    undated = undated.with_columns(instant.cast(rows.schema[known]).alias(known))
+    return pl.concat([given, undated]).with_columns(as_of=pl.lit(as_of))
+
+
+def _refuse_contradictions(found: AheadRows, key: list[str], values: list[str]) -> None:
+    """Raise SourceError for two rows with one key and different values."""
+    rows = found.rows.unique([*key, *values])
+    twice = rows.filter(rows.select(key).is_duplicated()).sort(key)
+    if twice.is_empty():
+        return
+    first = {name: value for name, value in twice.row(0, named=True).items() if value not in (None, "")}
+    raise SourceError(
+        f"{found.name} must have one row for a session and an instant, found {len(twice)} rows that contradict others; "
+        f"the first is {shorten([f'{name} {value}' for name, value in first.items()])}. Keep one of them, or give each "
+        "its own available_at."
+    )

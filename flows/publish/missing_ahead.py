@@ -1,0 +1,72 @@
+"""Future covariates that are missing for the sessions ahead although they are usually known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tidecast.features.error_text import shorten
+from tidecast.features.known_ahead.table import lists_of
+from tidecast.features.panel import AHEAD
+from tidecast.flows.config.settings import Settings
+
+LATELY = 63
+"""Sessions before the newest one that say what is usually known."""
+
+USUAL = 0.5
+"""Share of them in which a step must have been known for it to be missed."""
+
+INSTEAD = {
+    "random_walk": "they are forecast by the random walk",
+    "last": "the last known values stand in for them",
+    "mean": "the mean of the training rows stands in for them",
+}
+"""What happens by each value of the setting `future_missing`."""
+
+
+@dataclass(frozen=True)
+class MissingAhead:
+    """What is missing for the sessions after the newest row of each series.
+
+    Attributes
+    ----------
+    series : tuple of str
+        Series for which a value is missing.
+    text : str
+        A sentence; empty without any.
+    """
+
+    series: tuple[str, ...] = ()
+    text: str = ""
+
+
+def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
+    """Return what is missing. A step that is usually not known is not missed; a covariate that never was, is.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        The series to forecast, sorted, with what was known ahead at each row and nothing filled in.
+    settings : Settings
+    """
+    recent = panel.group_by("series_id", maintain_order=True).tail(LATELY + 1)
+    newest = recent["series_id"].ne_missing(recent["series_id"].shift(-1)).to_numpy()
+    series, broken, parts = recent["series_id"].filter(pl.Series(newest)), np.zeros(newest.sum(), dtype=bool), []
+    for name in settings.future_covariates:
+        known_NH = np.isfinite(lists_of(recent[name + AHEAD]))
+        usual_H = known_NH[~newest].mean(0) >= USUAL if (~newest).any() else np.zeros(known_NH.shape[1], dtype=bool)
+        missed_SH = ~known_NH[newest] & (usual_H | (not known_NH.any()))
+        if missed_SH.any():
+            broken |= missed_SH.any(1)
+            parts.append(f"{name} ({_steps(np.flatnonzero(missed_SH.any(0)) + 1)})")
+    if not parts:
+        return MissingAhead()
+    ids = tuple(series.filter(pl.Series(broken)))
+    what = f"{len(ids):,} series ({shorten(ids, 3)})"
+    text = f"Future covariates are missing for {what}: {', '.join(parts)}; {INSTEAD[settings.future_missing]}."
+    return MissingAhead(ids, text)
+
+
+def _steps(steps: np.ndarray) -> str:
+    first, last = steps[0], steps[-1]
+    return f"step {first}" if first == last else f"steps {first} to {last}"

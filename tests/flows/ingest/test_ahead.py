@@ -1,0 +1,202 @@
+"""What is known ahead, from its sources into its tables: from when each row was known, and what is left out."""
+
+import sqlite3
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from tests.flows.desk import FRI, MON, THU, TUE, WED, WEEK
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import SettingsError, SourceError
+from tidecast.flows.ingest.ahead import take_in_events, take_in_future
+from tidecast.flows.ingest.ahead_rows import ALWAYS
+from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.training.model_panel import model_panel, read_versions
+
+FROM_TUE, FROM_WED = (datetime(2024, 1, day, 0, 0, 0, 1, UTC) for day in (2, 3))
+
+
+class Ahead:
+    """A desk with a file of what is known ahead."""
+
+    def __init__(self, desk, folder, **settings):
+        self.desk, self.file = desk, folder / "ahead.csv"
+        self.settings = desk.settings.model_copy(update={"horizon": 2, **settings})
+        self.rows = WEEK
+
+    def take_in(self, as_of, header, *rows):
+        self.desk.ingest(*self.rows, as_of=as_of)
+        self.file.write_text("\n".join([header, *rows, ""]))
+        take_in = take_in_future if self.settings.future else take_in_events
+        return take_in(self.desk.warehouse, self.settings, as_of)
+
+    def panel(self, as_of=WED, versions=None):
+        return model_panel(self.desk.warehouse, self.settings, as_of, versions)
+
+    def lists(self, column, series="A", as_of=WED):
+        rows = self.panel(as_of).filter(series_id=series)
+        return [[None if value != value else value for value in row] for row in rows[column].to_list()]
+
+
+@pytest.fixture
+def load(desk, tmp_path):
+    return Ahead(desk, tmp_path, future=str(tmp_path / "ahead.csv"), future_covariates=("load",))
+
+
+@pytest.fixture
+def events(desk, tmp_path):
+    return Ahead(desk, tmp_path, events=str(tmp_path / "ahead.csv"), event_kinds=("earnings",))
+
+
+def test_rows_without_available_at_are_known_from_the_session_that_first_saw_them(load):
+    found = load.take_in(TUE, "time,load", f"{TUE},1", f"{WED},2", f"{THU},3")
+    assert (found.read, found.stored) == (3, 3)
+    assert "do not say from when" in found.messages[0]
+    stored = load.desk.warehouse.future_values()
+    assert stored["available_at"].to_list() == [ALWAYS, FROM_TUE, FROM_TUE]
+    assert load.lists("load_ahead") == [[1.0, None], [2.0, 3.0]]
+    assert load.take_in(TUE, "time,load", f"{TUE},1", f"{WED},2", f"{THU},3").stored == 0, "a repeated run"
+
+    found = load.take_in(WED, "time,load", f"{TUE},1", f"{WED},2", f"{THU},4", f"{FRI},5")
+    assert (found.stored, found.messages) == (2, ())
+    assert load.lists("load_ahead") == [[1.0, None], [2.0, 3.0], [4.0, 5.0]], "Tuesday still knows what it knew"
+
+
+def test_what_is_stored_later_changes_no_panel_of_an_earlier_day(load):
+    load.take_in(TUE, "time,load,available_at", f"{WED},2,{MON}", f"{THU},3,2024-01-02T12:00:00Z")
+    before = load.panel(TUE)
+    versions = read_versions(load.desk.warehouse)
+    load.take_in(WED, "time,load,available_at", f"{WED},9,{WED}", f"{THU},8,2024-01-03T00:00:01Z", f"{FRI},7,{FRI}")
+    assert load.panel(TUE).equals(before)
+    assert load.panel(TUE, versions).equals(before)
+    assert load.lists("load_ahead")[2] == [8.0, None]
+
+
+def test_an_available_at_with_a_zone_is_compared_with_the_close(load):
+    load.settings = load.settings.model_copy(update={"calendar": "XNYS"})
+    rows = ["2024-01-04,1,2024-01-02T16:00:00-05:00", "2024-01-05,2,2024-01-03T16:00:01-05:00"]
+    load.take_in(WED, "time,load,available_at", *rows)
+    assert load.lists("load_ahead")[1:] == [[None, 1.0], [1.0, None]]
+
+
+def test_rows_for_a_series_for_a_group_and_for_all(load):
+    in_groups = {"static": ("market",), "group": "market", "horizon": 1}
+    load.settings = load.settings.model_copy(update=in_groups)
+    load.desk.settings = load.desk.settings.model_copy(update=in_groups)
+    load.desk.file.write_text("\n".join(["series_id,time,close,market", *(f"{row},{row[0].lower()}" for row in WEEK)]))
+    ingest(load.desk.warehouse, load.desk.settings)
+
+    def ahead(*rows):
+        load.file.write_text("\n".join(["series_id,market,time,load", *rows, ""]))
+        take_in_future(load.desk.warehouse, load.settings, WED)
+        return load.lists("load_ahead")[2], load.lists("load_ahead", "B")[2]
+
+    assert ahead(f",,{THU},1", f",b,{THU},2") == ([1.0], [2.0])
+    assert ahead(f",,{THU},1", f",b,{THU},2", f"B,,{THU},3", f"nobody,,{THU},4") == ([1.0], [3.0])
+
+
+def test_bad_rows_are_left_out_and_named_and_impossible_sources_are_refused(load):
+    found = load.take_in(WED, "time,load,available_at", f"{THU},1,{WED}", f"soon,2,{WED}", f"{FRI},much,{WED}")
+    assert found.messages[0].startswith("2 of 3 rows of")
+    assert "('soon', '2', '2024-01-03')" in found.messages[0]
+    with pytest.raises(SourceError, match="must have rows that can be read, found none"):
+        load.take_in(WED, "time,load", "soon,1")
+    with pytest.raises(SourceError, match="must have a column 'load', found 'time', 'Load'"):
+        load.take_in(WED, "time,Load", f"{THU},1")
+    with pytest.raises(SourceError, match="must have a column 'time'"):
+        load.take_in(WED, "day,load", f"{THU},1")
+    with pytest.raises(SourceError, match="one row for a session and an instant, found 2 rows that contradict"):
+        load.take_in(WED, "time,load", f"{THU},1", f"{THU},2")
+    load.file.unlink()
+    with pytest.raises(SourceError, match=r"ahead\.csv"):
+        take_in_future(load.desk.warehouse, load.settings, WED)
+
+
+def test_a_database_gives_a_table_or_a_query(load, tmp_path):
+    with sqlite3.connect(tmp_path / "ahead.db") as connection:
+        connection.execute("CREATE TABLE weather (time TEXT, load REAL, station TEXT)")
+        connection.executemany("INSERT INTO weather VALUES (?, ?, ?)", [(str(THU), 1.0, "x"), (str(THU), 9.0, "y")])
+    address = f"sqlite:///{tmp_path / 'ahead.db'}"
+    query = "SELECT time, load FROM weather WHERE station = 'x'"
+    load.settings = load.settings.model_copy(update={"future": address, "future_table": query})
+    load.desk.ingest(*WEEK)
+    assert take_in_future(load.desk.warehouse, load.settings, WED).stored == 1
+    assert load.lists("load_ahead")[2] == [1.0, None]
+    load.settings = load.settings.model_copy(update={"future_table": "weather"})
+    with pytest.raises(SourceError, match="contradict"):
+        take_in_future(load.desk.warehouse, load.settings, WED)
+
+
+def test_a_moved_event_is_known_where_it_was_until_it_was_moved(events):
+    events.take_in(MON, "event_id,series_id,kind,time", f"q4,A,earnings,{WED}")
+    assert events.take_in(MON, "event_id,series_id,kind,time", f"q4,A,earnings,{WED}").stored == 0
+    events.take_in(TUE, "event_id,series_id,kind,time", f"q4,A,earnings,{THU}")
+    assert events.lists("earnings_ahead") == [[0.0, 1.0], [0.0, 1.0]]
+    assert events.lists("earnings_ahead", "B") == [[0.0, 0.0]] * 2
+    events.take_in(WED, "event_id,series_id,kind,time", f"q4,A,earnings,{FRI}")
+    assert events.lists("earnings_ahead")[2] == [0.0, 1.0]
+    assert events.desk.warehouse.events().height == 3
+
+
+def test_an_event_that_moves_back_is_where_it_was_at_first(events):
+    for as_of, day in ((MON, THU), (TUE, FRI), (WED, THU)):
+        events.take_in(as_of, "event_id,kind,time", f"q4,earnings,{day}")
+    assert events.lists("earnings_ahead") == [[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    assert events.panel()["sessions_to_earnings"][:3].to_list() == [3.0, 3.0, 1.0]
+
+
+def test_an_event_that_is_gone_from_a_source_of_today_is_cancelled(events):
+    events.take_in(MON, "kind,time", f"earnings,{WED}", f"earnings,{THU}", "earnings,2023-12-29")
+    found = events.take_in(TUE, "kind,time", f"earnings,{WED}")
+    assert found.messages[0].startswith("1 events ahead are gone")
+    assert events.lists("earnings_ahead") == [[0.0, 1.0], [1.0, 0.0]]
+    assert events.panel()["sessions_since_earnings"][:2].to_list() == [1.0, 2.0]
+    assert events.take_in(TUE, "kind,time", f"earnings,{WED}").stored == 0
+
+
+def test_an_event_that_is_gone_from_a_source_with_known_at_stays(events):
+    header = "kind,time,known_at,cancelled"
+    events.take_in(MON, header, f"earnings,{THU},{MON},")
+    events.take_in(TUE, header, f"earnings,{FRI},{TUE},false")
+    assert events.lists("earnings_ahead")[1] == [0.0, 1.0]
+    events.take_in(WED, header, f"earnings,{THU},{WED},true")
+    assert events.lists("earnings_ahead")[1:] == [[0.0, 1.0], [0.0, 1.0]]
+    assert events.take_in(WED, header, f"earnings,{THU},{WED},perhaps", f"earnings,{FRI},{TUE},").messages
+
+
+def test_an_announcement_after_the_close_counts_for_the_next_session(events):
+    events.settings = events.settings.model_copy(update={"calendar": "XNYS"})
+    events.take_in(WED, "kind,time,known_at", f"earnings,2024-01-03T16:30:00-05:00,{MON}")
+    assert events.lists("earnings_ahead")[1:] == [[0.0, 1.0], [1.0, 0.0]], "the 1st is a holiday"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"future": "x.csv"}, "future needs future_covariates"),
+        ({"future_covariates": ("load",)}, "future_covariates needs future"),
+        ({"future": "x.csv", "future_covariates": ("close",)}, "'close' is a column of Tidecast"),
+        ({"future": "x.csv", "future_covariates": ("available_at",)}, "'available_at' is a column of Tidecast"),
+        ({"future": "x.csv", "future_covariates": ("a", "A")}, "differ in more than capitals"),
+        ({"future": "x.csv", "future_covariates": ("a",), "static": ("a",)}, "'a' is one. Rename it"),
+        ({"events": "x.csv", "event_kinds": ("volume",)}, "'volume' is a column of Tidecast"),
+        ({"group": "market"}, "group must be 'calendar' or one of static, got 'market'"),
+        ({"future": "postgresql://me:secret@host/db", "future_covariates": ("a",)}, "password"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        Settings(**settings)
+
+
+def test_a_column_may_be_known_today_and_ahead():
+    assert Settings(future="x.csv", future_covariates=("load",), covariates=("load",)).future_covariates == ("load",)
+
+
+def test_events_of_an_old_warehouse_are_an_empty_table(desk):
+    desk.ingest(*WEEK)
+    assert desk.warehouse.events().is_empty()
+    assert desk.warehouse.future_names() == []
+    assert model_panel(desk.warehouse, desk.settings, date(2024, 1, 3)).equals(desk.warehouse.prices(WED))
+    assert isinstance(desk.warehouse.future_values(), pl.DataFrame)
