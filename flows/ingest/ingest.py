@@ -155,7 +155,7 @@ def _ingest(
     _refuse_unknown(rows, known_later, delivery, warehouse)
     revisions = inside(revisions_around(rows, warehouse, as_of))
     history = with_actions(as_known(revisions, as_of), warehouse, as_of)
-    checked = check_rows(rows, history, delivery.calendar, settings, today)
+    checked = check_rows(rows, history, delivery.calendar, settings, today, ends=newest_in_source <= as_of)
     checked.refuse_failed(source.name)
     good, bad = _good_and_bad(checked, delivery.fetched, as_of, warehouse)
     seen = warehouse.newest_seen()

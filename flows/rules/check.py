@@ -89,7 +89,7 @@ class Checked:
 
 def check_rows(
     rows: pl.DataFrame, history: pl.DataFrame, calendar: Calendar | PanelCalendar, settings: Settings,
-    today: date | None = None,
+    today: date | None = None, ends: bool = True,
 ) -> Checked:  # fmt: skip
     """Check rows against the rules. Their order matters only among rows of one session with the same close.
 
@@ -109,6 +109,8 @@ def check_rows(
         `positive`, `rules` (actions), `rules_schema`.
     today : date or None
         Prices of later days cannot be known yet, and a feed that ends well before is stale. None: not checked.
+    ends : bool, default=True
+        Whether the source has no later prices. A feed that goes on is not stale, however old these rows are.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def check_rows(
     broken = _broken(prepared, history, calendar, schema, names, settings.positive)
     rejected = _rejected(broken, [name for name in names if actions[name] in (QUARANTINE, FAIL)])
     rule = prepared.select("row").join(rejected, on="row", how="left", maintain_order="left")["rule"]
-    late = stale(prepared.filter(rule.is_null()), history, calendar, today)
+    late = stale(prepared.filter(rule.is_null()), history, calendar, today if ends else None)
     late = late.filter(pl.col("rule").replace_strict(actions) != OFF)
     counts = _counts(broken, late, actions, names) | {"zero_open_high_low": cleaned}
     return Checked(

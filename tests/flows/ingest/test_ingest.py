@@ -28,6 +28,12 @@ def test_all_rows_up_to_as_of_are_stored_and_known_from_their_own_session(desk):
     assert desk.warehouse.newest_session() == TUE
 
 
+def test_a_feed_that_goes_on_was_once_stale_in_every_session_that_was_made_up_for(desk):
+    later = date(2024, 1, 15)
+    assert desk.ingest(*WEEK, as_of=TUE, today=later).rules["stale_feed"] == 0
+    assert desk.ingest(*WEEK, as_of=WED, today=later).rules["stale_feed"] == 1  # the source has no more
+
+
 def test_without_an_as_of_the_newest_session_of_the_source_is_taken(desk):
     assert desk.ingest(*WEEK).as_of == WED
 
