@@ -65,13 +65,15 @@ def watch_section(data: WatchData) -> dict[str, Any]:
     record = data.record
     tables = {group: _rows(record, group) for group in ("pooled", "model", "step", "series")}
     loss = loss_in(record.columns) if record.width else CRPS
+    of_series = [row for row in tables["series"] if row["window"] == "all"]
     return {
         "findings": data.findings,
         "loss": loss.upper() if loss == CRPS else loss,
         "tiles": _tiles(record),
         "record": [*tables["pooled"], *_several(tables["model"])],
         "steps": [row for row in tables["step"] if row["window"] == "all"],
-        "series": [row for row in tables["series"] if row["window"] == "all"][:MOST_ROWS],
+        "series": of_series[:MOST_ROWS],
+        "n_series": len(of_series),
         **_bands(data.widths),
         "drift": data.drift.sort("distance", descending=True).to_dicts() if data.drift.width else [],
         "rules": data.rules.to_dicts(),
