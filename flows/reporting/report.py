@@ -211,7 +211,9 @@ def _marks(data: ReportData, pegged: Sequence[str]) -> pl.DataFrame:
 
 def _changes(data: ReportData, by_series: pl.DataFrame) -> dict[str, Any]:
     assert data.before is not None
-    return changes_section(data.before, data.champion, data.version, data.forecasts, by_series, data.corrected)
+    return changes_section(
+        data.before, data.champion, data.version, data.forecasts, by_series, data.corrected, data.positive
+    )
 
 
 def _note(data: ReportData) -> PageNote:

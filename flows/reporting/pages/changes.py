@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -56,10 +57,12 @@ def changes_by_series(now: pl.DataFrame, before: pl.DataFrame, last: pl.DataFram
         A row per series of both tables: ``width_ratio``, today's width of the outermost interval over the one before
         (mean over common steps of width ÷ √step, relative to the median where prices are positive; null without
         intervals); ``reach``, how far the newest price lies from the earlier median for its session, in half widths of
-        the outermost interval (beyond ±1 it is outside); ``outside``, the same as true or false. Null where the earlier
-        table has no forecast for the session.
+        the outermost interval (beyond ±1 it is outside); ``outside``, the same as true or false; ``away``, the distance
+        as a share of the median (in price units where prices need not be positive). Null where the earlier table has no
+        forecast for the session.
     """
-    schema = {"series_id": now["series_id"].dtype, "width_ratio": pl.Float64, "reach": pl.Float64, "outside": pl.Boolean}
+    schema = {"series_id": now["series_id"].dtype, "width_ratio": pl.Float64, "reach": pl.Float64, "outside": pl.Boolean,
+              "away": pl.Float64}  # fmt: skip
     spans = bands(now)
     if not spans or not set(spans[0]) <= set(before.columns):
         return pl.DataFrame(schema=schema)
@@ -76,6 +79,7 @@ def changes_by_series(now: pl.DataFrame, before: pl.DataFrame, last: pl.DataFram
     reach = truth.select(
         "series_id", reach=pl.when(half > 0).then((pl.col("close") - pl.col("forecast")) / half),
         outside=(pl.col("close") < low) | (pl.col("close") > high),
+        away=(pl.col("close") - pl.col("forecast")) / (pl.col("forecast") if positive else 1.0),
     )  # fmt: skip
     ratio = pl.when(pl.col("width_ratio").is_finite() & (pl.col("width_ratio") > 0)).then("width_ratio")
     joined = widths.with_columns(ratio.alias("width_ratio")).join(reach, on="series_id", how="left")
@@ -84,7 +88,7 @@ def changes_by_series(now: pl.DataFrame, before: pl.DataFrame, last: pl.DataFram
 
 def changes_section(
     before: Before, champion: str, version: str, now: pl.DataFrame, by_series: pl.DataFrame,
-    corrected: pl.DataFrame | None,
+    corrected: pl.DataFrame | None, positive: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what changed since the session before, as text.
 
@@ -99,6 +103,8 @@ def changes_section(
         As of `changes_by_series`.
     corrected : polars.DataFrame or None
         ``series_id``, ``time``, ``before`` and ``close`` of the prices that this session corrected.
+    positive : bool
+        Whether prices move by log returns.
 
     Returns
     -------
@@ -119,8 +125,9 @@ def changes_section(
     rows = [] if corrected is None else corrected.sort("series_id", "time").to_dicts()
     return {
         "since": before.as_of,
+        "promise": promises(bands(now))[0] if bands(now) else "",
         "facts": facts,
-        "moves": _largest_moves(by_series),
+        "moves": _largest_moves(by_series, positive),
         "widths": _largest_widths(by_series),
         "n_corrected": len(rows),
         "corrected": [
@@ -157,14 +164,16 @@ def _prices_text(now: pl.DataFrame, by_series: pl.DataFrame) -> list[tuple[str, 
     return [("Newest prices", text)]
 
 
-def _largest_moves(by_series: pl.DataFrame) -> list[dict[str, str]]:
+def _largest_moves(by_series: pl.DataFrame, positive: bool) -> list[dict[str, str]]:
     rows = by_series.drop_nulls("reach").filter(pl.col("reach").abs() > 0.5)
     rows = rows.sort(pl.col("reach").abs(), "series_id", descending=[True, False]).head(MOST_ROWS)
-    return [
-        {"series": row["series_id"], "text": f"{number(row['reach'], 1)} half widths from the median"
-         + (", outside the interval" if row["outside"] else "")}
-        for row in rows.to_dicts()
-    ]  # fmt: skip
+    return [{"series": row["series_id"], "text": _move_text(row, positive)} for row in rows.to_dicts()]
+
+
+def _move_text(row: Mapping[str, Any], positive: bool) -> str:
+    """How far a price lies from its median, in per cent and in reaches of the interval on that side."""
+    away = signed_percent(row["away"], 1) if positive else f"{row['away']:+.4g}".replace("-", "−")
+    return f"{away}, {number(abs(row['reach']), 1)} ×"
 
 
 def _largest_widths(by_series: pl.DataFrame) -> list[dict[str, str]]:

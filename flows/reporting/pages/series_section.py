@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tidecast.flows.reporting.forecast_plots import bands, promises
 from tidecast.flows.reporting.pages.number_text import digits_of, number, signed_percent
 from tidecast.flows.reporting.pages.series_json import HISTORY
-from tidecast.flows.reporting.pages.series_table import mark_order
+from tidecast.flows.reporting.pages.series_table import NARROW, WIDE, mark_order
 from tidecast.flows.reporting.pages.sparklines import fan_svg
 
 MOST_CARDS = 24
@@ -36,7 +36,7 @@ def series_section(table: pl.DataFrame, forecasts: pl.DataFrame, recent: pl.Data
     -------
     dict
         ``n_series``, ``n_forecast``, ``promise`` of the outermost interval ("90 %", or None); ``history``; ``cards``
-        with ``series``, ``svg``, ``last``, ``span``, ``median``, ``time``, ``width`` and ``marks``; ``marks``.
+        with ``series``, ``svg``, ``last``, ``span``, ``median``, ``time`` and ``about``; ``marks``.
     """
     intervals = bands(forecasts)
     first = table.filter(pl.col("reason").is_null()).sort("rank", "series_id").head(MOST_CARDS)
@@ -63,6 +63,9 @@ def _card(
     end = steps.row(-1, named=True)
     spans = [(steps[low].to_list(), steps[high].to_list()) for low, high in intervals]
     svg = fan_svg(past["close"].tail(HISTORY).to_list(), steps["step"].to_list(), steps["forecast"].to_list(), spans)
+    about = [mark for mark in row["marks"] if mark not in (WIDE, NARROW)]
+    if row["ratio"] is not None:
+        about.insert(0, f"width {signed_percent(row['ratio'] - 1)}")
     low, high = intervals[0] if intervals else ("forecast", "forecast")
     return {
         "series": row["series_id"],
@@ -71,6 +74,5 @@ def _card(
         "median": number(end["forecast"], digits),
         "span": f"{number(end[low], digits)} – {number(end[high], digits)}" if intervals else "",
         "time": end["time"],
-        "width": "" if row["ratio"] is None else signed_percent(row["ratio"] - 1),
-        "marks": row["marks"],
+        "about": ", ".join(about),
     }

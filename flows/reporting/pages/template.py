@@ -43,6 +43,8 @@ def fill(name: str, **values: Any) -> str:
         "weekday": weekday,
         "named": named,
         "capital": capital,
+        "head": lambda text: text.partition(" (")[0],
+        "rest": lambda text: " (".join(("", text.partition(" (")[2])).strip() if " (" in text else "",
     }
     return environment.get_template(name).render(**values)
 

@@ -5,6 +5,7 @@
 const data = JSON.parse(document.getElementById("series-data").textContent);
 const { steps, levels, spans, names, facts, markNames } = data;
 const CARDS = 24, ROWS = 50, PRINTED = 500, SVG = "http://www.w3.org/2000/svg";
+const WEEKDAYS = "Sun Mon Tue Wed Thu Fri Sat".split(" "), MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
 const lower = names.map(name => name.toLocaleLowerCase());
 const dayLists = data.dayLists.map(cumulated);
 const middle = levels.indexOf(0.5);
@@ -25,13 +26,14 @@ function fixed(value, digits) {
 }
 function signed(value, digits) {
   if (value === null) return "–";
-  const text = fixed(value, digits);
-  return value > 0 && Number(value.toFixed(digits)) !== 0 ? `+${text}` : text;
+  const rounded = Number(value.toFixed(digits)) || 0;
+  return rounded > 0 ? `+${fixed(rounded, digits)}` : fixed(rounded, digits);
 }
+function percent(value, digits) { return `${signed(value, digits)}\u00a0%`; }
 function day(number, long) {
-  const options = { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" };
-  if (long) options.year = "numeric";
-  return new Date(number * 864e5).toLocaleDateString("en-GB", options).replace(",", "");
+  const when = new Date(number * 864e5);
+  const text = `${WEEKDAYS[when.getUTCDay()]} ${when.getUTCDate()} ${MONTHS[when.getUTCMonth()]}`;
+  return long ? `${text} ${when.getUTCFullYear()}` : text;
 }
 function past(i) { return cumulated(data.past[i]); }
 function ahead(i, level) {
@@ -142,19 +144,23 @@ const cards = document.getElementById("cards"), rows = document.getElementById("
 function card(i) {
   const list = data.forecast[i];
   const at = steps.length - 1, end = level => list && data.last[i] + list[at * levels.length + level];
-  const interval = spans.length && list ? ` → ${shown(i, end(spans[0][0]))} – ${shown(i, end(spans[0][1]))}` : "";
-  const usual = facts.ratio[i] === null ? "" : `Width ${signed(facts.ratio[i], 0)} % against usual. `;
+  const interval = spans.length && list ? make("small", {}, `${shown(i, end(spans[0][0]))} – ${shown(i, end(spans[0][1]))}`) : null;
+  const about = data.marks[i].map(mark => markNames[mark]).filter(mark => !mark.endsWith("than usual"));
+  if (facts.ratio[i] !== null) about.unshift(`width ${percent(facts.ratio[i], 0)}`);
   return make("li", {}, make("h3", {}, nameOf(i)), small(i),
-    make("p", {}, shown(i, data.last[i]), make("span", { className: "quiet" }, interval)),
-    make("p", { className: "quiet" }, usual + data.marks[i].map(mark => markNames[mark]).join(", ")));
+    make("p", {}, shown(i, data.last[i]), interval), make("p", { className: "quiet" }, about.join(", ")));
 }
 const COLUMNS = [
-  ["name", "Series"], [null, "Last 60 and forecast"], ["last", "Last price"], ["moved", "Last move, %"], [null, "Median"],
-  [null, spans.length ? `${promises[0]} interval` : null], ["width", "Width at the last step, %"], ["ratio", "Against usual, %"],
-  ["skill", "Live skill, %"], ["coverage", "Live coverage, %"], [null, "Marks"],
+  ["name", "Series"], [null, "Forecast"], ["last", "Last price"], ["moved", "Move, %"], [null, "Median"],
+  [null, spans.length ? `${promises[0]} interval` : null], ["width", "Width, %"], ["ratio", "To usual, %"],
+  ["skill", "Live skill, %"], ["coverage", "Coverage, %"], [null, "Marks"],
 ].filter(([, label]) => label);
+const ROWS_LEGEND = `Median${spans.length ? " and interval" : ""}: of the session chosen above. Move: the last price against the one before. `
+  + "Width: the outermost interval of the last session, in % of the last price. To usual: the width against its median of 60 days. "
+  + "Live skill and coverage: of all forecasts issued in time.";
 function headCell([key, label]) {
-  if (key === null) return make("th", { scope: "col" }, label);
+  const className = label === "Marks" ? "text" : "";
+  if (key === null || state.all) return make("th", { scope: "col", className }, label); /* printers repeat text only */
   const is = state.sort === key;
   const head = make("th", { scope: "col", "aria-sort": is ? (state.down ? "descending" : "ascending") : "none" });
   head.append(make("button", { type: "button", className: "sorter",
@@ -186,10 +192,11 @@ function refresh(stay = false) {
   cards.hidden = !isCards && !state.all;
   rows.hidden = isCards && !state.all;
   stepped.parentElement.hidden = isCards;
+  document.getElementById("cards-legend").hidden = cards.hidden;
   cards.replaceChildren(...(cards.hidden ? [] : here.slice(0, CARDS).map(card)));
   rows.replaceChildren(...(rows.hidden ? [] : [make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Series" },
     make("table", { className: "series-table" }, make("thead", {}, make("tr", {}, ...COLUMNS.map(headCell))),
-      make("tbody", {}, ...here.map(row))))]));
+      make("tbody", {}, ...here.map(row)))), make("p", { className: "quiet" }, ROWS_LEGEND)]));
   const count = found.length.toLocaleString("en-US");
   status.textContent = found.length === 0 ? "No series matches. Change the search or the filter."
     : `${(first + 1).toLocaleString("en-US")} – ${(first + here.length).toLocaleString("en-US")} of ${count} series`;
@@ -248,13 +255,13 @@ function numbers(i) {
 }
 function sentences(i) {
   const all = [`Last price ${shown(i, data.last[i])}` + (dayLists[data.pastDays[i]] ? ` of ${day(dayLists[data.pastDays[i]].at(-1))}` : "")
-    + (facts.moved[i] === null ? "." : `, ${signed(facts.moved[i], 2)} % since the price before.`)];
+    + (facts.moved[i] === null ? "." : `, ${percent(facts.moved[i], 2)} since the price before.`)];
   if (facts.ratio[i] !== null) {
-    const part = (name, at) => `${name} ${signed(facts.parts[i][at], 0)} %`;
+    const part = (name, at) => `${name} ${percent(facts.parts[i][at], 0)}`;
     const parts = facts.parts[i] ? `: ${part("volatility", 0)}, ${part("network", 1)}, ${part("calibration", 2)}` : "";
-    all.push(`Width ${signed(facts.ratio[i], 0)} % against usual${parts}.`);
+    all.push(`Width ${percent(facts.ratio[i], 0)} against usual${parts}.`);
   }
-  if (facts.skill[i] !== null) all.push(`Live skill ${signed(facts.skill[i], 1)} %, coverage ${facts.coverage[i] === null ? "–" : fixed(facts.coverage[i], 1)} %.`);
+  if (facts.skill[i] !== null) all.push(`Live skill ${percent(facts.skill[i], 1)}, coverage ${facts.coverage[i] === null ? "–" : fixed(facts.coverage[i], 1)}\u00a0%.`);
   if (data.marks[i].length) all.push(`Marks: ${data.marks[i].map(mark => markNames[mark]).join(", ")}.`);
   return all.join(" ");
 }
@@ -290,8 +297,20 @@ rows.after(pager);
 document.body.append(dialog);
 document.getElementById("series-about").textContent =
   "Worth a look first: in a finding of the watch, outside the interval of the session before, or with an unusual width. A name opens its series.";
-addEventListener("beforeprint", () => { state.all = true; refresh(true); });
-addEventListener("afterprint", () => { state.all = false; refresh(true); });
+let opened = [], pageBefore = 0;
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")].filter(part => part.querySelectorAll("tr").length <= ROWS);
+  for (const part of opened) part.open = true;
+  pageBefore = state.page;
+  state.all = true;
+  refresh();
+});
+addEventListener("afterprint", () => {
+  for (const part of opened) part.open = false;
+  state.all = false;
+  state.page = pageBefore;
+  refresh(true);
+});
 addEventListener("hashchange", openFromAddress);
 refresh();
 openFromAddress();
