@@ -204,8 +204,10 @@ class PriceTables(DeltaTables):
         before = pl.col("close").shift(1).over("series_id", "time")
         changed = (pl.col("as_of") == as_of) & pl.col("before").is_not_null() & (pl.col("before") != pl.col("close"))
         found = revisions.with_columns(before=before).filter(changed)
-        return found.select("series_id", "time", "before", "close").unique(["series_id", "time"], keep="last").sort(
-            "series_id", "time"
+        return (
+            found.select("series_id", "time", "before", "close")
+            .unique(["series_id", "time"], keep="last")
+            .sort("series_id", "time")
         )
 
     def sessions(self, after: date, until: date) -> pl.Series:

@@ -61,8 +61,10 @@ def changes_by_series(now: pl.DataFrame, before: pl.DataFrame, last: pl.DataFram
         as a share of the median (in price units where prices need not be positive). Null where the earlier table has no
         forecast for the session.
     """
-    schema = {"series_id": now["series_id"].dtype, "width_ratio": pl.Float64, "reach": pl.Float64, "outside": pl.Boolean,
-              "away": pl.Float64}  # fmt: skip
+    schema: dict[str, pl.DataType] = {
+        "series_id": now["series_id"].dtype, "width_ratio": pl.Float64(), "reach": pl.Float64(),
+        "outside": pl.Boolean(), "away": pl.Float64(),
+    }  # fmt: skip
     spans = bands(now)
     if not spans or not set(spans[0]) <= set(before.columns):
         return pl.DataFrame(schema=schema)
@@ -141,8 +143,8 @@ def changes_section(
 def _champion_text(before: Before, champion: str, version: str) -> str:
     if (before.champion, before.version) == (champion, version):
         return f"{capital(with_article(champion))}{_version(version)}, as before."
-    old, new = f"{with_article(before.champion)}{_version(before.version)}", f"{with_article(champion)}{_version(version)}"
-    return f"{capital(new)}. Before: {old}."
+    new = f"{with_article(champion)}{_version(version)}"
+    return f"{capital(new)}. Before: {with_article(before.champion)}{_version(before.version)}."
 
 
 def _version(version: str) -> str:
@@ -160,8 +162,8 @@ def _prices_text(now: pl.DataFrame, by_series: pl.DataFrame) -> list[tuple[str, 
     expected = share * known.height
     usual = f"{expected:.0f}" if expected >= 1 else f"{expected:.1f}"
     verb = "lies" if outside == 1 else "lie"
-    text = f"{outside:,} of {known.height:,} {verb} outside the {promise} interval forecast before; about {usual} were to be expected."
-    return [("Newest prices", text)]
+    found = f"{outside:,} of {known.height:,} {verb} outside the {promise} interval forecast before"
+    return [("Newest prices", f"{found}; about {usual} were to be expected.")]
 
 
 def _largest_moves(by_series: pl.DataFrame, positive: bool) -> list[dict[str, str]]:

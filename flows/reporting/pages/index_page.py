@@ -1,4 +1,7 @@
-"""The index of all days: who forecast, how that day's forecasts did, what was found. Made anew from tables and pages."""
+"""The index of all days: who forecast, how that day's forecasts did, what was found.
+
+It is made anew from tables and pages each time, and depends on nothing else.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def index_rows(
             "verdict": _verdict(row, verdicts),
             "series": _series(row),
             "skill": "–" if here.get("skill") is None else signed_percent(here["skill"], 1),
-            "rolling": "–" if numbers is None else skill_text(*numbers, unit=False),
+            "rolling": _rolling_text(numbers),
             "rolling_numbers": numbers,
             "findings": _findings(notes.get(day)),
             "n_findings": len(found) if (found := notes.get(day, PageNote()).findings) else 0,
@@ -125,6 +128,13 @@ def _rolling(own: np.ndarray, other: np.ndarray, horizon: int) -> tuple[float, f
     if found.skill is None:
         return None
     return (found.skill, None, None) if len(own) < FEWEST else (found.skill, found.low, found.high)
+
+
+def _rolling_text(numbers: tuple[float, float | None, float | None] | None) -> str:
+    if numbers is None:
+        return "–"
+    skill, low, high = numbers
+    return skill_text(skill, low, high, unit=False)
 
 
 def _verdicts(decisions: pl.DataFrame) -> dict[str, str]:

@@ -26,6 +26,7 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ class _DayLists:
         key = tuple(days)
         if key not in self._places:
             self._places[key] = len(self.found)
-            self.found.append([*key[:1], *(b - a for a, b in zip(key, key[1:], strict=False))])
+            self.found.append([*key[:1], *(b - a for a, b in pairwise(key))])
         return self._places[key]
 
 
@@ -174,7 +175,8 @@ def _digits(forecasts: pl.DataFrame, last: dict[Any, float | None]) -> dict[Any,
     spans = bands(forecasts)
     first = forecasts.filter(pl.col("step") == pl.col("step").min().over("series_id"))
     width = pl.col(spans[-1][1]) - pl.col(spans[-1][0]) if spans else pl.lit(0.0)
-    shown = {name: digits_of(wide, last[name] or 0.0) + 1 for name, wide in first.select("series_id", width).iter_rows()}
+    widths = first.select("series_id", width).iter_rows()
+    shown = {name: digits_of(wide, last[name] or 0.0) + 1 for name, wide in widths}
     rest = {name: digits_of(0.0, price) + 1 for name, price in last.items() if price is not None}
     return rest | shown
 
@@ -188,7 +190,7 @@ def _past(found: tuple[list[int], np.ndarray] | None, unit: float) -> list[int]:
     if found is None:
         return []
     whole = [round(value) for value in (found[1][:, 0] * unit).tolist()]
-    return [*whole[:1], *(b - a for a, b in zip(whole, whole[1:], strict=False))]
+    return [*whole[:1], *(b - a for a, b in pairwise(whole))]
 
 
 def _ahead(found: tuple[list[int], np.ndarray] | None, unit: float, last: int | None) -> list[int] | None:

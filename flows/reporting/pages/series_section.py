@@ -41,8 +41,9 @@ def series_section(table: pl.DataFrame, forecasts: pl.DataFrame, recent: pl.Data
     intervals = bands(forecasts)
     first = table.filter(pl.col("reason").is_null()).sort("rank", "series_id").head(MOST_CARDS)
     wanted = first["series_id"].implode()
-    steps = forecasts.filter(pl.col("series_id").is_in(wanted)).sort("series_id", "step").partition_by("series_id", as_dict=True)
-    past = recent.filter(pl.col("series_id").is_in(wanted)).partition_by("series_id", as_dict=True)
+    of_first = pl.col("series_id").is_in(wanted)
+    steps = forecasts.filter(of_first).sort("step").partition_by("series_id", as_dict=True)
+    past = recent.filter(of_first).partition_by("series_id", as_dict=True)
     return {
         "n_series": table.height,
         "n_forecast": table["reason"].null_count(),

@@ -27,7 +27,7 @@ LEFT_OUT, OUTSIDE, IN_FINDING, BEHIND, NEW, PEGGED, CORRECTED = (
 )  # fmt: skip
 WIDE, NARROW = "wider than usual", "narrower than usual"
 MARKS = (IN_FINDING, OUTSIDE, WIDE, NARROW, CORRECTED, NEW, BEHIND, PEGGED, LEFT_OUT)
-"""Marks of series in the order in which the page offers them; rules that flagged a series come between the first two."""
+"""Marks of series in the order in which the page offers them; rules that flagged a series come after the first."""
 
 
 def newest_rows(prices: pl.DataFrame, most: int = NEWEST_ROWS) -> pl.DataFrame:
@@ -46,11 +46,13 @@ def newest_rows(prices: pl.DataFrame, most: int = NEWEST_ROWS) -> pl.DataFrame:
         Sorted alike.
     """
     rows = prices.filter(pl.col("close").is_not_null()) if prices["close"].null_count() else prices
+    if rows.is_empty():
+        return rows
     starts = series_starts(rows)
     ends = np.append(starts[1:], rows.height)
     first = np.maximum(starts, ends - most)
     picked = [np.arange(low, high) for low, high in zip(first, ends, strict=True)]
-    return rows[np.concatenate(picked)] if picked else rows.clear()
+    return rows[np.concatenate(picked)]
 
 
 def pegged_series(recent: pl.DataFrame, forecasts: pl.DataFrame, positive: bool) -> list[str]:
@@ -137,7 +139,8 @@ def mark_order(table: pl.DataFrame) -> list[str]:
 
 def _ranked(rows: pl.DataFrame) -> pl.DataFrame:
     """Add `rank`: series with the weightiest marks first, then those whose width changed most."""
-    weight = pl.col("marks").list.eval(pl.element().replace_strict(WEIGHTS, default=1, return_dtype=pl.Int64)).list.sum()
+    weights = pl.element().replace_strict(WEIGHTS, default=1, return_dtype=pl.Int64)
+    weight = pl.col("marks").list.eval(weights).list.sum()
     changed = pl.when(pl.col("ratio") > 0).then(pl.col("ratio").log().abs()).fill_null(0.0)
     rows = rows.sort(weight, changed, "series_id", descending=[True, True, False])
     return rows.with_columns(rank=pl.int_range(pl.len()))
