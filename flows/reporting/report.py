@@ -181,7 +181,7 @@ def render(data: ReportData) -> str:
         pegged=pegged,
         table=forecast_table(data.forecasts, last, MOST_ROWS),
         evidence=None if data.evidence is None else _evidence(data, data.evidence),
-        record=track_record(data.scores),
+        record=track_record(data.scores) if watched is None or watched.record.is_empty() else [],
         watched=None if watched is None else watch_section(watched),
         late=data.scores.filter(~pl.col("live")).height,
         note=_note(data).to_json(),
