@@ -76,6 +76,8 @@ def backfill_forecasts(
             if workspace.settings.publish_to is not None:
                 with problems.noted("copying the forecasts out"):
                     copy_out(workspace)
+            with problems.noted("the index of reports"):
+                steps.write_index_page(workspace.warehouse, workspace.settings, workspace.state_folder.reports)
     result = Backfilled(tuple(day for day in todo if day not in failed), done, tuple(failed))
     if problems:
         text = f"{result.text} {ended(problems[0])} Fix it, then run the same command again: it continues."

@@ -1,12 +1,11 @@
 """The report of a session as one page: the forecasts, how good they are, and where they come from.
 
-The page is one HTML file that loads nothing: styles and pictures are inside, there are no scripts.
+The page is one HTML file that loads nothing: styles, pictures, data and one script are inside, and its policy allows
+nothing else. Without the script it can be read too: it then shows some series as pictures and the first as a table.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,28 +14,37 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from tidecast.features.calendars.per_series import mark_long_periods
-from tidecast.features.volatility import with_volatility
-from tidecast.flows.redaction import redact
 from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.flows.reporting.calibration_plots import coverage_by_step
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.model_names import readable, with_article
+from tidecast.flows.reporting.pages.changes import Before, changes_by_series, changes_section
+from tidecast.flows.reporting.pages.files import PageNote, links_html, write_whole
+from tidecast.flows.reporting.pages.number_text import capital, digits_of, number
+from tidecast.flows.reporting.pages.series_json import evenly, series_json
+from tidecast.flows.reporting.pages.series_section import MOST_ROWS, series_section
+from tidecast.flows.reporting.pages.series_table import (
+    CORRECTED,
+    IN_FINDING,
+    NEW,
+    PEGGED,
+    newest_rows,
+    pegged_series,
+    series_table,
+)
+from tidecast.flows.reporting.pages.template import fill, finished, script_hash
 from tidecast.flows.reporting.watch_section import WatchData, watch_section
 from tidecast.forecasting.evaluation.decision import skill_text
 from tidecast.forecasting.evaluation.dm_test import compare
 from tidecast.forecasting.tables.names import CRPS, RANDOM_WALK, loss_in
 from tidecast.forecasting.tables.quantiles import levels_in
 
-TEMPLATES = Path(__file__).with_name("templates")
 SOURCES = {  # bundled prices, with the credit that each publisher asks for
     "ecb": "Euro foreign exchange reference rates, bundled. Source: ECB statistics",
     "eia": "Energy spot prices, bundled. Source: U.S. Energy Information Administration",
 }
-MAX_NAMED = 40  # series in one list
 Z_95 = 1.959963984540054
 TOO_FEW = " (too few yet for an interval)"
 MAX_STEPS = 5  # in the table of forecasts
@@ -89,6 +97,12 @@ class ReportData:
         Series that have a price of the last sessions: the headline says when some of them have no forecast.
     watched : WatchData or None
         Findings, the live record, widths, drift; None where nothing was watched.
+    before : Before or None
+        The session published before; None for the first.
+    flags : polars.DataFrame or None
+        ``series_id`` and ``rule`` of this session's flags.
+    corrected : polars.DataFrame or None
+        ``series_id``, ``time``, ``before`` and ``close`` of the stored prices that this session corrected.
     """
 
     as_of: date
@@ -116,6 +130,9 @@ class ReportData:
     missing_ahead: str = ""
     quoted: int = 0
     watched: WatchData | None = None
+    before: Before | None = None
+    flags: pl.DataFrame | None = None
+    corrected: pl.DataFrame | None = None
 
 
 def write_report(path: Path, data: ReportData) -> Path:
@@ -132,18 +149,11 @@ def write_report(path: Path, data: ReportData) -> Path:
     Path
         `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(redact(render(data)), encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
+    return write_whole(path, render(data))
 
 
 def render(data: ReportData) -> str:
-    """Return the page as HTML.
+    """Return the page as HTML, without secrets. The links to other days are set when the index is written.
 
     Parameters
     ----------
@@ -153,38 +163,70 @@ def render(data: ReportData) -> str:
     -------
     str
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "readable": readable,
-        "with_article": with_article,
-        "day": _day,
-        "thousands": "{:,}".format,
-        "weekday": _weekday,
-        "named": _named,
-        "capital": _capital,
-    }
-    pegged = _pegged(data)
-    return environment.get_template("report.html").render(
+    recent = newest_rows(data.prices)
+    pegged = pegged_series(recent, data.forecasts, data.positive)
+    last = recent.group_by("series_id", maintain_order=True).last().select("series_id", "close", "time")
+    changes = None
+    if data.before is not None:
+        changes = changes_by_series(data.forecasts, data.before.forecasts, last, data.positive)
+    watched = data.watched
+    series = series_table(
+        data.forecasts, recent, data.left_out, changes, None if watched is None else watched.widths,
+        None if watched is None else watched.record, _marks(data, pegged),
+    )  # fmt: skip
+    page = fill(
+        "report.html",
         data=data,
         headline=_headline(data),
         source=SOURCES.get(data.source, data.source),
-        fans=_fans(data, pegged),
+        series=series_section(series, data.forecasts, recent),
+        changes=None if changes is None else _changes(data, changes),
         pegged=pegged,
-        table=forecast_table(data.forecasts, data.prices),
+        table=forecast_table(data.forecasts, last, MOST_ROWS),
         evidence=None if data.evidence is None else _evidence(data, data.evidence),
-        record=track_record(data.scores),
-        watched=None if data.watched is None else watch_section(data.watched),
+        record=track_record(data.scores) if watched is None or watched.record.is_empty() else [],
+        watched=None if watched is None else watch_section(watched),
         late=data.scores.filter(~pl.col("live")).height,
+        note=_note(data).to_json(),
+        links=Markup(links_html(None, None)),
+        script_hash=script_hash(),
+    )
+    return finished(page, series_json(series, data.forecasts, recent))
+
+
+def _marks(data: ReportData, pegged: Sequence[str]) -> pl.DataFrame:
+    """Marks of series that this session's tables and findings give them."""
+    before = None if data.before is None else set(data.before.forecasts["series_id"])
+    new = () if before is None else [name for name in data.forecasts["series_id"].unique() if name not in before]
+    findings = () if data.watched is None else data.watched.findings
+    series = {
+        PEGGED: pegged,
+        NEW: new,
+        CORRECTED: () if data.corrected is None else data.corrected["series_id"],
+        IN_FINDING: [name for finding in findings for name in finding.get("series", ())],
+    }
+    rows = [(str(name), mark) for mark, names in series.items() for name in names]
+    if data.flags is not None:
+        flagged = data.flags.select("series_id", "rule").drop_nulls().unique()
+        rows += [(name, f"flagged: {rule.replace('_', ' ')}") for name, rule in flagged.iter_rows()]
+    return pl.DataFrame(rows, schema={"series_id": pl.String, "mark": pl.String}, orient="row")
+
+
+def _changes(data: ReportData, by_series: pl.DataFrame) -> dict[str, Any]:
+    assert data.before is not None
+    return changes_section(
+        data.before, data.champion, data.version, data.forecasts, by_series, data.corrected, data.positive
     )
 
 
-def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame) -> dict[str, Any]:
+def _note(data: ReportData) -> PageNote:
+    """What the index says of this day from its page."""
+    if data.watched is None:
+        return PageNote()
+    return PageNote(tuple(str(finding["state"]) for finding in data.watched.findings))
+
+
+def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame, most: int | None = None) -> dict[str, Any]:
     """The table of forecasts as text: per series the last price, then median and intervals of up to five steps.
 
     Parameters
@@ -193,6 +235,8 @@ def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame) -> dict[str, A
         Forecast table of one session.
     prices : polars.DataFrame
         Panel with ``close``.
+    most : int, optional
+        Series in the table, the first by name. None: all.
 
     Returns
     -------
@@ -201,29 +245,33 @@ def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame) -> dict[str, A
         ``rows``: per series ``series``, ``last``, ``late`` (its origin, when earlier than the newest) and ``cells``
         (``median`` and ``spans``, widest first).
     """
-    steps = _chosen(forecasts["step"].unique().sort().to_list())
+    names = forecasts["series_id"].unique().sort()
+    newest, last_step = forecasts["origin"].max(), forecasts["step"].max()
+    usual = forecasts.filter(pl.col("origin") == newest)
+    forecasts = forecasts if most is None else forecasts.filter(pl.col("series_id").is_in(names.head(most).implode()))
+    steps = evenly(forecasts["step"].unique().sort().to_list(), MAX_STEPS)
     levels = levels_in(forecasts.columns)
     bands = plots.bands(forecasts)
     last = prices.sort("time").group_by("series_id").agg(pl.col("close").last())
     closes = dict(last.iter_rows())
-    newest = forecasts["origin"].max()
     rows = []
     for (series,), part in forecasts.filter(pl.col("step").is_in(steps)).group_by("series_id", maintain_order=True):
         digits = _digits(part.filter(pl.col("step") == steps[0]), closes[series])
         cells = []
         for row in part.sort("step").iter_rows(named=True):
-            spans = [f"{_number(row[low], digits)} – {_number(row[high], digits)}" for low, high in bands]
-            cells.append({"median": _number(row["forecast"], digits), "spans": spans, "time": row["time"]})
+            spans = [f"{number(row[low], digits)} – {number(row[high], digits)}" for low, high in bands]
+            cells.append({"median": number(row["forecast"], digits), "spans": spans, "time": row["time"]})
         origin = part["origin"][0]
         late = origin if origin < newest else None
-        rows.append({"series": series, "late": late, "last": _number(closes[series], digits), "cells": cells})
-    usual = forecasts.filter(pl.col("origin") == newest)
+        rows.append({"series": series, "late": late, "last": number(closes[series], digits), "cells": cells})
     dates = dict(usual.select("step", "time").unique().iter_rows())
     return {
         "sessions": [{"step": step, "time": dates.get(step)} for step in steps],
         "promises": plots.promises(bands),
         "all_steps": len(steps) == forecasts["step"].n_unique(),
         "levels": len(levels),
+        "n_series": len(names),
+        "last_step": last_step,
         "rows": sorted(rows, key=lambda row: str(row["series"])),
     }
 
@@ -282,7 +330,7 @@ def _headline(data: ReportData) -> dict[str, Any]:
     verdict = data.decision.get("verdict")
     numbers = data.decision.get("decision") or {}
     is_walk = data.champion == RANDOM_WALK
-    published = f"{_capital(with_article(data.champion))} is published"
+    published = f"{capital(with_article(data.champion))} is published"
     forecast = data.forecasts["series_id"].n_unique()
     if forecast < data.quoted:
         published += f" for {forecast:,} of {data.quoted:,} quoted series"
@@ -298,7 +346,7 @@ def _headline(data: ReportData) -> dict[str, Any]:
     return {
         "published": published,
         "is_walk": is_walk,
-        "reason": _capital(reason),
+        "reason": capital(reason),
         "verdict": _verdict_lines(verdict or ""),
         "numbers": numbers,
     }
@@ -356,64 +404,18 @@ def _with_intervals(summary: pl.DataFrame) -> pl.DataFrame:
     return summary.with_columns(skill_low=pl.col("skill") - error, skill_high=pl.col("skill") + error)
 
 
-def _fans(data: ReportData, pegged: Sequence[str]) -> dict[str, Any]:
-    """Fan charts of a few series that are quoted at `as_of` and move."""
-    newest = data.forecasts.filter(pl.col("origin") == pl.col("origin").max())["series_id"].unique().sort().to_list()
-    moving = [name for name in newest if name not in pegged] or newest
-    return _inline(plots.fans(data.prices, data.forecasts, plots.calm_to_wild(data.prices, moving)))
-
-
-def _pegged(data: ReportData) -> list[str]:
-    """Names of the series that are forecast but hardly move."""
-    known = data.prices.join(data.forecasts, on="series_id", how="semi")
-    rows = with_volatility(mark_long_periods(known), positive=data.positive)
-    last = rows.group_by("series_id", maintain_order=True).last()
-    return last.filter("pegged")["series_id"].to_list()
-
-
 def _inline(picture: Picture) -> dict[str, Any]:
     """A picture for the page. Its SVG is safe to include, because matplotlib escapes every name in it."""
-    return {"title": picture.title, "reading": picture.reading, "svg": Markup(picture.svg())}
-
-
-def _chosen(steps: Sequence[int]) -> list[int]:
-    """All steps if they fit, else five of them, evenly spaced from the first to the last."""
-    if len(steps) <= MAX_STEPS:
-        return list(steps)
-    positions = [round(k * (len(steps) - 1) / (MAX_STEPS - 1)) for k in range(MAX_STEPS)]
-    return [steps[position] for position in positions]
+    svg = picture.svg().replace("<svg ", f'<svg role="img" aria-label="{escape(picture.title)}" ', 1)
+    return {"title": picture.title, "reading": picture.reading, "svg": Markup(svg)}
 
 
 def _digits(first: pl.DataFrame, last: float) -> int:
     """Decimals that show two digits of the narrow interval's width; without intervals, six digits of the price."""
     bands = plots.bands(first)
     width = float(first[bands[-1][1]][0] - first[bands[-1][0]][0]) if bands else 0.0
-    scale, shown = (width, 2) if width > 1e-9 * abs(last) else (abs(last) or 1.0, 6)
-    return max(0, shown - 1 - math.floor(math.log10(scale)))
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return digits_of(width, last)
 
 
 def _digits4(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%B %Y}"
-
-
-def _weekday(time: date) -> str:
-    """ "Mon 23 Nov", followed by the time of day for intraday times."""
-    return f"{time:%a} {time.day} {time:%b}" + (f" {time:%H:%M}" if hasattr(time, "hour") else "")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _named(series: Sequence[str]) -> str:
-    """The first names of a list, and the number of the others."""
-    more = f" and {len(series) - MAX_NAMED} more" if len(series) > MAX_NAMED else ""
-    return ", ".join(str(name) for name in series[:MAX_NAMED]) + more

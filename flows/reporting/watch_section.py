@@ -63,7 +63,9 @@ def watch_section(data: WatchData) -> dict[str, Any]:
         of tables; ``bars`` and ``widths``; ``drift``; ``rules``.
     """
     record = data.record
-    tables = {group: _rows(record, group) for group in ("pooled", "model", "step", "series")}
+    of_series = record.filter(group="series", window="all") if record.width else record
+    others = record.filter(pl.col("group") != "series") if record.width else record
+    tables = {group: _rows(others, group) for group in ("pooled", "model", "step")}
     loss = loss_in(record.columns) if record.width else CRPS
     return {
         "findings": data.findings,
@@ -71,7 +73,8 @@ def watch_section(data: WatchData) -> dict[str, Any]:
         "tiles": _tiles(record),
         "record": [*tables["pooled"], *_several(tables["model"])],
         "steps": [row for row in tables["step"] if row["window"] == "all"],
-        "series": [row for row in tables["series"] if row["window"] == "all"][:MOST_ROWS],
+        "series": _rows(of_series.head(MOST_ROWS), "series"),
+        "n_series": of_series.height,
         **_bands(data.widths),
         "drift": data.drift.sort("distance", descending=True).to_dicts() if data.drift.width else [],
         "rules": data.rules.to_dicts(),

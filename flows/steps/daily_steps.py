@@ -23,7 +23,9 @@ from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import Forecasts, predict
 from tidecast.flows.publish.score import score
-from tidecast.flows.reporting.report import ReportData, write_report
+from tidecast.flows.reporting.pages.changes import Before
+from tidecast.flows.reporting.pages.index_page import write_index
+from tidecast.flows.reporting.report import SOURCES, ReportData, write_report
 from tidecast.flows.reporting.watch_section import WatchData
 from tidecast.flows.steps.due import NOT_ATTEMPTED, missed_sessions, run_of, training_due
 from tidecast.flows.steps.promote import present_champion
@@ -39,6 +41,9 @@ from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 Row = dict[str, Any]
+
+FLAGGED_LATELY = timedelta(days=7)
+"""Flags of prices not older than this mark their series in the report."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,8 @@ def write_report_page(
     """
     row, champion = published.row, published.champion
     as_of = row["as_of"]
-    issued = warehouse.forecasts(as_of)
+    issued, runs, decisions = warehouse.forecasts(as_of), warehouse.runs(), warehouse.decisions()
+    before = _session_before(warehouse, runs, as_of)
     is_its_own = row["champion_version"] == (champion.version or None)  # a killed run may have trained another since
     data = ReportData(
         as_of=as_of,
@@ -253,9 +259,40 @@ def write_report_page(
         live=bool(issued["live"].any()),
         quoted=row["series_live"] or 0,
         watched=watched,
-        decided=decision_text(made) if (made := made_champion(warehouse.decisions(), row["champion_version"])) else "",
+        decided=decision_text(made) if (made := made_champion(decisions, row["champion_version"])) else "",
+        before=before,
+        flags=warehouse.flags().filter(pl.col("as_of") == as_of, pl.col("time") > as_of - FLAGGED_LATELY),
+        corrected=warehouse.corrections(as_of) if before is not None else None,
     )
-    return write_report(folder / f"{as_of}.html", data)
+    path = write_report(folder / f"{as_of}.html", data)
+    write_index_page(warehouse, settings, folder)
+    return path
+
+
+def write_index_page(warehouse: Warehouse, settings: Settings, folder: Path) -> Path:
+    """Write the index of all days, and link the days' pages with each other; return its path.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    folder : Path
+        Of the pages.
+    """
+    source = SOURCES.get(settings.source, settings.source)
+    return write_index(folder, warehouse.runs(), warehouse.scores(), warehouse.decisions(), source)
+
+
+def _session_before(warehouse: Warehouse, runs: pl.DataFrame, as_of: date) -> Before | None:
+    """The newest session with forecasts before `as_of`."""
+    earlier = runs.filter(pl.col("as_of") < as_of, pl.col("champion").is_not_null()).sort("as_of").tail(1).to_dicts()
+    if not earlier:
+        return None
+    row = earlier[0]
+    forecasts = warehouse.forecasts(row["as_of"])
+    if forecasts.is_empty():
+        return None
+    return Before(row["as_of"], row["champion"], row["champion_version"] or "", forecasts)
 
 
 def file_report(tracking: Tracking, warehouse: Warehouse, as_of: date, report: Path) -> list[str]:

@@ -185,6 +185,31 @@ class PriceTables(AheadTables):
         """
         return self._read(self._scan("prices", spans=[(first, last)]), "prices").sort(PRICE_KEY)
 
+    def corrections(self, as_of: date) -> pl.DataFrame:
+        """Return the stored prices that the run of a session corrected, sorted by series_id and time.
+
+        Parameters
+        ----------
+        as_of : date
+
+        Returns
+        -------
+        polars.DataFrame
+            series_id, time, ``before`` and ``close``: the price before the run and after it, as quoted.
+        """
+        stored = (pl.col("as_of") == as_of) & (pl.col("known_at") > pl.col("time"))  # a new price is known on its day
+        rows = self._scan("prices", spans=[(date.min, as_of)]).filter(stored).select("series_id", "time").unique()
+        keys = self._read(rows, "prices")
+        revisions = self.revisions_of(keys) if keys.height else self._read(self._scan("prices").head(0), "prices")
+        before = pl.col("close").shift(1).over("series_id", "time")
+        changed = (pl.col("as_of") == as_of) & pl.col("before").is_not_null() & (pl.col("before") != pl.col("close"))
+        found = revisions.with_columns(before=before).filter(changed)
+        return (
+            found.select("series_id", "time", "before", "close")
+            .unique(["series_id", "time"], keep="last")
+            .sort("series_id", "time")
+        )
+
     def sessions(self, after: date, until: date) -> pl.Series:
         """Return the days after `after` and before `until` that have a price, in order.
 
