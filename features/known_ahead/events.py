@@ -80,7 +80,8 @@ def with_events(
     Raises
     ------
     TypeError, ValueError
-        A column is missing or of another type, or a kind is also a column of the panel.
+        A column is missing or of another type, a kind is also a column of the panel, or two rows about one event were
+        known from the same instant and say different things.
 
     Examples
     --------
@@ -112,6 +113,10 @@ def with_events(
 def _check_kinds(names: Sequence[str], panel: pl.DataFrame) -> None:
     """Refuse kinds that are columns of the panel, unless they come from earlier events."""
     taken = [name for name in names if name in panel.columns and name + WITHIN + AHEAD not in panel.columns]
+    made = [made for name in names for made in (name, name + AHEAD, name + WITHIN, name + WITHIN + AHEAD)]
+    if len(set(made)) < len(made):
+        twice = sorted({name for name in names if made.count(name) > 1})
+        raise ValueError(f"Kinds must differ in more than an ending {AHEAD!r} or {WITHIN!r}, found {shorten(twice)}.")
     if taken:
         raise ValueError(
             f"A kind of event must not be a column of the panel, found {shorten(taken)}. Rename the kind or the column."
@@ -141,7 +146,8 @@ def _changes(table: pl.DataFrame, places: Places) -> pl.DataFrame:
         known=pl.Series(places.known(table, KNOWN)[row]),
         order=pl.Series(row),
     )
-    told = told.sort("known", "order", maintain_order=True)
+    _refuse_contradictions(told, table)
+    told = told.sort("known", "order", maintain_order=True)  # rows that agree may repeat
     told = told.unique(["kind", "place", "event", "known"], keep="last", maintain_order=True)
     until = pl.col("known").shift(-1).over("kind", "place", "event")
     held = told.with_columns(until=until).filter(~pl.col("off"))
@@ -149,6 +155,21 @@ def _changes(table: pl.DataFrame, places: Places) -> pl.DataFrame:
     begins = held.select(*keys, "known", change=pl.lit(1, pl.Int64))
     ends = held.drop_nulls("until").select(*keys, known="until", change=pl.lit(-1, pl.Int64))
     return pl.concat([begins, ends]).group_by(*keys, "known").agg(pl.col("change").sum()).sort(*keys, "known")
+
+
+def _refuse_contradictions(told: pl.DataFrame, table: pl.DataFrame) -> None:
+    """Raise ValueError for two rows about one event that were known from the same instant and say different things."""
+    said = pl.when("off").then(None).otherwise("session").alias("said")
+    several = told.group_by("kind", "place", "event", "known", maintain_order=True).agg(said, "order")
+    several = several.filter(pl.col("said").list.n_unique() > 1)
+    if several.is_empty():
+        return
+    first = [table.row(row, named=True) for row in several["order"][0].to_list()[:2]]
+    raise ValueError(
+        f"An event must have one time from each instant, found {several['kind'][0]!r} at {first[0]['time']} and "
+        f"{first[1]['time']}, cancelled or not, with the same {EVENT} and {KNOWN}; {len(several)} are like it. Give "
+        f"the later row its own {KNOWN}, or each event its own {EVENT}."
+    )
 
 
 def _event(table: pl.DataFrame) -> pl.Expr:

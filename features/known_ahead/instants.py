@@ -18,8 +18,8 @@ SLACK = 2
 def read_known(frame: pl.DataFrame, column: str, intraday: bool) -> Whole:
     """Return the instants from which the rows of a table were known, microseconds since 1970, UTC.
 
-    A date counts from its own session on, as the price of a day does. So do times that are all midnights. Times without
-    a zone are UTC. A missing value, or a missing column, was always known.
+    A date counts from its own session on, as the price of a day does. So does a midnight, whatever the other rows say.
+    Times without a zone are UTC. A missing value, or a missing column, was always known.
 
     Parameters
     ----------
@@ -42,9 +42,11 @@ def read_known(frame: pl.DataFrame, column: str, intraday: bool) -> Whole:
             f"{column!r} must hold times for bars within the day, found dates. Give the instant from which each row "
             "was known, in UTC."
         )
-    days = None if intraday else as_days(frame[column])
-    known = (times if days is None else days).cast(pl.Datetime("us")).to_physical()
-    return (known if days is None else known + AFTER_MIDNIGHT).fill_null(ALWAYS).to_numpy().astype(np.int64)
+    known = times.cast(pl.Datetime("us")).to_physical()
+    if not intraday:
+        days, is_day = as_days(frame[column])
+        known = known.zip_with(~is_day, days.cast(pl.Datetime("us")).to_physical() + AFTER_MIDNIGHT)
+    return known.fill_null(ALWAYS).to_numpy().astype(np.int64)
 
 
 def utc(times: pl.Series) -> pl.Series:
@@ -69,17 +71,19 @@ def utc(times: pl.Series) -> pl.Series:
     return times.cast(pl.Datetime("us"))
 
 
-def as_days(times: pl.Series) -> pl.Series | None:
-    """Return times that are days as dates: dates, and times that are all midnights as written; None for others.
+def as_days(times: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return times as dates as they are written, and which of them are days: dates and midnights.
+
+    Each time is judged alone, so a further row does not change what the others mean.
 
     Parameters
     ----------
     times : Series of Date or Datetime
     """
     if times.dtype == pl.Date:
-        return times
+        return times, times.is_not_null()
     written = times.dt.replace_time_zone(None)
-    return written.cast(pl.Date) if (written.dt.truncate("1d") == written).fill_null(True).all() else None
+    return written.cast(pl.Date), (written.dt.truncate("1d") == written).fill_null(False)
 
 
 def days_of(times: pl.Series, calendar: Calendar) -> pl.Series:
@@ -101,11 +105,12 @@ def days_of(times: pl.Series, calendar: Calendar) -> pl.Series:
             raise ValueError(f"{times.name!r} must hold the times of bars, found dates. Give datetimes in UTC.")
         return found
     utc(times)  # refuses other types
-    if (days := as_days(times)) is not None:
+    days, is_day = as_days(times)
+    if is_day.all():
         return days
     if getattr(times.dtype, "time_zone", None) is not None and calendar.market_zone is not None:
         times = times.dt.convert_time_zone(calendar.market_zone)
-    return times.dt.replace_time_zone(None).cast(pl.Date)
+    return days.zip_with(is_day, times.dt.replace_time_zone(None).cast(pl.Date))
 
 
 def sessions_holding(times: pl.Series, calendar: Calendar) -> Whole:
@@ -117,7 +122,7 @@ def sessions_holding(times: pl.Series, calendar: Calendar) -> Whole:
     Parameters
     ----------
     times : Series of Date or Datetime, without missing values
-        Times without a zone are UTC; times that are all midnights are days.
+        Times without a zone are UTC; midnights are days.
     calendar : Calendar
 
     Raises
@@ -131,16 +136,25 @@ def sessions_holding(times: pl.Series, calendar: Calendar) -> Whole:
             f"{times.name!r} must hold times for bars within the day, found dates. Give the instant of each event, in "
             "UTC."
         )
-    days = None if calendar.intraday else as_days(times)
-    if calendar.intraday or days is not None:
-        return _at_or_after(found if days is None else days, calendar)
-    unique = found.unique()
+    if calendar.intraday:
+        return _at_or_after(found, calendar)
+    days, is_day = as_days(times)
+    number = np.zeros(len(times), dtype=np.int64)
+    number[is_day.to_numpy()] = _at_or_after(days.filter(is_day), calendar)
+    if not is_day.all():
+        number[~is_day.to_numpy()] = _closing_after(found.filter(~is_day), calendar)
+    return number
+
+
+def _closing_after(times: pl.Series, calendar: Calendar) -> Whole:
+    """Numbers of the first sessions that close at instants or later."""
+    unique = times.unique()
     closing = unique.to_physical().to_numpy()
     day = unique.cast(pl.Date).dt.offset_by(f"-{SLACK}d")
     number = np.array([calendar.number_at(one) for one in day], dtype=np.int64)
     while len(early := np.flatnonzero(_closes(number, calendar) < closing)):
         number[early] += 1
-    return found.replace_strict(unique, pl.Series(number), return_dtype=pl.Int64).to_numpy()
+    return times.replace_strict(unique, pl.Series(number), return_dtype=pl.Int64).to_numpy()
 
 
 def _at_or_after(times: pl.Series, calendar: Calendar) -> Whole:

@@ -51,19 +51,24 @@ def take_in_future(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
     """
     found = read_future(settings)
     names = list(settings.future_covariates)
-    _refuse_contradictions(found, [*FUTURE_KEY], names)
+    _refuse_contradictions(found.rows, found.name, [*FUTURE_KEY], names, "a session", "available_at")
     rows = found.rows.unique(maintain_order=True)
     stored = warehouse.future_values()
     values = [pl.col(name) if name in stored.columns else pl.lit(None, pl.Float64).alias(name) for name in names]
     stored = stored.with_columns(values).select(*FUTURE_KEY, *names, "as_of")
-    seen, is_first = _seen(warehouse, as_of), stored.filter(pl.col("as_of") < as_of).is_empty()
+    seen, is_first = _seen(warehouse, as_of), stored.filter(pl.col("as_of") != as_of).is_empty()
     rows = _dated(rows, stored, list(FUTURE_KEY[:-1]), names, "available_at", as_of, seen, is_first)
     count = warehouse.store_future_values(rows)
     note = (
         "The future covariates do not say from when they were known: those up to this session count as always known, "
         "which a backtest may find too good. Give them a column 'available_at'."
     )
-    return TakenIn(len(found.rows), count, _said(found, note if is_first and not found.dated else ""))
+    new = [name for name in names if stored[name].is_null().all()]
+    late = "" if is_first or found.dated or not new else (
+        f"The future covariates {shorten(new)} are new and do not say from when they were known: they count as known "
+        "from this session on, and training sees no earlier ones. Give them a column 'available_at'."
+    )  # fmt: skip
+    return TakenIn(len(found.rows), count, _said(found, note if is_first and not found.dated else late))
 
 
 def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> TakenIn:
@@ -81,16 +86,19 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
     Raises
     ------
     SourceError
-        The source cannot be read.
+        The source cannot be read, or says two things of one event from the same instant.
     """
     found = read_events(settings)
     key = list(EVENT_KEY[:-1])
-    rows = found.rows.unique([*EVENT_KEY], keep="last", maintain_order=True)
+    rows = found.rows.unique(maintain_order=True)
+    for has_id, same in ((False, [*key, "known_at"]), (True, [*key[:-1], "known_at"])):
+        told = rows.filter((pl.col("event_id") != "") == has_id)
+        _refuse_contradictions(told, found.name, same, ["time", "cancelled"], "an event", "known_at")
     stored, seen = warehouse.events().select(*EVENT_KEY, "cancelled", "as_of"), _seen(warehouse, as_of)
-    is_first = stored.filter(pl.col("as_of") < as_of).is_empty()
+    is_first = stored.filter(pl.col("as_of") != as_of).is_empty()
     gone = pl.DataFrame()
     if not found.dated:
-        ahead = _newest(stored, key, "known_at").filter(~pl.col("cancelled"), pl.col("time") > _after(as_of))
+        ahead = _newest(stored, key, "known_at").filter(~pl.col("cancelled"), pl.col("time") > _after(seen))
         gone = ahead.join(rows, on=key, how="anti")
         identified = rows.filter(pl.col("event_id") != "").select("series_id", "group_name", "kind", "event_id")
         gone = gone.join(identified, on=identified.columns, how="anti")  # its newest row says where it is now
@@ -104,7 +112,11 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
     rows = pl.concat(parts)
     count = warehouse.store_events(rows)
     text = f"{len(gone)} events ahead are gone from {found.name} and count as cancelled." if len(gone) else ""
-    return TakenIn(len(found.rows), count, _said(found, text))
+    note = (
+        "The events do not say from when they were known: those up to this session count as always known, which a "
+        "backtest may find too good. Give them a column 'known_at'."
+    )
+    return TakenIn(len(found.rows), count, _said(found, text, note if is_first and not found.dated else ""))
 
 
 def _said(found: AheadRows, *texts: str) -> tuple[str, ...]:
@@ -122,7 +134,7 @@ def _after(day: date) -> datetime:
 
 
 def _newest(stored: pl.DataFrame, key: list[str], known: str) -> pl.DataFrame:
-    return stored.sort(known).unique(key, keep="last", maintain_order=True)
+    return stored.sort(known, "as_of").unique(key, keep="last", maintain_order=True)
 
 
 def _dated(
@@ -134,23 +146,51 @@ def _dated(
     if is_first:
         passed = pl.col("time").cast(pl.Date) <= as_of
         instant = pl.when(passed).then(pl.lit(ALWAYS)).otherwise(instant)
-    given = rows.filter(pl.col(known).is_not_null())
+    given, rewritten = _rewritten(rows.filter(pl.col(known).is_not_null()), stored, key, values, known, _after(seen))
     undated = rows.filter(pl.col(known).is_null()).unique(key, keep="last", maintain_order=True)
-    before = _newest(stored, key, known).select(*key, *values)
-    undated = undated.join(before, on=[*key, *values], how="anti", nulls_equal=True)
     undated = undated.with_columns(instant.cast(rows.schema[known]).alias(known))
-    return pl.concat([given, undated]).with_columns(as_of=pl.lit(as_of))
+    changed = pl.concat([undated, rewritten])
+    before = _newest(stored, key, known).select(*key, *values, before=known)
+    changed = changed.join(before, on=[*key, *values], how="anti", nulls_equal=True)
+    changed = changed.join(before.select(*key, "before"), on=key, how="left", maintain_order="left")
+    again = pl.col("before").is_between(pl.col(known), pl.col(known) + pl.duration(hours=1))  # news of one session
+    later = pl.when(again).then(pl.col("before") + pl.duration(microseconds=1)).otherwise(known)
+    changed = changed.with_columns(later.alias(known)).select(rows.columns)
+    return pl.concat([given, changed]).with_columns(as_of=pl.lit(as_of))
 
 
-def _refuse_contradictions(found: AheadRows, key: list[str], values: list[str]) -> None:
+def _rewritten(
+    given: pl.DataFrame, stored: pl.DataFrame, key: list[str], values: list[str], known: str, now: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that stay as they are, and the newest of those whose source changed them without a new instant: known now.
+
+    A column that was never delivered before may be added to rows that were.
+    """
+    told = [name for name in values if stored[name].is_not_null().any()]
+    same = stored.select(*key, known, *told).unique()
+    old = given.join(same, on=[*key, known], how="semi").join(
+        same, on=[*key, known, *told], how="anti", nulls_equal=True
+    )
+    old = old.filter(pl.col(known) <= now)
+    if old.is_empty():
+        return given, old
+    newest = given.filter(pl.col(known) <= now).group_by(key).agg(pl.col(known).max())
+    rewritten = old.join(newest, on=[*key, known], how="semi").unique(key, keep="last", maintain_order=True)
+    rewritten = rewritten.with_columns(pl.lit(now).cast(given.schema[known]).alias(known))
+    return given.join(old, on=[*key, known], how="anti"), rewritten
+
+
+def _refuse_contradictions(
+    rows: pl.DataFrame, name: str, key: list[str], values: list[str], what: str, known: str
+) -> None:
     """Raise SourceError for two rows with one key and different values."""
-    rows = found.rows.unique([*key, *values])
-    twice = rows.filter(rows.select(key).is_duplicated()).sort(key)
+    rows = rows.unique(list(dict.fromkeys([*key, *values])))
+    twice = rows.filter(rows.select(key).is_duplicated()).sort([*key, *values])
     if twice.is_empty():
         return
     first = {name: value for name, value in twice.row(0, named=True).items() if value not in (None, "")}
     raise SourceError(
-        f"{found.name} must have one row for a session and an instant, found {len(twice)} rows that contradict others; "
+        f"{name} must have one row for {what} and an instant, found {len(twice)} rows that contradict others; "
         f"the first is {shorten([f'{name} {value}' for name, value in first.items()])}. Keep one of them, or give each "
-        "its own available_at."
+        f"its own {known}."
     )

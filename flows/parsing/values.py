@@ -17,8 +17,6 @@ _NO_TEXT = (pl.Binary, pl.Object, pl.Duration)
 _A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 """Units in a day."""
 
-_DAY_ALONE = r"^(\d{4}([-/])\d{2}[-/]\d{2}|\d{8})$"
-
 _FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 """The first and the last day that Python can hold, in days since 1970-01-01."""
 
@@ -51,7 +49,8 @@ def instants(values: pl.Series) -> pl.Series:
     """Return the instant of each value in UTC; null where it cannot be read.
 
     A day is the first microsecond after its midnight: later than the close of every session of the day before, and
-    earlier than that of its own. Days are dates, texts without a time of day, and times that are all midnights.
+    earlier than that of its own. Days are dates, texts without a time of day, and midnights. Each value is judged
+    alone, so that one more row does not change what the others mean.
 
     Parameters
     ----------
@@ -60,12 +59,7 @@ def instants(values: pl.Series) -> pl.Series:
         UTC.
     """
     written, moment = _moments(values, None), _moments(values, "UTC")
-    if values.dtype == pl.Date or (written == written.dt.truncate("1d")).all():
-        is_day = pl.Series([True]).new_from_index(0, len(values))
-    elif isinstance(values.dtype, pl.Datetime):
-        is_day = pl.Series([False]).new_from_index(0, len(values))
-    else:
-        is_day = as_text(values).str.contains(_DAY_ALONE).fill_null(False)
+    is_day = written == written.dt.truncate("1d")
     frame = pl.DataFrame({"written": written, "moment": moment, "is_day": is_day})
     day = pl.col("written").dt.truncate("1d") + pl.duration(microseconds=1)
     return frame.select(pl.when("is_day").then(day).otherwise("moment").dt.replace_time_zone("UTC")).to_series()

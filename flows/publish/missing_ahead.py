@@ -43,6 +43,8 @@ class MissingAhead:
 def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
     """Return what is missing. A step that is usually not known is not missed; a covariate that never was, is.
 
+    Usual is what the series itself usually has, or all series together: a new series has no past of its own.
+
     Parameters
     ----------
     panel : polars.DataFrame
@@ -54,8 +56,8 @@ def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
     series, broken, parts = recent["series_id"].filter(pl.Series(newest)), np.zeros(newest.sum(), dtype=bool), []
     for name in settings.future_covariates:
         known_NH = np.isfinite(lists_of(recent[name + AHEAD]))
-        usual_H = known_NH[~newest].mean(0) >= USUAL if (~newest).any() else np.zeros(known_NH.shape[1], dtype=bool)
-        missed_SH = ~known_NH[newest] & (usual_H | (not known_NH.any()))
+        usual_H, usual_SH = _usual(known_NH, newest)
+        missed_SH = ~known_NH[newest] & (usual_H | usual_SH | (not known_NH.any()))
         if missed_SH.any():
             broken |= missed_SH.any(1)
             parts.append(f"{name} ({_steps(np.flatnonzero(missed_SH.any(0)) + 1)})")
@@ -65,6 +67,17 @@ def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
     what = f"{len(ids):,} series ({shorten(ids, 3)})"
     text = f"Future covariates are missing for {what}: {', '.join(parts)}; {INSTEAD[settings.future_missing]}."
     return MissingAhead(ids, text)
+
+
+def _usual(known_NH: np.ndarray, newest_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a step was known in `USUAL` of the rows before the newest: of all series, and of each."""
+    before_N = ~newest_N
+    series_N = np.cumsum(newest_N) - newest_N
+    count_S = np.bincount(series_N[before_N], minlength=newest_N.sum())
+    sum_SH = np.zeros((newest_N.sum(), known_NH.shape[1]))
+    np.add.at(sum_SH, series_N[before_N], known_NH[before_N])
+    usual_SH = (sum_SH >= USUAL * count_S[:, None]) & (count_S > 0)[:, None]
+    return (sum_SH.sum(0) >= USUAL * count_S.sum()) & (count_S.sum() > 0), usual_SH
 
 
 def _steps(steps: np.ndarray) -> str:

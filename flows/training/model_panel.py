@@ -99,11 +99,20 @@ def _with_events(
     kinds = tuple(dict.fromkeys([*settings.event_kinds, *warehouse.event_kinds()]))
     if not kinds:
         return panel
-    table = _for_panel(warehouse.events((versions or {}).get("events")), panel, settings)
+    rows = warehouse.events((versions or {}).get("events"))
+    table = _for_panel(_one_from_each_instant(rows), panel, settings)
     table = table.with_columns(pl.col("event_id").replace("", None))
     schema = PanelSchema(calendar=settings.calendar or "weekdays")
     kinds = tuple(kind for kind in kinds if kind not in panel.columns)
     return with_events(panel, table, settings.horizon, schema, _group(panel, settings), kinds)
+
+
+def _one_from_each_instant(events: pl.DataFrame) -> pl.DataFrame:
+    """The newest row about an event from each instant: earlier versions stored several where an event was moved."""
+    own = pl.when(pl.col("event_id") == "").then(pl.col("time"))
+    key = ["series_id", "group_name", "kind", "event_id", "known_at", "own"]
+    rows = events.with_columns(own=own).sort("as_of", "time").unique(key, keep="last", maintain_order=True)
+    return rows.drop("own").sort("known_at", "time")
 
 
 def _for_panel(table: pl.DataFrame, panel: pl.DataFrame, settings: Settings) -> pl.DataFrame:

@@ -100,5 +100,7 @@ def carried_covariates(
 
 
 def _joins(frame: pl.DataFrame, future: Any, names: Names) -> bool:
-    """Whether `future` must be joined row by row, because it or the panel says when values were known."""
-    return AVAILABLE in to_polars(future).columns or any(has_lists(frame, name) for name in names)
+    """Whether `future` is joined as by `with_future`: it or the panel says when values were known, or it is for all."""
+    columns = to_polars(future).columns
+    is_for_all = "time" in columns and "series_id" not in columns
+    return is_for_all or AVAILABLE in columns or any(has_lists(frame, name) for name in names)

@@ -172,3 +172,22 @@ def test_a_cancellation_in_words_is_refused():
     events = {"kind": ["fomc"], "time": [date(2024, 7, 2)], "cancelled": ["true"]}
     with pytest.raises(ValueError, match=r"events: 'cancelled' must be true or false, got String"):
         found_in(panel(days(2)), events)
+
+
+def test_one_event_at_two_times_once_counted_where_its_last_row_said():
+    meeting = {"event_id": "june", "kind": "rates", "time": [date(2024, 7, 3), date(2024, 7, 4)]}
+    with pytest.raises(ValueError, match="one time from each instant, found 'rates' at 2024-07-03 and 2024-07-04"):
+        found_in(panel(days(3)), meeting)
+    assert found_in(panel(days(3)), meeting | {"event_id": ["1", "2"]})["rates"].to_list() == [0.0, 0.0, 1.0]
+
+
+def test_kinds_that_differ_in_an_ending_once_failed_in_polars():
+    with pytest.raises(ValueError, match="Kinds must differ in more than an ending"):
+        found_in(panel(days(3)), {"kind": ["rates", "rates_ahead"], "time": [date(2024, 7, 3)] * 2})
+
+
+def test_one_instant_once_turned_all_days_of_events_into_instants():
+    day = {"kind": "rates", "time": [datetime(2024, 7, 3)], "known_at": [datetime(2024, 7, 2)]}
+    further = {"kind": "rates", "time": [datetime(2024, 7, 20, 14)], "known_at": [datetime(2024, 7, 9, 15)]}
+    alone = found_in(panel(days(4)), day)
+    assert found_in(panel(days(4)), pl.concat([pl.DataFrame(day), pl.DataFrame(further)])).equals(alone)

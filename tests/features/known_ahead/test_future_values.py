@@ -254,3 +254,21 @@ def test_a_series_in_two_groups_is_refused():
     rows = panel(2).with_columns(market=pl.Series(["x", "y"]))
     with pytest.raises(ValueError, match="future: Each series must be in one group"):
         with_future(rows, pl.DataFrame({"time": [date(2024, 7, 2)], "load": [1.0]}), 1, DAILY, "market")
+
+
+def test_one_instant_once_made_all_midnights_known_a_session_earlier():
+    day = pl.DataFrame({"time": days(6)[3:4], "load": [1.0], "available_at": [datetime(2024, 7, 3)]})
+    later = pl.DataFrame({"time": days(9)[8:], "load": [2.0], "available_at": [datetime(2024, 7, 6, 14)]})
+    alone = with_future(panel(4), day, 2, DAILY)
+    assert ahead(alone) == [[None, None], [None, None], [1.0, None], [None, None]]
+    assert with_future(panel(4), pl.concat([day, later]), 2, DAILY).equals(alone)
+
+
+def test_one_session_with_a_time_of_day_once_moved_all_others():
+    new_york = PanelSchema(calendar="XNYS")
+    rows = pl.DataFrame({"series_id": "a", "time": [date(2024, 7, 1), date(2024, 7, 2)], "close": 1.0})
+    table = pl.DataFrame({"time": [datetime(2024, 7, 2, tzinfo=UTC)], "load": [1.0]})
+    alone = with_future(rows, table, 1, new_york)
+    assert ahead(alone) == [[1.0], [None]]
+    later = pl.DataFrame({"time": [datetime(2024, 7, 9, 15, tzinfo=UTC)], "load": [2.0]})
+    assert with_future(rows, pl.concat([table, later]), 1, new_york).equals(alone)

@@ -171,6 +171,96 @@ def test_an_announcement_after_the_close_counts_for_the_next_session(events):
     assert events.lists("earnings_ahead")[1:] == [[0.0, 1.0], [1.0, 0.0]], "the 1st is a holiday"
 
 
+def test_a_run_of_an_earlier_session_once_rewrote_values_of_the_first_delivery(load):
+    load.take_in(WED, "time,load", f"{MON},1", f"{TUE},2", f"{WED},3")
+    before = load.panel(TUE)
+    load.take_in(TUE, "time,load", f"{MON},10", f"{TUE},2", f"{WED},3")
+    assert load.panel(TUE).equals(before)
+    assert load.desk.warehouse.future_values()["load"].to_list() == [1.0, 10.0, 2.0, 3.0]
+
+
+def test_a_run_of_an_earlier_session_once_cancelled_events_that_had_taken_place(events):
+    events.take_in(WED, "kind,time", f"earnings,{TUE}", f"earnings,{WED}", f"earnings,{FRI}")
+    events.take_in(MON, "kind,time", f"earnings,{FRI}")  # a list of what is to come
+    assert events.panel()["sessions_since_earnings"][:3].to_list() == [63.0, 0.0, 0.0]
+
+
+def test_a_value_that_the_source_overwrites_once_changed_what_was_known(load):
+    header = "time,load,available_at"
+    load.take_in(TUE, header, f"{WED},1,{MON}", f"{THU},1,{MON}")
+    for day in (WED, WED, THU):  # repeated runs store nothing
+        load.take_in(day, header, f"{WED},1,{MON}", f"{THU},5,{MON}")
+        assert load.lists("load_ahead") == [[None, 1.0], [1.0, 1.0], [5.0, None]]
+        assert len(load.desk.warehouse.future_values()) == 3
+    load.take_in(THU, header, f"{THU},5,{MON}", f"{THU},6,{TUE}", f"{FRI},7,{THU}")
+    load.take_in(THU, header, f"{THU},4,{MON}", f"{THU},6,{TUE}", f"{FRI},7,{THU}")
+    assert load.desk.warehouse.future_values()["load"].to_list() == [1.0, 1.0, 6.0, 5.0, 7.0], "an old vintage stays"
+
+
+def test_a_covariate_that_is_added_later_keeps_the_instants_of_its_source(load):
+    rows = f"{WED},1,8,{MON}", f"{THU},2,9,{MON}"
+    load.take_in(TUE, "time,load,wind,available_at", *rows)
+    load.settings = load.settings.model_copy(update={"future_covariates": ("load", "wind")})
+    assert load.take_in(WED, "time,load,wind,available_at", *rows).messages == ()
+    assert load.lists("wind_ahead") == [[None, 8.0], [8.0, 9.0], [9.0, None]]
+
+
+def test_a_covariate_that_is_added_later_without_instants_is_said_to_have_no_past(load):
+    load.take_in(TUE, "time,load,wind", f"{WED},1,8", f"{THU},2,9")
+    load.settings = load.settings.model_copy(update={"future_covariates": ("load", "wind")})
+    found = load.take_in(WED, "time,load,wind", f"{WED},1,8", f"{THU},2,9")
+    assert "'wind' are new and do not say from when" in found.messages[0]
+
+
+@pytest.mark.parametrize("known", ["", f",{MON}"])
+def test_an_event_that_moved_forward_within_a_session_once_stayed_at_the_later_date(events, known):
+    header = "event_id,kind,time" + (",known_at" if known else "")
+    events.take_in(TUE, header, f"q4,earnings,{FRI}{known}")
+    events.take_in(TUE, header, f"q4,earnings,{THU}{known}")
+    assert events.take_in(TUE, header, f"q4,earnings,{THU}{known}").stored == 0
+    assert events.lists("earnings_ahead")[1:] == [[0.0, 1.0]]
+    events.take_in(WED, header, f"q4,earnings,{THU}{known}")
+    assert events.lists("earnings_ahead")[1:] == [[0.0, 1.0], [1.0, 0.0]]
+    assert len(events.desk.warehouse.events()) == 2
+
+
+def test_an_event_that_the_source_cancels_in_place_once_had_never_been_known(events):
+    header = "event_id,kind,time,known_at,cancelled"
+    events.take_in(TUE, header, f"q4,earnings,{THU},{MON},")
+    for _ in range(2):
+        events.take_in(WED, header, f"q4,earnings,{THU},{MON},true")
+        assert events.lists("earnings_ahead") == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+        assert len(events.desk.warehouse.events()) == 2
+
+
+@pytest.mark.parametrize("zone", ["", "Z"])
+def test_one_time_of_day_once_turned_all_days_into_instants(load, zone):
+    load.settings = load.settings.model_copy(update={"calendar": "24/7"})
+    header, rows = "time,load,available_at", [f"{WED},1,{TUE}T00:00:00{zone}", f"{THU},2,{WED}T00:00:00{zone}"]
+    load.take_in(TUE, header, *rows)
+    found = load.take_in(WED, header, *rows, f"{FRI},3,{WED}T14:00:00{zone}")
+    assert found.stored == 1
+    assert load.lists("load_ahead") == [[None, None], [1.0, None], [2.0, 3.0]]
+
+
+def test_one_event_at_two_times_once_counted_at_the_later_one(events):
+    with pytest.raises(SourceError, match="one row for an event and an instant, found 2 rows that contradict"):
+        events.take_in(TUE, "event_id,kind,time", f"q4,earnings,{THU}", f"q4,earnings,{FRI}")
+
+
+def test_an_event_that_an_earlier_version_stored_twice_is_where_it_was_moved_last(events):
+    events.take_in(TUE, "event_id,kind,time,known_at", f"q4,earnings,{FRI},{MON}")
+    rows = events.desk.warehouse.events()
+    events.desk.warehouse.store_events(rows.with_columns(time=datetime(2024, 1, 4, 0, 0, 0, 1, UTC), as_of=WED))
+    events.desk.ingest(*events.rows, as_of=WED)
+    assert events.lists("earnings_ahead")[1:] == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_events_of_the_first_delivery_are_said_to_count_as_always_known(events):
+    assert "known_at" in events.take_in(TUE, "kind,time", f"earnings,{MON}").messages[0]
+    assert events.take_in(WED, "kind,time", f"earnings,{MON}").messages == ()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -67,6 +67,11 @@ def test_a_step_that_is_never_known_is_not_missed_unless_none_is(prices):
     assert found.series == ("A", "B", "C")
 
 
+def test_a_value_that_few_series_have_was_once_not_missed(prices):
+    assert missing_ahead(with_load(prices, series=("A",)), SETTINGS).text == ""
+    assert missing_ahead(with_load(prices, last_known=1, series=("A",)), SETTINGS).series == ("A",)
+
+
 def test_missing_values_are_forecast_as_declared(prices):
     whole, panel = with_load(prices), with_load(prices, last_known=1)
     end = prices["time"].max()

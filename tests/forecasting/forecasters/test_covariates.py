@@ -1,7 +1,7 @@
 """Covariates known ahead and covariates that never change: learned from, asked for, saved."""
 
 import pickle
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from tidecast.features import LogReturn, PanelSchema, assert_causal
+from tidecast.features import LogReturn, PanelSchema, assert_causal, with_future
 from tidecast.forecasting import (
     GRUForecaster,
     LSTMForecaster,
@@ -312,3 +312,13 @@ def test_untrained_it_is_the_random_walk(past, ahead):
     untrained = GRUForecaster(**{**NETWORK, "max_epochs": 0}, schema=SCHEMA).fit(past).predict(future=ahead)
     walk = RandomWalk(horizon=3, lookback=16, schema=SCHEMA).fit(past).predict()
     assert untrained.equals(walk)
+
+
+def test_a_table_for_all_series_and_all_days_once_needed_available_at(breathing):
+    prices = breathing.filter(pl.col("series_id").is_in(["A", "B"]))
+    schema = PanelSchema(calendar="weekdays", future=("load",))
+    days = pl.date_range(prices["time"].min(), prices["time"].max() + timedelta(days=9), eager=True)
+    load = pl.DataFrame({"time": days}).with_columns(load=pl.int_range(pl.len()).sin())
+    panel = with_future(prices, load, 3, schema)
+    model = GRUForecaster(**{**NETWORK, "max_epochs": 1}, schema=schema).fit(panel)
+    assert model.predict(panel.drop("load_ahead"), future=load).equals(model.predict(panel))
