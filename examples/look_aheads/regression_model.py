@@ -25,13 +25,14 @@ class RegressionModel(BaseEstimator):
     def __init__(self, regressor: Any, columns: list[str], horizon: int = 5) -> None:
         self.regressor, self.columns, self.horizon = regressor, columns, horizon
 
-    def fit(self, X: pl.DataFrame) -> Self:
+    def fit(self, X: pl.DataFrame, y: Any = None) -> Self:
         """Fit on the rows whose columns and whole horizon are in the panel.
 
         Parameters
         ----------
         X : polars.DataFrame
             The training rows.
+        y : ignored
         """
         rows = supervised_rows(X, self.columns, self.horizon)
         self.regressor_ = clone(self.regressor).fit(*arrays_of(rows, self.columns, self.horizon))
