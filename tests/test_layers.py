@@ -167,7 +167,7 @@ def test_nothing_stray_lies_at_the_root():
     }  # fmt: skip
     assert {path for path in tracked if "/" not in path} == expected
     folders = {path.partition("/")[0] for path in tracked if "/" in path}
-    assert folders == {".ci", "benchmarks", "docs", "features", "flows", "forecasting", "tests", "tidecast"}
+    assert folders == {".ci", "benchmarks", "docs", "examples", "features", "flows", "forecasting", "tests", "tidecast"}
 
 
 def test_the_walk_over_imports_sees_what_hides_in_functions(tmp_path):

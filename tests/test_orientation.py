@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("features", "forecasting", "flows", "benchmarks")
+FOLDERS = ("features", "forecasting", "flows", "benchmarks", "examples")
 GUESSING = {"DataFrame", "LazyFrame", "from_numpy", "from_records"}  # of polars: a square array may be either way round
 CHECKS = {"isinstance", "issubclass", "cast"}
 

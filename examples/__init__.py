@@ -1,0 +1,1 @@
+"""Worked examples; each folder has a README and runs in the tests."""
