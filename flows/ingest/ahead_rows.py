@@ -146,7 +146,9 @@ def _whom(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         ours: pl.Series([""] * len(frame)) if theirs is None else names(frame[theirs]).fill_null("")
         for ours, theirs in columns.items()
     }
-    return pl.DataFrame(found).with_columns(  # a row with both is for the series
+    return pl.select(
+        column.alias(name) for name, column in found.items()
+    ).with_columns(  # a row with both is for the series
         pl.when(pl.col("series_id") == "").then("group_name").otherwise(pl.lit("")).alias("group_name")
     )
 
@@ -172,7 +174,7 @@ def _readable(
     read: pl.DataFrame, frame: pl.DataFrame, bad: Sequence[pl.Series], since: str | None, name: str
 ) -> AheadRows:
     """The readable rows, and a sentence on the others."""
-    broken = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(bad)]).fold(lambda one, other: one | other)
+    broken = pl.select(pl.any_horizontal(*bad)).to_series()
     left = frame.filter(broken)
     if len(left) == len(frame):
         raise SourceError(f"{name} must have rows that can be read, found none; the first is {left.row(0)}.")
