@@ -47,6 +47,11 @@ def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_i
     scored = warehouse.scores().group_by("as_of").len().sort("as_of").rows()
     assert scored == [(first, 3 * 3), (broken, 3 * 2), (last, 3)]
 
+    reports = sandbox.workspace.state_folder.reports
+    index = (reports / "index.html").read_text()
+    assert [f'<a href="{day}.html">' in index for day in (first, broken, last, newest)] == [False, False, False, True]
+    assert index.count('<th scope="row">') == 4
+
     versions = warehouse.versions()
     assert backfill(first, last).published == ()
     assert warehouse.versions() == versions

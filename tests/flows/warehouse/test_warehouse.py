@@ -82,6 +82,18 @@ def test_storing_the_same_prices_again_makes_no_commit(warehouse):
     assert warehouse.versions() == {"prices": 1}
 
 
+def test_the_corrections_of_a_session_are_prices_that_were_there_before_with_both_values(warehouse):
+    assert warehouse.corrections(WED).is_empty()
+    warehouse.store_prices(prices(("A", MON, 1.0, MON), ("A", TUE, 2.0, TUE), ("B", MON, 5.0, MON), as_of=TUE))
+    late = prices(("A", MON, 1.5, WED), ("A", WED, 3.0, WED), ("B", TUE, 6.0, WED), as_of=WED)  # B: late, not corrected
+    warehouse.store_prices(late)
+    assert warehouse.corrections(TUE).is_empty()
+    assert warehouse.corrections(WED).rows() == [("A", MON, 1.0, 1.5)]
+    warehouse.store_prices(prices(("A", MON, 1.7, THU), as_of=THU))
+    assert warehouse.corrections(WED).rows() == [("A", MON, 1.0, 1.5)]
+    assert warehouse.corrections(THU).rows() == [("A", MON, 1.5, 1.7)]
+
+
 def test_a_second_correction_in_one_session_takes_the_place_of_the_first_which_stays_reachable(warehouse):
     warehouse.store_prices(prices(("A", MON, 1, MON), ("A", TUE, 4, TUE)))
     warehouse.store_prices(prices(("A", MON, 2, TUE)))
