@@ -71,6 +71,14 @@ def test_each_day_has_its_champion_verdict_skill_and_findings(runs, scores, deci
     assert [row["has_page"] for row in rows[:3]] == [True, True, False]
 
 
+def test_a_session_is_not_called_unfinished_by_the_run_that_is_about_to_finish_it(runs, scores, decisions):
+    """Once, the newest session stood as "not finished": the index is written before the run closes."""
+    status = pl.when(pl.col("as_of") == DAYS[-1]).then(pl.lit("published")).when(pl.col("as_of") == DAYS[0])
+    mixed = runs.with_columns(status=status.then(pl.lit("failed")).otherwise("status"))
+    rows = index_rows(mixed, scores, decisions, {})
+    assert (rows[0]["status"], rows[-1]["status"]) == ("", "a step failed")
+
+
 def test_the_rolling_skill_is_of_the_days_up_to_the_rows_own(runs, scores, decisions):
     row = index_rows(runs, scores, decisions, {})[1]
     days = scores.filter("live").group_by("as_of").agg(pl.col("crps").mean()).sort("as_of")["crps"].to_numpy()
