@@ -1,1 +1,1 @@
-"""What is known ahead of its session: values with vintages, and events."""
+"""Values and events that are known ahead of their session."""

@@ -6,9 +6,10 @@ Axes: S series, M rows with future covariates, N origins, H horizon steps, Z fut
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,49 +24,66 @@ from tidecast.features.segments import places_of
 from tidecast.forecasting.panel.scaling import InputScaler
 
 
-class CovariatesAhead(Protocol):
-    """Future covariates of origins, wherever they come from."""
+class CovariatesAhead(ABC):
+    """Future covariates of origins, wherever they come from.
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The covariates, in the order of `values`."""
+    Attributes
+    ----------
+    names : tuple of str
+        The covariates, in the order of `values`.
+    """
 
+    names: tuple[str, ...]
+
+    @abstractmethod
     def values(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
-        """As `KnownCovariates.values`.
+        """Return the values of the sessions after each origin, shape (N, H, Z); NaN where they are missing.
 
         Parameters
         ----------
-        series_N, session_N, horizon
-            As there.
+        series_N, session_N : ndarray of shape (N,)
+            Places of the series, and session numbers, of the origins.
+        horizon : int
+            Sessions.
         """
 
     def scaled(
         self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
     ) -> NDArray[np.float32]:
-        """As `KnownCovariates.scaled`.
+        """As `values`, standardised; 0 where they are missing.
 
         Parameters
         ----------
-        scaler, series_N, session_N, horizon
-            As there.
+        scaler : InputScaler
+            Fitted to these covariates.
+        series_N, session_N : ndarray of shape (N,)
+            As of `values`.
+        horizon : int
+            Sessions.
         """
+        values = self.values(series_N, session_N, horizon)
+        return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
 
+    @abstractmethod
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
-        """As `KnownCovariates.check`.
+        """Refuse origins, or warn of them, where what forecasts need is missing.
 
         Parameters
         ----------
-        series_N, session_N, horizon
-            As there.
+        series_N, session_N : ndarray of shape (N,)
+            As of `values`.
+        horizon : int
+            Sessions.
         """
 
     @property
+    @abstractmethod
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """What the values depend on, to tell one panel from another."""
 
 
 @dataclass(frozen=True)
-class KnownCovariates:
+class KnownCovariates(CovariatesAhead):
     """Future covariates, looked up by series and session.
 
     Attributes
@@ -141,23 +159,6 @@ class KnownCovariates:
         values = np.full((*found.shape, len(self.names)), np.nan)
         values[found] = self.values_MZ[row[found]]
         return values
-
-    def scaled(
-        self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
-    ) -> NDArray[np.float32]:
-        """As `values`, standardised; 0 where they are missing.
-
-        Parameters
-        ----------
-        scaler : InputScaler
-            Fitted to these covariates.
-        series_N, session_N : ndarray of shape (N,)
-            As of `values`.
-        horizon : int
-            Sessions.
-        """
-        values = self.values(series_N, session_N, horizon)
-        return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:

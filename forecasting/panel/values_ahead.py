@@ -20,11 +20,10 @@ from tidecast.features.known_ahead.table import has_lists, lists_of
 from tidecast.features.known_ahead.vintages import SPAN, pair_keys
 from tidecast.features.panel import AHEAD
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
-from tidecast.forecasting.panel.scaling import InputScaler
 
 
 @dataclass(frozen=True)
-class ValuesAhead:
+class ValuesAhead(CovariatesAhead):
     """Future covariates, looked up by the series and session of the origin.
 
     Attributes
@@ -101,23 +100,6 @@ class ValuesAhead:
         values[self.keys_M[row] != keys] = np.nan
         return values
 
-    def scaled(
-        self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
-    ) -> NDArray[np.float32]:
-        """As `values`, standardised; 0 where they are missing.
-
-        Parameters
-        ----------
-        scaler : InputScaler
-            Fitted to these covariates.
-        series_N, session_N : ndarray of shape (N,)
-            As of `values`.
-        horizon : int
-            Sessions.
-        """
-        values = self.values(series_N, session_N, horizon)
-        return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
-
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
         """Warn of origins at the end of a series where a value ahead was not known.
 
@@ -149,7 +131,7 @@ class ValuesAhead:
 
 
 @dataclass(frozen=True)
-class JoinedCovariates:
+class JoinedCovariates(CovariatesAhead):
     """Future covariates of which some come with each row and others are looked up by session.
 
     Attributes
@@ -182,19 +164,6 @@ class JoinedCovariates:
         """
         found = [part.values(series_N, session_N, horizon) for part in self.parts]
         return np.concatenate(found, axis=-1)[..., self._order]
-
-    def scaled(
-        self, scaler: InputScaler, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int
-    ) -> NDArray[np.float32]:
-        """As of the parts.
-
-        Parameters
-        ----------
-        scaler, series_N, session_N, horizon
-            As of `ValuesAhead.scaled`.
-        """
-        values = self.values(series_N, session_N, horizon)
-        return scaler.transform(values.reshape(-1, len(self.names))).reshape(values.shape)
 
     def check(self, series_N: NDArray[np.int64], session_N: NDArray[np.int64], horizon: int) -> None:
         """Check each part.

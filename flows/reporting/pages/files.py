@@ -109,7 +109,7 @@ def link_days(folder: Path) -> list[Path]:
         there = _LINKS.search(_head(path))
         if there is not None and there[0] != links:
             text = path.read_text(encoding="utf-8")
-            write_whole(path, _LINKS.sub(lambda _, links=links: links, text, count=1))  # type: ignore[misc]
+            write_whole(path, text.replace(there[0], links, 1))
             changed.append(path)
     return changed
 
