@@ -1,5 +1,6 @@
 """Read the rows of a source of future covariates or of events as names, instants and numbers."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,8 @@ TIMES = datetime(1900, 1, 1, tzinfo=UTC), datetime(2150, 1, 1, tzinfo=UTC)
 SINCE = ("available_at", "known_at")
 """Columns of a source that say from when a row was known."""
 
-ROW, UNREADABLE = "__tidecast_row", "__tidecast_unreadable"
+_QUERY = re.compile(r"\s*(select|with)\s", re.IGNORECASE)
+"""How a query begins; a table of that name would have no blank after it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def read_events(settings: Settings) -> AheadRows:
 
 def _table(settings: Settings, setting: str, address: str, table: str | None) -> tuple[pl.DataFrame, str]:
     """The columns of a source as they are written, and its name."""
-    is_query = table is not None and table.lstrip()[:6].lower() in ("select", "with a", "with r")
+    is_query = table is not None and _QUERY.match(table) is not None
     own = {"source": address, "table": None if is_query else table, "query": table if is_query else None}
     source = open_source(settings.model_copy(update=own))
     if not hasattr(source, "table"):
@@ -146,11 +148,9 @@ def _whom(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         ours: pl.Series([""] * len(frame)) if theirs is None else names(frame[theirs]).fill_null("")
         for ours, theirs in columns.items()
     }
-    return pl.select(
-        column.alias(name) for name, column in found.items()
-    ).with_columns(  # a row with both is for the series
-        pl.when(pl.col("series_id") == "").then("group_name").otherwise(pl.lit("")).alias("group_name")
-    )
+    both = pl.select(column.alias(name) for name, column in found.items())
+    own_group = pl.when(pl.col("series_id") == "").then("group_name").otherwise(pl.lit(""))  # a series comes first
+    return both.with_columns(group_name=own_group)
 
 
 def _known(frame: pl.DataFrame, since: str | None) -> pl.Series:
@@ -177,7 +177,8 @@ def _readable(
     broken = pl.select(pl.any_horizontal(*bad)).to_series()
     left = frame.filter(broken)
     if len(left) == len(frame):
-        raise SourceError(f"{name} must have rows that can be read, found none; the first is {left.row(0)}.")
+        first = f"; the first is {left.row(0)}" if len(left) else ""
+        raise SourceError(f"{name} must have rows that can be read, found none{first}.")
     text = ""
     if len(left):
         count = f"{len(left):,} of {len(frame):,} rows of {name}"

@@ -102,6 +102,8 @@ def test_bad_rows_are_left_out_and_named_and_impossible_sources_are_refused(load
     assert "('soon', '2', '2024-01-03')" in found.messages[0]
     with pytest.raises(SourceError, match="must have rows that can be read, found none"):
         load.take_in(WED, "time,load", "soon,1")
+    with pytest.raises(SourceError):  # once an index out of bounds
+        load.take_in(WED, "time,load")
     with pytest.raises(SourceError, match="must have a column 'load', found 'time', 'Load'"):
         load.take_in(WED, "time,Load", f"{THU},1")
     with pytest.raises(SourceError, match="must have a column 'time'"):
@@ -123,6 +125,9 @@ def test_a_database_gives_a_table_or_a_query(load, tmp_path):
     load.desk.ingest(*WEEK)
     assert take_in_future(load.desk.warehouse, load.settings, WED).stored == 1
     assert load.lists("load_ahead")[2] == [1.0, None]
+    query = "WITH later AS (SELECT * FROM weather) SELECT time, load FROM later WHERE station = 'x'"
+    load.settings = load.settings.model_copy(update={"future_table": query})  # once taken for a table's name
+    assert take_in_future(load.desk.warehouse, load.settings, WED).stored == 0
     load.settings = load.settings.model_copy(update={"future_table": "weather"})
     with pytest.raises(SourceError, match="contradict"):
         take_in_future(load.desk.warehouse, load.settings, WED)
