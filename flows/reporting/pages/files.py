@@ -104,12 +104,14 @@ def link_days(folder: Path) -> list[Path]:
     """
     pages = pages_in(folder)
     days, changed = list(pages), []
-    for place, (_, path) in enumerate(pages.items()):
+    for place, path in enumerate(pages.values()):
         links = links_html(days[place - 1] if place else None, days[place + 1] if place + 1 < len(days) else None)
         there = _LINKS.search(_head(path))
-        if there is not None and there[0] != links:
-            text = path.read_text(encoding="utf-8")
-            write_whole(path, text.replace(there[0], links, 1))
+        if there is None or there[0] == links:
+            continue
+        text = path.read_text(encoding="utf-8")
+        if (place_of_links := _LINKS.search(text)) is not None:
+            write_whole(path, text[: place_of_links.start()] + links + text[place_of_links.end() :])
             changed.append(path)
     return changed
 
