@@ -111,11 +111,11 @@ def test_the_online_gradient_refuses_two_layers():
 
 def test_the_command_measures_once_and_resumes(tmp_path, monkeypatch, capsys):
     path = tmp_path / "results.jsonl"
-    words = ["--cells", "rnn,mingru", "--lags", "2,3", "--seeds", "1", "--steps", "5", "--parts", "tasks"]
+    words = ["--cells", "rnn,mingru", "--lags", "2", "--seeds", "1", "--steps", "5", "--parts", "tasks"]
     monkeypatch.setattr(sys, "argv", ["memory", *words, "--results", str(path)])
     command.main()
     lines = path.read_text().splitlines()
-    assert len(lines) == 12  # two tasks, two lags; the RNN as built, the minGRU with both starts
+    assert len(lines) == 6  # two tasks; the RNN as built, the minGRU with both starts
     command.main()
     assert path.read_text().splitlines() == lines
     assert capsys.readouterr().out.splitlines()[-1] == "0 measured, 0 left."
@@ -124,6 +124,19 @@ def test_the_command_measures_once_and_resumes(tmp_path, monkeypatch, capsys):
     command.main()
     assert sorted(each.name for each in (tmp_path / "pictures").iterdir()) == ["memory.png", "memory_dark.png"]
     assert "| RNN | as built | 5 |" in tables(path)
+
+
+def test_a_cell_that_failed_at_a_lag_is_not_run_at_longer_ones(tmp_path):
+    path = tmp_path / "results.jsonl"
+    key = {"part": "tasks", "task": "recall", "cell": "rnn", "start": BUILT, "seed": 0, "budget": 5}
+    path.write_text(json.dumps({**key, "lag": 30, "score": 0.26}) + "\n")
+
+    def lags(seeds):
+        works = command.on_tasks(path, ["rnn"], [10, 30, 100], seeds, steps=5)
+        return [(key["seed"], key["lag"]) for key, _ in works if key["task"] == "recall"]
+
+    assert lags(1) == [(0, 10), (0, 30)]
+    assert lags(2) == [(0, 10), (0, 30), (1, 10), (1, 30), (1, 100)], "another seed may do better"
 
 
 def test_nothing_starts_after_the_minutes(tmp_path):

@@ -19,6 +19,7 @@ from tidecast.forecasting.network.cell_registry import CELLS
 
 BACKGROUNDS = {"": "white", "_dark": "#0d1117"}
 LOWEST = 1e-6  # of the influence that is drawn
+ASIDE = 1.05  # factor between the cells on the axis of lags, so that equal scores do not hide each other
 
 
 def draw_all(path: Path, folder: Path) -> None:
@@ -53,12 +54,13 @@ def by_lag(lines: list[Line]) -> Figure:
         task, start = list(TASKS.values())[place % len(TASKS)], (BUILT, OPEN)[place // len(TASKS)]
         _draw_task(chart, [line for line in lines if line["task"] == task.key], start, task.chance)
         chart.set_title(f"{task.title}, {'cells as built' if start == BUILT else 'gates opened for the lag'}", size=9,
-                        color=INK, weight="bold", pad=16)  # fmt: skip
+                        color=INK, weight="bold", pad=6)  # fmt: skip
         if place % len(TASKS) == 0:
             chart.set_ylabel("recalled, or variance explained, %")
         if place >= len(TASKS):
             chart.set_xlabel("lag, rows")
-    legend(charts[0])
+    named = charts[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside upper left", ncols=5, frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
 
@@ -67,12 +69,13 @@ def _draw_task(chart: Axes, lines: list[Line], start: str, chance: float) -> Non
     chart.axhline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     chart.annotate("no memory", (1, 100 * chance), (0, 3), xycoords=("axes fraction", "data"),
                    textcoords="offset points", ha="right", size=7.5, color=INK)  # fmt: skip
-    for cell in CELLS:
+    for place, cell in enumerate(CELLS):
         begun = start if cell in GATED else BUILT
         of_cell = [line for line in lines if (line["cell"], line["start"]) == (cell, begun)]
         lags = sorted({line["lag"] for line in of_cell})
         scores = [100 * max(0.0, mean(line["score"] for line in of_cell if line["lag"] == lag)) for lag in lags]
-        chart.plot(lags, scores, color=COLOURS[cell], marker="o", markersize=4, linewidth=1.6, label=CELLS[cell].label)
+        apart = [lag * ASIDE ** (place - 2) for lag in lags]
+        chart.plot(apart, scores, color=COLOURS[cell], marker="o", markersize=4, linewidth=1.6, label=CELLS[cell].label)
     ticks = [10, 30, 100, 300, 1000]
     chart.set(xscale="log", ylim=(-5, 105), xlim=(8, 1250), xticks=ticks, xticklabels=[f"{tick:,}" for tick in ticks])
     chart.minorticks_off()
