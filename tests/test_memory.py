@@ -147,7 +147,7 @@ def test_nothing_starts_after_the_minutes(tmp_path):
 
 
 def test_every_stored_result_has_its_day_and_versions_once():
-    names = ("part", "task", "cell", "start", "lag", "seed", "budget", "rows", "pair")
+    names = ("part", "task", "cell", "start", "lag", "seed", "budget", "rows", "pair", "width")
     lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     keys = [tuple(line.get(name) for name in names) for line in lines]
     assert len(set(keys)) == len(keys)

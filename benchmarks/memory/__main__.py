@@ -7,7 +7,7 @@
 
 Parts: ``tasks`` (delayed recall and adding by lag), ``truncated`` (delayed recall with a truncated gradient),
 ``profile`` (influence by lag on prices), ``stretches`` (loss and time by length of a training stretch) and ``speed``
-(GRU next to LSTM). Times are CPU seconds of one thread.
+(GRU next to LSTM, whole fits and the cells alone). Times are CPU seconds of one thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.memory.learning import BUILT, GATED, OPEN, train
 from benchmarks.memory.pictures import draw_all
-from benchmarks.memory.prices import profile, speed, stretch
+from benchmarks.memory.prices import profile, speed, speed_alone, stretch
 from benchmarks.memory.report import tables
 from benchmarks.memory.store import RESULTS, Key, Line, lines_of, measure
 from benchmarks.memory.tasks import TASKS
@@ -31,7 +31,7 @@ STEPS = 400
 FAILED = 0.15  # of the way from chance to a perfect score
 CUT_LAG, CUTS, CUT_CELLS = 100, (8, 16, 32, 64, 102), ("mingru", "lstm")  # 102 rows are the whole sequence
 STRETCHES = (8, 16, 32, 64, 128, 256)
-PAIRS = 15
+PAIRS, WIDTHS = 15, (32, 64, 128)
 
 Work = tuple[Key, Callable[[], Line]]
 
@@ -87,6 +87,8 @@ def on_prices(part: str, cells: list[str], seeds: int) -> Iterator[Work]:
     else:
         for pair in range(PAIRS):
             yield {"part": part, "pair": pair}, partial(speed, pair)
+            for width in WIDTHS:
+                yield {"part": "speed_alone", "width": width, "pair": pair}, partial(speed_alone, width, pair)
 
 
 def _trained(task: str, cell: str, start: str, lag: int, seed: int, steps: int, rows: int | None = None) -> Line:

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from benchmarks.memory.store import Line
 from tidecast.features import PanelSchema
 from tidecast.forecasting import RollingOrigin, evaluate, timed_backtest
 from tidecast.forecasting.forecasters.diagnostics import remembered
-from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.network.cell_registry import CELLS, load_cell
+from tidecast.forecasting.network.training import isolated
 
 RATES = Path(__file__).parents[2] / "flows" / "data" / "ecb_fx_daily.parquet"
 HORIZON, STEPS_BACK, ORIGINS = 5, 256, 64
 TWO_YEARS = RollingOrigin(n_splits=1, horizon=HORIZON, stride=504)
 PAIR_EPOCHS, PAIR_SERIES = 2, ["USD", "JPY", "GBP", "CHF"]
+B, T, F = 256, 64, 8  # sequences, rows and inputs of a batch for the cells alone
 
 
 @cache
@@ -104,3 +107,25 @@ def speed(pair: int) -> Line:
         model.fit(panel)
         seconds[cell] = time.process_time() - began
     return {**seconds, "hidden_size": model.hidden_size, "epochs": PAIR_EPOCHS}
+
+
+def speed_alone(width: int, pair: int) -> Line:
+    """CPU seconds of a forward and a backward pass of the cells alone, a GRU and an LSTM by turns.
+
+    Parameters
+    ----------
+    width : int
+        Hidden units.
+    pair : int
+        Its number, also the seed.
+    """
+    seconds: dict[str, float] = {}
+    with isolated(pair):
+        x_BTF = torch.randn(B, T, F)
+        for cell in ("gru", "lstm") if pair % 2 else ("lstm", "gru"):
+            module = load_cell(cell)(F, width, 1, batch_first=True, dropout=0.0, bidirectional=False)
+            module(x_BTF[:1])  # the first call of a kernel is slower
+            began = time.process_time()
+            module(x_BTF)[0].square().mean().backward()
+            seconds[cell] = time.process_time() - began
+    return seconds

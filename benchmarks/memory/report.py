@@ -11,8 +11,8 @@ from benchmarks.memory.store import Line, lines_of
 from benchmarks.memory.tasks import TASKS
 from tidecast.forecasting.network.cell_registry import CELLS
 
-MEANT = 3
-"""Seeds; a cell of a table with fewer says how many."""
+APART = 0.05
+"""Scores that differ by more are shown with their range."""
 
 
 def tables(path: Path) -> str:
@@ -24,33 +24,35 @@ def tables(path: Path) -> str:
     """
     parts = [*(_by_lag(lines_of(path, "tasks"), task) for task in TASKS), _truncated(lines_of(path, "truncated")),
              _profiles(lines_of(path, "profile")), _stretches(lines_of(path, "stretches")),
-             _speed(lines_of(path, "speed"))]  # fmt: skip
+             _speed(lines_of(path, "speed"), lines_of(path, "speed_alone"))]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 
 def _by_lag(lines: list[Line], task: str) -> str:
     lines = [line for line in lines if line["task"] == task]
-    budgets = sorted({line["budget"] for line in lines})
-    rows = [(cell, start, budget) for start in (BUILT, OPEN) for cell in CELLS for budget in budgets]
-    lags = sorted({line["lag"] for line in lines})
+    budgets, lags = (sorted({line[name] for line in lines}) for name in ("budget", "lag"))
     found = []
-    for cell, start, budget in rows:
+    for cell, start, budget in [
+        (cell, start, budget) for start in (BUILT, OPEN) for cell in CELLS for budget in budgets
+    ]:
         of_row = [line for line in lines if (line["cell"], line["start"], line["budget"]) == (cell, start, budget)]
         if of_row:
-            scores = [_score([line["score"] for line in of_row if line["lag"] == lag]) for lag in lags]
-            seconds = f"{sum(line['seconds'] for line in of_row):.0f}"
-            found.append([CELLS[cell].label, start, f"{budget:,}", *scores, seconds])
-    return _markdown([TASKS[task].title, "start", "updates at most", *(f"lag {lag:,}" for lag in lags), "CPU s"], found)
+            by_lag = [[line["score"] for line in of_row if line["lag"] == lag] for lag in lags]
+            seeds = ", ".join(str(len(scores)) for scores in by_lag if scores)
+            found.append([CELLS[cell].label, start, f"{budget:,}", *map(_score, by_lag), seeds])
+    return _markdown([TASKS[task].title, "start", "updates at most", *(f"lag {lag:,}" for lag in lags), "seeds"], found)
 
 
 def _score(scores: list[float]) -> str:
-    """Mean in per cent; the range if seeds differ by more than 5 points, and their number if some are missing."""
+    """Mean in per cent, and the range if seeds differ by more than 5 points; a dash if it was not run."""
     if not scores:
         return "–"
-    text = f"{100 * mean(scores):.0f}"
-    if max(scores) - min(scores) > 0.05:
-        text += f" ({100 * min(scores):.0f} to {100 * max(scores):.0f})"
-    return text if len(scores) >= MEANT else f"{text}, {len(scores)} seed{'s' if len(scores) > 1 else ''}"
+    low, middle, high = (_whole(100 * value) for value in (min(scores), mean(scores), max(scores)))
+    return f"{middle} ({low} to {high})" if max(scores) - min(scores) > APART else middle
+
+
+def _whole(value: float) -> str:
+    return f"{round(value)}".replace("-", "−")
 
 
 def _truncated(lines: list[Line]) -> str:
@@ -61,8 +63,8 @@ def _truncated(lines: list[Line]) -> str:
             if of_row:
                 seconds = mean(line["seconds"] for line in of_row)
                 scores = [line["score"] for line in of_row]
-                found.append([CELLS[cell].label, f"{rows}", _score(scores), f"{seconds:.1f}"])
-    return _markdown(["recall at lag 100", "rows that the gradient reaches", "recalled, %", "CPU s"], found)
+                found.append([CELLS[cell].label, f"{rows}", _score(scores), f"{seconds:.1f}", str(len(of_row))])
+    return _markdown(["recall at lag 100", "rows that the gradient reaches", "recalled, %", "CPU s", "seeds"], found)
 
 
 def _profiles(lines: list[Line]) -> str:
@@ -96,14 +98,19 @@ def _stretches(lines: list[Line]) -> str:
     )
 
 
-def _speed(lines: list[Line]) -> str:
-    if not lines:
-        return ""
+def _speed(fits: list[Line], alone: list[Line]) -> str:
+    found = [_pairs("whole fit, 32 units, 2 epochs, 4 rates", fits)] if fits else []
+    found += [
+        _pairs(f"cells alone, {width} units", [line for line in alone if line["width"] == width])
+        for width in sorted({line["width"] for line in alone})
+    ]
+    return _markdown(["", "GRU, CPU s", "LSTM, CPU s", "GRU ÷ LSTM, median of pairs", "range", "pairs"], found)
+
+
+def _pairs(name: str, lines: list[Line]) -> list[str]:
     ratios = [line["gru"] / line["lstm"] for line in lines]
-    found = [[f"{median(line['gru'] for line in lines):.2f}", f"{median(line['lstm'] for line in lines):.2f}",
-              f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}", str(len(lines))]]  # fmt: skip
-    names = ["GRU, CPU s", "LSTM, CPU s", "GRU ÷ LSTM, median of pairs", "range", "pairs"]
-    return _markdown(names, found)
+    seconds = [f"{median(line[cell] for line in lines):.3f}" for cell in ("gru", "lstm")]
+    return [name, *seconds, f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}", str(len(lines))]
 
 
 def _range(values: list[float], form: str) -> str:
