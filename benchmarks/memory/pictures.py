@@ -100,7 +100,10 @@ def on_prices(lines: list[Line]) -> Figure:
                 (row, value / influence[0]) for row, value in enumerate(influence) if value > LOWEST * influence[0]
             ]
             chart.plot(*zip(*known, strict=True), color=COLOURS[cell], linewidth=1.6, label=CELLS[cell].label)
+    powers = [10.0**-power for power in range(7)]
     chart.set(yscale="log", xlabel="rows before the origin", xlim=(0, 160), ylim=(LOWEST, 3))
+    chart.set(yticks=powers, yticklabels=[f"{power:g}" for power in powers])
+    chart.minorticks_off()
     chart.set_ylabel("influence on the quantiles,\nown row = 1")
     legend(chart)
     return figure
