@@ -76,7 +76,7 @@ def _profiles(lines: list[Line]) -> str:
             nine, nearly_all = ([line[name] for line in of_cell] for name in ("rows_of_90", "rows_of_99"))
             far = [_relative(line, 64) for line in of_cell]
             found.append([CELLS[cell].label, _range(own, ".0f"), _range(nine, "d"), _range(nearly_all, "d"),
-                          _range(far, ".0e"), str(len(of_cell))])  # fmt: skip
+                          _range(far, ".0e").replace("0e+00", "below 1e-8"), str(len(of_cell))])  # fmt: skip
     names = ["cell", "influence of the origin's own row, %", "rows that hold 90 %", "99 %", "row 64 ÷ own row", "seeds"]
     return _markdown(names, found)
 
