@@ -108,7 +108,8 @@ def from_darts(
     origins = [_metadata(one).get("origin") for one in each]
     if len(set(zip(names, origins, strict=True))) < len(each):
         raise ValueError(f"Series must have names of their own, found {shorten(names)}. Pass series_id=[…].")
-    tables, levels = [], {}
+    tables: list[pl.DataFrame] = []
+    levels: dict[str, float] = {}
     for name, origin, one in zip(names, origins, each, strict=True):
         values, levels = _values(one, target, quantiles)
         index = one.time_index

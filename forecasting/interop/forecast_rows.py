@@ -158,8 +158,9 @@ def _check_steps(rows: pl.DataFrame, library: str) -> None:
     counts = rows.group_by("series_id", "origin", maintain_order=True).agg(
         pl.len(), pl.col("time").n_unique().alias("u")
     )
-    if counts["len"].n_unique() > 1 or bool((counts["len"] != counts["u"]).any()):
+    fewest, most = min(counts["len"]), max(counts["len"])
+    if fewest < most or bool((counts["len"] != counts["u"]).any()):
         raise ValueError(
-            f"Every series and origin must have the same steps, each once; {library}'s have {counts['len'].min()} to "
-            f"{counts['len'].max()}. Give the forecast without rows left out."
+            f"Every series and origin must have the same steps, each once; {library}'s have {fewest} to "
+            f"{most}. Give the forecast without rows left out."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import polars as pl
 
@@ -28,7 +29,8 @@ def to_nixtla(table: Frame, model: str = "Tidecast", target: str = "close") -> F
 
     A panel becomes ``unique_id``, ``ds``, ``y`` and its further columns. A forecast table becomes ``unique_id``,
     ``ds``, ``cutoff`` (the origin), the median under the name of the model, and ``model-lo-90``, ``model-hi-90``, …
-    for levels 0.05 and 0.95. Times are read as the forecasters read them: days without a zone, bars in UTC without a zone.
+    for levels 0.05 and 0.95. Times are read as the forecasters read them: days without a zone, bars in UTC without
+    a zone.
 
     Parameters
     ----------
@@ -82,9 +84,10 @@ def from_nixtla(frame: Frame, model: str | None = None, panel: Frame | None = No
     ValueError
         A column is missing, or forecasts are not what a forecast table must be.
     """
-    if is_pandas(frame) and "unique_id" in getattr(frame.index, "names", ()):
-        frame = frame.reset_index()
-    rows = to_polars(frame)
+    given: Any = frame
+    if is_pandas(given) and "unique_id" in given.index.names:  # as in older versions of Nixtla's libraries
+        given = given.reset_index()
+    rows = to_polars(given)
     if model is None:
         if "y" not in rows.columns or "cutoff" in rows.columns:
             raise ValueError(f"Pass model=, one of {shorten(_models(rows))}, or a frame with a column 'y' for a panel.")

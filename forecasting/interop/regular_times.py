@@ -51,7 +51,8 @@ def common_frequency(times: Mapping[Any, pd.DatetimeIndex], freq: str | None, li
             off = index.difference(grid(index, freq))
             if len(off):
                 raise ValueError(
-                    f"Times must lie on freq={freq!r}, {len(off)} of {_shown(name)} do not, first {off[0]}. Choose another."
+                    f"Times must lie on freq={freq!r}, {len(off)} of {_shown(name)} do not, first {off[0]}. Choose "
+                    "another."
                 )
         return freq
     for alias in (*ALIASES, *_steps(times)):
@@ -59,9 +60,9 @@ def common_frequency(times: Mapping[Any, pd.DatetimeIndex], freq: str | None, li
             return alias
     name, first, second = _gap(times)
     raise ValueError(
-        f"Times must be equally spaced for {library}, but no frequency fits: {_shown(name)} has {first} and then {second}. "
-        "Pass freq, such as freq='B': times missing on it become NaN, and the library's steps count them, while "
-        "Tidecast's steps count sessions."
+        f"Times must be equally spaced for {library}, but no frequency fits: {_shown(name)} has {first} and then "
+        f"{second}. Pass freq, such as freq='B': times missing on it become NaN, and the library's steps count them, "
+        "while Tidecast's steps count sessions."
     )
 
 
