@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     )
     from tidecast.forecasting.forecasters.recurrent import SLSTMForecaster as SLSTMForecaster
     from tidecast.forecasting.forecasters.volatility_regression import VolatilityRegression
+    from tidecast.forecasting.interop.darts import from_darts, to_darts
+    from tidecast.forecasting.interop.gluonts import from_gluonts, to_gluonts
+    from tidecast.forecasting.interop.nixtla import from_nixtla, to_nixtla
+    from tidecast.forecasting.interop.sktime import from_sktime, to_sktime
     from tidecast.forecasting.network.progress import StopTraining
     from tidecast.forecasting.network.training import Training
     from tidecast.forecasting.persistence import load_forecaster
@@ -53,8 +57,16 @@ __all__ = [
     "comparison",
     "decide",
     "evaluate",
+    "from_darts",
+    "from_gluonts",
+    "from_nixtla",
+    "from_sktime",
     "load_forecaster",
     "timed_backtest",
+    "to_darts",
+    "to_gluonts",
+    "to_nixtla",
+    "to_sktime",
     "tune",
     *(cell.forecaster for cell in CELLS.values()),
     *(cell.regressor for cell in CELLS.values()),
@@ -72,6 +84,10 @@ _MODULES = {
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
     "forecasters.volatility_regression": ("VolatilityRegression",),
+    "interop.darts": ("from_darts", "to_darts"),
+    "interop.gluonts": ("from_gluonts", "to_gluonts"),
+    "interop.nixtla": ("from_nixtla", "to_nixtla"),
+    "interop.sktime": ("from_sktime", "to_sktime"),
     "network.progress": ("StopTraining",),
     "network.training": ("Training",),
     "persistence": ("load_forecaster",),

@@ -5,6 +5,7 @@ Axes: N windows, T rows of a window (lookback), F features, H horizon steps, Q q
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -30,6 +31,7 @@ from tidecast.forecasting.estimator.fitted_settings import (
 from tidecast.forecasting.estimator.nested_settings import HoldsFrozenSettings
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.estimator.validation import pick_device, seed_from
+from tidecast.forecasting.export.models import write_regressor
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
 from tidecast.forecasting.network.checkpoints import fingerprint
 from tidecast.forecasting.network.heads import HEADS, QUANTILE, Head
@@ -320,6 +322,35 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         """
         medians = self.predict_quantiles(X)[:, :, self.quantiles_.index(MEDIAN)]
         return medians[:, 0] if self._single else medians
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as an ONNX file (opset 17): windows in, quantiles out, as `predict_quantiles` gives them.
+
+        Scalers and head are part of it. A window is read whole, from a state of zero, so the file has no state. Needs
+        ``tidecast[onnx]``; see docs/onnx.md.
+
+        Parameters
+        ----------
+        path : path
+            The file; missing folders are made.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            The package onnx is not installed.
+        NotFittedError
+            The regressor is not fitted.
+        TypeError
+            A cell or a head of your own has no ONNX form.
+        """
+        check_fitted(self, "quantiles_")
+        facts = {
+            "model": type(self).__name__,
+            "inputs": list(getattr(self, "feature_names_in_", ())),
+            "window": list(self._window_shape),
+            "quantiles": list(self.quantiles_),
+        }
+        write_regressor(path, self._network, self._scaler, self._sparse, self._layer, facts)
 
     def save(self, path: Any) -> None:
         """Write ``model.json`` and ``weights.safetensors``; no pickle.

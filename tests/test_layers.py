@@ -16,8 +16,8 @@ ORDER = {
         "corporate_actions", "transformers", "windows", "causality",
     ),
     "forecasting": (
-        "tables", "estimator", "network", "saving", "panel", "evaluation", "forecasters", "regressors",
-        "persistence", "backtesting", "tuning",
+        "tables", "interop", "estimator", "network", "saving", "panel", "export", "evaluation", "forecasters",
+        "regressors", "persistence", "backtesting", "tuning",
     ),
     "flows": (
         "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",
@@ -37,6 +37,7 @@ OUTSIDE_OF = {
 HOMES = {
     "mlflow": ("flows/tracking/",),
     "deltalake": ("flows/warehouse/",),
+    "onnx": ("forecasting/export/",),
 }
 MOST_FILES = 17
 """In one folder; a reader takes in no more at a glance."""

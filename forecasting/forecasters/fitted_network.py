@@ -5,6 +5,7 @@ Axes: N rows of the panel or origins, F features, H horizon steps, Q quantiles, 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -19,7 +20,10 @@ from tidecast.features.frozen_settings import FrozenSettings
 from tidecast.features.panel import PanelSchema
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.features.transformers.seasonal_features import SeasonalFeatures
+from tidecast.forecasting.estimator.fitted_settings import check_fitted
+from tidecast.forecasting.export.models import Calibration, ForecasterParts, write_forecaster
 from tidecast.forecasting.forecasters.base import PanelForecaster
+from tidecast.forecasting.forecasters.quantile_model import CLOSEST
 from tidecast.forecasting.network.heads import SCALE
 from tidecast.forecasting.network.progress import LEARNING_CURVE
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
@@ -214,6 +218,54 @@ class FittedNetwork(PanelForecaster):
             z_NHZ = self._future_at(known, at, here.session)
         with torch.inference_mode():
             return self._network.read_out(self._network.top(self._carried.state.take(at)), z_NHZ)
+
+    # -------------------------------------------------------------- export
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as an ONNX file (opset 17): rows of features and a state in, quantiles and a state out.
+
+        Scalers, head and calibration are part of it. The features are not: compute the columns that `inputs_` names
+        with the same transformer. See docs/onnx.md for inputs, outputs and metadata. Needs ``tidecast[onnx]``.
+
+        Parameters
+        ----------
+        path : path
+            The file; missing folders are made.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            The package onnx is not installed.
+        NotFittedError
+            The forecaster is not fitted.
+        TypeError
+            A cell or a head of your own has no ONNX form.
+        """
+        check_fitted(self, "fit_end_")
+        model = self._quantile_model
+        least_HG = CLOSEST * model.base_HQ.diff(dim=-1).numpy()
+        levels = self._seasonal.centre is not None  # a level is no price: the change is one of its asinh
+        parts = ForecasterParts(
+            self._network,
+            self._inputs.scaler,
+            model.layer,
+            Calibration(model.offsets_HQ, least_HG, model.relative),
+            self._steps.scaler if self._steps else self._future_scaler,
+            "" if levels else "exp" if self._schema.positive else "add",
+            {
+                "model": type(self).__name__,
+                "inputs": self.inputs_,
+                "future": self._steps.columns if self._steps else list(self._future_names),
+                "quantiles": list(self.quantiles_),
+                "horizon": self.horizon,
+                "lookback": self.lookback,
+                "target": self.target,
+                "positive": self._schema.positive,
+                "volatility_decay": self._seasonal.decay,
+                "calendar": self.calendar_.name,
+                "fit_end": self.fit_end_.isoformat(),
+            },
+        )
+        write_forecaster(path, parts)
 
     # -------------------------------------------------------- save and load
     def _described(self) -> dict[str, Any]:

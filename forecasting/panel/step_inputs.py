@@ -61,6 +61,15 @@ class StepInputs:
         return np.stack([*newest, *(newest[0] + k * self.seasons[0] for k in range(1, FURTHER + 1))])
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the inputs of a step, in order."""
+        lags = [f"level {season} sessions ago or more" for season in self.seasons]
+        lags += [f"level {k} days earlier" for k in range(1, len(self.lags_JH) - len(lags) + 1)]
+        changes = [f"{name} less {season} sessions ago" for season in self.seasons for name in self.names]
+        n_places = self.width - len(lags) - len(self.names) - len(changes)
+        return [*lags, *self.names, *changes, *(f"place {k}" for k in range(n_places))]
+
+    @property
     def width(self) -> int:
         """Number of inputs of a step, U."""
         return len(self.lags_JH) + len(self.names) * (1 + len(self.seasons)) + self._places(np.zeros(1)).shape[-1]

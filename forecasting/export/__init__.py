@@ -1,0 +1,1 @@
+"""Fitted networks as ONNX graphs, written node by node with onnx.helper."""

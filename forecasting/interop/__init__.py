@@ -1,0 +1,1 @@
+"""Panels and forecast tables from and to the forms of other libraries."""
