@@ -57,7 +57,7 @@ def test_colours_differ_from_cell_to_cell_and_from_those_of_others():
 
 
 def test_a_daily_run_chooses_among_four_networks_the_regression_and_their_average():
-    assert Settings().models == ("RNN", "LSTM", "GRU", "MinGRU", "volatility_regression", "average")
+    assert Settings().models == ("RNN", "LSTM", "GRU", "MINGRU", "volatility_regression", "average")
 
 
 def test_two_cells_of_one_key_or_label_are_refused():
