@@ -1,7 +1,7 @@
-"""A made-up market: daily bars of many shares that share a market's moves and its volatility, drawn once from a seed.
+"""A made-up market: daily bars of many shares that share a market's moves and its volatility, drawn from a seed.
 
-Returns are a market's factor and a share's own, both with GARCH(1,1) volatility and Student-t surprises; the day's range
-and the volume follow the volatility. Shares begin on different days, as listings do.
+Returns are a market's factor and a share's own, both with GARCH(1,1) volatility and Student-t surprises; the range and
+the volume of a day follow the volatility. Shares begin on different days, as listings do.
 """
 
 from __future__ import annotations
