@@ -237,12 +237,13 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         scaled_training = self._scaled(training, target_scaler, mean_weight)
         head = head.to(device)
         settings = self.training or Training()
+        most = min(len(training[0]), settings.windows_per_epoch or len(training[0]))
         with isolated(seed):
             network = self._new_network(training[1].shape[1], head.n_outputs).to(device)
             scaled_held_out = self._scaled(held_out, target_scaler, mean_weight) if len(held_out[0]) else None
             lessons = Lessons(
-                lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle),
-                steps_per_epoch=-(-len(training[0]) // self.batch_size),
+                lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle, most),
+                steps_per_epoch=-(-most // self.batch_size),
                 validation=list(_batches(*scaled_held_out, PREDICT_BLOCK)) if scaled_held_out else (),
                 fingerprint=self._fingerprint(training, held_out),
             )
@@ -462,8 +463,9 @@ def _batches(
     weights: Tensor,
     size: int,
     shuffle: np.random.Generator | None = None,
+    most: int | None = None,
 ) -> Iterator[Batch]:
     order = torch.arange(len(X_NTF)) if shuffle is None else torch.from_numpy(shuffle.permutation(len(X_NTF)))
-    for at in order.to(X_NTF.device).split(size):
+    for at in order[:most].to(X_NTF.device).split(size):
         weight_B11 = weights[at, None, None]
         yield Batch(X_NTF[at], y_NH[at].unsqueeze(1), weight_B11.expand(-1, 1, y_NH.shape[1]))

@@ -166,7 +166,7 @@ class Settings(BaseModel):
     horizon: int = 5
     lookback: int = 64
     quantiles: tuple[float, ...] = DEFAULT_QUANTILES
-    models: tuple[str, ...] = ("RNN", "LSTM", "GRU", VOLATILITY_REGRESSION, AVERAGE)
+    models: tuple[str, ...] = ("RNN", "LSTM", "GRU", "MINGRU", VOLATILITY_REGRESSION, AVERAGE)
     max_epochs: int | None = None
     retrain_every: int = 21
     n_jobs: int = 2

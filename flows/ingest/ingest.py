@@ -1,7 +1,7 @@
 """Ingest: fetch → read → check → compare with stored rows → store. Nothing is written until all checks passed."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -144,10 +144,88 @@ def ingest(
     )
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """The rows of a delivery that were checked, without the delivery, which takes as much memory again.
+
+    Attributes
+    ----------
+    as_of, newest_in_source : date
+    settings : Settings
+        With open choices decided.
+    rows_in, left : int
+        As in `Ingested`.
+    good, bad : polars.DataFrame
+        Rows to store, and rows for the quarantine.
+    stored : polars.DataFrame
+        Revisions in the table with the keys of `good`.
+    flags : polars.DataFrame
+    rules, doubts : dict of str to int
+        As in `Ingested`.
+    messages, remarks : tuple of str
+        What to say before the messages on corporate actions, and after them.
+    """
+
+    as_of: date
+    newest_in_source: date
+    settings: Settings
+    rows_in: int
+    left: int
+    good: pl.DataFrame
+    bad: pl.DataFrame
+    stored: pl.DataFrame
+    flags: pl.DataFrame
+    rules: dict[str, int]
+    doubts: dict[str, int]
+    messages: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
 def _ingest(
     warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None, now: datetime | None
 ) -> Ingested:
     versions = {name: warehouse.version(name) for name in ("prices", "actions")}
+    judged = _judge(warehouse, settings, as_of, today, now)
+    as_of, bad = judged.as_of, judged.bad
+    seen = warehouse.newest_seen()
+    newest_seen = max(as_of, seen or as_of)
+    good, changes = _changes(dated(judged.good, newest_seen, seen), judged.stored, settings, as_of)
+    bad_with_day = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
+    actions = _store_actions(good, dated(bad_with_day, newest_seen, seen), warehouse, as_of, versions["actions"])
+    by_status = _by_status(good)
+    run_counts = {
+        "rows_in": judged.rows_in,
+        **counts_of_run(good.select("series_id", "time"), after_storing(judged.stored, changes), as_of),
+        "rows_quarantined": bad.height,
+        "rules": json.dumps(judged.rules),
+    }
+    prices = outside(changes)
+    judged = replace(judged, good=good.clear(), stored=good.clear())
+    del good, changes  # a commit of millions of rows needs the memory
+    warehouse.store_prices(prices, versions["prices"])
+    warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
+    warehouse.store_flags(judged.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
+    update_run(warehouse, as_of, run_counts)
+    return Ingested(
+        as_of=as_of,
+        rows_in=judged.rows_in,
+        **by_status,
+        quarantined=dict(sorted(bad["rule"].value_counts().iter_rows())),
+        newest_in_source=judged.newest_in_source,
+        newest=max(judged.newest_in_source, newest_seen),
+        settings=judged.settings,
+        rules=judged.rules,
+        doubts=judged.doubts,
+        run_counts=run_counts,
+        messages=(*judged.messages, *messages_of(actions), *judged.remarks),
+        left=judged.left,
+    )
+
+
+def _judge(
+    warehouse: Warehouse, settings: Settings, as_of: date | None, today: date | None, now: datetime | None
+) -> _Judged:
+    """Read a delivery and check its rows."""
     source = open_source(settings)
     delivery = read_delivery(source, warehouse, settings, as_of, today, now)
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
@@ -158,42 +236,27 @@ def _ingest(
     checked = check_rows(rows, history, delivery.calendar, settings, today, ends=newest_in_source <= as_of)
     checked.refuse_failed(source.name)
     good, bad = _good_and_bad(checked, delivery.fetched, as_of, warehouse)
-    seen = warehouse.newest_seen()
-    newest_seen = max(as_of, seen or as_of)
-    stored = revisions.join(good, on=KEY, how="semi")
-    good, changes = _changes(dated(good, newest_seen, seen), stored, settings, as_of)
-    bad_with_day = bad.filter(pl.col("series_id").is_not_null(), pl.col("time") <= (today or date.max))
-    actions = _store_actions(good, dated(bad_with_day, newest_seen, seen), warehouse, as_of, versions["actions"])
-    warehouse.store_prices(outside(changes), versions["prices"])
-    warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
-    warehouse.store_flags(checked.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
-    run_counts = {
-        "rows_in": rows.height,
-        **counts_of_run(good, after_storing(stored, changes), as_of),
-        "rows_quarantined": bad.height,
-        "rules": json.dumps(checked.counts),
-    }
-    update_run(warehouse, as_of, run_counts)
-    return Ingested(
+    return _Judged(
         as_of=as_of,
-        rows_in=rows.height,
-        **_by_status(good),
-        quarantined=dict(sorted(bad["rule"].value_counts().iter_rows())),
         newest_in_source=newest_in_source,
-        newest=max(newest_in_source, newest_seen),
         settings=delivery.settings.model_copy(update={"layout": delivery.fetched.layout}),
+        rows_in=rows.height,
+        left=delivery.n_open + delivery.rows.height - rows.height,
+        good=good,
+        bad=bad,
+        stored=revisions.join(good, on=KEY, how="semi"),
+        flags=checked.flags,
         rules=checked.counts,
         doubts=checked.doubts,
-        run_counts=run_counts,
         messages=(
             *delivery.messages,
             *_left_for_later(known_later, rows.height, delivery),
             *_look_alikes(rows["series_id"], revisions["series_id"]),
-            *messages_of(actions),
+        ),
+        remarks=(
             *_wrong_calendar(bad, rows.height, delivery.calendar),
             *_between_sessions(bad, delivery.as_of, delivery.calendar),
         ),
-        left=delivery.n_open + delivery.rows.height - rows.height,
     )
 
 

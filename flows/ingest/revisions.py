@@ -1,6 +1,6 @@
 """Compare the rows of a delivery, each dated by when it became known, with the stored revisions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import polars as pl
@@ -11,6 +11,9 @@ KEY = ["series_id", "time"]
 
 STORED = (*VALUES, "calendar")
 """Columns of a delivery that are stored if it has them."""
+
+BLOCK = 2_000_000
+"""Rows that are compared at a time, about; joins and sorts of more would take several times the memory of the rows."""
 
 STORED_PREFIX = "known_"
 """Before the name of a stored value, next to the delivery's own."""
@@ -57,11 +60,25 @@ def compare(rows: pl.DataFrame, revisions: pl.DataFrame, columns: Sequence[str] 
     """
     values = [name for name in columns if name in rows.columns]
     only_stored = [name for name in values_in(revisions) if name != "close" and name not in values]
-    compared = _beside_stored(rows, revisions, [*values, *only_stored])
-    status = _status(values)
-    return compared.with_columns(status.alias("status"), **{name: STORED_PREFIX + name for name in only_stored}).select(
-        *rows.columns, *only_stored, "status"
+    status, named = _status(values).alias("status"), {name: STORED_PREFIX + name for name in only_stored}
+    return pl.concat(
+        _beside_stored(some, stored, [*values, *only_stored])
+        .with_columns(status, **named)
+        .select(*rows.columns, *only_stored, "status")
+        for some, stored in _blocks(rows, revisions)
     )
+
+
+def _blocks(rows: pl.DataFrame, revisions: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Rows and revisions of the same series, about `BLOCK` rows at a time, in the order of their names."""
+    if rows.height <= BLOCK:
+        yield rows, revisions
+        return
+    sizes = rows.group_by("series_id").len().sort("series_id")
+    block = sizes.select("series_id", block=(pl.col("len").cum_sum() - 1) // BLOCK)
+    for some in block.partition_by("block", maintain_order=True):
+        here = pl.col("series_id").is_in(some["series_id"].implode())
+        yield rows.filter(here), revisions.filter(here)
 
 
 def _beside_stored(rows: pl.DataFrame, revisions: pl.DataFrame, values: Sequence[str]) -> pl.DataFrame:
@@ -133,11 +150,19 @@ def counts_of_run(rows: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> d
     dict of str to int
         rows_stored, rows_corrected, rows_unchanged.
     """
+    stored = corrected = 0
+    for some, there in _blocks(rows, revisions):
+        of_block = _counts(some, there, as_of)
+        stored, corrected = stored + of_block[0], corrected + of_block[1]
+    return {"rows_stored": stored, "rows_corrected": corrected, "rows_unchanged": rows.height - stored - corrected}
+
+
+def _counts(rows: pl.DataFrame, revisions: pl.DataFrame, as_of: date) -> tuple[int, int]:
+    """Rows that runs of this `as_of` stored, and those that they corrected."""
     ours = pl.col("as_of") == as_of
     by_key = rows.group_by(KEY).len("rows").join(revisions, on=KEY).sort(PRICE_KEY).group_by(KEY)
     found = by_key.agg(pl.col("rows").first(), first=ours.first(), later=ours.slice(1).sum()).with_columns(
         corrected=pl.min_horizontal("later", "rows")
     )
     corrected = int(found["corrected"].sum())
-    stored = found.filter(pl.col("first"), pl.col("corrected") < pl.col("rows")).height
-    return {"rows_stored": stored, "rows_corrected": corrected, "rows_unchanged": rows.height - stored - corrected}
+    return found.filter(pl.col("first"), pl.col("corrected") < pl.col("rows")).height, corrected

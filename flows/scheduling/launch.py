@@ -135,12 +135,13 @@ def _newest_in_source(
 
     The message is on rows up to `as_of` whose session has not closed; it is empty without any.
 
-    The source is read from the first day on that a run of `session` needs. The rows are kept, and used again by that
-    run, or by the run of the next session, which needs fewer.
+    The source is read from the first day on that a run of `session` needs, or, where that needs the whole source because
+    no earlier session was run, from the first day that the next session needs. The rows are kept for that run.
     """
     if session is not None and settings.calendar is not None:
         session = settings.sessions.at_or_before(session)
-    rows = prefetch(settings, first_day_needed(warehouse, settings, session)).rows
+    since = first_day_needed(warehouse, settings, session) or first_day_needed(warehouse, settings, None)
+    rows = prefetch(settings, since).rows
     named = [names(rows[name]).alias(name) for name in ("series_id", "calendar") if name in rows.columns]
     rows = rows.with_columns(dates(rows["time"], market_zone(settings))[0].alias("time"), *named)
     rows = rows.filter(pl.col("time") <= latest_day_anywhere(now)).with_row_index("row")

@@ -13,12 +13,11 @@ import polars as pl
 
 from tidecast.flows.reporting import calibration_plots, learning_plots
 from tidecast.flows.reporting import forecast_plots as plots
-from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time, quantile_shares
+from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.environment import machine
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.tables.names import RANDOM_WALK
-from tidecast.forecasting.tables.quantiles import levels_in
 
 EVIDENCE = "evaluation/summary.parquet"
 DECISION = "decision.json"
@@ -87,15 +86,14 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
     forecasts, prices = training.model.predict(), training.panel
     newest = forecasts.filter(pl.col("origin") == forecasts["origin"].max())["series_id"].unique(maintain_order=True)
     yield "1_forecasts", plots.fans(prices, forecasts, plots.calm_to_wild(prices, newest.to_list()))
-    if training.decision is not None and training.evaluation is not None and training.gate_forecasts is not None:
+    if training.decision is not None and training.evaluation is not None and training.gate_shares is not None:
         summary, losses = training.evaluation.summary, training.evaluation.losses
         models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
-        levels = levels_in(training.gate_forecasts.columns)
-        nominal = max(levels) - min(levels)
+        shares = training.gate_shares
+        nominal = shares["level"].max() - shares["level"].min()
         yield "2_skill_by_step", plots.skill_by_step(summary, [name for name in models if name != RANDOM_WALK])
         yield "3_skill_by_series", plots.skill_by_series(summary, training.decision.candidate)
         judged = [name for name in models if name != "drift"]
-        shares = quantile_shares(training.gate_forecasts, prices)
         yield "4_reliability", calibration_plots.reliability(shares.filter(pl.col("model").is_in(judged)))
         yield "5_coverage_by_step", calibration_plots.coverage_by_step(summary, judged, nominal)
         losses = losses.filter(pl.col("model").is_in(judged))

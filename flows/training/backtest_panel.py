@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 from sklearn.base import clone
 
+from tidecast.features.frames import to_polars
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
@@ -88,10 +89,11 @@ def backtest_panel(
         )
     rows = before_the_gate(panel, plan, settings) if left_out else panel
     log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
-    forecasts, seconds = work.timed_backtest(_with_seeds(chosen, seeds), rows, origins, folds)
+    run = work.backtest(_with_seeds(chosen, seeds), rows, origins, folds)
+    forecasts = to_polars(run.table)
     evaluation = work.evaluate(forecasts)
     periods = _periods(forecasts, panel, plan, settings.horizon)
-    compared = {period: work.compare(of_period, seconds) for period, of_period in periods.items()}
+    compared = {period: work.compare(of_period, run.seconds) for period, of_period in periods.items()}
     return Backtested(evaluation.summary, compared, _judged(evaluation.losses, plan, include_gate))
 
 

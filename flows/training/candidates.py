@@ -13,8 +13,9 @@ import polars as pl
 
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import DRIFT, Settings
+from tidecast.flows.training.compared_series import compared_series
 from tidecast.flows.training.holdout import FOLDS, folds_of
-from tidecast.forecasting.backtesting.backtest import timed_backtest
+from tidecast.forecasting.backtesting.backtest import BacktestRun, run_backtest
 from tidecast.forecasting.evaluation.comparison import comparison
 from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
 from tidecast.forecasting.forecasters.average import Average
@@ -141,8 +142,8 @@ class CandidateSet:
             return
         self.say(f"The recipe that was tuned on {found.as_of} is not a candidate: {why}.")
 
-    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> pl.DataFrame:
-        """Return forecasts of models, refit in each fold, from the panel's newest origins.
+    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> BacktestRun:
+        """Forecast with models, refit in each fold, from the panel's newest origins; see `compared_series`.
 
         Parameters
         ----------
@@ -154,33 +155,16 @@ class CandidateSet:
 
         Returns
         -------
-        polars.DataFrame
-            A forecast table with ``model`` and ``fold``.
-        """
-        return self.timed_backtest(models, panel, origins, folds)[0]
-
-    def timed_backtest(
-        self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int
-    ) -> tuple[pl.DataFrame, dict[str, float]]:
-        """Return forecasts as `backtest`, and each model's CPU seconds.
-
-        Parameters
-        ----------
-        models, panel, origins, folds
-            As for `backtest`.
-
-        Returns
-        -------
-        forecasts : polars.DataFrame
-        seconds : dict of str to float
+        BacktestRun
         """
         cv = folds_of(origins, self.settings.horizon, folds)
+        panel = compared_series(panel, origins, self.settings.horizon)
 
         def report(name: str, fold: int) -> None:
             if name not in (RANDOM_WALK, DRIFT):  # those take no time
                 self.say(f"  {name}, fold {fold} of {folds}")
 
-        return timed_backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
+        return run_backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
 
     def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
         """Return the scores of backtest forecasts.
@@ -188,20 +172,26 @@ class CandidateSet:
         Parameters
         ----------
         forecasts : polars.DataFrame
-            As `backtest` returns them.
+            The table that `backtest` returns.
         """
-        return evaluate(forecasts, self.panel, positive=self.settings.positive)
+        return evaluate(forecasts, self._prices_of(forecasts), positive=self.settings.positive)
 
     def compare(self, forecasts: pl.DataFrame, seconds: dict[str, float]) -> pl.DataFrame:
         """Return a line per model of backtest forecasts.
 
         Parameters
         ----------
-        forecasts, seconds
-            As `timed_backtest` returns them.
+        forecasts : polars.DataFrame
+        seconds : dict of str to float
+            As `backtest` returns them.
         """
-        found = comparison(forecasts, self.panel, positive=self.settings.positive, seconds=seconds)
+        prices = self._prices_of(forecasts)
+        found = comparison(forecasts, prices, positive=self.settings.positive, seconds=seconds)
         return cast("pl.DataFrame", found)
+
+    def _prices_of(self, forecasts: pl.DataFrame) -> pl.DataFrame:
+        """The panel's rows of the series that were forecast."""
+        return self.panel.filter(pl.col("series_id").is_in(forecasts["series_id"].unique().implode()))
 
 
 class Stopwatch:

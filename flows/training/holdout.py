@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.per_series import mark_long_periods
-from tidecast.features.segments import breaks
+from tidecast.features.segments import breaks, series_starts
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.forecasting.evaluation.splits import RollingOrigin
+from tidecast.forecasting.panel.flat_panel import blocks_of
 
 FOLDS = 2
 """Of the selection, and of the gate, at least; every recipe is refit in each of them."""
@@ -19,6 +21,9 @@ LONGEST_FOLD = 420
 """Origins in a fold of the gate, at most: the longest gate refits a recipe three times."""
 
 SELECTION_ORIGINS = 504
+
+BLOCK = 1_000_000
+"""Rows of whole series that are looked through at a time, about."""
 
 GATE_SHARE = 1 / 3
 """Of the sessions that can be origins, at most; the others are for selection and training."""
@@ -61,16 +66,23 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     -------
     Plan
     """
+    panel = panel.select("series_id", "time", "close", pl.selectors.by_name("calendar", require_all=False))
     panel = mark_long_periods(panel.sort("series_id", "time"), settings.calendar)
-    rows = with_volatility(panel, positive=settings.positive)
-    position = pl.int_range(pl.len()).over("series_id", breaks(panel).over("series_id"))
-    learnable = rows.filter(~pl.col("pegged") & (position >= settings.lookback - 1))
-    possible = max(learnable["time"].n_unique() - 2 * settings.horizon, 0)
+    bounds = np.append(series_starts(panel), panel.height)
+    learnable = pl.concat([_learnable(panel[block], settings) for block in blocks_of(bounds, BLOCK)])
+    possible = max(learnable.n_unique() - 2 * settings.horizon, 0)
     gate = min(settings.gate.max_origins, int(possible * GATE_SHARE))
     if gate < settings.gate.min_origins:
         return Plan(possible, 0, 0)
     folds = _gate_folds(gate)
     return Plan(possible, gate // folds * folds, min(SELECTION_ORIGINS, (possible - gate) // 2) // FOLDS * FOLDS)
+
+
+def _learnable(panel: pl.DataFrame, settings: Settings) -> pl.Series:
+    """Times at which one of these series can be learned from."""
+    rows = with_volatility(panel, positive=settings.positive)
+    position = pl.int_range(pl.len()).over("series_id", breaks(panel).over("series_id"))
+    return rows.filter(~pl.col("pegged") & (position >= settings.lookback - 1))["time"].unique()
 
 
 def _gate_folds(origins: int) -> int:

@@ -40,12 +40,12 @@ class TrainingResult:
     trained_through : date
     evaluation : Evaluation or None
         The gate's folds: candidate, champion's recipe, random walk and drift.
-    gate_forecasts : DataFrame or None
-        The forecasts behind `evaluation`.
+    gate_shares : DataFrame or None
+        ``model``, ``level``, ``share``: of the gate's truths, at or below each quantile.
     selection : DataFrame
         ``model``, ``origins`` and the columns of `POOLED`, on the older folds; empty without selection.
     learning_curves : dict of DataFrame
-        By recipe, fit on all rows.
+        By recipe: of the winner fit on all rows, of the others fit on the newest fold of the selection.
     seconds : dict of float
         Wall-clock seconds by step.
     panel : DataFrame
@@ -56,7 +56,7 @@ class TrainingResult:
     compared : dict of dict
         ``model.recipe()`` of each model that the gate compared.
     memory : DataFrame
-        `memory_profile` of each network fit on all rows; empty without networks.
+        `memory_profile` of each network among the winner and its members; empty without one.
     champion_version : str
         Registered version of the champion before; empty without one.
     recipes : dict of dict
@@ -72,7 +72,7 @@ class TrainingResult:
     outcome: str
     trained_through: date
     evaluation: Evaluation | None
-    gate_forecasts: pl.DataFrame | None
+    gate_shares: pl.DataFrame | None
     selection: pl.DataFrame
     learning_curves: dict[str, pl.DataFrame]
     seconds: dict[str, float]

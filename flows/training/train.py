@@ -7,20 +7,23 @@ the last of these.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import numpy as np
 import polars as pl
 from joblib import Parallel, delayed
+from sklearn.base import clone
 
 from tidecast.flows.config.settings import DRIFT, Settings
+from tidecast.features.frames import to_polars
+from tidecast.flows.reporting.calibration_tables import quantile_shares
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import POOLED, TrainingResult
-from tidecast.forecasting.backtesting.averaged_tables import averaged_members
 from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.forecasters.average import Average
@@ -34,6 +37,9 @@ DISTRIBUTION = ("skill", "skill_se", "skill_low", "skill_high", "p")
 
 MEMORY_ROWS, MEMORY_ORIGINS = 63, 32
 """How many rows back a network's memory is measured, and from how many origins."""
+
+PIECE_SERIES, PIECE_SESSIONS = 8, 504
+"""Of the piece of the panel that the winner is fitted on twice, to check that it is reproducible."""
 
 
 def train(
@@ -87,8 +93,7 @@ def train(
         needed = settings.gate.min_origins
         why = f"too little history for a gate, which needs {needed} origins after training and selection"
         return _refresh(work, champion, f"There is {why if plan.possible else 'no series that moves'}: {stays} stays.")
-    candidate, selection = _select(work, plan, found)
-    return _gate(work, plan, champion, candidate, selection)
+    return _gate(work, plan, champion, _select(work, plan, found))
 
 
 def refit_random_walk(
@@ -113,11 +118,30 @@ def refit_random_walk(
         Stored in the result.
     """
     work = CandidateSet(panel, as_of, settings, say, Stopwatch(), dict(table_versions), champion.version)
-    return _finish(work, RANDOM_WALK, {}, "demoted", reason, pl.DataFrame())
+    return _finish(work, RANDOM_WALK, {}, "demoted", reason)
 
 
-def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[str, pl.DataFrame]:
-    """The recipe with the smallest loss on the folds before the gate's, and the table of losses."""
+@dataclass(frozen=True)
+class Selection:
+    """What the folds before the gate's say.
+
+    Attributes
+    ----------
+    candidate : str
+        The recipe with the smallest loss; empty without a selection.
+    table : polars.DataFrame
+        As `TrainingResult.selection`.
+    learning_curves : dict of str to polars.DataFrame
+        Of each network's newest fit, by recipe.
+    """
+
+    candidate: str = ""
+    table: pl.DataFrame = field(default_factory=pl.DataFrame)
+    learning_curves: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+
+def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> Selection:
+    """Compare the recipes on the folds before the gate's."""
     older = before_the_gate(work.panel, plan, work.settings)
     if found is not None:
         work.consider(found, older)
@@ -125,24 +149,24 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> tuple[
         f"Comparing {', '.join(map(readable, work.recipes))} on {plan.selection} older origins, {FOLDS} refits each …"
     )
     with work.clock("selection"):
-        summary = work.evaluate(work.backtest(work.recipes, older, plan.selection)).summary
+        run = work.backtest(work.recipes, older, plan.selection)
+        summary = work.evaluate(to_polars(run.table)).summary
     loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
     others = [name for name in (*DISTRIBUTION, *POOLED) if name in pooled.columns and name != loss]
     selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, *dict.fromkeys(others))
     candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]
-    return candidate, selection
+    return Selection(candidate, selection, run.learning_curves)
 
 
-def _gate(
-    work: CandidateSet, plan: Plan, champion: Champion | None, candidate: str, selection: pl.DataFrame
-) -> TrainingResult:
+def _gate(work: CandidateSet, plan: Plan, champion: Champion | None, selection: Selection) -> TrainingResult:
     """Test one candidate, once, against the random walk and the champion's recipe; refit the winner.
 
     Where the selection chose the champion's own recipe, that recipe is tested again. The regression and the best single
     network forecast the same origins, to be seen beside the candidate. Nothing depends on them.
     """
-    beside = {name: work.recipes[name] for name in _beside(work.recipes, selection)}
+    candidate = selection.candidate
+    beside = {name: work.recipes[name] for name in _beside(work.recipes, selection.table)}
     present, models = RANDOM_WALK, beside | {candidate: work.recipes[candidate], DRIFT: work.drift}
     if champion is not None and champion.name != RANDOM_WALK:
         if champion.recipe == work.recipes[candidate].recipe():
@@ -154,33 +178,31 @@ def _gate(
     rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {readable(present)}"
     work.say(f"Testing {readable(candidate)} against {rivals} on the newest {plan.gate} origins …")
     with work.clock("gate"):
-        forecasts = work.backtest(models, work.panel, plan.gate, plan.gate_folds)
+        forecasts = to_polars(work.backtest(models, work.panel, plan.gate, plan.gate_folds).table)
         evaluation = work.evaluate(forecasts)
         decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
+        shares = quantile_shares(forecasts, work.panel)
+    del forecasts  # the largest table of a training, before the largest fit
     if decision.promoted:
-        winner, outcome = candidate, "promoted"
-        recipes = work.recipes if champion is None else {candidate: work.recipes[candidate]}
+        winner, outcome, recipes = candidate, "promoted", {candidate: work.recipes[candidate]}
     elif champion is None:
-        winner, outcome, recipes = RANDOM_WALK, "first", work.recipes
+        winner, outcome, recipes = RANDOM_WALK, "first", {}
     elif decision.demoted:
         winner, outcome, recipes = RANDOM_WALK, "demoted", {}
     else:
         winner, outcome, recipes = champion.name, "kept", _recipe_of(champion)
     return _finish(
         work, winner, recipes, outcome, decision.reason, selection,
-        decision=decision, evaluation=evaluation, gate_forecasts=forecasts,
+        decision=decision, evaluation=evaluation, gate_shares=shares,
         compared={name: model.recipe() for name, model in (models | {RANDOM_WALK: work.random_walk}).items()},
     )  # fmt: skip
 
 
-def _refresh(
-    work: CandidateSet, champion: Champion | None, reason: str, selection: pl.DataFrame | None = None
-) -> TrainingResult:
+def _refresh(work: CandidateSet, champion: Champion | None, reason: str) -> TrainingResult:
     """Refit the same recipe on newer rows. It needs no test, but must be finite and reproducible."""
-    selection = pl.DataFrame() if selection is None else selection
     if champion is None:
-        return _finish(work, RANDOM_WALK, {}, "first", reason, selection)
-    return _finish(work, champion.name, _recipe_of(champion), "refreshed", reason, selection)
+        return _finish(work, RANDOM_WALK, {}, "first", reason)
+    return _finish(work, champion.name, _recipe_of(champion), "refreshed", reason)
 
 
 def _recipe_of(champion: Champion) -> dict[str, Any]:
@@ -194,17 +216,18 @@ def _finish(
     recipes: dict[str, Any],
     outcome: str,
     reason: str,
-    selection: pl.DataFrame,
+    selection: Selection | None = None,
     **gate: Any,
 ) -> TrainingResult:
-    """Fit the recipes and the random walk on all rows; the winner twice, to check that it is reproducible."""
-    models, again = _refit(work, winner, recipes)
+    """Fit the winner's recipe and the random walk on all rows; check that the fit is finite, and reproducible."""
+    selection = selection or Selection()
+    models = _refit(work, recipes)
     model = models[winner]
-    table = model.predict()
-    if not np.isfinite(table.select(pl.selectors.float()).to_numpy()).all():
+    if not np.isfinite(model.predict().select(pl.selectors.float()).to_numpy()).all():
         raise ArithmeticError(f"{winner}, refit on rows up to {work.as_of}, must forecast finite prices; it did not.")
-    if not table.equals(again.predict()):
-        raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
+    with work.clock("reproducing"):
+        _check_reproducible(work, winner, (recipes | {RANDOM_WALK: work.random_walk})[winner])
+    fitted = {name: getattr(models[name], "learning_curve_", learning_curve([])) for name in models}
     return TrainingResult(
         as_of=work.as_of,
         winner=winner,
@@ -213,33 +236,59 @@ def _finish(
         outcome=outcome,
         reason=reason,
         trained_through=work.as_of,
-        selection=selection,
-        learning_curves={name: getattr(models[name], "learning_curve_", learning_curve([])) for name in recipes},
+        selection=selection.table,
+        learning_curves={name: curve for name, curve in ({**selection.learning_curves} | fitted).items() if curve.height},
         seconds=work.clock.seconds,
         panel=work.panel,
         settings=work.settings,
         table_versions=work.table_versions,
-        memory=_memory(work, [models[name] for name in recipes if isinstance(models[name], RecurrentForecaster)]),
+        memory=_memory(work, [model for model in models.values() if isinstance(model, RecurrentForecaster)]),
         champion_version=work.champion_version,
         recipes={name: recipe.recipe() for name, recipe in work.recipes.items()},
-        **({"decision": None, "evaluation": None, "gate_forecasts": None} | gate),
+        **({"decision": None, "evaluation": None, "gate_shares": None} | gate),
     )
 
 
-def _refit(work: CandidateSet, winner: str, recipes: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The recipes and the random walk, fitted on all rows, by name; and the winner, fitted once more."""
+def _refit(work: CandidateSet, recipes: dict[str, Any]) -> dict[str, Any]:
+    """The recipes, the members of averages among them, and the random walk, fitted on all rows, by name."""
     work.say(f"Fitting {', '.join(map(readable, [*recipes, RANDOM_WALK]))} on all {work.panel.height:,} rows …")
-    averages = averaged_members(recipes)
-    single = {name: recipe for name, recipe in recipes.items() if name not in averages} | {
-        RANDOM_WALK: work.random_walk
-    }
-    jobs = [*single.values(), (recipes | single)[winner]]
+    single: dict[str, Any] = {RANDOM_WALK: work.random_walk}
+    members: dict[str, list[str]] = {}
+    for name, recipe in recipes.items():
+        if isinstance(recipe, Average):
+            members[name] = [
+                _name_of(member, work.recipes) or f"{name}, member {k}"
+                for k, member in enumerate(recipe.members, start=1)
+            ]
+            single |= dict(zip(members[name], recipe.members, strict=True))
+        else:
+            single[name] = recipe
     with work.clock("refit"):
         fit = delayed(EndsWithParent(_fit))
-        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(jobs)))(fit(job, work.panel) for job in jobs)
-    models = dict(zip(single, fitted, strict=False))
-    models |= {name: Average.of([models[member] for member in members]) for name, members in averages.items()}
-    return models, fitted[-1]
+        fitted = Parallel(n_jobs=min(work.settings.n_jobs, len(single)))(
+            fit(recipe, work.panel) for recipe in single.values()
+        )
+    models = dict(zip(single, fitted, strict=True))
+    return models | {name: Average.of([models[member] for member in own]) for name, own in members.items()}
+
+
+def _name_of(member: Any, recipes: Mapping[str, Any]) -> str | None:
+    """The candidate that is this recipe, if there is one."""
+    return next((name for name, recipe in recipes.items() if recipe.recipe() == member.recipe()), None)
+
+
+def _check_reproducible(work: CandidateSet, winner: str, recipe: Any) -> None:
+    """Fit the recipe twice on the newest rows of a few series, which shows as much as two fits on all rows."""
+    times = work.panel["time"]
+    newest = work.panel.filter(times == times.max())["series_id"].sort().head(PIECE_SERIES)
+    since = times.unique().sort().tail(PIECE_SESSIONS + work.settings.lookback).min()
+    piece = work.panel.filter(pl.col("series_id").is_in(newest.implode()), times >= since)
+    try:
+        once = clone(recipe).fit(piece)
+    except ValueError:  # these few do not move, or are too young
+        once, piece = clone(recipe).fit(work.panel), work.panel
+    if not once.predict().equals(clone(recipe).fit(piece).predict()):
+        raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
 
 
 def _fit(model: Any, panel: pl.DataFrame) -> Any:

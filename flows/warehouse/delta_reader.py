@@ -79,6 +79,11 @@ class DeltaReader:
         table = self._table(name)
         return 0 if table is None else table.version()
 
+    def _state(self, name: str) -> tuple[str, int] | None:
+        """What identifies a table's rows: its own id, which a table made anew does not share, and its version."""
+        table = self._table(name)
+        return None if table is None else (table.metadata().id, table.version())
+
     def height(self, name: str) -> int:
         """Return the number of rows of a table.
 

@@ -132,7 +132,7 @@ class DeltaTables(DeltaReader):
             ]
             same = self._read(there.with_columns(missing).select(identical).join(
                 rows.lazy().select(identical), on=identical, how="semi", nulls_equal=True), name)  # fmt: skip
-            new = rows.join(same, on=identical, how="anti", nulls_equal=True)
+            new = rows if same.is_empty() else rows.join(same, on=identical, how="anti", nulls_equal=True)
             if new.is_empty():
                 return 0
             merge = table.merge(

@@ -18,10 +18,14 @@ LATELY = 99
 class PriceTables(AheadTables):
     """Prices and the tables next to them. A read takes the newest version of a table, or `version`."""
 
+    _newest_panel: tuple[object, pl.DataFrame] | None = None
+
     # reading
 
     def prices(self, as_of: date | None = None, version: int | None = None, static: Sequence[str] = ()) -> pl.DataFrame:
         """Return the panel as known at `as_of` (None: as known now), sorted by series_id and time.
+
+        The newest panel that was read is kept, because the steps of a run read the same one.
 
         Rows with ``time <= as_of`` and ``known_at <= as_of`` count; of several revisions of a row, the last. Each
         series is on the basis of its last row: splits and dividends known by then are undone in earlier rows.
@@ -39,7 +43,11 @@ class PriceTables(AheadTables):
         polars.DataFrame
             series_id, time (Date), close; open, high, low, volume and further columns where any is known.
         """
-        panel = self.point_in_time(as_of, version).panel(as_of)
+        key = as_of, version, self._state("prices"), self._state("actions")
+        if self._newest_panel is None or self._newest_panel[0] != key:
+            self._newest_panel = None  # before the next one is read, which takes its memory
+            self._newest_panel = key, self.point_in_time(as_of, version).panel(as_of)
+        panel = self._newest_panel[1]
         known = [name for name in static if name in panel.columns]
         return panel.with_columns(pl.col(name).drop_nulls().last().over("series_id") for name in known)
 
@@ -79,10 +87,11 @@ class PriceTables(AheadTables):
         version : int, optional
             None: the newest.
         """
-        actions = self._scan("actions", spans=None if as_of is None else [(date.min, as_of)])
-        if as_of is not None:
-            actions = actions.filter(pl.col("known_at") <= as_of)
-        return PointInTime(self.revisions(as_of, version), self._read(actions, "actions").sort(PRICE_KEY))
+        actions = self._known("actions", None, as_of)
+        prices = self._known("prices", version, as_of).drop("as_of", "year", strict=False)
+        return PointInTime(
+            self._read(prices, "prices", version).sort(PRICE_KEY), self._read(actions, "actions").sort(PRICE_KEY)
+        )
 
     def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
         """Return every revision, known by `as_of`, of the prices and actions from `first` to `as_of`.
@@ -152,10 +161,12 @@ class PriceTables(AheadTables):
         version : int, optional
             Of the table. None: the newest.
         """
-        rows = self._scan("prices", version, spans=None if as_of is None else [(date.min, as_of)])
-        if as_of is not None:
-            rows = rows.filter(pl.col("known_at") <= as_of)
-        return self._read(rows, "prices", version).sort(PRICE_KEY)
+        return self._read(self._known("prices", version, as_of), "prices", version).sort(PRICE_KEY)
+
+    def _known(self, name: str, version: int | None, as_of: date | None) -> pl.LazyFrame:
+        """Rows of a table up to a session that were known by then; without a session, all."""
+        rows = self._scan(name, version, spans=None if as_of is None else [(date.min, as_of)])
+        return rows if as_of is None else rows.filter(pl.col("known_at") <= as_of)
 
     def revisions_of(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Return every revision of the prices with these keys, sorted by series_id, time and known_at.

@@ -196,10 +196,13 @@ def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
     as_of : date or None
         None: as known now.
     """
-    if as_of is not None:
-        revisions = revisions.filter(pl.col("time") <= as_of, pl.col("known_at") <= as_of)
+    later = pl.lit(False) if as_of is None else (pl.col("time") > as_of) | (pl.col("known_at") > as_of)
+    if revisions.select(later.any()).item():  # a filter that keeps all rows would still copy them
+        revisions = revisions.filter(~later)
     superseded = (pl.col("series_id") == pl.col("series_id").shift(-1)) & (pl.col("time") == pl.col("time").shift(-1))
-    return revisions.filter(~superseded.fill_null(False)).drop("known_at", "as_of", "year", strict=False)
+    if revisions.select(superseded.any()).item():
+        revisions = revisions.filter(~superseded.fill_null(False))
+    return revisions.drop("known_at", "as_of", "year", strict=False)
 
 
 def values_in(rows: pl.DataFrame) -> list[str]:

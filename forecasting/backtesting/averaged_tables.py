@@ -1,4 +1,4 @@
-"""Averages in a backtest whose members are compared as well: their forecasts follow from the members' tables."""
+"""Averages in a backtest: their forecasts follow from their members' tables, so no recipe is fitted twice."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ from typing import Any
 import polars as pl
 
 
+def unnamed_members(named: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of averages that are not among the models themselves, each recipe once, by a name of its own.
+
+    Parameters
+    ----------
+    named : dict of str to model
+    """
+    found: dict[str, Any] = {}
+    for name, average in _averages(named).items():
+        for k, member in enumerate(average.members, start=1):
+            if member.recipe() not in [model.recipe() for model in (named | found).values() if _has_recipe(model)]:
+                found[f"{name}, member {k}"] = member
+    return found
+
+
 def averaged_members(named: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the names of the members of each average of other models, so that no member is fitted twice.
+    """Return the names of the members of each average of other models.
 
     Fits are reproducible, so the average of the members' tables is the forecast of the average.
 
     Parameters
     ----------
     named : dict of str to model
+        With `unnamed_members`.
 
     Returns
     -------
@@ -22,17 +38,26 @@ def averaged_members(named: dict[str, Any]) -> dict[str, list[str]]:
         By the name of an `Average`. One with a member that is not among the models is left out, and so is one of
         prices that may be negative: its members may forecast in levels that a table does not show.
     """
+    recipes = {name: model.recipe() for name, model in named.items() if _has_recipe(model)}
+    found = {}
+    for name, average in _averages(named).items():
+        wanted = [member.recipe() for member in average.members]
+        names = [next((key for key, recipe in recipes.items() if recipe == each), None) for each in wanted]
+        if all(names):
+            found[name] = [key for key in names if key is not None]
+    return found
+
+
+def _has_recipe(model: Any) -> bool:
+    return hasattr(model, "recipe")
+
+
+def _averages(named: dict[str, Any]) -> dict[str, Any]:
+    """The averages among the models whose forecasts follow from their members' tables."""
     from tidecast.forecasting.forecasters.average import Average  # loads torch, which takes seconds
 
-    recipes = {name: model.recipe() for name, model in named.items() if hasattr(model, "recipe")}
-    found = {}
-    for name, model in named.items():
-        if isinstance(model, Average) and (model.schema is None or model.schema.positive):
-            wanted = [member.recipe() for member in model.members]
-            names = [next((key for key, recipe in recipes.items() if recipe == each), None) for each in wanted]
-            if all(names):
-                found[name] = [key for key in names if key is not None]
-    return found
+    positive = {name: getattr(model, "schema", None) for name, model in named.items() if isinstance(model, Average)}
+    return {name: named[name] for name, schema in positive.items() if schema is None or schema.positive}
 
 
 def averaged_tables(

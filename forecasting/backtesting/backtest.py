@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from time import process_time
@@ -18,7 +19,7 @@ from tidecast.features.calendars.periodic import is_of_periods
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, FrameLike, like, to_polars
 from tidecast.features.panel import PanelSchema, check_columns
-from tidecast.forecasting.backtesting.averaged_tables import averaged_members, averaged_tables
+from tidecast.forecasting.backtesting.averaged_tables import averaged_members, averaged_tables, unnamed_members
 from tidecast.forecasting.backtesting.outside_models import as_trained, check_model, forecast_each_origin, is_ours
 from tidecast.forecasting.backtesting.settled_panel import settled_frame
 from tidecast.forecasting.estimator.orphans import EndsWithParent
@@ -87,7 +88,7 @@ def backtest(
     >>> table.group_by("model", "fold").len().sort("model", "fold")["len"].to_list()
     [20, 20, 20, 20, 20, 20]
     """
-    return timed_backtest(models, panel, cv, refit, n_jobs, on_fit)[0]
+    return cast("FrameLike", run_backtest(models, panel, cv, refit, n_jobs, on_fit).table)
 
 
 def timed_backtest(
@@ -110,8 +111,77 @@ def timed_backtest(
     table : DataFrame
         As from `backtest`.
     seconds : dict of str to float
-        CPU seconds of each model's fits and forecasts, by name. An average of other models of the table has none: it
-        costs what its members cost.
+        As `BacktestRun` has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `backtest`.
+    """
+    run = run_backtest(models, panel, cv, refit, n_jobs, on_fit)
+    return cast("FrameLike", run.table), run.seconds
+
+
+@dataclass(frozen=True)
+class BacktestRun:
+    """A backtest, with what it cost and how networks learned.
+
+    Attributes
+    ----------
+    table : DataFrame
+        As from `backtest`.
+    seconds : dict of str to float
+        CPU seconds of each model's fits and forecasts, by name; of each member of an average as well, which has none of
+        its own.
+    learning_curves : dict of str to polars.DataFrame
+        ``learning_curve_`` of each network's newest fit, by name.
+    """
+
+    table: Frame
+    seconds: dict[str, float]
+    learning_curves: dict[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class BlockForecasts:
+    """The forecasts of one fit.
+
+    Attributes
+    ----------
+    name : str
+        The model's.
+    tables : list of (int, polars.DataFrame)
+        A forecast table for each fold.
+    seconds : float
+        CPU seconds.
+    learning_curve : polars.DataFrame or None
+        Of a network.
+    """
+
+    name: str
+    tables: list[tuple[int, pl.DataFrame]]
+    seconds: float
+    learning_curve: pl.DataFrame | None
+
+
+def run_backtest(
+    models: Any,
+    panel: FrameLike,
+    cv: RollingOrigin,
+    refit: bool | int = True,
+    n_jobs: int = 1,
+    on_fit: Callable[[str, int], None] | None = None,
+) -> BacktestRun:
+    """Backtest, measure what each model costs, and keep how networks learned.
+
+    Parameters
+    ----------
+    models, panel, cv, refit, n_jobs, on_fit
+        As for `backtest`.
+
+    Returns
+    -------
+    BacktestRun
 
     Raises
     ------
@@ -127,45 +197,46 @@ def timed_backtest(
     check_columns(frame, ["series_id", "time"])
     folds = list(enumerate(cv.folds(frame), start=1))
     blocks = [list(block) for _, block in groupby(folds, key=lambda fold: (fold[0] - 1) // refit)]
-    members = averaged_members(named)
-    fitted = {name: model for name, model in named.items() if name not in members}
+    unnamed = unnamed_members(named)
+    members = averaged_members(named | unnamed)
+    fitted = {name: model for name, model in (named | unnamed).items() if name not in members}
     first = sorted(fitted.items(), key=lambda item: is_ours(item[1]))  # errors of models of your own show early
     work = [(name, model, block) for block in blocks for name, model in first]
 
     found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
     seconds = dict.fromkeys(fitted, 0.0)
+    curves: dict[str, tuple[int, pl.DataFrame]] = {}
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered")
-        forecast = delayed(EndsWithParent(_timed_block))
-        for name, block, cost in parallel(forecast(*item, panel, named[RANDOM_WALK]) for item in work):
-            seconds[name] += cost
-            for number, table in block:
+        forecast = delayed(EndsWithParent(forecast_block))
+        for done in parallel(forecast(*item, panel, named[RANDOM_WALK]) for item in work):
+            name, first_fold = done.name, done.tables[0][0]
+            seconds[name] += done.seconds
+            if done.learning_curve is not None and curves.get(name, (0,))[0] < first_fold:
+                curves[name] = first_fold, done.learning_curve
+            for number, table in done.tables:
                 found[name][number] = table
                 if on_fit is not None:
                     on_fit(name, number)
     found |= averaged_tables(found, members)
+    found = {name: found[name] for name in named}
     tables = [
-        table.select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all())
-        for name, of_model in found.items()
-        for number, table in of_model.items()
+        found[name][number]
+        .sort("series_id", "origin", "step")
+        .select(pl.lit(name).alias("model"), pl.lit(number).alias("fold"), pl.all())
+        for name in sorted(found)
+        for number in sorted(found[name])
     ]
+    found.clear()
     random_walk = named[RANDOM_WALK]
-    table = like(pl.concat(tables).sort("model", "fold", "series_id", "origin", "step"), panel)
+    table = like(pl.concat(tables), panel)
     table = noted(table, random_walk.target, (random_walk.schema or PanelSchema()).positive)
-    return cast("FrameLike", table), seconds
-
-
-def _timed_block(
-    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any
-) -> tuple[str, list[tuple[int, pl.DataFrame]], float]:
-    """As `forecast_block`, with its CPU seconds."""
-    begun = process_time()
-    return *forecast_block(name, model, block, panel, common), process_time() - begun
+    return BacktestRun(table, seconds, {name: curve for name, (_, curve) in curves.items()})
 
 
 def forecast_block(
     name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any = None
-) -> tuple[str, list[tuple[int, pl.DataFrame]]]:
+) -> BlockForecasts:
     """Fit on the first fold of a block, and forecast from the origins of each fold.
 
     Parameters
@@ -180,10 +251,9 @@ def forecast_block(
 
     Returns
     -------
-    name : str
-    tables : list of (int, polars.DataFrame)
-        A forecast table for each fold.
+    BlockForecasts
     """
+    begun = process_time()
     frame = to_polars(panel)
     time, first = pl.col("time"), block[0][1]
     train = frame.filter(time.is_between(first.train_start, first.train_end))
@@ -203,7 +273,8 @@ def forecast_block(
             table = table.with_columns(pl.col("origin", "time").cast(kind))  # pandas has no days
             check_forecasts(table, f"Model {name!r} in fold {number}")
             tables.append((number, table))
-    return name, tables
+    curve = getattr(forecaster_of(fitted), "learning_curve_", None)
+    return BlockForecasts(name, tables, process_time() - begun, curve)
 
 
 def _origins(known: pl.DataFrame, fold: Fold, forecaster: Any, train: pl.DataFrame) -> list[Any]:

@@ -26,6 +26,9 @@ from tidecast.forecasting.tables.names import RANDOM_WALK
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, MEDIAN, levels_in, quantile_columns
 from tidecast.forecasting.tables.types import KEYS, typed_forecasts
 
+PIECE = 1 << 18
+"""Rows of a forecast table that are scored at a time."""
+
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
 
 SKILLS = (
@@ -126,8 +129,8 @@ class ScoredRows:
     Attributes
     ----------
     rows : polars.DataFrame
-        The forecasts with ``model``, ``truth``, ``price`` and ``scale`` at the origin, and every loss in units of
-        ``scale``.
+        The forecasts' keys with ``model``, median and outermost quantiles, ``truth``, ``price`` and ``scale`` at the
+        origin, and every loss in units of ``scale``.
     prices : polars.DataFrame
         ``series_id``, ``time`` and ``close``, the target, at the sessions of the forecasts.
     loss : str
@@ -162,8 +165,8 @@ def scored_rows(forecasts: Frame, panel: Frame, target: str, positive: bool) -> 
     prices = mark_long_periods(_at_sessions(prices, table))
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
-    rows, pegged = _with_truth(table, prices, positive)
-    rows = _with_losses(rows, levels, loss).join(_naive_errors(table, prices), on="series_id", how="left")
+    rows, pegged = _with_truth(table, prices, positive, levels, loss)
+    rows = rows.join(_naive_errors(table, prices), on="series_id", how="left", maintain_order="left")
     return ScoredRows(rows, prices, loss, pegged)
 
 
@@ -190,24 +193,34 @@ def _at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     return settle(prices, PanelCalendar(found[0].found.calendar, own, own, default_inferred=True))[0]
 
 
-def _with_truth(table: pl.DataFrame, prices: pl.DataFrame, positive: bool) -> tuple[pl.DataFrame, tuple[Any, ...]]:
-    """Forecasts whose truth is known, with `truth`, `price` and `scale` at the origin; and the pegged series."""
+def _with_truth(
+    table: pl.DataFrame, prices: pl.DataFrame, positive: bool, levels: tuple[float, ...], loss: str
+) -> tuple[pl.DataFrame, tuple[Any, ...]]:
+    """Forecasts whose truth is known, as `ScoredRows.rows` has them; and the pegged series.
+
+    A piece of the table at a time: all its quantiles, joined and subtracted, would take several times its memory.
+    """
     price, volatility = pl.col("close"), pl.col("volatility")
     at_origin = with_volatility(prices, positive=positive).select(
         "series_id", origin="time", price=price, scale=price * volatility if positive else volatility, pegged="pegged"
     )
-    rows = table.join(at_origin, on=["series_id", "origin"], how="left")
-    unknown = rows.filter(pl.col("pegged").is_null())
+    origins = table.select("series_id", "origin").unique().join(at_origin, on=["series_id", "origin"], how="left")
+    unknown = origins.filter(pl.col("pegged").is_null())
     if len(unknown):
-        series = unknown["series_id"].unique().sort().to_list()
-        n_unknown = unknown.select("series_id", "origin").n_unique()
+        series, n_unknown = unknown["series_id"].unique().sort().to_list(), len(unknown)
         raise ValueError(
             f"Every origin must have a row with a price in the panel; {n_unknown} origins of {shorten(series)} have "
             "none. Evaluate on the panel that was forecast from, with its history."
         )
-    pegged = tuple(rows.filter("pegged")["series_id"].unique().sort())
-    truths = prices.select("series_id", "time", truth="close")
-    return rows.filter(~pl.col("pegged")).join(truths, on=["series_id", "time"], how="inner"), pegged
+    pegged = tuple(origins.filter("pegged")["series_id"].unique().sort())
+    moving, truths = origins.filter(~pl.col("pegged")), prices.select("series_id", "time", truth="close")
+    inner = quantile_columns(levels)[1:-1]
+    pieces = []
+    for piece in table.iter_slices(PIECE) if len(table) else [table]:
+        rows = piece.join(moving, on=["series_id", "origin"], how="inner", maintain_order="left")
+        rows = rows.join(truths, on=["series_id", "time"], how="inner", maintain_order="left")
+        pieces.append(_with_losses(rows, levels, loss).drop(inner))
+    return pl.concat(pieces), pegged
 
 
 def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl.DataFrame:

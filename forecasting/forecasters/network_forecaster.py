@@ -34,6 +34,7 @@ from tidecast.forecasting.panel.segments import Segments
 from tidecast.forecasting.panel.step_inputs import StepInputs
 
 MOST_REGRESSED = 1 << 15  # rows that a linear forecast is estimated and evaluated on, before training
+WINDOWS_PER_EPOCH = 4096  # at most; see `Training`
 PATIENCE = 3  # epochs without a better validation loss
 SLOWER = 0.1  # factor on the learning rate in `partial_fit`: few rows should not undo what many taught
 
@@ -137,10 +138,12 @@ class NetworkForecaster(FittedNetwork):
     def _segments(
         self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor, learned: date | datetime | None = None
     ) -> Segments:
-        half_life = self.training.half_life if self.training else None
+        training = self.training or Training()
+        most = training.windows_per_epoch or WINDOWS_PER_EPOCH
         return Segments(
-            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, half_life, learned,
+            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, training.half_life, learned,
             partial(self._future_of, rows), bool(self._seasonal.seasons), self._every(rows.moving & (weights > 0)),
+            most,
         )  # fmt: skip
 
     def _every(self, is_origin: Tensor) -> int:

@@ -41,6 +41,10 @@ class Training(FrozenSettings):
         Regressors refuse it, because windows have no time.
     gradient_norm : float, default=1.0
         Longer gradients are cut to this length.
+    windows_per_epoch : int, optional
+        Windows that an epoch visits at most, drawn at random without replacement and anew for each epoch, so that all
+        series and days count alike; 4,096 for a forecaster, all for a regressor. What many series teach on the same
+        days is mostly the same: beyond this number a larger panel costs no more.
     head : {"scale", "quantile", "student_t"}, optional
         The network's outputs and the loss: one scale a step, and a median where it was earned; each quantile by
         itself, also by the pinball loss; or location, scale and degrees of freedom of a Student-t distribution, by its
@@ -64,6 +68,7 @@ class Training(FrozenSettings):
     average: bool = False
     half_life: float | None = None
     gradient_norm: float = 1.0
+    windows_per_epoch: int | None = field(default=None, metadata={"recipe": "unless default"})
     head: str | None = field(default=None, metadata={"recipe": "unless default"})
     checkpoint: str | None = field(default=None, metadata={"recipe": False})
     on_epoch: Callable[[Epoch], None] | None = field(default=None, metadata={"recipe": False})
@@ -71,6 +76,8 @@ class Training(FrozenSettings):
     def __post_init__(self) -> None:
         if self.patience is not None:
             check_whole("patience", self.patience, at_least=1)
+        if self.windows_per_epoch is not None:
+            check_whole("windows_per_epoch", self.windows_per_epoch, at_least=1)
         if not isinstance(self.average, bool):
             raise TypeError(f"average must be True or False, got {self.average!r}.")
         for name in ("half_life", "gradient_norm"):

@@ -25,6 +25,7 @@ BLOCK = 256  # whole segments run side by side
 CHUNK = 64  # rows of each run at once, before the state is carried on; more when fewer run side by side
 FEW = 0.5  # share of rows with a weight under which those without one are left out
 HELD_OUT = 1 << 12  # rows in a validation batch, about as much memory as a training batch
+MOST_HELD_OUT = 1 << 17  # rows to evaluate an epoch on, about; of more segments, every k-th is held out
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Segments:
     every : int, default=1
         Rows of a window to an origin. Neighbouring hours share nearly all of their targets; as windows are cut anew in
         each epoch, all are seen in a training.
+    most : int, optional
+        Windows of an epoch, drawn among all.
     """
 
     rows: FlatPanel
@@ -65,9 +68,10 @@ class Segments:
     future: Callable[[Tensor], Tensor | None] | None = None
     seasonal: bool = False
     every: int = 1
+    most: int | None = None
 
     def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
-        """Batches of every row up to the time `until`, once or more, in windows cut anew and in random order.
+        """Batches of windows up to the time `until`, cut anew and in random order, which cover every row; or of `most`.
 
         Parameters
         ----------
@@ -81,12 +85,15 @@ class Segments:
         until_S = self.rows.sessions_at(until)
         n_segments = len(self._bounds(until)[0])
         starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_segments)))
+        starts = starts[: self.most]
         for i in range(0, len(starts), batch_size):
             rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(self.length)
             yield self._batch(rows_BT, until_S)
 
     def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
-        """Batches of every row from the time `since` to `until`, each after a window that warms up the state.
+        """Batches of the rows from the time `since` to `until`, each after a window that warms up the state.
+
+        Of many segments, every k-th, so that there are about `MOST_HELD_OUT` rows.
 
         Parameters
         ----------
@@ -96,6 +103,8 @@ class Segments:
         ends = torch.from_numpy(ends_S)
         before = self.rows.lengths(self.rows.sessions_at(since))[self.rows.segment(torch.from_numpy(firsts))]
         begins = torch.from_numpy(np.maximum(firsts + before.numpy() - self.length, firsts))
+        every = max(1, -(-int((ends - begins).sum()) // MOST_HELD_OUT))
+        begins, ends = begins[::every], ends[::every]
         return HeldOut(self, begins, ends, self.rows.sessions_at(since), self.rows.sessions_at(until))
 
     def starts(self, until: date | datetime, shift: int | np.ndarray = 0) -> np.ndarray:
@@ -122,13 +131,14 @@ class Segments:
         return ((begins - shift)[segment] + nth * self.length).clip(firsts[segment], newest[segment])
 
     def windows(self, until: date | datetime) -> int:
-        """Number of windows of an epoch up to that time.
+        """Number of windows that an epoch up to that time visits.
 
         Parameters
         ----------
         until : date or datetime
         """
-        return len(self.starts(until))
+        n_windows = len(self.starts(until))
+        return n_windows if self.most is None else min(n_windows, self.most)
 
     def _bounds(self, until: date | datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of segments with rows to learn from up to `until`: the first row, the first such row, one past the last."""

@@ -73,7 +73,7 @@ class TrialScorer:
         k : int
             Number of a fold.
         """
-        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._random_walk)[1][0][1]
+        return forecast_block(CANDIDATE, model, [self.folds[k]], self.panel, self._random_walk).tables[0][1]
 
     def losses(self, k: int, table: pl.DataFrame) -> tuple[float, float]:
         """Return the loss of forecasts on fold k, summed over origins, and the random walk's on the same rows.

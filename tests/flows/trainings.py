@@ -5,6 +5,7 @@ from dataclasses import replace
 import polars as pl
 
 from tidecast.flows.config.settings import Settings
+from tidecast.flows.reporting.calibration_tables import quantile_shares
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import Tracking
@@ -33,7 +34,7 @@ def judged_on(walks: pl.DataFrame) -> TrainingResult:
     return TrainingResult(
         as_of=walks["time"].max(), winner="random_walk", model=walk, random_walk=walk, decision=decision,
         reason=decision.reason, outcome="first", trained_through=walks["time"].max(), evaluation=evaluation,
-        gate_forecasts=forecasts, selection=pl.DataFrame({"model": ["drift"], "pinball": [0.5]}),
+        gate_shares=quantile_shares(forecasts, walks), selection=pl.DataFrame({"model": ["drift"], "pinball": [0.5]}),
         learning_curves={"GRU": curve}, seconds={"gate": 1.5}, panel=walks, settings=SETTINGS,
         table_versions={"prices": 7}, memory=profile,
     )  # fmt: skip
@@ -46,7 +47,7 @@ def refreshed_before(judged: TrainingResult) -> TrainingResult:
     end = seen["time"].max()
     return replace(
         judged, as_of=end, trained_through=end, panel=seen, model=model, winner="GRU", outcome="refreshed",
-        reason="Refit on newer rows.", decision=None, evaluation=None, gate_forecasts=None, selection=pl.DataFrame(),
+        reason="Refit on newer rows.", decision=None, evaluation=None, gate_shares=None, selection=pl.DataFrame(),
         learning_curves={"GRU": model.learning_curve_},
     )  # fmt: skip
 

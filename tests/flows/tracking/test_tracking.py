@@ -18,7 +18,6 @@ from tidecast.flows.tracking.run_text import description
 from tidecast.flows.tracking.store import MlflowStore, TrackingError
 from tidecast.flows.tracking.training_runs import Tracking
 from tidecast.forecasting.evaluation.decision import percent
-from tidecast.forecasting.evaluation.metrics import evaluate
 
 DATA = {"name": "prices", "digest": "0"}
 
@@ -51,7 +50,7 @@ def test_a_store_is_made_whole_though_another_was_killed_half_made(tmp_path):
 
 def test_the_numbers_of_a_run_are_those_of_evaluate(store, tracking, judged):
     run_id = tracking.log_training(judged, "key")
-    again = evaluate(judged.gate_forecasts, judged.panel)
+    again = judged.evaluation
     assert pl.read_parquet(artifact(store, run_id, "evaluation/summary.parquet")).equals(again.summary)
     assert pl.read_parquet(artifact(store, run_id, "evaluation/losses.parquet")).equals(again.losses)
     pooled = {row["model"]: row for row in again.summary.filter(pl.col("group") == "pooled").iter_rows(named=True)}

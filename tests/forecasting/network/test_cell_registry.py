@@ -56,8 +56,8 @@ def test_colours_differ_from_cell_to_cell_and_from_those_of_others():
     assert len({*colours, INK, PINK, colour_of("drift")}) == len(colours) + 3
 
 
-def test_a_daily_run_still_chooses_among_three_networks():
-    assert Settings().models == ("RNN", "LSTM", "GRU", "volatility_regression", "average")
+def test_a_daily_run_chooses_among_four_networks_the_regression_and_their_average():
+    assert Settings().models == ("RNN", "LSTM", "GRU", "MINGRU", "volatility_regression", "average")
 
 
 def test_two_cells_of_one_key_or_label_are_refused():

@@ -1,0 +1,167 @@
+"""A panel's first run and its next day, by stage: seconds, CPU seconds and memory of all processes together.
+
+python -m benchmarks.large_panel FOLDER [--series 50 500 5000] [--sessions 2500]
+
+Prices are made up (`benchmarks.market`), with open, high, low and volume. The run is the command `tidecast run`, in a
+process of its own; a stage ends with the line that the run prints at its end. Memory is proportional (PSS): pages that
+processes share count once. FOLDER is emptied of what earlier runs of this benchmark left there. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.market import market
+
+STAGES = {
+    "Starting Prefect": "read the source",
+    "Prices up to": "start Prefect, ingest",
+    "Panel:": "check the panel",
+    "Comparing": "plan",
+    "Testing": "selection",
+    "Fitting": "gate",
+    "Making the MLflow store": "fit the winner",
+    "Logging the training": "start MLflow",
+    "Published": "log, register, predict, publish",
+    "Scored": "score",
+    "Median forecasts": "watch and report",
+}
+"""Stages by the beginning of the line that ends each."""
+
+TICKS, EVERY = os.sysconf("SC_CLK_TCK"), 0.25
+
+
+@dataclass
+class Tree:
+    """A process and its descendants, sampled while it runs."""
+
+    root: int
+    peak: float = 0.0
+    is_over: bool = False
+    thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._sample, daemon=True)
+        self.thread.start()
+
+    def _sample(self) -> None:
+        while not self.is_over:
+            self.peak = max(self.peak, sum(map(_proportional_mib, _family(self.root))))
+            time.sleep(EVERY)
+
+    def take_peak(self) -> float:
+        """MiB since the last call."""
+        peak, self.peak = self.peak, 0.0
+        return peak
+
+    def cpu(self) -> float:
+        """CPU seconds of all, those that have ended included."""
+        return sum(map(_cpu_seconds, _family(self.root)))
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            children = Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
+            found += [one for child in children for one in _family(int(child))]
+    except OSError:
+        pass
+    return found
+
+
+def _proportional_mib(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / TICKS
+
+
+def run(home: Path, source: Path) -> list[tuple[str, float, float, float]]:
+    """Run the panel once: stage, seconds, CPU seconds and peak MiB.
+
+    Parameters
+    ----------
+    home, source : Path
+    """
+    command = [sys.executable, "-u", "-m", "tidecast", "run", "--home", str(home), "--source", str(source)]
+    process = subprocess.Popen(
+        [*command, "--calendar", "weekdays"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    tree, found = Tree(process.pid), []
+    wall, cpu = time.perf_counter(), 0.0
+    for line in process.stdout:
+        words = line.strip().split(" s  ", 1)[-1].strip()
+        stage = next((name for begins, name in STAGES.items() if words.startswith(begins)), None)
+        if stage is None:
+            continue
+        now, spent = time.perf_counter(), tree.cpu()
+        found.append((stage, now - wall, spent - cpu, tree.take_peak()))
+        wall, cpu = now, spent
+    tree.is_over = True
+    if process.wait():
+        raise SystemExit(f"The run of {source} must succeed, but ended with {process.returncode}: {' '.join(command)}")
+    return found
+
+
+def next_day(source: Path) -> None:
+    """Add a session to a source, each price moved at random.
+
+    Parameters
+    ----------
+    source : Path
+    """
+    panel = pl.read_parquet(source)
+    newest = panel.filter(pl.col("time") == panel["time"].max())
+    moves = np.exp(0.015 * np.random.default_rng(5).standard_normal(len(newest)))
+    prices = [pl.col(name) * moves for name in ("open", "high", "low", "close")]
+    added = newest.with_columns(pl.col("time").dt.add_business_days(1), *prices)
+    pl.concat([panel, added]).sort("series_id", "time").write_parquet(source)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--series", type=int, nargs="+", default=[50, 500, 5000])
+    parser.add_argument("--sessions", type=int, default=2500)
+    parser.add_argument("--ragged", action="store_true", help="series begin on different days")
+    arguments = parser.parse_args()
+    for n_series in arguments.series:
+        home, source = arguments.folder / f"home{n_series}", arguments.folder / f"{n_series}.parquet"
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        market(n_series, arguments.sessions, ragged=arguments.ragged).write_parquet(source)
+        for what in ("first run", "next day"):
+            if what == "next day":
+                next_day(source)
+            print(f"\n{n_series:,} series × {arguments.sessions:,} sessions, {what}\n")
+            print("| stage | s | CPU s | peak MiB |\n|---|---|---|---|", flush=True)
+            rows = run(home, source)
+            total = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows), max(row[3] for row in rows))
+            for name, wall, cpu, peak in (*rows, total):
+                print(f"| {name} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The series that models are compared on: all of them, or of many a sample."""
+
+from __future__ import annotations
+
+import hashlib
+
+import polars as pl
+
+MOST_FORECASTS = 600_000
+"""Of a model in a comparison, about: origins × series × steps. What more series add to a test on daily means is small,
+because series of a session share its surprises; docs/decisions.md has the numbers."""
+
+FEWEST_SERIES = 30
+"""In a sample, at least: a gate looks at the 10th percentile over series."""
+
+
+def compared_series(panel: pl.DataFrame, origins: int, horizon: int) -> pl.DataFrame:
+    """Return the rows of the series that models are compared on.
+
+    Of more series than a comparison of about `MOST_FORECASTS` needs, a sample of those that have a row among the newest
+    `origins` sessions. The sample depends on the names of series only, so that a later training takes the same ones.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        ``series_id``, ``time``, and any other columns.
+    origins : int
+        Sessions that each model forecasts from.
+    horizon : int
+
+    Returns
+    -------
+    polars.DataFrame
+        Rows of `panel`, in its order.
+    """
+    most = max(FEWEST_SERIES, MOST_FORECASTS // max(origins * horizon, 1))
+    newest = panel.group_by("series_id").agg(pl.col("time").max())
+    if len(newest) <= most:
+        return panel
+    since = panel["time"].unique().sort().tail(origins).min()
+    alive = newest.filter(pl.col("time") >= since)["series_id"]
+    return panel.filter(pl.col("series_id").is_in(_drawn(alive, most).implode()))
+
+
+def _drawn(series_id: pl.Series, most: int) -> pl.Series:
+    """Names in the order of a digest of them, the first ones: a draw that adds or loses few when series come or go."""
+    digests = [hashlib.sha256(str(name).encode()).digest() for name in series_id]
+    order = sorted(range(len(digests)), key=digests.__getitem__)
+    return series_id.gather(order[:most])
