@@ -13,11 +13,14 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FORECAST_KEY, SCORES, quantile_columns
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.forecasting.evaluation.metrics import evaluate
+from tidecast.forecasting.evaluation.metrics import scored_rows
 from tidecast.forecasting.forecasters.baselines import RandomWalk
-from tidecast.forecasting.tables.names import loss_in
+from tidecast.forecasting.tables.names import RANDOM_WALK
 
 ROW = ["series_id", "origin", "step"]
+
+ISSUED = "issued"
+"""Name of the published forecasts beside the random walk's."""
 
 DAYS_A_ROW = 1.6
 """Days read per row that is needed to see where a split is: sessions are 1.45 days apart, and some are missing."""
@@ -184,12 +187,14 @@ def _losses(issued: pl.DataFrame, walks: pl.DataFrame, prices: pl.DataFrame, set
     """Scores of forecasts that are unique in series_id, origin and step; null where the random walk has no forecast."""
     walks = walks.join(issued, on=["as_of", *ROW, "time"], how="semi")
     table = [*ROW, "time", "forecast", *quantile_columns(issued)]
-    of_issued, of_walks = (
-        evaluate(rows.select(table), prices, positive=settings.positive).losses.drop("model")
-        for rows in (issued, walks)
+    both = pl.concat(
+        rows.select(pl.lit(name).alias("model"), *table) for name, rows in ((ISSUED, issued), (RANDOM_WALK, walks))
     )
-    loss = loss_in(of_issued.columns)
-    of_random_walk = of_walks.select(*ROW, pl.col(loss, "ae").name.suffix("_random_walk"))
+    scored = scored_rows(both, prices, "close", settings.positive)
+    loss = scored.loss
+    losses = scored.rows.select("model", *ROW, loss, "ae", "covered", "scale")
+    of_issued = losses.filter(model=ISSUED).drop("model")
+    of_random_walk = losses.filter(model=RANDOM_WALK).select(*ROW, pl.col(loss, "ae").name.suffix("_random_walk"))
     return (
         issued.join(of_issued, on=ROW)
         .join(of_random_walk, on=ROW, how="left")

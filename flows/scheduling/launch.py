@@ -135,8 +135,8 @@ def _newest_in_source(
 
     The message is on rows up to `as_of` whose session has not closed; it is empty without any.
 
-    The source is read from the first day on that a run of `session` needs, or, where that needs the whole source because
-    no earlier session was run, from the first day that the next session needs. The rows are kept for that run.
+    The source is read from the first day on that a run of `session` needs. Where that needs the whole source, because
+    no earlier session was run, it is the first day that the next session needs. The rows are kept for that run.
     """
     if session is not None and settings.calendar is not None:
         session = settings.sessions.at_or_before(session)

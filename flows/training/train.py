@@ -16,8 +16,8 @@ import polars as pl
 from joblib import Parallel, delayed
 from sklearn.base import clone
 
-from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.features.frames import to_polars
+from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.reporting.calibration_tables import quantile_shares
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
@@ -237,7 +237,9 @@ def _finish(
         reason=reason,
         trained_through=work.as_of,
         selection=selection.table,
-        learning_curves={name: curve for name, curve in ({**selection.learning_curves} | fitted).items() if curve.height},
+        learning_curves={
+            name: curve for name, curve in ({**selection.learning_curves} | fitted).items() if curve.height
+        },
         seconds=work.clock.seconds,
         panel=work.panel,
         settings=work.settings,

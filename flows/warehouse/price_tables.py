@@ -9,7 +9,7 @@ import polars as pl
 from tidecast.flows.warehouse.ahead_tables import AheadTables
 from tidecast.flows.warehouse.delta_reader import Spans
 from tidecast.flows.warehouse.point_in_time import PointInTime
-from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, values_in
+from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, in_order, values_in
 
 LATELY = 99
 """Days within which nearly every quoted series has a price."""
@@ -90,7 +90,7 @@ class PriceTables(AheadTables):
         actions = self._known("actions", None, as_of)
         prices = self._known("prices", version, as_of).drop("as_of", "year", strict=False)
         return PointInTime(
-            self._read(prices, "prices", version).sort(PRICE_KEY), self._read(actions, "actions").sort(PRICE_KEY)
+            in_order(self._read(prices, "prices", version)), self._read(actions, "actions").sort(PRICE_KEY)
         )
 
     def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
@@ -161,7 +161,7 @@ class PriceTables(AheadTables):
         version : int, optional
             Of the table. None: the newest.
         """
-        return self._read(self._known("prices", version, as_of), "prices", version).sort(PRICE_KEY)
+        return in_order(self._read(self._known("prices", version, as_of), "prices", version))
 
     def _known(self, name: str, version: int | None, as_of: date | None) -> pl.LazyFrame:
         """Rows of a table up to a session that were known by then; without a session, all."""

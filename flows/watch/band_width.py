@@ -134,7 +134,7 @@ def _bases(known: Known, settings: Settings, fits: pl.DataFrame) -> pl.DataFrame
     lines = []
     for model, through in fits.filter(pl.col("model") != RANDOM_WALK).sort("model", "trained_through").iter_rows():
         walk = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
-        panel = known.prices.filter(pl.col("time") <= through)
+        panel = known.some_series.filter(pl.col("time") <= through)
         table = walk.fit(panel).predict()
         here = with_volatility(panel, positive=known.positive)
         here = here.select("series_id", "volatility", origin="time").filter(pl.col("volatility") > 0)

@@ -27,9 +27,6 @@ BLOCKS = 8
 MARGIN = 2.0
 """A distance must exceed the largest one of the reference's own quarters by this factor."""
 
-MOST_SERIES = 320
-"""Series whose values are compared: those of a quarter are as many as `MOST`. Of more series, every k-th by name."""
-
 MOST = 20_000
 """Values of a feature that are compared; more are thinned evenly."""
 
@@ -117,9 +114,7 @@ def _features(known: Known, first: date, features: PriceFeatures) -> pl.DataFram
     days = known.sessions
     history = days.filter(days < first).tail(features.min_history)
     begin = history[0] if len(history) else first
-    series = known.prices["series_id"].unique().sort()
-    series = series.gather_every(-(-len(series) // MOST_SERIES))
-    panel = known.prices.filter(pl.col("time") >= begin, pl.col("series_id").is_in(series.implode()))
+    panel = known.some_series.filter(pl.col("time") >= begin)
     made = features.fit_transform(panel.select("series_id", "time", "close"))
     more = [name for name, kind in panel.schema.items() if kind.is_numeric() and name not in _PRICES]
     if more:

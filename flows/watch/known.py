@@ -16,6 +16,9 @@ from tidecast.forecasting.evaluation.volatility_breaks import AROUND
 DAYS_READ = 600
 """Days of forecasts that are read: more than a year of sessions, and the horizon."""
 
+MOST_SERIES = 320
+"""Series in `some_series`: a quarter of a year of them has 20,000 values."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -71,6 +74,15 @@ class Known:
         days = self.sessions
         before = days.filter(days < first).tail(EWMA_ROWS + AROUND)
         return self.prices.filter(pl.col("time") >= (before[0] if len(before) else first))
+
+    @property
+    def some_series(self) -> pl.DataFrame:
+        """The prices of at most `MOST_SERIES` series, every k-th by name: enough to measure what they share."""
+        series = self.prices["series_id"].unique().sort()
+        if len(series) <= MOST_SERIES:
+            return self.prices
+        chosen = series.gather_every(-(-len(series) // MOST_SERIES))
+        return self.prices.filter(pl.col("series_id").is_in(chosen.implode()))
 
     @property
     def sessions(self) -> pl.Series:

@@ -141,9 +141,9 @@ class NetworkForecaster(FittedNetwork):
         training = self.training or Training()
         most = training.windows_per_epoch or WINDOWS_PER_EPOCH
         return Segments(
-            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, training.half_life, learned,
-            partial(self._future_of, rows), bool(self._seasonal.seasons), self._every(rows.moving & (weights > 0)),
-            most,
+            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, training.half_life,
+            learned, partial(self._future_of, rows), bool(self._seasonal.seasons),
+            self._every(rows.moving & (weights > 0)), most,
         )  # fmt: skip
 
     def _every(self, is_origin: Tensor) -> int:
