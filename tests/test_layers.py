@@ -16,7 +16,7 @@ ORDER = {
         "corporate_actions", "transformers", "windows", "causality",
     ),
     "forecasting": (
-        "tables", "estimator", "network", "saving", "panel", "evaluation", "forecasters", "regressors",
+        "tables", "estimator", "network", "saving", "panel", "evaluation", "plotting", "forecasters", "regressors",
         "persistence", "backtesting", "tuning",
     ),
     "flows": (

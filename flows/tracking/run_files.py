@@ -13,10 +13,11 @@ import polars as pl
 
 from tidecast.flows.reporting import calibration_plots, learning_plots
 from tidecast.flows.reporting import forecast_plots as plots
-from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time, quantile_shares
+from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.environment import machine
 from tidecast.flows.training.result import TrainingResult
+from tidecast.forecasting.plotting.tables import quantile_shares
 from tidecast.forecasting.tables.names import RANDOM_WALK
 from tidecast.forecasting.tables.quantiles import levels_in
 
