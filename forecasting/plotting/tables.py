@@ -128,7 +128,7 @@ def chosen(known: Sequence[Any], series: Any, most: int) -> tuple[list[Any], str
     ValueError
         One of them has no forecast, none is left, or they are too many.
     """
-    if not known:
+    if not len(known):
         raise ValueError("forecast must have at least one row, found none. Forecast a series first.")
     if series is None:
         cut = list(known[:most])
