@@ -220,9 +220,10 @@ def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFra
         ``model``, ``level``, ``share``.
     """
     columns = [*quantile_columns(levels_in(forecasts.columns)), "forecast"]
+    quantiles = pl.col(columns).cast(pl.Float64).fill_nan(None)  # NaN is greater than every number in polars
     truths = prices.select("series_id", "time", truth="close")
     known = forecasts.join(truths, on=["series_id", "time"], how="inner")
-    shares = known.group_by("model", maintain_order=True).agg((pl.col(columns) >= pl.col("truth")).mean())
+    shares = known.group_by("model", maintain_order=True).agg((quantiles >= pl.col("truth")).mean())
     long = shares.unpivot(index="model", variable_name="column", value_name="share")
     return long.select(
         "model", pl.col("column").map_elements(level_of, return_dtype=pl.Float64).alias("level"), "share"
