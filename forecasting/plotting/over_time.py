@@ -72,7 +72,7 @@ def plot_backtest(
     if known.is_empty():
         longest = forecasts["step"].max()
         raise ValueError(
-            f"A forecast of step {step} must have come true, found none in a table of steps up to {longest}. Choose "
+            f"A forecast of step {step} must have come true, found none in a table of steps up to {longest!r}. Choose "
             "another step, or give prices that reach the forecast sessions."
         )
     names, note = chosen(known["series_id"].unique(maintain_order=True).to_list(), series, MAX_SERIES)
