@@ -76,13 +76,13 @@ class ShownForecaster(QuantileForecaster):
         from tidecast.forecasting.plotting.fan import plot  # loaded here, because matplotlib takes long to load
 
         check_fitted(self, "fit_end_")
-        prices = X if X is not None or self._recent is None else self._recent.frame()
-        if prices is None:
+        if X is None and self._recent is None:
             raise ValueError(
                 f"plot needs prices, and a loaded {type(self).__name__} has none: save does not keep them. Write "
                 "model.plot(prices)."
             )
         forecast = self.predict(X, future=future)
+        prices: Any = self._recent.frame() if X is None and self._recent is not None else X
         return plot(
             prices, forecast, series=series, history=history, truth=truth, unit=unit, target=self.target, dark=dark
         )
