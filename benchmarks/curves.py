@@ -15,8 +15,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from PIL import Image
 
-from tidecast.flows.reporting.figure import Picture, new_figure
-from tidecast.forecasting.forecasters.palette import COLOURS, INK, ORANGE
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import new_figure
+from tidecast.forecasting.plotting.palette import COLOURS, INK, ORANGE
 
 LIBRARIES = {
     "neuralforecast": "neuralforecast, 2 × 128",

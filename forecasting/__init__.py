@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.forecasting.network.progress import StopTraining
     from tidecast.forecasting.network.training import Training
     from tidecast.forecasting.persistence import load_forecaster
+    from tidecast.forecasting.plotting.fan import plot
+    from tidecast.forecasting.plotting.over_time import plot_backtest
+    from tidecast.forecasting.plotting.scores import plot_reliability, plot_skill
     from tidecast.forecasting.regressors import GRURegressor, LSTMRegressor, MinGRURegressor, RNNRegressor  # noqa: F401
     from tidecast.forecasting.regressors import SLSTMRegressor as SLSTMRegressor
     from tidecast.forecasting.saving.saved_classes import UnreadableModel
@@ -62,6 +65,10 @@ __all__ = [
     "from_nixtla",
     "from_sktime",
     "load_forecaster",
+    "plot",
+    "plot_backtest",
+    "plot_reliability",
+    "plot_skill",
     "timed_backtest",
     "to_darts",
     "to_gluonts",
@@ -91,6 +98,9 @@ _MODULES = {
     "network.progress": ("StopTraining",),
     "network.training": ("Training",),
     "persistence": ("load_forecaster",),
+    "plotting.fan": ("plot",),
+    "plotting.over_time": ("plot_backtest",),
+    "plotting.scores": ("plot_reliability", "plot_skill"),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
     "saving.saved_classes": ("UnreadableModel",),
     "tables.quantiles": ("DEFAULT_QUANTILES",),

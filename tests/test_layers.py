@@ -16,7 +16,7 @@ ORDER = {
         "corporate_actions", "transformers", "windows", "causality",
     ),
     "forecasting": (
-        "tables", "interop", "estimator", "network", "saving", "panel", "export", "evaluation", "forecasters",
+        "tables", "interop", "estimator", "network", "saving", "panel", "export", "evaluation", "plotting", "forecasters",
         "regressors", "persistence", "backtesting", "tuning",
     ),
     "flows": (

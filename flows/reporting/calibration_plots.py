@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
-from tidecast.flows.reporting.figure import Picture, legend, new_figure, zero
+from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.model_names import readable
-from tidecast.forecasting.forecasters.palette import INK, colour_of
+from tidecast.forecasting.plotting.canvas import legend, new_figure
+from tidecast.forecasting.plotting.palette import INK, colour_of
+from tidecast.forecasting.plotting.scores import at_least, draw_reliability
 
 
 def coverage_by_step(summary: pl.DataFrame, models: Sequence[str], nominal: float) -> Picture:
@@ -109,25 +110,8 @@ def reliability(shares: pl.DataFrame) -> Picture:
     (PIT histograms); doi:10.1111/j.1467-9868.2007.00587.x.
     """
     figure, (gaps, pit) = new_figure(1, 2, height=2.8)
-    for name in shares["model"].unique(maintain_order=True):
-        rows = shares.filter(pl.col("model") == name).sort("level")
-        difference = 100 * (rows["share"] - rows["level"])
-        colour = colour_of(name)
-        gaps.plot(
-            100 * rows["level"], difference, "o-", color=colour, markersize=3, linewidth=1.2, label=readable(name)
-        )
-        edges = np.array([0.0, *rows["level"], 1.0])
-        density = np.diff([0.0, *rows["share"], 1.0]) / np.diff(edges)
-        pit.stairs(density, 100 * edges, baseline=None, color=colour, linewidth=1.4)
-    zero(gaps, "")
-    _at_least(gaps, -3, 3)
-    pit.axhline(1, color=INK, linewidth=1, linestyle="--")
-    _at_least(pit, 0.5, 1.5)
-    gaps.set_xlabel("quantile, %")
-    gaps.set_ylabel("truths below it,\nminus nominal, points")
-    pit.set_xlabel("position of the truth among the quantiles, %")
-    pit.set_ylabel("truths per expected truth")
-    legend(gaps)
+    names = shares["model"].unique(maintain_order=True).to_list()
+    draw_reliability(gaps, pit, shares, {name: readable(name) for name in names})
     reading = (
         "Left: on the line, the share of truths below a quantile equals its level. Right (PIT): a flat line at 1 is "
         "good, high ends mean too narrow, a high middle means too wide."
@@ -138,10 +122,4 @@ def reliability(shares: pl.DataFrame) -> Picture:
 def _draw_nominal(chart: Axes, nominal: float) -> None:
     """Draw the dashed line of the nominal coverage, with 5 points of room."""
     chart.axhline(100 * nominal, color=INK, linewidth=1, linestyle="--")
-    _at_least(chart, 100 * nominal - 5, 100 * nominal + 5)
-
-
-def _at_least(chart: Axes, low: float, high: float) -> None:
-    """Make the vertical axis include these values, so that noise does not look large."""
-    bottom, top = chart.get_ylim()
-    chart.set_ylim(min(low, bottom), max(high, top))
+    at_least(chart, 100 * nominal - 5, 100 * nominal + 5)

@@ -1,35 +1,8 @@
-"""Coverage of forecasts: shares of truths by quantile, by month and by volatility. Pure functions."""
+"""Coverage of forecasts by month and by volatility. Pure functions."""
 
 from __future__ import annotations
 
 import polars as pl
-
-from tidecast.forecasting.tables.quantiles import level_of, levels_in, quantile_columns
-
-
-def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """Share of truths at or below each quantile.
-
-    Parameters
-    ----------
-    forecasts : polars.DataFrame
-        Forecast table with ``model``.
-    prices : polars.DataFrame
-        Panel with ``close``; forecasts without a price there are left out.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``model``, ``level``, ``share``.
-    """
-    columns = [*quantile_columns(levels_in(forecasts.columns)), "forecast"]
-    truths = prices.select("series_id", "time", truth="close")
-    known = forecasts.join(truths, on=["series_id", "time"], how="inner")
-    shares = known.group_by("model", maintain_order=True).agg((pl.col(columns) >= pl.col("truth")).mean())
-    long = shares.unpivot(index="model", variable_name="column", value_name="share")
-    return long.select(
-        "model", pl.col("column").map_elements(level_of, return_dtype=pl.Float64).alias("level"), "share"
-    )
 
 
 def coverage_over_time(losses: pl.DataFrame) -> pl.DataFrame:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.ticker import MaxNLocator
 
-from tidecast.flows.reporting.figure import Picture, legend, new_figure, short, zero
+from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.model_names import readable
-from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE, colour_of
-from tidecast.forecasting.tables.quantiles import level_of, levels_in
+from tidecast.forecasting.plotting.canvas import new_figure, price_axis, short, title, zero
+from tidecast.forecasting.plotting.fan import Fan, draw_fan
+from tidecast.forecasting.plotting.palette import BLUE, ORANGE, PLAIN
+from tidecast.forecasting.plotting.scores import draw_dots, draw_skill
+from tidecast.forecasting.plotting.tables import bands, promises
 
 MAX_SERIES = 60  # in one ranking
 
@@ -45,23 +44,13 @@ def fans(prices: pl.DataFrame, forecasts: pl.DataFrame, series: Sequence[str], s
     for chart in charts[len(series) :]:
         chart.set_visible(False)
     for chart, name in zip(charts, series, strict=False):
-        past = prices.filter(pl.col("series_id") == name).sort("time").tail(sessions)
-        steps = forecasts.filter(pl.col("series_id") == name).sort("step")
-        times = pl.concat([past["time"].tail(1), steps["time"].cast(past["time"].dtype)]).to_numpy()
-        last = past["close"].tail(1)
-
-        def from_last(column: str, last: pl.Series = last, steps: pl.DataFrame = steps) -> np.ndarray:
-            return np.concatenate([last.to_numpy(), steps[column].to_numpy()])
-
-        for low, high in intervals:
-            chart.fill_between(times, from_last(low), from_last(high), color=BLUE, alpha=0.25, linewidth=0)
-        chart.plot(past["time"].to_numpy(), past["close"].to_numpy(), color=INK, linewidth=1.1)
-        chart.plot(times, from_last("forecast"), color=BLUE, linewidth=1.6)
-        chart.set_title(short(name), loc="left", size=9, color=INK, parse_math=False)
-        chart.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=4))
-        chart.xaxis.set_major_formatter(ConciseDateFormatter(chart.xaxis.get_major_locator()))
-        chart.xaxis.get_offset_text().set(color=INK, size=7.5)
-        chart.yaxis.set_major_locator(MaxNLocator(4))
+        own = pl.col("series_id") == name
+        past = prices.filter(own).select("time", price="close").sort("time")
+        ahead = forecasts.filter(own)
+        fan = Fan.of(past, ahead.with_columns(pl.col("time").cast(past["time"].dtype)), sessions)
+        draw_fan(chart, fan, PLAIN, most_dates=2 if columns == 3 else 3)
+        title(chart, name)
+        price_axis(chart)
     for chart in charts[::columns]:
         chart.set_ylabel("price")
     widths = " and ".join(reversed(promises(intervals)))
@@ -85,15 +74,7 @@ def skill_by_step(summary: pl.DataFrame, models: Sequence[str]) -> Picture:
     Picture
     """
     figure, (chart,) = new_figure(1, 1, height=2.9)
-    for position, name in enumerate(models):
-        rows = summary.filter((pl.col("group") == "step") & (pl.col("model") == name)).sort("step")
-        shift = (position - (len(models) - 1) / 2) * 0.12
-        _dots(chart, rows["step"].to_numpy() + shift, rows, colour_of(name), label=readable(name))
-    zero(chart, "the random walk")
-    chart.xaxis.set_major_locator(MaxNLocator(integer=True))
-    chart.set_xlabel("sessions ahead")
-    chart.set_ylabel("CRPS skill, %")
-    legend(chart)
+    draw_skill(chart, summary, {name: readable(name) for name in models})
     reading = "Above the line is better than the random walk. A 95 % interval that crosses the line is no evidence."
     return Picture("Skill by step", reading, figure)
 
@@ -120,7 +101,7 @@ def skill_by_series(summary: pl.DataFrame, model: str) -> Picture:
     figure, (chart,) = new_figure(1, 1, height=0.9 + 0.19 * len(rows))
     positions = np.arange(len(rows))
     for colour, chosen in ((BLUE, rows["skill"] >= 0), (ORANGE, rows["skill"] < 0)):
-        _dots(chart, positions[chosen.to_numpy()], rows.filter(chosen), colour, flat=True)
+        draw_dots(chart, positions[chosen.to_numpy()], rows.filter(chosen), colour, flat=True)
     zero(chart, "the random walk", flat=True)
     chart.set_yticks(positions, [short(name) for name in rows["series_id"]])
     for tick_label in chart.get_yticklabels():
@@ -163,48 +144,3 @@ def calm_to_wild(prices: pl.DataFrame, series: Sequence[str], limit: int = 6) ->
         return []
     positions = np.linspace(0, len(ranked) - 1, min(limit, len(ranked))).round().astype(int)
     return [ranked[position] for position in np.unique(positions)]
-
-
-def bands(forecasts: pl.DataFrame) -> list[tuple[str, str]]:
-    """Columns of the widest interval and of the one nearest to 50 %.
-
-    Parameters
-    ----------
-    forecasts : polars.DataFrame
-        Forecast table.
-
-    Returns
-    -------
-    list of (str, str)
-        Lower and upper quantile column, the widest interval first; empty without quantiles on both sides.
-    """
-    levels = levels_in(forecasts.columns)
-    below, above = [level for level in levels if level < 0.5], [level for level in levels if level > 0.5]
-    pairs = list(zip(below, reversed(above), strict=False))
-    if not pairs:
-        return []
-    half = min(pairs, key=lambda pair: abs(pair[1] - pair[0] - 0.5))
-    return [(f"q{low!r}", f"q{high!r}") for low, high in dict.fromkeys([pairs[0], half])]
-
-
-def promises(intervals: Sequence[tuple[str, str]]) -> list[str]:
-    """Nominal coverage of intervals as text: "90 %", "50 %".
-
-    Parameters
-    ----------
-    intervals : sequence of tuple
-        Columns of the lower and the upper quantile of each, such as ("q0.05", "q0.95").
-    """
-    return [f"{100 * (level_of(high) - level_of(low)):.0f} %" for low, high in intervals]
-
-
-def _dots(
-    chart: Axes, positions: np.ndarray, rows: pl.DataFrame, colour: str, label: str = "", flat: bool = False
-) -> None:
-    """Draw skill in per cent with its 95 % interval at each position; `flat` draws along the horizontal axis."""
-    skill = 100 * rows["skill"].to_numpy()
-    ends = 100 * rows.select(pl.col("skill_low", "skill_high").fill_null(float("nan"))).to_numpy().T
-    error = np.abs(ends - skill)
-    x, y = (skill, positions) if flat else (positions, skill)
-    bars: dict[str, Any] = {"xerr" if flat else "yerr": error}
-    chart.errorbar(x, y, **bars, fmt="o", color=colour, markersize=4, elinewidth=1.2, capsize=0, label=label or None)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import polars as pl
 from matplotlib.ticker import MaxNLocator
 
-from tidecast.flows.reporting.figure import Picture, legend, new_figure
+from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.model_names import readable
 from tidecast.forecasting.forecasters.diagnostics import plot_memory_profile
-from tidecast.forecasting.forecasters.palette import INK, colour_of
+from tidecast.forecasting.plotting.canvas import legend, new_figure
+from tidecast.forecasting.plotting.palette import INK, colour_of
 
 SMALLEST = 1e-6  # share of the largest influence below which nothing is drawn
 

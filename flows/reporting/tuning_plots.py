@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from tidecast.flows.reporting.figure import Picture, new_figure, zero
-from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import new_figure, zero
+from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
 from tidecast.forecasting.tuning.result import TrialRecord
 
 

@@ -17,6 +17,7 @@ from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, 
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.environment import machine
 from tidecast.flows.training.result import TrainingResult
+from tidecast.forecasting.plotting.tables import quantile_shares
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 EVIDENCE = "evaluation/summary.parquet"

@@ -161,8 +161,8 @@ def scored_rows(forecasts: Frame, panel: Frame, target: str, positive: bool) -> 
     named = [name for name in ("calendar",) if name in prices.columns]
     # other columns, and other names of the target, could clash with those added below
     prices = prices.select("series_id", "time", pl.col(target).alias("close"), *named)
-    table = _checked(to_polars(forecasts), prices)
-    prices = mark_long_periods(_at_sessions(prices, table))
+    table = checked_forecasts(to_polars(forecasts), prices)
+    prices = mark_long_periods(at_sessions(prices, table))
     levels = levels_in(table.columns)
     loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
     rows, pegged = _with_truth(table, prices, positive, levels, loss)
@@ -170,7 +170,25 @@ def scored_rows(forecasts: Frame, panel: Frame, target: str, positive: bool) -> 
     return ScoredRows(rows, prices, loss, pegged)
 
 
-def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
+def checked_forecasts(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
+    """Return the forecast table in the types of a checked panel, with `model`, if it holds no row twice.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        Forecasts; without `model` they are called "forecast".
+    prices : polars.DataFrame
+        The panel after `check_panel`.
+
+    Returns
+    -------
+    polars.DataFrame
+
+    Raises
+    ------
+    ValueError
+        As `typed_forecasts`, for a forecast that occurs twice, and for quantiles that cross.
+    """
     table = typed_forecasts(table, prices)
     if "model" not in table.columns:
         table = table.with_columns(model=pl.lit("forecast"))
@@ -183,8 +201,16 @@ def _checked(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
     return check_order(table, quantiles_by_level(table.columns), "A forecast table")
 
 
-def _at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """The prices at the sessions that a forecaster moved their rows to, where origins show that it moved some."""
+def at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the prices at the sessions that a forecaster moved their rows to, where origins show that it moved some.
+
+    Parameters
+    ----------
+    prices : polars.DataFrame
+        The panel after `check_panel`.
+    table : polars.DataFrame
+        Forecasts after `checked_forecasts`.
+    """
     origins = table.select("series_id", time="origin").unique()
     if prices.schema["time"] != pl.Date or origins.join(prices, on=["series_id", "time"], how="anti").is_empty():
         return prices

@@ -198,6 +198,7 @@ class Average(PanelForecaster):
         self.calendar_, self.fit_end_, self.quantiles_ = first.calendar_, first.fit_end_, first.quantiles_
         self.skipped_, self._carried, self._seasonal = first.skipped_, first._carried, first._seasonal
         self._dependence: Dependence = first._dependence
+        self._recent = first._recent
         self._quantile_model = cast("Any", AveragedQuantiles(self.quantiles_))
 
     # -------------------------------------------------------------- predict

@@ -29,11 +29,12 @@ from tidecast.forecasting.estimator.sklearn_callers import refuse_callers
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.estimator.validation import seed_from
 from tidecast.forecasting.evaluation.metrics import evaluate
-from tidecast.forecasting.forecasters.quantile_base import QuantileForecaster
 from tidecast.forecasting.forecasters.sampling import blocks, sample_table
+from tidecast.forecasting.forecasters.shown import ShownForecaster
 from tidecast.forecasting.panel.carried_state import check_continues, newer_rows
 from tidecast.forecasting.panel.holdout import holdout_of
 from tidecast.forecasting.panel.made_columns import check_made, made_columns
+from tidecast.forecasting.panel.recent_prices import RecentPrices
 from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
 from tidecast.forecasting.saving.model_files import restoring
 from tidecast.forecasting.saving.recipes import encode, read_model, write_model
@@ -49,7 +50,7 @@ WEIGHT = f"{RESERVED}sample_weight"
 Kind = TypeVar("Kind", bound="PanelForecaster")
 
 
-class PanelForecaster(QuantileForecaster):
+class PanelForecaster(ShownForecaster):
     """Public methods of all forecasters; `QuantileForecaster` has the machinery below them."""
 
     # ------------------------------------------------------------------ fit
@@ -104,6 +105,7 @@ class PanelForecaster(QuantileForecaster):
         give_back_memory()
         self._learn_all(rows, weights)
         self._dependence = self._measure_dependence(rows, holdout, weights)
+        self._recent = RecentPrices.of(panel, self.target)
         made, schema = made_columns(X), self._schema
         self._made = tuple(name for name in made if name in (*schema.covariates, *schema.future, *schema.static))
         self._warn_of_unseen(made)
@@ -154,6 +156,7 @@ class PanelForecaster(QuantileForecaster):
         updated._continue_training(rows, weights, epochs)
         updated.calendar_, updated.fit_end_ = rows.calendar, cast("date | datetime", panel["time"].max())
         updated._carried, _ = updated._carry(rows, rows.newest[:0])
+        updated._recent = self._recent.with_rows(panel) if self._recent else RecentPrices.of(panel, self.target)
         remember_settings(updated)
         self.__dict__.update(vars(updated))
         return self
@@ -315,6 +318,7 @@ class PanelForecaster(QuantileForecaster):
         if len(rows):
             with self._carried.atomic():
                 self._carried = self._after_update(rows, calendar)
+            self._recent = self._recent and self._recent.with_rows(rows)
         return self
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

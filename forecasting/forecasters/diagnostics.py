@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.error_text import check_whole
-from tidecast.forecasting.forecasters.palette import INK, colour_of
 from tidecast.forecasting.forecasters.quantile_model import QuantileModel
 from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
 from tidecast.forecasting.network.training import isolated
 from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.panel.segments import run_through
+from tidecast.forecasting.plotting.palette import INK, colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

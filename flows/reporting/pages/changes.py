@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.flows.reporting.forecast_plots import bands, promises
 from tidecast.flows.reporting.model_names import with_article
 from tidecast.flows.reporting.pages.number_text import capital, named, number, signed_percent
+from tidecast.forecasting.plotting.tables import bands, promises
 from tidecast.forecasting.tables.quantiles import level_of
 
 MOST_ROWS = 5

@@ -34,9 +34,9 @@ import polars as pl
 
 from tidecast.features.segments import series_starts
 from tidecast.flows.redaction import redact
-from tidecast.flows.reporting.forecast_plots import bands
 from tidecast.flows.reporting.pages.number_text import digits_of
 from tidecast.flows.reporting.pages.series_table import PARTS, mark_order
+from tidecast.forecasting.plotting.tables import bands
 from tidecast.forecasting.tables.quantiles import level_of, levels_in
 
 HISTORY = 60

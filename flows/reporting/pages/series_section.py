@@ -7,11 +7,11 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from tidecast.flows.reporting.forecast_plots import bands, promises
 from tidecast.flows.reporting.pages.number_text import digits_of, number, signed_percent
 from tidecast.flows.reporting.pages.series_json import HISTORY
 from tidecast.flows.reporting.pages.series_table import NARROW, WIDE, mark_order
 from tidecast.flows.reporting.pages.sparklines import fan_svg
+from tidecast.forecasting.plotting.tables import bands, promises
 
 MOST_CARDS = 24
 """Series drawn without the script, and on a page of pictures with it."""

@@ -10,7 +10,7 @@ import polars as pl
 from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.segments import series_starts
 from tidecast.features.volatility import PEG_WINDOW, with_volatility
-from tidecast.flows.reporting.forecast_plots import bands
+from tidecast.forecasting.plotting.tables import bands
 
 NEWEST_ROWS = 2 * PEG_WINDOW
 """Prices of each series that a page reads: its history, and twice as many as show whether a series is pegged."""

@@ -4,7 +4,8 @@ from datetime import date
 
 import polars as pl
 
-from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time, quantile_shares
+from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time
+from tidecast.forecasting.plotting.tables import quantile_shares
 
 DAYS = [date(2024, 1, 30), date(2024, 1, 31), date(2024, 2, 1)]
 

@@ -12,7 +12,7 @@ import pytest
 from tidecast.flows.reporting import calibration_plots, learning_plots
 from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.forecasting.forecasters.baselines import RandomWalk
-from tidecast.forecasting.forecasters.palette import INK
+from tidecast.forecasting.plotting.palette import INK
 
 ODD = [
     "<script>alert(1)</script>",

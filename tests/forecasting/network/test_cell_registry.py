@@ -15,9 +15,9 @@ from sklearn.base import clone
 from tidecast import forecasting
 from tidecast.flows.config.settings import MODELS, Settings
 from tidecast.flows.training.candidates import NETWORKS
-from tidecast.forecasting.forecasters.palette import INK, PINK, colour_of
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS, RecurrentForecaster
 from tidecast.forecasting.network.cell_registry import CELLS, by_key
+from tidecast.forecasting.plotting.palette import INK, PINK, colour_of
 from tidecast.forecasting.regressors import REGRESSORS, RecurrentRegressor
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +90,7 @@ import numpy as np, polars as pl
 from tidecast import forecasting
 from tidecast.flows.cli.models import ModelName
 from tidecast.flows.config.settings import Settings
-from tidecast.forecasting.forecasters.palette import colour_of
+from tidecast.forecasting.plotting.palette import colour_of
 
 assert "MeanForecaster" in forecasting.__all__
 assert Settings(models="mean").models == ("MEAN",)

@@ -1,0 +1,1 @@
+"""Figures of forecasts: a fan on the last prices, a backtest, skill by step, reliability."""
