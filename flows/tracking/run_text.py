@@ -178,7 +178,14 @@ def _data(training: TrainingResult, dataset: Mapping[str, str]) -> str:
 def _models(summary: pl.DataFrame) -> str:
     """Pooled numbers of all models as a Markdown table, the best model first."""
     loss = loss_in(summary.columns)
-    heads = ["model", "CRPS" if loss == CRPS else loss, "distribution skill, % (95 %)", "p-value", "median skill, %", "coverage, %"]
+    heads = [
+        "model",
+        "CRPS" if loss == CRPS else loss,
+        "distribution skill, % (95 %)",
+        "p-value",
+        "median skill, %",
+        "coverage, %",
+    ]
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     lines = [heads, ["---", *["--:"] * 5], *(_cells(row, loss) for row in pooled.iter_rows(named=True))]
     return "\n".join(

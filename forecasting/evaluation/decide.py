@@ -271,8 +271,8 @@ def _reason(
     if promoted:
         beaten = "the random walk" if failed_again or champion_result is None else f"the random walk and {champion}"
         return (
-            f"{_capital(candidate)} is published: its distribution is better than that of {beaten}, and its median does no "
-            f"harm.{fell}"
+            f"{_capital(candidate)} is published: its distribution is better than that of {beaten}, and its median "
+            f"does no harm.{fell}"
         )
     if candidate == champion and champion_result is not None and not demoted:
         return f"{_capital(champion)} was tested again and stays: {champion_result.checks[1].text}."

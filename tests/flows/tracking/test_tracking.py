@@ -82,7 +82,9 @@ def test_a_run_describes_the_decision_and_its_data(store, tracking, judged):
         assert said in words
     skill = percent(judged.decision.distribution_skill)
     assert run.info.run_name == f"{skill} drift, turned down {judged.as_of}, random walk published"
-    assert words.startswith("Random walk is published. The numbers are those of the drift, tested at the gate and turned down.")
+    assert words.startswith(
+        "Random walk is published. The numbers are those of the drift, tested at the gate and turned down."
+    )
     assert run.info.status == "FINISHED"
     assert run.data.params["lookback"] == "16"
     assert run.data.params["settings.horizon"] == "2"
