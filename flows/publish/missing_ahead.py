@@ -58,8 +58,10 @@ def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
     for name in settings.future_covariates:
         known_NH = np.isfinite(lists_of(recent[name + AHEAD]))
         usual_H, usual_SH = _usual(known_NH, newest)
-        expected_SH = usual_SH | (usual_H & _may_have(panel, name + AHEAD, series))
-        missed_SH = ~known_NH[newest] & (expected_SH | (not known_NH.any()))
+        unknown_SH = ~known_NH[newest]
+        of_others_SH = unknown_SH & usual_H & ~usual_SH
+        of_others_SH &= _may_have(panel, name + AHEAD, series, of_others_SH.any(1))
+        missed_SH = of_others_SH | (unknown_SH & (usual_SH | (not known_NH.any())))
         if missed_SH.any():
             broken |= missed_SH.any(1)
             parts.append(f"{name} ({_steps(np.flatnonzero(missed_SH.any(0)) + 1)})")
@@ -82,12 +84,15 @@ def _usual(known_NH: np.ndarray, newest_N: np.ndarray) -> tuple[np.ndarray, np.n
     return (sum_SH.sum(0) >= USUAL * count_S.sum()) & (count_S.sum() > 0), usual_SH
 
 
-def _may_have(panel: pl.DataFrame, column: str, series: pl.Series) -> np.ndarray:
-    """Whether each series ever had a value ahead, or is too new to tell; shape (S, 1)."""
-    had = pl.Series("had", np.isfinite(lists_of(panel[column])).any(1))
-    rows = panel.select("series_id", had).group_by("series_id").agg(pl.col("had").any(), rows=pl.len())
-    rows = series.to_frame().join(rows, on="series_id", how="left", maintain_order="left")
-    return rows.select(pl.col("had") | (pl.col("rows") <= LATELY)).to_series().to_numpy()[:, None]
+def _may_have(panel: pl.DataFrame, column: str, series: pl.Series, asked_S: np.ndarray) -> np.ndarray:
+    """Whether each of the series asked for ever had a value ahead, or is too new to tell; shape (S, 1)."""
+    if not asked_S.any():
+        return asked_S[:, None]
+    rows = panel.filter(pl.col("series_id").is_in(series.filter(pl.Series(asked_S)).implode()))
+    had = pl.Series("had", np.isfinite(lists_of(rows[column])).any(1))
+    found = rows.select("series_id", had).group_by("series_id").agg(pl.col("had").any(), rows=pl.len())
+    may = found.filter(pl.col("had") | (pl.col("rows") <= LATELY))["series_id"]
+    return series.is_in(may.implode()).to_numpy()[:, None]
 
 
 def _steps(steps: np.ndarray) -> str:
