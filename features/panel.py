@@ -217,7 +217,9 @@ def _typed(frame: pl.DataFrame, schema: PanelSchema, numbers: Sequence[str], pan
     _check_known(frame, numbers[0])
     if numbers[0].startswith(RESERVED):
         raise ValueError(f"The target's name must not begin with {RESERVED!r}, got {numbers[0]!r}. Rename the column.")
-    check_columns(frame, ["series_id", "time", *numbers, *schema.static])
+    check_columns(frame, ["series_id", "time", *(name for name in numbers if name not in schema.future)])
+    _check_future(frame, schema.future, numbers[0])
+    check_columns(frame, schema.static)
     if frame.is_empty():
         raise ValueError("A panel must have at least one row, got none.")
     for column in ("series_id", "time"):
@@ -311,6 +313,21 @@ def check_columns(frame: pl.DataFrame, needed: Sequence[str]) -> None:
         if column == "series_id" and not near:
             hint = hint[:-1] + ", or .unpivot() a table that has a column for each series."
         raise ValueError(f"A panel must have a column {column!r}, found {shorten(frame.columns)}. {hint}")
+
+
+def _check_future(frame: pl.DataFrame, names: Sequence[str], target: str) -> None:
+    """Raise ValueError for a future covariate that the rows lack: a table of the sessions ahead does not replace it."""
+    others = [name for name in frame.columns if name not in ("series_id", "time", target)]
+    for name in names:
+        if name in frame.columns:
+            continue
+        if near_match(name, others):
+            check_columns(frame, [name])
+        raise ValueError(
+            f"A panel must have a column {name!r} with the values of its own sessions, because {name!r} is a future "
+            f"covariate; found {shorten(frame.columns)}. Add it, or let with_future(panel, table, horizon, schema) add "
+            "it, from a table that has the past sessions, too."
+        )
 
 
 def is_missing(values: pl.Series) -> pl.Series:

@@ -17,7 +17,7 @@ from tidecast.flows.steps.backfill import Backfilled, sessions_to_run
 from tidecast.flows.steps.day import Problems
 from tidecast.flows.steps.due import latest_day_anywhere
 from tidecast.flows.steps.take_in import forgotten_if_nothing_is_published
-from tidecast.flows.tasks import copy_out, ingest_prices, recover, score
+from tidecast.flows.tasks import copy_out, ingest_ahead, ingest_prices, recover, score
 from tidecast.flows.workspace.workspace import Workspace
 
 
@@ -58,7 +58,9 @@ def backfill_forecasts(
         raise SettingsError(f"A backfill must end at or after its first session, got {first} to {last}. Swap them.")
     workspace, problems = open_workspace(home, settings), Problems()
     with held(workspace.state_folder, "tidecast backfill"), forgotten_if_nothing_is_published(workspace):
-        workspace, _ = ingest_prices(workspace, last, latest_day_anywhere(now), now)
+        workspace, found = ingest_prices(workspace, last, latest_day_anywhere(now), now)
+        with problems.noted("reading what is known ahead"):
+            workspace = _with_what_is_known_ahead(workspace, found.as_of)
         with problems.noted("clearing up after a killed run"):
             recover(workspace)
         todo, done = sessions_to_run(workspace.warehouse, first, last)
@@ -83,6 +85,13 @@ def backfill_forecasts(
         text = f"{result.text} {ended(problems[0])} Fix it, then run the same command again: it continues."
         raise Partial(text) if result.published or done else TidecastError(text)
     return result
+
+
+def _with_what_is_known_ahead(workspace: Workspace, as_of: date) -> Workspace:
+    """Take in future covariates and events, where the settings name sources."""
+    if workspace.settings.future is None and workspace.settings.events is None:
+        return workspace
+    return ingest_ahead(workspace, as_of)
 
 
 @task(cache_policy=NO_CACHE)

@@ -67,15 +67,15 @@ def pages(listed: str, run_id: str, champion: Champion) -> dict[str, tuple[str, 
     root = listed.partition("/#/")[0]
     run = f"{listed.partition('?')[0]}/{run_id}"
     decision = champion.decision
-    centre, spread = decision["verdict"].splitlines()
-    name = f"drift, turned down {decision['as_of']}, random walk published"
+    median, distribution = decision["verdict"].splitlines()
+    name = f"% drift, turned down {decision['as_of']}, random walk published"
     return {
-        "experiment": (listed, ["Runs", "Every training is a run"]),
+        "experiment": (listed, ["Every training is a run", "% drift"]),
         "run": (f"{run}{PAGES}", [name, "GRU, not chosen", "prices version 7", "tidecast", "lookback"]),
         "pictures": (f"{run}/artifacts/pictures/4_reliability.png{PAGES}", ["8_memory.png", "decision.json"]),
-        "table": (f"{run}/artifacts/tables/series.json{PAGES}", ["series_id", "skill_se"]),
-        "model": (f"{root}/#/models/tidecast{PAGES}", ["champion", "Version 1", centre[:10]]),
-        "version": (f"{root}/#/models/tidecast/versions/1{PAGES}", [centre, spread, "Compared:", "Data:"]),
+        "table": (f"{run}/artifacts/tables/series.json{PAGES}", ["series_id", "skill_percent"]),
+        "model": (f"{root}/#/models/tidecast{PAGES}", ["champion", "Version 1", "Random walk"]),
+        "version": (f"{root}/#/models/tidecast/versions/1{PAGES}", [median, distribution, "Compared:", "Data:"]),
     }
 
 
@@ -100,11 +100,11 @@ def pages_of_search(listed: str, store: MlflowStore, run_id: str) -> dict[str, t
     (first,) = store.client.search_runs([store.searches], inside)
     files = f"{runs}/{run_id}/artifacts"
     return {
-        "searches": (f"{runs}{PAGES}", ["tuning 20", "Every search for settings is a run"]),
-        "search": (f"{runs}/{run_id}{PAGES}", ["best", "trial 1", f"{TRIALS} trials: ", "tidecast tune"]),
+        "searches": (f"{runs}{PAGES}", ["% best", "Every search for settings is a run"]),
+        "search": (f"{runs}/{run_id}{PAGES}", ["best, tuning 20", "trial 1", f"{TRIALS} trials: ", "tidecast tune"]),
         "history": (f"{files}/pictures/1_history.png{PAGES}", ["2_importances.png", "recipe.json"]),
         "importances": (f"{files}/pictures/2_importances.png{PAGES}", ["1_history.png"]),
-        "trials": (f"{files}/tables/trials.json{PAGES}", ["number", "state", "complete"]),
+        "trials": (f"{files}/tables/trials.json{PAGES}", ["number", "skill_percent", "complete"]),
         "trial": (
             f"{runs}/{first.info.run_id}{PAGES}",
             ["the default settings, ", "on all folds", "seconds/trial"],

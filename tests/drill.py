@@ -1,11 +1,11 @@
-"""Kill the daily run at every write and at random moments, run it again, and compare with an undisturbed run.
+"""Kill the daily run and a backfill at every write and at random moments, run again, compare with an undisturbed run.
 
     python -m tests.drill [--random 20]
 
 Two days are drilled on a tiny panel: the first, which trains before it publishes, and a later one with new rows, a
-correction, scores and a training at its end. A write is a commit of the warehouse, a file that is renamed into place,
-or a call that changes MLflow. They are found by wrapping those functions in the child process, so the product holds no
-hooks.
+correction, scores and a training at its end. Then the sessions between them are backfilled. A write is a commit of the
+warehouse, a file that is renamed into place, or a call that changes MLflow. They are found by wrapping those functions
+in the child process, so the product holds no hooks.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -61,19 +61,29 @@ class Drill:
     second: date
     environ: dict[str, str]
     name: str = "home"
+    since: date | None = None
+    """The first session of a backfill, which then takes the place of a day's run."""
 
     @property
     def home(self) -> Path:
         return self.folder / self.name
 
     @property
+    def between(self) -> tuple[date, date]:
+        """The two sessions between the two days."""
+        days = pl.date_range(self.first, self.second, eager=True)
+        first, last = days.filter(days.dt.weekday() <= 5)[1:-1]
+        return first, last
+
+    @property
     def source(self) -> Path:
         return self.folder / "prices.csv"
 
     def run(self, as_of: date, kill_after: int | None = None, trace: Path | None = None) -> subprocess.Popen:
-        """Start `tidecast run` as a process of its own."""
+        """Start `tidecast run`, or `tidecast backfill`, as a process of its own."""
         command = [sys.executable, "-m", "tests.drill", "child", "--home", str(self.home), "--as-of", str(as_of)]
         command += ["--source", str(self.folder / f"{as_of}.csv"), "--link", str(self.source)]
+        command += ["--since", str(self.since)] if self.since else []
         command += ["--kill-after", str(kill_after)] if kill_after is not None else []
         command += ["--trace", str(trace)] if trace else []
         return subprocess.Popen(
@@ -229,9 +239,10 @@ def compare(drill: Drill, expected: tuple[dict[str, pl.DataFrame], dict[str, obj
 
 
 def child(options: argparse.Namespace) -> None:
-    """`tidecast run`, with every write counted, recorded, and one of them the last."""
+    """`tidecast run` or `backfill`, with every write counted, recorded, and one of them the last."""
     link = Path(options.link)
-    shutil.copyfile(options.source, link)
+    if options.since is None:
+        shutil.copyfile(options.source, link)
     done = 0
 
     def wrote(name: str) -> None:
@@ -246,7 +257,10 @@ def child(options: argparse.Namespace) -> None:
     watch(wrote)
     from tidecast.flows.cli.main import tidecast
 
-    tidecast(["run", "--home", options.home, "--as-of", options.as_of, "--source", str(link), "--debug"])
+    arguments = ["run", "--as-of", options.as_of, "--source", str(link)]
+    if options.since is not None:
+        arguments = ["backfill", "--from", options.since, "--to", options.as_of]
+    tidecast([*arguments, "--home", options.home, "--debug"])
 
 
 def watch(wrote) -> None:
@@ -316,7 +330,7 @@ def drill_day(drill: Drill, as_of: date, before: str | None, kills: int, seed: i
 
 
 def main() -> None:
-    """Drill both days."""
+    """Drill both days and a backfill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--random", type=int, default=20, help="random moments, half of them on each day")
     parser.add_argument("--seed", type=int, default=0)
@@ -324,6 +338,7 @@ def main() -> None:
     inner = commands.add_parser("child")
     for name in ("--home", "--as-of", "--source", "--link"):
         inner.add_argument(name, required=True)
+    inner.add_argument("--since")
     inner.add_argument("--trace")
     inner.add_argument("--kill-after", type=int)
     options = parser.parse_args()
@@ -334,6 +349,8 @@ def main() -> None:
         drill = prepare(Path(folder), environ)
         drill_day(drill, drill.first, None, options.random // 2, options.seed)
         drill_day(drill, drill.second, f"after {drill.first}", options.random - options.random // 2, options.seed + 1)
+        between = replace(drill, since=drill.between[0])
+        drill_day(between, drill.between[1], f"after {drill.second}", options.random // 2, options.seed + 2)
     print("Every repeated run left what an undisturbed one leaves.")
 
 

@@ -24,6 +24,10 @@ AVAILABLE = "available_at"
 """Column of the instants from which values were known."""
 
 
+class NoSessionError(ValueError):
+    """No row of the table is for a session of the panel's calendar."""
+
+
 def with_future(
     panel: FrameLike, future: Any, horizon: int = 5, schema: PanelSchema | None = None, group: str | None = None
 ) -> FrameLike:
@@ -129,7 +133,7 @@ def _columns(
     days, inside = _sessions(table, places, found)
     found = found.filter(pl.Series(inside))
     if found.is_empty() and len(table):
-        raise ValueError(
+        raise NoSessionError(
             f"Rows must be for sessions of the panel's calendar {places.calendar.name!r}, found "
             f"{shorten([str(time) for time in table['time'].unique().sort()], 3)}. Correct the times."
         )

@@ -12,7 +12,14 @@ import polars as pl
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
-from tidecast.flows.ingest.ahead_rows import ALWAYS, AheadRows, read_events, read_future
+from tidecast.flows.ingest.ahead_rows import (
+    ALWAYS,
+    UNREADABLE_EVENT,
+    UNREADABLE_FUTURE,
+    AheadRows,
+    read_events,
+    read_future,
+)
 from tidecast.flows.warehouse.schema import EVENT_KEY, FUTURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -50,6 +57,7 @@ def take_in_future(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
         The source cannot be read, or has two values of one session that were known from the same instant.
     """
     found = read_future(settings)
+    _put_into_quarantine(warehouse, found.bad, UNREADABLE_FUTURE, as_of)
     names = list(settings.future_covariates)
     _refuse_contradictions(found.rows, found.name, [*FUTURE_KEY], names, "a session", "available_at")
     rows = found.rows.unique(maintain_order=True)
@@ -63,7 +71,9 @@ def take_in_future(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
         "The future covariates do not say from when they were known: those up to this session count as always known, "
         "which a backtest may find too good. Give them a column 'available_at'."
     )
-    new = [name for name in names if stored[name].is_null().all()]
+    new = [name for name in names if stored[name].is_null().all()] or _new_names(
+        rows, stored, ["series_id", "group_name"], as_of
+    )
     late = "" if is_first or found.dated or not new else (
         f"The future covariates {shorten(new)} are new and do not say from when they were known: they count as known "
         "from this session on, and training sees no earlier ones. Give them a column 'available_at'."
@@ -89,6 +99,7 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
         The source cannot be read, or says two things of one event from the same instant.
     """
     found = read_events(settings)
+    _put_into_quarantine(warehouse, found.bad, UNREADABLE_EVENT, as_of)
     key = list(EVENT_KEY[:-1])
     rows = found.rows.unique(maintain_order=True)
     for has_id, same in ((False, [*key, "known_at"]), (True, [*key[:-1], "known_at"])):
@@ -116,7 +127,25 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
         "The events do not say from when they were known: those up to this session count as always known, which a "
         "backtest may find too good. Give them a column 'known_at'."
     )
-    return TakenIn(len(found.rows), count, _said(found, text, note if is_first and not found.dated else ""))
+    new = _new_names(rows, stored, ["kind"], as_of) or _new_names(rows, stored, ["series_id", "group_name"], as_of)
+    late = "" if is_first or found.dated or not new else (
+        f"The events of {shorten(new)} are new and do not say from when they were known: they count as known from this "
+        "session on, and training sees no earlier ones. Give them a column 'known_at'."
+    )  # fmt: skip
+    return TakenIn(len(found.rows), count, _said(found, text, note if is_first and not found.dated else late))
+
+
+def _new_names(rows: pl.DataFrame, stored: pl.DataFrame, columns: list[str], as_of: date) -> list[str]:
+    """Names of series, groups or kinds that have rows of past sessions, and none that is stored."""
+    past = rows.filter(pl.col("time").cast(pl.Date) < as_of)
+    new = past.join(stored, on=columns, how="anti").select(columns).unique(maintain_order=True)
+    return [next((name for name in names if name), "all series") for names in new.rows()]
+
+
+def _put_into_quarantine(warehouse: Warehouse, bad: pl.DataFrame, rule: str, as_of: date) -> None:
+    """Store rows that cannot be read. The same rows again store nothing."""
+    rows = bad.with_columns(rule=pl.lit(rule), as_of=pl.lit(as_of))
+    warehouse.store_quarantine(rows.with_columns(occurrence=pl.int_range(pl.len()).over("rule", "original")))
 
 
 def _said(found: AheadRows, *texts: str) -> tuple[str, ...]:

@@ -10,8 +10,12 @@ import polars as pl
 from tidecast.features.error_text import near_match, shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
+from tidecast.flows.ingest.calendars import market_zone
+from tidecast.flows.ingest.delivery import FEW
 from tidecast.flows.parsing.clear_errors import one_clear_error
+from tidecast.flows.parsing.fetched import rows_as_json
 from tidecast.flows.parsing.values import dates, instants, is_present, names, numbers, truths
+from tidecast.flows.redaction import beginning
 from tidecast.flows.sources import open_source
 
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
@@ -22,6 +26,9 @@ TIMES = datetime(1900, 1, 1, tzinfo=UTC), datetime(2150, 1, 1, tzinfo=UTC)
 
 SINCE = ("available_at", "known_at")
 """Columns of a source that say from when a row was known."""
+
+UNREADABLE_FUTURE, UNREADABLE_EVENT = "unreadable_future_value", "unreadable_event"
+"""Rules that rows in quarantine broke."""
 
 _QUERY = re.compile(r"\s*(select|with)\s", re.IGNORECASE)
 """How a query begins; a table of that name would have no blank after it."""
@@ -39,13 +46,16 @@ class AheadRows:
         The readable rows, in the order of the source, with the columns of the table but `as_of`.
     dated : bool
         Whether the source has a column that says from when a row was known.
+    bad : polars.DataFrame
+        The other rows: `series_id`, `time` and `original`, the row as JSON.
     unreadable : str
-        A sentence on rows that are left out; empty without any.
+        A sentence on them; empty without any.
     """
 
     name: str
     rows: pl.DataFrame
     dated: bool
+    bad: pl.DataFrame
     unreadable: str
 
 
@@ -64,11 +74,12 @@ def read_future(settings: Settings) -> AheadRows:
     """
     frame, name = _table(settings, "future", settings.future or "", settings.future_table)
     time = _time(frame, settings, name)
-    _require(frame, settings.future_covariates, "future_covariates", name)
     since = next((column for column in SINCE if column in frame.columns), None)
-    read = _whom(frame, settings).with_columns(
-        dates(frame[time], None)[0].alias("time"), _known(frame, since).alias("available_at")
-    )
+    taken = [name for name in (time, since, "series_id", settings.series_id, settings.group) if name]
+    _require(frame, settings.future_covariates, "future_covariates", name, taken)
+    day, clock = dates(frame[time], market_zone(settings))
+    read = _whom(frame, settings).with_columns(day.alias("time"), _known(frame, since).alias("available_at"))
+    _refuse_hours(read.with_columns(clock.alias("clock")), settings.future_covariates[0], name)
     bad = [read["time"].is_null(), _unread(frame, since, read["available_at"])]
     for covariate in settings.future_covariates:
         number, was_there = _number(frame[covariate])
@@ -131,12 +142,38 @@ def _time(frame: pl.DataFrame, settings: Settings, name: str) -> str:
     return found or "time"
 
 
-def _require(frame: pl.DataFrame, columns: Sequence[str], setting: str, name: str) -> None:
+def _require(frame: pl.DataFrame, columns: Sequence[str], setting: str, name: str, taken: Sequence[str] = ()) -> None:
+    """Raise SourceError for a missing column; columns that are `taken` cannot be it."""
+    others = [column for column in frame.columns if column not in taken]
     for column in columns:
         if column not in frame.columns:
-            near = near_match(column, frame.columns)
-            advice = f"Did you mean {near!r}?" if near else f"Rename one, or change {setting}."
+            near = near_match(column, others)
+            advice = f"Did you mean {near!r}?" if near else _advice(column, setting, len(others))
             raise SourceError(f"{name} must have a column {column!r}, found {shorten(frame.columns)}. {advice}")
+
+
+def _advice(column: str, setting: str, others: int) -> str:
+    """What to do where no column has a name like the missing one."""
+    if setting != "future_covariates" or others < 2:
+        return f"Rename one, or change {setting}."
+    return (
+        f"If each column is a series, write a row for each session and series: series_id, time, {column}. Else rename "
+        f"one, or change {setting}."
+    )
+
+
+def _refuse_hours(rows: pl.DataFrame, covariate: str, name: str) -> None:
+    """Refuse values of hours: the daily run has one value a session. Vintages repeat the time, so they pass."""
+    times = rows.drop_nulls(["time", "clock"]).group_by("series_id", "group_name", "time", maintain_order=True)
+    sessions = times.agg(pl.col("clock").n_unique())
+    several = sessions.filter(pl.col("clock") > 1)
+    if several.height <= FEW * sessions.height:
+        return
+    day, count = several.row(0, named=True)["time"], several["clock"][0]
+    raise SourceError(
+        f"{name} must have one value a session, found {count} times of day on {day} ({several.height:,} sessions are "
+        f"like it). Average the hours, or give each its own column: {covariate}_00, {covariate}_01, …"
+    )
 
 
 def _whom(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:
@@ -175,12 +212,15 @@ def _readable(
 ) -> AheadRows:
     """The readable rows, and a sentence on the others."""
     broken = pl.select(pl.any_horizontal(*bad)).to_series()
-    left = frame.filter(broken)
-    if len(left) == len(frame):
-        first = f"; the first is {left.row(0)}" if len(left) else ""
-        raise SourceError(f"{name} must have rows that can be read, found none{first}.")
+    originals = rows_as_json(frame.filter(broken))
+    first = beginning(originals[0], 200) if originals else ""
+    if len(originals) == len(frame):
+        raise SourceError(f"{name} must have rows that can be read, found none{first and f'; the first is {first}'}.")
     text = ""
-    if len(left):
-        count = f"{len(left):,} of {len(frame):,} rows of {name}"
-        text = f"{count} cannot be read and are left out, the first is {left.row(0)}."
-    return AheadRows(name, read.filter(~broken), since is not None, text)
+    if originals:
+        count = f"{len(originals):,} of {len(frame):,} rows of {name}"
+        text = f"{count} cannot be read and go to quarantine; the first is {first}."
+    placed = pl.when(pl.col("time").cast(pl.Date).is_between(TIMES[0].date(), TIMES[1].date())).then("time")
+    whom = read.filter(broken).select(pl.col("series_id").replace("", None), placed.cast(pl.Date).alias("time"))
+    whom = whom.with_columns(pl.Series("original", originals, dtype=pl.String))
+    return AheadRows(name, read.filter(~broken), since is not None, whom, text)

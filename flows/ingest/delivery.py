@@ -301,8 +301,9 @@ def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
         more = f" (and {several.height - 1} more like it)" if several.height > 1 else ""
         raise SourceError(
             f"A panel must have one price per series and session, but {source} is intraday: {series_id!r} has {times} "
-            f"times on {day}{more}. Keep one row a day, such as the close: docs/sources.md has a query for it. To "
-            'forecast the bars themselves, use Python and PanelSchema(calendar="XNYS 30m").'
+            f"times on {day}{more}. Keep one row a day, such as the close: docs/sources.md has a query for it. Of "
+            "hourly electricity, make each hour a series: docs/events.md. To forecast the bars themselves, use Python "
+            'and PanelSchema(calendar="XNYS 30m").'
         )
 
 

@@ -107,10 +107,20 @@ class Fetched:
             Numbers of the rows.
         """
         assert self.raw is not None
-        return [
-            json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)
-            for row in _without_impossible_days(self.raw[rows]).to_dicts()
-        ]
+        return rows_as_json(self.raw[rows])
+
+
+def rows_as_json(rows: pl.DataFrame) -> list[str]:
+    """Return rows as JSON text, each value as its text or null: so quarantine stores them.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+    """
+    return [
+        json.dumps({name: None if value is None else str(value) for name, value in row.items()}, ensure_ascii=False)
+        for row in _without_impossible_days(rows).to_dicts()
+    ]
 
 
 def _without_impossible_days(rows: pl.DataFrame) -> pl.DataFrame:

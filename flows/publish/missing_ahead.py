@@ -43,7 +43,8 @@ class MissingAhead:
 def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
     """Return what is missing. A step that is usually not known is not missed; a covariate that never was, is.
 
-    Usual is what the series itself usually has, or all series together: a new series has no past of its own.
+    Usual is what the series itself usually has, or all series together. A series of more than `LATELY` sessions that
+    never had the covariate does not miss it, whatever the others have. A newer series has no past of its own.
 
     Parameters
     ----------
@@ -57,7 +58,10 @@ def missing_ahead(panel: pl.DataFrame, settings: Settings) -> MissingAhead:
     for name in settings.future_covariates:
         known_NH = np.isfinite(lists_of(recent[name + AHEAD]))
         usual_H, usual_SH = _usual(known_NH, newest)
-        missed_SH = ~known_NH[newest] & (usual_H | usual_SH | (not known_NH.any()))
+        unknown_SH = ~known_NH[newest]
+        of_others_SH = unknown_SH & usual_H & ~usual_SH
+        of_others_SH &= _may_have(panel, name + AHEAD, series, of_others_SH.any(1))
+        missed_SH = of_others_SH | (unknown_SH & (usual_SH | (not known_NH.any())))
         if missed_SH.any():
             broken |= missed_SH.any(1)
             parts.append(f"{name} ({_steps(np.flatnonzero(missed_SH.any(0)) + 1)})")
@@ -78,6 +82,17 @@ def _usual(known_NH: np.ndarray, newest_N: np.ndarray) -> tuple[np.ndarray, np.n
     np.add.at(sum_SH, series_N[before_N], known_NH[before_N])
     usual_SH = (sum_SH >= USUAL * count_S[:, None]) & (count_S > 0)[:, None]
     return (sum_SH.sum(0) >= USUAL * count_S.sum()) & (count_S.sum() > 0), usual_SH
+
+
+def _may_have(panel: pl.DataFrame, column: str, series: pl.Series, asked_S: np.ndarray) -> np.ndarray:
+    """Whether each of the series asked for ever had a value ahead, or is too new to tell; shape (S, 1)."""
+    if not asked_S.any():
+        return asked_S[:, None]
+    rows = panel.filter(pl.col("series_id").is_in(series.filter(pl.Series(asked_S)).implode()))
+    had = pl.Series("had", np.isfinite(lists_of(rows[column])).any(1))
+    found = rows.select("series_id", had).group_by("series_id").agg(pl.col("had").any(), rows=pl.len())
+    may = found.filter(pl.col("had") | (pl.col("rows") <= LATELY))["series_id"]
+    return series.is_in(may.implode()).to_numpy()[:, None]
 
 
 def _steps(steps: np.ndarray) -> str:

@@ -335,11 +335,11 @@ def _headline(data: ReportData) -> dict[str, Any]:
     if forecast < data.quoted:
         published += f" for {forecast:,} of {data.quoted:,} quoted series"
     if is_walk and numbers:
-        published += ": no network earned it"
+        published += ": no model earned it"
     reason = str(data.decision.get("reason", ""))
     for repeated in (  # the headline says it already
         f"{data.champion} is published: ",
-        "No network earned it: the random walk is published. ",
+        "No model earned it: the random walk is published. ",
         "The random walk is published. ",
     ):
         reason = reason.removeprefix(repeated)

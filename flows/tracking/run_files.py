@@ -16,12 +16,19 @@ from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.flows.reporting.calibration_tables import coverage_by_volatility, coverage_over_time
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.environment import machine
+from tidecast.flows.tracking.metric_names import POOLED_METRICS, PooledMetric
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.plotting.tables import quantile_shares
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 EVIDENCE = "evaluation/summary.parquet"
 DECISION = "decision.json"
+
+DIRECTION = PooledMetric("direction", "direction_percent", 100.0)
+"""In tables only: the share of moves whose sign the median had."""
+
+STANDARD_ERRORS = ("skill_se", "ae_skill_se")
+"""Columns that tables for readers leave out, because they have the intervals."""
 
 
 def write_files(training: TrainingResult, folder: Path) -> None:
@@ -39,6 +46,7 @@ def write_files(training: TrainingResult, folder: Path) -> None:
         text = json.dumps(document, indent=2, default=str, ensure_ascii=False)
         (folder / name).write_text(text, encoding="utf-8")
     for name, table in _tables(training).items():
+        table = in_percent(table)
         content = {"columns": table.columns, "data": [[plain(value) for value in row] for row in table.rows()]}
         text = json.dumps(content, default=str, ensure_ascii=False)
         (folder / "tables" / name).write_text(text, encoding="utf-8")
@@ -106,6 +114,20 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
         yield "7_learning_curves", learning_plots.learning_curves(curves)
     if training.memory.height:
         yield "8_memory", learning_plots.memory(training.memory)
+
+
+def in_percent(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with the names and units of metrics in MLflow: shares in per cent.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        Columns of ``evaluate(...).summary``, or of trials.
+    """
+    shown = {each.column: each for each in (*POOLED_METRICS, DIRECTION) if each.column in table.columns}
+    scaled = [pl.col(name) * each.factor for name, each in shown.items() if each.factor != 1.0]
+    table = table.with_columns(scaled).drop(STANDARD_ERRORS, strict=False)
+    return table.rename({name: each.name for name, each in shown.items()})
 
 
 def plain(value: Any) -> Any:

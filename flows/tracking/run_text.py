@@ -11,7 +11,7 @@ from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.tracking.compared_models import ComparedModel
 from tidecast.flows.training.result import TrainingResult
 from tidecast.forecasting.evaluation.decision import Decision, p_value, percent, signed, skill_text
-from tidecast.forecasting.tables.names import RANDOM_WALK, loss_in
+from tidecast.forecasting.tables.names import CRPS, RANDOM_WALK, loss_in
 
 RECIPE = ("hidden_size", "num_layers", "dropout", "learning_rate", "batch_size", "max_epochs", "random_state")
 NOT_CHOSEN, TESTED, CHAMPION = "not chosen for the gate", "tested at the gate", "the champion at the gate"
@@ -141,17 +141,18 @@ def model_role(training: TrainingResult, model: ComparedModel) -> str:
 
 
 def _whose(training: TrainingResult) -> str:
-    """The sentence on whose numbers a training's run has."""
-    decision, winner = training.decision, with_article(training.winner)
+    """The sentence on whose numbers a training's run has. MLflow's list of versions shows its first words only."""
+    decision, winner = training.decision, readable(training.winner)
+    winner = winner[:1].upper() + winner[1:]
     if decision is None:
-        return f"No gate was held: the settings are those of {winner}, which was fitted on newer rows."
+        return f"{winner}, without a gate. The settings are those of the model, which was fitted on newer rows."
     tested = with_article(decision.candidate)
     if training.outcome == "promoted":
-        return f"The numbers are those of {tested}, tested at the gate and promoted."
+        return f"{winner}, promoted. The numbers are those of {tested}, tested at the gate."
     if decision.candidate == decision.champion == training.winner:
-        return f"The numbers are those of {tested}, the champion's recipe, tested again at the gate; it stays."
+        return f"{winner}, stays champion. The numbers are those of its recipe, tested again at the gate."
     follows = "stays champion" if training.outcome == "kept" else "is published"
-    return f"The numbers are those of {tested}, tested at the gate and turned down; {winner} {follows}."
+    return f"{winner} {follows}. The numbers are those of {tested}, tested at the gate and turned down."
 
 
 def _leading(skill: float | None) -> str:
@@ -177,7 +178,14 @@ def _data(training: TrainingResult, dataset: Mapping[str, str]) -> str:
 def _models(summary: pl.DataFrame) -> str:
     """Pooled numbers of all models as a Markdown table, the best model first."""
     loss = loss_in(summary.columns)
-    heads = ["model", loss.upper(), "distribution skill, % (95 %)", "p-value", "median skill, %", "coverage, %"]
+    heads = [
+        "model",
+        "CRPS" if loss == CRPS else loss,
+        "distribution skill, % (95 %)",
+        "p-value",
+        "median skill, %",
+        "coverage, %",
+    ]
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, nulls_last=True)
     lines = [heads, ["---", *["--:"] * 5], *(_cells(row, loss) for row in pooled.iter_rows(named=True))]
     return "\n".join(

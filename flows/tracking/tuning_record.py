@@ -20,7 +20,7 @@ from tidecast.flows.tracking.metric_names import (
     scaled,
     seconds_metric,
 )
-from tidecast.flows.tracking.run_files import plain
+from tidecast.flows.tracking.run_files import in_percent, plain
 from tidecast.flows.tracking.run_record import settings_params
 from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.forecasting.evaluation.decision import percent
@@ -35,7 +35,7 @@ ENDS = {"pruned": "pruned", "failed": "failed", "interrupted": "stopped"}
 
 
 def name_of(problem: SearchProblem, found: TuningResult | None = None) -> str:
-    """Return the name of the run: "tuning 2026-10-30", and at its end "tuning 2026-10-30, best +0.21 %".
+    """Return the name of the run: "tuning 2026-10-30", and at its end "+0.21 % best, tuning 2026-10-30".
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def name_of(problem: SearchProblem, found: TuningResult | None = None) -> str:
         None: the search is running.
     """
     name = f"tuning {problem.as_of}"
-    return name if found is None else f"{name}, best {_percent(found.skill)}"
+    return name if found is None else f"{_percent(found.skill)} best, {name}"
 
 
 def name_of_trial(trial: TrialRecord) -> str:
@@ -232,7 +232,7 @@ def write_files(found: TuningResult, folder: Path) -> None:
     for name in ("tables", "pictures"):
         (folder / name).mkdir()
     (folder / RECIPE).write_text(json.dumps(found.model.recipe(), indent=2), encoding="utf-8")
-    table = found.table().sort("skill", descending=True, nulls_last=True)
+    table = in_percent(found.table().sort("skill", descending=True, nulls_last=True))
     content = {"columns": table.columns, "data": [[plain(value) for value in row] for row in table.rows()]}
     (folder / TABLE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     for name, picture in _pictures(found):

@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 
 from tidecast.features.known_ahead.events import with_events
-from tidecast.features.known_ahead.future_values import with_future
+from tidecast.features.known_ahead.future_values import NoSessionError, with_future
 from tidecast.features.panel import AHEAD, PanelSchema
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.log import log
@@ -88,7 +88,7 @@ def _with_future(
     schema, group = PanelSchema(calendar=settings.calendar or "weekdays", future=names), _group(panel, settings)
     try:
         return with_future(panel, empty if table.is_empty() else table, settings.horizon, schema, group)
-    except ValueError as error:  # none of the days is a session: every value is missing, and the run says so
+    except NoSessionError as error:  # every value is missing, and the run says so
         log.warning(str(error))
         return with_future(panel, empty, settings.horizon, schema)
 

@@ -267,21 +267,26 @@ def _reason(
     failed_again = champion_result is not None and not champion_result.passed
     fell = ""
     if champion_result is not None and failed_again:
-        fell = f" {champion} no longer beats the random walk: {_failed(champion_result.checks)}."
+        fell = f" {_capital(champion)} no longer beats the random walk: {_failed(champion_result.checks)}."
     if promoted:
         beaten = "the random walk" if failed_again or champion_result is None else f"the random walk and {champion}"
         return (
-            f"{candidate} is published: its distribution is better than that of {beaten}, and its median does no "
-            f"harm.{fell}"
+            f"{_capital(candidate)} is published: its distribution is better than that of {beaten}, and its median "
+            f"does no harm.{fell}"
         )
     if candidate == champion and champion_result is not None and not demoted:
-        return f"{champion} was tested again and stays: {champion_result.checks[1].text}."
-    failed = "" if candidate == champion else f" {candidate} failed: {_failed(checks)}."
+        return f"{_capital(champion)} was tested again and stays: {champion_result.checks[1].text}."
+    failed = "" if candidate == champion else f" {_capital(candidate)} failed: {_failed(checks)}."
     if demoted:
         return f"The random walk is published.{fell}{failed}"
     if champion == RANDOM_WALK:
-        return f"No network earned it: the random walk is published.{failed}"
-    return f"{champion} stays.{failed}"
+        return f"No model earned it: the random walk is published.{failed}"
+    return f"{_capital(champion)} stays.{failed}"
+
+
+def _capital(model: str) -> str:
+    """A model's name at the beginning of a sentence."""
+    return model[:1].upper() + model[1:]
 
 
 def _failed(checks: Sequence[Check]) -> str:

@@ -5,7 +5,8 @@ from datetime import date
 import polars as pl
 import pytest
 
-from tidecast.flows.errors import Partial, SettingsError, TidecastError
+from tidecast.flows.config.state_folder import hold
+from tidecast.flows.errors import Busy, Partial, SettingsError, TidecastError
 from tidecast.flows.steps import daily_steps
 
 
@@ -62,6 +63,13 @@ def test_a_backfill_of_impossible_days_is_refused(sandbox, backfill):
         backfill(sandbox.sessions[-1], sandbox.sessions[-2])
     with pytest.raises(TidecastError, match=r"must be prices from 2030-01-01 .* found none. The panel has prices from"):
         backfill(date(2030, 1, 1), date(2030, 2, 1))
+
+
+def test_a_backfill_beside_another_run_is_refused_by_its_name(sandbox, backfill, tables):
+    home, before = sandbox.workspace.state_folder, tables(sandbox.workspace.state_folder.path)
+    with hold(home, "tidecast backfill"), pytest.raises(Busy, match="held by tidecast backfill, process"):
+        backfill(*sandbox.sessions[-3:-1])
+    assert all(before[name].equals(table) for name, table in tables(home.path).items())
 
 
 def _fail_on(session, arguments):

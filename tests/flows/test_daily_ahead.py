@@ -62,6 +62,21 @@ def test_a_week_with_what_is_known_ahead(ahead, prefect_api, without_pictures):
     assert caught.value.day.row["status"] == "failed"
 
 
+def test_a_backfill_once_did_without_values_that_no_run_had_read(ahead, prefect_api, without_pictures):
+    from tidecast.flows.backfill import backfill_forecasts
+
+    late = {name: ahead.settings.pop(name) for name in ("future", "future_covariates", "events")}
+    ahead.run()
+    ahead.settings |= late
+    workspace, session = ahead.workspace, ahead.sessions[-3]
+    backfill_forecasts(session, session, home=str(workspace.state_folder.path), settings=workspace.settings)
+    assert workspace.warehouse.runs()["as_of"].to_list() == [session, ahead.sessions[-1]]
+    assert model_panel(workspace.warehouse, workspace.settings, session)["load_ahead"][-1].to_list()[0] is not None
+    assert workspace.warehouse.event_kinds() == ["news"]
+    read = json.loads(workspace.warehouse.runs()["table_versions"][0])
+    assert {"future_values", "events"} <= read.keys()
+
+
 def test_missing_values_are_said_on_every_page(ahead, prefect_api, without_pictures):
     last = ahead.sessions[-1]
     load = pl.read_csv(ahead.folder / "load.csv", try_parse_dates=True)

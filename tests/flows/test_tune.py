@@ -115,14 +115,14 @@ def test_trials_are_runs_inside_the_searchs_while_they_run_and_each_change_is_wr
 
     runs.finish(run_id, ground, tuned)
     run = store.client.get_run(run_id)
-    assert (run.info.status, run.info.run_name) == ("FINISHED", f"tuning {ground.as_of}, best +1.00 %")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", f"+1.00 % best, tuning {ground.as_of}")
     words = run.data.tags["mlflow.note.content"]
     assert "4 trials: 2 complete, 1 pruned, 1 failed." in words
     assert "Trial 1 is the best: +1.00 % against the random walk. The default settings have +0.10 %" in words
     assert run.data.metrics["search/trials"] == 4
     artifacts = store.home.mlartifacts / run_id / "artifacts"
     table = json.loads((artifacts / "tables/trials.json").read_text())
-    assert table["columns"][:4] == ["number", "state", "value", "skill"]
+    assert table["columns"][:4] == ["number", "state", "value", "skill_percent"]
     assert (artifacts / "pictures/1_history.png").stat().st_size > 10_000
     assert not list(store.client.search_runs([store.searches], "attributes.status = 'RUNNING'"))
 

@@ -64,6 +64,14 @@ def test_the_same_event_told_twice_counts_once_and_goes_with_one_cancellation():
     assert found["sessions_to_fomc"].to_list() == [2.0, 1.0, 2.0, FURTHEST], "the series' own row still stands"
 
 
+def test_a_row_of_one_series_does_not_cancel_an_event_of_all():
+    told = {"series_id": [None, "a"], "kind": "fomc", "time": [date(2024, 7, 3)] * 2, "cancelled": [False, True]}
+    for event_id in ({}, {"event_id": "july"}):
+        events = told | event_id | {"known_at": [date(2024, 6, 1), date(2024, 6, 2)]}
+        found = found_in(panel(days(2), ("a", "b")), events)
+        assert found["sessions_to_fomc"].to_list() == [2.0, 1.0, 2.0, 1.0]
+
+
 def test_an_event_of_a_day_without_trading_counts_for_the_next_session_of_each_series():
     rows = panel([date(2024, 7, 3), date(2024, 7, 5), date(2024, 7, 8)], ("us", "de"))
     rows = rows.with_columns(calendar=pl.Series(["XNYS"] * 3 + ["XETR"] * 3))

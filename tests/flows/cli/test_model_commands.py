@@ -45,7 +45,7 @@ def test_a_training_says_in_two_lines_what_was_decided_and_the_second_time_the_s
     first = typed("train")
     assert first.exit_code == 0, first.output
     *_, decided, champion = first.stdout.splitlines()
-    assert decided.startswith("Decided   No network earned it: the random walk is published. GRU failed: CRPS skill")
+    assert decided.startswith("Decided   No model earned it: the random walk is published. GRU failed: CRPS skill")
     assert champion == "Champion  random walk, version 1"
     again = typed("train")
     assert again.stdout.splitlines()[-2:] == [decided, champion]

@@ -1,5 +1,6 @@
 """What is known ahead, from its sources into its tables: from when each row was known, and what is left out."""
 
+import json
 import sqlite3
 from datetime import UTC, date, datetime
 
@@ -8,13 +9,16 @@ import pytest
 
 from tests.flows.desk import FRI, MON, THU, TUE, WED, WEEK
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.errors import SettingsError, SourceError
+from tidecast.flows.errors import SettingsError, SourceError, TidecastError
 from tidecast.flows.ingest.ahead import take_in_events, take_in_future
 from tidecast.flows.ingest.ahead_rows import ALWAYS
 from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.steps.release import release_rows
 from tidecast.flows.training.model_panel import model_panel, read_versions
 
 FROM_TUE, FROM_WED = (datetime(2024, 1, day, 0, 0, 0, 1, UTC) for day in (2, 3))
+
+DECIDED = {"by": "me", "why": "it is right", "at": datetime(2024, 1, 3, tzinfo=UTC)}
 
 
 class Ahead:
@@ -96,10 +100,19 @@ def test_rows_for_a_series_for_a_group_and_for_all(load):
     assert ahead(f",,{THU},1", f",b,{THU},2", f"B,,{THU},3", f"nobody,,{THU},4") == ([1.0], [3.0])
 
 
-def test_bad_rows_are_left_out_and_named_and_impossible_sources_are_refused(load):
+def test_bad_rows_are_named_and_once_were_lost_and_impossible_sources_are_refused(load):
     found = load.take_in(WED, "time,load,available_at", f"{THU},1,{WED}", f"soon,2,{WED}", f"{FRI},much,{WED}")
     assert found.messages[0].startswith("2 of 3 rows of")
-    assert "('soon', '2', '2024-01-03')" in found.messages[0]
+    assert '{"time": "soon", "load": "2", "available_at": "2024-01-03"}' in found.messages[0]
+    for _ in range(2):  # a repeated run stores nothing
+        kept = load.desk.warehouse.quarantine()
+        assert set(kept["rule"]) == {"unreadable_future_value"}
+        assert sorted(json.loads(row)["load"] for row in kept["original"]) == ["2", "much"]
+        assert kept.sort("time")["time"].to_list() == [None, FRI]
+        load.take_in(WED, "time,load,available_at", f"{THU},1,{WED}", f"soon,2,{WED}", f"{FRI},much,{WED}")
+    with pytest.raises(TidecastError, match="Only a price can be released or repaired, but 2 of these rows"):
+        release_rows(load.desk.warehouse, load.settings, {"rules": ("unreadable_future_value",)}, **DECIDED)
+    assert load.desk.warehouse.repairs().is_empty()
     with pytest.raises(SourceError, match="must have rows that can be read, found none"):
         load.take_in(WED, "time,load", "soon,1")
     with pytest.raises(SourceError):  # once an index out of bounds
@@ -215,6 +228,55 @@ def test_a_covariate_that_is_added_later_without_instants_is_said_to_have_no_pas
     load.settings = load.settings.model_copy(update={"future_covariates": ("load", "wind")})
     found = load.take_in(WED, "time,load,wind", f"{WED},1,8", f"{THU},2,9")
     assert "'wind' are new and do not say from when" in found.messages[0]
+
+
+def test_series_and_kinds_that_are_added_later_without_instants_are_said_to_have_no_past(load, events):
+    load.take_in(TUE, "series_id,time,load", f"A,{MON},1", f"A,{WED},2")
+    later = load.take_in(WED, "series_id,time,load", f"A,{MON},1", f"A,{WED},2", f"B,{MON},3", f"B,{THU},4")
+    assert "The future covariates 'B' are new and do not say from when" in later.messages[0]
+    again = load.take_in(WED, "series_id,time,load", f"A,{MON},1", f"A,{WED},2", f"B,{MON},3", f"B,{FRI},4")
+    assert again.messages == ()
+    events.take_in(TUE, "kind,time", f"earnings,{MON}")
+    assert events.take_in(WED, "kind,time", f"earnings,{MON}", f"split,{FRI}").messages == (), "it has no past"
+    found = events.take_in(THU, "kind,time", f"earnings,{MON}", f"split,{FRI}", f"rates,{TUE}")
+    assert "The events of 'rates' are new and do not say from when" in found.messages[0]
+
+
+def test_a_wide_source_once_gave_the_advice_to_take_its_dates_for_the_values(load):
+    load.settings = load.settings.model_copy(update={"time": "Date"})
+    with pytest.raises(SourceError, match=r"write a row for each session and series: series_id, time, load") as caught:
+        load.take_in(WED, "Date,A,B", f"{THU},1,2")
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(SourceError, match="Did you mean 'loads'"):
+        load.take_in(WED, "Date,loads,B", f"{THU},1,2")
+
+
+def test_values_of_hours_once_were_contradictions(load):
+    hours = [f"{day}T{hour:02}:00,{hour}" for day in (WED, THU) for hour in range(24)]
+    with pytest.raises(SourceError, match=r"one value a session, found 24 times of day on 2024-01-03 .* load_00, load"):
+        load.take_in(WED, "time,load", *hours)
+
+
+def test_the_days_of_values_are_those_of_the_market(load):
+    """A database's midnights in Frankfurt, in UTC, once were the days before."""
+    load.settings = load.settings.model_copy(update={"calendar": "XETR"})
+    load.take_in(WED, "time,load,available_at", f"{WED}T23:00:00Z,7,{TUE}", f"{THU}T23:00:00Z,8,{TUE}")
+    assert load.desk.warehouse.future_values()["time"].to_list() == [THU, FRI]
+
+
+def test_an_error_in_what_is_known_ahead_once_was_taken_for_missing_values(load):
+    load.take_in(WED, "time,load,available_at", f"{THU},1,{TUE}")
+    rows = load.desk.warehouse.future_values().drop("year")
+    twice = rows.with_columns(pl.col("available_at") + pl.duration(milliseconds=0), load=pl.lit(float("inf")))
+    load.desk.warehouse.store_future_values(twice)
+    with pytest.raises(ValueError, match="'load' must be finite"):
+        load.panel()
+
+
+def test_values_of_days_without_sessions_are_missing_and_said(load, caplog):
+    load.take_in(WED, "time,load,available_at", f"2024-01-06,1,{TUE}")
+    assert load.lists("load_ahead") == [[None, None]] * 3
+    assert "Rows must be for sessions of the panel's calendar" in caplog.text
 
 
 @pytest.mark.parametrize("known", ["", f",{MON}"])

@@ -72,6 +72,15 @@ def test_a_value_that_few_series_have_was_once_not_missed(prices):
     assert missing_ahead(with_load(prices, last_known=1, series=("A",)), SETTINGS).series == ("A",)
 
 
+def test_a_series_that_never_had_a_covariate_once_missed_it_every_day(prices):
+    """Two of three series have the load: they are the majority, and the third one misses nothing."""
+    assert missing_ahead(with_load(prices, series=("A", "B")), SETTINGS).text == ""
+    assert missing_ahead(with_load(prices, last_known=1, series=("A", "B")), SETTINGS).series == ("A",)
+    newest = prices["time"].unique().sort()[-20:]
+    new = prices.filter((pl.col("series_id") != "C") | pl.col("time").is_in(newest.implode()))
+    assert missing_ahead(with_load(new, series=("A", "B")), SETTINGS).series == ("C",), "it is too new to tell"
+
+
 def test_missing_values_are_forecast_as_declared(prices):
     whole, panel = with_load(prices), with_load(prices, last_known=1)
     end = prices["time"].max()

@@ -81,7 +81,7 @@ class Words(HTMLParser):
 
 def test_the_page_says_who_is_published_and_why(data):
     seen = Words(render(data)).seen
-    assert "The random walk is published: no network earned it" in seen
+    assert "The random walk is published: no model earned it" in seen
     assert "The drift against the random walk (turned down)" in seen
     for line in data.decision["verdict"].splitlines():
         assert line.split(" ", 1)[1] in seen

@@ -81,7 +81,9 @@ def test_a_run_describes_the_decision_and_its_data(store, tracking, judged):
         assert said in words
     skill = percent(judged.decision.distribution_skill)
     assert run.info.run_name == f"{skill} drift, turned down {judged.as_of}, random walk published"
-    assert words.startswith("The numbers are those of the drift, tested at the gate and turned down; the random walk")
+    assert words.startswith(
+        "Random walk is published. The numbers are those of the drift, tested at the gate and turned down."
+    )
     assert run.info.status == "FINISHED"
     assert run.data.params["lookback"] == "16"
     assert run.data.params["settings.horizon"] == "2"
@@ -117,7 +119,7 @@ def test_learning_curves_are_runs_inside_the_run(store, tracking, judged):
 def test_tables_and_pictures_are_there_to_be_looked_at(store, judged):
     run_id = Tracking(store).log_training(judged, "key")
     series = json.loads(artifact(store, run_id, "tables/series.json").read_text(encoding="utf-8"))
-    assert series["columns"][:3] == ["model", "series_id", "skill"]
+    assert series["columns"][:3] == ["model", "series_id", "skill_percent"]
     assert len(series["data"]) == 6
     pictures = {path.name: path.read_bytes()[:4] for path in artifact(store, run_id, "pictures").iterdir()}
     assert sorted(pictures) == [

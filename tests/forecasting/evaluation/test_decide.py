@@ -61,7 +61,7 @@ def test_a_candidate_with_a_better_distribution_is_promoted_and_only_its_distrib
 def test_when_no_network_earns_it_the_random_walk_is_published_and_said_so():
     decision = decide(losses({"GRU": (1.0, 1.0), "random_walk": (1.0, 1.0)}))
     assert (decision.winner, decision.promoted) == ("random_walk", False)
-    assert decision.reason.startswith("No network earned it: the random walk is published. GRU failed: CRPS skill ")
+    assert decision.reason.startswith("No model earned it: the random walk is published. GRU failed: CRPS skill ")
     assert failed(decision) == ["distribution"]
 
 

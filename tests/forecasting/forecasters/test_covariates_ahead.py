@@ -90,6 +90,13 @@ def test_the_same_values_passed_as_future_give_the_same_forecasts(fitted):
     assert fitted.predict(bare, origins="all", future=vintages()).equals(fitted.predict(PANEL, origins="all"))
 
 
+def test_prices_without_the_covariate_once_gave_the_advice_to_rename_a_price(fitted):
+    with pytest.raises(ValueError, match=r"'load' with the values of its own sessions, .* Add it, or let with_future"):
+        fitted.predict(prices(), future=vintages())
+    with pytest.raises(ValueError, match="Did you mean 'loads'"):
+        fitted.predict(prices().with_columns(loads=pl.lit(1.0)), future=vintages())
+
+
 def test_the_rows_after_an_origin_are_not_needed(fitted):
     origin = weekdays(220)[-1]
     cut = PANEL.filter(pl.col("time") <= origin)

@@ -32,7 +32,7 @@ def page_data(names: Sequence[str], horizon: int = 3, n_rows: int = 90, **change
     tables = [walk.predict(prices.filter(pl.col("time") <= day)).with_columns(as_of=pl.lit(day)) for day in days[-2:]]
     values: dict[str, Any] = {
         "as_of": days[-1], "champion": "random_walk", "version": "", "run_id": "", "trained_through": days[-10],
-        "decision": {"reason": "No network earned it.", "verdict": None, "decision": None}, "gate_as_of": None,
+        "decision": {"reason": "No model earned it.", "verdict": None, "decision": None}, "gate_as_of": None,
         "evidence": None, "forecasts": tables[1], "prices": prices, "scores": NO_SCORES,
         "counts": dict.fromkeys(
             ("rows_in", "rows_stored", "rows_corrected", "rows_unchanged", "rows_quarantined"), 0
