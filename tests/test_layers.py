@@ -16,8 +16,8 @@ ORDER = {
         "corporate_actions", "transformers", "windows", "causality",
     ),
     "forecasting": (
-        "tables", "interop", "estimator", "network", "saving", "panel", "export", "evaluation", "plotting", "forecasters",
-        "regressors", "persistence", "backtesting", "tuning",
+        "tables", "interop", "estimator", "network", "saving", "panel", "export", "evaluation", "plotting",
+        "forecasters", "regressors", "persistence", "backtesting", "tuning",
     ),
     "flows": (
         "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",

@@ -14,8 +14,8 @@ from benchmarks.memory.learning import BUILT, GATED, OPEN
 from benchmarks.memory.store import Line, lines_of
 from benchmarks.memory.tasks import TASKS
 from tidecast.flows.reporting.figure import legend, new_figure
-from tidecast.forecasting.forecasters.palette import COLOURS, INK
 from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.plotting.palette import COLOURS, INK
 
 BACKGROUNDS = {"": "white", "_dark": "#0d1117"}
 LOWEST = 1e-6  # of the influence that is drawn

@@ -18,7 +18,6 @@ from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.environment import machine
 from tidecast.flows.tracking.metric_names import POOLED_METRICS, PooledMetric
 from tidecast.flows.training.result import TrainingResult
-from tidecast.forecasting.plotting.tables import quantile_shares
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 EVIDENCE = "evaluation/summary.parquet"
@@ -99,7 +98,8 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
         summary, losses = training.evaluation.summary, training.evaluation.losses
         models = summary.filter(pl.col("group") == "pooled")["model"].to_list()
         shares = training.gate_shares
-        nominal = shares["level"].max() - shares["level"].min()
+        levels = shares["level"].to_list()
+        nominal = max(levels) - min(levels)
         yield "2_skill_by_step", plots.skill_by_step(summary, [name for name in models if name != RANDOM_WALK])
         yield "3_skill_by_series", plots.skill_by_series(summary, training.decision.candidate)
         judged = [name for name in models if name != "drift"]

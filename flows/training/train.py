@@ -18,7 +18,6 @@ from sklearn.base import clone
 
 from tidecast.features.frames import to_polars
 from tidecast.flows.config.settings import DRIFT, Settings
-from tidecast.flows.reporting.calibration_tables import quantile_shares
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.champion import Champion
@@ -29,6 +28,7 @@ from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
 from tidecast.forecasting.network.progress import learning_curve
+from tidecast.forecasting.plotting.tables import quantile_shares
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION, loss_in
 

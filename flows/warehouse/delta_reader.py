@@ -79,7 +79,7 @@ class DeltaReader:
         table = self._table(name)
         return 0 if table is None else table.version()
 
-    def _state(self, name: str) -> tuple[str, int] | None:
+    def _state(self, name: str) -> tuple[object, int] | None:
         """What identifies a table's rows: its own id, which a table made anew does not share, and its version."""
         table = self._table(name)
         return None if table is None else (table.metadata().id, table.version())

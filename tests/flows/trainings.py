@@ -5,7 +5,6 @@ from dataclasses import replace
 import polars as pl
 
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.reporting.calibration_tables import quantile_shares
 from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.store import MlflowStore
 from tidecast.flows.tracking.training_runs import Tracking
@@ -17,6 +16,7 @@ from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
 from tidecast.forecasting.forecasters.recurrent import GRUForecaster
+from tidecast.forecasting.plotting.tables import quantile_shares
 
 SHARED = {"horizon": 2, "lookback": 16, "quantiles": (0.1, 0.5, 0.9)}
 SETTINGS = Settings(calendar="weekdays", **SHARED)
