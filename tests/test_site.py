@@ -2,13 +2,22 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.browser import browsing
+
 ROOT = Path(__file__).parents[1]
+TYPE = """
+const field = document.querySelector(".md-search__input")
+field.value = arguments[0]
+field.dispatchEvent(new Event("input", { bubbles: true }))
+field.dispatchEvent(new KeyboardEvent("keyup", { bubbles: true }))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +45,12 @@ def test_no_page_loads_anything_from_elsewhere(site):
         if found:
             outside[page.name] = found
     assert outside == {}
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs Chromium")
+def test_the_search_works_from_a_file_without_a_server(site):
+    with browsing(1280, 900) as browser:
+        browser.open((site / "index.html").as_uri())
+        browser.click("//label[@class='md-search__icon md-icon']/preceding-sibling::input")
+        browser._post("execute/sync", {"script": TYPE, "args": ["quarantine"]})
+        browser.wait_for("matching documents")
