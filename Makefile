@@ -13,7 +13,7 @@ create  = $(PYTHON) -m venv $(VENV)
 install = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 endif
 
-.PHONY: demo test drill browse clean
+.PHONY: demo test docs drill browse clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/tidecast run --home .tidecast-demo
@@ -23,6 +23,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+docs: $(VENV)/.installed-dev   ## the docs as a site in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open site/index.html"
+
 drill: $(VENV)/.installed-dev   ## kill the daily run at every write and racing writers at random moments, compare tables
 	$(BIN)/python -m tests.drill
 	$(BIN)/python -m tests.races
@@ -31,7 +35,7 @@ browse: $(VENV)/.installed-dev   ## look at MLflow's pages in a headless Chromiu
 	$(BIN)/python -m tests.browse build/pages
 
 clean:
-	rm -rf $(VENV) .tidecast-demo build *.egg-info
+	rm -rf $(VENV) .tidecast-demo build site *.egg-info
 
 # torch goes in first, at exactly the constraint's version: a looser request may bring gigabytes of CUDA
 $(VENV)/.installed: pyproject.toml constraints.txt

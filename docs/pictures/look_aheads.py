@@ -1,0 +1,41 @@
+"""False skill of five look-aheads, from the table of examples/look_aheads/README.md.
+
+python -m docs.pictures.look_aheads docs/pictures/look_aheads.png
+"""
+
+import argparse
+from pathlib import Path
+
+from docs.pictures.tables import interval, table_below
+from tidecast.flows.reporting.figure import Picture, legend, new_figure, zero
+from tidecast.forecasting.forecasters.palette import BLUE, ORANGE
+
+COLUMNS = {"skill with it": ("with the look-ahead", ORANGE, 0.12), "skill without it": ("without it", BLUE, -0.12)}
+
+
+def draw() -> Picture:
+    """Draw the skill with and without each look-ahead."""
+    rows = table_below("examples/look_aheads/README.md", "look-ahead")[::-1]
+    figure, (chart,) = new_figure(1, 1, height=2.8)
+    for column, (label, colour, shift) in COLUMNS.items():
+        found = [interval(row[column]) for row in rows]
+        middles = [middle for middle, _, _ in found]
+        errors = [[middle - low for middle, low, _ in found], [high - middle for middle, _, high in found]]
+        places = [place + shift for place in range(len(rows))]
+        chart.errorbar(middles, places, xerr=errors, fmt="o", color=colour, markersize=5, label=label)
+    chart.set_yticks(range(len(rows)), [row["look-ahead"] for row in rows])
+    chart.set_xlabel("skill of the median against the random walk, %")
+    zero(chart, "the random walk", flat=True)
+    legend(chart)
+    return Picture(
+        "Skill that is not there",
+        "Five published look-aheads on pure random walks, with 95 % intervals over six seeds. Nothing can forecast "
+        "the direction of a random walk, so any skill is false.",
+        figure,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("png", type=Path)
+    parser.parse_args().png.write_bytes(draw().png())
