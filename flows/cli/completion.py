@@ -35,7 +35,7 @@ def completion(context: click.Context, shell: str) -> None:
       tidecast completion bash
       echo 'eval "$(tidecast completion bash)"' >> ~/.bashrc
       echo 'eval "$(tidecast completion zsh)"' >> ~/.zshrc
-      tidecast completion fish > ~/.config/fish/completions/tidecast.fish
+      tidecast completion fish | source
     """
     found = get_completion_class(shell)
     assert found is not None, "click knows these shells"

@@ -188,7 +188,7 @@ def schedule(home: str | None, debug: bool, port: int | None, source: str | None
     Example:
       tidecast schedule
       tidecast schedule --write prefect.yaml --pool forecasts
-      TIDECAST_CRON="0 7 * * 1-5" TIDECAST_TIME_ZONE=Asia/Tokyo tidecast schedule
+      TIDECAST_CRON="0 7 * * 1-5" tidecast schedule
     """
     with one_line_errors(debug):
         out = console()

@@ -34,7 +34,7 @@ class ModelName(click.ParamType):
         return by_lower[str(value).lower()]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(self._names())}]"
+        return "NAME"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in self._names() if name.lower().startswith(incomplete.lower())]
@@ -124,7 +124,8 @@ def tune(home: str | None, debug: bool, as_json: bool, trials: int, minutes: flo
 
 @click.command(cls=Command, short_help="Score models against the random walk.")
 @click.option("--model", "models", multiple=True, type=ModelName(),
-              help="A model to score; may be repeated.  [default: those of the setting models, and drift]")  # fmt: skip
+              help="RNN, LSTM, GRU, volatility_regression, average or drift; may be repeated.  "
+                   "[default: those of the setting models, and drift]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(1, 50), default=2, show_default=True, help="Refits of each model.")
 @click.option("--seeds", type=click.IntRange(1, 20), default=1, show_default=True,
               help="Seeds of each network; a line for each.")  # fmt: skip
@@ -195,7 +196,7 @@ def promote(
     \b
     Example:
       tidecast promote 3 --why "version 4 was trained on a wrong price"
-      tidecast promote --challenger --why "its training was stopped before it was promoted"
+      tidecast promote --challenger --why "its training was stopped"
     """
     if challenger == (version is not None):
         raise click.UsageError("Name a version, or --challenger. See what there is: tidecast decisions")

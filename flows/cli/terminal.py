@@ -136,7 +136,7 @@ class _Table:
                 width if name in self._whole else max(map(_longest_word, column))
                 for name, column, width in zip(self._columns, cells, widths, strict=True)
             ]
-            room = options.max_width - GAP * len(widths)
+            room = options.max_width - GAP * (len(widths) - 1)
             if sum(least) > room:
                 yield from self._facts(out, options)
                 return
@@ -145,10 +145,12 @@ class _Table:
 
     def _drawn(self, widths: list[int]) -> Table:
         drawn = Table(
-            title=self._title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
-            padding=(0, GAP, 0, 0),
+            title=self._title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=0,
+            pad_edge=False,
         )  # fmt: skip
-        for name, right, width in zip(self._columns, self._right, widths, strict=True):
+        for index, (name, right, width) in enumerate(zip(self._columns, self._right, widths, strict=True)):
+            if index:
+                drawn.add_column(width=GAP)  # padding would also stand behind the last column
             drawn.add_column(
                 Text(name),
                 justify="right" if right else "left",
@@ -157,7 +159,8 @@ class _Table:
                 width=width if self._wrap else None,
             )
         for row in self._rows:
-            drawn.add_row(*map(Text, row))
+            texts = [Text(cell) for cell in row]
+            drawn.add_row(*[part for text in texts for part in (text, "")][:-1])
         return drawn
 
     def _facts(self, out: Console, options: ConsoleOptions) -> RenderResult:
