@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import textwrap
 import time
@@ -21,6 +22,11 @@ from tidecast.flows.redaction import redact
 WIDTH_WITHOUT_TERMINAL = 110
 GAP = 2
 """Blanks between the columns of a table."""
+
+TOGETHER = re.compile(r"(?<=\d) (?=[%…])|(?<=[<>=…]) (?=[−+\d])")
+"""Blanks at which no line ends: "p < 0.001", "0.11 … 0.33", "95 %"."""
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 LONGEST_WHOLE = 24
 """Characters of a word of a table that is never broken; longer ones are paths, addresses and names."""
@@ -64,8 +70,9 @@ def wrapped(out: Console, line: str, indent: int = 0) -> str:
         return line
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     start = " " * (len(line) - len(line.lstrip()))
-    pieces = textwrap.wrap(line, max(out.width, indent + 20), subsequent_indent=start + " " * indent, **options)
-    return "\n".join(pieces)
+    whole = TOGETHER.sub(NO_BREAK, line)
+    pieces = textwrap.wrap(whole, max(out.width, indent + 20), subsequent_indent=start + " " * indent, **options)
+    return "\n".join(pieces).replace(NO_BREAK, " ")
 
 
 def _columns_are_set() -> bool:

@@ -63,6 +63,14 @@ def test_facts_wrap_between_words_where_the_width_is_given_and_not_in_a_pipe(pri
     assert printed(None, lambda out: facts(out, [("Prices", LONG)])) == f"Prices    {LONG}\n"
 
 
+@pytest.mark.parametrize("columns", range(40, 70))
+def test_a_number_stays_with_its_sign_its_unit_and_its_interval(printed, columns):
+    verdict = "Distribution +0.22 % (95 %: 0.11 … 0.33), p < 0.001. Median 0.00 % (equal to the last price), p = 0.5."
+    text = printed(columns, lambda out: facts(out, [("Champion", verdict)]))
+    for whole in ("+0.22 %", "0.11 … 0.33", "< 0.001", "= 0.5", "0.00 %"):
+        assert whole in text, text
+
+
 def test_errors_wrap_between_words(printed):
     text = printed(60, lambda out: out.print(f"tidecast: {LONG}"))
     assert "1,234,567" in text
