@@ -163,8 +163,8 @@ def test_no_folder_holds_more_files_than_one_takes_in_at_a_glance():
 def test_nothing_stray_lies_at_the_root():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     expected = {
-        ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "NOTICE", "README.md",
-        "constraints.txt", "mkdocs.yml", "mlflow.yml", "pyproject.toml",
+        ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "MANIFEST.in",
+        "Makefile", "NOTICE", "README.md", "constraints.txt", "mkdocs.yml", "mlflow.yml", "pyproject.toml",
     }  # fmt: skip
     assert {path for path in tracked if "/" not in path} == expected
     folders = {path.partition("/")[0] for path in tracked if "/" in path}

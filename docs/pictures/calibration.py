@@ -16,7 +16,7 @@ import torch
 
 from tidecast import GRUForecaster, PanelSchema, RollingOrigin, backtest
 from tidecast.flows.reporting.figure import Picture, legend, new_figure
-from tidecast.forecasting.forecasters.palette import BLUE, INK
+from tidecast.forecasting.plotting.palette import BLUE, INK
 
 PRICES = Path(__file__).parents[2] / "flows" / "data" / "ecb_fx_daily.parquet"
 MODELS = {"GRU": ("GRU", BLUE), "random_walk": ("random walk", INK)}

@@ -12,7 +12,7 @@ import polars as pl
 
 from docs.pictures.tables import interval, table_below
 from tidecast.flows.reporting.figure import Picture, new_figure, zero
-from tidecast.forecasting.forecasters.palette import BLUE, INK, colour_of
+from tidecast.forecasting.plotting.palette import BLUE, INK, colour_of
 
 SERIES, SESSIONS = "USD", 40
 BANDS = (("q0.05", "q0.95", 0.18), ("q0.25", "q0.75", 0.32))

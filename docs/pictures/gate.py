@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docs.pictures.tables import number, table_below
 from tidecast.flows.reporting.figure import Picture, legend, new_figure
-from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE
+from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
 
 COLOURS = {"252": ORANGE, "504": INK, "1,260": BLUE}
 

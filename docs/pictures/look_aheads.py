@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docs.pictures.tables import interval, table_below
 from tidecast.flows.reporting.figure import Picture, legend, new_figure, zero
-from tidecast.forecasting.forecasters.palette import BLUE, ORANGE
+from tidecast.forecasting.plotting.palette import BLUE, ORANGE
 
 COLUMNS = {"skill with it": ("with the look-ahead", ORANGE, 0.12), "skill without it": ("without it", BLUE, -0.12)}
 

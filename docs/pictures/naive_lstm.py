@@ -16,7 +16,7 @@ import polars as pl
 import torch
 
 from tidecast.flows.reporting.figure import Picture, new_figure, zero
-from tidecast.forecasting.forecasters.palette import BLUE, INK, ORANGE
+from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
 
 PRICES = Path(__file__).parents[2] / "flows" / "data" / "ecb_fx_daily.parquet"
 SERIES = ("USD", "JPY", "GBP", "CHF")

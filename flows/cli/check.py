@@ -1,22 +1,22 @@
 """The command that tells cron and other monitors how a panel is doing."""
 
-import json
 import sys
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
+from tidecast.flows.cli.answer import json_option
 from tidecast.flows.cli.failing import one_line_errors
+from tidecast.flows.cli.help import Command
 from tidecast.flows.cli.options import everywhere, existing_panel
-from tidecast.flows.cli.terminal import console, facts
+from tidecast.flows.cli.terminal import facts
 
 FOUND = 3
 """Exit code when something was found. 1 is a failure of the command itself."""
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.command(cls=Command, short_help="Say what is wrong; exit code 3 when something is.")
+@json_option
 @everywhere
 def check(home: str | None, debug: bool, as_json: bool) -> None:
     """Say what is wrong with feed, series, inputs, champion and runs: since when, how sure, what to do.
@@ -24,15 +24,17 @@ def check(home: str | None, debug: bool, as_json: bool) -> None:
     Exit code 0: all is fine. 3: something was found. 1: the check itself failed. Prices are not asked for; the tables
     say when they last were.
 
+    Reads the tables of the state folder; writes nothing.
+
     \b
     Example:
       tidecast check
       tidecast check --json
     """
-    with one_line_errors(debug):
+    with one_line_errors(debug, as_json) as answer:
         folder, settings = existing_panel(home, debug)
-        from tidecast.flows.errors import TidecastError  # polars and scipy take a second
-        from tidecast.flows.redaction import redact
+        from tidecast.flows.cli.answers import pooled  # polars and scipy take a second
+        from tidecast.flows.errors import TidecastError
         from tidecast.flows.steps.watching import watch_stored
         from tidecast.flows.watch.finding import FINE, STATES
         from tidecast.flows.watch.record_text import record_lines
@@ -44,15 +46,13 @@ def check(home: str | None, debug: bool, as_json: bool) -> None:
             raise TidecastError("There must be prices to check, found none. Start with: tidecast run")
         watched = watch_stored(workspace, as_of, now)
         checked = watched.checked
-        if as_json:
-            answer: dict[str, Any] = {
-                "home": str(folder.path), "as_of": as_of.isoformat(), "checked_at": now.isoformat(timespec="seconds"),
-                "states": list(checked.states), "findings": [found.to_dict() for found in checked.findings],
-                "record": _pooled(watched.record),
-            }  # fmt: skip
-            print(redact(json.dumps(answer, indent=2, ensure_ascii=False, default=str)))
-        else:
-            out = console()
+        answer.give({
+            "home": folder.path, "as_of": as_of, "checked_at": now.isoformat(timespec="seconds"),
+            "states": checked.states, "findings": [found.to_dict() for found in checked.findings],
+            "record": pooled(watched.record),
+        })  # fmt: skip
+        if not as_json:
+            out = answer.out
             for found in checked.findings:
                 facts(out, [
                     (STATES[found.state].capitalize(), found.what), ("since", str(found.since)),
@@ -63,11 +63,3 @@ def check(home: str | None, debug: bool, as_json: bool) -> None:
             facts(out, [("State", state), ("Session", str(as_of)), ("Record", record_lines(watched.record))])
         if checked.findings:
             sys.exit(FOUND)
-
-
-def _pooled(record: Any) -> list[dict[str, Any]]:
-    """The pooled lines of the record; none without scores."""
-    if not record.width:
-        return []
-    rows: list[dict[str, Any]] = record.filter(group="pooled").drop("group", "model", "step", "series_id").to_dicts()
-    return rows

@@ -5,15 +5,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
 
 from tidecast.flows.cli.failing import one_line
 from tidecast.flows.cli.terminal import facts, table
+from tidecast.flows.config.library_versions import version_problems
 from tidecast.flows.config.mlflow_yml import load_mlflow_config
 from tidecast.flows.config.panel_file import CHANGED_BY, INPUTS
 from tidecast.flows.config.rule_actions import actions_in_force
@@ -37,8 +40,24 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
-    """Print the state of the folder, and return the problems.
+@dataclass
+class Examined:
+    """The state of a folder.
+
+    Attributes
+    ----------
+    problems : list of str
+        One sentence per problem.
+    fields : dict
+        What was found, as ``doctor --json`` prints it.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def examine(out: Console, home: StateFolder, deep: bool = False) -> Examined:
+    """Print the state of the folder, and return it.
 
     Parameters
     ----------
@@ -46,36 +65,21 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
     home : StateFolder
     deep : bool
         Whether to read every file of the tables.
-
-    Returns
-    -------
-    list of str
-        One sentence per problem.
     """
-    problems: list[str] = []
-    versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
-    facts(out, [("Home", f"{home.path} ({'not made yet' if home.created else 'found'})"),
-                ("Python", sys.version.split()[0]),
-                ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items()))])  # fmt: skip
+    found = Examined()
+    problems = found.problems
+    _versions(out, home, found)
     settings = None
     with _noted(problems):
         settings, origins = load_settings(home, {}, os.environ, Path.cwd())
-        out.print()
-        out.print(
-            table(["setting", "value", "from"], [[name, _value(settings, name), origins[name]] for name in origins])
-        )
+        _print_settings(out, "setting", {name: (_value(settings, name), origins[name]) for name in origins}, found)
         _remembered(out, home, settings, origins)
-        _schedule(out, settings)
+        _schedule(out, settings, found)
     with _noted(problems):
         config, origins_yml = load_mlflow_config(Path.cwd(), os.environ)
         values = {name: _dotted(config, name) for name in origins_yml}
-        out.print()
-        out.print(
-            table(
-                ["mlflow.yml", "value", "from"],
-                [[n, "" if v is None else v, origins_yml[n]] for n, v in values.items()],
-            )
-        )
+        texts = {name: ("" if value is None else str(value), origins_yml[name]) for name, value in values.items()}
+        _print_settings(out, "mlflow.yml", texts, found)
     if settings is not None:
         with _noted(problems):
             open_source(settings).fetch()
@@ -84,22 +88,47 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> list[str]:
                 if source is not None:
                     problems += [text for text in [read(settings).unreadable] if text]
     if not home.created:
-        with _noted(problems):
-            out.print()
-            in_force = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
-            _tables(out, home, in_force, problems, deep)
-        if settings is not None:
-            with _noted(problems):
-                _champion(out, Workspace(home, settings), problems)
-    if not home.created:
-        with _noted(problems):
-            lock = _lock(home)
-            out.print()
-            facts(out, [("Lock", lock)])
+        _contents(out, home, settings, found, deep)
     out.print()
     for problem in problems or ["No problem found."]:
         out.print(problem)
-    return problems
+    found.fields["problems"] = problems
+    return found
+
+
+def _versions(out: Console, home: StateFolder, found: Examined) -> None:
+    """Print folder and versions; note libraries that do not work."""
+    python = sys.version.split()[0]
+    versions = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
+    facts(out, [("Home", f"{home.path} ({'not made yet' if home.created else 'found'})"), ("Python", python),
+                ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items()))])  # fmt: skip
+    found.problems += version_problems()
+    found.fields |= {"home": home.path, "python": python, "versions": versions}
+
+
+def _print_settings(out: Console, what: str, values: dict[str, tuple[str, str]], found: Examined) -> None:
+    """Print values and where each comes from, by name."""
+    out.print()
+    out.print(table([what, "value", "from"], [[name, *value] for name, value in values.items()]))
+    found.fields["settings" if what == "setting" else "mlflow"] = {
+        name: {"value": value, "from": origin} for name, (value, origin) in values.items()
+    }
+
+
+def _contents(out: Console, home: StateFolder, settings: Settings | None, found: Examined, deep: bool) -> None:
+    """Print tables, champion and lock of a folder that exists; note problems."""
+    problems = found.problems
+    with _noted(problems):
+        out.print()
+        in_force = settings or Settings(warehouse=os.environ.get("TIDECAST_WAREHOUSE"))
+        _tables(out, home, in_force, found, deep)
+    if settings is not None:
+        with _noted(problems):
+            _champion(out, Workspace(home, settings), found)
+    with _noted(problems):
+        found.fields["lock"] = _lock(home)
+        out.print()
+        facts(out, [("Lock", found.fields["lock"])])
 
 
 def _remembered(out: Console, home: StateFolder, settings: Settings, origins: dict[str, str]) -> None:
@@ -120,22 +149,25 @@ def _remembered(out: Console, home: StateFolder, settings: Settings, origins: di
     facts(out, [("Remembered", f"in {home.panel_file}, since the first run. {when}\n{ways}")])
 
 
-def _schedule(out: Console, settings: Settings) -> None:
+def _schedule(out: Console, settings: Settings, found: Examined) -> None:
     """Print when `tidecast schedule` would run the daily forecast."""
     if settings.cron is None and settings.calendar is None and settings.source not in CALENDARS:
         when = "after each close; the first run finds the calendar"
     else:
         when = daily_times(settings, datetime.now(UTC).date()).text
+    found.fields["schedule"] = when
     facts(out, [("Schedule", f"tidecast schedule runs {when}")])
 
 
-def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[str], deep: bool) -> None:
+def _tables(out: Console, home: StateFolder, settings: Settings, found: Examined, deep: bool) -> None:
     """Rows and versions of each table, damage to them, and runs that did not end well."""
-    warehouse = Workspace(home, settings).warehouse
-    out.print(table(["table", "rows", "version"], [_height_and_version(warehouse, name) for name in TABLES]))
-    found = damages(warehouse, deep)
-    problems += found
-    with _noted([] if found else problems):  # a damaged table is named once
+    warehouse, problems = Workspace(home, settings).warehouse, found.problems
+    rows = [_height_and_version(warehouse, name) for name in TABLES]
+    out.print(table(["table", "rows", "version"], rows))
+    found.fields["tables"] = {name: {"rows": height, "version": version} for name, height, version in rows}
+    damaged = damages(warehouse, deep)
+    problems += damaged
+    with _noted([] if damaged else problems):  # a damaged table is named once
         identify(home, warehouse, settings)
     for row in warehouse.runs().filter(pl.col("status") != "done").iter_rows(named=True):
         what = "was stopped before it ended" if row["status"] == "published" else "had a step that failed"
@@ -145,7 +177,7 @@ def _tables(out: Console, home: StateFolder, settings: Settings, problems: list[
         )
 
 
-def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:
+def _height_and_version(warehouse: Warehouse, name: str) -> list[Any]:
     try:
         there = name in warehouse.versions([name])
         return [name, warehouse.height(name), warehouse.version(name) if there else "not there yet"]
@@ -153,19 +185,23 @@ def _height_and_version(warehouse: Warehouse, name: str) -> list[object]:
         return [name, "unreadable", "unreadable"]
 
 
-def _champion(out: Console, workspace: Workspace, problems: list[str]) -> None:
+def _champion(out: Console, workspace: Workspace, found: Examined) -> None:
     """Print the champion and its decision; note where the two differ. A folder that was moved is repaired first."""
     from tidecast.flows.steps.promote import present_champion  # torch and MLflow take seconds to import
 
     decisions = workspace.warehouse.decisions()
     champion = present_champion(workspace.registry(lambda text: out.print(text)), decisions)
     if champion is None:
+        found.fields["champion"] = None
         facts(out, [("Champion", "none yet: the first training chooses one")])
         return
     decided = decision_text(made_champion(decisions, champion.version))
     name = readable(champion.name)
     trained = f"{name}, version {champion.version}, trained through {champion.trained_through}"
     facts(out, [("Champion", f"{trained}\n{decided}")])
+    found.fields["champion"] = {
+        "name": name, "version": champion.version, "trained_through": champion.trained_through, "decided": decided,
+    }  # fmt: skip
     last = last_of(decisions)
     if last is not None and last["version"] != champion.version:
         if last["champion_version"] == champion.version:
@@ -173,7 +209,9 @@ def _champion(out: Console, workspace: Workspace, problems: list[str]) -> None:
         else:
             undo = f'tidecast promote {last["version"]} --why "it was decided"'
             why = f"somebody moved the alias in MLflow. If that was wrong: {undo}"
-        problems.append(f"Version {champion.version} is champion, but version {last['version']} was decided on: {why}.")
+        found.problems.append(
+            f"Version {champion.version} is champion, but version {last['version']} was decided on: {why}."
+        )
 
 
 def _lock(home: StateFolder) -> str:

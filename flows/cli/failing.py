@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from tidecast.features.error_text import ended
+from tidecast.flows.cli.answer import Answer
 from tidecast.flows.cli.terminal import console
 from tidecast.flows.errors import Busy, Partial, SettingsError, TidecastError, is_panic
 from tidecast.flows.os_errors import message_of
@@ -22,26 +23,44 @@ FAILED, WRONG_USAGE, INCOMPLETE, INTERRUPTED, BUSY = 1, 2, 3, 130, 75
 
 
 @contextlib.contextmanager
-def one_line_errors(debug: bool) -> Iterator[None]:
+def one_line_errors(debug: bool, as_json: bool = False) -> Iterator[Answer]:
     """Turn every failure of the body into one line and an exit code; with `debug`, print the traceback first.
+
+    Gives the answer of the command, which is printed at the end of the body, however it ends, if JSON is wanted.
 
     Parameters
     ----------
     debug : bool
         Whether to print tracebacks and the logs of other libraries.
+    as_json : bool
+        As ``--json``.
     """
+    answer = Answer(as_json, command_name())
     try:
-        yield
+        yield answer
     except (click.ClickException, click.exceptions.Exit):
         raise
+    except SystemExit as end:
+        answer.finish(int(end.code or 0))
+        raise
     except KeyboardInterrupt:
-        stop("Stopped. Nothing is half-written; run the same command again to continue.", INTERRUPTED)
+        message = "Stopped. Nothing is half-written; run the same command again to continue."
+        answer.finish(INTERRUPTED, message)
+        stop(message, INTERRUPTED)
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         if debug:
             sys.stderr.write(redact(traceback.format_exc()))
+        answer.finish(exit_code(error), one_line(error))
         stop(one_line(error), exit_code(error))
+    answer.finish()
+
+
+def command_name() -> str:
+    """Return the name of the command that runs, as it is typed after "tidecast"; empty outside of a command."""
+    context = click.get_current_context(silent=True)
+    return context.command_path.partition(" ")[2] if context is not None else ""
 
 
 def one_line(error: BaseException) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from tidecast.flows.cli.answer import json_option
+from tidecast.flows.cli.completion import series as forecast_series
 from tidecast.flows.cli.failing import one_line_errors
+from tidecast.flows.cli.help import Group
 from tidecast.flows.cli.options import Day, decided_by, everywhere, existing_panel
-from tidecast.flows.cli.terminal import console
 from tidecast.flows.config.state_folder import hold
 
 
@@ -24,7 +26,13 @@ def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--rule", "rules", multiple=True, metavar="NAME", help="Rows that broke this rule; may be repeated."
         ),
-        click.option("--series", multiple=True, metavar="ID", help="Rows of this series; may be repeated."),
+        click.option(
+            "--series",
+            multiple=True,
+            metavar="ID",
+            shell_complete=forecast_series,
+            help="Rows of this series; may be repeated.",
+        ),
         click.option("--from", "first", type=Day(), metavar="DATE", help="Rows of this day and later ones."),
         click.option("--to", "last", type=Day(), metavar="DATE", help="Rows of this day and earlier ones."),
     ]
@@ -33,12 +41,15 @@ def chosen_rows(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True, short_help="List rows that broke a rule; release or repair them.")
 @chosen_rows
+@json_option
 @everywhere
 @click.pass_context
-def quarantine(context: click.Context, home: str | None, debug: bool, **rows: Any) -> None:
+def quarantine(context: click.Context, home: str | None, debug: bool, as_json: bool, **rows: Any) -> None:
     """List rows that broke a rule and wait for a decision, the newest first, and the number per rule.
+
+    Reads the tables quarantine and repairs; writes nothing.
 
     \b
     Examples:
@@ -49,41 +60,45 @@ def quarantine(context: click.Context, home: str | None, debug: bool, **rows: An
     """
     if context.invoked_subcommand is not None:
         return
-    with one_line_errors(debug):
-        out = console()
+    with one_line_errors(debug, as_json) as answer:
         folder, settings = existing_panel(home, debug)
         from tidecast.flows.cli.show import show_quarantine  # polars takes half a second
 
-        show_quarantine(out, folder, settings, **rows)
+        show_quarantine(answer, folder, settings, **rows)
 
 
-@quarantine.command()
+@quarantine.command(short_help="Accept rows as they were delivered.")
 @chosen_rows
 @decided_by
+@json_option
 @everywhere
-def release(home: str | None, debug: bool, by: str | None, why: str, **rows: Any) -> None:
+def release(home: str | None, debug: bool, as_json: bool, by: str | None, why: str, **rows: Any) -> None:
     """Release rows from quarantine: they become prices as they were delivered.
 
     They are known from the newest session of the panel on. Forecasts that were issued earlier do not change.
+
+    Writes the tables repairs and prices.
 
     \b
     Example:
       tidecast quarantine release --rule unit_error --series AET --why "one share became a hundred"
     """
-    decide_on_rows(home, debug, rows, by, why)
+    decide_on_rows(home, debug, as_json, rows, by, why)
 
 
-@quarantine.command()
+@quarantine.command(short_help="Accept rows with the right values.")
 @chosen_rows
 @click.option(
     "--value", "values", multiple=True, metavar="NAME=X", help="The right value, like close=14.55; repeatable."
 )
 @click.option("--multiply", type=float, metavar="X", help="Multiply open, high, low and close by this.")
 @decided_by
+@json_option
 @everywhere
 def repair(
     home: str | None,
     debug: bool,
+    as_json: bool,
     by: str | None,
     why: str,
     values: tuple[str, ...],
@@ -92,6 +107,8 @@ def repair(
 ) -> None:
     """Repair rows in quarantine: they become prices with the right values.
 
+    Writes the tables repairs and prices.
+
     \b
     Examples:
       tidecast quarantine repair --series AET --from 2026-05-03 --to 2026-05-03 --value close=14.55 --why "typing error"
@@ -99,7 +116,7 @@ def repair(
     """
     if not values and multiply is None:
         raise click.UsageError("A repair needs --value NAME=X or --multiply X. To accept rows as delivered: release.")
-    decide_on_rows(home, debug, rows, by, why, repaired_values(values), multiply)
+    decide_on_rows(home, debug, as_json, rows, by, why, repaired_values(values), multiply)
 
 
 def repaired_values(texts: tuple[str, ...]) -> dict[str, float]:
@@ -133,6 +150,7 @@ def repaired_values(texts: tuple[str, ...]) -> dict[str, float]:
 def decide_on_rows(
     home: str | None,
     debug: bool,
+    as_json: bool,
     rows: dict[str, Any],
     by: str | None,
     why: str,
@@ -147,6 +165,8 @@ def decide_on_rows(
         As ``--home``.
     debug : bool
         Whether to print tracebacks and the logs of other libraries.
+    as_json : bool
+        As ``--json``.
     rows : dict
         Rules, series and days that choose the rows, as `release_rows` takes them.
     by : str or None
@@ -165,8 +185,7 @@ def decide_on_rows(
     """
     if not any(rows.values()):
         raise click.UsageError("Choose the rows: --rule, --series, --from or --to. See them all: tidecast quarantine")
-    with one_line_errors(debug):
-        out = console()
+    with one_line_errors(debug, as_json) as answer:
         folder, settings = existing_panel(home, debug)
         from tidecast.flows.steps.release import release_rows  # polars and the calendars take a second to import
         from tidecast.flows.workspace.workspace import Workspace
@@ -178,4 +197,5 @@ def decide_on_rows(
                 factor=factor,
             )  # fmt: skip
         are = "row is a price" if count == 1 else "rows are prices"
-        out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")
+        answer.give({"home": folder.path, "rows": count, "known_from": warehouse.newest_seen()})
+        answer.out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")

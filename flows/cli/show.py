@@ -9,6 +9,8 @@ import polars as pl
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from tidecast.flows.cli.answer import Answer
+from tidecast.flows.cli.answers import quarantine_fields, session_fields
 from tidecast.flows.cli.terminal import GAP, facts, table
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
@@ -79,12 +81,12 @@ def _series_text(row: dict[str, Any]) -> str:
     return f"{forecast:,} series" if forecast >= quoted else f"{forecast:,} of {quoted:,} quoted series"
 
 
-def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
+def show(answer: Answer, home: StateFolder, settings: Settings, as_of: date | None, series: tuple[str, ...]) -> None:
     """Print the forecasts of one session, the model that made them, and its record so far.
 
     Parameters
     ----------
-    out : Console
+    answer : Answer
         Where to print.
     home : StateFolder
     settings : Settings
@@ -113,11 +115,16 @@ def show(out: Console, home: StateFolder, settings: Settings, as_of: date | None
         raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {existing}.")
     if series:
         forecasts = forecasts.filter(pl.col("series_id").is_in(series))
+    verdict = verdict_of(workspace, row)
+    if answer.as_json:
+        answer.give({"home": home.path, **session_fields(workspace, row, forecasts, verdict)})
+        return
+    out = answer.out
     out.print(forecast_table(forecasts, out.width))
     out.print()
     facts(out, [
         ("Session", str(row["as_of"])),
-        ("Champion", f"{champion_text(row)}\n{verdict_of(workspace, row)}".strip()),
+        ("Champion", f"{champion_text(row)}\n{verdict}".strip()),
         ("Decided", decision_text(made_champion(workspace.warehouse.decisions(), row["champion_version"]))),
         ("Record", _record(workspace)),
         ("Report", str(home.reports / f"{row['as_of']}.html")),
@@ -178,12 +185,12 @@ def _fitting(columns: list[list[str]], room: int) -> list[list[str]]:
     return [*first, gap, last]
 
 
-def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows: Any) -> None:
+def show_quarantine(answer: Answer, home: StateFolder, settings: Settings, **rows: Any) -> None:
     """Print the rows in quarantine that wait for a decision, the newest first, and the counts per rule.
 
     Parameters
     ----------
-    out : Console
+    answer : Answer
         Where to print.
     home : StateFolder
     settings : Settings
@@ -191,7 +198,10 @@ def show_quarantine(out: Console, home: StateFolder, settings: Settings, **rows:
         Rules, series and days that choose the rows, as `waiting` takes them.
     """
     warehouse = Workspace(home, settings).warehouse
-    found = waiting(warehouse, **rows)
+    if answer.as_json:
+        answer.give({"home": home.path, **quarantine_fields(warehouse, **rows)})
+        return
+    out, found = answer.out, waiting(warehouse, **rows)
     if found.is_empty():
         out.print(f"No row {'like that ' if any(rows.values()) else ''}in quarantine waits for a decision.")
     else:

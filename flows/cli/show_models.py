@@ -8,6 +8,7 @@ from rich.console import Console
 from tidecast.flows.cli.terminal import facts, table
 from tidecast.flows.reporting.comparison_text import AGAINST, BY_STEP, MEDIAN, SKILL, fit_columns, skill_columns
 from tidecast.flows.reporting.model_names import readable
+from tidecast.flows.training.backtest_panel import Backtested
 from tidecast.forecasting.evaluation.decision import p_value, skill_text
 
 
@@ -40,6 +41,24 @@ def show_decisions(out: Console, decisions: pl.DataFrame) -> None:
     out.print(table(heads, [_line(row) for row in rows], whole=[SKILL]))
     out.print()
     facts(out, [("Last", rows[-1]["reason"]), ("", "The table decisions has all numbers, recipes and the policy.")])
+
+
+def print_backtest(out: Console, found: Backtested) -> None:
+    """Print two tables per period, and which origins they judge.
+
+    Parameters
+    ----------
+    out : Console
+        Where to print.
+    found : Backtested
+    """
+    for period, compared in found.compared.items():
+        if len(found.compared) > 1:
+            out.print(f"\n{period.capitalize()}:")
+        for drawn in backtest_tables(compared):
+            out.print()
+            out.print(drawn)
+    facts(out, [("Judged", found.judged)])
 
 
 def backtest_tables(compared: pl.DataFrame) -> list[Any]:

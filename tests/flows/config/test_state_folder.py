@@ -85,7 +85,7 @@ def test_a_folder_that_is_there_but_may_not_be_written_to_is_one_clear_error(unw
 
 def test_doctor_lists_a_folder_that_may_not_be_written_to_as_a_problem(unwritable, monkeypatch):
     monkeypatch.chdir(unwritable.path.parent)
-    problems = examine(Console(file=StringIO()), unwritable)
+    problems = examine(Console(file=StringIO()), unwritable).problems
     assert [problem for problem in problems if "must be writable" in problem]
 
 
