@@ -1,14 +1,14 @@
 # Runs `tidecast schedule` as a user without rights. The state folder is the volume /data; docs/docker.md has commands.
 FROM python:3.11-slim AS build
 ARG EXTRAS=postgres
-# torch without CUDA, at exactly the version of constraints.txt; a build with CUDA is four gigabytes larger
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# where pip finds torch: PyTorch's index for CPUs, which its installation page names, saves four gigabytes of CUDA
+ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/tidecast
 ENV PATH=/opt/tidecast/bin:$PATH
 WORKDIR /source
 COPY constraints.txt ./
-RUN pip install --index-url "$TORCH_INDEX" "torch==$(sed -n 's/^torch==//p' constraints.txt)"
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==$(sed -n 's/^torch==//p' constraints.txt)"
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY features features
 COPY forecasting forecasting
