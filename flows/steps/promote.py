@@ -114,7 +114,7 @@ class Promoter:
             )
         is_due = gate_due(decisions.newest(decisions.gates(past), as_of), as_of, self.settings)
         found = self.tuning_runs.newest(as_of) if is_due else None
-        with engine_of(self.settings, self.warehouse):
+        with engine_of(self.settings, self.warehouse.uri):
             training = train(panel, as_of, self.settings, champion, is_due, log.info, versions, found)
         key = trained.key(f"lost {lost['decision']}" if lost else champion.version if champion else "")
         gates_before = decisions.gates(past).height

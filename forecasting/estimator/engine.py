@@ -5,15 +5,18 @@ By default, processes of this machine. `open_engine` lets them run on a cluster;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from joblib import effective_n_jobs, parallel_config
 
+from tidecast.features.error_text import shorten
 from tidecast.forecasting.estimator.dask_cluster import EngineError, check_workers, dask_client, is_shared
 from tidecast.forecasting.estimator.engine_address import PROCESSES, RAY, split_engine
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, panel_file
@@ -71,7 +74,7 @@ def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[
     """
     kind, place = split_engine(engine)
     if kind == RAY:
-        raise EngineError(f"The engine {engine} must be of Dask; Ray is not supported. Use 'dask://host:port'.")
+        raise EngineError(f"The engine must be a Dask scheduler, found {engine}. Write 'dask://host:port'.")
     with ExitStack() as stack:
         opened = None if kind == PROCESSES else DaskEngine(stack.enter_context(dask_client(place)), place, folder)
         before = _in_force.set(opened)
@@ -109,6 +112,43 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
             sent = [reference] if isinstance(reference, HeldPanel) else None
             stack.enter_context(parallel_config("dask", client=engine.client, scatter=sent))
             yield reference
+
+
+def n_workers(n_jobs: int) -> int:
+    """Number of tasks that run at a time on the engine in force.
+
+    Parameters
+    ----------
+    n_jobs : int
+        As for `on_engine`.
+    """
+    engine = _in_force.get()
+    return effective_n_jobs(n_jobs) if engine is None else len(engine.client.ncores())
+
+
+def check_seen(path: str | Path, what: str) -> None:
+    """Refuse a file that a worker of the engine does not see.
+
+    Parameters
+    ----------
+    path : str or Path
+    what : str
+        What it is, for the error.
+
+    Raises
+    ------
+    EngineError
+        Naming the workers.
+    """
+    engine = _in_force.get()
+    if engine is None:
+        return
+    seen = engine.client.run(os.path.exists, os.path.abspath(path), on_error="ignore")
+    if missing := sorted(worker for worker, found in seen.items() if not found):
+        raise EngineError(
+            f"{what} must lie where every worker sees it: {path} is not there for {shorten(missing)}. Put it into a "
+            "shared folder, or set engine to 'processes'."
+        )
 
 
 def _seen_by_workers(panel: Any, engine: DaskEngine, stack: ExitStack) -> PanelFile | HeldPanel:
