@@ -28,6 +28,7 @@ from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.scheduling.market_times import daily_times
 from tidecast.flows.sources import open_source
 from tidecast.flows.training.decisions import decision_text, last_of, made_champion
+from tidecast.flows.training.engine import engine_of
 from tidecast.flows.warehouse.damage import damages
 from tidecast.flows.warehouse.schema import TABLES
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -81,6 +82,8 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> Examined:
         texts = {name: ("" if value is None else str(value), origins_yml[name]) for name, value in values.items()}
         _print_settings(out, "mlflow.yml", texts, found)
     if settings is not None:
+        with _noted(problems), engine_of(settings, home.warehouse_uri):
+            pass  # that it answers, and that its workers are alike
         with _noted(problems):
             open_source(settings).fetch()
         for source, read in ((settings.future, read_future), (settings.events, read_events)):

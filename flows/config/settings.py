@@ -15,6 +15,7 @@ from tidecast.flows.config import column_names
 from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.secrets import refuse_password, refuse_secret
 from tidecast.flows.errors import SettingsError
+from tidecast.forecasting.estimator.engine_address import PROCESSES, check_engine
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.tables.names import AVERAGE, VOLATILITY_REGRESSION
@@ -45,6 +46,7 @@ KINDS = {
     ),
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
     **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
+    "engine": "processes or dask://host:port",
     "layout": "auto, long or wide",
     **dict.fromkeys(("future", "future_table", "events", "events_table", "group"), "text"),
     "future_missing": "random_walk, last or mean",
@@ -114,6 +116,9 @@ class Settings(BaseModel):
         Sessions between trainings.
     n_jobs : int
         Local processes for training.
+    engine : str
+        Where the fits of a training run: "processes" of this machine, or the workers of a Dask scheduler,
+        "dask://host:port"; see docs/scaling.md.
     gate : GatePolicy
         When a new recipe becomes champion.
     rules : dict of str to str
@@ -170,6 +175,7 @@ class Settings(BaseModel):
     max_epochs: int | None = None
     retrain_every: int = 21
     n_jobs: int = 2
+    engine: str = PROCESSES
     gate: GatePolicy = GatePolicy()
     rules: dict[str, str] = {}
     rules_schema: str | None = None
@@ -188,8 +194,8 @@ class Settings(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Fingerprint of all settings: equal digests, equal settings."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Fingerprint of all settings but `engine`, which changes no table: equal digests, equal settings."""
+        return hashlib.sha256(self.model_dump_json(exclude={"engine"}).encode()).hexdigest()[:16]
 
     @field_validator(
         "quantiles", "models", "calendars", "covariates", "static", "future_covariates", "event_kinds", mode="before"
@@ -205,6 +211,14 @@ class Settings(BaseModel):
         if value is not None and value < least:
             raise SettingsError(f"{info.field_name} must be at least {least}, got {value}.")
         return value
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, value: str) -> str:
+        try:
+            return check_engine(value)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     @field_validator("quantiles")
     @classmethod

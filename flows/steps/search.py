@@ -16,6 +16,7 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.training.candidates import recipes_of
+from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.training.search_problem import SearchProblem
@@ -112,10 +113,11 @@ def search(
     """
     study = tuning_folder.make().path / f"{problem.as_of}-{problem.key[:8]}.journal"
     try:
-        return tune(
-            problem.model, problem.panel, problem.cv, problem.space, n_trials, timeout,
-            storage=study, study_name=f"tuning {problem.as_of}", n_jobs=problem.settings.n_jobs, on_change=on_change,
-        )  # fmt: skip
+        with engine_of(problem.settings, str(tuning_folder.path)):
+            return tune(
+                problem.model, problem.panel, problem.cv, problem.space, n_trials, timeout, storage=study,
+                study_name=f"tuning {problem.as_of}", n_jobs=problem.settings.n_jobs, on_change=on_change,
+            )  # fmt: skip
     except NoWholeTrial as error:
         raise TidecastError(
             f"A search must have time for one whole trial, but none of {error.begun} begun is complete after "

@@ -12,6 +12,7 @@ from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch
+from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -89,7 +90,8 @@ def backtest_panel(
         )
     rows = before_the_gate(panel, plan, settings) if left_out else panel
     log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
-    run = work.backtest(_with_seeds(chosen, seeds), rows, origins, folds)
+    with engine_of(settings, warehouse.uri):
+        run = work.backtest(_with_seeds(chosen, seeds), rows, origins, folds)
     forecasts = to_polars(run.table)
     evaluation = work.evaluate(forecasts)
     periods = _periods(forecasts, panel, plan, settings.horizon)

@@ -10,7 +10,7 @@ from time import process_time
 from typing import Any, cast
 
 import polars as pl
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -22,7 +22,9 @@ from tidecast.features.panel import PanelSchema, check_columns
 from tidecast.forecasting.backtesting.averaged_tables import averaged_members, averaged_tables, unnamed_members
 from tidecast.forecasting.backtesting.outside_models import as_trained, check_model, forecast_each_origin, is_ours
 from tidecast.forecasting.backtesting.settled_panel import settled_frame
+from tidecast.forecasting.estimator.engine import on_engine
 from tidecast.forecasting.estimator.orphans import EndsWithParent
+from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import Fold, RollingOrigin
 from tidecast.forecasting.tables.check import check_forecasts
@@ -45,7 +47,7 @@ def backtest(
     """Forecast with every model and the random walk, from every origin of every fold.
 
     A forecast from an origin uses rows at or before it, of a model fitted on rows at or before its fold's cut. The
-    table is the same for any `n_jobs`: each fit has one thread.
+    table is the same for any `n_jobs`, and on a cluster (`open_engine`): each fit has one thread.
 
     Parameters
     ----------
@@ -206,10 +208,10 @@ def run_backtest(
     found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
     seconds = dict.fromkeys(fitted, 0.0)
     curves: dict[str, tuple[int, pl.DataFrame]] = {}
-    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-        parallel = Parallel(return_as="generator_unordered")
+    with on_engine(panel, n_jobs) as reference:
+        parallel = Parallel(return_as="generator_unordered", batch_size=1)
         forecast = delayed(EndsWithParent(forecast_block))
-        for done in parallel(forecast(*item, panel, named[RANDOM_WALK]) for item in work):
+        for done in parallel(forecast(*item, reference, named[RANDOM_WALK]) for item in work):
             name, first_fold = done.name, done.tables[0][0]
             seconds[name] += done.seconds
             if done.learning_curve is not None and curves.get(name, (0,))[0] < first_fold:
@@ -235,7 +237,7 @@ def run_backtest(
 
 
 def forecast_block(
-    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame, common: Any = None
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame | PanelFile | HeldPanel, common: Any = None
 ) -> BlockForecasts:
     """Fit on the first fold of a block, and forecast from the origins of each fold.
 
@@ -245,7 +247,7 @@ def forecast_block(
         The model's, for errors.
     model : forecaster, PanelModel, or Pipeline that ends in one
     block : list of (int, Fold)
-    panel : polars or pandas DataFrame
+    panel : polars or pandas DataFrame, or a reference to it
     common : RandomWalk, optional
         The random walk to compare with; required for models of your own.
 
@@ -254,6 +256,7 @@ def forecast_block(
     BlockForecasts
     """
     begun = process_time()
+    panel = opened(panel)
     frame = to_polars(panel)
     time, first = pl.col("time"), block[0][1]
     train = frame.filter(time.is_between(first.train_start, first.train_end))

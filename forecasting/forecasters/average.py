@@ -20,8 +20,10 @@ from torch import Tensor
 
 from tidecast.features.error_text import shorten
 from tidecast.features.panel import PanelSchema
+from tidecast.forecasting.estimator.engine import on_engine
 from tidecast.forecasting.estimator.fitted_settings import check_fitted, remember_settings
 from tidecast.forecasting.estimator.orphans import EndsWithParent
+from tidecast.forecasting.estimator.panel_reference import opened
 from tidecast.forecasting.forecasters.base import PanelForecaster
 from tidecast.forecasting.forecasters.sampling import Dependence
 from tidecast.forecasting.panel.flat_panel import root_steps
@@ -153,8 +155,9 @@ class Average(PanelForecaster):
         if self.n_jobs == 1 or len(members) == 1:
             self._take([member.fit(X, None, sample_weight) for member in members])
         else:
-            jobs = (delayed(EndsWithParent(_fit))(member, X, sample_weight) for member in members)
-            self._take(list(Parallel(n_jobs=min(self.n_jobs, len(members)))(jobs)))
+            with on_engine(X, min(self.n_jobs, len(members))) as panel:
+                jobs = (delayed(EndsWithParent(_fit))(member, panel, sample_weight) for member in members)
+                self._take(list(Parallel(batch_size=1)(jobs)))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, epochs: int = 1) -> Self:
         """Continue the training of each member; see `PanelForecaster.partial_fit`.
@@ -282,7 +285,7 @@ def _standardised_median(found: Origins) -> NDArray[np.float64]:
 
 
 def _fit(member: Any, panel: Any, sample_weight: Any) -> Any:
-    return member.fit(panel, None, sample_weight)
+    return member.fit(opened(panel), None, sample_weight)
 
 
 def average_tables(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:

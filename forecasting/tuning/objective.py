@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +50,8 @@ class TrialScorer:
     """
 
     def __init__(self, model: Any, panel: Frame, cv: RollingOrigin, lookback: int, metric: str) -> None:
-        self.panel, self.frame = panel, to_polars(panel)
+        self.panel: Any = panel
+        self.frame: Any = to_polars(panel)
         self.folds = list(enumerate(cv.folds(self.frame), start=1))
         self._forecaster = forecaster_of(model)
         self._random_walk = random_walk = with_random_walk(model)[RANDOM_WALK]
@@ -62,6 +64,17 @@ class TrialScorer:
         self.metric = next(name for name in METRICS[metric] if name in pooled[0][RANDOM_WALK])
         sums = [self._sum(found[RANDOM_WALK]) for found in pooled]
         self.loss = sum(sums) / sum(found[RANDOM_WALK]["n_origins"] for found in pooled)
+
+    def with_panel(self, panel: Any) -> TrialScorer:
+        """Return this scorer on the same panel, read elsewhere; with None, without it, to be sent to another process.
+
+        Parameters
+        ----------
+        panel : polars or pandas DataFrame, or None
+        """
+        twin = copy.copy(self)
+        twin.panel, twin.frame = panel, None if panel is None else to_polars(panel)
+        return twin
 
     def forecast(self, model: Any, k: int) -> pl.DataFrame:
         """Fit a model on the training rows of fold k, and forecast from its origins.

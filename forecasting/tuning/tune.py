@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib import Parallel, delayed
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
@@ -21,7 +21,9 @@ from sklearn.base import clone
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, to_polars
 from tidecast.forecasting.backtesting.backtest import check_agreement, with_random_walk
+from tidecast.forecasting.estimator.engine import check_seen, n_workers, on_engine
 from tidecast.forecasting.estimator.orphans import EndsWithParent
+from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.network.progress import Epoch
@@ -99,7 +101,7 @@ def tune(
     study_name : str, default="tidecast"
         Name of the study in the storage.
     n_jobs : int, default=1
-        Processes, as in joblib.
+        Processes, as in joblib. On a cluster (`open_engine`): one for each worker, which must all see the storage.
     random_state : int, default=0
         With one process and no timeout, the same seed gives the same trials, even if the search was killed in between.
     on_change : callable, optional
@@ -135,16 +137,14 @@ def tune(
     scorer = TrialScorer(model, panel, cv, space.longest_lookback, metric)
     search = Search(space, scorer, n_trials, random_state, Budget(begun, timeout))
     with quiet():
-        with _location_of(storage, effective_n_jobs(n_jobs)) as location:
+        with _location_of(storage, n_workers(n_jobs)) as location:
             study = optuna.create_study(storage=open_storage(location), study_name=study_name, load_if_exists=True)
             _check_evaluated_alike(study, space, scorer)
             with _reporting_changes(study, scorer.loss, on_change):
-                if effective_n_jobs(n_jobs) == 1:
+                if n_workers(n_jobs) == 1:
                     search.work(study)
                 else:
-                    with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-                        work = delayed(EndsWithParent(_work))
-                        Parallel()(work(search, location, study_name) for _ in range(effective_n_jobs(n_jobs)))
+                    _work_together(search, location, study_name, n_jobs)
             study = study if location == storage else _in_memory(study)
         return _found(study, search)
 
@@ -270,8 +270,18 @@ class _Listener:
             raise _OutOfTime
 
 
-def _work(search: Search, storage: str, study_name: str) -> None:
+def _work_together(search: Search, location: str | Path | None, study_name: str, n_jobs: int) -> None:
+    """Run the search in every process of the engine."""
+    if location is not None and "://" not in str(location):
+        check_seen(location, "The journal of a search")
+    with on_engine(search.scorer.panel, n_jobs) as panel:
+        work, sent = delayed(EndsWithParent(_work)), replace(search, scorer=search.scorer.with_panel(None))
+        Parallel(batch_size=1)(work(sent, panel, location, study_name) for _ in range(n_workers(n_jobs)))
+
+
+def _work(search: Search, panel: PanelFile | HeldPanel, storage: str, study_name: str) -> None:
     """`Search.work` in a process of its own."""
+    search = replace(search, scorer=search.scorer.with_panel(opened(panel)))
     with quiet():
         search.work(optuna.load_study(study_name=study_name, storage=open_storage(storage)))
 

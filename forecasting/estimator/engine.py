@@ -1,0 +1,161 @@
+"""Where the fits of a backtest or a training run: joblib tasks on its own backend, which gets the panel by reference.
+
+By default, processes of this machine. `open_engine` lets them run on a cluster; results are the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from joblib import effective_n_jobs, parallel_config
+
+from tidecast.features.error_text import shorten
+from tidecast.forecasting.estimator.dask_cluster import EngineError, check_workers, dask_client, is_shared
+from tidecast.forecasting.estimator.engine_address import PROCESSES, RAY, split_engine
+from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, panel_file
+
+
+@dataclass(frozen=True)
+class DaskEngine:
+    """A cluster in force.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    place : str
+        Host and port of the scheduler.
+    folder : str or None
+        A folder that workers may share with this process.
+    """
+
+    client: Any
+    place: str
+    folder: str | None
+
+
+_in_force: ContextVar[DaskEngine | None] = ContextVar("engine", default=None)
+
+
+@contextmanager
+def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[None]:
+    """Let the fits of the body run on an engine.
+
+    Parameters
+    ----------
+    engine : str, default="processes"
+        "processes": of this machine. "dask://host:port": the workers of a Dask scheduler.
+    folder : str, optional
+        A folder that the workers may see, too, such as that of the tables. The panel is then a file there while fits
+        use it. Where they see neither this folder nor that for temporary files, each gets the panel once, by Dask.
+
+    Raises
+    ------
+    EngineError
+        The engine cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np, polars as pl
+    >>> from tidecast.forecasting.backtesting.backtest import backtest
+    >>> from tidecast.forecasting.evaluation.splits import RollingOrigin
+    >>> from tidecast.forecasting.forecasters.baselines import Drift
+    >>> days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 6, 30), eager=True)
+    >>> steps = 0.01 * np.random.default_rng(0).normal(size=len(days))
+    >>> prices = pl.DataFrame({"series_id": "a", "time": days, "close": np.exp(steps.cumsum())})
+    >>> with open_engine("processes"):  # or "dask://scheduler:8786"
+    ...     table = backtest(Drift(horizon=2, lookback=10), prices, RollingOrigin(n_splits=2, horizon=2, stride=10))
+    """
+    kind, place = split_engine(engine)
+    if kind == RAY:
+        raise EngineError(f"The engine must be a Dask scheduler, found {engine}. Write 'dask://host:port'.")
+    with ExitStack() as stack:
+        opened = None if kind == PROCESSES else DaskEngine(stack.enter_context(dask_client(place)), place, folder)
+        before = _in_force.set(opened)
+        try:
+            yield
+        finally:
+            _in_force.reset(before)
+
+
+@contextmanager
+def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
+    """Let joblib's tasks of the body run on the engine in force, and get the panel by a reference to it.
+
+    Parameters
+    ----------
+    panel : polars or pandas DataFrame
+    n_jobs : int
+        Processes of this machine, as in joblib. A cluster uses all its workers.
+
+    Yields
+    ------
+    PanelFile or HeldPanel
+        To pass to tasks, which open it with `opened`.
+    """
+    engine = _in_force.get()
+    with ExitStack() as stack:
+        if engine is None:
+            stack.enter_context(parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1))
+            several = isinstance(panel, pl.DataFrame) and effective_n_jobs(n_jobs) > 1
+            found = stack.enter_context(panel_file(panel)) if several else None
+            yield found or HeldPanel(panel)
+        else:
+            check_workers(engine.client, engine.place)
+            reference = _seen_by_workers(panel, engine, stack)
+            sent = [reference] if isinstance(reference, HeldPanel) else None
+            stack.enter_context(parallel_config("dask", client=engine.client, scatter=sent))
+            yield reference
+
+
+def n_workers(n_jobs: int) -> int:
+    """Number of tasks that run at a time on the engine in force.
+
+    Parameters
+    ----------
+    n_jobs : int
+        As for `on_engine`.
+    """
+    engine = _in_force.get()
+    return effective_n_jobs(n_jobs) if engine is None else len(engine.client.ncores())
+
+
+def check_seen(path: str | Path, what: str) -> None:
+    """Refuse a file that a worker of the engine does not see.
+
+    Parameters
+    ----------
+    path : str or Path
+    what : str
+        What it is, for the error.
+
+    Raises
+    ------
+    EngineError
+        Naming the workers.
+    """
+    engine = _in_force.get()
+    if engine is None:
+        return
+    seen = engine.client.run(os.path.exists, os.path.abspath(path), on_error="ignore")
+    if missing := sorted(worker for worker, found in seen.items() if not found):
+        raise EngineError(
+            f"{what} must lie where every worker sees it: {path} is not there for {shorten(missing)}. Put it into a "
+            "shared folder, or set engine to 'processes'."
+        )
+
+
+def _seen_by_workers(panel: Any, engine: DaskEngine, stack: ExitStack) -> PanelFile | HeldPanel:
+    """The panel in a file that all workers see; without one, the panel itself."""
+    for folder in dict.fromkeys((None, engine.folder)):
+        if isinstance(panel, pl.DataFrame) and is_shared(engine.client, folder):
+            file = stack.enter_context(panel_file(panel, folder))
+            if file is not None:
+                return file
+    return HeldPanel(panel)
