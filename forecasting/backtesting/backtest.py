@@ -256,22 +256,22 @@ def forecast_block(
     BlockForecasts
     """
     begun = process_time()
-    panel = opened(panel)
-    frame = to_polars(panel)
+    given = opened(panel)
+    frame = to_polars(given)
     time, first = pl.col("time"), block[0][1]
     train = frame.filter(time.is_between(first.train_start, first.train_end))
     tables = []
     with one_thread(linear_algebra=True):
         fitted = clone(model, safe=False)
-        fitted.fit(like(train if is_ours(model) else as_trained(train, common), panel))
+        fitted.fit(like(train if is_ours(model) else as_trained(train, common), given))
         for number, fold in block:
             if not is_ours(model):
-                table = forecast_each_origin(name, fitted, forecaster_of(fitted), common, frame, panel, train, fold)
+                table = forecast_each_origin(name, fitted, forecaster_of(fitted), common, frame, given, train, fold)
                 tables.append((number, table))
                 continue
             known = frame.filter(time <= fold.end)
             forecaster = forecaster_of(fitted)
-            table = to_polars(fitted.predict(like(known, panel), origins=_origins(known, fold, forecaster, train)))
+            table = to_polars(fitted.predict(like(known, given), origins=_origins(known, fold, forecaster, train)))
             kind = pl.Datetime("us") if isinstance(forecaster.fit_end_, datetime) else pl.Date()
             table = table.with_columns(pl.col("origin", "time").cast(kind))  # pandas has no days
             check_forecasts(table, f"Model {name!r} in fold {number}")
