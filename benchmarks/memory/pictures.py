@@ -13,8 +13,8 @@ from PIL import Image
 from benchmarks.memory.learning import BUILT, GATED, OPEN
 from benchmarks.memory.store import Line, lines_of
 from benchmarks.memory.tasks import TASKS
-from tidecast.flows.reporting.figure import legend, new_figure
 from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.plotting.canvas import legend, new_figure
 from tidecast.forecasting.plotting.palette import COLOURS, INK
 
 BACKGROUNDS = {"": "white", "_dark": "#0d1117"}

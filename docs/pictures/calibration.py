@@ -15,7 +15,8 @@ import polars as pl
 import torch
 
 from tidecast import GRUForecaster, PanelSchema, RollingOrigin, backtest
-from tidecast.flows.reporting.figure import Picture, legend, new_figure
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import legend, new_figure
 from tidecast.forecasting.plotting.palette import BLUE, INK
 
 PRICES = Path(__file__).parents[2] / "flows" / "data" / "ecb_fx_daily.parquet"

@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from docs.pictures.tables import interval, table_below
-from tidecast.flows.reporting.figure import Picture, new_figure, zero
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import new_figure, zero
 from tidecast.forecasting.plotting.palette import BLUE, INK, colour_of
 
 SERIES, SESSIONS = "USD", 40

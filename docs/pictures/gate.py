@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 
 from docs.pictures.tables import number, table_below
-from tidecast.flows.reporting.figure import Picture, legend, new_figure
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import legend, new_figure
 from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
 
 COLOURS = {"252": ORANGE, "504": INK, "1,260": BLUE}

@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 
 from docs.pictures.tables import interval, table_below
-from tidecast.flows.reporting.figure import Picture, legend, new_figure, zero
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import legend, new_figure, zero
 from tidecast.forecasting.plotting.palette import BLUE, ORANGE
 
 COLUMNS = {"skill with it": ("with the look-ahead", ORANGE, 0.12), "skill without it": ("without it", BLUE, -0.12)}

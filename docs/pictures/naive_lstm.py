@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from tidecast.flows.reporting.figure import Picture, new_figure, zero
+from tidecast.flows.reporting.figure import Picture
+from tidecast.forecasting.plotting.canvas import new_figure, zero
 from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
 
 PRICES = Path(__file__).parents[2] / "flows" / "data" / "ecb_fx_daily.parquet"
