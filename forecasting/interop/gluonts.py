@@ -142,7 +142,7 @@ def _from_forecasts(each: list[Any], panel: Any, freq: str | None, quantiles: Se
         values = {name: np.asarray(one.quantile(level), dtype=float) for name, level in levels.items()}
         n = len(next(iter(values.values())))
         keys = {"series_id": [one.item_id] * n, "time": times_from_period(one.start_date, n, freq)}
-        table = pl.DataFrame(keys | values)
+        table = pl.DataFrame({**keys, **values})
         origin = (one.info or {}).get("origin")
         tables.append(table if origin is None else table.with_columns(origin=pl.lit(origin).cast(pl.Datetime("us"))))
     rows = pl.concat(tables)

@@ -104,7 +104,8 @@ def from_sktime(
     table = frame.to_frame(frame.name if frame.name is not None else "close") if isinstance(frame, pd.Series) else frame
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"sktime's data must be a pandas DataFrame or Series, got {type(frame).__name__}.")
-    keys = pl.DataFrame([_names(table.index, series_id), _times(table.index, freq)])
+    columns = [_names(table.index, series_id), _times(table.index, freq)]
+    keys = pl.DataFrame({column.name: column for column in columns})
     if table.columns.nlevels == 2:
         return _quantiles(table, keys, target, panel).to_pandas()
     if table.columns.nlevels > 2:
