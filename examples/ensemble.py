@@ -1,7 +1,7 @@
 """Average forecasters, and see what the average gains.
 
-`Average` averages quantiles level by level. A backtest of an average beside its members fits no member twice. Prints the
-skill against the random walk of members and average, as a share of its CRPS.
+`Average` averages quantiles level by level. A backtest of an average beside its members fits no member twice. Prints
+the skill against the random walk of members and average, as a share of its CRPS.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ def main(prices: pl.DataFrame) -> pl.DataFrame:
     -------
     polars.DataFrame
     """
-    settings = {"horizon": 5, "lookback": 32}
     members = {
-        "gru": GRUForecaster(**settings, max_epochs=2, random_state=0),
-        "lstm": LSTMForecaster(**settings, max_epochs=2, random_state=0),
-        "regression": VolatilityRegression(**settings),
+        "gru": GRUForecaster(horizon=5, lookback=32, max_epochs=2, random_state=0),
+        "lstm": LSTMForecaster(horizon=5, lookback=32, max_epochs=2, random_state=0),
+        "regression": VolatilityRegression(horizon=5, lookback=32),
     }
     models = {**members, "average": Average(list(members.values()))}
     table = backtest(models, prices, RollingOrigin(n_splits=2, horizon=5, stride=20))

@@ -1,7 +1,7 @@
 """Put a transformer and a forecaster into a Pipeline, and choose settings with GridSearchCV.
 
-`RollingOrigin` splits the panel by time, so that no fold is forecast by a model that saw later rows. Prints the grid with
-the score of each setting (minus CRPS, in units of volatility) and the forecast of the best one.
+`RollingOrigin` splits the panel by time, so that no fold is forecast by a model that saw later rows. Prints the grid
+with the score of each setting (minus CRPS, in units of volatility) and the forecast of the best one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Draw joint paths: answers that depend on several steps at once, which quantiles of single steps cannot give.
 
-Prints for each series the probability that the price falls by more than 1 % on any of the next five sessions, next to the
-probability that it lies there on the last one.
+Prints for each series the probability that the price falls by more than 1 % on any of the next five sessions, next to
+the probability that it lies there on the last one.
 """
 
 from __future__ import annotations

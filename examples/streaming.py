@@ -1,7 +1,7 @@
 """Take in new rows as they come: `update` costs the same for each row, however long the history is.
 
-A model is fitted once, on all but the last ten times. Each of these is then taken in and forecast from. Prints the largest
-relative difference to a forecast from the whole history, and the last forecast.
+A model is fitted once, on all but the last ten times. Each of these is then taken in and forecast from. Prints the
+largest relative difference to a forecast from the whole history, and the last forecast.
 """
 
 from __future__ import annotations
