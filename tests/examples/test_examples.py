@@ -1,0 +1,134 @@
+"""Each example runs as its command does: on the bundled rates, and on a file of other names, days and lengths."""
+
+import runpy
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from examples import prices as example_prices
+from tidecast import panel_from
+
+README = Path(__file__).parents[2] / "examples" / "README.md"
+
+
+@pytest.fixture(scope="module")
+def own_file(tmp_path_factory, random_walks) -> Path:
+    """Every day of the week, unsorted; each series ends on another day; other names of columns and series."""
+    walks, day = random_walks(3, 300), pl.int_range(pl.len()).over("series_id")
+    names = {"A": "btc/eur", "B": "Ωmega & söhne", "C": "x, y"}
+    rows = walks.filter(
+        ~((pl.col("series_id") == "B") & (day < 90)), ~((pl.col("series_id") == "C") & (day % 41 == 7))
+    ).select(
+        Coin=pl.col("series_id").replace(names),
+        Day=pl.date(2024, 2, 1) + day * timedelta(days=1),
+        Price="close",
+    )
+    path = tmp_path_factory.mktemp("own") / "coins.csv"
+    rows.sample(fraction=1, shuffle=True, seed=1).write_csv(path)
+    return path
+
+
+def test_the_file_lies_on_weekends_and_is_ragged(own_file):
+    rows = pl.read_csv(own_file, try_parse_dates=True)
+    assert rows["Day"].dt.weekday().n_unique() == 7
+    assert rows["Coin"].value_counts()["count"].n_unique() == 3
+
+
+@pytest.fixture(params=["bundled", "own"])
+def run(request, monkeypatch, own_file):
+    """A function: run an example as a command; its result, and the panel that it ran on."""
+
+    def run(name):
+        arguments, panel = [], example_prices.bundled_prices()
+        if request.param == "own":
+            arguments = [str(own_file), "--series-id", "Coin", "--time", "Day", "--target", "Price"]
+            panel = panel_from(pl.read_csv(own_file, try_parse_dates=True), "Coin", "Day", "Price")
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        return runpy.run_module(f"examples.{name}", run_name="__main__")["result"], panel
+
+    return run
+
+
+def assert_forecasts_all(forecast, panel, horizon=5):
+    """Every series is forecast from its last row, with ordered quantiles around the price."""
+    last = panel.group_by("series_id").agg(pl.col("time").max(), pl.col("close").sort_by("time").last())
+    key = forecast.select("series_id", "origin").unique().sort("series_id")
+    assert key.equals(last.sort("series_id").select("series_id", origin="time"))
+    assert len(forecast) == horizon * len(last)
+    assert (forecast["time"] > forecast["origin"]).all()
+    assert forecast.select(pl.col("q0.05") < pl.col("forecast")).to_series().all()
+    assert forecast.select(pl.col("forecast") < pl.col("q0.95")).to_series().all()
+    near = forecast.join(last, on="series_id").select((pl.col("forecast") / pl.col("close") - 1).abs().max()).item()
+    assert near < 0.1
+
+
+def test_pipeline(run):
+    (grid, forecast), panel = run("pipeline")
+    assert grid["hidden_size"].to_list() == [8, 16]
+    assert grid["score"].is_between(-3, -0.3).all()
+    assert_forecasts_all(forecast, panel)
+
+
+def test_streaming(run):
+    (difference, forecast), panel = run("streaming")
+    assert difference < 1e-5
+    assert_forecasts_all(forecast, panel)
+
+
+def test_scenario_paths(run):
+    found, panel = run("scenario_paths")
+    assert found["series_id"].to_list() == panel["series_id"].unique().sort().to_list()
+    assert (found["any_session"] >= found["last_session"]).all()
+    assert found["any_session"].is_between(0.005, 0.8).all()
+
+
+def test_ensemble(run):
+    found, _ = run("ensemble")
+    assert set(found["model"]) == {"gru", "lstm", "regression", "average", "random_walk"}
+    assert found["n_origins"].unique().to_list() == [40]
+    crps = dict(zip(found["model"], found["crps"], strict=True))
+    members = [crps[name] for name in ("gru", "lstm", "regression")]
+    assert crps["average"] <= sum(members) / 3 * 1.0001  # CRPS is convex in the quantiles
+
+
+def test_fine_tuning(run):
+    found, _ = run("fine_tuning")
+    assert found["model"].to_list() == ["before", "after"]
+    assert found["n_origins"].n_unique() == 1
+    assert found["crps"].is_finite().all()
+    assert found["crps"].n_unique() == 2  # it learned something
+    assert found["crps"].max() < 1.1 * found["crps"].min()
+
+
+def test_own_feature(run):
+    (inputs, forecast), panel = run("own_feature")
+    assert "up_days_10" in inputs
+    assert_forecasts_all(forecast, panel)
+
+
+def test_intraday_bars_simulated_and_of_a_file(monkeypatch, tmp_path, random_walks):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["intraday_bars", *arguments])
+        return runpy.run_module("examples.intraday_bars", run_name="__main__")["result"]
+
+    calendar, forecast = run()
+    assert "1h" in calendar
+    assert (forecast["time"] - forecast["origin"] == pl.Series("step", forecast["step"]) * timedelta(hours=1)).all()
+    walks = random_walks(2, 700)
+    start, row = pl.datetime(2026, 5, 4, 7), pl.int_range(pl.len()).over("series_id")
+    bars = walks.select(symbol="series_id", stamp=start + row * timedelta(minutes=15), last="close")
+    bars.write_parquet(path := tmp_path / "bars.parquet")
+    calendar, forecast = run(str(path), "--series-id", "symbol", "--time", "stamp", "--target", "last")
+    assert "15m" in calendar
+    assert len(forecast) == 2 * 6
+    assert forecast["time"].max() - forecast["origin"].max() == timedelta(minutes=90)
+
+
+def test_every_example_has_a_line_in_the_readme():
+    text = README.read_text(encoding="utf-8")
+    folder = README.parent
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "prices"}
+    assert {name for name in names if f"[{name}.py]({name}.py)" not in text} == set()
