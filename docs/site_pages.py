@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "examples/look_aheads/README.md": "look_aheads.md",
+    "examples/README.md": "examples.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "README.md": "index.md",
