@@ -10,6 +10,7 @@ import polars as pl
 
 from examples.prices import prices_of_command
 from tidecast import Average, GRUForecaster, LSTMForecaster, RollingOrigin, VolatilityRegression, backtest, comparison
+from tidecast.features.frames import to_polars
 
 
 def main(prices: pl.DataFrame) -> pl.DataFrame:
@@ -31,7 +32,7 @@ def main(prices: pl.DataFrame) -> pl.DataFrame:
     }
     models = {**members, "average": Average(list(members.values()))}
     table = backtest(models, prices, RollingOrigin(n_splits=2, horizon=5, stride=20))
-    return comparison(table, prices).select("model", "n_origins", "crps", "skill")
+    return to_polars(comparison(table, prices)).select("model", "n_origins", "crps", "skill")
 
 
 if __name__ == "__main__":

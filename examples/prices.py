@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from tidecast import panel_from
+from tidecast.features.frames import to_polars
 
 BUNDLED = Path(__file__).parents[1] / "flows" / "data" / "ecb_fx_daily.parquet"
 
@@ -25,7 +26,7 @@ def bundled_prices() -> pl.DataFrame:
     >>> bundled_prices().columns
     ['series_id', 'time', 'close']
     """
-    rates = panel_from(pl.read_parquet(BUNDLED))
+    rates = to_polars(panel_from(pl.read_parquet(BUNDLED)))
     return rates.filter(pl.col("series_id").is_in(["GBP", "JPY", "USD"]), pl.col("time") >= pl.date(2023, 1, 1))
 
 
@@ -52,4 +53,4 @@ def prices_of_command(description: str | None) -> pl.DataFrame:
         return bundled_prices()
     is_csv = given.file.suffix == ".csv"
     table = pl.read_csv(given.file, try_parse_dates=True) if is_csv else pl.read_parquet(given.file)
-    return panel_from(table, given.series_id, given.time, given.target)
+    return to_polars(panel_from(table, given.series_id, given.time, given.target))
