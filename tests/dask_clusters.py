@@ -18,10 +18,10 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.processes: list[subprocess.Popen] = []
-        place, hidden = folder / "scheduler.json", ["--no-dashboard"]
-        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place), *hidden)
+        place, pages = folder / "scheduler.json", ["--dashboard-address", "127.0.0.1:0"]
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place), *pages)
         self.workers = [
-            self._start("worker", "--scheduler-file", str(place), "--nthreads", "1", "--no-nanny", *hidden)
+            self._start("worker", "--scheduler-file", str(place), "--nthreads", "1", "--no-nanny", *pages)
             for _ in range(2)
         ]
         until(lambda: "Registered to" in self.log())

@@ -112,7 +112,7 @@ def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
 )
 def test_a_cluster_without_workers_or_with_threads_is_refused(workers, threads, message, monkeypatch):
     monkeypatch.setattr(dask_cluster, "WAIT", 0.3 if not workers else 10.0)
-    settings = {"processes": False, "dashboard_address": None, "protocol": "tcp"}
+    settings = {"processes": False, "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
     with LocalCluster(n_workers=workers, threads_per_worker=threads, **settings) as cluster:
         place = cluster.scheduler_address.removeprefix("tcp://")
         with pytest.raises(EngineError, match=message), open_engine(f"dask://{place}"):
