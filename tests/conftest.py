@@ -1,5 +1,6 @@
 """Small synthetic panels for all tests."""
 
+import os
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True)  # what fails, fails again; --hypothesis-profile default: anew
 settings.load_profile("repeatable")
+
+os.environ.pop("COLUMNS", None)  # processes of pytest-xdist have one, and lines of a command would wrap there
 
 BUNDLED = Path(__file__).parents[1] / "flows" / "data"
 
