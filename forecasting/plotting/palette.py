@@ -89,7 +89,7 @@ def colours_of(models: list[str], theme: Theme) -> dict[str, str]:
     Examples
     --------
     >>> colours_of(["mine", "yours"], LIGHT)
-    {'mine': '#c2607a', 'yours': '#8c6d46'}
+    {'mine': '#c2607a', 'yours': '#a56cc1'}
     """
     known = {name: theme.ink if name == RANDOM_WALK else _BY_NAME.get(_plain(name)) for name in models}
     free = [colour for colour in (PINK, *COLOURS.values()) if colour not in known.values() and colour != INK]
