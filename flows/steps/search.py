@@ -16,6 +16,7 @@ from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.training.candidates import recipes_of
+from tidecast.flows.training.compared_series import compared_series
 from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
 from tidecast.flows.training.model_panel import model_panel
@@ -69,7 +70,7 @@ def search_problem_in(prices: pl.DataFrame, as_of: date, settings: Settings) -> 
             f"What a search finds must be tested on {settings.gate.min_origins} origins that it did not see; of the "
             f"{plan.possible} there are, a gate takes a third at most. Give more history."
         )
-    panel = before_the_gate(prices, plan, settings)
+    panel = compared_series(before_the_gate(prices, plan, settings), plan.selection, settings.horizon)
     looked_through = panel["time"].max()
     assert isinstance(looked_through, date)
     recipes = recipes_of(settings)

@@ -70,7 +70,7 @@ def test_a_search_sees_the_selections_rows_and_none_of_the_gates(walks, ground):
     assert ground.looked_through == ground.panel["time"].max() < first_target_of_the_gate
     assert [fold.end for fold in ground.cv.folds(ground.panel)][-1] == ground.looked_through
     assert ground.cv.n_splits * ground.cv.stride == plan.selection
-    assert ground.space["cell"] == ["gru", "lstm", "rnn"]
+    assert ground.space["cell"] == ["gru", "lstm", "mingru", "rnn"]
     assert ground.space["lookback"] == [16]  # a longer one would leave young series without forecasts
     other = search.search_problem_in(walks.with_columns(pl.col("close") * 2), walks["time"].max(), ground.settings)
     assert other.key != ground.key
