@@ -1,14 +1,14 @@
 # Runs `tidecast schedule` as a user without rights. The state folder is the volume /data; docs/docker.md has commands.
 FROM python:3.11-slim AS build
 ARG EXTRAS=postgres
-# where pip finds torch: PyTorch's index for CPUs, which its installation page names, saves four gigabytes of CUDA
-ARG TORCH_INDEX=
+# what pip installs as torch: the address of a wheel for CPUs, of the same version, saves four gigabytes of CUDA
+ARG TORCH=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/tidecast
-ENV PATH=/opt/tidecast/bin:$PATH
+RUN python -m venv /venv
+ENV PATH=/venv/bin:$PATH
 WORKDIR /source
 COPY constraints.txt ./
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==$(sed -n 's/^torch==//p' constraints.txt)"
+RUN pip install "${TORCH:-torch==$(sed -n 's/^torch==//p' constraints.txt)}"
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY features features
 COPY forecasting forecasting
@@ -18,8 +18,8 @@ RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --user-group --home-dir /data --create-home tidecast
-COPY --from=build /opt/tidecast /opt/tidecast
-ENV PATH=/opt/tidecast/bin:$PATH HOME=/data TIDECAST_HOME=/data/panel PYTHONUNBUFFERED=1 NO_COLOR=1
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH HOME=/data TIDECAST_HOME=/data/panel PYTHONUNBUFFERED=1 NO_COLOR=1
 USER 10001
 WORKDIR /data
 RUN mkdir panel

@@ -1,4 +1,4 @@
-"""What an installation weighs, and how long imports take: ``python -m benchmarks.install [--python PATH]``.
+"""Measure the size of an installation and the time of imports: ``python -m benchmarks.install [--python PATH]``.
 
 Sizes are those of the files that each library installed (its RECORD), without compiled bytecode. Imports are timed in
 processes of their own, in CPU seconds, and the fastest of three counts.
@@ -38,7 +38,7 @@ SHOWN = 12
 
 
 def output_of(python: str, script: str) -> str:
-    """What a script prints in a process of its own."""
+    """Run a script in a process of its own, and return what it prints."""
     return subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout
 
 

@@ -6,10 +6,9 @@ Write new tables into benchmarks/README.md first, under "Accuracy". The command 
 markers. A test compares the two.
 """
 
-import re
 from pathlib import Path
 
-from docs.pictures.tables import table_below
+from docs.pictures.tables import first_match, table_below
 
 README = Path(__file__).parents[1] / "README.md"
 RECORDS = "benchmarks/README.md"
@@ -31,7 +30,7 @@ def largest(p_values: str) -> str:
 def results() -> str:
     """Return the table, with the dates of its rows and of the measurement."""
     text = (README.parent / RECORDS).read_text(encoding="utf-8")
-    measured = re.search(r"## Accuracy.*?(\d{4}-\d{2}-\d{2})", text, re.DOTALL).group(1)  # type: ignore[union-attr]
+    measured = first_match(r"## Accuracy(?s:.*?)(\d{4}-\d{2}-\d{2})", text).group(1)
     tables = [table_below(RECORDS, panel) for panel in PANELS]
     headings = [next(iter(table[0])) for table in tables]
     lines = [

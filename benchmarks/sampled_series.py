@@ -12,7 +12,7 @@ import polars as pl
 
 from benchmarks.every_model import HORIZON, MOST_ORIGINS
 from benchmarks.panels import SOURCES, panels_in
-from tidecast.flows.training.compared_series import _drawn
+from tidecast.flows.training.compared_series import drawn_series
 from tidecast.forecasting import RollingOrigin, VolatilityRegression, backtest, evaluate
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     forecasts = backtest({"regression": VolatilityRegression(horizon=HORIZON, schema=schema)}, rows, cv)
     print("| series | skill, % | standard error, % |\n|---|---|---|")
     for most in (5, 10, 20, 40, 80, 160):
-        drawn = _drawn(forecasts["series_id"].unique().sort(), most)
+        drawn = drawn_series(forecasts["series_id"].unique().sort(), most)
         some = forecasts.filter(pl.col("series_id").is_in(drawn.implode()))
         pooled = evaluate(some, rows, positive=True).summary.filter(group="pooled", model="regression")
         skill, error = (100 * pooled[name][0] for name in ("skill", "skill_se"))

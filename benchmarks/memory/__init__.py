@@ -1,1 +1,1 @@
-"""What a recurrent network remembers: tasks with a known lag, prices, truncated gradients and their exact rival."""
+"""Measure how far back recurrent networks remember: on tasks with a known lag, and on prices."""

@@ -1,4 +1,4 @@
-"""What a recurrent network remembers, measured.
+"""Measure how far back recurrent networks remember.
 
     python -m benchmarks.memory --minutes 10                    # the tasks; lines that the file has are not run again
     python -m benchmarks.memory --parts profile,stretches,speed # prices: ECB rates to the end of 2019
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--cells", default=",".join(CELLS))
     parser.add_argument("--lags", default=",".join(map(str, LAGS)))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=STEPS, help="most updates of a training, for the part tasks")
+    parser.add_argument("--steps", type=int, default=STEPS, help="updates of a training at most, in the part `tasks`")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")

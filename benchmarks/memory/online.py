@@ -1,6 +1,7 @@
 """The exact gradient of a minGRU's layer, carried forwards in time: real-time recurrent learning.
 
-Axes: T rows, F inputs, D hidden units, W weights of a unit (F and a bias, for the gate and for the candidate).
+Axes: T rows, F inputs, D hidden units, W weights of a unit. A unit's gate and its candidate have F weights and a bias
+each.
 """
 
 from __future__ import annotations

@@ -6,6 +6,24 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+def first_match(pattern: str, text: str) -> re.Match[str]:
+    """Return the first match; ``^`` matches at each line's beginning.
+
+    Parameters
+    ----------
+    pattern, text : str
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"The text must match {pattern!r}, but does not; it begins with {text[:60]!r}.")
+    return found
+
+
 def table_below(page: str, heading: str) -> list[dict[str, str]]:
     """Return the rows of the first table below a heading, each as column name to text.
 
@@ -17,8 +35,8 @@ def table_below(page: str, heading: str) -> list[dict[str, str]]:
         Beginning of the heading's text, or of the table's first cell.
     """
     text = (ROOT / page).read_text(encoding="utf-8")
-    below = text[re.search(rf"^(#+ |\| ){re.escape(heading)}", text, re.MULTILINE).start() :]  # type: ignore[union-attr]
-    lines = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE).group().splitlines()  # type: ignore[union-attr]
+    below = text[first_match(rf"^(#+ |\| ){re.escape(heading)}", text).start() :]
+    lines = first_match(r"(?:^\|.*\n)+", below).group().splitlines()
     names, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -30,7 +48,7 @@ def number(text: str) -> float:
     ----------
     text : str
     """
-    return float(re.search(r"[−+-]?\d+(\.\d+)?", text).group().replace("−", "-"))  # type: ignore[union-attr]
+    return float(first_match(r"[−+-]?\d+(\.\d+)?", text).group().replace("−", "-"))
 
 
 def interval(text: str) -> tuple[float, float, float]:

@@ -158,7 +158,10 @@ class CandidateSet:
         BacktestRun
         """
         cv = folds_of(origins, self.settings.horizon, folds)
+        n_series = panel["series_id"].n_unique()
         panel = compared_series(panel, origins, self.settings.horizon)
+        if (compared := panel["series_id"].n_unique()) < n_series:
+            self.say(f"  on {compared:,} of {n_series:,} series, drawn by name; docs/decisions.md says why")
 
         def report(name: str, fold: int) -> None:
             if name not in (RANDOM_WALK, DRIFT):  # those take no time

@@ -39,11 +39,18 @@ def compared_series(panel: pl.DataFrame, origins: int, horizon: int) -> pl.DataF
         return panel
     since = panel["time"].unique().sort().tail(origins).min()
     alive = newest.filter(pl.col("time") >= since)["series_id"]
-    return panel.filter(pl.col("series_id").is_in(_drawn(alive, most).implode()))
+    return panel.filter(pl.col("series_id").is_in(drawn_series(alive, most).implode()))
 
 
-def _drawn(series_id: pl.Series, most: int) -> pl.Series:
-    """Names in the order of a digest of them, the first ones: a draw that adds or loses few when series come or go."""
+def drawn_series(series_id: pl.Series, most: int) -> pl.Series:
+    """Return at most `most` names, the first in the order of their digests: few change when series come or go.
+
+    Parameters
+    ----------
+    series_id : polars.Series
+        Each name once.
+    most : int
+    """
     digests = [hashlib.sha256(str(name).encode()).digest() for name in series_id]
     order = sorted(range(len(digests)), key=digests.__getitem__)
     return series_id.gather(order[:most])
