@@ -19,6 +19,8 @@ LEVELS = [f"q{level!r}" for level in DEFAULT_QUANTILES if level != 0.5]
 
 every = pytest.mark.parametrize("name", FORECASTERS)
 every_network = pytest.mark.parametrize("name", NETWORKS)
+each_kind = pytest.mark.parametrize("name", ["RandomWalk", "VolatilityRegression", "GRUForecaster", "LSTMForecaster"])
+"""Where baselines share their code, and so do networks: a cell of one state and one of two."""
 
 
 def model_of(name, **settings):

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 from sklearn.pipeline import make_pipeline
 
-from tests.forecasting.models import LEVELS, assert_close, cut_of, every, every_network, model_of, values
+from tests.forecasting.models import LEVELS, assert_close, cut_of, each_kind, every_network, model_of, values
 from tidecast.features import LogReturn, PanelSchema, PriceFeatures, RollingVolatility, get_calendar
 from tidecast.forecasting import RandomWalk
 
 
-@every
+@each_kind
 def test_pandas_in_gives_the_same_table_as_pandas_out(name, breathing, fitted):
     past = breathing.filter(pl.col("time") <= cut_of(breathing))
     model = model_of(name).fit(past.to_pandas())
@@ -23,7 +23,7 @@ def test_pandas_in_gives_the_same_table_as_pandas_out(name, breathing, fitted):
     assert model.score(breathing.to_pandas()) == fitted[name].score(breathing)
 
 
-@every
+@each_kind
 def test_neither_the_order_of_rows_nor_their_types_matter(name, breathing, fitted):
     past = breathing.filter(pl.col("time") <= cut_of(breathing)).sample(fraction=1, shuffle=True, seed=0)
     past = past.with_columns(pl.col("series_id").cast(pl.Categorical), pl.col("time").cast(pl.Datetime("ns")))
@@ -31,7 +31,7 @@ def test_neither_the_order_of_rows_nor_their_types_matter(name, breathing, fitte
     assert found.equals(fitted[name].predict())
 
 
-@every
+@each_kind
 def test_series_are_named_by_integers_as_well_and_prices_may_be_whole_numbers(name, breathing):
     whole = breathing.with_columns(close=(pl.col("close") * 1e6).round())
     named = whole.with_columns(
@@ -44,7 +44,7 @@ def test_series_are_named_by_integers_as_well_and_prices_may_be_whole_numbers(na
     assert found.drop("series_id").equals(expected.drop("series_id"))
 
 
-@every
+@each_kind
 def test_untidy_panels_are_forecast_and_the_unready_series_named(name, untidy_panel):
     model = model_of(name, lookback=160).fit(untidy_panel)
     assert model.skipped_ == ("B",)  # 150 rows
@@ -59,7 +59,7 @@ def test_untidy_panels_are_forecast_and_the_unready_series_named(name, untidy_pa
     assert (values(pegged) == 15.6466).all()
 
 
-@every
+@each_kind
 def test_a_missing_session_has_no_row_and_steps_count_sessions(name, breathing):
     day = cut_of(breathing, 3)
     model = model_of(name).fit(breathing.filter((pl.col("time") != day) | (pl.col("series_id") != "A")))
@@ -67,13 +67,13 @@ def test_a_missing_session_has_no_row_and_steps_count_sessions(name, breathing):
     assert (table.filter(step=1)["time"] == day).all()
 
 
-@every
+@each_kind
 def test_a_single_series_is_a_panel(name, breathing):
     model = model_of(name).fit(breathing.filter(series_id="A"))
     assert model.predict()["series_id"].unique().to_list() == ["A"]
 
 
-@every
+@each_kind
 def test_a_panel_of_pegs_is_forecast_with_equal_quantiles(name, breathing):
     flat = breathing.with_columns(close=pl.lit(3.0))
     model = model_of(name).fit(flat.filter(pl.col("time") <= cut_of(flat)))
@@ -82,7 +82,7 @@ def test_a_panel_of_pegs_is_forecast_with_equal_quantiles(name, breathing):
         model.score(flat)
 
 
-@every
+@each_kind
 def test_prices_below_zero_move_by_differences_when_the_schema_says_so(name, breathing):
     shifted = breathing.with_columns(close=pl.col("close") / pl.col("close").first().over("series_id") - 1.0)
     past = shifted.filter(pl.col("time") <= cut_of(shifted))
@@ -97,14 +97,14 @@ def test_prices_below_zero_move_by_differences_when_the_schema_says_so(name, bre
     assert np.isfinite(model.score(shifted))
 
 
-@every
+@each_kind
 def test_scaling_all_prices_scales_the_forecast(name, breathing):
     scaled = breathing.with_columns(close=pl.col("close") * 1e-7)
     expected, found = model_of(name).fit(breathing).predict(), model_of(name).fit(scaled).predict()
     assert_close(found.with_columns(pl.col("forecast", *LEVELS) * 1e7), expected, rtol=1e-4)
 
 
-@every
+@each_kind
 def test_an_intraday_panel_is_forecast_by_the_hour(name, breathing):
     hours = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 1, 14, 7), "1h", eager=True)
     hourly = breathing.with_columns(time=pl.concat([hours] * 4))
@@ -131,7 +131,7 @@ def target_days(until):
     return days.filter(pl.Series(get_calendar("TARGET").is_session(days)))
 
 
-@every
+@each_kind
 def test_a_calendar_named_in_the_schema_places_the_steps(name, breathing):
     model = model_of(name, schema=PanelSchema(calendar="TARGET"))
     panel = breathing.with_columns(time=pl.concat([target_days(date(2024, 3, 28))[-320:]] * 4))
@@ -164,14 +164,14 @@ def test_a_network_learns_from_the_origins_with_weight(name, breathing):
     assert other.predict().equals(found)  # weights follow their rows
 
 
-@every
+@each_kind
 def test_equal_weights_are_the_same_as_none(name, breathing, fitted):
     model, weight = model_of(name), np.full(len(breathing), 4.0)
     assert_close(model.fit(breathing, sample_weight=weight).predict(), model_of(name).fit(breathing).predict())
     assert fitted[name].score(breathing, sample_weight=weight) == pytest.approx(fitted[name].score(breathing))
 
 
-@every
+@each_kind
 def test_a_score_weighs_origins(name, breathing, fitted):
     weight = (breathing["series_id"] == "A").cast(pl.Float64).to_numpy()
     alone = fitted[name].score(breathing.filter(series_id="A"))

@@ -7,21 +7,21 @@ import polars as pl
 import pytest
 from sklearn.base import clone
 
-from tests.forecasting.models import CELLS
 from tidecast.features import PanelSchema
 from tidecast.forecasting import (
-    Drift,
+    GRUForecaster,
     MinGRUForecaster,
     RandomWalk,
+    SLSTMForecaster,
     VolatilityRegression,
     evaluate,
     load_forecaster,
 )
 
 NETWORK = {"lookback": 16, "horizon": 2, "hidden_size": 4, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
-NETWORKS = {kind.__name__: kind(**NETWORK) for kind in CELLS}
+NETWORKS = {kind.__name__: kind(**NETWORK) for kind in (GRUForecaster, SLSTMForecaster)}
 NETWORKS["MinGRUForecaster"] = MinGRUForecaster(**NETWORK, kernel_size=3)
-BASELINES = {kind.__name__: kind(lookback=16, horizon=2) for kind in (RandomWalk, Drift, VolatilityRegression)}
+BASELINES = {kind.__name__: kind(lookback=16, horizon=2) for kind in (RandomWalk, VolatilityRegression)}
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
 every = pytest.mark.parametrize("name", NETWORKS | BASELINES)
