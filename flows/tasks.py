@@ -212,7 +212,7 @@ def score(workspace: Workspace, as_of: date) -> int:
     int
         Scores that are new.
     """
-    return steps.score_what_came_true(workspace.warehouse, workspace.settings, as_of)
+    return steps.score_what_came_true(workspace.warehouse, workspace.settings, as_of, workspace.state_folder.walks)
 
 
 @task(task_run_name="write-report {ingested.as_of}", cache_policy=NO_CACHE)

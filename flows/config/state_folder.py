@@ -61,6 +61,11 @@ class StateFolder:
         return self.path / "unsent"
 
     @property
+    def walks(self) -> Path:
+        """Fitted random walks that forecasts are scored beside; made anew where they are missing."""
+        return self.path / "walks"
+
+    @property
     def tuning(self) -> "StateFolder":
         """The folder of studies. It has its own lock, so a search does not block the daily run."""
         return StateFolder(self.path / "tuning")

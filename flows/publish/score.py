@@ -1,20 +1,20 @@
 """Score published forecasts against what came true, next to the random walk as it would have been published."""
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 
 from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.corporate_actions.adjustment import action_factors
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
-from tidecast.features.panel import PanelSchema
-from tidecast.features.volatility import with_volatility
+from tidecast.features.volatility import EWMA_ROWS, PEG_WINDOW, with_volatility
 from tidecast.flows.config.settings import Settings
+from tidecast.flows.publish.kept_walks import KeptWalks
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FORECAST_KEY, SCORES, quantile_columns
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.evaluation.metrics import scored_rows
-from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 ROW = ["series_id", "origin", "step"]
@@ -23,10 +23,10 @@ ISSUED = "issued"
 """Name of the published forecasts beside the random walk's."""
 
 DAYS_A_ROW = 1.6
-"""Days read per row that is needed to see where a split is: sessions are 1.45 days apart, and some are missing."""
+"""Days read per row that is needed: sessions are 1.45 days apart, and some are missing."""
 
 
-def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame:
+def score(warehouse: Warehouse, as_of: date, settings: Settings, walks: Path | None = None) -> pl.DataFrame:
     """Return new rows for `scores`: forecasts that have come true by `as_of` and have no score, or an outdated one.
 
     A score is outdated when a split or dividend became known after it was made. A forecast for a session that is not
@@ -48,6 +48,8 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
         The session the run stands on; nothing that became known later is read.
     settings : Settings
         Horizon, lookback, quantiles and what the prices are.
+    walks : Path, optional
+        Folder of fitted random walks, see `KeptWalks`. None: each is fitted here.
 
     Returns
     -------
@@ -59,19 +61,47 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings) -> pl.DataFrame
     issued = issued.with_columns(pl.col("trained_through").max().over("as_of")).filter(pl.col("time") <= as_of)
     scored = issued.join(scores := warehouse.scores(), on=FORECAST_KEY, how="semi")
     pending = pl.concat([issued.join(scores, on=FORECAST_KEY, how="anti"), _outdated_scores(scored, warehouse, as_of)])
+    pending = _come_true(pending, warehouse, as_of)
     if pending.is_empty():
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    known = warehouse.point_in_time(as_of)
+    known = _history(pending, warehouse, as_of, settings.lookback)
     prices = known.panel(as_of).join(pending, on="series_id", how="semi")
-    pending = pending.join(prices, on=["series_id", "time"], how="semi")
     groups = [(_with_truth(rows, panel, settings), panel) for rows, panel in _groups(pending, known, prices, as_of)]
     if all(rows.is_empty() for rows, _ in groups):
         return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    walks = _random_walks(pl.concat(rows for rows, _ in groups), known, settings)
+    of_walks = _random_walks(pl.concat(rows for rows, _ in groups), known, settings, KeptWalks(walks, warehouse))
     # a series without a row for a session has the same origin on the next; such forecasts are measured one by one
     turn = pl.int_range(pl.len()).over(ROW).alias("turn")
     turns = ((rows, panel) for group, panel in groups for rows in group.with_columns(turn).partition_by("turn"))
-    return pl.concat(_losses(rows, walks, panel, settings) for rows, panel in turns).sort(FORECAST_KEY)
+    return pl.concat(_losses(rows, of_walks, panel, settings) for rows, panel in turns).sort(FORECAST_KEY)
+
+
+def _come_true(pending: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
+    """The forecasts whose session has a price by `as_of`."""
+    if pending.is_empty():
+        return pending
+    first: date = pending["time"].min()  # type: ignore[assignment]  # days, and not empty
+    priced = warehouse.point_in_time_since(first, as_of).quotes(as_of)
+    return pending.join(priced, on=["series_id", "time"], how="semi")
+
+
+def _history(pending: pl.DataFrame, warehouse: Warehouse, as_of: date, lookback: int) -> PointInTime:
+    """All that was known by `as_of` of the rows that these forecasts are measured by.
+
+    These are, of each series, enough rows up to the oldest origin that older ones change nothing, to rounding.
+    """
+    needed = EWMA_ROWS + max(PEG_WINDOW, lookback)
+    first: date = pending["origin"].min()  # type: ignore[assignment]  # days, and not empty
+    days = int(needed * DAYS_A_ROW)
+    while True:
+        since = max(date.min + timedelta(days=days), first) - timedelta(days=days)
+        known = warehouse.point_in_time_since(since, as_of)
+        rows = known.prices.filter(pl.col("time") <= first).group_by("series_id").agg(n=pl.col("time").n_unique())
+        enough = rows.filter(pl.col("n") >= needed)
+        short = pending.select("series_id").unique().join(enough, on="series_id", how="anti")["series_id"]
+        if short.is_empty() or not warehouse.has_older(since, short):
+            return known
+        days *= 2
 
 
 def _outdated_scores(scored: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
@@ -167,19 +197,15 @@ def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return rows.filter("pegged").select("series_id", origin="time")
 
 
-def _random_walks(pending: pl.DataFrame, known: PointInTime, settings: Settings) -> pl.DataFrame:
+def _random_walks(pending: pl.DataFrame, known: PointInTime, settings: Settings, kept: KeptWalks) -> pl.DataFrame:
     """The random walk's forecasts in place of these, with their `as_of`."""
-    schema = PanelSchema(positive=settings.positive, calendar=settings.calendar)
-    fitted: dict[object, RandomWalk] = {}
     tables = []
     for (as_of, through), rows in pending.group_by("as_of", "trained_through", maintain_order=True):
         assert isinstance(as_of, date)
         assert isinstance(through, date)
-        if through not in fitted:
-            walk = RandomWalk(settings.horizon, settings.lookback, settings.quantiles, schema=schema)
-            fitted[through] = walk.fit(known.panel(through))
         panel = known.panel(as_of).join(rows, on="series_id", how="semi")
-        tables.append(fitted[through].predict(panel).with_columns(pl.lit(as_of).alias("as_of")))
+        forecasts = kept.fitted(through, settings).predict(panel)
+        tables.append(forecasts.with_columns(pl.lit(as_of).alias("as_of")))
     return pl.concat(tables).cast({"step": pl.Int64})
 
 

@@ -21,6 +21,7 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import is_live
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
+from tidecast.flows.publish.kept_walks import KeptWalks
 from tidecast.flows.publish.predict import Forecasts, predict
 from tidecast.flows.publish.score import score
 from tidecast.flows.reporting.pages.changes import Before
@@ -197,7 +198,7 @@ def publish(
     return Published(champion, row, forecasts)
 
 
-def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date) -> int:
+def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date, walks: Path | None = None) -> int:
     """Score the forecasts whose truth is known at `as_of` and that have no score yet; return how many.
 
     Parameters
@@ -205,9 +206,13 @@ def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date) 
     warehouse : Warehouse
     settings : Settings
     as_of : date
+    walks : Path, optional
+        Folder of fitted random walks.
     """
-    stored = warehouse.store_scores(score(warehouse, as_of, settings))
+    stored = warehouse.store_scores(score(warehouse, as_of, settings, walks))
     log.info(f"Scored {stored} forecasts that have come true.")
+    if (warehouse.forecasts(as_of)["trained_through"] == as_of).any():  # now, while the panel is at hand
+        KeptWalks(walks, warehouse).fitted(as_of, settings)
     return stored
 
 
@@ -404,7 +409,7 @@ def run_past_session(
     past = take_in_prices(state_folder, warehouse, settings, session, today, now)
     champion = champion_of(registry, warehouse, settings, session)
     published = publish(warehouse, settings, past, champion, now)
-    score_what_came_true(warehouse, settings, session)
+    score_what_came_true(warehouse, settings, session, state_folder.walks)
     close(warehouse, published.row, None, failed=False, finished=now)
 
 

@@ -79,9 +79,9 @@ class DeltaReader:
         table = self._table(name)
         return 0 if table is None else table.version()
 
-    def _state(self, name: str) -> tuple[object, int] | None:
+    def _state(self, name: str, version: int | None = None) -> tuple[object, int] | None:
         """What identifies a table's rows: its own id, which a table made anew does not share, and its version."""
-        table = self._table(name)
+        table = self._table(name, version)
         return None if table is None else (table.metadata().id, table.version())
 
     def height(self, name: str) -> int:

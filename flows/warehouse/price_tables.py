@@ -43,7 +43,7 @@ class PriceTables(AheadTables):
         polars.DataFrame
             series_id, time (Date), close; open, high, low, volume and further columns where any is known.
         """
-        key = as_of, version, self._state("prices"), self._state("actions")
+        key = as_of, self._state("prices", version), self._state("actions")
         if self._newest_panel is None or self._newest_panel[0] != key:
             self._newest_panel = None  # before the next one is read, which takes its memory
             self._newest_panel = key, self.point_in_time(as_of, version).panel(as_of)
@@ -102,10 +102,9 @@ class PriceTables(AheadTables):
         """
         known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
         prices, actions = (
-            self._read(self._scan(name, spans=spans).filter(known), name).sort(PRICE_KEY)
-            for name in ("prices", "actions")
+            self._read(self._scan(name, spans=spans).filter(known), name) for name in ("prices", "actions")
         )
-        return PointInTime(prices, actions)
+        return PointInTime(in_order(prices), actions.sort(PRICE_KEY))
 
     def has_older(self, first: date, series_id: pl.Series) -> bool:
         """Whether any of these series has a price before `first`.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,9 @@ class Workspace:
     state_folder: StateFolder
     settings: Settings
 
-    @property
+    @cached_property
     def warehouse(self) -> Warehouse:
-        """The tables."""
+        """The tables. All steps of a run share one, which keeps the panel they read."""
         return Warehouse(self.settings.warehouse or self.state_folder.warehouse_uri)
 
     def tracking(self, say: Callable[[str], None] = lambda text: None) -> "Tracking":

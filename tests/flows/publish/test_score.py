@@ -7,6 +7,7 @@ from polars.testing import assert_frame_equal
 from tidecast.features import PanelSchema
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
+from tidecast.flows.publish.kept_walks import MOST_KEPT, KeptWalks
 from tidecast.flows.publish.score import score
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting import RandomWalk, evaluate
@@ -60,6 +61,52 @@ def test_a_forecast_is_scored_when_it_has_come_true_and_once(desk):
     assert desk.score(day[103]).group_by("step").len().sort("step").rows() == [(2, 3), (3, 3)]
     assert desk.score(day[150]).is_empty()
     assert desk.warehouse.scores().height == 9
+
+
+def test_of_a_long_history_the_newest_rows_are_enough(tmp_path, random_walks):
+    panel = random_walks(n_series=3, n_rows=1500)
+    late = (
+        panel.filter(series_id="A").tail(1450).with_columns(series_id=pl.lit("late"))
+    )  # it has older rows, few of them
+    late = pl.concat([late.head(1), late.tail(400)])
+    desk = Desk(
+        tmp_path, pl.concat([panel, panel.filter(series_id="B").tail(300).with_columns(series_id=pl.lit("new"))])
+    )
+    desk.store(late)
+    day = desk.days
+    desk.publish(day[1400], day[1390], shift=0.01, model="GRU")
+    rows = desk.score(day[1410])
+    issued, prices = desk.warehouse.forecasts(), desk.warehouse.prices()
+    again = evaluate(issued.drop("as_of", "model", "run_id", "live", "trained_through", "year"), prices).losses
+    both = rows.join(again, on=["series_id", "origin", "step"], suffix="_again")
+    assert both.height == rows.height == 15
+    assert both["crps"].to_list() == pytest.approx(both["crps_again"].to_list(), rel=1e-12)
+    walk = RandomWalk(3, 16, SETTINGS.quantiles, schema=PanelSchema(calendar="weekdays"))
+    table = walk.fit(desk.warehouse.prices(day[1390])).predict(desk.warehouse.prices(day[1400]))
+    again = evaluate(table, prices).losses
+    both = rows.join(again, on=["series_id", "origin", "step"], suffix="_again")
+    assert both["crps_random_walk"].to_list() == pytest.approx(both["crps_again"].to_list(), rel=1e-12)
+
+
+def test_a_kept_random_walk_is_as_good_as_one_that_is_fitted_anew(desk, tmp_path, monkeypatch):
+    day, folder = desk.days, tmp_path / "walks"
+    assert not folder.exists()
+    KeptWalks(folder, desk.warehouse).fitted(day[90], SETTINGS)
+    assert not folder.exists()  # before anything is published, prices may be replaced
+    desk.publish(day[100], day[90], shift=0.01, model="GRU")
+    expected = score(desk.warehouse, day[103], SETTINGS)
+    assert score(desk.warehouse, day[103], SETTINGS, folder).equals(expected)
+    [kept] = folder.iterdir()
+    fit = RandomWalk.fit
+    monkeypatch.setattr(RandomWalk, "fit", lambda *_: pytest.fail("it must not be fitted again"))
+    assert score(desk.warehouse, day[103], SETTINGS, folder).equals(expected)
+    monkeypatch.setattr(RandomWalk, "fit", fit)
+    (kept / "model.json").write_text("{")
+    assert score(desk.warehouse, day[103], SETTINGS, folder).equals(expected)
+    assert [one.name for one in folder.iterdir()] == [kept.name]
+    for number in range(10):
+        KeptWalks(folder, desk.warehouse).fitted(day[80 + number], SETTINGS)
+    assert len(list(folder.iterdir())) == MOST_KEPT
 
 
 def test_where_the_random_walk_was_published_both_losses_are_the_same(desk):
