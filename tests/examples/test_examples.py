@@ -109,6 +109,37 @@ def test_own_feature(run):
     assert_forecasts_all(forecast, panel)
 
 
+def test_covariates_and_events(run):
+    (known, forecast), panel = run("covariates_and_events")
+    assert_forecasts_all(forecast, panel)
+    sessions = forecast.group_by("series_id").agg(pl.col("time").sort_by("step")).sort("series_id")
+    for row, (_, times) in zip(known.iter_rows(named=True), sessions.iter_rows(), strict=True):
+        ends = [(each.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1) for each in times]
+        to_end = [(end - each).days for end, each in zip(ends, times, strict=True)]
+        assert row["days_to_month_end_ahead"] == to_end
+        assert row["jobs_report_ahead"] == [each.weekday() == 4 and each.day <= 7 for each in times]
+
+
+def compared(table, column):
+    """A column of a comparison by model; all models were judged on the same 40 origins."""
+    assert table["n_origins"].unique().to_list() == [40]
+    return dict(zip(table["model"], table[column], strict=True))
+
+
+def test_lightgbm_model(run):
+    pytest.importorskip("lightgbm", reason="LightGBM is not a dependency of Tidecast")
+    mase = compared(run("lightgbm_model")[0], "mase")
+    assert set(mase) == {"lightgbm", "gru", "random_walk"}
+    assert 0.9 * mase["random_walk"] < mase["lightgbm"] < 1.3 * mase["random_walk"]
+
+
+def test_statsforecast_model(run):
+    pytest.importorskip("statsforecast", reason="statsforecast is not a dependency of Tidecast")
+    crps = compared(run("statsforecast_model")[0], "crps")
+    assert set(crps) == {"ets", "gru", "random_walk"}
+    assert 0.9 * crps["random_walk"] < crps["ets"] < 1.3 * crps["random_walk"]
+
+
 def test_intraday_bars_simulated_and_of_a_file(monkeypatch, tmp_path, random_walks):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["intraday_bars", *arguments])
