@@ -47,24 +47,25 @@ def nightly(drop: Path, folder: Path) -> pl.DataFrame:
     return last.select(*key, "forecast", "q0.05", "q0.95", "q0.05_network", "q0.95_network")
 
 
-def main(prices: pl.DataFrame) -> tuple[Path, pl.DataFrame]:
+def main(prices: pl.DataFrame, folder: Path) -> tuple[Path, pl.DataFrame]:
     """Return the state folder, and both forecasts of the last step.
 
     Parameters
     ----------
     prices : polars.DataFrame
         Panel of days with `series_id`, `time` and `close`.
+    folder : Path
+        Receives the prices and the state folder.
 
     Returns
     -------
     tuple of Path and polars.DataFrame
     """
-    folder = Path(mkdtemp(prefix="tidecast-"))
     recent = prices.sort("series_id", "time").group_by("series_id", maintain_order=True).tail(300)
     recent.write_parquet(drop := folder / "drop.parquet")
     return folder / "state", nightly(drop, folder)
 
 
 if __name__ == "__main__":
-    result = main(prices_of_command(__doc__))
+    result = main(prices_of_command(__doc__), Path(mkdtemp(prefix="tidecast-")))
     print(f"State folder: {result[0]}", result[1], sep="\n")
