@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -34,6 +35,24 @@ def site(tmp_path_factory):
 def test_the_site_is_built_and_its_links_lead_to_pages_and_anchors(site):
     assert (site / "index.html").is_file()
     assert (site / "search" / "search_index.js").is_file(), "search works from a file, too"
+
+
+def test_every_link_of_a_page_leads_to_a_file_of_the_site(site):
+    """Links to the scripts of examples led nowhere: mkdocs does not check links to files that are not pages."""
+    lost = {}
+    for page in site.rglob("*.html"):
+        targets = re.findall(r"""\b(?:href|src)=["']?([^"'\s>#?]+)""", page.read_text(encoding="utf-8"))
+        inside = {each for each in targets if not re.match(r"[a-z]+:|/", each)}
+        if missing := {each for each in inside if not (page.parent / unquote(each)).exists()}:
+            lost[page.name] = missing
+    assert lost == {}
+
+
+def test_pictures_follow_the_switch_between_light_and_dark(site):
+    for page, picture in (("plots", "fan"), ("memory", "memory")):
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        assert f"pictures/{picture}.png#only-light" in text
+        assert f"pictures/{picture}_dark.png#only-dark" in text
 
 
 def test_no_page_loads_anything_from_elsewhere(site):

@@ -1,6 +1,8 @@
 """Each example runs as its command does: on the bundled rates, and on a file of other names, days and lengths."""
 
 import runpy
+import shutil
+import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -9,26 +11,18 @@ import polars as pl
 import pytest
 
 from examples import prices as example_prices
+from tests.coins import ARGUMENTS, write_coins
 from tidecast import panel_from
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.warehouse.warehouse import Warehouse
 
 README = Path(__file__).parents[2] / "examples" / "README.md"
 
 
 @pytest.fixture(scope="module")
 def own_file(tmp_path_factory, random_walks) -> Path:
-    """Every day of the week, unsorted; each series ends on another day; other names of columns and series."""
-    walks, day = random_walks(3, 300), pl.int_range(pl.len()).over("series_id")
-    names = {"A": "btc/eur", "B": "Ωmega & söhne", "C": "x, y"}
-    rows = walks.filter(
-        ~((pl.col("series_id") == "B") & (day < 90)), ~((pl.col("series_id") == "C") & (day % 41 == 7))
-    ).select(
-        Coin=pl.col("series_id").replace(names),
-        Day=pl.date(2024, 2, 1) + day * timedelta(days=1),
-        Price="close",
-    )
-    path = tmp_path_factory.mktemp("own") / "coins.csv"
-    rows.sample(fraction=1, shuffle=True, seed=1).write_csv(path)
-    return path
+    return write_coins(tmp_path_factory.mktemp("own") / "coins.csv", random_walks(3, 300))
 
 
 def test_the_file_lies_on_weekends_and_is_ragged(own_file):
@@ -44,7 +38,7 @@ def run(request, monkeypatch, own_file):
     def run(name):
         arguments, panel = [], example_prices.bundled_prices()
         if request.param == "own":
-            arguments = [str(own_file), "--series-id", "Coin", "--time", "Day", "--target", "Price"]
+            arguments = [str(own_file), *ARGUMENTS]
             panel = panel_from(pl.read_csv(own_file, try_parse_dates=True), "Coin", "Day", "Price")
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         return runpy.run_module(f"examples.{name}", run_name="__main__")["result"], panel
@@ -109,6 +103,66 @@ def test_own_feature(run):
     assert_forecasts_all(forecast, panel)
 
 
+def test_covariates_and_events(run):
+    (known, forecast), panel = run("covariates_and_events")
+    assert_forecasts_all(forecast, panel)
+    sessions = forecast.group_by("series_id").agg(pl.col("time").sort_by("step")).sort("series_id")
+    for row, (_, times) in zip(known.iter_rows(named=True), sessions.iter_rows(), strict=True):
+        ends = [(each.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1) for each in times]
+        to_end = [(end - each).days for end, each in zip(ends, times, strict=True)]
+        assert row["days_to_month_end_ahead"] == to_end
+        assert row["jobs_report_ahead"] == [each.weekday() == 4 and each.day <= 7 for each in times]
+
+
+def compared(table, column):
+    """A column of a comparison by model; all models were judged on the same 40 origins."""
+    assert table["n_origins"].unique().to_list() == [40]
+    return dict(zip(table["model"], table[column], strict=True))
+
+
+def test_lightgbm_model(run):
+    pytest.importorskip("lightgbm", reason="LightGBM is not a dependency of Tidecast")
+    mase = compared(run("lightgbm_model")[0], "mase")
+    assert set(mase) == {"lightgbm", "gru", "random_walk"}
+    assert 0.9 * mase["random_walk"] < mase["lightgbm"] < 1.3 * mase["random_walk"]
+
+
+def test_statsforecast_model(run):
+    pytest.importorskip("statsforecast", reason="statsforecast is not a dependency of Tidecast")
+    crps = compared(run("statsforecast_model")[0], "crps")
+    assert set(crps) == {"ets", "gru", "random_walk"}
+    assert 0.9 * crps["random_walk"] < crps["ets"] < 1.3 * crps["random_walk"]
+
+
+def test_own_source(run):
+    (newest, forecast), panel = run("own_source")
+    assert_forecasts_all(forecast, panel)
+    last = panel.filter(pl.col("time") == pl.col("time").max()).sort("series_id")
+    assert newest.sort("series_id").select("series_id", pl.col("time").str.to_date()).equals(last.drop("close"))
+    assert (newest.sort("series_id")["close"] / last["close"] - 1).abs().max() < 1e-12  # the mid of bid and ask
+
+
+def test_own_source_is_a_package_that_pip_installs_and_the_daily_run_reads(monkeypatch, tmp_path, own_file):
+    shutil.copytree(README.parent / "own_source", tmp_path / "package")  # pip writes next to what it installs
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *offline, "--target", str(tmp_path / "site")]
+    subprocess.run([*command, str(tmp_path / "package")], check=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    panel = panel_from(pl.read_csv(own_file, try_parse_dates=True), "Coin", "Day", "Price")
+    (tmp_path / "lines").mkdir()
+    runpy.run_module("examples.own_source.__main__")["write_lines"](panel, tmp_path / "lines")
+    settings = Settings(source=f"jsonl://{tmp_path / 'lines'}")
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    found = ingest(warehouse, settings)
+    assert (found.stored, found.quarantined) == (len(panel), {})
+    assert (
+        warehouse.prices()
+        .select("series_id", "time")
+        .equals(panel.select("series_id", "time").sort("series_id", "time"))
+    )
+    assert ingest(warehouse, found.settings).stored == 0
+
+
 def test_intraday_bars_simulated_and_of_a_file(monkeypatch, tmp_path, random_walks):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["intraday_bars", *arguments])
@@ -129,6 +183,6 @@ def test_intraday_bars_simulated_and_of_a_file(monkeypatch, tmp_path, random_wal
 
 def test_every_example_has_a_line_in_the_readme():
     text = README.read_text(encoding="utf-8")
-    folder = README.parent
-    names = {path.stem for path in folder.glob("*.py")} - {"__init__", "prices"}
-    assert {name for name in names if f"[{name}.py]({name}.py)" not in text} == set()
+    paths = [*README.parent.glob("*.py"), *README.parent.glob("*.ipynb"), README.parent / "own_source"]
+    names = {path.name for path in paths} - {"__init__.py", "prices.py"}
+    assert {name for name in names if f"[{name}]({name}" not in text} == set()
