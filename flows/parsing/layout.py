@@ -1,5 +1,6 @@
 """Convert a source's own columns to one row per price."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
@@ -122,10 +123,20 @@ def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> Non
     near = [by_lower[name] for name in get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)]
     if not near and setting == "time":
         near = dated
+    if data := _data_in_the_header(frame.columns):
+        raise SourceError(
+            f"{source} must have names of columns in its first line, found {shorten(frame.columns, 12)}, of which "
+            f"{data!r} is a value. Put a line with names above it."
+        )
     option = f"--{setting.replace('_', '-')}"
     hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}." if near else f"Name it with {option}."
     found = shorten(frame.columns, 12)
     raise SourceError(f"{source} must have a column {column!r} ({setting}), found {found}. {hint}")
+
+
+def _data_in_the_header(columns: Sequence[str]) -> str | None:
+    """A name that is a day or a number with a decimal point: the file has no header. None without one."""
+    return next((name for name in columns if re.fullmatch(r"\d{4}-\d\d-\d\d.*|[+-]?\d+\.\d+", name)), None)
 
 
 def _likely_target(names: Sequence[str]) -> str:
