@@ -46,7 +46,7 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         for column, setting in ((settings.time, "time"), (settings.target, "target")):
             _require(frame, column, setting, source)
         return _long(frame, settings, source, frame[settings.series_id], (note,))
-    _require(frame, settings.time, "time", source)
+    _require(frame, settings.time, "time", source, settings)
     if settings.layout == "wide":
         return _wide(frame, settings, source)
     named = settings.series_id != Settings.model_fields["series_id"].default
@@ -112,7 +112,8 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     return Fetched(rows, raw, "wide", (note,) if settings.layout == "auto" else ())
 
 
-def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> None:
+def _require(frame: pl.DataFrame, column: str, setting: str, source: str, settings: Settings | None = None) -> None:
+    """Refuse a table without a column. With `settings`, the advice names the other columns of prices, too."""
     if column in frame.columns:
         return
     candidates = frame.columns
@@ -129,9 +130,25 @@ def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> Non
             f"{data!r} is a value. Put a line with names above it."
         )
     option = f"--{setting.replace('_', '-')}"
-    hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}." if near else f"Name it with {option}."
+    more = _other_options(frame, near[0], settings) if near and settings is not None else ""
+    hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}{more}." if near else f"Name it with {option}."
     found = shorten(frame.columns, 12)
-    raise SourceError(f"{source} must have a column {column!r} ({setting}), found {found}. {hint}")
+    what = f"{column!r}" if column == setting else f"{column!r} ({setting})"
+    raise SourceError(f"{source} must have a column {what}, found {found}. {hint}")
+
+
+def _other_options(frame: pl.DataFrame, time: str, settings: Settings) -> str:
+    """The options that a long table needs besides --time; empty if it has the columns, or may be wide."""
+    text = [name for name in _texts(frame, settings) if name != time]
+    if not text or settings.layout == "wide":
+        return ""
+    options = ""
+    if settings.series_id not in frame.columns:
+        options += f" --series-id {text[0]!r}"
+    if settings.target not in frame.columns:
+        numbers_of = [name for name in frame.columns if name not in (time, *text, *_INDEX)]
+        options += f" --target {_likely_target(numbers_of)!r}"
+    return options
 
 
 def _data_in_the_header(columns: Sequence[str]) -> str | None:

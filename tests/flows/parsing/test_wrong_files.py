@@ -48,3 +48,12 @@ def test_the_columns_of_a_wide_table_are_not_called_one_column(tmp_path):
     said = error_of(tmp_path, 'time,A,B\n2024-01-02,"1,5","2,5"\n2024-01-03,"1,6","2,6"\n', layout="wide")
     assert "unreadable_price" in said
     assert "were read from" not in said
+
+
+def test_one_answer_names_all_three_options_of_a_long_file(tmp_path):
+    """Once, a newcomer learned of --time first, and of --series-id and --target from the next error."""
+    said = error_of(tmp_path, "Name,Date,Close\nA,2024-01-02,98.5\nA,2024-01-03,98.6\n")
+    assert said.endswith("Did you mean 'Date'? Then add --time 'Date' --series-id 'Name' --target 'Close'.")
+    assert "must have a column 'time', found 'Name', 'Date', 'Close'" in said
+    said = error_of(tmp_path, "Date,Gold,Oil\n2024-01-02,98.5,70\n2024-01-03,98.6,71\n")
+    assert said.endswith("Then add --time 'Date'.")
