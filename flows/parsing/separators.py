@@ -64,9 +64,19 @@ def _without_points_between_thousands(text: pl.Series) -> pl.Series:
     either = text.str.contains(_POINT_OR_GROUP)
     if not either.any() or _has_decimal_point(text):
         return text
-    if not text.str.contains(_POINTS).any() and not _go_on_above_1000(text, either, "."):
+    if not text.str.contains(_POINTS).any() and not (_go_on_above_1000(text, either, ".") and _touch(text, either)):
         return text
     return text.to_frame("text").select(pl.when(~either).then("text")).to_series()
+
+
+def _touch(text: pl.Series, either: pl.Series) -> bool:
+    """Whether the least number with points, read as thousands, is near the largest without.
+
+    In a table of "134" yen and "1.085" euros it is not.
+    """
+    largest = cast(float, text.filter(~either).cast(pl.Float64).abs().max())
+    least = text.filter(either).str.replace_all(".", "", literal=True).cast(pl.Float64).abs().min()
+    return cast(float, least) <= 2 * largest
 
 
 def _has_decimal_point(text: pl.Series) -> bool:
