@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -82,24 +83,42 @@ assert tidecast.forecasting.__spec__.name == "tidecast.forecasting"
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory) -> Path:
-    """A folder into which the wheel of this checkout is installed; nothing is fetched."""
-    place = tmp_path_factory.mktemp("wheel")
-    tracked = subprocess.run(
+def tracked() -> list[str]:
+    """Files of this checkout that git does not ignore."""
+    listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
-    for name in filter(None, tracked):
-        if (ROOT / name).exists():
-            copy = place / "source" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if (ROOT / name).is_symlink():
-                copy.symlink_to(os.readlink(ROOT / name))
-            else:
-                copy.write_bytes((ROOT / name).read_bytes())
+    return [name for name in listed if name and (ROOT / name).exists()]
+
+
+@pytest.fixture(scope="session")
+def source_archive(tmp_path_factory) -> Path:
+    """The unpacked source archive of this checkout."""
+    place = tmp_path_factory.mktemp("archive")
+    for name in tracked():
+        copy = place / "checkout" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            copy.symlink_to(os.readlink(ROOT / name))
+        else:
+            copy.write_bytes((ROOT / name).read_bytes())
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(place)!r})"
+    subprocess.run(
+        [sys.executable, "-c", build], cwd=place / "checkout", check=True, capture_output=True, text=True, timeout=300
+    )
+    (archive,) = place.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(place, filter="data")
+    return place / archive.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="session")
+def installed(source_archive, tmp_path_factory) -> Path:
+    """A folder into which the wheel is installed that the source archive builds; nothing is fetched."""
+    place = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
-    options = ["--no-build-isolation", "--no-compile", "--target", str(place / "site"), str(place / "source")]
+    options = ["--no-build-isolation", "--no-compile", "--target", str(place / "site"), str(source_archive)]
     subprocess.run([*pip, *options], check=True, capture_output=True, text=True, timeout=300)
     return place / "site"
 
@@ -123,6 +142,21 @@ def test_a_wheel_installs_one_name(installed):
     assert (package / "flows" / "data" / "ecb_fx_daily.parquet").is_file()
     assert (package / "flows" / "reporting" / "templates" / "report.html").is_file()
     assert (package / "py.typed").is_file()
+
+
+def test_the_source_archive_installs_each_file_of_the_three_folders_and_nothing_else(installed):
+    """What a checkout has, a wheel has: a template that is not listed in pyproject.toml would be missing in silence."""
+    folders = {"features", "flows", "forecasting"}
+    expected = {f"tidecast/{name}" for name in tracked() if name.split("/")[0] in folders}
+    expected |= {name for name in tracked() if name.startswith("tidecast/") and not (ROOT / name).is_symlink()}
+    found = {path.relative_to(installed).as_posix() for path in (installed / "tidecast").rglob("*") if path.is_file()}
+    assert found == expected
+
+
+def test_the_source_archive_has_what_an_installation_needs_and_no_tests(source_archive):
+    found = {path.name for path in source_archive.iterdir()}
+    assert {"constraints.txt", "CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "pyproject.toml", "tidecast"} <= found
+    assert not {"tests", "benchmarks", "docs", "examples", "shared"} & found
 
 
 def test_the_models_are_found_next_to_a_projects_own_folders_of_those_names(installed, crowded, panel):

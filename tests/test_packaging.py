@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -66,6 +67,20 @@ def test_the_image_runs_commands_that_exist_as_a_user_without_rights():
         ["sed", "-n", pinned, str(ROOT / "constraints.txt")], capture_output=True, text=True, check=True
     )
     assert re.fullmatch(r"\d+\.\d+\.\d+", torch.stdout.strip())
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_understands_the_unit_in_the_docs(tmp_path):
+    page = (ROOT / "docs" / "how_to" / "cron_and_systemd.md").read_text(encoding="utf-8")
+    unit = re.search(r"```ini\n(.*?)```", page, re.DOTALL)[1]
+    command = re.search(r"^ExecStart=(\S+) (\w+)$", unit, re.MULTILINE)
+    assert command[2] in tidecast.commands
+    (tmp_path / "tidecast.service").write_text(unit.replace(command[1], sys.executable))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "tidecast.service")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_the_commands_in_the_pages_on_docker_are_understood():

@@ -30,7 +30,6 @@ def day_fields(day: Day) -> dict[str, Any]:
     """
     workspace, found, row = day.workspace, day.ingested, day.row
     issued = workspace.warehouse.forecasts(day.as_of)
-    decision = day.champion.decision if day.champion is not None else {}
     return {
         "as_of": day.as_of,
         "outcome": day.outcome,
@@ -39,7 +38,7 @@ def day_fields(day: Day) -> dict[str, Any]:
             "read": found.rows_in, "new": found.stored, "corrected": found.corrected, "known": found.unchanged,
             "in_quarantine": sum(found.quarantined.values()), "in_quarantine_by_rule": found.quarantined,
         },
-        "champion": champion_fields(row) | {"verdict": decision.get("verdict") or decision.get("reason")},
+        "champion": champion_fields(row) | {"verdict": day_verdict(day) or None},
         "series_quoted": row["series_live"],
         "series_forecast": row["series_forecast"],
         "steps": issued["step"].n_unique(),
@@ -49,6 +48,30 @@ def day_fields(day: Day) -> dict[str, Any]:
         "forecasts": f"{workspace.warehouse.uri}/forecasts",
         "report": day.report or workspace.state_folder.reports / f"{day.as_of}.html",
     }  # fmt: skip
+
+
+def day_verdict(day: Day) -> str:
+    """Return why the model of a session is champion; empty if the day did not look, or found another champion.
+
+    Parameters
+    ----------
+    day : Day
+    """
+    champion = day.champion
+    if champion is None or (champion.version or None) != day.row["champion_version"]:
+        return ""
+    return verdict_text(champion.decision)
+
+
+def verdict_text(decision: dict[str, Any]) -> str:
+    """Return the two lines of a gate, or the reason where none was held.
+
+    Parameters
+    ----------
+    decision : dict
+        As `decision_details` returns it.
+    """
+    return str(decision.get("verdict") or decision.get("reason") or "")
 
 
 def champion_fields(row: dict[str, Any]) -> dict[str, Any]:

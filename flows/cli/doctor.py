@@ -41,6 +41,10 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+FIELDS = ("home", "python", "versions", "settings", "mlflow", "schedule", "tables", "champion", "lock", "problems")
+"""Fields of ``doctor --json``; null where they cannot be found out, such as the tables of a folder not made yet."""
+
+
 @dataclass
 class Examined:
     """The state of a folder.
@@ -67,7 +71,7 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> Examined:
     deep : bool
         Whether to read every file of the tables.
     """
-    found = Examined()
+    found = Examined(fields=dict.fromkeys(FIELDS))
     problems = found.problems
     _versions(out, home, found)
     settings = None

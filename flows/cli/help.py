@@ -105,8 +105,12 @@ class Sections(Group):
         args : list of str
         """
         ctx.meta["as_json"] = "--json" in args
-        ctx.meta["command"] = " ".join(name for name in args[:1] if name in self.commands)
-        return super().parse_args(ctx, args)
+        ctx.meta["command"] = " ".join(self._names_in(args))
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            self._answer(ctx, error)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of usage becomes a JSON object where that is wanted, and a message as always.
@@ -118,5 +122,17 @@ class Sections(Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            Answer(ctx.meta["as_json"], ctx.meta["command"]).finish(error.exit_code, error.format_message())
+            self._answer(ctx, error)
             raise
+
+    def _names_in(self, args: Sequence[str]) -> Iterator[str]:
+        """The names of the command and of its subcommand among the words typed."""
+        group: click.Command = self
+        for word in args:
+            if isinstance(group, click.Group) and word in group.commands:
+                yield word
+                group = group.commands[word]
+
+    @staticmethod
+    def _answer(ctx: click.Context, error: click.ClickException) -> None:
+        Answer(ctx.meta["as_json"], ctx.meta["command"]).finish(error.exit_code, error.format_message())

@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from tidecast.flows.cli.answer import Answer
-from tidecast.flows.cli.answers import quarantine_fields, session_fields
+from tidecast.flows.cli.answers import day_verdict, quarantine_fields, session_fields, verdict_text
 from tidecast.flows.cli.terminal import GAP, facts, table
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
@@ -52,9 +52,7 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs = [("Session", f"{day.as_of}{newest}{late}"), ("Prices", prices_text(day.ingested))]
     if day.ingested.corrected:
         pairs.append(("", "Corrections are stored as new revisions. Issued forecasts stay; --reissue replaces them."))
-    is_its_own = day.champion is not None and (day.champion.version or None) == row["champion_version"]
-    verdict = verdict_text(day.champion.decision) if day.champion and is_its_own else ""
-    pairs.append(("Champion", f"{champion_text(row)}\n{verdict}".strip()))
+    pairs.append(("Champion", f"{champion_text(row)}\n{day_verdict(day)}".strip()))
     pairs.append(
         (
             "Forecast",
@@ -270,17 +268,6 @@ def verdict_of(workspace: Workspace, row: dict[str, Any]) -> str:
     if champion is None or champion.version != row["champion_version"]:
         return ""
     return verdict_text(champion.decision)
-
-
-def verdict_text(decision: dict[str, Any]) -> str:
-    """Return the two lines of a gate, or the reason where none was held.
-
-    Parameters
-    ----------
-    decision : dict
-        As `decision_details` returns it.
-    """
-    return str(decision.get("verdict") or decision.get("reason") or "")
 
 
 def record_text(scores: pl.DataFrame) -> str:

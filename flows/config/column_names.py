@@ -28,6 +28,25 @@ COMPUTED = tuple(definition.name for definition in PRICE_DEFINITIONS + RANGE_DEF
 """Names of the inputs that networks compute from prices."""
 
 
+def refuse_one_column_twice(series_id: str, time: str, target: str) -> None:
+    """Check that the three columns of prices are three.
+
+    Parameters
+    ----------
+    series_id, time, target : str
+        Names of columns of the source.
+
+    Raises
+    ------
+    SettingsError
+        Two are the same.
+    """
+    names = {"series_id": series_id, "time": time, "target": target}
+    for name, column in names.items():
+        if others := [other for other in names if other != name and names[other] == column]:
+            raise SettingsError(f"{name} and {others[0]} must name different columns, both are {column!r}. Rename one.")
+
+
 def check_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
     """Return the names of covariates or static columns, each once; standard columns in lower case.
 

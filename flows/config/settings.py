@@ -248,6 +248,7 @@ class Settings(BaseModel):
     def _one_meaning(self) -> "Settings":
         if both := sorted({*self.covariates}.intersection(self.static)):
             raise SettingsError(f"A column must be in covariates or in static, but {both[0]!r} is in both. Choose one.")
+        column_names.refuse_one_column_twice(self.series_id, self.time, self.target)
         column_names.refuse_look_alikes((*self.covariates, *self.static), "covariates and static must have")
         column_names.refuse_clashes(self.covariates, self.static, self.future_covariates, self.event_kinds)
         if (self.future is None) != (not self.future_covariates):

@@ -12,6 +12,7 @@ from tidecast.features.calendars.infer import SeriesInference, infer_panel
 from tidecast.features.calendars.odd_series import infer_contradicting
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.calendars.periodic import is_of_periods
+from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import CALENDARS, Settings
 from tidecast.flows.errors import SourceError
 
@@ -19,6 +20,9 @@ _ANOTHER = (
     "For another, stop and give --calendar NAME (or TIDECAST_CALENDAR), e.g. XNYS; once forecasts are published, "
     "start in a new folder (--home)."
 )
+
+FEWEST_WEEKEND_DAYS = 8
+"""Saturdays and Sundays of a series from which it is concluded that its weekends were filled."""
 
 
 def market_zone(settings: Settings) -> str | None:
@@ -123,6 +127,7 @@ def choose_calendars(
         name = _names(rows, stored)["calendar"].mode().sort()[0]
     if name is None:
         usual, found, messages = _inferred(unnamed)
+        messages = (*messages, *_filled_weekends(rows, usual))
     else:
         usual = get_calendar(name)
         found = [one for one in infer_contradicting(unnamed, usual) if is_of_periods(one.found.calendar)]
@@ -151,6 +156,30 @@ def _inferred(rows: pl.DataFrame) -> tuple[Calendar, list[SeriesInference], tupl
     messages += [f"Some series have another calendar: {one.describe()}." for one in others]
     messages += [f"In doubt: {one.found.doubt}." for one in (usual, *others) if one.found.doubt]
     return usual.found.calendar, others, tuple(messages)
+
+
+def _filled_weekends(rows: pl.DataFrame, usual: Calendar) -> tuple[str, ...]:
+    """Name series that have a row every day, and never another price on Saturdays and Sundays than on Fridays."""
+    if usual.name != "24/7" or "close" not in rows.columns:
+        return ()
+    prices = rows.select("series_id", "time", "close").drop_nulls().sort("series_id", "time")
+    changes = prices.select(
+        "series_id",
+        weekend=pl.col("time").dt.weekday() > 5,
+        moved=(pl.col("close") != pl.col("close").shift()).over("series_id"),
+    ).drop_nulls()
+    shares = changes.group_by("series_id").agg(
+        days=pl.col("weekend").sum(),
+        weekend=pl.col("moved").filter("weekend").mean(),
+        week=pl.col("moved").filter(~pl.col("weekend")).mean(),
+    )
+    filled = shares.filter(pl.col("days") >= FEWEST_WEEKEND_DAYS, pl.col("weekend") == 0, pl.col("week") > 0.5)
+    if filled.is_empty():
+        return ()
+    return (
+        f"The prices of {shorten(filled['series_id'].sort().to_list())} never change on Saturdays and Sundays. If "
+        "weekends were filled with Friday's price, they are no sessions: give --calendar weekdays, or the exchange's.",
+    )
 
 
 def with_inferred(rows: pl.DataFrame, calendar: PanelCalendar) -> pl.DataFrame:

@@ -30,9 +30,11 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 
 ADVICE = {
     "unreadable_time": "Times must be in ISO 8601, like 2024-12-31 or 2024-12-31T17:30:00+01:00. Day or month first is "
-    "not read, because 10/12/2024 means two days; a month alone is not a day.",
+    "not read, because 10/12/2024 means two days; a month alone is not a day. docs/tutorial/own_data.md has the lines "
+    "that convert a file.",
     "unreadable_price": "Prices must be numbers with a decimal point, like 1234.5. Thousands separators are read where "
-    "the whole column shows what they are, as 1,234.50 does; 1,234 alone and decimal commas are not read.",
+    "the whole column shows what they are, as 1,234.50 does; 1,234 alone and decimal commas are not read, "
+    "nor are points between thousands. docs/tutorial/own_data.md has the lines that convert a file.",
     "not_positive": "If prices may be zero or negative, set TIDECAST_POSITIVE=false.",
     "not_a_session": "Give another calendar: --calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session.",
     "unreadable_known_at": "Days must be ISO dates like 2024-12-31. Else it is unclear when the price was known.",
@@ -200,7 +202,7 @@ def _read(
         first, last = oldest, newest
     elif usable.is_empty():
         rule = check_rows(rows, rows.clear(), calendar, settings, today).rule
-        raise SourceError(_why_unusable(rows.with_columns(rule), fetched, source))
+        raise SourceError(_why_unusable(rows.with_columns(rule), fetched, settings, source))
     else:
         first, last = usable.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
     session, where = resolve_as_of(
@@ -307,11 +309,23 @@ def _refuse_intraday(rows: pl.DataFrame, source: str) -> None:
         )
 
 
-def _why_unusable(rows: pl.DataFrame, fetched: Fetched, source: str) -> str:
+def _why_unusable(rows: pl.DataFrame, fetched: Fetched, settings: Settings, source: str) -> str:
     counts = rows["rule"].value_counts(sort=True)
     broken = ", ".join(f"{count} {rule}" for rule, count in counts.iter_rows())
     first = fetched.originals(rows.filter(pl.col("rule") == counts["rule"][0])["row"].head(1))[0]
     return (
         f"A source must have a usable price, but every row of {source} breaks a rule: {broken}. "
-        f"The first is {beginning(first, 200)}. {ADVICE.get(counts['rule'][0], '')}"
+        f"The first is {beginning(first, 200)}.{_column_read(counts['rule'][0], settings, fetched.layout)} "
+        f"{ADVICE.get(counts['rule'][0], '')}"
     ).strip()
+
+
+def _column_read(rule: str, settings: Settings, layout: str) -> str:
+    """Name the column that a rule is about: a flag may have named another one than was meant."""
+    columns = {"unreadable_time": ("times", settings.time)}
+    if layout == "long":
+        columns["unreadable_price"] = ("prices", settings.target)
+    if rule not in columns:
+        return ""
+    what, column = columns[rule]
+    return f" Its {what} were read from the column {column!r}."

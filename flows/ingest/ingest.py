@@ -29,7 +29,7 @@ RACES = 20
 """Attempts of an ingest while others store prices at the same time."""
 
 MANY = 0.05
-"""Share of rows on days without a session above which a source probably has another calendar."""
+"""Share of rows that break a rule above which it is said what to do: the source is probably read in another way."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _judge(
             *_look_alikes(rows["series_id"], revisions["series_id"]),
         ),
         remarks=(
-            *_wrong_calendar(bad, rows.height, delivery.calendar),
+            *_many_bad(bad, rows.height, delivery.calendar),
             *_between_sessions(bad, delivery.as_of, delivery.calendar),
         ),
     )
@@ -358,13 +358,15 @@ def _left_for_later(known_later: pl.DataFrame, n_due: int, delivery: Delivery) -
     return [text]
 
 
-def _wrong_calendar(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> list[str]:
-    count = bad.filter(rule="not_a_session").height
-    if count <= MANY * n_rows:
-        return []
+def _many_bad(bad: pl.DataFrame, n_rows: int, calendar: PanelCalendar) -> list[str]:
+    """Say what to do about each rule that many rows break."""
+    why = {"not_a_session": f"because their days are not sessions of {calendar.name}"}
+    counts = bad["rule"].value_counts(sort=True).filter(pl.col("count") > MANY * n_rows)
     return [
-        f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine because their days are not sessions of "
-        f"{calendar.name}. {ADVICE['not_a_session']}"
+        f"{count:,} of {n_rows:,} rows ({count / n_rows:.0%}) are in quarantine "
+        f"{why.get(rule, f'by the rule {rule}')}. {ADVICE[rule]}"
+        for rule, count in counts.iter_rows()
+        if rule in ADVICE
     ]
 
 

@@ -70,6 +70,8 @@ def _csv(body: bytes) -> pl.DataFrame:
     header = body.split(b"\n", 1)[0].decode("utf-8-sig")
     if "\0" in header:
         raise _Malformed("it is not text. Save it as CSV in UTF-8")
+    if header.lstrip().lower().startswith(("<!doctype", "<html", "<?xml")):
+        raise _Malformed(f"it begins with {header.strip()[:15]!r}, so it is a page or XML. Download the table itself")
     separator = max(",;\t|", key=header.count)
     names, rows = joined_header([values for _, values in islice(_records(body, separator), 4)])
     try:
@@ -95,6 +97,11 @@ def _refuse_long_line(body: bytes, separator: str) -> None:
     for line, values in _records(body, separator):
         width = width or len(values)
         if len(values) > width:
+            if width == 1:
+                raise _Malformed(
+                    f"line {line} has {len(values)} values, but the first line has one. Remove the lines above the "
+                    "names of the columns"
+                )
             raise _Malformed(
                 f"line {line} has {len(values)} values, but the header has {width}. Put values that contain "
                 f"{separator!r} in double quotes"

@@ -1,5 +1,6 @@
 """Convert a source's own columns to one row per price."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
@@ -45,7 +46,7 @@ def to_long(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
         for column, setting in ((settings.time, "time"), (settings.target, "target")):
             _require(frame, column, setting, source)
         return _long(frame, settings, source, frame[settings.series_id], (note,))
-    _require(frame, settings.time, "time", source)
+    _require(frame, settings.time, "time", source, settings)
     if settings.layout == "wide":
         return _wide(frame, settings, source)
     named = settings.series_id != Settings.model_fields["series_id"].default
@@ -111,7 +112,8 @@ def _wide(frame: pl.DataFrame, settings: Settings, source: str) -> Fetched:
     return Fetched(rows, raw, "wide", (note,) if settings.layout == "auto" else ())
 
 
-def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> None:
+def _require(frame: pl.DataFrame, column: str, setting: str, source: str, settings: Settings | None = None) -> None:
+    """Refuse a table without a column. With `settings`, the advice names the other columns of prices, too."""
     if column in frame.columns:
         return
     candidates = frame.columns
@@ -122,10 +124,36 @@ def _require(frame: pl.DataFrame, column: str, setting: str, source: str) -> Non
     near = [by_lower[name] for name in get_close_matches(column.lower(), by_lower, n=1, cutoff=0.6)]
     if not near and setting == "time":
         near = dated
+    if data := _data_in_the_header(frame.columns):
+        raise SourceError(
+            f"{source} must have names of columns in its first line, found {shorten(frame.columns, 12)}, of which "
+            f"{data!r} is a value. Put a line with names above it."
+        )
     option = f"--{setting.replace('_', '-')}"
-    hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}." if near else f"Name it with {option}."
+    more = _other_options(frame, near[0], settings) if near and settings is not None else ""
+    hint = f"Did you mean {near[0]!r}? Then add {option} {near[0]!r}{more}." if near else f"Name it with {option}."
     found = shorten(frame.columns, 12)
-    raise SourceError(f"{source} must have a column {column!r} ({setting}), found {found}. {hint}")
+    what = f"{column!r}" if column == setting else f"{column!r} ({setting})"
+    raise SourceError(f"{source} must have a column {what}, found {found}. {hint}")
+
+
+def _other_options(frame: pl.DataFrame, time: str, settings: Settings) -> str:
+    """The options that a long table needs besides --time; empty if it has the columns, or may be wide."""
+    text = [name for name in _texts(frame, settings) if name != time]
+    if not text or settings.layout == "wide":
+        return ""
+    options = ""
+    if settings.series_id not in frame.columns:
+        options += f" --series-id {text[0]!r}"
+    if settings.target not in frame.columns:
+        numbers_of = [name for name in frame.columns if name not in (time, *text, *_INDEX)]
+        options += f" --target {_likely_target(numbers_of)!r}"
+    return options
+
+
+def _data_in_the_header(columns: Sequence[str]) -> str | None:
+    """A name that is a day or a number with a decimal point: the file has no header. None without one."""
+    return next((name for name in columns if re.fullmatch(r"\d{4}-\d\d-\d\d.*|[+-]?\d+\.\d+", name)), None)
 
 
 def _likely_target(names: Sequence[str]) -> str:

@@ -196,7 +196,7 @@ class Promoter:
         previous = self.registry.aliases().get("previous")
         if previous is None:
             raise TidecastError("There must be a champion before this one to go back to, found none.")
-        return self._choose(previous, "rolled back", by, why)
+        return self._choose(previous, decisions.ROLLED_BACK, by, why)
 
     def settle(self) -> None:
         """Finish the work of a killed run: log trainings that MLflow could not take, carry out the last decision."""

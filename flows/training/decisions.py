@@ -23,6 +23,9 @@ Row = dict[str, Any]
 REFUSED = "refused"
 """Outcome of a decision that was not carried out, because somebody else changed the champion meanwhile."""
 
+ROLLED_BACK = "rolled back"
+"""Outcome of a decision that a person took back to the champion before."""
+
 
 @dataclass(frozen=True)
 class TrainingKey:
@@ -213,7 +216,7 @@ def by_hand(
     Parameters
     ----------
     outcome : str
-        Such as "promoted by hand".
+        "promoted by hand", or `ROLLED_BACK`.
     as_of : date
     chosen : Champion
         The new champion.
@@ -225,6 +228,8 @@ def by_hand(
     at : datetime
         With a time zone.
     """
+    version = f"version {chosen.version}"
+    what = f"Rolled back to {version}" if outcome == ROLLED_BACK else f"{version.capitalize()} was {outcome}"
     row = {
         "outcome": outcome, "version": chosen.version, "champion_version": champion.version if champion else None,
         "by": by, "why": why,
@@ -239,7 +244,7 @@ def by_hand(
         "winner": chosen.name,
         "run_id": chosen.run_id,
         "champion": champion.name if champion else None,
-        "reason": f"Version {chosen.version} was {outcome} by {by}: {why}",
+        "reason": f"{what} by {by}: {why}",
         "gates_before": gates(decisions).height,
         "at": at,
     }

@@ -1,5 +1,6 @@
 """``--json``: one object of one shape, on standard output alone, that agrees with the text."""
 
+import itertools
 import json
 import re
 from datetime import date
@@ -49,10 +50,40 @@ def test_each_answer_has_the_same_head_and_the_exit_code_of_the_process(typed, a
     assert list(answer)[:3] == ["command", "exit_code", "error"]
     assert set(answer) - {"command", "exit_code", "error"} == fields
     assert answer["exit_code"] == code
-    assert answer["command"] == arguments[0] or answer["command"] == " ".join(arguments[:2])
+    assert answer["command"] == " ".join(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
     assert (answer["error"] is None) == (code == 0)
     if code == 1:
         assert found.stderr == f"tidecast: {answer['error']}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--json", "show"], "show"),
+        (["shwo", "--json"], ""),
+        (["promote", "--json", "--why", "no"], "promote"),
+        (["quarantine", "repair", "--json"], "quarantine repair"),
+        (["backfill", "--json", "--from", "2026-01-02", "--to", "2026-01-01"], "backfill"),
+        (["run", "--json", "--output", "forecasts.xlsx"], "run"),
+    ],
+)
+def test_wrong_use_is_answered_with_json_wherever_it_is_found(arguments, command):
+    """Once, `tidecast --json show` printed no JSON, and of a subcommand only the group was named."""
+    found = CliRunner().invoke(tidecast, arguments)
+    answer = json.loads(found.stdout)
+    assert (answer["command"], answer["exit_code"], found.exit_code) == (command, 2, 2)
+    assert answer["error"]
+    assert answer["error"] in found.stderr.replace("\n", " ")
+
+
+def test_doctor_of_a_folder_that_is_not_made_yet_has_all_fields(tmp_path, monkeypatch):
+    """Once, tables, champion and lock were not there."""
+    monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
+    monkeypatch.chdir(tmp_path)
+    answer = json.loads(CliRunner().invoke(tidecast, ["doctor", "--json", "--home", str(tmp_path / "none")]).stdout)
+    assert (answer["exit_code"], answer["problems"]) == (0, [])
+    assert answer["tables"] is answer["champion"] is answer["lock"] is None
+    assert answer["settings"]["horizon"] == {"value": "5", "from": "default"}
 
 
 def test_doctors_answer_has_the_numbers_of_its_text(typed, sandbox):

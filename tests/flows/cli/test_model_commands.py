@@ -96,7 +96,7 @@ def test_a_person_promotes_and_rolls_back_and_says_why(typed, workspace, store, 
     back = typed("rollback", "--by", "ada", "--why", "too wide")
     assert back.exit_code == 0, back.output
     assert back.stdout.splitlines() == [
-        "Decided   Version 1 was rolled back by ada: too wide",
+        "Decided   Rolled back to version 1 by ada: too wide",
         "Champion  GRU, version 1",
     ]
     forth = typed("promote", "2", "--by", "ada", "--why", "it was right")

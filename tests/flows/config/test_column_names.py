@@ -288,3 +288,9 @@ def test_columns_without_any_value_are_reported_and_count_as_missing(sandbox):
     rows.write_csv(sandbox.source)
     workspace, _ = sandbox.take_in(None, date(2030, 1, 1))
     assert model_panel(workspace.warehouse, workspace.settings, second)["sector"].unique().to_list() == ["bank"]
+
+
+def test_one_column_cannot_be_the_date_and_the_price():
+    """Once, `--time Date --target Date` was answered with advice on decimal points."""
+    with pytest.raises(SettingsError, match="time and target must name different columns, both are 'Date'"):
+        Settings(time="Date", target="Date")

@@ -82,6 +82,21 @@ def test_one_saturday_and_doubt_are_reported():
     assert "In doubt: its days are SUN-THU" in notes[1]
 
 
+def test_weekends_that_were_filled_with_fridays_price_are_pointed_out():
+    """Once, shares with such rows became 24/7 in silence, and a weekend counted as two calm sessions."""
+    days = pl.date_range(date(2024, 1, 1), date(2024, 3, 31), eager=True)
+    coin = pl.DataFrame({"series_id": "BTC", "time": days, "close": 100.0 + np.arange(len(days))})
+    friday = pl.when(pl.col("time").dt.weekday() <= 5).then("close").forward_fill()
+    share = coin.with_columns(friday.alias("close"), series_id=pl.lit("AAPL"))
+    _, settings, notes = choose_calendars(Settings(source="prices.csv"), pl.concat([coin, share]), NOTHING)
+    assert settings.calendar == "24/7"
+    assert "The prices of 'AAPL' never change on Saturdays and Sundays" in notes[-1]
+    _, _, notes = choose_calendars(Settings(source="prices.csv"), coin, NOTHING)
+    assert not any("never change" in note for note in notes)
+    _, _, notes = choose_calendars(Settings(source="prices.csv", calendar="24/7"), share, NOTHING)
+    assert notes == ()
+
+
 def test_a_new_series_of_month_ends_in_a_daily_panel_gets_its_own_calendar_and_the_user_is_notified():
     given = pl.concat([days_of("weekdays", 20, "A"), days_of("monthly last", 40, "M")])
     calendar, settings, notes = choose_calendars(Settings(calendar="weekdays"), given, NOTHING)

@@ -111,6 +111,14 @@ def test_many_rows_on_days_without_a_session_are_pointed_out_with_what_to_do(des
     assert "--calendar NAME (or TIDECAST_CALENDAR), 24/7 if every day is a session" in found.messages[-1]
 
 
+def test_many_prices_with_a_decimal_comma_are_pointed_out_with_what_to_do(desk):
+    """Once, a tenth of the rows were missing, and only their number was said."""
+    prices = ["1.5", "1.6", '"1,5"', "1.5", "1.6"]
+    found = desk.ingest(*(f"A,{MON + timedelta(days=day)},{price}" for day, price in enumerate(prices)))
+    assert (found.stored, found.quarantined) == (4, {"unreadable_price": 1})
+    assert "1 of 5 rows (20%) are in quarantine by the rule unreadable_price. Prices must be" in found.messages[-1]
+
+
 def test_a_day_before_all_prices_does_not_choose_the_calendar(tmp_path):
     """Once, a file of every day was taken for one of weekdays, and its first price for that of a Monday."""
     days = [date(2013, 4, 28) + timedelta(days=day) for day in range(14)]  # a Sunday

@@ -29,6 +29,12 @@ from tidecast.flows.warehouse.warehouse import Warehouse
         (["1,234.50", "1,5"], [1234.5, None]),
         (["12,34.5", "1,2345", "1,,234", ",123", "1,234,"], [None] * 5),
         (["1_000", "12%", "$5"], [None] * 3),
+        (["1.234.567", "9.864", "12"], [None, None, 12.0]),
+        (["998", "999", "997", "1.002", "1.001", "1.010"], [998.0, 999.0, 997.0, None, None, None]),
+        (["998", "999", "997", "1.002", "1.001", "1.010", "0.95"], [998.0, 999.0, 997.0, 1.002, 1.001, 1.01, 0.95]),
+        (["5", "7", "9", "1.002", "1.001", "1.010"], [5.0, 7.0, 9.0, 1.002, 1.001, 1.01]),
+        (["1.085", "1.086", "1.090"], [1.085, 1.086, 1.09]),
+        (["134", "135", "136", "1.085", "1.086", "1.090"], [134.0, 135.0, 136.0, 1.085, 1.086, 1.09]),  # yen, euros
     ],
 )
 def test_numbers_with_separators_are_read_where_they_can_mean_one_thing(text, read):
@@ -56,6 +62,15 @@ def test_whole_prices_that_pass_a_thousand_are_all_stored(tmp_path):
     found = ingest(warehouse, Settings(source=str(tmp_path / "prices.csv"), calendar="24/7"))
     assert (found.stored, found.quarantined) == (120, {})
     assert warehouse.prices()["close"].to_list() == [990.0 + number for number in range(120)]
+
+
+def test_points_between_thousands_are_never_stored_as_decimal_points(tmp_path):
+    """Once, of German prices around 1,000, "999" was stored as 999 and "1.002" as 1.002."""
+    (tmp_path / "prices.csv").write_text(prices(120, lambda price: f"{price:,}".replace(",", ".")))
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    found = ingest(warehouse, Settings(source=str(tmp_path / "prices.csv"), calendar="24/7"))
+    assert (found.stored, found.quarantined) == (10, {"unreadable_price": 110})
+    assert warehouse.prices()["close"].to_list() == [990.0 + number for number in range(10)]
 
 
 @pytest.mark.parametrize(

@@ -124,13 +124,13 @@ CSV = "Name,Date,Close\nA,2024-01-02,1\nB,2024-01-02,1\n"
             {**LONG, "series_id": "name"},
             r"'name' \(series_id\).*Did you mean 'Name'\? Then add --series-id 'Name'",
         ),
-        (CSV, {}, r"must have a column 'time' \(time\).*Did you mean 'Date'\? Then add --time 'Date'"),
+        (CSV, {}, r"must have a column 'time', found.*Did you mean 'Date'\? Then add --time 'Date'"),
         (
             "time,\"('Close', 'A')\",\"('Volume', 'A')\"\n2024-01-02,1,9\n",
             {},
             r"must have a column 'close' \(target\), found .time., .series_id., .Close., .Volume.",
         ),
-        ("<DATE>,<TIME>,<CLOSE>\n20240102,000000,1\n", {}, r"'time' \(time\).*Did you mean '<DATE>'\?"),
+        ("<DATE>,<TIME>,<CLOSE>\n20240102,000000,1\n", {}, r"a column 'time', found.*Did you mean '<DATE>'\?"),
         (CSV, {"time": "Date"}, "text in 'Name', such as 'A'.*add --series-id 'Name' --target 'Close'"),
         (
             "ticker,day,px_open,px_last\nA,2024-01-02,1,1\n",

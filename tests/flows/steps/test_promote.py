@@ -238,7 +238,7 @@ def test_by_hand_forward_and_back_with_who_and_why(workspace, trains, judged, re
     Promoter.of(workspace).train(judged.as_of, "me")
     back = Promoter.of(workspace).rollback("ada", "the spread was too wide")
     assert workspace.registry().aliases() == {"champion": "1", "previous": "2"}
-    assert back["reason"] == "Version 1 was rolled back by ada: the spread was too wide"
+    assert back["reason"] == "Rolled back to version 1 by ada: the spread was too wide"
     assert (back["by"], back["why"], back["champion_version"]) == ("ada", "the spread was too wide", "2")
     champion = promote.present_champion(workspace.registry(), workspace.warehouse.decisions())
     assert champion.decision["reason"] == "Refit on newer rows."  # what was measured stays what it is
