@@ -11,7 +11,7 @@ from tidecast.flows.errors import SettingsError
 from tidecast.flows.log import log
 from tidecast.flows.prefect_ui.lost_runs import marked_alive
 from tidecast.flows.prefect_ui.run_names import current_run
-from tidecast.flows.workspace.load_settings import load_settings
+from tidecast.flows.workspace.load_settings import load_settings, settings_of_call
 from tidecast.flows.workspace.workspace import Workspace
 
 PATIENCE = 3 * 3600.0
@@ -54,12 +54,14 @@ def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
     ------
     SettingsError
         A run that Prefect's API started has a home or settings among its parameters. A request must not choose the
-        files that are read and the addresses that variables are sent to.
+        files that are read and the addresses that variables are sent to. Or the settings contradict what the panel is.
     """
     if is_of_deployment() and (home is not None or settings is not None):
         raise parameters_refused()
     found = find_state_folder(home, os.environ, Path.cwd())
-    return Workspace(found, settings or load_settings(found, {}, os.environ, Path.cwd())[0])
+    if settings is None:
+        settings, _ = load_settings(found, {}, os.environ, Path.cwd())
+    return Workspace(found, settings_of_call(found, settings))
 
 
 def parameters_refused() -> SettingsError:

@@ -74,6 +74,31 @@ def load_settings(
     return settings, _with_defaults(origins)
 
 
+def settings_of_call(folder: StateFolder, settings: Settings) -> Settings:
+    """Return the settings of a call from Python, for the panel of a folder: what they do not name, the panel says.
+
+    Parameters
+    ----------
+    folder : StateFolder
+    settings : Settings
+
+    Raises
+    ------
+    SettingsError
+        They contradict what the panel is, and something is published.
+    """
+    panel = remembered(folder) or _panel_of_tables(folder, settings, "source" in settings.model_fields_set)
+    changed = differences(panel, settings)
+    if not changed or not Warehouse(settings.warehouse or folder.warehouse_uri).has_published():
+        return settings
+    unsaid = {name: panel[name] for name in changed if name not in settings.model_fields_set}
+    as_stored = Settings(**unsaid)
+    settings = settings.model_copy(update={name: getattr(as_stored, name) for name in unsaid})
+    if changed := differences(panel, settings):
+        _refuse_if_published(settings, changed, dict.fromkeys(changed, "the flow's settings"), folder)
+    return settings
+
+
 def _names() -> list[str]:
     """Return the names of all settings, those of the gate as "gate.level", of rules as "rules.jump"."""
     gate = [f"gate.{field.name}" for field in dataclasses.fields(GatePolicy)]

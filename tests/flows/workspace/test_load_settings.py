@@ -11,7 +11,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import find_state_folder
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.flows.workspace.load_settings import load_settings
+from tidecast.flows.workspace.load_settings import load_settings, settings_of_call
 
 
 @pytest.fixture
@@ -171,6 +171,18 @@ def test_a_run_that_contradicts_what_is_remembered_says_what_differs(load, where
         pyproject(load, "[tool.tidecast]\nhorizon = 7\n")
     with pytest.raises(SettingsError, match=r"holds another panel: horizon is 7 \(.*\), was 5\. .*--home"):
         load(flags, environ)
+
+
+def test_settings_of_a_call_are_checked_too_and_what_they_do_not_name_the_panel_says(load):
+    remember(load.home, load({"source": "p.csv", "horizon": 7, "calendar": "XNYS"})[0])
+    other = Settings(source="other.csv")
+    assert settings_of_call(load.home, other) == other  # nothing is published yet
+    publish(load)
+    with pytest.raises(SettingsError, match=r"holds another panel: source is 'other.csv' \(the flow's settings\), was"):
+        settings_of_call(load.home, other)
+    found = settings_of_call(load.home, Settings(max_epochs=3))
+    assert (found.horizon, found.calendar, found.max_epochs) == (7, "XNYS", 3)
+    assert found.source == load({})[0].source
 
 
 def test_until_something_is_published_what_is_remembered_may_be_given_anew(load):
