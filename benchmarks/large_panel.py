@@ -39,7 +39,7 @@ STAGES = {
 }
 """Stages by the beginning of the line that ends each."""
 
-TICKS, EVERY = os.sysconf("SC_CLK_TCK"), 0.25
+TICKS, EVERY = os.sysconf("SC_CLK_TCK"), 1.0  # a look at gigabytes takes a tenth of a second
 
 
 @dataclass
