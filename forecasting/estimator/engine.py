@@ -126,6 +126,17 @@ def n_workers(n_jobs: int) -> int:
     return effective_n_jobs(n_jobs) if engine is None else len(engine.client.ncores())
 
 
+def runs_apart(n_jobs: int) -> bool:
+    """Whether tasks on the engine in force run in other processes than this one.
+
+    Parameters
+    ----------
+    n_jobs : int
+        As for `on_engine`.
+    """
+    return _in_force.get() is not None or effective_n_jobs(n_jobs) > 1
+
+
 def check_seen(path: str | Path, what: str) -> None:
     """Refuse a file that a worker of the engine does not see.
 
