@@ -110,7 +110,9 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
             check_workers(engine.client, engine.place)
             reference = _seen_by_workers(panel, engine, stack)
             sent = [reference] if isinstance(reference, HeldPanel) else None
-            stack.enter_context(parallel_config("dask", client=engine.client, scatter=sent))
+            from tidecast.forecasting.estimator.dask_backend import DaskBackend  # loads Dask, which is optional
+
+            stack.enter_context(parallel_config(DaskBackend(engine.client, engine.place, sent)))
             yield reference
 
 
