@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in a shell."""
 
-GRACE = 1.2
+GRACE = 1.0
 """Seconds that a command has to unwind after the signal."""
 
 LAST_WORD = 0.3

@@ -19,7 +19,8 @@ class Cluster:
         self.folder, self.environ = folder, environ or {}
         self.processes: list[subprocess.Popen] = []
         place, pages = folder / "scheduler.json", ["--dashboard-address", "127.0.0.1:0"]
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place), *pages)
+        at = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place)]
+        self.scheduler = self._start("scheduler", *at, *pages)
         self.workers = [
             self._start("worker", "--scheduler-file", str(place), "--nthreads", "1", "--no-nanny", *pages)
             for _ in range(2)
