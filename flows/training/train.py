@@ -269,8 +269,8 @@ def _refit(work: CandidateSet, recipes: dict[str, Any]) -> dict[str, Any]:
         else:
             single[name] = recipe
     n_jobs = min(work.settings.n_jobs, len(single))
-    noted = fits_of("Fitting", len(single), runs_apart(n_jobs))
-    with work.clock("refit"), on_engine(work.panel, n_jobs) as panel, noted as fits:
+    counted = fits_of("Fitting", list(single.values()), runs_apart(n_jobs))
+    with work.clock("refit"), on_engine(work.panel, n_jobs) as panel, counted as fits:
         fit = delayed(EndsWithParent(_fit))
         tasks = (fit(recipe, panel, fits.note(k)) for k, recipe in enumerate(single.values()))
         fitted = Parallel(batch_size=1)(tasks)

@@ -210,12 +210,13 @@ def run_backtest(
     found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
     seconds = dict.fromkeys(fitted, 0.0)
     curves: dict[str, tuple[int, pl.DataFrame]] = {}
-    with on_engine(panel, n_jobs) as reference, fits_of("Backtest", len(work), runs_apart(n_jobs)) as fits:
+    counted = fits_of("Backtest", [forecaster_of(model) for _, model, _ in work], runs_apart(n_jobs))
+    with on_engine(panel, n_jobs) as reference, counted as fits:
         parallel = Parallel(return_as="generator_unordered", batch_size=1)
         forecast, common = delayed(EndsWithParent(forecast_block)), named[RANDOM_WALK]
         for done in parallel(forecast(*item, reference, common, fits.note(k)) for k, item in enumerate(work)):
-            fits.one_ended()
             name, first_fold = done.name, done.tables[0][0]
+            fits.one_ended(forecaster_of(fitted[name]))
             seconds[name] += done.seconds
             if done.learning_curve is not None and curves.get(name, (0,))[0] < first_fold:
                 curves[name] = first_fold, done.learning_curve

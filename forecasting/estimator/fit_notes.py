@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib.externals.loky.backend import resource_tracker
@@ -29,14 +30,14 @@ class FitNote:
 
     Parameters
     ----------
-    place : ndarray or str
-        Shares of all fits, or the file that holds them, for fits in other processes.
-    index : int
-        Of the fit.
+    shares : ndarray or str
+        Of all fits that count, or the file that holds them, for fits in other processes.
+    place : int or None
+        Of this one; None if it does not count.
     """
 
-    place: np.ndarray | str
-    index: int
+    shares: np.ndarray | str
+    place: int | None
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -46,29 +47,36 @@ class FitNote:
         self._note(1.0)
 
     def _note(self, share: float) -> None:
-        if not isinstance(self.place, str):
-            self.place[self.index] = share
+        if self.place is None:
+            return
+        if not isinstance(self.shares, str):
+            self.shares[self.place] = share
             return
         try:
-            with open(self.place, "r+b") as file:
-                file.seek(4 * self.index)
+            with open(self.shares, "r+b") as file:
+                file.seek(4 * self.place)
                 file.write(np.float32(share).tobytes())
         except OSError:  # a worker of another machine does not see the file: its fits count when they end
             return
 
 
 class Fits:
-    """Fits that run side by side, as one work.
+    """Fits that run side by side, as one work. Where some are networks, only these count: others take no time.
 
     Parameters
     ----------
-    place : ndarray or str
-        As for `FitNote`.
-    work : Work
+    what : str
+        Name of the work, for the log.
+    models : sequence of forecaster
+        One for each fit.
     """
 
-    def __init__(self, place: np.ndarray | str, work: Work) -> None:
-        self._place, self._work, self._ended = place, work, 0
+    def __init__(self, what: str, models: Sequence[Any]) -> None:
+        counted = [k for k, model in enumerate(models) if takes_epochs(model)] or list(range(len(models)))
+        self._places = {k: place for place, k in enumerate(counted)}
+        self._all = not any(map(takes_epochs, models))
+        self._work, self._ended = Work(what, len(counted), "fits"), 0
+        self.shares: np.ndarray | str = np.zeros(len(counted), np.float32)
 
     def note(self, index: int) -> FitNote:
         """Return where fit number `index` notes how far it is; passed to its task.
@@ -78,40 +86,55 @@ class Fits:
         index : int
             From 0.
         """
-        return FitNote(self._place, index)
+        return FitNote(self.shares, self._places.get(index))
 
-    def one_ended(self) -> None:
-        """Count a fit whose result is here."""
-        self._ended += 1
+    def one_ended(self, model: Any) -> None:
+        """Count a fit whose result is here.
+
+        Parameters
+        ----------
+        model : forecaster
+            What was fitted.
+        """
+        self._ended += self._all or takes_epochs(model)
 
     def look(self) -> None:
         """Log how far all are, if that is due."""
-        shares = self._place if not isinstance(self._place, str) else np.fromfile(self._place, np.float32)
+        shares = np.fromfile(self.shares, np.float32) if isinstance(self.shares, str) else self.shares
         self._work.at(max(float(shares.sum()), float(self._ended)))
 
 
+def takes_epochs(model: Any) -> bool:
+    """Whether a model is a network, which takes longer than others by far.
+
+    Parameters
+    ----------
+    model : forecaster
+    """
+    return hasattr(model, "max_epochs")
+
+
 @contextmanager
-def fits_of(what: str, total: int, apart: bool) -> Iterator[Fits]:
+def fits_of(what: str, models: Sequence[Any], apart: bool) -> Iterator[Fits]:
     """Log how far fits are while the body runs.
 
     Parameters
     ----------
     what : str
         Name of the work, for the log.
-    total : int
-        Number of fits.
+    models : sequence of forecaster
+        One for each fit.
     apart : bool
         Whether they run in other processes.
     """
-    work, shares = Work(what, total, "fits"), np.zeros(total, np.float32)
-    with _file_of(shares) if apart else _itself(shares) as place:
-        fits, ended = Fits(place, work), threading.Event()
+    fits, ended = Fits(what, models), threading.Event()
 
-        def look() -> None:
-            while not ended.wait(LOOK_EVERY):
-                with suppress(OSError):  # somebody tidied up the folder for temporary files
-                    fits.look()
+    def look() -> None:
+        while not ended.wait(LOOK_EVERY):
+            with suppress(OSError):  # somebody tidied up the folder for temporary files
+                fits.look()
 
+    with _in_a_file(fits) if apart else nullcontext():
         thread = threading.Thread(target=copy_context().run, args=(look,), daemon=True, name="time-left")
         thread.start()
         try:
@@ -122,23 +145,19 @@ def fits_of(what: str, total: int, apart: bool) -> Iterator[Fits]:
 
 
 @contextmanager
-def _itself(shares: np.ndarray) -> Iterator[np.ndarray | str]:
-    yield shares
-
-
-@contextmanager
-def _file_of(shares: np.ndarray) -> Iterator[np.ndarray | str]:
-    """A file, deleted at the end, also if this process is killed; without a disk for it, only ends are counted."""
+def _in_a_file(fits: Fits) -> Iterator[None]:
+    """Hold the shares in a file, deleted also if this process is killed. Without a disk for it, only ends count."""
     try:
         folder = tempfile.mkdtemp(prefix=PREFIX)
     except OSError:
-        yield shares
+        yield
         return
     resource_tracker.register(folder, "folder")
     try:
         path = Path(folder) / "shares"
-        shares.tofile(path)
-        yield str(path)
+        np.asarray(fits.shares).tofile(path)
+        fits.shares = str(path)
+        yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         resource_tracker.unregister(folder, "folder")

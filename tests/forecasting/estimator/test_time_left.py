@@ -6,7 +6,7 @@ import time
 import pytest
 from joblib import Parallel, delayed
 
-from tidecast.forecasting import GRUForecaster
+from tidecast.forecasting import GRUForecaster, RandomWalk
 from tidecast.forecasting.estimator import fit_notes, time_left
 from tidecast.forecasting.estimator.fit_notes import FitNote, fits_of
 from tidecast.forecasting.estimator.time_left import Work
@@ -72,17 +72,20 @@ def fit(note, share):
 def test_fits_in_other_processes_are_counted_while_they_run(apart, lines, monkeypatch):
     monkeypatch.setattr(time_left, "EVERY", 0.0)
     monkeypatch.setattr(fit_notes, "LOOK_EVERY", 0.1)
-    with fits_of("Backtest", 2, apart) as fits:
+    walk, network = RandomWalk(), GRUForecaster()
+    with fits_of("Backtest", [walk, network, network], apart) as fits:
         Parallel(n_jobs=2 if apart else 1, backend="loky" if apart else "sequential")(
-            delayed(fit)(fits.note(k), 0.25) for k in range(2)
+            delayed(fit)(fits.note(k), 0.25) for k in (1, 2)
         )
     assert any(line.startswith(f"  Backtest: {0.5 if apart else 0.25:g} of 2 fits, about") for line in lines())
 
 
 def test_a_fit_on_a_machine_that_does_not_see_the_file_counts_when_it_has_ended(lines, monkeypatch, tmp_path):
     monkeypatch.setattr(time_left, "EVERY", 0.0)
-    with fits_of("Backtest", 2, True) as fits:
+    network = GRUForecaster()
+    with fits_of("Backtest", [network, RandomWalk(), network], True) as fits:
         fit(FitNote(str(tmp_path / "not here"), 0), 0.25)
-        fits.one_ended()
+        fits.one_ended(network)
+        fits.one_ended(RandomWalk())
         fits.look()
     assert lines()[-1].startswith("  Backtest: 1 of 2 fits, about")
