@@ -24,7 +24,7 @@ ALONE = 60.0
 """Seconds that a cluster has to replace its last worker."""
 
 
-class DaskBackend(DaskDistributedBackend):  # type: ignore[misc]  # joblib has no types
+class DaskBackend(DaskDistributedBackend):
     """Runs tasks on a cluster; a fit that was lost several times, and a cluster without workers, are errors.
 
     Parameters
