@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 EVERY = 10.0
 """Seconds between two lines, and before the first."""
 
+LEAST = 0.05
+"""Share of the work that must be done before the rest is estimated."""
+
 PASSES = "passes"
 """Attribute of a log record that the next one replaces, where lines can be rewritten."""
 
@@ -44,7 +47,8 @@ class Work:
 
     def __init__(self, what: str, total: int, units: str, since: float = 0.0) -> None:
         self.what, self.total, self.units, self.since = what, total, units, since
-        self._begun = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._first: tuple[float, float] | None = None
 
     def at(self, done: float) -> None:
         """Note how much is done, and log it if that is due. Inside of a fit among several, tell those instead.
@@ -59,24 +63,30 @@ class Work:
             hears(done / self.total)
             return
         now = time.monotonic()
+        left = self.left(done)
         if now - self._said < EVERY or not self.since < done < self.total:
             return
         self._said = now
-        text = f"  {self.what}: {done:.3g} of {self.total:,} {self.units}{self.left(done)}"
+        text = f"  {self.what}: {round(done, 1):,g} of {self.total:,} {self.units}{left}"
         logger.info(text, extra={PASSES: True})
 
     def left(self, done: float) -> str:
         """Return ", about 3 min left"; nothing while nobody can know.
+
+        The pace is that since the first progress, because workers load their libraries before it.
 
         Parameters
         ----------
         done : float
             As for `at`.
         """
-        taken = time.monotonic() - self._begun
-        if done <= self.since or taken < EVERY:
+        now = time.monotonic()
+        if self._first is None and done > self.since:
+            self._first = now, done
+        begun, before = self._first or (now, done)
+        if done - before < LEAST * self.total or done <= before or now - begun < EVERY:
             return ""
-        return f", about {in_words(taken * (self.total - done) / (done - self.since))} left"
+        return f", about {in_words((now - begun) * (self.total - done) / (done - before))} left"
 
 
 def in_words(seconds: float) -> str:
