@@ -75,7 +75,7 @@ class Fits:
         counted = [k for k, model in enumerate(models) if takes_epochs(model)] or list(range(len(models)))
         self._places = {k: place for place, k in enumerate(counted)}
         self._all = not any(map(takes_epochs, models))
-        self._work, self._ended = Work(what, len(counted), "fits"), 0
+        self._work, self._ended = Work(what, len(counted)), 0
         self.shares: np.ndarray | str = np.zeros(len(counted), np.float32)
 
     def note(self, index: int) -> FitNote:

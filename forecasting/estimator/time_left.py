@@ -34,8 +34,8 @@ class Work:
         Name of the work, for the log.
     total : int
         Its size.
-    units : str
-        Name of what is counted: "epochs".
+    units : str, default=""
+        Name of what is counted: "epochs". Without one, per cent are logged.
     since : float, default=0.0
         Units that were done before it began.
 
@@ -45,7 +45,7 @@ class Work:
     >>> work.at(0.2)  # says nothing before ten seconds
     """
 
-    def __init__(self, what: str, total: int, units: str, since: float = 0.0) -> None:
+    def __init__(self, what: str, total: int, units: str = "", since: float = 0.0) -> None:
         self.what, self.total, self.units, self.since = what, total, units, since
         self._said = time.monotonic()
         self._first: tuple[float, float] | None = None
@@ -67,8 +67,8 @@ class Work:
         if now - self._said < EVERY or not self.since < done < self.total:
             return
         self._said = now
-        text = f"  {self.what}: {round(done, 1):,g} of {self.total:,} {self.units}{left}"
-        logger.info(text, extra={PASSES: True})
+        share = f"{done:,g} of {self.total:,} {self.units}" if self.units else f"{100 * done / self.total:.0f} %"
+        logger.info(f"  {self.what}: {share}{left}", extra={PASSES: True})
 
     def left(self, done: float) -> str:
         """Return ", about 3 min left"; nothing while nobody can know.

@@ -10,7 +10,7 @@ from tidecast.flows.cli import terminal
 from tidecast.flows.log import log
 from tidecast.forecasting.estimator.time_left import PASSES
 
-LEFT = [f"  Backtest: {done} of 14 fits, about {left} min left" for done, left in ((2, 6), (5, 4))]
+LEFT = [f"  Backtest: {share} %, about {left} min left" for share, left in ((20, 6), (50, 4))]
 
 
 class Stream(io.StringIO):

@@ -50,12 +50,12 @@ def test_work_says_what_is_left_every_ten_seconds_and_short_work_nothing(lines, 
 
 
 def test_an_estimate_counted_the_time_in_which_workers_load_libraries(lines, clock):
-    work = Work("Backtest", 8, "fits")
+    work = Work("Backtest", 8)
     clock.now += 60.0
     work.at(0.125)
     clock.now += 20.0
     work.at(1.125)
-    assert lines() == ["  Backtest: 0.1 of 8 fits", "  Backtest: 1.1 of 8 fits, about 2 min left"]
+    assert lines() == ["  Backtest: 2 %", "  Backtest: 14 %, about 2 min left"]
 
 
 def test_work_that_is_continued_is_as_fast_as_what_was_done_since(lines, clock):
@@ -88,7 +88,7 @@ def test_fits_in_other_processes_are_counted_while_they_run(apart, lines, monkey
         Parallel(n_jobs=2 if apart else 1, backend="loky" if apart else "sequential")(
             delayed(fit)(fits.note(k), 0.25) for k in (1, 2)
         )
-    running = {line.split(" of ")[0] for line in lines()} & {f"  Backtest: {done}" for done in (0.2, 0.5, 1.2)}
+    running = {line.split(",")[0] for line in lines()} & {f"  Backtest: {share} %" for share in (12, 25, 62)}
     assert running, "a share of an epoch's end, in this process or in others"
 
 
@@ -100,4 +100,4 @@ def test_a_fit_on_a_machine_that_does_not_see_the_file_counts_when_it_has_ended(
         fits.one_ended(network)
         fits.one_ended(RandomWalk())
         fits.look()
-    assert lines()[-1].startswith("  Backtest: 1 of 2 fits")
+    assert lines()[-1].startswith("  Backtest: 50 %")
