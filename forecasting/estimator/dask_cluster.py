@@ -23,6 +23,9 @@ WAIT = 10.0
 """Seconds that a scheduler has to answer, and a cluster without workers to start one."""
 
 
+LOGS = ("distributed", "distributed.client")
+"""Loggers of Dask, each of which it gives a level of its own."""
+
 CLOSING = 2.0
 """Seconds that the connection may take to close."""
 
@@ -171,10 +174,12 @@ def is_shared(client: Any, folder: str | None) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide what Dask logs about connections that end."""
-    log = logging.getLogger("distributed")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = [logging.getLogger(name) for name in LOGS]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(before)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
