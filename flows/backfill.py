@@ -19,6 +19,7 @@ from tidecast.flows.steps.due import latest_day_anywhere
 from tidecast.flows.steps.take_in import forgotten_if_nothing_is_published
 from tidecast.flows.tasks import copy_out, ingest_ahead, ingest_prices, recover, score
 from tidecast.flows.workspace.workspace import Workspace
+from tidecast.forecasting.estimator.time_left import Work
 
 
 @flow(name="backfill-forecasts")
@@ -65,9 +66,9 @@ def backfill_forecasts(
             recover(workspace)
         todo, done = sessions_to_run(workspace.warehouse, first, last)
         log.info(f"{len(todo)} sessions to run from {first} to {last}; {len(done)} are done.")
-        failed = []
+        failed, work = [], Work("Backfill", len(todo), "sessions")
         for number, session in enumerate(todo, start=1):
-            log.info(f"Session {number} of {len(todo)}: {session} …")
+            log.info(f"Session {number} of {len(todo)}: {session}{work.left(number - 1)} …")
             before = len(problems)
             with problems.noted(f"the session {session}"):
                 run_session.with_options(task_run_name=f"session-{session}")(workspace, session, now)

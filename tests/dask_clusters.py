@@ -15,11 +15,12 @@ ROOT = Path(__file__).parents[1]
 class Cluster:
     """The address of a scheduler, and its processes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
+        self.folder, self.environ = folder, environ or {}
         self.processes: list[subprocess.Popen] = []
         place, pages = folder / "scheduler.json", ["--dashboard-address", "127.0.0.1:0"]
-        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place), *pages)
+        at = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place)]
+        self.scheduler = self._start("scheduler", *at, *pages)
         self.workers = [
             self._start("worker", "--scheduler-file", str(place), "--nthreads", "1", "--no-nanny", *pages)
             for _ in range(2)
@@ -30,7 +31,7 @@ class Cluster:
         self.engine = address.replace("tcp://", "dask://")
 
     def _start(self, what: str, *arguments: str) -> subprocess.Popen:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **self.environ}
         command = [sys.executable, "-m", "distributed.cli.dask_" + what, *arguments]
         log = self.folder / f"{what}-{len(self.processes)}.log"
         with log.open("w") as file:
@@ -46,11 +47,20 @@ class Cluster:
         if len(self.workers) == 2:
             self.workers.pop().send_signal(signal.SIGKILL)
 
+    def kill_workers(self) -> None:
+        """Kill all workers."""
+        for worker in self.workers:
+            worker.send_signal(signal.SIGKILL)
+
+    def kill_scheduler(self) -> None:
+        """Kill the scheduler; the workers stay."""
+        self.scheduler.send_signal(signal.SIGKILL)
+
 
 @contextmanager
-def started_cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster that ends with the body."""
-    cluster = Cluster(folder)
+def started_cluster(folder: Path, environ: dict[str, str] | None = None) -> Iterator[Cluster]:
+    """A cluster that ends with the body; `environ` is added to the environment of its processes."""
+    cluster = Cluster(folder, environ)
     try:
         yield cluster
     finally:

@@ -20,10 +20,10 @@ ORDER = {
         "forecasters", "regressors", "persistence", "backtesting", "tuning",
     ),
     "flows": (
-        "redaction", "os_errors", "errors", "log", "safe_output", "config", "io", "warehouse", "parsing", "sources",
-        "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "watch", "steps", "prefect_ui",
-        "opening", "tasks", "watching", "daily", "backfill", "tune", "feature_table", "maintenance", "scheduling",
-        "cli",
+        "redaction", "os_errors", "errors", "interrupt", "log", "safe_output", "config", "io", "warehouse", "parsing",
+        "sources", "rules", "ingest", "reporting", "training", "publish", "tracking", "workspace", "watch", "steps",
+        "prefect_ui", "opening", "tasks", "watching", "daily", "backfill", "tune", "feature_table", "maintenance",
+        "scheduling", "cli",
     ),
 }  # fmt: skip
 """The packages and files of each folder from the ground up: each imports only what stands before it."""

@@ -190,7 +190,7 @@ def schedule(home: str | None, debug: bool, port: int | None, source: str | None
       tidecast schedule --write prefect.yaml --pool forecasts
       TIDECAST_CRON="0 7 * * 1-5" tidecast schedule
     """
-    with one_line_errors(debug):
+    with one_line_errors(debug, serves=True):
         out = console()
         folder, settings, origins = panel_to_schedule(home, source, debug, out)
         if source is not None:

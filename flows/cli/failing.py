@@ -8,6 +8,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -16,17 +17,21 @@ from tidecast.features.error_text import ended
 from tidecast.flows.cli.answer import Answer
 from tidecast.flows.cli.terminal import console
 from tidecast.flows.errors import Busy, Partial, SettingsError, TidecastError, is_panic
+from tidecast.flows.interrupt import INTERRUPTED, Ending, ends_soon
 from tidecast.flows.os_errors import message_of
 from tidecast.flows.redaction import redact
 
-FAILED, WRONG_USAGE, INCOMPLETE, INTERRUPTED, BUSY = 1, 2, 3, 130, 75
+FAILED, WRONG_USAGE, INCOMPLETE, BUSY = 1, 2, 3, 75
+
+STOPPED = "Stopped. Nothing is half-written; run the same command again to continue."
 
 
 @contextlib.contextmanager
-def one_line_errors(debug: bool, as_json: bool = False) -> Iterator[Answer]:
+def one_line_errors(debug: bool, as_json: bool = False, serves: bool = False) -> Iterator[Answer]:
     """Turn every failure of the body into one line and an exit code; with `debug`, print the traceback first.
 
-    Gives the answer of the command, which is printed at the end of the body, however it ends, if JSON is wanted.
+    Gives the answer of the command, which is printed at the end of the body, however it ends, if JSON is wanted. After
+    Ctrl-C or SIGTERM the process ends within two seconds.
 
     Parameters
     ----------
@@ -34,19 +39,22 @@ def one_line_errors(debug: bool, as_json: bool = False) -> Iterator[Answer]:
         Whether to print tracebacks and the logs of other libraries.
     as_json : bool
         As ``--json``.
+    serves : bool, default=False
+        Whether the command runs until it is stopped: Ctrl-C is then its usual end, and it stops its children itself.
     """
     answer = Answer(as_json, command_name())
+    ending = Ending(partial(_say_stopped, answer))
     try:
-        yield answer
+        with contextlib.nullcontext() if serves else ends_soon(ending):
+            yield answer
     except (click.ClickException, click.exceptions.Exit):
         raise
     except SystemExit as end:
         answer.finish(int(end.code or 0))
         raise
     except KeyboardInterrupt:
-        message = "Stopped. Nothing is half-written; run the same command again to continue."
-        answer.finish(INTERRUPTED, message)
-        stop(message, INTERRUPTED)
+        ending.say()
+        sys.exit(INTERRUPTED)
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
@@ -55,6 +63,11 @@ def one_line_errors(debug: bool, as_json: bool = False) -> Iterator[Answer]:
         answer.finish(exit_code(error), one_line(error))
         stop(one_line(error), exit_code(error))
     answer.finish()
+
+
+def _say_stopped(answer: Answer) -> None:
+    answer.finish(INTERRUPTED, STOPPED)
+    console(stderr=True).print(f"tidecast: {STOPPED}")
 
 
 def command_name() -> str:

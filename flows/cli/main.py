@@ -3,6 +3,7 @@
 Each subcommand imports heavy libraries when it runs, so that `--help` answers at once.
 """
 
+import os
 import signal
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from tidecast.flows.cli.help import Sections
 from tidecast.flows.cli.models import backtest, decisions, promote, rollback, train, tune
 from tidecast.flows.cli.quarantine import quarantine
 from tidecast.flows.cli.upkeep import doctor, features, maintain, ui
+from tidecast.flows.interrupt import INTERRUPTED
 
 SECTIONS = {
     "Every day": (run, schedule, backfill),
@@ -67,4 +69,9 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 def main() -> None:
     """Run the command. SIGTERM is treated like Ctrl-C, so that child processes are stopped first."""
     signal.signal(signal.SIGTERM, _interrupt)
-    tidecast(prog_name="tidecast")
+    try:
+        tidecast(prog_name="tidecast")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # all is said; libraries would wait for their threads and servers
+            os._exit(INTERRUPTED)
+        raise

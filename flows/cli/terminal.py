@@ -18,8 +18,11 @@ from rich.text import Text
 
 from tidecast.flows.log import log
 from tidecast.flows.redaction import redact
+from tidecast.forecasting.estimator.time_left import EVERY, PASSES
 
 WIDTH_WITHOUT_TERMINAL = 110
+WORKING = "working …"
+
 GAP = 2
 """Blanks between the columns of a table."""
 
@@ -80,20 +83,29 @@ def _columns_are_set() -> bool:
 
 
 class _Lines(logging.Handler):
-    """Prints our log, each line with the seconds since the start; on a terminal, a spinner as well."""
+    """Prints our log, each line with the seconds since the start; on a terminal, a spinner as well.
+
+    A line that the next one replaces (`PASSES`) stands beside the spinner, until it is old.
+    """
 
     def __init__(self, out: Console) -> None:
         super().__init__(logging.INFO)
         self._out = out
-        self._start = time.monotonic()
+        self._start = self._passes_at = time.monotonic()
         self._spinner = None
         if out.is_terminal and out.file.isatty():  # FORCE_COLOR makes the first true in a pipe, too
-            working = TextColumn("working …", style="dim")
+            working = TextColumn("{task.description}", style="dim", markup=False)
             self._spinner = Progress(TimeElapsedColumn(), working, SpinnerColumn(), console=out, transient=True)
-            self._spinner.add_task("")
+            self._task = self._spinner.add_task(WORKING)
             self._spinner.start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._spinner and hasattr(record, PASSES):
+            self._spinner.update(self._task, description=record.getMessage().strip())
+            self._passes_at = time.monotonic()
+            return
+        if self._spinner and time.monotonic() - self._passes_at > 2 * EVERY:
+            self._spinner.update(self._task, description=WORKING)
         seconds = time.monotonic() - self._start
         style = "yellow" if record.levelno >= logging.WARNING else ""
         start = f"{seconds:5.0f} s  "

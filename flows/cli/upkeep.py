@@ -28,7 +28,7 @@ def ui(home: str | None, debug: bool, browse: bool) -> None:
     Example:
       tidecast ui --open
     """
-    with one_line_errors(debug):
+    with one_line_errors(debug, serves=True):
         folder, _ = existing_panel(home, debug)
         out = console()
         from tidecast.flows.cli.mlflow_ui import serve_ui  # MLflow takes seconds

@@ -18,6 +18,7 @@ from tidecast.flows.ingest.delivery import ADVICE, Delivery, read_delivery
 from tidecast.flows.ingest.quarantine import finish_repairs, take_decided
 from tidecast.flows.ingest.revisions import KEY, STORED, after_storing, compare, counts_of_run, dated
 from tidecast.flows.ingest.stored_context import revisions_around, with_actions
+from tidecast.flows.log import log
 from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.rules.check import Checked, check_rows
 from tidecast.flows.sources import Fetched, open_source
@@ -27,6 +28,9 @@ from tidecast.flows.warehouse.warehouse import Warehouse
 
 RACES = 20
 """Attempts of an ingest while others store prices at the same time."""
+
+LARGE = 1_000_000
+"""Rows of a delivery that take long enough to say what is done with them."""
 
 MANY = 0.05
 """Share of rows that break a rule above which it is said what to do: the source is probably read in another way."""
@@ -202,6 +206,8 @@ def _ingest(
     prices = outside(changes)
     judged = replace(judged, good=good.clear(), stored=good.clear())
     del good, changes  # a commit of millions of rows needs the memory
+    if prices.height >= LARGE:
+        log.info(f"Storing {prices.height:,} rows …")
     warehouse.store_prices(prices, versions["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(judged.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
@@ -231,6 +237,8 @@ def _judge(
     as_of, newest_in_source = delivery.as_of, delivery.sessions[1]
     rows, known_later = _due(delivery, today)
     _refuse_unknown(rows, known_later, delivery, warehouse)
+    if rows.height >= LARGE:
+        log.info(f"Checking {rows.height:,} rows …")
     revisions = inside(revisions_around(rows, warehouse, as_of))
     history = with_actions(as_known(revisions, as_of), warehouse, as_of)
     checked = check_rows(rows, history, delivery.calendar, settings, today, ends=newest_in_source <= as_of)

@@ -248,6 +248,9 @@ def starting(folder: Path, port: int | None = None, schedules: bool = False) -> 
     server = Server(number, process, log)
     try:
         yield server
+    except KeyboardInterrupt:
+        process.kill()  # it would take seconds to close; its database survives a kill
+        raise
     finally:
         server.stop()
 

@@ -22,6 +22,7 @@ from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_orig
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.forecasting.estimator.time_left import Work
 from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
 from tidecast.forecasting.tuning.result import TrialRecord, TuningResult
 from tidecast.forecasting.tuning.search_space import default_space
@@ -141,11 +142,14 @@ class TrialLog:
     def __init__(self, n_trials: int, say: Callable[[str], None]) -> None:
         self.n_trials, self.say = n_trials, say
         self._logged: set[int] = set()
+        self._work: Work | None = None
 
     def __call__(self, trials: Sequence[TrialRecord]) -> None:
         ended = [trial for trial in trials if trial.state in ("complete", "pruned", "failed")]
         whole = [trial for trial in ended if trial.skill is not None]
         best = max(whole, key=lambda trial: trial.skill or 0.0, default=None)
+        self._work = self._work or Work("Search", self.n_trials, "trials", since=len(ended))
+        left = self._work.left(len(ended))
         for trial in ended:
             if trial.number in self._logged:
                 continue
@@ -154,4 +158,4 @@ class TrialLog:
             if trial.skill is not None:
                 how = f"{100 * trial.skill:+.2f} %"
             best_so_far = "" if best is None or best.skill is None else f", best {100 * best.skill:+.2f} %"
-            self.say(f"  trial {trial.number}: {how} ({len(self._logged)} of {self.n_trials}{best_so_far})")
+            self.say(f"  trial {trial.number}: {how} ({len(self._logged)} of {self.n_trials}{best_so_far}{left})")

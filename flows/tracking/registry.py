@@ -370,7 +370,8 @@ class Registry:
         if panel != self.store.where.panel:
             raise TrackingError(
                 f"The registered model {self.store.config.registry.model_name!r} must belong to this panel, but "
-                "another state folder made it. Name one of its own in mlflow.yml (registry.model_name)."
+                "another state folder made it. Name one of its own in mlflow.yml (registry.model_name). For a second "
+                f"machine of the same panel, copy the file panel_id from the first into {self.store.where.home.path}."
             )
 
 

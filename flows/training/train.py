@@ -23,7 +23,8 @@ from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, Tun
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import POOLED, TrainingResult
-from tidecast.forecasting.estimator.engine import on_engine
+from tidecast.forecasting.estimator.engine import on_engine, runs_apart
+from tidecast.forecasting.estimator.fit_notes import FitNote, fits_of
 from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.estimator.panel_reference import opened
 from tidecast.forecasting.evaluation.decide import decide
@@ -267,9 +268,12 @@ def _refit(work: CandidateSet, recipes: dict[str, Any]) -> dict[str, Any]:
             single |= dict(zip(members[name], recipe.members, strict=True))
         else:
             single[name] = recipe
-    with work.clock("refit"), on_engine(work.panel, min(work.settings.n_jobs, len(single))) as panel:
+    n_jobs = min(work.settings.n_jobs, len(single))
+    counted = fits_of("Fitting", list(single.values()), runs_apart(n_jobs))
+    with work.clock("refit"), on_engine(work.panel, n_jobs) as panel, counted as fits:
         fit = delayed(EndsWithParent(_fit))
-        fitted = Parallel(batch_size=1)(fit(recipe, panel) for recipe in single.values())
+        tasks = (fit(recipe, panel, fits.note(k)) for k, recipe in enumerate(single.values()))
+        fitted = Parallel(batch_size=1)(tasks)
     models = dict(zip(single, fitted, strict=True))
     return models | {name: Average.of([models[member] for member in own]) for name, own in members.items()}
 
@@ -293,8 +297,9 @@ def _check_reproducible(work: CandidateSet, winner: str, recipe: Any) -> None:
         raise ArithmeticError(f"{winner}, fit twice on the same rows, must forecast the same; it did not.")
 
 
-def _fit(model: Any, panel: Any) -> Any:
-    return model.fit(opened(panel))
+def _fit(model: Any, panel: Any, note: FitNote) -> Any:
+    with note.noted():
+        return model.fit(opened(panel))
 
 
 def _memory(work: CandidateSet, networks: list[Any]) -> pl.DataFrame:

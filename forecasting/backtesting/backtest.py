@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -22,7 +23,8 @@ from tidecast.features.panel import PanelSchema, check_columns
 from tidecast.forecasting.backtesting.averaged_tables import averaged_members, averaged_tables, unnamed_members
 from tidecast.forecasting.backtesting.outside_models import as_trained, check_model, forecast_each_origin, is_ours
 from tidecast.forecasting.backtesting.settled_panel import settled_frame
-from tidecast.forecasting.estimator.engine import on_engine
+from tidecast.forecasting.estimator.engine import on_engine, runs_apart
+from tidecast.forecasting.estimator.fit_notes import FitNote, fits_of
 from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened
 from tidecast.forecasting.estimator.threads import one_thread
@@ -208,11 +210,13 @@ def run_backtest(
     found: dict[str, dict[int, pl.DataFrame]] = {name: {} for name in fitted}
     seconds = dict.fromkeys(fitted, 0.0)
     curves: dict[str, tuple[int, pl.DataFrame]] = {}
-    with on_engine(panel, n_jobs) as reference:
+    counted = fits_of("Backtest", [forecaster_of(model) for _, model, _ in work], runs_apart(n_jobs))
+    with on_engine(panel, n_jobs) as reference, counted as fits:
         parallel = Parallel(return_as="generator_unordered", batch_size=1)
-        forecast = delayed(EndsWithParent(forecast_block))
-        for done in parallel(forecast(*item, reference, named[RANDOM_WALK]) for item in work):
+        forecast, common = delayed(EndsWithParent(forecast_block)), named[RANDOM_WALK]
+        for done in parallel(forecast(*item, reference, common, fits.note(k)) for k, item in enumerate(work)):
             name, first_fold = done.name, done.tables[0][0]
+            fits.one_ended(forecaster_of(fitted[name]))
             seconds[name] += done.seconds
             if done.learning_curve is not None and curves.get(name, (0,))[0] < first_fold:
                 curves[name] = first_fold, done.learning_curve
@@ -237,8 +241,9 @@ def run_backtest(
 
 
 def forecast_block(
-    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame | PanelFile | HeldPanel, common: Any = None
-) -> BlockForecasts:
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame | PanelFile | HeldPanel, common: Any = None,
+    note: FitNote | None = None,
+) -> BlockForecasts:  # fmt: skip
     """Fit on the first fold of a block, and forecast from the origins of each fold.
 
     Parameters
@@ -250,6 +255,8 @@ def forecast_block(
     panel : polars or pandas DataFrame, or a reference to it
     common : RandomWalk, optional
         The random walk to compare with; required for models of your own.
+    note : FitNote, optional
+        Where to note how far the fit is.
 
     Returns
     -------
@@ -261,7 +268,7 @@ def forecast_block(
     time, first = pl.col("time"), block[0][1]
     train = frame.filter(time.is_between(first.train_start, first.train_end))
     tables = []
-    with one_thread(linear_algebra=True):
+    with one_thread(linear_algebra=True), note.noted() if note is not None else nullcontext():
         fitted = clone(model, safe=False)
         fitted.fit(like(train if is_ours(model) else as_trained(train, common), given))
         for number, fold in block:

@@ -8,6 +8,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,13 @@ LIBRARIES = ("numpy", "polars", "pandas", "scikit-learn", "scipy", "torch", "job
 
 WAIT = 10.0
 """Seconds that a scheduler has to answer, and a cluster without workers to start one."""
+
+
+LOGS = ("distributed", "distributed.client")
+"""Loggers of Dask, each of which it gives a level of its own."""
+
+CLOSING = 2.0
+"""Seconds that the connection may take to close."""
 
 
 class EngineError(RuntimeError):
@@ -42,12 +50,11 @@ def dask_client(place: str) -> Iterator[Any]:
     Raises
     ------
     EngineError
-        Dask is not installed, the scheduler does not answer, it has no worker, its workers are not alike, or a task
-        was lost with several workers, one after the other.
+        Dask is not installed, the scheduler does not answer, or ends before the body, it has no worker, or its workers
+        are not alike.
     """
     try:
         from distributed import Client  # optional, and takes a second to load
-        from distributed.scheduler import KilledWorker
     except ImportError:
         raise EngineError(
             f"The engine dask://{place} must find Dask installed, it did not. Install it here and on the workers: "
@@ -61,17 +68,19 @@ def dask_client(place: str) -> Iterator[Any]:
             f"A Dask scheduler must answer at {place}; no reply within {WAIT:g} s. Start one with: dask scheduler "
             f"--port {place.rpartition(':')[2]} or set engine to 'processes'."
         ) from None
-    try:
-        check_workers(client, place)
-        yield client
-    except KilledWorker as error:
-        raise EngineError(
-            f"A fit must end on one of the workers of {place}, but several ended while they ran it: {error}. "
-            "Give each worker more memory, or run fewer workers on a machine."
-        ) from error
-    finally:
-        with _quiet():
-            client.close()
+    with _quiet():
+        try:
+            check_workers(client, place)
+            yield client
+        except (Exception, CancelledError) as error:
+            if isinstance(error, EngineError) or client.status == "running":
+                raise
+            raise EngineError(
+                f"The scheduler at {place} must run until the fits are done, but it ended, and what they had done is "
+                "lost. Start it and its workers again, then run the same command again, or set engine to 'processes'."
+            ) from error
+        finally:
+            client.close(timeout=CLOSING)
 
 
 def check_workers(client: Any, place: str) -> None:
@@ -92,10 +101,7 @@ def check_workers(client: Any, place: str) -> None:
         try:  # a cluster that grows on demand starts one for a task
             client.submit(os.getpid, pure=False).result(timeout=WAIT)
         except TimeoutError:
-            raise EngineError(
-                f"The scheduler at {place} must have a worker; it had none within {WAIT:g} s. Start some with: "
-                f"dask worker {place} --nworkers 2 --nthreads 1"
-            ) from None
+            raise no_worker(place, WAIT) from None
     if shared := sorted(name for name, threads in client.ncores().items() if threads != 1):
         raise EngineError(
             f"Each worker of {place} must have one thread, because a fit's numbers depend on the threads of its "
@@ -115,6 +121,22 @@ def check_workers(client: Any, place: str) -> None:
                 f"Workers must have the versions of this process, or tables would differ: {name} has "
                 f"{'; '.join(other)}. Install the same ones there."
             )
+
+
+def no_worker(place: str, seconds: float) -> EngineError:
+    """Return the error for a cluster without workers.
+
+    Parameters
+    ----------
+    place : str
+        Host and port of the scheduler.
+    seconds : float
+        Time that it had to start one.
+    """
+    return EngineError(
+        f"The scheduler at {place} must have a worker; it had none within {seconds:g} s. Start some with: "
+        f"dask worker {place} --nworkers 2 --nthreads 1"
+    )
 
 
 def installed() -> dict[str, str]:
@@ -152,10 +174,12 @@ def is_shared(client: Any, folder: str | None) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide what Dask logs about connections that end."""
-    log = logging.getLogger("distributed")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = [logging.getLogger(name) for name in LOGS]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(before)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)

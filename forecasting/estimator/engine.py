@@ -110,7 +110,9 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
             check_workers(engine.client, engine.place)
             reference = _seen_by_workers(panel, engine, stack)
             sent = [reference] if isinstance(reference, HeldPanel) else None
-            stack.enter_context(parallel_config("dask", client=engine.client, scatter=sent))
+            from tidecast.forecasting.estimator.dask_backend import DaskBackend  # loads Dask, which is optional
+
+            stack.enter_context(parallel_config(DaskBackend(engine.client, engine.place, sent)))
             yield reference
 
 
@@ -124,6 +126,17 @@ def n_workers(n_jobs: int) -> int:
     """
     engine = _in_force.get()
     return effective_n_jobs(n_jobs) if engine is None else len(engine.client.ncores())
+
+
+def runs_apart(n_jobs: int) -> bool:
+    """Whether tasks on the engine in force run in other processes than this one.
+
+    Parameters
+    ----------
+    n_jobs : int
+        As for `on_engine`.
+    """
+    return _in_force.get() is not None or effective_n_jobs(n_jobs) > 1
 
 
 def check_seen(path: str | Path, what: str) -> None:

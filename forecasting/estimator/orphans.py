@@ -7,13 +7,14 @@ parent that no longer exists, with all their memory.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from multiprocessing import current_process
 from typing import Any
 
-SECONDS = 1.0
+SECONDS = 0.2
 """Between two looks at the parent."""
 
 _watched = threading.Event()
@@ -36,6 +37,7 @@ class EndsWithParent:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if type(current_process()).__module__.startswith("joblib.externals.loky"):  # a worker of this machine
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends its workers
             end_with(self._parent)
         return self._function(*args, **kwargs)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tidecast.forecasting.estimator.time_left import Work
 from tidecast.forecasting.network.checkpoints import Checkpoint
 from tidecast.forecasting.network.heads import Head
 from tidecast.forecasting.network.optimiser import AdamW, one_cycle
@@ -101,8 +102,10 @@ class Trainer:
             Called once, before the first epoch of a new training.
         """
         self.begin(start)
+        work = Work("Training", self.max_epochs, "epochs at most", since=self.progress.epoch)
         while not self.is_over:
             self.epoch()
+            work.at(self.progress.epoch)
         return self.finish()
 
     def begin(self, start: Callable[[], None] | None = None) -> None:

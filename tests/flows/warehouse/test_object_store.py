@@ -25,6 +25,7 @@ import polars as pl
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 warehouse = Warehouse(sys.argv[1])
+print("ready", flush=True)
 for day in range(1, 5):
     rows = pl.DataFrame({"series_id": ["A", "B"], "time": [date(2024, 1, day)] * 2, "close": [1.0, 2.0]})
     warehouse.store_prices(rows.with_columns(known_at="time", as_of="time"))  # the same days as the other
@@ -68,6 +69,20 @@ def test_two_processes_writing_the_same_days_to_an_object_store_end_in_one_corre
     assert rows["series_id"].value_counts().sort("series_id").rows() == [("A", 4), ("B", 4), ("one", 4), ("two", 4)]
     assert not rows.select("series_id", "time", "known_at").is_duplicated().any()
     assert Warehouse(bucket).newest_session() == rows["time"].max()
+
+
+def test_a_process_that_is_killed_while_it_writes_to_an_object_store_leaves_whole_tables(bucket):
+    command = [sys.executable, "-W", "ignore", "-c", WRITER, bucket, "one"]
+    for seconds in (0.1, 0.6):  # into the first commit, and into later ones
+        killed = subprocess.Popen(command, cwd=ROOT, env={**os.environ}, stdout=subprocess.PIPE, text=True)
+        assert killed.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        killed.kill()
+        killed.communicate()
+        assert not Warehouse(bucket).revisions().select("series_id", "time", "known_at").is_duplicated().any()
+    subprocess.run(command, cwd=ROOT, env={**os.environ}, check=True, stdout=subprocess.DEVNULL)
+    rows = Warehouse(bucket).revisions()
+    assert rows["series_id"].value_counts().sort("series_id").rows() == [("A", 4), ("B", 4), ("one", 4)]
 
 
 def test_a_missing_bucket_is_named_in_a_sentence_and_not_in_xml(bucket):

@@ -1,0 +1,44 @@
+"""A cluster that ends during a training: the training ends, too, and says why."""
+
+import time
+
+import pytest
+
+from tests.dask_clusters import Cluster, started_cluster
+from tests.flows.training.test_engine import SETTINGS, trained
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.training.engine import engine_of
+from tidecast.forecasting.estimator import dask_backend
+
+
+@pytest.mark.parametrize(
+    ("kill", "environ", "message"),
+    [
+        (Cluster.kill_scheduler, {}, "must run until the fits are done, but it ended, .* Start it and its workers"),
+        (Cluster.kill_workers, {}, "must have a worker; it had none within 2 s. Start some with: dask worker"),
+        (
+            Cluster.kill_workers,
+            {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"},
+            "must end on one of the workers of .*, but several ended while they ran it: .* Give each worker more",
+        ),
+    ],
+    ids=["scheduler", "all workers", "workers that end on a fit"],
+)
+def test_a_training_waited_for_ever_for_a_cluster_that_had_ended(
+    kill, environ, message, random_walks, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dask_backend, "ALONE", 2.0)
+    walks, begun = random_walks(n_series=3, n_rows=500), []
+    with started_cluster(tmp_path, environ) as cluster:
+
+        def say(text):
+            if "fold" in text and not begun:
+                kill(cluster)
+                begun.append(time.monotonic())
+
+        with (
+            pytest.raises(TidecastError, match=message),
+            engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"),
+        ):
+            trained(walks, say)
+        assert time.monotonic() - begun[0] < 60
