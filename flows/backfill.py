@@ -65,12 +65,14 @@ def backfill_forecasts(
             recover(workspace)
         todo, done = sessions_to_run(workspace.warehouse, first, last)
         log.info(f"{len(todo)} sessions to run from {first} to {last}; {len(done)} are done.")
-        failed = []
+        failed: list[date] = []
+        shortfalls: dict[date, str] = {}
         for number, session in enumerate(todo, start=1):
             log.info(f"Session {number} of {len(todo)}: {session} …")
             before = len(problems)
             with problems.noted(f"the session {session}"):
-                run_session.with_options(task_run_name=f"session-{session}")(workspace, session, now)
+                named = run_session.with_options(task_run_name=f"session-{session}")
+                shortfalls[session] = named(workspace, session, now)
             failed += [session] if len(problems) > before else []
         if len(failed) < len(todo):
             with problems.noted("scoring"):
@@ -80,9 +82,10 @@ def backfill_forecasts(
                     copy_out(workspace)
             with problems.noted("the index of reports"):
                 steps.write_index_page(workspace.warehouse, workspace.settings, workspace.state_folder.reports)
-    result = Backfilled(tuple(day for day in todo if day not in failed), done, tuple(failed))
+    result = Backfilled(tuple(day for day in todo if day not in failed), done, tuple(failed), shortfalls)
     if problems:
-        text = f"{result.text} {ended(problems[0])} Fix it, then run the same command again: it continues."
+        said = " ".join(text for text in (result.text, result.shortfall, ended(problems[0])) if text)
+        text = f"{said} Fix it, then run the same command again: it continues."
         raise Partial(text) if result.published or done else TidecastError(text)
     return result
 
@@ -96,8 +99,8 @@ def _with_what_is_known_ahead(workspace: Workspace, as_of: date) -> Workspace:
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def run_session(workspace: Workspace, session: date, now: datetime) -> None:
-    """One session, published as its own run would have done.
+def run_session(workspace: Workspace, session: date, now: datetime) -> str:
+    """One session, published as its own run would have done, and what its forecasts lack.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def run_session(workspace: Workspace, session: date, now: datetime) -> None:
     now : datetime
         When the backfill began.
     """
-    steps.run_past_session(
+    return steps.run_past_session(
         workspace.state_folder, workspace.warehouse, workspace.registry(log.info), workspace.settings, session,
         latest_day_anywhere(now), now,
     )  # fmt: skip

@@ -162,9 +162,11 @@ def backfill(home: str | None, debug: bool, as_json: bool, first: date, last: da
             found = run_backfill(folder, settings, first, last)
         answer.give({
             "home": folder.path, "published": found.published, "done_before": found.done_before,
-            "failed": found.failed,
+            "failed": found.failed, "shortfalls": {day: text for day, text in found.shortfalls.items() if text},
         })  # fmt: skip
         facts(out, [("Backfill", found.text), ("Show", f"tidecast show --as-of {max(found.published, default=last)}")])
+        if found.shortfall:
+            raise Partial(found.shortfall)
 
 
 @click.command(cls=Command, short_help="Run the forecast after each close, until stopped.")

@@ -1,9 +1,11 @@
 """The sessions of a backfill, and its result."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from tidecast.flows.errors import TidecastError
+from tidecast.flows.steps.day import shortfalls_text
 from tidecast.flows.steps.due import is_done
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -16,11 +18,14 @@ class Backfilled:
     ----------
     published, done_before, failed : tuple of date
         Sessions by what became of them.
+    shortfalls : dict of date to str
+        What the forecasts of published sessions lack; empty text where all is well.
     """
 
     published: tuple[date, ...]
     done_before: tuple[date, ...]
     failed: tuple[date, ...] = ()
+    shortfalls: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -28,6 +33,11 @@ class Backfilled:
         n, before = len(self.published), len(self.done_before)
         failed = f", {len(self.failed):,} failed" if self.failed else ""
         return f"{n:,} {'session is' if n == 1 else 'sessions are'} published, {before:,} were done before{failed}."
+
+    @property
+    def shortfall(self) -> str:
+        """A sentence on sessions that lack forecasts of series or future covariates; empty where none does."""
+        return shortfalls_text(self.shortfalls)
 
 
 def sessions_to_run(warehouse: Warehouse, first: date, last: date) -> tuple[tuple[date, ...], tuple[date, ...]]:
