@@ -22,7 +22,7 @@ from tidecast.flows.redaction import redact
 from tidecast.flows.reporting.forecast_plots import fans
 from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.reporting.pages.files import note_of
-from tidecast.flows.steps.day import Day
+from tidecast.flows.steps.day import Day, shortfalls_text
 from tidecast.flows.warehouse.schema import quantile_columns
 
 MOST_ROWS = 100
@@ -68,10 +68,11 @@ def summary(day: Day, issued: pl.DataFrame) -> str:
     """
     row, found = day.row, day.ingested
     late = "" if issued["live"].all() else " They were issued late and stay out of the track record."
+    steps = issued["step"].n_unique()
     lines = [
         f"# {day.as_of}",
-        f"Forecasts of {issued['series_id'].n_unique()} series for {issued['step'].n_unique()} sessions are published, "
-        f"by {champion(row)}.{late}",
+        f"Forecasts of {issued['series_id'].n_unique()} series for {steps} {'session' if steps == 1 else 'sessions'} "
+        f"are published, by {champion(row)}.{late}",
     ]
     decision = day.champion.decision if day.champion is not None else {}
     if verdict := decision.get("verdict") or decision.get("reason"):
@@ -90,6 +91,7 @@ def summary(day: Day, issued: pl.DataFrame) -> str:
     for reason, names in (day.forecasts.left_out if day.forecasts is not None else {}).items():
         facts[f"Left out, {reason}"] = f"{len(names)} series"
     facts["Missing"] = day.forecasts.missing_ahead if day.forecasts is not None else ""
+    facts["Past sessions"] = shortfalls_text(day.made_up)
     lines += ["", "| | |", "|---|---|", *(f"| {_cell(name)} | {_cell(text)} |" for name, text in facts.items() if text)]
     if day.problems:
         lines += ["", "## Failed", *(f"- {_cell(problem)}" for problem in day.problems)]

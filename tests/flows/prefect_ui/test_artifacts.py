@@ -29,7 +29,7 @@ def day(**changed):
     found = SimpleNamespace(rows_in=9, stored=6, corrected=1, unchanged=2, quarantined={"jump": 1})
     return SimpleNamespace(
         **{"as_of": DAY, "row": row, "ingested": found, "champion": None, "forecasts": None, "report": "r.html"}
-        | {"problems": ()} | changed
+        | {"problems": (), "made_up": {}} | changed
     )  # fmt: skip
 
 
@@ -69,7 +69,9 @@ class Drawn:
 
 
 def test_the_summary_says_what_was_published_by_which_model_and_what_failed():
-    said = summary(day(problems=("the report failed: no room",)), issued(["A", "B"]))
+    lacks = {DAY - timedelta(days=1): "Future covariates are missing for 1 series ('A'): load (step 5)."}
+    said = summary(day(problems=("the report failed: no room",), made_up=lacks), issued(["A", "B"]))
+    assert "| Past sessions | Of the past session 2026-11-26: Future covariates are missing" in said
     assert said.startswith("# 2026-11-27\nForecasts of 2 series for 5 sessions are published, by GRU, version 4")
     assert "| Quarantine, jump | 1 rows |" in said
     assert "## Failed\n- the report failed: no room" in said
