@@ -6,14 +6,13 @@ from datetime import UTC, date, datetime
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.errors import Partial, SettingsError, TidecastError
+from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.opening import held, open_workspace
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
-from tidecast.flows.steps.backfill import Backfilled, sessions_to_run
+from tidecast.flows.steps.backfill import Backfilled, BackfillIncomplete, sessions_to_run
 from tidecast.flows.steps.day import Problems
 from tidecast.flows.steps.due import latest_day_anywhere
 from tidecast.flows.steps.take_in import forgotten_if_nothing_is_published
@@ -47,7 +46,7 @@ def backfill_forecasts(
         Another run holds the state folder.
     SettingsError
         `last` lies before `first`.
-    Partial
+    BackfillIncomplete
         Some sessions failed.
     TidecastError
         No session between has prices, or all failed.
@@ -84,9 +83,8 @@ def backfill_forecasts(
                 steps.write_index_page(workspace.warehouse, workspace.settings, workspace.state_folder.reports)
     result = Backfilled(tuple(day for day in todo if day not in failed), done, tuple(failed), shortfalls)
     if problems:
-        said = " ".join(text for text in (result.text, result.shortfall, ended(problems[0])) if text)
-        text = f"{said} Fix it, then run the same command again: it continues."
-        raise Partial(text) if result.published or done else TidecastError(text)
+        incomplete = BackfillIncomplete(result, problems[0])
+        raise incomplete if result.published or done else TidecastError(str(incomplete))
     return result
 
 

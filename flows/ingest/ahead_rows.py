@@ -213,16 +213,21 @@ def _days(
     shared = (whom["series_id"] == "") & ((whom["group_name"] == "") | (settings.group != "calendar"))
     if not others or not shared.any():
         return day, clock
-    for zone in sorted(map(str, others)):
-        there = dates(times.filter(shared), None if zone == "None" else zone)[0]
-        differs = there.ne_missing(day.filter(shared)).arg_true()
+    for zone in sorted(others, key=str):
+        there, here = dates(times.filter(shared), zone)[0], day.filter(shared)
+        differs = there.ne_missing(here).arg_true()
         if len(differs):
+            first = differs[0]
             raise SourceError(
                 f"{name} must have times of one day in all markets of the panel where a row is for several series, "
-                f"found {times.filter(shared)[differs[0]]}, which is {day.filter(shared)[differs[0]]} in {usual} and "
-                f"{there[differs[0]]} in {zone}. Write days, or give each row its series_id."
+                f"found {times.filter(shared)[first]}, which is {here[first]} {_in(usual)} and {there[first]} "
+                f"{_in(zone)}. Write days, or give each row its series_id."
             )
     return day, clock
+
+
+def _in(zone: str | None) -> str:
+    return "as it is written" if zone is None else f"in {zone}"
 
 
 def _whom(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:

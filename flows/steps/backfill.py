@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from tidecast.flows.errors import TidecastError
+from tidecast.features.error_text import ended
+from tidecast.flows.errors import Partial, TidecastError
 from tidecast.flows.steps.day import shortfalls_text
 from tidecast.flows.steps.due import is_done
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -38,6 +39,22 @@ class Backfilled:
     def shortfall(self) -> str:
         """A sentence on sessions that lack forecasts of series or future covariates; empty where none does."""
         return shortfalls_text(self.shortfalls)
+
+
+class BackfillIncomplete(Partial):
+    """Some sessions failed. `result` says which.
+
+    Parameters
+    ----------
+    result : Backfilled
+    problem : str
+        The first failure.
+    """
+
+    def __init__(self, result: Backfilled, problem: str) -> None:
+        said = " ".join(text for text in (result.text, result.shortfall, ended(problem)) if text)
+        super().__init__(f"{said} Fix it, then run the same command again: it continues.")
+        self.result = result
 
 
 def sessions_to_run(warehouse: Warehouse, first: date, last: date) -> tuple[tuple[date, ...], tuple[date, ...]]:

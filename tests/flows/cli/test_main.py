@@ -154,6 +154,24 @@ def test_a_backfill_that_lacks_values_known_ahead_once_ended_with_0(tmp_path, mo
     assert (answer["exit_code"], answer["shortfalls"]) == (3, {str(first): lacks})
 
 
+def test_a_backfill_with_a_failed_session_once_gave_no_fields_as_json(tmp_path, monkeypatch):
+    from tidecast.flows.cli import day
+    from tidecast.flows.scheduling import launch
+    from tidecast.flows.steps.backfill import Backfilled, BackfillIncomplete
+
+    first, last = date(2026, 5, 28), date(2026, 5, 29)
+
+    def run_backfill(*arguments):
+        raise BackfillIncomplete(Backfilled((last,), (), (first,)), f"the session {first} failed: no memory left")
+
+    monkeypatch.setattr(day, "existing_panel", lambda *a: (SimpleNamespace(path=tmp_path), None))
+    monkeypatch.setattr(launch, "run_backfill", run_backfill)
+    result = CliRunner().invoke(tidecast, ["backfill", "--from", str(first), "--to", str(last), "--json"])
+    answer = json.loads(result.stdout)
+    assert (answer["published"], answer["failed"], answer["exit_code"]) == ([str(last)], [str(first)], 3)
+    assert answer["error"].startswith("1 session is published, 0 were done before, 1 failed. the session")
+
+
 def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_3(sandbox, monkeypatch):
     from tidecast.flows.cli import show
     from tidecast.flows.scheduling import launch
