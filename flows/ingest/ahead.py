@@ -141,7 +141,8 @@ def _known_after_the_close(found: AheadRows, settings: Settings, as_of: date) ->
     following = calendar.times(np.array([calendar.number_at(session) + 1]))[0]
     rows = found.rows.filter(pl.col("time") == following)
     first = rows.group_by("series_id", "group_name").agg(pl.col("available_at").min())["available_at"]
-    if first.is_empty() or first.null_count() or (earliest := first.min()) <= closes:  # type: ignore[operator]
+    earliest = None if first.null_count() else first.min()
+    if not isinstance(earliest, datetime) or earliest <= closes:
         return ""
     return (
         f"The future covariates of {following} are known from {earliest:%Y-%m-%d %H:%M} UTC on, after {session} closed "

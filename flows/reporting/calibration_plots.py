@@ -64,7 +64,7 @@ def coverage_over_time(over_time: pl.DataFrame, by_volatility: pl.DataFrame, nom
     Picture
     """
     figure, (months, thirds) = new_figure(1, 2, height=2.7, sharey=True, widths=(5, 3))
-    models = over_time["model"].unique(maintain_order=True)
+    models = over_time["model"].unique(maintain_order=True).to_list()
     for position, name in enumerate(models):
         rows = over_time.filter(pl.col("model") == name).sort("time")
         months.plot(
