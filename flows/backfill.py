@@ -6,14 +6,13 @@ from datetime import UTC, date, datetime
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from tidecast.features.error_text import ended
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.errors import Partial, SettingsError, TidecastError
+from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.opening import held, open_workspace
 from tidecast.flows.safe_output import fails_cleanly
 from tidecast.flows.steps import daily_steps as steps
-from tidecast.flows.steps.backfill import Backfilled, sessions_to_run
+from tidecast.flows.steps.backfill import Backfilled, BackfillIncomplete, sessions_to_run
 from tidecast.flows.steps.day import Problems
 from tidecast.flows.steps.due import latest_day_anywhere
 from tidecast.flows.steps.take_in import forgotten_if_nothing_is_published
@@ -48,7 +47,7 @@ def backfill_forecasts(
         Another run holds the state folder.
     SettingsError
         `last` lies before `first`.
-    Partial
+    BackfillIncomplete
         Some sessions failed.
     TidecastError
         No session between has prices, or all failed.
@@ -66,12 +65,15 @@ def backfill_forecasts(
             recover(workspace)
         todo, done = sessions_to_run(workspace.warehouse, first, last)
         log.info(f"{len(todo)} sessions to run from {first} to {last}; {len(done)} are done.")
-        failed, work = [], Work("Backfill", len(todo), "sessions")
+        failed: list[date] = []
+        shortfalls: dict[date, str] = {}
+        work = Work("Backfill", len(todo), "sessions")
         for number, session in enumerate(todo, start=1):
             log.info(f"Session {number} of {len(todo)}: {session}{work.left(number - 1)} …")
             before = len(problems)
             with problems.noted(f"the session {session}"):
-                run_session.with_options(task_run_name=f"session-{session}")(workspace, session, now)
+                named = run_session.with_options(task_run_name=f"session-{session}")
+                shortfalls[session] = named(workspace, session, now)
             failed += [session] if len(problems) > before else []
         if len(failed) < len(todo):
             with problems.noted("scoring"):
@@ -81,10 +83,10 @@ def backfill_forecasts(
                     copy_out(workspace)
             with problems.noted("the index of reports"):
                 steps.write_index_page(workspace.warehouse, workspace.settings, workspace.state_folder.reports)
-    result = Backfilled(tuple(day for day in todo if day not in failed), done, tuple(failed))
+    result = Backfilled(tuple(day for day in todo if day not in failed), done, tuple(failed), shortfalls)
     if problems:
-        text = f"{result.text} {ended(problems[0])} Fix it, then run the same command again: it continues."
-        raise Partial(text) if result.published or done else TidecastError(text)
+        incomplete = BackfillIncomplete(result, problems[0])
+        raise incomplete if result.published or done else TidecastError(str(incomplete))
     return result
 
 
@@ -97,8 +99,8 @@ def _with_what_is_known_ahead(workspace: Workspace, as_of: date) -> Workspace:
 
 @task(cache_policy=NO_CACHE)
 @fails_cleanly
-def run_session(workspace: Workspace, session: date, now: datetime) -> None:
-    """One session, published as its own run would have done.
+def run_session(workspace: Workspace, session: date, now: datetime) -> str:
+    """One session, published as its own run would have done, and what its forecasts lack.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def run_session(workspace: Workspace, session: date, now: datetime) -> None:
     now : datetime
         When the backfill began.
     """
-    steps.run_past_session(
+    return steps.run_past_session(
         workspace.state_folder, workspace.warehouse, workspace.registry(log.info), workspace.settings, session,
         latest_day_anywhere(now), now,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """The daily forecast, a table of contents. The steps are in `steps.daily_steps`, what is due in `steps.due`."""
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from prefect import flow
@@ -59,12 +60,15 @@ class Session:
         For the record only.
     problems : Problems
         Failures so far.
+    made_up : dict of date to str
+        As of `Day.made_up`.
     """
 
     workspace: Workspace
     ingested: Ingested
     started: datetime
     problems: Problems
+    made_up: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def as_of(self) -> date:
@@ -176,7 +180,8 @@ def _prepare(session: Session, catches_up: bool, today: date) -> Session:
         recover(session.workspace)
     if catches_up:
         with session.problems.noted("making up for missed sessions"):
-            catch_up(session.workspace, session.ingested, today, session.started)
+            made_up = catch_up(session.workspace, session.ingested, today, session.started)
+            session = replace(session, made_up=made_up)
     return session
 
 
@@ -224,8 +229,9 @@ def _follow_up(session: Session, trained: str | None, published: steps.Published
     tell(workspace, seen, problems)
     row = close(workspace, published.row, trained, bool(problems))
     return Day(
-        workspace, as_of, session.ingested, row, published.champion, published.forecasts, report, tuple(problems)
-    )
+        workspace, as_of, session.ingested, row, published.champion, published.forecasts, report, tuple(problems),
+        session.made_up,
+    )  # fmt: skip
 
 
 def _ended(day: Day) -> Day | State[Day]:

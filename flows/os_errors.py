@@ -34,6 +34,10 @@ _SQLITE = {
 }
 
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+_NO_KEYS = "no credentials found in chain"
+_REQUEST = re.compile(r"Error performing [A-Z]+ https?://([^/\s?]+)")
+"""A request to an object store; the group is its host."""
+
 _NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "ExpiredToken")
 
 
@@ -53,7 +57,7 @@ def message_of(error: OSError) -> str:
 
 
 def message_of_store(text: str) -> str | None:
-    """Return the sentence for the answer of an object store, which is XML; None for any other text.
+    """Return the sentence for the answer of an object store, which is XML, or for none; None for any other text.
 
     Parameters
     ----------
@@ -62,12 +66,29 @@ def message_of_store(text: str) -> str | None:
     """
     code, said = re.search(r"<Code>(\w+)</Code>", text), re.search(r"<Message>([^<]*)</Message>", text)
     if code is None:
-        return None
+        return _message_without_an_answer(text)
     if code[1] in _NO_BUCKET:
         return "the bucket must exist, but the store has none of that name. Create it, or correct the address"
     if code[1] in _NO_ACCESS:
         return f"the store must accept the keys in the environment, but answers {code[1]}. Set others, or permit these"
     return f"the store must answer, but reports {code[1]}{f' ({said[1].strip()})' if said else ''}"
+
+
+def _message_without_an_answer(text: str) -> str | None:
+    """The sentence for a request that no object store has answered; None for any other text."""
+    if _NO_KEYS in text:
+        return (
+            "the store needs keys, but none were found. Set them in the environment (AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or those of your store)"
+        )
+    if (found := _REQUEST.search(text)) is None:
+        return None
+    host = found[1].rpartition("@")[2]
+    if "URL scheme is not allowed" in text:
+        return f"the store at {host} must be asked over https. To allow http, set AWS_ALLOW_HTTP=true"
+    if "error sending request" in text or "HTTP error" in text:
+        return f"the store at {host} must answer, but no connection could be made. Check its address and the network"
+    return None
 
 
 def message_of_number(text: str) -> str | None:

@@ -95,8 +95,8 @@ def recover(workspace: Workspace) -> None:
 
 @task(task_run_name="catch-up before {ingested.as_of}", cache_policy=NO_CACHE)
 @fails_cleanly
-def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetime) -> list[date]:
-    """Missed sessions, each published as its own run would have done.
+def catch_up(workspace: Workspace, ingested: Ingested, today: date, now: datetime) -> dict[date, str]:
+    """Missed sessions, each published as its own run would have done, and what its forecasts lack.
 
     Parameters
     ----------

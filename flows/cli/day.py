@@ -158,13 +158,22 @@ def backfill(home: str | None, debug: bool, as_json: bool, first: date, last: da
         with progress(out):
             folder, settings = existing_panel(home, debug, out)
             from tidecast.flows.scheduling.launch import run_backfill  # polars and the sources take a second
+            from tidecast.flows.steps.backfill import BackfillIncomplete
 
-            found = run_backfill(folder, settings, first, last)
+            incomplete = None
+            try:
+                found = run_backfill(folder, settings, first, last)
+            except BackfillIncomplete as error:
+                found, incomplete = error.result, error
         answer.give({
             "home": folder.path, "published": found.published, "done_before": found.done_before,
-            "failed": found.failed,
+            "failed": found.failed, "shortfalls": {day: text for day, text in found.shortfalls.items() if text},
         })  # fmt: skip
+        if incomplete is not None:
+            raise incomplete
         facts(out, [("Backfill", found.text), ("Show", f"tidecast show --as-of {max(found.published, default=last)}")])
+        if found.shortfall:
+            raise Partial(found.shortfall)
 
 
 @click.command(cls=Command, short_help="Run the forecast after each close, until stopped.")

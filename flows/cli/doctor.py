@@ -90,10 +90,13 @@ def examine(out: Console, home: StateFolder, deep: bool = False) -> Examined:
             pass  # that it answers, and that its workers are alike
         with _noted(problems):
             open_source(settings).fetch()
-        for source, read in ((settings.future, read_future), (settings.events, read_events)):
-            with _noted(problems):
-                if source is not None:
-                    problems += [text for text in [read(settings).unreadable] if text]
+        with _noted(problems):
+            if settings.future is not None:
+                stored = None if home.created else Workspace(home, settings).warehouse.calendars()
+                problems += filter(None, [read_future(settings, stored).left_out])
+        with _noted(problems):
+            if settings.events is not None:
+                problems += filter(None, [read_events(settings).left_out])
     if not home.created:
         _contents(out, home, settings, found, deep)
     out.print()

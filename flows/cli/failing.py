@@ -1,7 +1,8 @@
 """Let a command fail with one line on standard error and an exit code.
 
-Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 incomplete (forecasts are published, but a step failed
-or a quoted series has none), 75 busy (another run holds the state folder). Ctrl-C ends with 130, as in a shell.
+Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 incomplete (forecasts are published, but a step failed,
+a quoted series has none, or values known ahead are missing), 75 busy (another run holds the state folder). Ctrl-C ends
+with 130, as in a shell.
 """
 
 import contextlib

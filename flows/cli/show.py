@@ -56,7 +56,8 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs.append(
         (
             "Forecast",
-            f"{_series_text(row)}, {steps} sessions ahead, in {workspace.warehouse.uri}/forecasts",
+            f"{_series_text(row)}, {steps} {'session' if steps == 1 else 'sessions'} ahead, in "
+            f"{workspace.warehouse.uri}/forecasts",
         )
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():

@@ -7,15 +7,13 @@ which it was first seen; rows of the first delivery for sessions up to then coun
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest.ahead_rows import (
     ALWAYS,
-    UNREADABLE_EVENT,
-    UNREADABLE_FUTURE,
     AheadRows,
     read_events,
     read_future,
@@ -54,12 +52,11 @@ def take_in_future(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
     Raises
     ------
     SourceError
-        The source cannot be read, or has two values of one session that were known from the same instant.
+        As of `read_future`.
     """
-    found = read_future(settings)
-    _put_into_quarantine(warehouse, found.bad, UNREADABLE_FUTURE, as_of)
+    found = read_future(settings, warehouse.calendars())
+    _put_into_quarantine(warehouse, found.bad, as_of)
     names = list(settings.future_covariates)
-    _refuse_contradictions(found.rows, found.name, [*FUTURE_KEY], names, "a session", "available_at")
     rows = found.rows.unique(maintain_order=True)
     stored = warehouse.future_values()
     values = [pl.col(name) if name in stored.columns else pl.lit(None, pl.Float64).alias(name) for name in names]
@@ -78,7 +75,8 @@ def take_in_future(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
         f"The future covariates {shorten(new)} are new and do not say from when they were known: they count as known "
         "from this session on, and training sees no earlier ones. Give them a column 'available_at'."
     )  # fmt: skip
-    return TakenIn(len(found.rows), count, _said(found, note if is_first and not found.dated else late))
+    after = _known_after_the_close(found, settings, as_of)
+    return TakenIn(len(found.rows), count, _said(found, note if is_first and not found.dated else late, after))
 
 
 def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> TakenIn:
@@ -96,22 +94,20 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
     Raises
     ------
     SourceError
-        The source cannot be read, or says two things of one event from the same instant.
+        As of `read_events`.
     """
     found = read_events(settings)
-    _put_into_quarantine(warehouse, found.bad, UNREADABLE_EVENT, as_of)
+    _put_into_quarantine(warehouse, found.bad, as_of)
     key = list(EVENT_KEY[:-1])
     rows = found.rows.unique(maintain_order=True)
-    for has_id, same in ((False, [*key, "known_at"]), (True, [*key[:-1], "known_at"])):
-        told = rows.filter((pl.col("event_id") != "") == has_id)
-        _refuse_contradictions(told, found.name, same, ["time", "cancelled"], "an event", "known_at")
     stored, seen = warehouse.events().select(*EVENT_KEY, "cancelled", "as_of"), _seen(warehouse, as_of)
     is_first = stored.filter(pl.col("as_of") != as_of).is_empty()
     gone = pl.DataFrame()
     if not found.dated:
         ahead = _newest(stored, key, "known_at").filter(~pl.col("cancelled"), pl.col("time") > _after(seen))
-        gone = ahead.join(rows, on=key, how="anti")
-        identified = rows.filter(pl.col("event_id") != "").select("series_id", "group_name", "kind", "event_id")
+        told = pl.concat([rows, found.conflicting])  # what is said twice is not gone
+        gone = ahead.join(told, on=key, how="anti")
+        identified = told.filter(pl.col("event_id") != "").select("series_id", "group_name", "kind", "event_id")
         gone = gone.join(identified, on=identified.columns, how="anti")  # its newest row says where it is now
         gone = gone.with_columns(cancelled=pl.lit(True), known_at=pl.lit(None, stored.schema["known_at"]))
         rows = pl.concat([rows, gone.select(rows.columns)])
@@ -135,6 +131,26 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
     return TakenIn(len(found.rows), count, _said(found, text, note if is_first and not found.dated else late))
 
 
+def _known_after_the_close(found: AheadRows, settings: Settings, as_of: date) -> str:
+    """A sentence on values of the next session that no forecast of `as_of` may use; empty without any."""
+    if settings.calendar is None or not found.dated:
+        return ""
+    calendar = settings.sessions
+    session = calendar.at_or_before(as_of)
+    closes = calendar.closes(pl.Series([session]))[0]
+    following = calendar.times(np.array([calendar.number_at(session) + 1]))[0]
+    rows = found.rows.filter(pl.col("time") == following)
+    first = rows.group_by("series_id", "group_name").agg(pl.col("available_at").min())["available_at"]
+    earliest = None if first.null_count() else first.min()
+    if not isinstance(earliest, datetime) or earliest <= closes:
+        return ""
+    return (
+        f"The future covariates of {following} are known from {earliest:%Y-%m-%d %H:%M} UTC on, after {session} closed "
+        f"({closes:%Y-%m-%d %H:%M} UTC): forecasts of {session} do not use them. If they are published before your "
+        "runs begin, give them an 'available_at' that is not later than that close, such as the date of that session."
+    )
+
+
 def _new_names(rows: pl.DataFrame, stored: pl.DataFrame, columns: list[str], as_of: date) -> list[str]:
     """Names of series, groups or kinds that have rows of past sessions, and none that is stored."""
     past = rows.filter(pl.col("time").cast(pl.Date) < as_of)
@@ -142,14 +158,14 @@ def _new_names(rows: pl.DataFrame, stored: pl.DataFrame, columns: list[str], as_
     return [next((name for name in names if name), "all series") for names in new.rows()]
 
 
-def _put_into_quarantine(warehouse: Warehouse, bad: pl.DataFrame, rule: str, as_of: date) -> None:
-    """Store rows that cannot be read. The same rows again store nothing."""
-    rows = bad.with_columns(rule=pl.lit(rule), as_of=pl.lit(as_of))
+def _put_into_quarantine(warehouse: Warehouse, bad: pl.DataFrame, as_of: date) -> None:
+    """Store rows that cannot be used. The same rows again store nothing."""
+    rows = bad.with_columns(as_of=pl.lit(as_of))
     warehouse.store_quarantine(rows.with_columns(occurrence=pl.int_range(pl.len()).over("rule", "original")))
 
 
 def _said(found: AheadRows, *texts: str) -> tuple[str, ...]:
-    return tuple(text for text in (found.unreadable, *texts) if text)
+    return tuple(text for text in (found.left_out, *texts) if text)
 
 
 def _seen(warehouse: Warehouse, as_of: date) -> date:
@@ -207,19 +223,3 @@ def _rewritten(
     rewritten = old.join(newest, on=[*key, known], how="semi").unique(key, keep="last", maintain_order=True)
     rewritten = rewritten.with_columns(pl.lit(now).cast(given.schema[known]).alias(known))
     return given.join(old, on=[*key, known], how="anti"), rewritten
-
-
-def _refuse_contradictions(
-    rows: pl.DataFrame, name: str, key: list[str], values: list[str], what: str, known: str
-) -> None:
-    """Raise SourceError for two rows with one key and different values."""
-    rows = rows.unique(list(dict.fromkeys([*key, *values])))
-    twice = rows.filter(rows.select(key).is_duplicated()).sort([*key, *values])
-    if twice.is_empty():
-        return
-    first = {name: value for name, value in twice.row(0, named=True).items() if value not in (None, "")}
-    raise SourceError(
-        f"{name} must have one row for {what} and an instant, found {len(twice)} rows that contradict others; "
-        f"the first is {shorten([f'{name} {value}' for name, value in first.items()])}. Keep one of them, or give each "
-        f"its own {known}."
-    )

@@ -14,7 +14,7 @@ from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.error_text import shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.ingest.ahead_rows import UNREADABLE_EVENT, UNREADABLE_FUTURE
+from tidecast.flows.ingest.ahead_rows import AHEAD_RULES
 from tidecast.flows.ingest.revisions import KEY
 from tidecast.flows.warehouse.schema import QUARANTINE_KEY, VALUES
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -161,7 +161,7 @@ def take_decided(bad: pl.DataFrame, repairs: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def _refuse(rows: pl.DataFrame, settings: Settings, calendar: PanelCalendar) -> None:
-    ahead = rows.filter(pl.col("rule").is_in([UNREADABLE_FUTURE, UNREADABLE_EVENT]))
+    ahead = rows.filter(pl.col("rule").is_in(AHEAD_RULES))
     if not ahead.is_empty():
         raise TidecastError(
             f"Only a price can be released or repaired, but {ahead.height} of these rows are of future covariates or "

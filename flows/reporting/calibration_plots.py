@@ -44,7 +44,7 @@ def coverage_by_step(summary: pl.DataFrame, models: Sequence[str], nominal: floa
     chart.set_ylabel("truths inside, %")
     legend(chart)
     reading = f"On the dashed line the {100 * nominal:.0f} % interval has its nominal coverage; below it is too narrow."
-    return Picture("Coverage by step", reading, figure)
+    return Picture(named("Coverage by step", models), reading, figure)
 
 
 def coverage_over_time(over_time: pl.DataFrame, by_volatility: pl.DataFrame, nominal: float) -> Picture:
@@ -64,7 +64,7 @@ def coverage_over_time(over_time: pl.DataFrame, by_volatility: pl.DataFrame, nom
     Picture
     """
     figure, (months, thirds) = new_figure(1, 2, height=2.7, sharey=True, widths=(5, 3))
-    models = over_time["model"].unique(maintain_order=True)
+    models = over_time["model"].unique(maintain_order=True).to_list()
     for position, name in enumerate(models):
         rows = over_time.filter(pl.col("model") == name).sort("time")
         months.plot(
@@ -89,7 +89,7 @@ def coverage_over_time(over_time: pl.DataFrame, by_volatility: pl.DataFrame, nom
         f"On the dashed line the {100 * nominal:.0f} % interval has its nominal coverage. Good coverage stays near the "
         "line in every month and at every volatility."
     )
-    return Picture("Coverage over time and by volatility", reading, figure)
+    return Picture(named("Coverage over time and by volatility", models), reading, figure)
 
 
 def reliability(shares: pl.DataFrame) -> Picture:
@@ -116,7 +116,19 @@ def reliability(shares: pl.DataFrame) -> Picture:
         "Left: on the line, the share of truths below a quantile equals its level. Right (PIT): a flat line at 1 is "
         "good, high ends mean too narrow, a high middle means too wide."
     )
-    return Picture("Reliability of the quantiles", reading, figure)
+    return Picture(named("Reliability of the quantiles", names), reading, figure)
+
+
+def named(title: str, models: Sequence[str]) -> str:
+    """Return a title that names the model where there is only one, because a single line has no legend.
+
+    Parameters
+    ----------
+    title : str
+    models : sequence of str
+        Those in the picture.
+    """
+    return f"{title}, {readable(models[0])}" if len(models) == 1 else title
 
 
 def _draw_nominal(chart: Axes, nominal: float) -> None:

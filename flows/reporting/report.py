@@ -24,7 +24,7 @@ from tidecast.flows.reporting.pages.changes import Before, changes_by_series, ch
 from tidecast.flows.reporting.pages.files import PageNote, links_html, write_whole
 from tidecast.flows.reporting.pages.number_text import capital, digits_of, number
 from tidecast.flows.reporting.pages.series_json import evenly, series_json
-from tidecast.flows.reporting.pages.series_section import MOST_ROWS, series_section
+from tidecast.flows.reporting.pages.series_section import MOST_ROWS, most_worth_a_look, series_section
 from tidecast.flows.reporting.pages.series_table import (
     CORRECTED,
     IN_FINDING,
@@ -48,6 +48,10 @@ SOURCES = {  # bundled prices, with the credit that each publisher asks for
 Z_95 = 1.959963984540054
 TOO_FEW = " (too few yet for an interval)"
 MAX_STEPS = 5  # in the table of forecasts
+
+
+LONGEST_NOTED = 200
+"""Bytes of a series' name in a page's note, which must fit into the page's head."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def render(data: ReportData) -> str:
         record=track_record(data.scores) if watched is None or watched.record.is_empty() else [],
         watched=None if watched is None else watch_section(watched),
         late=data.scores.filter(~pl.col("live")).height,
-        note=_note(data).to_json(),
+        note=_note(data, series).to_json(),
         links=Markup(links_html(None, None)),
         script_hash=script_hash(),
     )
@@ -219,11 +223,11 @@ def _changes(data: ReportData, by_series: pl.DataFrame) -> dict[str, Any]:
     )
 
 
-def _note(data: ReportData) -> PageNote:
-    """What the index says of this day from its page."""
-    if data.watched is None:
-        return PageNote()
-    return PageNote(tuple(str(finding["state"]) for finding in data.watched.findings))
+def _note(data: ReportData, series: pl.DataFrame) -> PageNote:
+    """What the index and Prefect's pages say of this day from its page."""
+    findings = None if data.watched is None else tuple(str(finding["state"]) for finding in data.watched.findings)
+    names = most_worth_a_look(series)["series_id"].cast(pl.String)
+    return PageNote(findings, tuple(names.filter(names.str.len_bytes() <= LONGEST_NOTED)))
 
 
 def forecast_table(forecasts: pl.DataFrame, prices: pl.DataFrame, most: int | None = None) -> dict[str, Any]:

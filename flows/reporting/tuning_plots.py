@@ -35,7 +35,8 @@ def optimisation_history(trials: Sequence[TrialRecord]) -> Picture:
     chart.plot(numbers[:1], skills[:1], "o", color=ORANGE, markersize=6)
     low, high = np.quantile(skills, [0.1, 1.0])
     room = max(high - low, 0.05)
-    bottom = min(low, 0.0) - 0.25 * room
+    far = min(low, 0.0) - room  # a trial below is an outlier, which would hide the differences between the others
+    bottom = min(0.0, *(skill for skill in skills if skill >= far)) - 0.1 * room
     chart.set_ylim(bottom, max(high, 0.0) + 0.15 * room)
     chart.xaxis.set_major_locator(MaxNLocator(integer=True))
     for number in (trial.number for trial in trials if trial.state == "pruned"):

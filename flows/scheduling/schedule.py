@@ -23,6 +23,7 @@ from tidecast.flows.log import log
 from tidecast.flows.prefect_ui.lost_runs import end_lost_runs, schedule_again
 from tidecast.flows.scheduling.deployments import PanelDeployment, deployments_of, make_room
 from tidecast.flows.scheduling.launch import no_reply, prefect_api
+from tidecast.flows.scheduling.outages import is_outage, run_until_it_ends, say_outages_in_one_line
 from tidecast.flows.scheduling.prefect_server import DEFAULT_PORT, free_port
 from tidecast.flows.scheduling.served_flow import bind
 
@@ -57,6 +58,7 @@ def serve_panel(home: StateFolder, settings: Settings, port: int | None = None) 
         The server has a deployment of something else by one of the names, or of a copy of the state folder.
     """
     log.info("Looking for a Prefect server, or starting one …")
+    say_outages_in_one_line()
     with prefect_api(home, port or free_port(DEFAULT_PORT), True, _end_without_server) as api:
         if not _answers():
             raise no_reply(api)
@@ -87,8 +89,8 @@ def _serve(home: StateFolder, planned: Sequence[PanelDeployment]) -> bool:
         with get_client(sync_client=True) as client:
             make_room(client, home, planned)
         asyncio.run(_run(home, planned))
-    except Exception:
-        if _answers():
+    except Exception as error:
+        if not is_outage(error) and _answers():  # after a short outage, it may answer again by now
             raise
         return False
     return True
@@ -110,7 +112,7 @@ async def _run(home: StateFolder, planned: Sequence[PanelDeployment]) -> None:
         for one in planned
     ]
     await asyncio.to_thread(_start_lost_runs_again, home, known)
-    await runner.start()
+    await run_until_it_ends(runner)
 
 
 def _start_lost_runs_again(home: StateFolder, deployments: list[UUID]) -> None:

@@ -1,9 +1,12 @@
 """The sessions of a backfill, and its result."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from tidecast.flows.errors import TidecastError
+from tidecast.features.error_text import ended
+from tidecast.flows.errors import Partial, TidecastError
+from tidecast.flows.steps.day import shortfalls_text
 from tidecast.flows.steps.due import is_done
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -16,11 +19,14 @@ class Backfilled:
     ----------
     published, done_before, failed : tuple of date
         Sessions by what became of them.
+    shortfalls : dict of date to str
+        What the forecasts of published sessions lack; empty text where all is well.
     """
 
     published: tuple[date, ...]
     done_before: tuple[date, ...]
     failed: tuple[date, ...] = ()
+    shortfalls: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -28,6 +34,27 @@ class Backfilled:
         n, before = len(self.published), len(self.done_before)
         failed = f", {len(self.failed):,} failed" if self.failed else ""
         return f"{n:,} {'session is' if n == 1 else 'sessions are'} published, {before:,} were done before{failed}."
+
+    @property
+    def shortfall(self) -> str:
+        """A sentence on sessions that lack forecasts of series or future covariates; empty where none does."""
+        return shortfalls_text(self.shortfalls)
+
+
+class BackfillIncomplete(Partial):
+    """Some sessions failed. `result` says which.
+
+    Parameters
+    ----------
+    result : Backfilled
+    problem : str
+        The first failure.
+    """
+
+    def __init__(self, result: Backfilled, problem: str) -> None:
+        said = " ".join(text for text in (result.text, result.shortfall, ended(problem)) if text)
+        super().__init__(f"{said} Fix it, then run the same command again: it continues.")
+        self.result = result
 
 
 def sessions_to_run(warehouse: Warehouse, first: date, last: date) -> tuple[tuple[date, ...], tuple[date, ...]]:

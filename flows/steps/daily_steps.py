@@ -24,6 +24,7 @@ from tidecast.flows.log import log
 from tidecast.flows.publish.kept_walks import KeptWalks
 from tidecast.flows.publish.predict import Forecasts, predict
 from tidecast.flows.publish.score import score
+from tidecast.flows.publish.shortfall import shortfall
 from tidecast.flows.reporting.pages.changes import Before
 from tidecast.flows.reporting.pages.index_page import write_index
 from tidecast.flows.reporting.report import SOURCES, ReportData, write_report
@@ -348,7 +349,7 @@ def close(warehouse: Warehouse, row: Row, training: str | None, failed: bool, fi
 
 def catch_up(
     state_folder: StateFolder, warehouse: Warehouse, registry: Registry, found: Ingested, today: date, now: datetime
-) -> list[date]:
+) -> dict[date, str]:
     """Run the sessions missed since the last run, oldest first, each as its own run would have done; without training.
 
     Parameters
@@ -365,23 +366,26 @@ def catch_up(
 
     Returns
     -------
-    list of date
-        The sessions that were run.
+    dict of date to str
+        The sessions that were run, each with its shortfall; see `run_past_session`.
     """
     runs = warehouse.runs()
     since: date = runs["as_of"][0] if runs.height else found.as_of
     older, missed = missed_sessions(runs, warehouse.sessions(since, found.as_of), found.as_of)
     if older:
         log.warning(f"{len(older)} older sessions were missed as well. {_backfill(older)}")
+    shortfalls = {}
     for session in missed:
         log.info(f"Making up for the missed session {session} …")
         try:
-            run_past_session(state_folder, warehouse, registry, found.settings, session, today, now)
+            shortfalls[session] = run_past_session(
+                state_folder, warehouse, registry, found.settings, session, today, now
+            )
         except Exception as error:
             rest = [day for day in missed if day >= session]
             why = f"the session {session} could not be run: {ended(str(error))}"
             raise TidecastError(f"{why} {_backfill(rest)}") from error
-    return missed
+    return shortfalls
 
 
 def _backfill(sessions: Sequence[date]) -> str:
@@ -391,7 +395,7 @@ def _backfill(sessions: Sequence[date]) -> str:
 def run_past_session(
     state_folder: StateFolder, warehouse: Warehouse, registry: Registry, settings: Settings, session: date,
     today: date, now: datetime,
-) -> None:  # fmt: skip
+) -> str:  # fmt: skip
     """Run one session later than it was due, with what was known then; without training. Safe to repeat.
 
     Parameters
@@ -405,12 +409,18 @@ def run_past_session(
         See `latest_day_anywhere`.
     now : datetime
         Recorded as start and end of the run.
+
+    Returns
+    -------
+    str
+        What its forecasts lack: see `shortfall`.
     """
     past = take_in_prices(state_folder, warehouse, settings, session, today, now)
     champion = champion_of(registry, warehouse, settings, session)
     published = publish(warehouse, settings, past, champion, now)
     score_what_came_true(warehouse, settings, session, state_folder.walks)
     close(warehouse, published.row, None, failed=False, finished=now)
+    return shortfall(published.row, published.forecasts)
 
 
 def _stand_in(name: str, model: Any, as_of: date, reason: str) -> Champion:

@@ -1,8 +1,8 @@
 """The result of a run of one session."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from tidecast.flows.errors import Partial, TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.publish.predict import Forecasts
+from tidecast.flows.publish.shortfall import shortfall, without_forecast
 from tidecast.flows.redaction import redact
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.workspace.workspace import Workspace
@@ -40,6 +41,8 @@ class Day:
     report : Path or None
     problems : tuple of str
         What failed besides publishing.
+    made_up : dict of date to str
+        The missed sessions that were made up for, each with its shortfall; empty text where all was well.
     """
 
     workspace: Workspace
@@ -50,6 +53,7 @@ class Day:
     forecasts: Forecasts | None = None
     report: Path | None = None
     problems: tuple[str, ...] = ()
+    made_up: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def was_done_before(self) -> bool:
@@ -66,16 +70,29 @@ class Day:
     @property
     def without_forecast(self) -> str:
         """A sentence on quoted series that have no forecast; empty where each has one."""
-        quoted, forecast = self.row.get("series_live") or 0, self.row.get("series_forecast") or 0
-        if forecast >= quoted:
-            return ""
-        return f"Only {forecast:,} of {quoted:,} quoted series have a forecast of {self.as_of}."
+        return without_forecast(self.row)
 
     @property
     def shortfall(self) -> str:
-        """Sentences on series without a forecast and on missing future covariates; empty where all is well."""
-        missing = self.forecasts.missing_ahead if self.forecasts is not None else ""
-        return " ".join(text for text in (self.without_forecast, missing) if text)
+        """Sentences on series without a forecast and on missing future covariates, also of sessions made up for."""
+        return " ".join(text for text in (shortfall(self.row, self.forecasts), shortfalls_text(self.made_up)) if text)
+
+
+def shortfalls_text(shortfalls: Mapping[date, str]) -> str:
+    """Return a sentence on past sessions that lack something, with the first shortfall; empty where none does.
+
+    Parameters
+    ----------
+    shortfalls : mapping of date to str
+        As of `Day.made_up`.
+    """
+    short = {session: text for session, text in shortfalls.items() if text}
+    if not short:
+        return ""
+    (first, text), *others = short.items()
+    past = "past session lacks" if len(others) == 1 else "past sessions lack"
+    more = f" {len(others)} more {past} something, too." if others else ""
+    return f"Of the past session {first}: {text}{more}"
 
 
 class Incomplete(Partial):

@@ -102,7 +102,7 @@ def _pictures(training: TrainingResult) -> Iterator[tuple[str, Picture]]:
         nominal = max(levels) - min(levels)
         yield "2_skill_by_step", plots.skill_by_step(summary, [name for name in models if name != RANDOM_WALK])
         yield "3_skill_by_series", plots.skill_by_series(summary, training.decision.candidate)
-        judged = [name for name in models if name != "drift"]
+        judged = [name for name in models if name != "drift" or name == training.decision.candidate]
         yield "4_reliability", calibration_plots.reliability(shares.filter(pl.col("model").is_in(judged)))
         yield "5_coverage_by_step", calibration_plots.coverage_by_step(summary, judged, nominal)
         losses = losses.filter(pl.col("model").is_in(judged))

@@ -33,13 +33,33 @@ def compared_series(panel: pl.DataFrame, origins: int, horizon: int) -> pl.DataF
     polars.DataFrame
         Rows of `panel`, in its order.
     """
+    drawn = _sample(panel, origins, horizon)
+    return panel if drawn is None else panel.filter(pl.col("series_id").is_in(drawn.implode()))
+
+
+def sample_text(panel: pl.DataFrame, origins: int, horizon: int) -> str:
+    """Return a sentence on the sample that models are compared on; empty if they are compared on all series.
+
+    Parameters
+    ----------
+    panel, origins, horizon
+        As of `compared_series`.
+    """
+    drawn = _sample(panel, origins, horizon)
+    if drawn is None:
+        return ""
+    return f"Compared on {len(drawn):,} of {panel['series_id'].n_unique():,} series, a sample drawn by name."
+
+
+def _sample(panel: pl.DataFrame, origins: int, horizon: int) -> pl.Series | None:
+    """The names of the sample; None if it is all series."""
     most = max(FEWEST_SERIES, MOST_FORECASTS // max(origins * horizon, 1))
     newest = panel.group_by("series_id").agg(pl.col("time").max())
     if len(newest) <= most:
-        return panel
+        return None
     since = panel["time"].unique().sort().tail(origins).min()
     alive = newest.filter(pl.col("time") >= since)["series_id"]
-    return panel.filter(pl.col("series_id").is_in(drawn_series(alive, most).implode()))
+    return drawn_series(alive, most)
 
 
 def drawn_series(series_id: pl.Series, most: int) -> pl.Series:

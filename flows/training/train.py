@@ -21,6 +21,7 @@ from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.champion import Champion
+from tidecast.flows.training.compared_series import sample_text
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import POOLED, TrainingResult
 from tidecast.forecasting.estimator.engine import on_engine, runs_apart
@@ -194,8 +195,9 @@ def _gate(work: CandidateSet, plan: Plan, champion: Champion | None, selection: 
         winner, outcome, recipes = RANDOM_WALK, "demoted", {}
     else:
         winner, outcome, recipes = champion.name, "kept", _recipe_of(champion)
+    sample = sample_text(work.panel, plan.gate, work.settings.horizon)
     return _finish(
-        work, winner, recipes, outcome, decision.reason, selection,
+        work, winner, recipes, outcome, f"{decision.reason} {sample}".strip(), selection,
         decision=decision, evaluation=evaluation, gate_shares=shares,
         compared={name: model.recipe() for name, model in (models | {RANDOM_WALK: work.random_walk}).items()},
     )  # fmt: skip

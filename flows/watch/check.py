@@ -145,7 +145,7 @@ def missed_runs(known: Known) -> list[Finding]:
     return [Finding(
         "run_missed", f"No forecasts were issued for {', '.join(map(str, missed))}.", missed[0],
         f"{len(missed)} of the last {len(days)} sessions with prices have no run",
-        f"tidecast run --as-of {missed[0]}",
+        f"tidecast backfill --from {missed[0]} --to {missed[-1]}",
     )]  # fmt: skip
 
 

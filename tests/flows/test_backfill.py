@@ -32,8 +32,9 @@ def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_i
         patch.setattr(daily_steps, "publish", lambda *a, **k: _fail_on(broken, a) or publish(*a, **k))
         with pytest.raises(
             Partial, match=rf"2 sessions are published, 0 were done before, 1 failed. .*{broken} failed"
-        ):
+        ) as incomplete:
             backfill(first, last)
+    assert incomplete.value.result.failed == (broken,)
     warehouse = sandbox.workspace.warehouse
     assert warehouse.runs()["as_of"].to_list() == [first, last, newest]
 

@@ -90,6 +90,26 @@ def test_missing_values_are_said_on_every_page(ahead, prefect_api, without_pictu
     assert "Future covariates are missing" in summary(day, ahead.workspace.warehouse.forecasts(last))
 
 
+def test_past_sessions_without_values_ahead_once_passed_as_complete(ahead, prefect_api, without_pictures):
+    """A backfill ended with 0 where a run ended with 3, and so did a run for the sessions that it made up for."""
+    from tidecast.flows.backfill import backfill_forecasts
+
+    past, _, first, earlier, missed, last = ahead.sessions[-6:]
+    load = pl.read_csv(ahead.folder / "load.csv", try_parse_dates=True)
+    load.filter((pl.col("time") <= earlier) | (pl.col("time") > last)).write_csv(ahead.folder / "load.csv")
+    ahead.run(first)
+    day = ahead.run()
+    assert list(day.made_up) == [earlier, missed]
+    assert "Future covariates are missing for 3 series" in day.made_up[missed]
+    assert f"Of the past session {earlier}: Future covariates are missing for 3 series" in day.shortfall
+    assert day.shortfall.endswith("1 more past session lacks something, too.")
+
+    workspace = ahead.workspace
+    found = backfill_forecasts(past, past, home=str(workspace.state_folder.path), settings=workspace.settings)
+    assert found.published == (past,)
+    assert found.shortfall.startswith(f"Of the past session {past}: Future covariates are missing for 3 series")
+
+
 def test_a_panel_of_earlier_days_takes_in_covariates_later(sandbox, prefect_api, without_pictures):
     """The settings of what is known ahead may change; those of prices may not."""
     first, second = sandbox.sessions[-2:]

@@ -28,19 +28,23 @@ _LINKS = re.compile(r"(?<=<!--days-->).*?(?=<!--/days-->)", re.DOTALL)
 
 @dataclass(frozen=True)
 class PageNote:
-    """What the index says of a day from its page, because no table holds it.
+    """What others say of a day from its page, because no table holds it.
 
     Attributes
     ----------
     findings : tuple of str or None
         States that the watch found; None where nothing was watched, or the page is of an earlier version.
+    series : tuple of str
+        Some forecast series, those most worth a look first; empty on a page of an earlier version.
     """
 
     findings: tuple[str, ...] | None = None
+    series: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the note as JSON."""
-        return json.dumps({"findings": None if self.findings is None else list(self.findings)})
+        findings = None if self.findings is None else list(self.findings)
+        return json.dumps({"findings": findings, "series": list(self.series)})
 
 
 def write_whole(path: Path, text: str) -> Path:
@@ -89,10 +93,11 @@ def note_of(path: Path) -> PageNote:
     """
     match = _NOTE.search(_head(path))
     try:
-        found = json.loads(html.unescape(match[1]))["findings"] if match else None
-    except (ValueError, KeyError, TypeError):
-        found = None
-    return PageNote(None if found is None else tuple(map(str, found)))
+        read = json.loads(html.unescape(match[1])) if match else {}
+        found, series = read.get("findings"), read.get("series", ())
+        return PageNote(None if found is None else tuple(map(str, found)), tuple(map(str, series)))
+    except (ValueError, AttributeError, TypeError):
+        return PageNote()
 
 
 def link_days(folder: Path) -> list[Path]:

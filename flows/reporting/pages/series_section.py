@@ -39,7 +39,7 @@ def series_section(table: pl.DataFrame, forecasts: pl.DataFrame, recent: pl.Data
         with ``series``, ``svg``, ``last``, ``span``, ``median``, ``time`` and ``about``; ``marks``.
     """
     intervals = bands(forecasts)
-    first = table.filter(pl.col("reason").is_null()).sort("rank", "series_id").head(MOST_CARDS)
+    first = most_worth_a_look(table)
     wanted = first["series_id"].implode()
     of_first = pl.col("series_id").is_in(wanted)
     steps = forecasts.filter(of_first).sort("step").partition_by("series_id", as_dict=True)
@@ -52,6 +52,17 @@ def series_section(table: pl.DataFrame, forecasts: pl.DataFrame, recent: pl.Data
         "cards": [_card(row, steps[row["series_id"],], past[row["series_id"],], intervals) for row in first.to_dicts()],
         "marks": mark_order(table),
     }
+
+
+def most_worth_a_look(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of the forecast series that pictures show, the one most worth a look first.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        As of `series_table`.
+    """
+    return table.filter(pl.col("reason").is_null()).sort("rank", "series_id").head(MOST_CARDS)
 
 
 def _card(

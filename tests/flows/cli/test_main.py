@@ -1,9 +1,11 @@
 """The command: what a person types, reads and gets back."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +136,40 @@ def test_every_help_has_an_example_that_can_be_typed(name):
     result = CliRunner().invoke(tidecast, [name, "--help"])
     assert result.exit_code == 0
     assert re.search(rf"Examples?:\n +tidecast {name}", result.output), result.output
+
+
+def test_a_backfill_that_lacks_values_known_ahead_once_ended_with_0(tmp_path, monkeypatch):
+    from tidecast.flows.cli import day
+    from tidecast.flows.scheduling import launch
+    from tidecast.flows.steps.backfill import Backfilled
+
+    first, last = date(2026, 5, 28), date(2026, 5, 29)
+    lacks = "Future covariates are missing for 1 series ('A'): load (step 5)."
+    monkeypatch.setattr(day, "existing_panel", lambda *a: (SimpleNamespace(path=tmp_path), None))
+    monkeypatch.setattr(launch, "run_backfill", lambda *a: Backfilled((first, last), (), (), {first: lacks, last: ""}))
+    arguments = ["backfill", "--from", str(first), "--to", str(last)]
+    result = CliRunner().invoke(tidecast, arguments)
+    assert (result.exit_code, f"Of the past session {first}: {lacks}" in result.output) == (3, True)
+    answer = json.loads(CliRunner().invoke(tidecast, [*arguments, "--json"]).stdout)
+    assert (answer["exit_code"], answer["shortfalls"]) == (3, {str(first): lacks})
+
+
+def test_a_backfill_with_a_failed_session_once_gave_no_fields_as_json(tmp_path, monkeypatch):
+    from tidecast.flows.cli import day
+    from tidecast.flows.scheduling import launch
+    from tidecast.flows.steps.backfill import Backfilled, BackfillIncomplete
+
+    first, last = date(2026, 5, 28), date(2026, 5, 29)
+
+    def run_backfill(*arguments):
+        raise BackfillIncomplete(Backfilled((last,), (), (first,)), f"the session {first} failed: no memory left")
+
+    monkeypatch.setattr(day, "existing_panel", lambda *a: (SimpleNamespace(path=tmp_path), None))
+    monkeypatch.setattr(launch, "run_backfill", run_backfill)
+    result = CliRunner().invoke(tidecast, ["backfill", "--from", str(first), "--to", str(last), "--json"])
+    answer = json.loads(result.stdout)
+    assert (answer["published"], answer["failed"], answer["exit_code"]) == ([str(last)], [str(first)], 3)
+    assert answer["error"].startswith("1 session is published, 0 were done before, 1 failed. the session")
 
 
 def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_3(sandbox, monkeypatch):

@@ -310,6 +310,73 @@ def test_one_time_of_day_once_turned_all_days_into_instants(load, zone):
     assert load.lists("load_ahead") == [[None, None], [1.0, None], [2.0, 3.0]]
 
 
+def test_values_published_after_the_close_once_were_only_said_to_be_missing(load):
+    load.settings = load.settings.model_copy(update={"calendar": "24/7"})
+    header = "time,load,available_at"
+    found = load.take_in(WED, header, f"{WED},1,{WED}T09:00:00Z", f"{THU},2,{THU}T09:00:00Z")
+    assert found.messages == (
+        "The future covariates of 2024-01-04 are known from 2024-01-04 09:00 UTC on, after 2024-01-03 closed "
+        "(2024-01-04 00:00 UTC): forecasts of 2024-01-03 do not use them. If they are published before your runs "
+        "begin, give them an 'available_at' that is not later than that close, such as the date of that session.",
+    )
+    assert load.lists("load_ahead")[2] == [None, None]
+    assert load.take_in(WED, header, f"{THU},2,{WED}", f"{THU},3,{THU}T09:00:00Z").messages == (), "a later vintage"
+    assert load.lists("load_ahead")[2] == [2.0, None]
+
+
+def test_two_values_of_a_session_once_refused_the_whole_delivery(load):
+    header = "time,load,available_at"
+    load.take_in(TUE, header, f"{WED},1,{TUE}")
+    pair = f"{THU},2,{WED}", f"{THU},3,{WED}"
+    for _ in range(2):  # a repeated run stores nothing
+        found = load.take_in(WED, header, f"{WED},1,{TUE}", *pair, f"{FRI},4,{WED}", f"{FRI},4,{WED}")
+        assert "2 of 5 rows of" in found.messages[0]
+        assert "contradict others about a session and an instant and go to quarantine" in found.messages[0]
+        assert "Keep one of them, or give each its own available_at." in found.messages[0]
+        kept = load.desk.warehouse.quarantine()
+        assert kept["rule"].to_list() == ["conflicting_future_value"] * 2
+        assert [json.loads(row)["load"] for row in kept["original"].sort()] == ["2", "3"]
+    assert load.lists("load_ahead")[1:] == [[1.0, None], [None, 4.0]]
+    with pytest.raises(TidecastError, match="Only a price can be released or repaired"):
+        release_rows(load.desk.warehouse, load.settings, {"rules": ("conflicting_future_value",)}, **DECIDED)
+    load.take_in(WED, header, f"{WED},1,{TUE}", pair[0], f"{FRI},4,{WED}")  # corrected at the source
+    assert load.lists("load_ahead")[1:] == [[1.0, None], [2.0, 4.0]]
+
+
+def test_two_dates_of_an_event_once_refused_the_whole_delivery(events):
+    header = "event_id,series_id,kind,time"
+    events.take_in(MON, header, f"q4,A,earnings,{WED}", f"q4,B,earnings,{WED}")
+    found = events.take_in(TUE, header, f"q4,A,earnings,{THU}", f"q4,A,earnings,{FRI}", f"q4,B,earnings,{THU}")
+    assert "2 of 3 rows of" in found.messages[0]
+    assert "contradict others about an event and an instant" in found.messages[0]
+    assert not any("gone" in message for message in found.messages), "an event that is told twice is not cancelled"
+    assert set(events.desk.warehouse.quarantine()["rule"]) == {"conflicting_event"}
+    assert events.lists("earnings_ahead")[1] == [1.0, 0.0], "what was known before stays"
+    assert events.lists("earnings_ahead", "B")[1] == [0.0, 1.0]
+
+
+def test_days_of_values_once_were_those_of_the_panels_market_and_not_of_the_series(load, desk):
+    desk.settings = desk.settings.model_copy(update={"calendar": "XETR"})
+    load.settings = load.settings.model_copy(update={"calendar": "XETR"})
+    calendars = {"A": "XETR", "B": "XHKG"}
+    rows = [f"{row},{calendars[row[0]]}" for row in WEEK]
+    desk.file.write_text("\n".join(["series_id,time,close,calendar", *rows, ""]))
+    ingest(desk.warehouse, desk.settings)
+
+    def take_in(header, *rows):
+        load.file.write_text("\n".join([header, *rows, ""]))
+        take_in_future(desk.warehouse, load.settings, WED)
+        return desk.warehouse.future_values().select("series_id", "time").rows()
+
+    instant = f"{WED}T16:30:00Z"  # 17:30 in Frankfurt, 00:30 of the next day in Hong Kong
+    assert take_in("series_id,time,load", f"A,{instant},1", f"B,{instant},2") == [("A", WED), ("B", THU)]
+    take_in("time,load", f"{THU},3")  # a day is a day everywhere
+    with pytest.raises(SourceError, match=r"one day in all markets .*16:30:00Z, which is 2024-01-03 in Europe/Berlin "):
+        take_in("time,load", f"{instant},3")
+    load.settings = load.settings.model_copy(update={"group": "calendar"})
+    assert ("", THU) in take_in("calendar,time,load", f"XHKG,{instant},4")
+
+
 def test_one_event_at_two_times_once_counted_at_the_later_one(events):
     with pytest.raises(SourceError, match="one row for an event and an instant, found 2 rows that contradict"):
         events.take_in(TUE, "event_id,kind,time", f"q4,earnings,{THU}", f"q4,earnings,{FRI}")

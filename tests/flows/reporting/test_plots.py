@@ -3,13 +3,14 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from datetime import date
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
 import pytest
 
-from tidecast.flows.reporting import calibration_plots, learning_plots
+from tidecast.flows.reporting import calibration_plots, learning_plots, tuning_plots
 from tidecast.flows.reporting import forecast_plots as plots
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.plotting.palette import INK
@@ -108,6 +109,29 @@ def test_reliability_shows_the_difference_to_what_was_promised_and_where_truths_
     gaps, pit = calibration_plots.reliability(shares).figure.axes
     np.testing.assert_allclose(gaps.lines[0].get_ydata(), [2.0, 0.0, -5.0])
     np.testing.assert_allclose(pit.patches[0].get_data().values, [1.2, 0.95, 0.875, 1.5])
+
+
+def test_a_picture_of_one_model_once_did_not_name_it():
+    shares = pl.DataFrame({"model": "random_walk", "level": [0.1, 0.9], "share": [0.12, 0.9]})
+    assert calibration_plots.reliability(shares).title == "Reliability of the quantiles, random walk"
+    both = pl.concat([shares, shares.with_columns(model=pl.lit("GRU"))])
+    assert calibration_plots.reliability(both).title == "Reliability of the quantiles"
+
+
+def test_the_history_of_a_search_once_hid_a_trial_below_an_empty_chart():
+    """Only an outlier is left out, because it would flatten the others."""
+
+    def history(*skills):
+        trials = [SimpleNamespace(number=k, skill=skill / 100, state="complete") for k, skill in enumerate(skills)]
+        picture = tuning_plots.optimisation_history(trials)
+        return picture.figure.axes[0].get_ylim()[0], "very bad" in picture.reading
+
+    bottom, hides = history(-0.04, -0.32, -0.01, 0.08)
+    assert bottom < -0.32
+    assert not hides
+    bottom, hides = history(*[-0.04, -0.02, 0.01, 0.08] * 5, -9.0)
+    assert -1 < bottom < -0.04
+    assert hides
 
 
 def test_learning_curves_are_drawn_with_and_without_validation_rows():

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tidecast.flows.training.compared_series import FEWEST_SERIES, MOST_FORECASTS, compared_series
+from tidecast.flows.training.compared_series import FEWEST_SERIES, MOST_FORECASTS, compared_series, sample_text
 
 DAYS = pl.date_range(pl.date(2020, 1, 1), pl.date(2022, 12, 31), eager=True)
 
@@ -37,3 +37,8 @@ def test_series_that_ended_are_not_drawn_and_a_tenth_of_series_can_be_told():
     drawn = compared_series(panel(200, ended=150), 800, 1000)["series_id"].unique()
     assert len(drawn) == FEWEST_SERIES
     assert drawn.str.slice(1).cast(pl.Int64).min() >= 150
+
+
+def test_the_sample_is_told_in_a_sentence():
+    assert sample_text(panel(60), 500, 5) == ""
+    assert sample_text(panel(200, ended=150), 800, 1000) == ("Compared on 30 of 200 series, a sample drawn by name.")

@@ -103,6 +103,16 @@ def test_a_random_walk_is_published_as_a_random_walk(first):
     assert first.decision.n_origins == 130
 
 
+def test_a_gate_on_a_sample_of_series_once_did_not_say_so(first, random_walks, monkeypatch):
+    assert "sample" not in first.reason
+    monkeypatch.setattr("tidecast.flows.training.compared_series.MOST_FORECASTS", 1)
+    monkeypatch.setattr("tidecast.flows.training.compared_series.FEWEST_SERIES", 2)
+    settings = SETTINGS.model_copy(update={"models": ("volatility_regression",)})
+    training = trained(random_walks(n_series=3, n_rows=600), settings)
+    assert training.reason.endswith("Compared on 2 of 3 series, a sample drawn by name.")
+    assert training.evaluation.losses["series_id"].n_unique() == 2
+
+
 def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     backtested = []
     monkeypatch.setattr(

@@ -84,6 +84,28 @@ def test_a_process_that_is_killed_while_it_writes_to_an_object_store_leaves_whol
     rows = Warehouse(bucket).revisions()
     assert rows["series_id"].value_counts().sort("series_id").rows() == [("A", 4), ("B", 4), ("one", 4)]
 
+def test_a_store_that_gives_no_answer_once_was_taken_for_damaged_files(monkeypatch, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def found(**environ):
+        for name, value in {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", **environ}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(WarehouseError) as caught:
+            Warehouse("s3://bucket/tables").newest_session()
+        assert "doctor" not in str(caught.value)
+        return str(caught.value)
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert "the store needs keys, but none were found" in found()
+    keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_ENDPOINT_URL": f"http://{nobody}"}
+    assert f"the store at {nobody} must be asked over https. To allow http, set AWS_ALLOW_HTTP=true" in found(**keys)
+    assert f"the store at {nobody} must answer, but no connection could be made" in found(AWS_ALLOW_HTTP="true")
+
 
 def test_a_missing_bucket_is_named_in_a_sentence_and_not_in_xml(bucket):
     missing = Warehouse("s3://no-such-bucket/tables")

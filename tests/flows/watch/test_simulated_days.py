@@ -142,6 +142,13 @@ def test_sessions_without_a_run_and_runs_that_failed_are_named(prices, clean):
     assert [(each.state, each.since) for each in found] == [("run_missed", missed), ("step_failed", failed)]
 
 
+def test_the_advice_on_several_missed_sessions_once_was_for_the_first_alone(prices, clean):
+    *_, first, last_missed, last = days_of(prices)
+    runs = clean.runs.filter(~pl.col("as_of").is_in([first, last_missed]))
+    (found,) = quick_findings(replace(clean, runs=runs), last)
+    assert found.to_do == f"tidecast backfill --from {first} --to {last_missed}"
+
+
 def test_a_run_that_is_under_way_has_not_failed(prices, clean):
     last = days_of(prices)[-1]
     status = pl.when(pl.col("as_of") == last).then(pl.lit("published")).otherwise("status")
