@@ -84,6 +84,7 @@ def test_a_process_that_is_killed_while_it_writes_to_an_object_store_leaves_whol
     rows = Warehouse(bucket).revisions()
     assert rows["series_id"].value_counts().sort("series_id").rows() == [("A", 4), ("B", 4), ("one", 4)]
 
+
 def test_a_store_that_gives_no_answer_once_was_taken_for_damaged_files(monkeypatch, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
