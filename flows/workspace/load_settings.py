@@ -87,7 +87,7 @@ def settings_of_call(folder: StateFolder, settings: Settings) -> Settings:
     SettingsError
         They contradict what the panel is, and something is published.
     """
-    panel = remembered(folder) or _panel_of_tables(folder, settings, "source" in settings.model_fields_set)
+    panel = remembered(folder) or _panel_of_tables(folder, settings, source_is_named=True)
     changed = differences(panel, settings)
     if not changed or not Warehouse(settings.warehouse or folder.warehouse_uri).has_published():
         return settings

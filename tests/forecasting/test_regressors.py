@@ -43,8 +43,12 @@ def array_api(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
 
 
-@parametrize_with_checks(
-    [*(kind() for kind in CLASSES.values()), RNNRegressor(**BOTH_ENDS, max_epochs=20), GRURegressor(max_epochs=0)]
+@parametrize_with_checks(  # cells of PyTorch's share their code: one of them, and ours
+    [
+        *(kind() for kind in CLASSES.values() if kind not in (RNNRegressor, LSTMRegressor)),
+        RNNRegressor(**BOTH_ENDS, max_epochs=20),
+        GRURegressor(max_epochs=0),
+    ]
 )
 def test_scikit_learns_own_checks_pass(estimator, check, array_api):
     check(estimator)

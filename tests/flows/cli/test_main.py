@@ -194,7 +194,8 @@ def test_a_run_with_fewer_forecasts_than_quoted_series_says_so_and_exits_with_3(
     from tidecast.flows.scheduling import launch
     from tidecast.flows.steps.day import Day
 
-    day = Day(None, sandbox.sessions[-1], None, {"series_live": 30, "series_forecast": 28}, "a champion")
+    row = {"as_of": sandbox.sessions[-1], "series_live": 30, "series_forecast": 28}
+    day = Day(None, row["as_of"], None, row, "a champion")
     monkeypatch.setattr(launch, "run_day", lambda *arguments: day)
     monkeypatch.setattr(show, "summary", lambda out, day, asked: out.print("summary"))
     result = refused("run", "--home", "elsewhere", "--source", "prices.csv", folder=sandbox.folder)

@@ -183,8 +183,14 @@ def status_of(netloc, method, path, headers):
 def post(url, body, method="POST"):
     kind = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), kind, method=method)
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-        return answer.status
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        if error.code != 503:  # its database is locked by another request: Prefect's own client asks again, too
+            raise
+        time.sleep(1)
+        return post(url, body, method)
 
 
 def ended_run(api, run_id):

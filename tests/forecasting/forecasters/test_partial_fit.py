@@ -192,7 +192,7 @@ def test_prices_below_zero_and_covariates_continue_as_well(breathing, cut):
 
 
 def test_dropout_draws_the_same_again(breathing, cut):
-    model = clone(NETWORKS["LSTMForecaster"]).set_params(num_layers=2, dropout=0.3)
+    model = clone(NETWORKS["GRUForecaster"]).set_params(num_layers=2, dropout=0.3)
     model.fit(breathing.filter(pl.col("time") <= cut))
     other = pickle.loads(pickle.dumps(model))
     assert model.partial_fit(breathing).predict().equals(other.partial_fit(breathing).predict())
