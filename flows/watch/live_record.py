@@ -23,8 +23,12 @@ ROLLING = 63
 FEWEST = 10
 """Days from which an interval is shown."""
 
+OF_READ = ("interval_score", "pit", "below", "above")
+"""Numbers of the forecasts that are still read."""
+
 WINDOWS = ("since promotion", "last 63 days", "all")
-GROUPS = (("pooled", ()), ("model", ("model",)), ("step", ("step",)), ("series", ("series_id",)))
+GROUPS = {"pooled": "pooled", "model": "model", "step": "step", "series": "series_id"}
+"""Each kind of group, and the column that names its groups."""
 
 
 def live_record(known: Known) -> pl.DataFrame:
@@ -52,13 +56,13 @@ def live_record(known: Known) -> pl.DataFrame:
     if rows.is_empty():
         return pl.DataFrame()
     loss = loss_in(rows.columns)
+    rows = rows.with_columns(pooled=pl.lit("all"))
     windows = {"since promotion": _since(rows, known), "last 63 days": _newest(rows), "all": rows}
     lines = [
-        _line(part, window, group, dict(zip(by, key, strict=True)), loss, known.horizon)
+        {"window": window, "group": group, **line}
         for window, of_window in windows.items()
-        for group, by in GROUPS
-        for key, part in ([((), of_window)] if not by else of_window.group_by(by, maintain_order=True))
-        if part.height
+        for group, column in GROUPS.items()
+        for line in _lines(of_window, column, loss, known.horizon)
     ]
     return pl.from_dicts(lines, schema=_schema(loss))
 
@@ -136,31 +140,47 @@ def _newest(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("as_of") >= days[0])
 
 
-def _line(
-    part: pl.DataFrame, window: str, group: str, key: dict[str, object], loss: str, horizon: int
-) -> dict[str, object]:
-    """The numbers of one group in one window."""
-    covered = pl.col("covered").cast(pl.Float64)
+def _lines(rows: pl.DataFrame, by: str, loss: str, horizon: int) -> list[dict[str, object]]:
+    """The numbers of each group of a window, in the order in which the groups appear."""
     walk = (f"{loss}_random_walk", "ae_random_walk")
-    both = part.drop_nulls(list(walk))
-    means = both.group_by("as_of").agg(pl.col(loss, "ae", *walk).mean()).sort("as_of")
-    share = part.group_by("as_of").agg(covered.mean()).sort("as_of")["covered"].drop_nulls().to_numpy()
-    own, median = (compare(means[of].to_numpy(), means[f"{of}_random_walk"].to_numpy(), horizon) for of in (loss, "ae"))
-    few = means.height < FEWEST
-    low, high = _interval(share, horizon)
-    after = part.filter(pl.col("after_break").fill_null(False))
-    return {
-        "window": window, "group": group, "model": key.get("model"), "step": key.get("step"),
-        "series_id": key.get("series_id"), "first": part["as_of"].min(), "last": part["as_of"].max(),
-        "days": part["as_of"].n_unique(), "forecasts": part.height,
-        loss: part[loss].mean(), "mae": part["ae"].mean(),
-        "skill": own.skill, "skill_low": None if few else own.low, "skill_high": None if few else own.high,
-        "ae_skill": median.skill, "ae_skill_low": None if few else median.low,
-        "ae_skill_high": None if few else median.high,
-        "coverage": float(share.mean()) if len(share) else None, "coverage_low": low, "coverage_high": high,
-        "coverage_after_break": after.select(covered.mean()).item(), "forecasts_after_break": after.height,
-        **{name: part[name].mean() for name in ("interval_score", "pit", "below", "above")},
-    }  # fmt: skip
+    covered, after = pl.col("covered").cast(pl.Float64), pl.col("after_break").fill_null(False)
+    plain = rows.group_by(by, maintain_order=True).agg(
+        first=pl.col("as_of").min(), last=pl.col("as_of").max(), days=pl.col("as_of").n_unique(), forecasts=pl.len(),
+        mean_loss=pl.col(loss).mean(), mae=pl.col("ae").mean(), coverage_after_break=covered.filter(after).mean(),
+        forecasts_after_break=after.sum(), **{name: pl.col(name).mean() for name in OF_READ},
+    )  # fmt: skip
+    losses = _by_day(rows.drop_nulls(list(walk)), by, [pl.col(loss, "ae", *walk).mean()])
+    shares = _by_day(rows, by, [covered.mean()])
+    nothing = np.zeros(0)
+    lines = []
+    for key, *values in plain.iter_rows():
+        line = dict(zip(plain.columns[1:], values, strict=True))
+        of_days = losses.get(key, dict.fromkeys((loss, "ae", *walk), nothing))
+        share = shares.get(key, {"covered": nothing})["covered"]
+        own, median = (compare(of_days[of], of_days[f"{of}_random_walk"], horizon) for of in (loss, "ae"))
+        few = len(of_days[loss]) < FEWEST
+        low, high = _interval(share, horizon)
+        lines.append({
+            **{name: key if name == by else None for name in ("model", "step", "series_id")},
+            **line, loss: line["mean_loss"],
+            "skill": own.skill, "skill_low": None if few else own.low, "skill_high": None if few else own.high,
+            "ae_skill": median.skill, "ae_skill_low": None if few else median.low,
+            "ae_skill_high": None if few else median.high,
+            "coverage": float(share.mean()) if len(share) else None, "coverage_low": low, "coverage_high": high,
+        })  # fmt: skip
+    return lines
+
+
+def _by_day(rows: pl.DataFrame, by: str, means: list[pl.Expr]) -> dict[object, dict[str, np.ndarray]]:
+    """Of each group, the means of its days in order of time, by column; days without a value are left out."""
+    days = rows.group_by(by, "as_of").agg(means).drop_nulls().sort(by, "as_of")
+    numbers = {name: days[name].to_numpy() for name in days.columns[2:]}
+    counts = days.group_by(by, maintain_order=True).len()
+    found, start = {}, 0
+    for key, count in counts.iter_rows():
+        found[key] = {name: values[start : start + count] for name, values in numbers.items()}
+        start += count
+    return found
 
 
 def _interval(shares: np.ndarray, horizon: int) -> tuple[float | None, float | None]:
@@ -183,5 +203,5 @@ def _schema(loss: str) -> dict[str, pl.DataType]:
             "coverage_low", "coverage_high", "coverage_after_break",
         ), number),
         "forecasts_after_break": count,
-        **dict.fromkeys(("interval_score", "pit", "below", "above"), number),
+        **dict.fromkeys(OF_READ, number),
     }  # fmt: skip

@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from tests.flows.watch.simulation import SETTINGS, days_of, panel, tables, with_break
 from tidecast.flows.watch.band_width import band_widths
@@ -32,7 +33,8 @@ def test_the_record_is_that_of_the_scores(wide):
     row = record.filter(window="all", group="pooled").row(0, named=True)
     means = wide.scores.group_by("as_of").agg(pl.col("crps", "crps_random_walk").mean()).sort("as_of")
     expected = compare(means["crps"].to_numpy(), means["crps_random_walk"].to_numpy(), 5)
-    assert (row["skill"], row["skill_low"], row["skill_high"]) == (expected.skill, expected.low, expected.high)
+    found = row["skill"], row["skill_low"], row["skill_high"]
+    assert found == pytest.approx((expected.skill, expected.low, expected.high), rel=1e-9)
     assert row["skill"] < 0 < row["coverage"]
     assert row["coverage_low"] < row["coverage"] <= row["coverage_high"] <= 1
     assert row["below"] + row["above"] == pytest.approx(1 - wide.scores["covered"].mean())
@@ -40,6 +42,15 @@ def test_the_record_is_that_of_the_scores(wide):
     assert row["interval_score"] > 0
     assert record.filter(window="all", group="series").height == wide.scores["series_id"].n_unique()
     assert "all (59 days): −" in record_lines(record)
+
+
+@pytest.mark.parametrize(("group", "column"), [("series", "series_id"), ("step", "step"), ("model", "model")])
+def test_a_group_has_the_numbers_of_its_own_scores_alone(wide, group, column):
+    numbers = pl.selectors.float() | pl.selectors.by_name("first", "last", "days", "forecasts")
+    for row in live_record(wide).filter(window="all", group=group).partition_by(column):
+        alone = replace(wide, scores=wide.scores.filter(pl.col(column) == row[column].item()))
+        expected = live_record(alone).filter(window="all", group="pooled")
+        assert_frame_equal(row.select(numbers), expected.select(numbers), rel_tol=1e-9)
 
 
 def test_forecasts_issued_late_stay_out_of_the_record(wide):
