@@ -114,7 +114,8 @@ def write_bars(path: Path) -> None:
 
 
 def run_blocks(page: str, names: dict[str, object]) -> None:
-    """Run the Python blocks of a page in one namespace, in order."""
+    """Run the Python blocks of a page in one namespace, in order, as a script or a notebook does."""
+    names["__name__"] = "__main__"
     for block in blocks_of(page, "python"):
         text = block.text
         for long, short in SHORTER.items():

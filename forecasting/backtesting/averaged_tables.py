@@ -17,7 +17,8 @@ def unnamed_members(named: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, average in _averages(named).items():
         for k, member in enumerate(average.members, start=1):
-            if member.recipe() not in [model.recipe() for model in (named | found).values() if _has_recipe(model)]:
+            recipe = _recipe_of(member)
+            if recipe is not None and recipe not in [_recipe_of(model) for model in (named | found).values()]:
                 found[f"{name}, member {k}"] = member
     return found
 
@@ -38,18 +39,23 @@ def averaged_members(named: dict[str, Any]) -> dict[str, list[str]]:
         By the name of an `Average`. One with a member that is not among the models is left out, and so is one of
         prices that may be negative: its members may forecast in levels that a table does not show.
     """
-    recipes = {name: model.recipe() for name, model in named.items() if _has_recipe(model)}
+    recipes = {name: recipe for name, model in named.items() if (recipe := _recipe_of(model)) is not None}
     found = {}
     for name, average in _averages(named).items():
-        wanted = [member.recipe() for member in average.members]
+        wanted = [_recipe_of(member) for member in average.members]
         names = [next((key for key, recipe in recipes.items() if recipe == each), None) for each in wanted]
         if all(names):
             found[name] = [key for key in names if key is not None]
     return found
 
 
-def _has_recipe(model: Any) -> bool:
-    return hasattr(model, "recipe")
+def _recipe_of(model: Any) -> dict[str, Any] | None:
+    """The recipe of a model; None where it has none, as one with a feature that is defined in a script or notebook."""
+    try:
+        recipe: dict[str, Any] | None = model.recipe() if hasattr(model, "recipe") else None
+    except (TypeError, ValueError):
+        return None
+    return recipe
 
 
 def _averages(named: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from tests.forecasting.models import NETWORK, cut_of, values
-from tidecast.features import PanelSchema, ParkinsonVolatility, assert_causal
+from tidecast.features import LogReturn, PanelSchema, PanelUnion, ParkinsonVolatility, PriceFeatures, assert_causal
 from tidecast.forecasting import (
     Average,
     Drift,
@@ -119,6 +119,16 @@ def test_a_backtest_fits_no_member_twice(past, monkeypatch):
     )
     assert np.allclose(values(found), values(expected), rtol=1e-12)
     assert evaluate(together, past).summary.height
+
+
+def test_a_feature_that_is_defined_in_a_script_once_stopped_a_backtest(past):
+    class OfScript(LogReturn):
+        __module__ = "__main__"
+
+    own = GRUForecaster(**NETWORK, features=PanelUnion([PriceFeatures(), OfScript()]))
+    models = {"own": own, "average": Average([own, RandomWalk(lookback=16)])}
+    table = backtest(models, past, RollingOrigin(n_splits=1, horizon=5, stride=20))
+    assert set(table["model"]) == {"own", "average", "random_walk"}
 
 
 def test_it_needs_the_columns_of_all_members(breathing):

@@ -73,9 +73,7 @@ def panel(random_walks):
     return random_walks(1, 1500)
 
 
-@pytest.mark.parametrize(
-    ("pace", "noise", "timeout"), [(0.01, 0.3, 60.0), (0.3, 0.0, 60.0), (1.0, 0.3, 60.0), (0.3, 0.3, 300.0)]
-)
+@pytest.mark.parametrize(("pace", "noise", "timeout"), [(0.3, 0.0, 60.0), (1.0, 0.3, 60.0), (0.3, 0.3, 90.0)])
 def test_a_search_keeps_its_time_with_the_last_fit_whatever_fits_cost(panel, clock, pace, noise, timeout):
     model, begun = BySize(pace=pace, noise=noise, rest=4 * pace), clock.now
     space = {"season": list(range(1, 120)), "max_epochs": [5, 10, 40]}
