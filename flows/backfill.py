@@ -75,7 +75,7 @@ def backfill_forecasts(
                 named = run_session.with_options(task_run_name=f"session-{session}")
                 shortfalls[session] = named(workspace, session, now)
             failed += [session] if len(problems) > before else []
-        if len(failed) < len(todo):
+        if done or len(failed) < len(todo):  # also after a kill between the last session and its end
             with problems.noted("scoring"):
                 score(workspace, workspace.warehouse.runs()["as_of"][-1])
             if workspace.settings.publish_to is not None:

@@ -54,6 +54,10 @@ def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_i
     assert [f'<a href="{day}.html">' in index for day in (first, broken, last, newest)] == [False, False, False, True]
     assert index.count('<th scope="row">') == 4
 
+    warehouse._delete("scores", last)  # as if it had been killed after its last session, before it scored
+    assert backfill(first, last).published == ()
+    assert warehouse.scores().group_by("as_of").len().sort("as_of").rows() == scored
+
     versions = warehouse.versions()
     assert backfill(first, last).published == ()
     assert warehouse.versions() == versions
