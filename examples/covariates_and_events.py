@@ -1,8 +1,8 @@
 """Use what is known before its session: a covariate of each day, and events with the day they became known.
 
-The covariate is the number of days to the end of the month. The events are US labour market reports on first Fridays,
-announced a year ahead. Read your own from tables with the same columns (docs/events.md). Prints what each series knew
-on its newest row, and the forecast.
+The covariate is the number of days to the end of the month. The events stand for US labour market reports: each first
+Friday, announced a year ahead. Read your own from tables with the same columns (docs/events.md). Prints what each
+series knew on its newest row, and the forecast.
 """
 
 from __future__ import annotations

@@ -59,9 +59,9 @@ def open_workspace(home: str | None, settings: Settings | None) -> Workspace:
     if is_of_deployment() and (home is not None or settings is not None):
         raise parameters_refused()
     found = find_state_folder(home, os.environ, Path.cwd())
-    if settings is None:
-        settings, _ = load_settings(found, {}, os.environ, Path.cwd())
-    return Workspace(found, settings_of_call(found, settings))
+    if settings is not None:
+        return Workspace(found, settings_of_call(found, settings))
+    return Workspace(found, load_settings(found, {}, os.environ, Path.cwd())[0])
 
 
 def parameters_refused() -> SettingsError:

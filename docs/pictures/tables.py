@@ -16,7 +16,7 @@ def first_match(pattern: str, text: str) -> re.Match[str]:
     Raises
     ------
     ValueError
-        There is none.
+        Nothing in the text matches the pattern.
     """
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:

@@ -75,7 +75,7 @@ def read_future(settings: Settings, stored: pl.DataFrame | None = None) -> Ahead
     settings : Settings
         `future` and `future_table` say where, `future_covariates` which columns.
     stored : polars.DataFrame, optional
-        ``series_id`` and ``calendar`` of series that have their own. None: there are none.
+        ``series_id`` and ``calendar`` of the series with a calendar of their own. None: no series has one.
 
     Raises
     ------

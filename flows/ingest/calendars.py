@@ -178,7 +178,7 @@ def _filled_weekends(rows: pl.DataFrame, usual: Calendar) -> tuple[str, ...]:
         return ()
     return (
         f"The prices of {shorten(filled['series_id'].sort().to_list())} never change on Saturdays and Sundays. If "
-        "weekends were filled with Friday's price, they are no sessions: give --calendar weekdays, or the exchange's.",
+        "your source fills weekends with Friday's price, give --calendar weekdays, or the calendar of the exchange.",
     )
 
 

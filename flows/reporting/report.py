@@ -224,7 +224,7 @@ def _changes(data: ReportData, by_series: pl.DataFrame) -> dict[str, Any]:
 
 
 def _note(data: ReportData, series: pl.DataFrame) -> PageNote:
-    """What the index and Prefect's pages say of this day from its page."""
+    """What the page tells the index and Prefect's pages."""
     findings = None if data.watched is None else tuple(str(finding["state"]) for finding in data.watched.findings)
     names = most_worth_a_look(series)["series_id"].cast(pl.String)
     return PageNote(findings, tuple(names.filter(names.str.len_bytes() <= LONGEST_NOTED)))

@@ -212,7 +212,8 @@ def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date, 
     """
     stored = warehouse.store_scores(score(warehouse, as_of, settings, walks))
     log.info(f"Scored {stored} forecasts that have come true.")
-    if (warehouse.forecasts(as_of)["trained_through"] == as_of).any():  # now, while the panel is at hand
+    if walks is not None and (warehouse.forecasts(as_of)["trained_through"] == as_of).any():
+        # now, while the panel is at hand
         KeptWalks(walks, warehouse).fitted(as_of, settings)
     return stored
 

@@ -146,8 +146,8 @@ def _lines(rows: pl.DataFrame, by: str, loss: str, horizon: int) -> list[dict[st
     covered, after = pl.col("covered").cast(pl.Float64), pl.col("after_break").fill_null(False)
     plain = rows.group_by(by, maintain_order=True).agg(
         first=pl.col("as_of").min(), last=pl.col("as_of").max(), days=pl.col("as_of").n_unique(), forecasts=pl.len(),
-        mean_loss=pl.col(loss).mean(), mae=pl.col("ae").mean(), coverage_after_break=covered.filter(after).mean(),
-        forecasts_after_break=after.sum(), **{name: pl.col(name).mean() for name in OF_READ},
+        mae=pl.col("ae").mean(), coverage_after_break=covered.filter(after).mean(), forecasts_after_break=after.sum(),
+        **{name: pl.col(name).mean() for name in (loss, *OF_READ)},
     )  # fmt: skip
     losses = _by_day(rows.drop_nulls(list(walk)), by, [pl.col(loss, "ae", *walk).mean()])
     shares = _by_day(rows, by, [covered.mean()])
@@ -162,7 +162,7 @@ def _lines(rows: pl.DataFrame, by: str, loss: str, horizon: int) -> list[dict[st
         low, high = _interval(share, horizon)
         lines.append({
             **{name: key if name == by else None for name in ("model", "step", "series_id")},
-            **line, loss: line["mean_loss"],
+            **line,
             "skill": own.skill, "skill_low": None if few else own.low, "skill_high": None if few else own.high,
             "ae_skill": median.skill, "ae_skill_low": None if few else median.low,
             "ae_skill_high": None if few else median.high,

@@ -75,7 +75,7 @@ def load_settings(
 
 
 def settings_of_call(folder: StateFolder, settings: Settings) -> Settings:
-    """Return the settings of a call from Python, for the panel of a folder: what they do not name, the panel says.
+    """Return the settings of a flow that Python calls. The panel's own settings fill in what the call leaves out.
 
     Parameters
     ----------

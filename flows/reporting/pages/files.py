@@ -28,7 +28,7 @@ _LINKS = re.compile(r"(?<=<!--days-->).*?(?=<!--/days-->)", re.DOTALL)
 
 @dataclass(frozen=True)
 class PageNote:
-    """What others say of a day from its page, because no table holds it.
+    """What the page of a day tells the index and Prefect's pages. No table holds it.
 
     Attributes
     ----------
