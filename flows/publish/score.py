@@ -14,7 +14,7 @@ from tidecast.flows.publish.kept_walks import KeptWalks
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FORECAST_KEY, SCORES, quantile_columns
 from tidecast.flows.warehouse.warehouse import Warehouse
-from tidecast.forecasting.evaluation.metrics import scored_rows
+from tidecast.forecasting.evaluation.scored_rows import scored_rows
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 ROW = ["series_id", "origin", "step"]

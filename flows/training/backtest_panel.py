@@ -91,7 +91,7 @@ def backtest_panel(
     rows = before_the_gate(panel, plan, settings) if left_out else panel
     log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
     with engine_of(settings, warehouse.uri):
-        run = work.backtest(_with_seeds(chosen, seeds), rows, origins, folds)
+        run = work.backtest(_with_seeds(chosen, seeds), work.compared(rows, origins), origins, folds)
     forecasts = to_polars(run.table)
     evaluation = work.evaluate(forecasts)
     periods = _periods(forecasts, panel, plan, settings.horizon)

@@ -14,10 +14,11 @@ import polars as pl
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.training.compared_series import compared_series
-from tidecast.flows.training.holdout import FOLDS, folds_of
+from tidecast.flows.training.holdout import folds_of
 from tidecast.forecasting.backtesting.backtest import BacktestRun, run_backtest
+from tidecast.forecasting.backtesting.fold_by_fold import Costs, FoldForecasts, backtest_by_fold
 from tidecast.forecasting.evaluation.comparison import comparison
-from tidecast.forecasting.evaluation.metrics import Evaluation, evaluate
+from tidecast.forecasting.evaluation.metrics import Evaluation, RunningEvaluation, evaluate
 from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
@@ -142,13 +143,14 @@ class CandidateSet:
             return
         self.say(f"The recipe that was tuned on {found.as_of} is not a candidate: {why}.")
 
-    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int = FOLDS) -> BacktestRun:
-        """Forecast with models, refit in each fold, from the panel's newest origins; see `compared_series`.
+    def backtest(self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int) -> BacktestRun:
+        """Forecast with models, refit in each fold, from the panel's newest origins.
 
         Parameters
         ----------
         models : dict of str to forecaster
         panel : polars.DataFrame
+            As from `compared`.
         origins : int
             Origins in all folds together.
         folds : int
@@ -158,16 +160,58 @@ class CandidateSet:
         BacktestRun
         """
         cv = folds_of(origins, self.settings.horizon, folds)
+        return run_backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=partial(self._say_fit, folds))
+
+    def backtest_by_fold(
+        self, models: dict[str, Any], panel: pl.DataFrame, origins: int, folds: int,
+        take: Callable[[FoldForecasts], None],
+    ) -> Costs:  # fmt: skip
+        """Do what `backtest` does, and hand over each fold instead of keeping all.
+
+        Parameters
+        ----------
+        models, panel, origins, folds
+            As for `backtest`.
+        take : callable
+            Called with each fold, the oldest first.
+
+        Returns
+        -------
+        Costs
+        """
+        cv = folds_of(origins, self.settings.horizon, folds)
+        said = partial(self._say_fit, folds)
+        return backtest_by_fold(models, panel, cv, take, n_jobs=self.settings.n_jobs, on_fit=said)
+
+    def compared(self, panel: pl.DataFrame, origins: int) -> pl.DataFrame:
+        """Return the rows of the series that models are compared on, and say so if they are a sample.
+
+        Parameters
+        ----------
+        panel : polars.DataFrame
+        origins : int
+            Origins in all folds together.
+        """
         n_series = panel["series_id"].n_unique()
         panel = compared_series(panel, origins, self.settings.horizon)
         if (compared := panel["series_id"].n_unique()) < n_series:
             self.say(f"  on {compared:,} of {n_series:,} series, drawn by name; docs/decisions.md says why")
+        return panel
 
-        def report(name: str, fold: int) -> None:
-            if name not in (RANDOM_WALK, DRIFT):  # those take no time
-                self.say(f"  {name}, fold {fold} of {folds}")
+    def _say_fit(self, folds: int, name: str, fold: int) -> None:
+        if name not in (RANDOM_WALK, DRIFT):  # those take no time
+            self.say(f"  {name}, fold {fold} of {folds}")
 
-        return run_backtest(models, panel, cv, n_jobs=self.settings.n_jobs, on_fit=report)
+    def running_evaluation(self, compared: pl.DataFrame, keep_losses: bool = True) -> RunningEvaluation:
+        """Begin an evaluation that takes one fold after the other.
+
+        Parameters
+        ----------
+        compared : polars.DataFrame
+            The panel that is forecast.
+        keep_losses : bool, default=True
+        """
+        return RunningEvaluation(self._prices_of(compared), "close", self.settings.positive, keep_losses)
 
     def evaluate(self, forecasts: pl.DataFrame) -> Evaluation:
         """Return the scores of backtest forecasts.
@@ -192,9 +236,9 @@ class CandidateSet:
         found = comparison(forecasts, prices, positive=self.settings.positive, seconds=seconds)
         return cast("pl.DataFrame", found)
 
-    def _prices_of(self, forecasts: pl.DataFrame) -> pl.DataFrame:
-        """The panel's rows of the series that were forecast."""
-        return self.panel.filter(pl.col("series_id").is_in(forecasts["series_id"].unique().implode()))
+    def _prices_of(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The panel's rows of the series in a table."""
+        return self.panel.filter(pl.col("series_id").is_in(table["series_id"].unique().implode()))
 
 
 class Stopwatch:

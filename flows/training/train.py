@@ -16,7 +16,6 @@ import polars as pl
 from joblib import Parallel, delayed
 from sklearn.base import clone
 
-from tidecast.features.frames import to_polars
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
@@ -24,6 +23,7 @@ from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.compared_series import sample_text
 from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
 from tidecast.flows.training.result import POOLED, TrainingResult
+from tidecast.forecasting.backtesting.fold_by_fold import FoldForecasts
 from tidecast.forecasting.estimator.engine import on_engine, runs_apart
 from tidecast.forecasting.estimator.fit_notes import FitNote, fits_of
 from tidecast.forecasting.estimator.orphans import EndsWithParent
@@ -32,7 +32,7 @@ from tidecast.forecasting.evaluation.decide import decide
 from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.recurrent import RecurrentForecaster
 from tidecast.forecasting.network.progress import learning_curve
-from tidecast.forecasting.plotting.tables import quantile_shares
+from tidecast.forecasting.plotting.tables import shares_below, truths_below
 from tidecast.forecasting.saving.recipes import decode
 from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION, loss_in
 
@@ -153,14 +153,18 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> Select
         f"Comparing {', '.join(map(readable, work.recipes))} on {plan.selection} older origins, {FOLDS} refits each …"
     )
     with work.clock("selection"):
-        run = work.backtest(work.recipes, older, plan.selection)
-        summary = work.evaluate(to_polars(run.table)).summary
+        compared = work.compared(older, plan.selection)
+        scores = work.running_evaluation(compared, keep_losses=False)
+        costs = work.backtest_by_fold(
+            work.recipes, compared, plan.selection, FOLDS, lambda fold: scores.add(fold.table)
+        )
+        summary = scores.result().summary
     loss = loss_in(summary.columns)
     pooled = summary.filter(pl.col("group") == "pooled").sort(loss, "model")
     others = [name for name in (*DISTRIBUTION, *POOLED) if name in pooled.columns and name != loss]
     selection = pooled.select("model", pl.col("n_origins").alias("origins"), loss, *dict.fromkeys(others))
     candidate = pooled.filter(pl.col("model") != RANDOM_WALK)["model"][0]
-    return Selection(candidate, selection, run.learning_curves)
+    return Selection(candidate, selection, costs.learning_curves)
 
 
 def _gate(work: CandidateSet, plan: Plan, champion: Champion | None, selection: Selection) -> TrainingResult:
@@ -182,11 +186,17 @@ def _gate(work: CandidateSet, plan: Plan, champion: Champion | None, selection: 
     rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {readable(present)}"
     work.say(f"Testing {readable(candidate)} against {rivals} on the newest {plan.gate} origins …")
     with work.clock("gate"):
-        forecasts = to_polars(work.backtest(models, work.panel, plan.gate, plan.gate_folds).table)
-        evaluation = work.evaluate(forecasts)
+        compared = work.compared(work.panel, plan.gate)
+        scores = work.running_evaluation(compared)
+        below: list[pl.DataFrame] = []
+
+        def score(fold: FoldForecasts) -> None:
+            scores.add(fold.table)
+            below.extend(truths_below(table, compared) for table in fold.tables.values())
+
+        work.backtest_by_fold(models, compared, plan.gate, plan.gate_folds, score)
+        evaluation = scores.result()
         decision = decide(evaluation.losses, work.settings.gate, candidate=candidate, champion=present)
-        shares = quantile_shares(forecasts, work.panel)
-    del forecasts  # the largest table of a training, before the largest fit
     if decision.promoted:
         winner, outcome, recipes = candidate, "promoted", {candidate: work.recipes[candidate]}
     elif champion is None:
@@ -198,7 +208,7 @@ def _gate(work: CandidateSet, plan: Plan, champion: Champion | None, selection: 
     sample = sample_text(work.panel, plan.gate, work.settings.horizon)
     return _finish(
         work, winner, recipes, outcome, f"{decision.reason} {sample}".strip(), selection,
-        decision=decision, evaluation=evaluation, gate_shares=shares,
+        decision=decision, evaluation=evaluation, gate_shares=shares_below(below),
         compared={name: model.recipe() for name, model in (models | {RANDOM_WALK: work.random_walk}).items()},
     )  # fmt: skip
 

@@ -66,21 +66,16 @@ def _averages(named: dict[str, Any]) -> dict[str, Any]:
     return {name: named[name] for name, schema in positive.items() if schema is None or schema.positive}
 
 
-def averaged_tables(
-    tables: dict[str, dict[int, pl.DataFrame]], members: dict[str, list[str]]
-) -> dict[str, dict[int, pl.DataFrame]]:
-    """Return the tables of the averages, by model and fold.
+def averaged_tables(tables: dict[str, pl.DataFrame], members: dict[str, list[str]]) -> dict[str, pl.DataFrame]:
+    """Return the tables of the averages of a fold, by model.
 
     Parameters
     ----------
-    tables : dict of str to dict of int to polars.DataFrame
-        Tables of the other models by fold.
+    tables : dict of str to polars.DataFrame
+        Tables of the other models.
     members : dict of str to list of str
         From `averaged_members`.
     """
     from tidecast.forecasting.forecasters.average import average_tables  # loads torch, which takes seconds
 
-    return {
-        name: {fold: average_tables([tables[member][fold] for member in names]) for fold in tables[names[0]]}
-        for name, names in members.items()
-    }
+    return {name: average_tables([tables[member] for member in names]) for name, names in members.items()}

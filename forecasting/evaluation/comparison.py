@@ -10,7 +10,8 @@ from scipy import stats
 
 from tidecast.features.frames import Frame, like, to_polars
 from tidecast.forecasting.evaluation.dm_test import Skill, compare
-from tidecast.forecasting.evaluation.metrics import common_rows, scored_rows
+from tidecast.forecasting.evaluation.metrics import common_rows, no_common_rows
+from tidecast.forecasting.evaluation.scored_rows import scored_rows
 from tidecast.forecasting.evaluation.volatility_breaks import volatility_breaks
 from tidecast.forecasting.tables.facts import facts_of
 from tidecast.forecasting.tables.names import RANDOM_WALK, VOLATILITY_REGRESSION
@@ -81,7 +82,11 @@ def comparison(
     target, positive = facts_of(forecasts, target, positive)
     scored = scored_rows(forecasts, panel, target, positive)
     loss, levels = scored.loss, levels_in(to_polars(forecasts).columns)
-    rows = common_rows(scored.rows).with_columns(_qlike(levels, positive))
+    models = scored.rows["model"].unique()
+    rows = common_rows(scored.rows, len(models))
+    if len(models) and rows.is_empty():
+        raise no_common_rows(models.to_list())
+    rows = rows.with_columns(_qlike(levels, positive))
     regimes = _regimes(scored.prices, rows, positive)
     rows = rows.join(regimes, on=["series_id", "origin"], how="left")
     covered = pl.col("covered").cast(pl.Float64)

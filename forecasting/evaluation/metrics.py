@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy import stats
 
-from tidecast.features.calendars.infer import infer_panel
-from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
-from tidecast.features.error_text import shorten
 from tidecast.features.frames import Frame, like, to_polars
-from tidecast.features.panel import PanelSchema, check_panel
-from tidecast.features.segments import breaks
-from tidecast.features.stray_rows import settle
-from tidecast.features.volatility import with_volatility
 from tidecast.forecasting.evaluation.dm_test import DMTest, compare, dm_test
-from tidecast.forecasting.tables.check import check_order, quantiles_by_level
+from tidecast.forecasting.evaluation.scored_rows import Scorer
 from tidecast.forecasting.tables.facts import facts_of
 from tidecast.forecasting.tables.names import RANDOM_WALK
-from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, MEDIAN, levels_in, quantile_columns
-from tidecast.forecasting.tables.types import KEYS, typed_forecasts
-
-PIECE = 1 << 18
-"""Rows of a forecast table that are scored at a time."""
+from tidecast.forecasting.tables.types import KEYS
 
 __all__ = ["DMTest", "Evaluation", "dm_test", "evaluate"]
 
@@ -117,235 +105,147 @@ def evaluate(forecasts: Frame, panel: Frame, target: str | None = None, positive
     doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
     target, positive = facts_of(forecasts, target, positive)
-    scored = scored_rows(forecasts, panel, target, positive)
-    losses = scored.rows.select("model", *KEYS, scored.loss, "ae", "covered", "scale").sort("model", *KEYS)
-    return Evaluation(like(losses, forecasts), like(_summary(scored.rows, scored.loss), forecasts), scored.pegged)
+    running = RunningEvaluation(panel, target, positive)
+    running.add(to_polars(forecasts))
+    found = running.result()
+    return Evaluation(like(found.losses, forecasts), like(found.summary, forecasts), found.pegged)
 
 
-@dataclass(frozen=True)
-class ScoredRows:
-    """Forecasts whose truth is known, with their losses.
-
-    Attributes
-    ----------
-    rows : polars.DataFrame
-        The forecasts' keys with ``model``, median and outermost quantiles, ``truth``, ``price`` and ``scale`` at the
-        origin, and every loss in units of ``scale``.
-    prices : polars.DataFrame
-        ``series_id``, ``time`` and ``close``, the target, at the sessions of the forecasts.
-    loss : str
-        Name of the distribution's loss.
-    pegged : tuple
-        Series with origins left out because their volatility there was zero.
-    """
-
-    rows: pl.DataFrame
-    prices: pl.DataFrame
-    loss: str
-    pegged: tuple[Any, ...]
+GROUPS: dict[str, list[str]] = {"pooled": [], "series": ["series_id"], "step": ["step"]}
+"""Columns of each group of a summary, besides the model."""
 
 
-def scored_rows(forecasts: Frame, panel: Frame, target: str, positive: bool) -> ScoredRows:
-    """Compute the losses of every forecast whose truth is known.
+class RunningEvaluation:
+    """An evaluation of forecast tables that come one after the other, such as the folds of a backtest.
+
+    No table is kept, and each is scored a piece at a time. All tables have the same models and levels; an origin is in
+    one of them; older origins come first.
 
     Parameters
     ----------
-    forecasts, panel, target, positive
+    panel, target, positive
         As for `evaluate`.
-
-    Returns
-    -------
-    ScoredRows
+    keep_losses : bool, default=True
+        Whether the result has losses, or the summary alone.
     """
-    prices = check_panel(panel, PanelSchema(positive=positive), target)
-    named = [name for name in ("calendar",) if name in prices.columns]
-    # other columns, and other names of the target, could clash with those added below
-    prices = prices.select("series_id", "time", pl.col(target).alias("close"), *named)
-    table = checked_forecasts(to_polars(forecasts), prices)
-    prices = mark_long_periods(at_sessions(prices, table))
-    levels = levels_in(table.columns)
-    loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
-    rows, pegged = _with_truth(table, prices, positive, levels, loss)
-    rows = rows.join(_naive_errors(table, prices), on="series_id", how="left", maintain_order="left")
-    return ScoredRows(rows, prices, loss, pegged)
+
+    def __init__(self, panel: Frame, target: str, positive: bool, keep_losses: bool = True) -> None:
+        self._scorer, self._keep_losses = Scorer(panel, target, positive), keep_losses
+        self._losses: list[pl.DataFrame] = []
+        self._means: dict[str, list[pl.DataFrame]] = {group: [] for group in GROUPS}
+        self._horizon = 0
+        self._models: set[str] = set()
+
+    def add(self, table: pl.DataFrame) -> None:
+        """Score the forecasts whose truth is known.
+
+        Parameters
+        ----------
+        table : polars.DataFrame
+
+        Raises
+        ------
+        ValueError
+            As `evaluate`.
+        """
+        pieces = []
+        for rows in self._scorer.pieces(table):
+            losses = (self._scorer.loss, "ae", "covered", "interval_score", "square", "direction")
+            pieces.append(rows.select("model", *KEYS, "time", *losses, "scale", "naive"))
+        models = {name for rows in pieces for name in rows["model"].unique()}
+        for rows in pieces:
+            self._horizon = max(self._horizon, rows.select(pl.col("step").max()).item() or 0)
+            common = common_rows(rows, len(models))
+            for group, by in GROUPS.items():
+                self._means[group].append(_means(common, by, self._scorer.loss))
+        if self._keep_losses:
+            self._losses += [
+                rows.select("model", *KEYS, self._scorer.loss, "ae", "covered", "scale") for rows in pieces
+            ]
+        self._models |= models
+
+    def result(self) -> Evaluation:
+        """Return the evaluation of all tables so far, in polars.
+
+        Raises
+        ------
+        ValueError
+            The models have no forecast in common.
+        """
+        means = {group: pl.concat(parts) for group, parts in self._means.items()}
+        if self._models and means["pooled"].is_empty():
+            raise no_common_rows(self._models)
+        loss = self._scorer.loss
+        losses = pl.concat(self._losses).sort("model", *KEYS) if self._losses else pl.DataFrame()
+        return Evaluation(losses, _summary(means, loss, self._horizon or 1), self._scorer.pegged)
 
 
-def checked_forecasts(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """Return the forecast table in the types of a checked panel, with `model`, if it holds no row twice.
-
-    Parameters
-    ----------
-    table : polars.DataFrame
-        Forecasts; without `model` they are called "forecast".
-    prices : polars.DataFrame
-        The panel after `check_panel`.
-
-    Returns
-    -------
-    polars.DataFrame
-
-    Raises
-    ------
-    ValueError
-        As `typed_forecasts`, for a forecast that occurs twice, and for quantiles that cross.
-    """
-    table = typed_forecasts(table, prices)
-    if "model" not in table.columns:
-        table = table.with_columns(model=pl.lit("forecast"))
-    twice = table.select(pl.struct("model", *KEYS).is_duplicated().sum()).item()
-    if twice:
-        raise ValueError(
-            "A forecast table must hold one row for each model, series_id, origin and step; "
-            f"{twice} rows share theirs. Distinguish several models by a column 'model'."
-        )
-    return check_order(table, quantiles_by_level(table.columns), "A forecast table")
-
-
-def at_sessions(prices: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """Return the prices at the sessions that a forecaster moved their rows to, where origins show that it moved some.
-
-    Parameters
-    ----------
-    prices : polars.DataFrame
-        The panel after `check_panel`.
-    table : polars.DataFrame
-        Forecasts after `checked_forecasts`.
-    """
-    origins = table.select("series_id", time="origin").unique()
-    if prices.schema["time"] != pl.Date or origins.join(prices, on=["series_id", "time"], how="anti").is_empty():
-        return prices
-    found = infer_panel(prices)
-    own = {series_id: one.found.calendar for one in found[1:] for series_id in one.series}
-    return settle(prices, PanelCalendar(found[0].found.calendar, own, own, default_inferred=True))[0]
-
-
-def _with_truth(
-    table: pl.DataFrame, prices: pl.DataFrame, positive: bool, levels: tuple[float, ...], loss: str
-) -> tuple[pl.DataFrame, tuple[Any, ...]]:
-    """Forecasts whose truth is known, as `ScoredRows.rows` has them; and the pegged series.
-
-    A piece of the table at a time: all its quantiles, joined and subtracted, would take several times its memory.
-    """
-    price, volatility = pl.col("close"), pl.col("volatility")
-    at_origin = with_volatility(prices, positive=positive).select(
-        "series_id", origin="time", price=price, scale=price * volatility if positive else volatility, pegged="pegged"
+def _means(rows: pl.DataFrame, by: list[str], loss: str) -> pl.DataFrame:
+    """Mean losses of each origin, by model and group."""
+    rows = rows.with_columns(
+        mase=pl.col("ae") * pl.col("scale") / pl.col("naive"),
+        covered=pl.col("covered").cast(pl.Float64).fill_null(float("nan")),  # so that a missing value is not skipped
     )
-    origins = table.select("series_id", "origin").unique().join(at_origin, on=["series_id", "origin"], how="left")
-    unknown = origins.filter(pl.col("pegged").is_null())
-    if len(unknown):
-        series, n_unknown = unknown["series_id"].unique().sort().to_list(), len(unknown)
-        raise ValueError(
-            f"Every origin must have a row with a price in the panel; {n_unknown} origins of {shorten(series)} have "
-            "none. Evaluate on the panel that was forecast from, with its history."
-        )
-    pegged = tuple(origins.filter("pegged")["series_id"].unique().sort())
-    moving, truths = origins.filter(~pl.col("pegged")), prices.select("series_id", "time", truth="close")
-    inner = quantile_columns(levels)[1:-1]
-    pieces = []
-    for piece in table.iter_slices(PIECE) if len(table) else [table]:
-        rows = piece.join(moving, on=["series_id", "origin"], how="inner", maintain_order="left")
-        rows = rows.join(truths, on=["series_id", "time"], how="inner", maintain_order="left")
-        pieces.append(_with_losses(rows, levels, loss).drop(inner))
-    return pl.concat(pieces), pegged
+    losses = pl.col(loss, "ae", "mase", "covered", "interval_score", "square", "direction")
+    # in order, because sums of parts of a group would be added in an order that varies between runs
+    return rows.group_by("model", *by, "origin", maintain_order=True).agg(losses.mean())
 
 
-def _with_losses(rows: pl.DataFrame, levels: tuple[float, ...], loss: str) -> pl.DataFrame:
-    """Add the losses, in units of `scale`."""
-    names = dict(zip([level for level in levels if level != 0.5], quantile_columns(levels), strict=True))
-    names[0.5] = "forecast"
-    quantiles = [pl.col(names[level]).is_null() for level in levels if level != 0.5]
-    point_only = pl.col("forecast").is_not_null() & pl.all_horizontal(quantiles or [pl.lit(False)])
-    rows = rows.with_columns(point_only.alias("point_only"))
-    rows = rows.with_columns(pl.col(list(names.values())).cast(pl.Float64).fill_null(float("nan")))
-    truth, forecast, scale = pl.col("truth"), pl.col("forecast"), pl.col("scale")
-
-    def pinball(level: float) -> pl.Expr:
-        error = truth - pl.col(names[level])
-        return error * (level - (error < 0).cast(pl.Float64))
-
-    low, high = pl.col(names[levels[0]]), pl.col(names[levels[-1]])
-    below = pl.max_horizontal(low - truth, pl.lit(0.0)) / levels[0]
-    above = pl.max_horizontal(truth - high, pl.lit(0.0)) / (1 - levels[-1])
-    factor = 2.0 if loss == "crps" else 1.0
-    total = reduce(operator.add, map(pinball, levels))  # sum_horizontal adds in an order that varies between runs
-    is_interval, nan = pl.lit(levels[0] < MEDIAN < levels[-1]), pl.lit(float("nan"))
-    right = (forecast > pl.col("price")) == (truth > pl.col("price"))
-    moved = (forecast != pl.col("price")) & (truth != pl.col("price"))
-    scored = pl.when(~pl.col("point_only"))  # a forecast without quantiles has no distribution to score
-    return rows.with_columns(
-        scored.then(factor * total / len(levels) / scale).alias(loss),
-        ae=(truth - forecast).abs() / scale,
-        covered=scored.then(
-            pl.when(is_interval & low.is_not_nan() & high.is_not_nan()).then((truth >= low) & (truth <= high))
-        ),
-        interval_score=scored.then(pl.when(is_interval).then((high - low + below + above) / scale)),
-        square=((truth - forecast) / scale) ** 2,
-        direction=pl.when(forecast.is_nan()).then(nan).when(moved).then(right.cast(pl.Float64)),
-    )
-
-
-def _naive_errors(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
-    """Scale of the MASE: mean absolute change of each series up to its first origin; null if it never changed."""
-    first = table.group_by("series_id").agg(first=pl.col("origin").min())
-    change = pl.col("close").diff().over("series_id", breaks(prices).over("series_id")).abs()
-    known = prices.with_columns(naive=change).join(first, on="series_id").filter(pl.col("time") <= pl.col("first"))
-    naive = known.group_by("series_id").agg(pl.col("naive").mean())
-    return naive.with_columns(naive=pl.when(pl.col("naive") > 0).then("naive"))
-
-
-def _summary(rows: pl.DataFrame, loss: str) -> pl.DataFrame:
+def _summary(means: dict[str, pl.DataFrame], loss: str, horizon: int) -> pl.DataFrame:
     """Means over origins, and skill against the random walk, pooled and by series and step."""
-    common = common_rows(rows)
-    horizon: int = rows.select(pl.col("step").max()).item() or 1
     tables = []
-    for group, by in (("pooled", []), ("series", ["series_id"]), ("step", ["step"])):
-        means = (
-            common.with_columns(
-                mase=pl.col("ae") * pl.col("scale") / pl.col("naive"),
-                covered=pl.col("covered")
-                .cast(pl.Float64)
-                .fill_null(float("nan")),  # so that a missing value is not skipped
-            )
-            .group_by("model", *by, "origin")
-            .agg(pl.col(loss, "ae", "mase", "covered", "interval_score", "square", "direction").mean())
-            .sort("model", *by, "origin")
-        )
-        skills = _skills(means, ["model", *by], loss, horizon)
+    names = {name: means[group].schema[name] for group, by in GROUPS.items() for name in by}
+    for group, by in GROUPS.items():
+        of_group = means[group].sort("model", *by, "origin")
+        skills = _skills(of_group, ["model", *by], loss, horizon)
         if group == "series":
             skills = _adjusted(skills)
-        numbers = means.group_by("model", *by, maintain_order=True).agg(
+        numbers = of_group.group_by("model", *by, maintain_order=True).agg(
             n_origins=pl.len(), mae=pl.col("ae").mean(), mase=pl.col("mase").mean(), **{loss: pl.col(loss).mean()},
             coverage=pl.col("covered").mean(), interval_score=pl.col("interval_score").mean(),
             rmse=pl.col("square").mean().sqrt(), direction=pl.col("direction").mean(),
         )  # fmt: skip
         joined = numbers.join(skills, on=["model", *by], how="left", maintain_order="left")
-        absent = {name: rows.schema[name] for name in ("series_id", "step") if name not in by}
-        tables.append(joined.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items()).select(
+        absent = [pl.lit(None, kind).alias(name) for name, kind in names.items() if name not in by]
+        tables.append(joined.with_columns(absent).select(
             pl.lit(group).alias("group"), "model", "series_id", "step", "n_origins", "mae", "mase", loss, "coverage",
             "interval_score", *SKILLS, "rmse", "direction",
         ))  # fmt: skip
     return pl.concat(tables).with_columns(pl.selectors.float().fill_nan(None))
 
 
-def common_rows(rows: pl.DataFrame) -> pl.DataFrame:
+def common_rows(rows: pl.DataFrame, n_models: int) -> pl.DataFrame:
     """Rows that every model has, so that all numbers of a summary are of the same forecasts.
 
     Parameters
     ----------
     rows : polars.DataFrame
         From `scored_rows`.
+    n_models : int
+
+    Raises
+    ------
+    ValueError
+        Models put the same step of an origin at different times.
     """
-    n_models = rows["model"].n_unique()
     shared = rows.group_by(KEYS).agg(models=pl.len(), sessions=pl.col("time").n_unique())
     if (shared["sessions"] > 1).any():
         raise ValueError(
             "The models must forecast the same sessions, but put the same step of an origin at different times. "
             "Fit them with the same calendar: PanelSchema(calendar=...)."
         )
-    common = rows.join(shared.filter(models=n_models), on=KEYS, how="semi")
-    if len(rows) and common.is_empty():
-        raise ValueError(f"The models {rows['model'].unique().sort().to_list()} have no forecast in common to compare.")
-    return common
+    missing = shared.filter(pl.col("models") != n_models)
+    return rows.join(missing, on=KEYS, how="anti", maintain_order="left") if len(missing) else rows
+
+
+def no_common_rows(models: Collection[str]) -> ValueError:
+    """Return the error of models that have no forecast in common.
+
+    Parameters
+    ----------
+    models : collection of str
+    """
+    return ValueError(f"The models {sorted(models)} have no forecast in common to compare.")
 
 
 def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from tidecast.features.frame_notes import note_of
 from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.segments import breaks
-from tidecast.forecasting.evaluation.metrics import at_sessions, checked_forecasts
+from tidecast.forecasting.evaluation.scored_rows import at_sessions, checked_forecasts
 from tidecast.forecasting.tables.check import quantiles_by_level
 from tidecast.forecasting.tables.facts import NOTE, USUAL
 from tidecast.forecasting.tables.names import RANDOM_WALK
@@ -219,12 +219,48 @@ def quantile_shares(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFra
     polars.DataFrame
         ``model``, ``level``, ``share``.
     """
+    return shares_below([truths_below(forecasts, prices)])
+
+
+def truths_below(forecasts: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
+    """Count the truths at or below each quantile.
+
+    Parameters
+    ----------
+    forecasts, prices
+        As for `quantile_shares`.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``model``, ``level``, ``below``, and ``known``, the number of forecasts that have a truth.
+    """
     columns = [*quantile_columns(levels_in(forecasts.columns)), "forecast"]
     quantiles = pl.col(columns).cast(pl.Float64).fill_nan(None)  # NaN is greater than every number in polars
     truths = prices.select("series_id", "time", truth="close")
     known = forecasts.join(truths, on=["series_id", "time"], how="inner")
-    shares = known.group_by("model", maintain_order=True).agg((quantiles >= pl.col("truth")).mean())
-    long = shares.unpivot(index="model", variable_name="column", value_name="share")
-    return long.select(
-        "model", pl.col("column").map_elements(level_of, return_dtype=pl.Float64).alias("level"), "share"
+    is_below = known.group_by("model", maintain_order=True)
+    below, counted = (
+        is_below.agg(counts).unpivot(index="model", variable_name="column", value_name=name)
+        for name, counts in (("below", (quantiles >= pl.col("truth")).sum()), ("known", quantiles.count()))
     )
+    level = pl.col("column").map_elements(level_of, return_dtype=pl.Float64).alias("level")
+    return below.with_columns(counted["known"]).select("model", level, "below", "known")
+
+
+def shares_below(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the shares of all forecasts, from the counts of some of them each.
+
+    Parameters
+    ----------
+    counts : sequence of polars.DataFrame
+        At least one, from `truths_below`.
+
+    Returns
+    -------
+    polars.DataFrame
+        As from `quantile_shares`.
+    """
+    total = pl.concat(counts).group_by("model", "level", maintain_order=True).agg(pl.col("below", "known").sum())
+    share = pl.when(pl.col("known") > 0).then(pl.col("below") / pl.col("known"))
+    return total.select("model", "level", share.alias("share"))

@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import PanelSchema
-from tidecast.forecasting.backtesting.backtest import forecast_block, forecaster_of, with_random_walk
+from tidecast.forecasting.backtesting.fold_by_fold import forecast_block, forecaster_of, with_random_walk
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin

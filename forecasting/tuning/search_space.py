@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tidecast.features import MarketReturn, PanelSchema, PriceFeatures, RelativeVolume, VolumeZScore
-from tidecast.forecasting.backtesting.backtest import SHARED, forecaster_of
+from tidecast.forecasting.backtesting.fold_by_fold import SHARED, forecaster_of
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
 from tidecast.forecasting.network.training import Training
 

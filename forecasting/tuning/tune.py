@@ -20,7 +20,7 @@ from sklearn.base import clone
 
 from tidecast.features.error_text import check_whole
 from tidecast.features.frames import Frame, to_polars
-from tidecast.forecasting.backtesting.backtest import check_agreement, with_random_walk
+from tidecast.forecasting.backtesting.fold_by_fold import check_agreement, with_random_walk
 from tidecast.forecasting.estimator.engine import check_seen, n_workers, on_engine
 from tidecast.forecasting.estimator.orphans import EndsWithParent
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened

@@ -13,7 +13,7 @@ from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.holdout import plan_origins
 from tidecast.flows.training.result import TrainingResult
 from tidecast.flows.training.train import train
-from tidecast.forecasting.backtesting.backtest import run_backtest
+from tidecast.forecasting.backtesting.fold_by_fold import backtest_by_fold
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.forecasters.recurrent import LSTMForecaster
@@ -116,8 +116,8 @@ def test_a_gate_on_a_sample_of_series_once_did_not_say_so(first, random_walks, m
 def test_no_target_of_the_selection_is_one_of_the_gate(walks, monkeypatch):
     backtested = []
     monkeypatch.setattr(
-        "tidecast.flows.training.candidates.run_backtest",
-        lambda *a, **k: backtested.append(a[1]) or run_backtest(*a, **k),
+        "tidecast.flows.training.candidates.backtest_by_fold",
+        lambda *a, **k: backtested.append(a[1]) or backtest_by_fold(*a, **k),
     )
     training = trained(walks)
     first_origin_of_the_gate = training.evaluation.losses["origin"].min()
