@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from tidecast.features.frames import like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.forecasting.backtesting.backtest import backtest, timed_backtest
+from tidecast.forecasting.backtesting.fold_by_fold import backtest_by_fold
 from tidecast.forecasting.evaluation.metrics import evaluate
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
@@ -226,3 +227,23 @@ def test_the_cost_of_each_model_is_measured_and_the_table_is_the_same(prices):
     assert table.equals(backtest(models, prices, CV))
     assert set(seconds) == {"mean", "drift", "random_walk"}
     assert all(cost > 0 for cost in seconds.values())
+
+
+# ------------------------------------------------------------- fold by fold
+@pytest.mark.parametrize(("refit", "n_jobs"), [(True, 1), (2, 2), (False, 1)])
+def test_folds_are_handed_over_oldest_first_and_are_those_of_the_whole_backtest(prices, refit, n_jobs):
+    models = {"drift": Drift(horizon=2, lookback=5), "mean": RandomWalk(horizon=2, lookback=5)}
+    taken = []
+    costs = backtest_by_fold(models, prices, CV, taken.append, refit, n_jobs)
+    assert [fold.number for fold in taken] == [1, 2, 3, 4]
+    assert set(costs.seconds) == {"drift", "mean", "random_walk"}
+    table = pl.concat(fold.table for fold in taken).sort("model", "fold", "series_id", "origin", "step")
+    assert table.equals(backtest(models, prices, CV, refit=refit))
+
+
+def test_an_error_of_whoever_takes_the_folds_ends_the_backtest(prices):
+    def refuse(fold):
+        raise ArithmeticError(fold.number)
+
+    with pytest.raises(ArithmeticError, match="1"):
+        backtest_by_fold(Drift(horizon=2, lookback=5), prices, CV, refuse)

@@ -6,12 +6,13 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from scipy import stats
 
 from tidecast.features.panel import check_panel
 from tidecast.features.volatility import with_volatility
 from tidecast.forecasting.evaluation.dm_test import compare
-from tidecast.forecasting.evaluation.metrics import dm_test, evaluate
+from tidecast.forecasting.evaluation.metrics import RunningEvaluation, dm_test, evaluate
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, quantile_columns
 
 DAY = [date(2020, 1, 1) + timedelta(days=k) for k in range(1000)]
@@ -399,3 +400,51 @@ def test_the_name_of_the_target_changes_no_loss(name):
     found = evaluate(table, panel.rename({"close": name}), target=name)
     assert found.losses.equals(expected.losses)
     assert found.summary.equals(expected.summary)
+
+
+# ------------------------------------------------------------ piece by piece
+def assert_same(one, other):
+    for name in ("losses", "summary"):
+        assert_frame_equal(getattr(one, name), getattr(other, name), rel_tol=1e-12)
+    assert one.pegged == other.pegged
+
+
+def of_uneven_series():
+    """A panel whose series begin on different days, one of them pegged, and forecasts by two models."""
+    panel = walks(60).filter((pl.col("series_id") != "c") | (pl.col("time") >= DAY[41]))
+    pegged = pl.DataFrame({"series_id": "p", "time": DAY[:60], "close": 7.0})
+    panel = pl.concat([panel, pegged]).sort("series_id", "time")
+    return panel, two_models(panel, DAY[30:58], tilt=0.001)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50])
+def test_a_table_scored_a_piece_at_a_time_has_the_same_scores(rows, monkeypatch):
+    panel, table = of_uneven_series()
+    whole = evaluate(table, panel)
+    assert whole.pegged == ("c", "p")  # the scale of c is not known on its first day
+    monkeypatch.setattr("tidecast.forecasting.evaluation.scored_rows.PIECE", rows)
+    assert_same(evaluate(table, panel), whole)
+
+
+def test_folds_that_are_scored_one_after_the_other_have_the_same_scores():
+    panel, table = of_uneven_series()
+    running = RunningEvaluation(panel, "close", True)
+    for since, until in ((30, 39), (40, 44), (45, 57)):
+        running.add(table.filter(pl.col("origin").is_between(DAY[since], DAY[until])))
+    assert_same(running.result(), evaluate(table, panel))
+
+
+def test_a_model_that_forecasts_some_origins_only_is_compared_on_these_also_piece_by_piece(monkeypatch):
+    panel, table = of_uneven_series()
+    table = table.filter((pl.col("model") != "GRU") | (pl.col("origin") >= DAY[50]))
+    whole = evaluate(table, panel)
+    assert pooled(whole, "random_walk")["n_origins"] == pooled(whole, "GRU")["n_origins"] < 10
+    monkeypatch.setattr("tidecast.forecasting.evaluation.scored_rows.PIECE", 20)
+    assert_same(evaluate(table, panel), whole)
+
+
+def test_a_row_that_comes_twice_is_found_in_any_piece(monkeypatch):
+    panel, table = of_uneven_series()
+    monkeypatch.setattr("tidecast.forecasting.evaluation.scored_rows.PIECE", 20)
+    with pytest.raises(ValueError, match="2 rows share theirs"):
+        evaluate(pl.concat([table, table[-5:-4]]), panel)
