@@ -1,6 +1,6 @@
 """A panel's first run and its next day, by stage: seconds, CPU seconds and memory of all processes together.
 
-python -m benchmarks.large_panel FOLDER [--series 50 500 5000] [--sessions 2500]
+python -m benchmarks.large_panel FOLDER [--series 50 500 5000] [--sessions 2500] [--calendar 24/7]
 
 Prices are made up (`benchmarks.market`), with open, high, low and volume. The run is the command `tidecast run`, in a
 process of its own; a stage ends with the line that the run prints at its end. Memory is proportional (PSS): pages that
@@ -97,16 +97,17 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
-def run(home: Path, source: Path) -> list[tuple[str, float, float, float]]:
+def run(home: Path, source: Path, calendar: str = "weekdays") -> list[tuple[str, float, float, float]]:
     """Run the panel once: stage, seconds, CPU seconds and peak MiB.
 
     Parameters
     ----------
     home, source : Path
+    calendar : str, default="weekdays"
     """
     command = [sys.executable, "-u", "-m", "tidecast", "run", "--home", str(home), "--source", str(source)]
     process = subprocess.Popen(
-        [*command, "--calendar", "weekdays"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--calendar", calendar], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
     tree, found = Tree(process.pid), []
@@ -125,18 +126,21 @@ def run(home: Path, source: Path) -> list[tuple[str, float, float, float]]:
     return found
 
 
-def next_day(source: Path) -> None:
+def next_day(source: Path, every_day: bool = False) -> None:
     """Add a session to a source, each price moved at random.
 
     Parameters
     ----------
     source : Path
+    every_day : bool, default=False
+        Whether the day after a Friday is a session.
     """
     panel = pl.read_parquet(source)
     newest = panel.filter(pl.col("time") == panel["time"].max())
     moves = np.exp(0.015 * np.random.default_rng(5).standard_normal(len(newest)))
     prices = [pl.col(name) * moves for name in ("open", "high", "low", "close")]
-    added = newest.with_columns(pl.col("time").dt.add_business_days(1), *prices)
+    later = pl.col("time").dt.offset_by("1d") if every_day else pl.col("time").dt.add_business_days(1)
+    added = newest.with_columns(later, *prices)
     pl.concat([panel, added]).sort("series_id", "time").write_parquet(source)
 
 
@@ -146,18 +150,20 @@ def main() -> None:
     parser.add_argument("--series", type=int, nargs="+", default=[50, 500, 5000])
     parser.add_argument("--sessions", type=int, default=2500)
     parser.add_argument("--ragged", action="store_true", help="series begin on different days")
+    parser.add_argument("--calendar", choices=["weekdays", "24/7"], default="weekdays")
     arguments = parser.parse_args()
+    every_day = arguments.calendar == "24/7"
     for n_series in arguments.series:
         home, source = arguments.folder / f"home{n_series}", arguments.folder / f"{n_series}.parquet"
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        market(n_series, arguments.sessions, ragged=arguments.ragged).write_parquet(source)
+        market(n_series, arguments.sessions, ragged=arguments.ragged, every_day=every_day).write_parquet(source)
         for what in ("first run", "next day"):
             if what == "next day":
-                next_day(source)
+                next_day(source, every_day)
             print(f"\n{n_series:,} series × {arguments.sessions:,} sessions, {what}\n")
             print("| stage | s | CPU s | peak MiB |\n|---|---|---|---|", flush=True)
-            rows = run(home, source)
+            rows = run(home, source, arguments.calendar)
             total = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows), max(row[3] for row in rows))
             for name, wall, cpu, peak in (*rows, total):
                 print(f"| {name} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} |", flush=True)

@@ -15,8 +15,10 @@ DAYS_OF_YEAR = 252
 ALPHA, BETA, FREEDOM = 0.06, 0.92, 6
 
 
-def market(n_series: int, n_sessions: int, seed: int = 0, ragged: bool = False) -> pl.DataFrame:
-    """Bars of weekdays up to 2026-06-30, sorted by series and time.
+def market(
+    n_series: int, n_sessions: int, seed: int = 0, ragged: bool = False, every_day: bool = False
+) -> pl.DataFrame:
+    """Bars of days up to 2026-06-30, sorted by series and time.
 
     Parameters
     ----------
@@ -24,6 +26,8 @@ def market(n_series: int, n_sessions: int, seed: int = 0, ragged: bool = False) 
     seed : int, default=0
     ragged : bool, default=False
         Whether each share begins on a day of its own.
+    every_day : bool, default=False
+        Seven days a week, as coins trade; else weekdays.
 
     Returns
     -------
@@ -32,7 +36,7 @@ def market(n_series: int, n_sessions: int, seed: int = 0, ragged: bool = False) 
     """
     generator = np.random.default_rng(seed)
     days = pl.date_range(pl.date(1990, 1, 1), pl.date(2026, 6, 30), eager=True)
-    days = days.filter(days.dt.weekday() <= 5).tail(n_sessions)
+    days = days.filter((days.dt.weekday() <= 5) | every_day).tail(n_sessions)
     factor, _ = _garch(generator, 1, n_sessions, 0.01)
     frames = []
     for begin in range(0, n_series, 250):

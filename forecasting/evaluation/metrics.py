@@ -148,21 +148,15 @@ class RunningEvaluation:
         ValueError
             As `evaluate`.
         """
-        pieces = []
         for rows in self._scorer.pieces(table):
-            losses = (self._scorer.loss, "ae", "covered", "interval_score", "square", "direction")
-            pieces.append(rows.select("model", *KEYS, "time", *losses, "scale", "naive"))
-        models = {name for rows in pieces for name in rows["model"].unique()}
-        for rows in pieces:
+            loss = self._scorer.loss
             self._horizon = max(self._horizon, rows.select(pl.col("step").max()).item() or 0)
-            common = common_rows(rows, len(models))
+            common = common_rows(rows, len(self._scorer.models))
             for group, by in GROUPS.items():
-                self._means[group].append(_means(common, by, self._scorer.loss))
-        if self._keep_losses:
-            self._losses += [
-                rows.select("model", *KEYS, self._scorer.loss, "ae", "covered", "scale") for rows in pieces
-            ]
-        self._models |= models
+                self._means[group].append(_means(common, by, loss))
+            if self._keep_losses:
+                self._losses.append(rows.select("model", *KEYS, loss, "ae", "covered", "scale"))
+        self._models |= self._scorer.models
 
     def result(self) -> Evaluation:
         """Return the evaluation of all tables so far, in polars.

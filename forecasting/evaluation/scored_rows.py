@@ -81,6 +81,8 @@ class Scorer:
         sessions.
     loss : str
         Name of the distribution's loss in the newest table.
+    models : set of str
+        Models of the newest table that have a forecast whose truth is known.
     """
 
     def __init__(self, panel: Frame, target: str, positive: bool) -> None:
@@ -89,6 +91,7 @@ class Scorer:
         # other columns, and other names of the target, could clash with those added below
         self.prices = prices.select("series_id", "time", pl.col(target).alias("close"), *named)
         self.positive, self.loss = positive, ""
+        self.models: set[str] = set()
         self._at_origin: pl.DataFrame | None = None
         self._naive: pl.DataFrame | None = None
         self._pegged: set[Any] = set()
@@ -119,10 +122,15 @@ class Scorer:
         moving = self._moving(table.select("series_id", "origin").unique())
         naive = self._naive_errors(table)
         truths = self.prices.select("series_id", "time", truth="close")
-        for piece in _some_origins(table):
-            _check_rows(piece)
+
+        def known(piece: pl.DataFrame) -> pl.DataFrame:
             rows = piece.join(moving, on=["series_id", "origin"], how="inner", maintain_order="left")
-            rows = rows.join(truths, on=["series_id", "time"], how="inner", maintain_order="left")
+            return rows.join(truths, on=["series_id", "time"], how="inner", maintain_order="left")
+
+        keys = table.select("model", *KEYS, "time")
+        self.models = {name for piece in _some_origins(keys) for name in known(piece)["model"].unique()}
+        for piece in _some_origins(table):
+            rows = known(_check_rows(piece))
             rows = _with_losses(rows, levels, self.loss).drop(quantile_columns(levels)[1:-1])
             yield rows.join(naive, on="series_id", how="left", maintain_order="left")
 
