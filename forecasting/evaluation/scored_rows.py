@@ -22,7 +22,7 @@ from tidecast.forecasting.tables.check import check_order, quantiles_by_level
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, MEDIAN, levels_in, quantile_columns
 from tidecast.forecasting.tables.types import KEYS, typed_forecasts
 
-PIECE = 1 << 18
+PIECE = 1 << 17
 """Rows of a forecast table that are scored at a time, about."""
 
 
