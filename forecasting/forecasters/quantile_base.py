@@ -35,7 +35,7 @@ from tidecast.forecasting.panel.holdout import Holdout
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.made_columns import check_made
 from tidecast.forecasting.panel.origins import Origins, find_origins
-from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
+from tidecast.forecasting.panel.seasonal_target import LEVELS, SeasonalTarget
 from tidecast.forecasting.panel.snapshot import Snapshot, snapshot_of
 from tidecast.forecasting.saving.recipes import under
 from tidecast.forecasting.saving.saved_tensors import blank, check_tensors
@@ -255,7 +255,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         change = torch.from_numpy(scaled).mul_(scale_NH1).add_(origins.median_change_NH[..., None])
         price_N11 = origins.price[:, None, None]
         values = (change.exp_().mul_(price_N11) if self._schema.positive else change.add_(price_N11)).numpy()
-        return self._seasonal.prices(values, origins.keys["series_id"])
+        return self._seasonal.prices(values, origins.keys["series_id"], origins.price.numpy())
 
     # ---------------------------------------------------------- carried state
     def _carry(self, rows: FlatPanel, at: Tensor) -> tuple[CarriedState, Tensor]:
@@ -389,11 +389,10 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         return quantiles | paths | carried | self._levels()
 
     def _levels(self) -> dict[str, Tensor]:
-        """Centre and spread of the levels of each series seen, and of others; empty without such levels."""
+        """Centre, spread and range of the levels of each series seen, and of others; empty without such levels."""
         levels = self._seasonal.of_series(self._carried.snapshot.series_id.to_list())
-        if levels.centre is None or levels.spread is None:
-            return {}
-        return {"levels.centre": torch.from_numpy(levels.centre), "levels.spread": torch.from_numpy(levels.spread)}
+        arrays = {name: getattr(levels, name) for name in LEVELS}
+        return {f"levels.{name}": torch.from_numpy(array) for name, array in arrays.items() if array is not None}
 
     def _expected(self, n_series: int) -> dict[str, Tensor]:
         """Placeholders for the tensors of `_learned`, except those that subclasses add."""
@@ -415,8 +414,10 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         seasons, levels = tuple(description.get("seasons", ())), under("levels", learned)
         expected = self._expected(len(keys))
         if seasons and not self._schema.positive:
-            expected |= {"levels.centre": blank(len(keys) + 1), "levels.spread": blank(len(keys) + 1)}
-        check_tensors(expected, learned, optional=["scale"])  # which older models lack
+            expected |= {f"levels.{name}": blank(len(keys) + 1) for name in LEVELS}
+        check_tensors(
+            expected, learned, optional=["scale", "levels.lowest", "levels.highest"]
+        )  # lacking in older models
         arrays = {name: values.numpy() for name, values in levels.items()}
         self._seasonal = SeasonalTarget(seasons, tuple(keys["series_id"]) if arrays else (), **arrays)
         scale_H = learned.get("scale", slow(self.horizon))

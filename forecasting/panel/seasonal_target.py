@@ -22,7 +22,9 @@ Array = NDArray[np.float64]
 CONFIRMED = 0.3  # least correlation of changes with those a season before; those of prices have next to none
 CLIP = 5.0  # mean absolute changes; a spike says little about seasons
 SEASONS = 208  # of the longest kind that the volatility remembers: four years of weeks
-FURTHEST = 8.0  # level of a forecast quantile, 1,490 spreads: sinh would turn a wide one into an absurd price
+BEYOND = 1.0  # levels beyond all known ones that a quantile may lie, 2.7 times as far out: sinh makes a wide one absurd
+FURTHEST = 7.0  # known level of models saved before they stored theirs
+LEVELS = ("centre", "spread", "lowest", "highest")  # arrays of the levels
 NORMAL = 1.4826  # standard deviation of a normal distribution ÷ its median absolute deviation
 
 
@@ -39,12 +41,16 @@ class SeasonalTarget:
     centre, spread : ndarray of shape (S + 1,)
         Median, and median absolute deviation made comparable to a standard deviation, of each series; last, those of
         any other series.
+    lowest, highest : ndarray of shape (S + 1,)
+        Of the levels in training, likewise.
     """
 
     seasons: tuple[int, ...] = ()
     series_id: tuple[Any, ...] = ()
     centre: Array | None = None
     spread: Array | None = None
+    lowest: Array | None = None
+    highest: Array | None = None
 
     @classmethod
     def of(cls, panel: pl.DataFrame, target: str, positive: bool, calendar: PanelCalendar) -> SeasonalTarget:
@@ -71,16 +77,22 @@ class SeasonalTarget:
             centre=pl.col(target).median(),
             spread=NORMAL * (pl.col(target) - pl.col(target).median()).abs().median(),
             mean_spread=(pl.col(target) - pl.col(target).median()).abs().mean(),
+            lowest=pl.col(target).min(),
+            highest=pl.col(target).max(),
         )
         of_series = of_series.with_columns(
             spread=pl.when(pl.col("spread") > 0).then("spread").when(pl.col("mean_spread") > 0).then("mean_spread")
         ).with_columns(pl.col("spread").fill_null(1.0))
-        centre, spread = of_series["centre"].to_numpy(), of_series["spread"].to_numpy()
+        level = ((pl.col("lowest", "highest") - pl.col("centre")) / pl.col("spread")).arcsinh()
+        of_series = of_series.with_columns(level)
+        centre, spread, lowest, highest = (of_series[name].to_numpy() for name in LEVELS)
         return cls(
             seasons,
             tuple(of_series["series_id"]),
             np.append(centre, np.median(centre)),
             np.append(spread, np.median(spread)),
+            np.append(lowest, lowest.min()),
+            np.append(highest, highest.max()),
         )
 
     @property
@@ -107,19 +119,25 @@ class SeasonalTarget:
         level = np.arcsinh((frame[target].to_numpy() - self.centre[at]) / self.spread[at])
         return frame.with_columns(pl.Series(target, level))
 
-    def prices(self, levels: Array, series_id: pl.Series) -> Array:
-        """Turn levels back into prices, in place.
+    def prices(self, levels: Array, series_id: pl.Series, origin_N: Array) -> Array:
+        """Turn forecast levels into prices, in place.
+
+        Those further than `BEYOND` outside the levels of the training and of the origin are drawn in.
 
         Parameters
         ----------
         levels : ndarray of shape (N, ...)
         series_id : Series of shape (N,)
+        origin_N : ndarray of shape (N,)
+            Levels at the origins.
         """
         if self.centre is None or self.spread is None:
             return levels
         at = self._places(series_id)
         shape = (-1,) + (1,) * (levels.ndim - 1)
-        np.clip(levels, -FURTHEST, FURTHEST, out=levels)
+        lowest, highest = self._range(at)
+        low, high = np.minimum(lowest, origin_N) - BEYOND, np.maximum(highest, origin_N) + BEYOND
+        np.clip(levels, low.reshape(shape), high.reshape(shape), out=levels)
         np.sinh(levels, out=levels)
         levels *= self.spread[at].reshape(shape)
         levels += self.centre[at].reshape(shape)
@@ -135,7 +153,13 @@ class SeasonalTarget:
         if self.centre is None or self.spread is None:
             return self
         at = np.append(self._places(pl.Series(list(series_id))), len(self.centre) - 1)
-        return SeasonalTarget(self.seasons, tuple(series_id), self.centre[at], self.spread[at])
+        return SeasonalTarget(self.seasons, tuple(series_id), self.centre[at], self.spread[at], *self._range(at))
+
+    def _range(self, at: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Lowest and highest level of the series at these places."""
+        if self.lowest is None or self.highest is None:
+            return np.full(len(at), -FURTHEST), np.full(len(at), FURTHEST)
+        return self.lowest[at], self.highest[at]
 
     def _places(self, series_id: pl.Series) -> NDArray[np.int64]:
         known = pl.DataFrame({"series_id": list(self.series_id), "at": np.arange(len(self.series_id))})

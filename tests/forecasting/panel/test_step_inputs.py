@@ -80,11 +80,26 @@ def test_levels_turn_back_into_prices_and_do_not_depend_on_the_unit():
     panel = hourly(price)
     found = SeasonalTarget.of(panel, "close", False, PanelCalendar.of(panel))
     levels = found.levels(panel, "close")["close"].to_numpy()
-    np.testing.assert_allclose(found.prices(levels.copy(), panel["series_id"]), price)
+    np.testing.assert_allclose(found.prices(levels.copy(), panel["series_id"], levels), price)
     scaled = hourly(1000 * price)
     other = SeasonalTarget.of(scaled, "close", False, PanelCalendar.of(scaled))
     np.testing.assert_allclose(other.levels(scaled, "close")["close"].to_numpy(), levels)
     assert np.abs(levels).max() < 6  # the spike counts as a few usual deviations
+
+
+def test_a_quantile_once_lay_a_hundred_times_as_far_out_as_any_price_ever_did():
+    price = 40 + 10 * np.sin(np.arange(24 * 30) * 2 * np.pi / 24)
+    price[100], price[200] = 150.0, -60.0
+    panel = hourly(price)
+    found = SeasonalTarget.of(panel, "close", False, PanelCalendar.of(panel))
+    far = np.array([[8.0, -8.0]] * 3)
+    usual, crisis = 0.0, float(np.arcsinh((2000.0 - found.centre[0]) / found.spread[0]))
+    series = pl.Series(["a", "a", "new"])
+    prices = found.prices(far.copy(), series, np.array([usual, crisis, usual])) - found.centre[0]
+    reach = np.array([[110.0, -100.0], [1960.0, -100.0], [110.0, -100.0]])
+    np.testing.assert_allclose(prices / reach, np.e, rtol=0.02)  # a level more, of prices far from the usual ones
+    inside = np.arcsinh((np.array([[140.0, -50.0]]) - found.centre[0]) / found.spread[0])
+    np.testing.assert_allclose(found.prices(inside, series[:1], np.zeros(1)), [[140.0, -50.0]])
 
 
 def test_a_series_not_seen_in_fit_has_the_levels_of_the_others():
