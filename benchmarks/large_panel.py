@@ -30,7 +30,7 @@ STAGES = {
     "Panel:": "check the panel",
     "Comparing": "plan",
     "Testing": "selection",
-    "Fitting": "gate",
+    "Fitting ": "gate",  # lines of progress begin with "Fitting:"
     "Making the MLflow store": "fit the winner",
     "Logging the training": "start MLflow",
     "Published": "log, register, predict, publish",
