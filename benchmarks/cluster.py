@@ -189,7 +189,7 @@ def main() -> None:
     with two_hosts(given.workers):
         dask_cluster.WAIT = 300.0  # workers import their libraries first
         with engine.open_engine(f"dask://{PLACE}", given.shared):
-            client = engine._in_force.get().client
+            client = engine._in_force.get().cluster.client
             client.wait_for_workers(given.workers)
             found["hosts"] = sorted({address.split(":")[1].strip("/") for address in client.ncores()})
             with engine.on_engine(panel, 1) as reference:

@@ -26,7 +26,7 @@ from tidecast.forecasting.backtesting.settled_panel import settled_frame
 from tidecast.forecasting.estimator.engine import on_engine, runs_apart
 from tidecast.forecasting.estimator.fit_notes import FitNote, fits_of
 from tidecast.forecasting.estimator.orphans import EndsWithParent
-from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened
+from tidecast.forecasting.estimator.panel_reference import PanelReference, opened
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import Fold, RollingOrigin
 from tidecast.forecasting.tables.check import check_forecasts
@@ -176,7 +176,7 @@ def _whole_fold(
 
 
 def forecast_block(
-    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame | PanelFile | HeldPanel, common: Any = None,
+    name: str, model: Any, block: list[tuple[int, Fold]], panel: Frame | PanelReference, common: Any = None,
     note: FitNote | None = None,
 ) -> BlockForecasts:  # fmt: skip
     """Fit on the first fold of a block, and forecast from the origins of each fold.

@@ -13,7 +13,8 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 from joblib._dask import DaskDistributedBackend  # joblib registers it by name only, and it has no hook for errors
 
-from tidecast.forecasting.estimator.dask_cluster import EngineError, no_worker
+from tidecast.forecasting.estimator.cluster import EngineError
+from tidecast.forecasting.estimator.dask_cluster import no_worker
 
 logger = logging.getLogger(__name__)
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import platform
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from tidecast.features.error_text import shorten
+from joblib.parallel import ParallelBackendBase
 
-LIBRARIES = ("numpy", "polars", "pandas", "scikit-learn", "scipy", "torch", "joblib", "cloudpickle", "distributed")
-"""Whose versions must be the same everywhere."""
+from tidecast.features.error_text import shorten
+from tidecast.forecasting.estimator.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference
 
 WAIT = 10.0
 """Seconds that a scheduler has to answer, and a cluster without workers to start one."""
@@ -30,12 +26,8 @@ CLOSING = 2.0
 """Seconds that the connection may take to close."""
 
 
-class EngineError(RuntimeError):
-    """The engine cannot be used: the message says what must hold, what was found, and what to do."""
-
-
 @contextmanager
-def dask_client(place: str) -> Iterator[Any]:
+def dask_cluster(place: str) -> Iterator[DaskCluster]:
     """Connect to a scheduler, check its workers, and disconnect at the end.
 
     Parameters
@@ -45,7 +37,7 @@ def dask_client(place: str) -> Iterator[Any]:
 
     Yields
     ------
-    distributed.Client
+    DaskCluster
 
     Raises
     ------
@@ -70,8 +62,9 @@ def dask_client(place: str) -> Iterator[Any]:
         ) from None
     with _quiet():
         try:
-            check_workers(client, place)
-            yield client
+            cluster = DaskCluster(client, place)
+            cluster.check_workers()
+            yield cluster
         except (Exception, CancelledError) as error:
             if isinstance(error, EngineError) or client.status == "running":
                 raise
@@ -83,44 +76,62 @@ def dask_client(place: str) -> Iterator[Any]:
             client.close(timeout=CLOSING)
 
 
-def check_workers(client: Any, place: str) -> None:
-    """Refuse workers that would compute other numbers than this process.
+class DaskCluster(Cluster):
+    """The workers of a Dask scheduler.
 
     Parameters
     ----------
     client : distributed.Client
     place : str
-        Host and port of the scheduler, for errors.
-
-    Raises
-    ------
-    EngineError
-        There is no worker, one has several threads, or one has other versions than this process.
+        Host and port of the scheduler.
     """
-    if not client.ncores():
-        try:  # a cluster that grows on demand starts one for a task
-            client.submit(os.getpid, pure=False).result(timeout=WAIT)
-        except TimeoutError:
-            raise no_worker(place, WAIT) from None
-    if shared := sorted(name for name, threads in client.ncores().items() if threads != 1):
-        raise EngineError(
-            f"Each worker of {place} must have one thread, because a fit's numbers depend on the threads of its "
-            f"process; more have {shorten(shared)}. Start them with --nthreads 1, and --nworkers for their number."
-        )
-    here, others = installed(), client.run(installed, on_error="return")
-    for name, there in others.items():
-        if isinstance(there, OSError):  # it has just ended
-            continue
-        if not isinstance(there, dict):
+
+    library = "distributed"
+
+    def __init__(self, client: Any, place: str) -> None:
+        super().__init__(place)
+        self.client = client
+
+    @property
+    def n_workers(self) -> int:
+        """Number of workers."""
+        return len(self.client.ncores())
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """See `Cluster.everywhere`."""
+        found = self.client.run(function, *arguments, on_error="return")
+        return {name: there for name, there in found.items() if not isinstance(there, OSError)}  # it has just ended
+
+    def held(self, panel: Any) -> PanelReference:
+        """Return the panel in memory, which `backend` sends to each worker once."""
+        return HeldPanel(panel)
+
+    def backend(self, panel: PanelReference) -> ParallelBackendBase:
+        """See `Cluster.backend`."""
+        from tidecast.forecasting.estimator.dask_backend import DaskBackend  # loads Dask, which is optional
+
+        return DaskBackend(self.client, self.place, [panel] if isinstance(panel, HeldPanel) else None)
+
+    def check_workers(self) -> None:
+        """Refuse workers with several threads as well.
+
+        Raises
+        ------
+        EngineError
+            As `Cluster.check_workers`, or a worker has several threads.
+        """
+        if not self.client.ncores():
+            try:  # a cluster that grows on demand starts one for a task
+                self.client.submit(os.getpid, pure=False).result(timeout=WAIT)
+            except TimeoutError:
+                raise no_worker(self.place, WAIT) from None
+        if shared := sorted(name for name, threads in self.client.ncores().items() if threads != 1):
             raise EngineError(
-                f"Each worker of {place} must have Tidecast installed as here; {name} says {there!r}. Install the same "
-                "version there."
+                f"Each worker of {self.place} must have one thread, because a fit's numbers depend on the threads of "
+                f"its process; more have {shorten(shared)}. Start them with --nthreads 1, and --nworkers for their "
+                "number."
             )
-        if other := [f"{what} {there.get(what)}, here {here[what]}" for what in here if there.get(what) != here[what]]:
-            raise EngineError(
-                f"Workers must have the versions of this process, or tables would differ: {name} has "
-                f"{'; '.join(other)}. Install the same ones there."
-            )
+        super().check_workers()
 
 
 def no_worker(place: str, seconds: float) -> EngineError:
@@ -137,38 +148,6 @@ def no_worker(place: str, seconds: float) -> EngineError:
         f"The scheduler at {place} must have a worker; it had none within {seconds:g} s. Start some with: "
         f"dask worker {place} --nworkers 2 --nthreads 1"
     )
-
-
-def installed() -> dict[str, str]:
-    """Versions of what numbers depend on, of this process; of Tidecast, a digest of its code."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2]), "Tidecast's code": code_digest()}
-    return found | {name: metadata.version(name) for name in LIBRARIES}
-
-
-def code_digest() -> str:
-    """Fingerprint of the code of features and forecasters."""
-    root, total = Path(__file__).parents[2], hashlib.sha256()
-    for package in ("features", "forecasting"):
-        for path in sorted((root / package).rglob("*.py")):
-            total.update(path.relative_to(root).as_posix().encode())
-            total.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return total.hexdigest()[:12]
-
-
-def is_shared(client: Any, folder: str | None) -> bool:
-    """Whether all workers see a folder of this machine.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    folder : str or None
-        None: the folder for temporary files.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(prefix="tidecast-", dir=folder) as file:
-            return all(client.run(os.path.exists, file.name, on_error="ignore").values())
-    except OSError:
-        return False
 
 
 @contextmanager

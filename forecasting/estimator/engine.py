@@ -5,7 +5,6 @@ By default, processes of this machine. `open_engine` lets them run on a cluster;
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -16,31 +15,32 @@ from typing import Any
 import polars as pl
 from joblib import effective_n_jobs, parallel_config
 
-from tidecast.features.error_text import shorten
-from tidecast.forecasting.estimator.dask_cluster import EngineError, check_workers, dask_client, is_shared
-from tidecast.forecasting.estimator.engine_address import PROCESSES, RAY, split_engine
-from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, panel_file
+from tidecast.forecasting.estimator.cluster import Cluster
+from tidecast.forecasting.estimator.dask_cluster import dask_cluster
+from tidecast.forecasting.estimator.engine_address import DASK, PROCESSES, RAY, split_engine
+from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference, panel_file
+from tidecast.forecasting.estimator.ray_cluster import ray_cluster
+
+CLUSTERS = {DASK: dask_cluster, RAY: ray_cluster}
+"""Connections to a cluster, by the scheme of its address."""
 
 
 @dataclass(frozen=True)
-class DaskEngine:
+class Engine:
     """A cluster in force.
 
     Attributes
     ----------
-    client : distributed.Client
-    place : str
-        Host and port of the scheduler.
+    cluster : Cluster
     folder : str or None
         A folder that workers may share with this process.
     """
 
-    client: Any
-    place: str
+    cluster: Cluster
     folder: str | None
 
 
-_in_force: ContextVar[DaskEngine | None] = ContextVar("engine", default=None)
+_in_force: ContextVar[Engine | None] = ContextVar("engine", default=None)
 
 
 @contextmanager
@@ -50,10 +50,11 @@ def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[
     Parameters
     ----------
     engine : str, default="processes"
-        "processes": of this machine. "dask://host:port": the workers of a Dask scheduler.
+        "processes": of this machine. "dask://host:port": the workers of a Dask scheduler. "ray://host:port": those of
+        the Ray cluster with its head there, to which this machine must belong.
     folder : str, optional
         A folder that the workers may see, too, such as that of the tables. The panel is then a file there while fits
-        use it. Where they see neither this folder nor that for temporary files, each gets the panel once, by Dask.
+        use it. Where they see neither this folder nor that for temporary files, each gets the panel once.
 
     Raises
     ------
@@ -73,10 +74,8 @@ def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[
     ...     table = backtest(Drift(horizon=2, lookback=10), prices, RollingOrigin(n_splits=2, horizon=2, stride=10))
     """
     kind, place = split_engine(engine)
-    if kind == RAY:
-        raise EngineError(f"The engine must be a Dask scheduler, found {engine}. Write 'dask://host:port'.")
     with ExitStack() as stack:
-        opened = None if kind == PROCESSES else DaskEngine(stack.enter_context(dask_client(place)), place, folder)
+        opened = None if kind == PROCESSES else Engine(stack.enter_context(CLUSTERS[kind](place)), folder)
         before = _in_force.set(opened)
         try:
             yield
@@ -85,7 +84,7 @@ def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[
 
 
 @contextmanager
-def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
+def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
     """Let joblib's tasks of the body run on the engine in force, and get the panel by a reference to it.
 
     Parameters
@@ -96,7 +95,7 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
 
     Yields
     ------
-    PanelFile or HeldPanel
+    PanelReference
         To pass to tasks, which open it with `opened`.
     """
     engine = _in_force.get()
@@ -107,12 +106,9 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelFile | HeldPanel]:
             found = stack.enter_context(panel_file(panel)) if several else None
             yield found or HeldPanel(panel)
         else:
-            check_workers(engine.client, engine.place)
+            engine.cluster.check_workers()
             reference = _seen_by_workers(panel, engine, stack)
-            sent = [reference] if isinstance(reference, HeldPanel) else None
-            from tidecast.forecasting.estimator.dask_backend import DaskBackend  # loads Dask, which is optional
-
-            stack.enter_context(parallel_config(DaskBackend(engine.client, engine.place, sent)))
+            stack.enter_context(parallel_config(engine.cluster.backend(reference)))
             yield reference
 
 
@@ -125,7 +121,7 @@ def n_workers(n_jobs: int) -> int:
         As for `on_engine`.
     """
     engine = _in_force.get()
-    return effective_n_jobs(n_jobs) if engine is None else len(engine.client.ncores())
+    return effective_n_jobs(n_jobs) if engine is None else engine.cluster.n_workers
 
 
 def runs_apart(n_jobs: int) -> bool:
@@ -154,21 +150,15 @@ def check_seen(path: str | Path, what: str) -> None:
         Naming the workers.
     """
     engine = _in_force.get()
-    if engine is None:
-        return
-    seen = engine.client.run(os.path.exists, os.path.abspath(path), on_error="ignore")
-    if missing := sorted(worker for worker, found in seen.items() if not found):
-        raise EngineError(
-            f"{what} must lie where every worker sees it: {path} is not there for {shorten(missing)}. Put it into a "
-            "shared folder, or set engine to 'processes'."
-        )
+    if engine is not None:
+        engine.cluster.check_seen(str(path), what)
 
 
-def _seen_by_workers(panel: Any, engine: DaskEngine, stack: ExitStack) -> PanelFile | HeldPanel:
+def _seen_by_workers(panel: Any, engine: Engine, stack: ExitStack) -> PanelReference:
     """The panel in a file that all workers see; without one, the panel itself."""
     for folder in dict.fromkeys((None, engine.folder)):
-        if isinstance(panel, pl.DataFrame) and is_shared(engine.client, folder):
+        if isinstance(panel, pl.DataFrame) and engine.cluster.is_shared(folder):
             file = stack.enter_context(panel_file(panel, folder))
             if file is not None:
                 return file
-    return HeldPanel(panel)
+    return engine.cluster.held(panel)

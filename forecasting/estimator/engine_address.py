@@ -33,8 +33,8 @@ def check_engine(engine: str) -> str:
     """
     if engine != PROCESSES and not CLUSTER.fullmatch(engine):
         raise ValueError(
-            f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786', got {engine!r}. "
-            "Name the host and the port of a running scheduler."
+            f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786' or 'ray://head:6379', got "
+            f"{engine!r}. Name the host and the port of a running scheduler or head."
         )
     return engine
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +25,16 @@ PREFIX = "tidecast-panel-"
 """Of a folder that holds one panel while fits use it."""
 
 
+class PanelReference(ABC):
+    """What a task carries instead of a panel."""
+
+    @abstractmethod
+    def read(self) -> Any:
+        """Return the panel."""
+
+
 @dataclass(frozen=True)
-class PanelFile:
+class PanelFile(PanelReference):
     """A panel in an Arrow file.
 
     Parameters
@@ -41,7 +50,7 @@ class PanelFile:
             return cast("pl.DataFrame", pl.from_arrow(pa.ipc.open_file(file).read_all(), rechunk=False))
 
 
-class HeldPanel:
+class HeldPanel(PanelReference):
     """A panel in memory, which is pickled with a task, or sent to each worker once.
 
     Parameters
@@ -70,9 +79,9 @@ def opened(panel: Any) -> Any:
 
     Parameters
     ----------
-    panel : PanelFile, HeldPanel, or polars or pandas DataFrame
+    panel : PanelReference, or polars or pandas DataFrame
     """
-    return panel.read() if isinstance(panel, PanelFile | HeldPanel) else panel
+    return panel.read() if isinstance(panel, PanelReference) else panel
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tidecast.features.frames import Frame, to_polars
 from tidecast.forecasting.backtesting.fold_by_fold import check_agreement, with_random_walk
 from tidecast.forecasting.estimator.engine import check_seen, n_workers, on_engine
 from tidecast.forecasting.estimator.orphans import EndsWithParent
-from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened
+from tidecast.forecasting.estimator.panel_reference import PanelReference, opened
 from tidecast.forecasting.estimator.threads import one_thread
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.network.progress import Epoch
@@ -279,7 +279,7 @@ def _work_together(search: Search, location: str | Path | None, study_name: str,
         Parallel(batch_size=1)(work(sent, panel, location, study_name) for _ in range(n_workers(n_jobs)))
 
 
-def _work(search: Search, panel: PanelFile | HeldPanel, storage: str, study_name: str) -> None:
+def _work(search: Search, panel: PanelReference, storage: str, study_name: str) -> None:
     """`Search.work` in a process of its own."""
     search = replace(search, scorer=search.scorer.with_panel(opened(panel)))
     with quiet():

@@ -10,6 +10,7 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.train import train
 from tidecast.forecasting.estimator import engine
+from tidecast.forecasting.estimator.dask_cluster import DaskCluster
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.splits import RollingOrigin
@@ -66,14 +67,14 @@ def references(monkeypatch):
 def test_a_training_on_a_cluster_gives_the_tables_of_this_machine(cluster, walks, local, references):
     with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
         there = trained(walks)
-        loaded = engine._in_force.get().client.run(lambda: sorted({"prefect", "mlflow"} & set(sys.modules)))
+        loaded = engine._in_force.get().cluster.client.run(lambda: sorted({"prefect", "mlflow"} & set(sys.modules)))
     check_equal(local, there)
     assert list(map(type, references)) == [PanelFile] * 3, "selection, gate and refit: the workers see this folder"
     assert set(map(tuple, loaded.values())) == {()}, "workers need neither"
 
 
 def test_workers_that_share_no_folder_are_sent_the_panel(cluster, walks, local, references, monkeypatch):
-    monkeypatch.setattr(engine, "is_shared", lambda client, folder: False)
+    monkeypatch.setattr(DaskCluster, "is_shared", lambda cluster, folder: False)
     with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
         there = trained(walks)
     check_equal(local, there)
@@ -99,13 +100,13 @@ def test_a_worker_that_is_killed_changes_no_table(cluster, walks, local):
 
     with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
         there = trained(walks, say)
-        assert len(engine._in_force.get().client.ncores()) == 1
+        assert len(engine._in_force.get().cluster.client.ncores()) == 1
     check_equal(local, there)
     assert sum("fold" in text for text in said) > 4, "it was killed after the first of several fits"
 
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
-    monkeypatch.setattr("tidecast.forecasting.estimator.dask_cluster.code_digest", lambda: "another")
+    monkeypatch.setattr("tidecast.forecasting.estimator.cluster.code_digest", lambda: "another")
     there = engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables")
     with pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"), there:
         pass

@@ -13,7 +13,7 @@ from distributed import LocalCluster
 
 from tests.dask_clusters import until
 from tidecast.forecasting.estimator import dask_cluster
-from tidecast.forecasting.estimator.dask_cluster import EngineError
+from tidecast.forecasting.estimator.cluster import EngineError
 from tidecast.forecasting.estimator.engine import on_engine, open_engine
 from tidecast.forecasting.estimator.engine_address import check_engine
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened, panel_file
@@ -75,14 +75,16 @@ def test_the_file_of_a_process_that_is_killed_is_deleted(tmp_path):
 
 @pytest.mark.parametrize("engine", ["dask", "dask://host", "dask://me:secret@host:8786", "spark://host:1"])
 def test_an_engine_that_is_misspelt_is_refused(engine):
-    with pytest.raises(ValueError, match="engine must be 'processes' or an address like 'dask://scheduler:8786'"):
+    with pytest.raises(ValueError, match="engine must be 'processes' or an address like 'dask://scheduler:8786' or 'ray://head:6379'"):
         check_engine(engine)
 
 
-def test_a_ray_cluster_is_refused_by_name():
+@pytest.mark.parametrize(("kind", "library"), [("dask", "distributed"), ("ray", "ray")])
+def test_without_its_library_the_error_says_how_to_install_it(kind, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
     with (
-        pytest.raises(EngineError, match="must be a Dask scheduler, found ray://host:10001"),
-        open_engine("ray://host:10001"),
+        pytest.raises(EngineError, match=rf'pip install "tidecast\[{kind}\]"'),
+        open_engine(f"{kind}://127.0.0.1:1"),
     ):
         pass
 
@@ -94,12 +96,6 @@ def test_a_scheduler_that_does_not_answer_is_named_with_the_command_that_starts_
         port = free.getsockname()[1]
     message = f"must answer at 127.0.0.1:{port}; no reply within 0.3 s. Start one with: dask scheduler --port {port}"
     with pytest.raises(EngineError, match=message), open_engine(f"dask://127.0.0.1:{port}"):
-        pass
-
-
-def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(EngineError, match=r'pip install "tidecast\[dask\]"'), open_engine("dask://127.0.0.1:1"):
         pass
 
 

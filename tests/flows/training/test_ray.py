@@ -1,0 +1,86 @@
+"""Fits run on a real Ray cluster, and give the tables of this machine."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.flows.training.test_engine import SETTINGS, check_equal, trained
+from tests.ray_clusters import started_ray
+from tidecast.flows.errors import TidecastError
+from tidecast.flows.training.engine import engine_of
+from tidecast.forecasting.estimator import engine
+from tidecast.forecasting.estimator.panel_reference import PanelFile
+from tidecast.forecasting.estimator.ray_cluster import RayCluster, StoredPanel
+
+ray = pytest.importorskip("ray")
+
+pytestmark = pytest.mark.filterwarnings("default")  # Ray leaves sockets and files open when it disconnects
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with started_ray() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def walks(random_walks):
+    return random_walks(n_series=3, n_rows=500)
+
+
+@pytest.fixture(scope="module")
+def local(walks):
+    return trained(walks)
+
+
+def on(cluster):
+    return engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_training_on_ray_gives_the_tables_of_this_machine(shared, cluster, walks, local, monkeypatch):
+    found, of_engine = [], engine._seen_by_workers
+    monkeypatch.setattr(engine, "_seen_by_workers", lambda *a: found.append(of_engine(*a)) or found[-1])
+    if not shared:
+        monkeypatch.setattr(RayCluster, "is_shared", lambda cluster, folder: False)
+    with on(cluster):
+        there = trained(walks)
+    check_equal(local, there)
+    assert list(map(type, found)) == [PanelFile if shared else StoredPanel] * 3
+
+
+def test_a_process_that_is_killed_changes_no_table(cluster, walks, local):
+    killed = []
+
+    def say(text):
+        if "fold" in text and not killed:
+            killed.extend(processes_of_ray())
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+
+    with on(cluster):
+        there = trained(walks, say)
+    check_equal(local, there)
+    assert killed
+
+
+def processes_of_ray():
+    """Process ids of Ray's workers that run a task."""
+    return [process.pid for process in psutil.process_iter() if "ray::_call" in process.name()]
+
+
+def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
+    monkeypatch.setattr("tidecast.forecasting.estimator.cluster.code_digest", lambda: "another")
+    with pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"), on(cluster):
+        pass
+
+
+def test_a_head_that_does_not_answer_is_named_with_the_commands_that_start_one(cluster):
+    there = engine_of(SETTINGS.model_copy(update={"engine": "ray://127.0.0.1:1"}), "s3://bucket/tables")
+    begun = time.monotonic()
+    with pytest.raises(TidecastError, match=r"must have its head at 127.0.0.1:1, .* ray start --head --port 1"), there:
+        pass
+    assert time.monotonic() - begun < 60
