@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from distributed.scheduler import KilledWorker
 from joblib._dask import DaskDistributedBackend  # joblib registers it by name only, and it has no hook for errors
 
 from tidecast.forecasting.estimator.cluster import EngineError
-from tidecast.forecasting.estimator.dask_cluster import no_worker
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +33,17 @@ class DaskBackend(DaskDistributedBackend):
     client : distributed.Client
     place : str
         Host and port of the scheduler, for errors.
+    no_worker : callable
+        Returns the error for a cluster that had no worker for some seconds.
     scatter : list, optional
         Objects that each worker gets once.
     """
 
-    def __init__(self, client: Any, place: str, scatter: list[Any] | None = None) -> None:
+    def __init__(
+        self, client: Any, place: str, no_worker: Callable[[str, float], EngineError], scatter: list[Any] | None = None
+    ) -> None:
         super().__init__(client=client, scatter=scatter)
-        self._place = place
+        self._place, self._no_worker = place, no_worker
 
     def start_call(self) -> None:
         """Begin to run tasks, and to look at the workers."""
@@ -70,7 +74,7 @@ class DaskBackend(DaskDistributedBackend):
                 logger.warning("All workers of %s have ended. Waiting %.0f s for another …", self._place, ALONE)
             elif now - gone_at > ALONE:
                 for future in list(self._callbacks):
-                    self._hand_over(future, no_worker(self._place, ALONE))
+                    self._hand_over(future, self._no_worker(self._place, ALONE))
 
     def _hand_over(self, future: Any, result: Any) -> None:
         """Tell joblib the result of a task, once."""

@@ -110,7 +110,7 @@ class DaskCluster(Cluster):
         """See `Cluster.backend`."""
         from tidecast.forecasting.estimator.dask_backend import DaskBackend  # loads Dask, which is optional
 
-        return DaskBackend(self.client, self.place, [panel] if isinstance(panel, HeldPanel) else None)
+        return DaskBackend(self.client, self.place, no_worker, [panel] if isinstance(panel, HeldPanel) else None)
 
     def check_workers(self) -> None:
         """Refuse workers with several threads as well.
