@@ -29,8 +29,8 @@ SHORTER = {  # what would take an hour, in a second
     "    older,\n": "    older.filter(pl.col('series_id') == 'USD', pl.col('time') > pl.date(2019, 1, 1)),\n",
 }
 OTHER_PROGRAMS = {
-    "bash", "cd", "cp", "crontab", "curl", "dask", "ray", "docker", "echo", "export", "git", "journalctl", "mkdir", "mkdocs",
-    "mlflow", "npm", "pip", "prefect", "psql", "python", "python3", "source", "sudo", "systemctl", "uv",
+    "bash", "cd", "cp", "crontab", "curl", "dask", "docker", "echo", "export", "git", "journalctl", "mkdir", "mkdocs",
+    "mlflow", "npm", "pip", "prefect", "psql", "python", "python3", "ray", "source", "sudo", "systemctl", "uv",
 }  # fmt: skip
 """Whose lines are checked as shell only."""
 CONSOLE = [(block.page, line) for page in PAGES for block in blocks_of(page, "console") for line in block.commands]

@@ -75,7 +75,9 @@ def test_the_file_of_a_process_that_is_killed_is_deleted(tmp_path):
 
 @pytest.mark.parametrize("engine", ["dask", "dask://host", "dask://me:secret@host:8786", "spark://host:1"])
 def test_an_engine_that_is_misspelt_is_refused(engine):
-    with pytest.raises(ValueError, match="engine must be 'processes' or an address like 'dask://scheduler:8786' or 'ray://head:6379'"):
+    with pytest.raises(
+        ValueError, match="engine must be 'processes' or an address like 'dask://scheduler:8786' or 'ray://head:6379'"
+    ):
         check_engine(engine)
 
 
