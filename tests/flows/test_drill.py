@@ -17,9 +17,9 @@ CHEAP = {"TIDECAST_GATE_MIN_ORIGINS": "252", "TIDECAST_GATE_MAX_ORIGINS": "504"}
 
 
 @pytest.fixture
-def tiny(tmp_path, prefect_api, empty_mlflow_db) -> drill.Drill:
+def tiny(tmp_path, plain_days, empty_mlflow_db) -> drill.Drill:
     """A panel on which nothing was run yet."""
-    server = {"PREFECT_API_URL": prefect_api, "PREFECT_HOME": os.environ["PREFECT_HOME"]}
+    server = {"PREFECT_API_URL": plain_days, "PREFECT_HOME": os.environ["PREFECT_HOME"]}
     made = drill.prepare(tmp_path, CHEAP | server)
     made.home.mkdir()
     shutil.copyfile(empty_mlflow_db, made.home / "mlflow.db")
