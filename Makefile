@@ -18,10 +18,10 @@ endif
 demo: $(VENV)/.installed
 	@$(BIN)/tidecast run --home .tidecast-demo
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev   ## processes that tests start read what the first one compiled, also where nothing is to be kept
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 docs: $(VENV)/.installed-dev   ## the docs as a site in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -79,8 +79,8 @@ class Drill:
     def source(self) -> Path:
         return self.folder / "prices.csv"
 
-    def run(self, as_of: date, kill_after: int | None = None, trace: Path | None = None) -> subprocess.Popen:
-        """Start `tidecast run`, or `tidecast backfill`, as a process of its own."""
+    def run(self, as_of: date, kill_after: int | str | None = None, trace: Path | None = None) -> subprocess.Popen:
+        """Start `tidecast run`, or `tidecast backfill`, as a process of its own; see `killed` for `kill_after`."""
         command = [sys.executable, "-m", "tests.drill", "child", "--home", str(self.home), "--as-of", str(as_of)]
         command += ["--source", str(self.folder / f"{as_of}.csv"), "--link", str(self.source)]
         command += ["--since", str(self.since)] if self.since else []
@@ -98,8 +98,8 @@ class Drill:
         if process.returncode != 0:
             raise AssertionError(f"the run of {as_of} must end well, got {process.returncode}:\n{said}")
 
-    def killed(self, as_of: date, after: int) -> None:
-        """Run until the given write is done, and kill."""
+    def killed(self, as_of: date, after: int | str) -> None:
+        """Run until the write of that number, or the first of that name, is done, and kill."""
         process = self.run(as_of, kill_after=after)
         said, _ = process.communicate()
         sweep(process)
@@ -251,7 +251,7 @@ def child(options: argparse.Namespace) -> None:
         if options.trace:
             with open(options.trace, "a") as trace:
                 trace.write(json.dumps({"write": name, "at": time.monotonic()}) + "\n")
-        if done == options.kill_after:
+        if options.kill_after in (str(done), name):
             os.kill(os.getpid(), signal.SIGKILL)
 
     watch(wrote)
@@ -340,7 +340,7 @@ def main() -> None:
         inner.add_argument(name, required=True)
     inner.add_argument("--since")
     inner.add_argument("--trace")
-    inner.add_argument("--kill-after", type=int)
+    inner.add_argument("--kill-after")
     options = parser.parse_args()
     if options.command == "child":
         child(options)

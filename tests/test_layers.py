@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,14 @@ MODULES = {module_of(path): path for path in sources() if path.parent != ROOT / 
 
 def imported(path):
     """Everything that a file imports, wherever in the file, as dotted names; of ours without "tidecast."."""
+    return imported_by(path.read_text(encoding="utf-8"), path)
+
+
+@cache
+def imported_by(text, path):
+    """As `imported`; one file is parsed once."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+    for node in ast.walk(ast.parse(text, filename=str(path))):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):

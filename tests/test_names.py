@@ -55,11 +55,11 @@ import tidecast.features.panel
 import features.panel
 from forecasting import GRUForecaster
 from forecasting.forecasters.recurrent import GRUForecaster as by_module
-from flows.daily import daily_forecast
+from flows.config.settings import Settings
 assert forecasting is tidecast.forecasting
 assert features.panel is tidecast.features.panel
 assert GRUForecaster is by_module is tidecast.GRUForecaster
-assert daily_forecast is tidecast.daily_forecast
+assert Settings is tidecast.flows.config.settings.Settings
 assert tidecast.features.panel.__spec__.name == "tidecast.features.panel"
 try:
     import features.nothing
@@ -160,7 +160,7 @@ def test_the_source_archive_has_what_an_installation_needs_and_no_tests(source_a
 
 
 def test_the_models_are_found_next_to_a_projects_own_folders_of_those_names(installed, crowded, panel):
-    panel.filter(panel["series_id"] == "A").head(200).write_parquet(crowded / "prices.parquet")
+    panel.filter(panel["series_id"] == "A").head(120).write_parquet(crowded / "prices.parquet")
     script = f"""
 import polars as pl
 from tidecast import GRUForecaster, PriceFeatures, daily_forecast
@@ -174,7 +174,7 @@ assert model.predict().height == 2
 
 
 def test_a_day_runs_from_the_wheel_next_to_a_projects_own_folders_of_those_names(installed, crowded, panel):
-    panel.filter(panel["series_id"] != "B").head(800).write_parquet(crowded / "prices.parquet")
+    panel.filter(panel["series_id"] < "C").group_by("series_id").head(130).write_parquet(crowded / "prices.parquet")
     environment = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(crowded), "TIDECAST_CALENDAR": "weekdays"}
     run = [sys.executable, "-m", "tidecast", "run", "--source", "prices.parquet", "--output", "out.csv"]
     done = subprocess.run(run, cwd=crowded, env=environment, capture_output=True, text=True, timeout=400, check=False)

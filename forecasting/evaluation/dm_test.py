@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -157,7 +158,7 @@ def _interval(difference: np.ndarray, reference: np.ndarray, horizon: int) -> tu
     if not difference.any():
         return 0.0, 0.0
     cosines = [_cosines(values, horizon) for values in (difference, reference)]
-    t2 = float(stats.t.ppf(0.5 + LEVEL / 2, len(cosines[0]))) ** 2 / len(difference)
+    t2 = _reach(len(cosines[0])) ** 2 / len(difference)
     means = float(difference.mean()), float(reference.mean())
     # (d − s r)² ≤ t² (v_dd − 2 s v_dr + s² v_rr), which is a s² − 2 b s + c ≤ 0
     a, b, c = (means[i] * means[j] - t2 * float(np.mean(cosines[i] * cosines[j])) for i, j in ((1, 1), (0, 1), (0, 0)))
@@ -165,6 +166,12 @@ def _interval(difference: np.ndarray, reference: np.ndarray, horizon: int) -> tu
     if a <= 0 or root < 0:
         return None, None
     return (b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a
+
+
+@cache
+def _reach(terms: int) -> float:
+    """Standard errors to the end of an interval; looked up again for each series of a panel."""
+    return float(stats.t.ppf(0.5 + LEVEL / 2, terms))
 
 
 def _error_of_mean(values: np.ndarray, horizon: int) -> tuple[float, int]:

@@ -243,10 +243,12 @@ def no_common_rows(models: Collection[str]) -> ValueError:
 
 
 def _skills(means: pl.DataFrame, by: list[str], loss: str, horizon: int) -> pl.DataFrame:
-    """Skill of each group of per-origin means, sorted by time, against the random walk's."""
+    """Skill of each group of per-origin means, sorted by group and time, against the random walk's."""
     numbers = dict.fromkeys(SKILLS, pl.Float64())
     schema = {**means.select(by).schema, **numbers}
-    groups = {key: group.select(loss, "ae").to_numpy() for key, group in means.partition_by(by, as_dict=True).items()}
+    sizes = means.group_by(by, maintain_order=True).len().with_columns(end=pl.col("len").cum_sum())
+    values = means.select(loss, "ae").to_numpy()  # once: a frame for each of thousands of series takes longer
+    groups = {tuple(key): values[end - size : end] for *key, size, end in sizes.iter_rows()}
     found = []
     for key, losses in groups.items():
         reference = groups.get((RANDOM_WALK, *key[1:]))

@@ -2,17 +2,22 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from tests.flows.desk import Desk
+
+PREFECT_DB = "prefect.db"
 
 
 @dataclass
@@ -70,16 +75,31 @@ class Sandbox:
 
 
 @pytest.fixture(scope="session")
-def empty_mlflow_db(tmp_path_factory) -> Path:
+def of_all_processes(tmp_path_factory) -> Path:
+    """A folder that the processes of pytest-xdist share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow_db(of_all_processes) -> Path:
     """A new MLflow store; making one takes seconds, copying it does not."""
     from mlflow import MlflowClient
 
     from tidecast.flows.tracking.addresses import quietly
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    with quietly({}):
-        MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    path, draft = of_all_processes / "mlflow.db", of_all_processes / "draft.db"
+    with FileLock(f"{path}.lock"), quietly({}):
+        if not path.exists():
+            MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+            draft.replace(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def empty_prefect_db(prefect_api, of_all_processes) -> Path:
+    """The database of a new Prefect server; making one takes seconds, copying it does not."""
+    return of_all_processes / PREFECT_DB
 
 
 @pytest.fixture
@@ -126,28 +146,45 @@ def without_pictures(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory) -> Iterator[str]:
+def prefect_api(tmp_path_factory, of_all_processes) -> Iterator[str]:
     """The address of a Prefect server that lives as long as the tests, and keeps its things in a temporary folder."""
     from tidecast.flows.scheduling import prefect_env as prefect_home
     from tidecast.flows.scheduling import prefect_server
 
-    folder = tmp_path_factory.mktemp("prefect")
+    folder, empty = tmp_path_factory.mktemp("prefect"), of_all_processes / PREFECT_DB
     before = dict(os.environ)
     os.environ["PREFECT_HOME"] = str(folder)
     os.environ.update(prefect_home.additions(folder, os.environ, folder))
-    with prefect_server.starting(folder) as server:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Prefect thinks of its own dependencies
-            from prefect.settings import PREFECT_API_URL, temporary_settings
+    with ExitStack() as stack:
+        with FileLock(f"{empty}.lock"):  # the first one makes the database of all
+            if empty.exists():
+                shutil.copyfile(empty, folder / PREFECT_DB)
+            server = stack.enter_context(prefect_server.starting(folder))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what Prefect thinks of its own dependencies
+                from prefect.settings import PREFECT_API_URL, temporary_settings
 
-            import tidecast.flows.daily  # noqa: F401 (while the server starts, and its warnings are silenced)
-        with temporary_settings({PREFECT_API_URL: server.wait()}):
-            yield server.url
+                import tidecast.flows.daily  # noqa: F401 (while the server starts, and its warnings are silenced)
+            address = server.wait()
+            if not empty.exists():
+                with sqlite3.connect(folder / PREFECT_DB) as made, sqlite3.connect(empty) as copy:
+                    made.backup(copy)
+                made.close()
+                copy.close()
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield address
             from tidecast.flows.scheduling.launch import send_logs
 
             send_logs()
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def plain_days(prefect_api, without_pictures, monkeypatch) -> str:
+    """Address of the Prefect server; days are shown there, and trainings in MLflow, without their pictures."""
+    monkeypatch.setattr("tidecast.flows.prefect_ui.artifacts.picture", lambda *arguments: "data:,")
+    return prefect_api
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tidecast.flows.steps import daily_steps
 
 
 @pytest.fixture
-def backfill(sandbox, prefect_api):
+def backfill(sandbox, plain_days):
     def run(first, last):
         from tidecast.flows.backfill import backfill_forecasts
 
@@ -19,7 +19,6 @@ def backfill(sandbox, prefect_api):
         return backfill_forecasts(first, last, home=str(workspace.state_folder.path), settings=workspace.settings)
 
     sandbox.settings["max_epochs"] = 0
-    sandbox.run()
     return run
 
 
@@ -27,6 +26,7 @@ def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_i
     sandbox, backfill, monkeypatch, tables, tmp_path
 ):
     *_, first, broken, last, newest = sandbox.sessions
+    sandbox.run()
     publish = daily_steps.publish
     with monkeypatch.context() as patch:
         patch.setattr(daily_steps, "publish", lambda *a, **k: _fail_on(broken, a) or publish(*a, **k))
@@ -64,6 +64,7 @@ def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_i
 
 
 def test_a_backfill_of_impossible_days_is_refused(sandbox, backfill):
+    sandbox.take_in(None, date(2030, 1, 1))
     with pytest.raises(SettingsError, match="must end at or after its first session"):
         backfill(sandbox.sessions[-1], sandbox.sessions[-2])
     with pytest.raises(TidecastError, match=r"must be prices from 2030-01-01 .* found none. The panel has prices from"):
@@ -71,6 +72,7 @@ def test_a_backfill_of_impossible_days_is_refused(sandbox, backfill):
 
 
 def test_a_backfill_beside_another_run_is_refused_by_its_name(sandbox, backfill, tables):
+    sandbox.take_in(None, date(2030, 1, 1))
     home, before = sandbox.workspace.state_folder, tables(sandbox.workspace.state_folder.path)
     with hold(home, "tidecast backfill"), pytest.raises(Busy, match="held by tidecast backfill, process"):
         backfill(*sandbox.sessions[-3:-1])

@@ -60,7 +60,7 @@ def test_a_first_day_then_a_second_then_nothing_to_do(sandbox, prefect_api):
     assert 5 <= _task_runs_of_last_flow() <= 20
 
 
-def test_series_a_session_behind_are_published_and_a_young_one_is_said_everywhere(sandbox, prefect_api, random_walks):
+def test_series_a_session_behind_are_published_and_a_young_one_is_said_everywhere(sandbox, plain_days, random_walks):
     """Once, a model was published for 2 of 30 shares and nothing said so: 28 series had ended a session earlier."""
     rows = random_walks(30, 130)
     sandbox.rows, sandbox.settings["max_epochs"] = rows, 1
@@ -87,7 +87,7 @@ def test_series_a_session_behind_are_published_and_a_young_one_is_said_everywher
     assert "left out, fewer than lookback = 16 rows" in out.file.getvalue()
 
 
-def test_a_correction_is_a_new_revision_and_changes_what_is_issued_only_on_demand(sandbox, prefect_api):
+def test_a_correction_is_a_new_revision_and_changes_what_is_issued_only_on_demand(sandbox, plain_days):
     as_of = sandbox.run().as_of
     warehouse = sandbox.workspace.warehouse
     prices, issued = warehouse.revisions(), warehouse.forecasts()
@@ -106,7 +106,7 @@ def test_a_correction_is_a_new_revision_and_changes_what_is_issued_only_on_deman
     assert warehouse.runs()["status"].to_list() == ["done"]
 
 
-def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_failed(sandbox, prefect_api, monkeypatch):
+def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_failed(sandbox, plain_days, monkeypatch):
     def fail(*arguments):
         raise MemoryError("no memory left")
 
@@ -125,7 +125,7 @@ def test_a_failed_first_training_publishes_the_random_walk_and_the_flow_ends_fai
     assert warehouse.forecasts().equals(issued)
 
 
-def test_a_broken_champion_is_replaced_by_the_random_walk_for_the_day(sandbox, prefect_api, monkeypatch):
+def test_a_broken_champion_is_replaced_by_the_random_walk_for_the_day(sandbox, plain_days, monkeypatch):
     def fail(*arguments):
         raise ConnectionError("MLflow does not answer")
 
@@ -140,7 +140,7 @@ def test_a_broken_champion_is_replaced_by_the_random_walk_for_the_day(sandbox, p
     assert newest["champion_version"].item() is None
 
 
-def test_a_second_run_at_once_reports_who_holds_the_folder(sandbox, prefect_api):
+def test_a_second_run_at_once_reports_who_holds_the_folder(sandbox, plain_days):
     with hold(sandbox.workspace.state_folder, "another run"), pytest.raises(Busy, match="another run"):
         sandbox.run()
     assert sandbox.workspace.warehouse.versions() == {}
@@ -204,7 +204,7 @@ def test_missed_sessions_are_made_up_for_oldest_first(sandbox):
     assert workspace.warehouse.forecasts(missed)["origin"].unique().to_list() == [missed]
 
 
-def test_a_plain_run_makes_up_for_missed_sessions_and_names_older_ones(sandbox, prefect_api, monkeypatch, caplog):
+def test_a_plain_run_makes_up_for_missed_sessions_and_names_older_ones(sandbox, plain_days, monkeypatch, caplog):
     """Once, only scheduled runs did; a run from cron skipped the sessions between without a word."""
     monkeypatch.setattr(steps.missed_sessions, "__defaults__", (2,))
     sandbox.settings["max_epochs"] = 0
@@ -227,7 +227,7 @@ def test_a_source_that_fails_at_first_is_not_remembered(sandbox):
     assert not sandbox.workspace.state_folder.panel_file.exists()
 
 
-def test_a_first_run_that_published_nothing_leaves_no_setting_behind(sandbox, prefect_api):
+def test_a_first_run_that_published_nothing_leaves_no_setting_behind(sandbox, plain_days):
     """Once, prices of a table loaded today all waited, and known_at stayed in panel.json after it was taken back."""
     from tidecast.flows.workspace.load_settings import load_settings
 

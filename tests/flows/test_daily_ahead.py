@@ -27,7 +27,7 @@ def ahead(sandbox):
     return sandbox
 
 
-def test_a_week_with_what_is_known_ahead(ahead, prefect_api, without_pictures):
+def test_a_week_with_what_is_known_ahead(ahead, plain_days):
     first, second, third = ahead.sessions[-3:]
     ahead.write(until=first)
     day = ahead.run()
@@ -62,7 +62,7 @@ def test_a_week_with_what_is_known_ahead(ahead, prefect_api, without_pictures):
     assert caught.value.day.row["status"] == "failed"
 
 
-def test_a_backfill_once_did_without_values_that_no_run_had_read(ahead, prefect_api, without_pictures):
+def test_a_backfill_once_did_without_values_that_no_run_had_read(ahead, plain_days):
     from tidecast.flows.backfill import backfill_forecasts
 
     late = {name: ahead.settings.pop(name) for name in ("future", "future_covariates", "events")}
@@ -77,7 +77,7 @@ def test_a_backfill_once_did_without_values_that_no_run_had_read(ahead, prefect_
     assert {"future_values", "events"} <= read.keys()
 
 
-def test_missing_values_are_said_on_every_page(ahead, prefect_api, without_pictures):
+def test_missing_values_are_said_on_every_page(ahead, plain_days):
     last = ahead.sessions[-1]
     load = pl.read_csv(ahead.folder / "load.csv", try_parse_dates=True)
     load.filter(pl.col("time") <= last + timedelta(days=3)).write_csv(ahead.folder / "load.csv")
@@ -90,7 +90,7 @@ def test_missing_values_are_said_on_every_page(ahead, prefect_api, without_pictu
     assert "Future covariates are missing" in summary(day, ahead.workspace.warehouse.forecasts(last))
 
 
-def test_past_sessions_without_values_ahead_once_passed_as_complete(ahead, prefect_api, without_pictures):
+def test_past_sessions_without_values_ahead_once_passed_as_complete(ahead, plain_days):
     """A backfill ended with 0 where a run ended with 3, and so did a run for the sessions that it made up for."""
     from tidecast.flows.backfill import backfill_forecasts
 
@@ -110,7 +110,7 @@ def test_past_sessions_without_values_ahead_once_passed_as_complete(ahead, prefe
     assert found.shortfall.startswith(f"Of the past session {past}: Future covariates are missing for 3 series")
 
 
-def test_a_panel_of_earlier_days_takes_in_covariates_later(sandbox, prefect_api, without_pictures):
+def test_a_panel_of_earlier_days_takes_in_covariates_later(sandbox, plain_days):
     """The settings of what is known ahead may change; those of prices may not."""
     first, second = sandbox.sessions[-2:]
     sandbox.settings["calendar"] = "weekdays"

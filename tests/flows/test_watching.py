@@ -37,12 +37,12 @@ def events(api: str, home: str, wanted: str) -> list[str]:
     return names
 
 
-def test_a_feed_that_freezes_is_named_by_the_run_that_finds_nothing_new(of_these_days, prefect_api):
+def test_a_feed_that_freezes_is_named_by_the_run_that_finds_nothing_new(of_these_days, plain_days):
     sandbox = of_these_days
     home = str(sandbox.workspace.state_folder.path)
     sandbox.write()
     first = sandbox.run()
-    assert "tidecast.stale_feed" in events(prefect_api, home, "tidecast.stale_feed")
+    assert "tidecast.stale_feed" in events(plain_days, home, "tidecast.stale_feed")
     again = sandbox.run()
     assert again.was_done_before
     assert sandbox.workspace.warehouse.looks()["newest"].to_list() == [first.as_of]
@@ -51,14 +51,14 @@ def test_a_feed_that_freezes_is_named_by_the_run_that_finds_nothing_new(of_these
     assert "No live forecast can be scored yet" in page
 
 
-def test_a_command_that_finds_nothing_new_once_sent_no_event(of_these_days, prefect_api, monkeypatch):
+def test_a_command_that_finds_nothing_new_once_sent_no_event(of_these_days, plain_days, monkeypatch):
     """And the panel had one id on its deployments, another in its events."""
     sandbox = of_these_days
     sandbox.write()
     sandbox.run()
     home = sandbox.workspace.state_folder
     sent = []
-    monkeypatch.setenv("PREFECT_API_URL", prefect_api)  # a server of the user's
+    monkeypatch.setenv("PREFECT_API_URL", plain_days)  # a server of the user's
 
     def announced(checked, panel, path, send=announce):
         sent.append((checked.states, panel))
@@ -69,7 +69,7 @@ def test_a_command_that_finds_nothing_new_once_sent_no_event(of_these_days, pref
     assert day.was_done_before
     assert sent == [(("stale_feed",), home.panel_id())]
     for _ in range(60):  # the server stores them some time later
-        found = [one for one in all_events(prefect_api) if one["resource"]["prefect.resource.name"] == str(home.path)]
+        found = [one for one in all_events(plain_days) if one["resource"]["prefect.resource.name"] == str(home.path)]
         if len(found) == 2:
             break
         time.sleep(1)

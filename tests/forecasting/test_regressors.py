@@ -48,7 +48,16 @@ def array_api(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
 
 
-@parametrize_with_checks([GRURegressor(), GRURegressor(max_epochs=0), RNNRegressor(**BOTH_ENDS, max_epochs=20)])
+FAST = {"hidden_size": 16, "learning_rate": 0.05}  # the usual 64 units and 100 epochs take a minute
+
+
+@parametrize_with_checks(
+    [
+        GRURegressor(**FAST, max_epochs=30),
+        GRURegressor(max_epochs=0),
+        RNNRegressor(**FAST, **BOTH_ENDS, max_epochs=10),
+    ]
+)
 def test_scikit_learns_own_checks_pass(estimator, check, array_api):
     check(estimator)
 

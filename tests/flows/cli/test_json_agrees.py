@@ -43,7 +43,7 @@ def fact(text, name):
 
 
 @pytest.fixture
-def panel_home(sandbox, monkeypatch, prefect_api):
+def panel_home(sandbox, monkeypatch, plain_days):
     """Options of a panel whose first day was published; `tidecast run` runs its flow in this process."""
     from tidecast.flows.backfill import backfill_forecasts
     from tidecast.flows.daily import daily_forecast

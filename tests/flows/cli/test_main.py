@@ -30,7 +30,7 @@ def command(*arguments, home, folder, **environ):
 
 
 def refused(*arguments, folder):
-    """`tidecast …` in this process, for commands that end before anything is imported or set."""
+    """`tidecast …` in this process, for commands that set nothing and end, or only look."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
@@ -56,35 +56,36 @@ def test_one_command_forecasts_own_prices_and_the_second_time_finds_nothing_to_d
     assert table.height == 3 * 3
     assert [name for name in table.columns if name.startswith("q")] == ["q0.1", "q0.9"]
 
-    second = command("run", home=home, folder=folder)  # needs neither server nor settings
-    assert second.returncode == 0, second.stderr
+    second = refused("run", "--home", str(home), folder=folder)  # needs neither server nor settings
+    assert second.exit_code == 0, second.stderr
     assert "Nothing to do" in second.stdout
     assert "(remembered)" in second.stdout
-    shown = command("show", "--series", "B", home=home, folder=folder)
-    assert shown.returncode == 0, shown.stderr
+    shown = refused("show", "--series", "B", "--home", str(home), folder=folder)
+    assert shown.exit_code == 0, shown.stderr
     assert "B " in shown.stdout
     assert "[red]" not in shown.stdout
     assert list((folder / "user").iterdir()) == [], "nothing may be written to the user's home directory"
 
 
-def test_doctor_names_settings_their_origin_tables_and_problems(sandbox):
+def test_doctor_names_settings_their_origin_tables_and_problems(sandbox, monkeypatch):
     from datetime import date
 
     sandbox.take_in(None, date(2030, 1, 1))
     sandbox.workspace.warehouse.put_run({"as_of": date(2020, 1, 1), "status": "published"})
-    found = command("doctor", home=sandbox.folder / "home", folder=sandbox.folder, TIDECAST_N_JOBS="1")
+    monkeypatch.setenv("TIDECAST_N_JOBS", "1")
+    found = refused("doctor", "--home", "home", folder=sandbox.folder)
     assert re.search(r"n_jobs +1 +TIDECAST_N_JOBS", found.stdout), found.stdout
     assert re.search(r"runs +1 +\d", found.stdout)
     assert "Lock      free" in found.stdout
     assert re.search(r"Schedule  tidecast schedule runs at \d\d:\d\d \(.+\), .+ after the close of", found.stdout)
     assert "The run of 2020-01-01 was stopped before it ended." in found.stdout
-    assert found.returncode == 1
+    assert found.exit_code == 1
 
 
 def test_a_run_while_another_holds_the_folder_exits_with_75(sandbox):
     with hold(sandbox.workspace.state_folder, "another run"):
-        found = command("run", "--source", str(sandbox.source), home=sandbox.folder / "home", folder=sandbox.folder)
-    assert found.returncode == 75
+        found = refused("run", "--source", str(sandbox.source), "--home", "home", folder=sandbox.folder)
+    assert found.exit_code == 75
     assert found.stderr.startswith("tidecast: One run at a time")
     assert found.stderr.count("\n") == 1
 

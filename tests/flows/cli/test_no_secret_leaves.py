@@ -4,6 +4,7 @@ import base64
 import functools
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +12,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner
 
+from tidecast.flows.cli.main import tidecast
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.scheduling.prefect_server import free_port
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -29,14 +32,16 @@ def ways(secret):
 
 
 @pytest.fixture
-def desk(sandbox):
-    """A source that wants a key, an MLflow server that is down; `tidecast` as a process of its own."""
+def environ(sandbox, empty_prefect_db):
+    """The environment of a panel whose source wants a key, and whose MLflow server is down."""
     handler = functools.partial(_Silent, directory=str(sandbox.folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        home = sandbox.workspace.state_folder
+        prefect = sandbox.workspace.state_folder.prefect
+        prefect.mkdir(parents=True)
+        shutil.copyfile(empty_prefect_db, prefect / "prefect.db")
         ours = {f"TIDECAST_{name.upper()}": _text(value) for name, value in sandbox.settings.items()}
-        environ = {
+        yield {
             "PATH": os.environ["PATH"],
             "HOME": str(sandbox.folder),
             "PYTHONPATH": str(ROOT),
@@ -48,14 +53,6 @@ def desk(sandbox):
             "TIDECAST_SOURCE": f"http://127.0.0.1:{server.server_port}/prices.csv?key=${{PRICES_PIN}}",
             **ours,
         }
-
-        def tidecast(*arguments):
-            command = [sys.executable, "-m", "tidecast", *arguments, "--home", str(home.path)]
-            return subprocess.run(
-                command, env=environ, cwd=sandbox.folder, capture_output=True, text=True, timeout=PATIENCE
-            )
-
-        yield tidecast
         server.shutdown()
 
 
@@ -68,13 +65,19 @@ def _text(value):
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def test_no_secret_is_in_any_output_file_or_database_after_runs_that_fail(desk, sandbox):
-    said = [desk("run", "--debug"), desk("doctor"), desk("show")]
+def test_no_secret_is_in_any_output_file_or_database_after_runs_that_fail(environ, sandbox, monkeypatch):
+    home = StateFolder(sandbox.folder / "home")
+    command = [sys.executable, "-m", "tidecast", "run", "--debug", "--home", str(home.path)]
+    done = subprocess.run(command, env=environ, cwd=sandbox.folder, capture_output=True, text=True, timeout=PATIENCE)
+    monkeypatch.chdir(sandbox.folder)
+    monkeypatch.setattr("tidecast.flows.cli.options.enter", lambda *arguments: None)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    said = [done, *(CliRunner().invoke(tidecast, [name, "--home", str(home.path)]) for name in ("doctor", "show"))]
     printed = "\n".join(f"{process.stdout}\n{process.stderr}" for process in said)
     assert "MLflow must answer at ${MLFLOW_TRACKING_URI}" in printed
-    assert "Traceback" in said[0].stderr
-    assert said[0].returncode == 3  # published, but steps failed
-    home = StateFolder(sandbox.folder / "home")
+    assert "Traceback" in done.stderr
+    assert done.returncode == 3  # published, but steps failed
     assert Warehouse(home.warehouse_uri).forecasts().height  # published all the same
     files = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
     database = b"".join(content for path, content in files.items() if path.name.startswith("prefect.db"))

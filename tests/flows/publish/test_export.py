@@ -147,7 +147,7 @@ def test_columns_the_user_added_stay_and_a_table_in_a_schema_is_found(postgres, 
     assert there(postgres, "out.mine").drop("seen").equals(ours(warehouse))
 
 
-def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(sandbox, prefect_api):
+def test_a_copy_that_fails_undoes_no_publication_and_is_made_by_the_next_run(sandbox, plain_days):
     from tidecast.flows.scheduling.launch import run_day
     from tidecast.flows.steps.day import Incomplete
 

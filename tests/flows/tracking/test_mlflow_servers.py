@@ -107,7 +107,7 @@ def test_threads_and_processes_log_side_by_side(store, refreshed):
     before = {name: os.environ.get(name) for name in ours}
     home = store.home.path
     _ = store.experiment  # made by whoever is first; here, not by four at once
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes, ThreadPoolExecutor(2) as threads:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes, ThreadPoolExecutor(2) as threads:
         asked = [
             pool.submit(logged, home, refreshed, f"{name}{k}")
             for name, pool in (("process", processes), ("thread", threads))

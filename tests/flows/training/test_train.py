@@ -47,7 +47,7 @@ def first(walks) -> TrainingResult:
     return trained(walks)
 
 
-def calm_and_wild(n_rows: int = 1500, n_series: int = 4) -> pl.DataFrame:
+def calm_and_wild(n_rows: int, n_series: int = 4) -> pl.DataFrame:
     """Ten sessions of 0.3 %, ten of 3 %, and so on: the past shows the volatility of tomorrow."""
     generator = np.random.default_rng(3)
     days = pl.date_range(date(2015, 1, 1), date(2024, 1, 1), eager=True)
@@ -156,8 +156,8 @@ def test_too_little_history_leaves_the_random_walk(random_walks):
 
 
 def test_a_distribution_that_can_be_forecast_is_published_and_refreshed_without_a_test():
-    panel = calm_and_wild()
-    settings = SETTINGS.model_copy(update={"models": ("GRU",), "max_epochs": 8})
+    panel = calm_and_wild(n_rows=800)
+    settings = SETTINGS.model_copy(update={"models": ("GRU",), "max_epochs": 4})
     training = trained(panel, settings)
     assert (training.winner, training.outcome) == ("GRU", "promoted")
     assert training.decision.distribution_p < 0.01

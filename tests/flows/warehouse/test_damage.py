@@ -90,7 +90,7 @@ def test_every_flipped_bit_of_a_data_file_is_noticed(warehouse):
     for name in ("prices", "forecasts"):
         path = newest_file(warehouse, name)
         whole = path.read_bytes()
-        for _ in range(25):
+        for _ in range(12):
             spoiled = bytearray(whole)
             spoiled[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
             path.write_bytes(bytes(spoiled))
@@ -129,13 +129,11 @@ def test_a_file_that_every_version_needs_has_a_way_out_without_a_backup(warehous
 def test_flipped_bits_once_aborted_the_search_with_a_panic_or_an_error(warehouse):
     path, chance = newest_file(warehouse), random.Random(3)
     content = path.read_bytes()
-    found = 0
-    for _ in range(80):
+    for _ in range(30):
         spoilt = bytearray(content)
         spoilt[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(spoilt)
-        found += any(str(path) in said for said in damages(warehouse, deep=True))
-    assert found > 20
+        assert any(str(path) in said for said in damages(warehouse, deep=True))
 
 
 def test_an_empty_commit_is_named_where_its_rows_would_be_gone_without_a_word(warehouse):

@@ -34,9 +34,9 @@ for day in range(1, 5):
 """
 
 
-@pytest.fixture
-def bucket(monkeypatch):
-    """The address of a bucket; the server keeps it in memory, and refuses to create what is there (If-None-Match)."""
+@pytest.fixture(scope="module")
+def server():
+    """The address of an object store in memory, which refuses to create what is there (If-None-Match)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -47,18 +47,26 @@ def bucket(monkeypatch):
     try:
         for _ in range(600):
             with suppress(URLError, ConnectionError):
-                urlopen(Request(f"http://127.0.0.1:{port}/bucket", method="PUT")).close()
+                urlopen(f"http://127.0.0.1:{port}").close()
                 break
             time.sleep(0.1)
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
-        yield "s3://bucket/tables"
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch, tmp_path):
+    """The address of tables in a bucket of the test's own."""
+    name = f"bucket-{abs(hash(tmp_path))}"
+    urlopen(Request(f"{server}/{name}", method="PUT")).close()
+    for variable, value in {
+        "AWS_ENDPOINT_URL": server, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(variable, value)
+    return f"s3://{name}/tables"
 
 
 def test_two_processes_writing_the_same_days_to_an_object_store_end_in_one_correct_table(bucket):

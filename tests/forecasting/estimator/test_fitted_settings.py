@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from tests.conftest import make_random_walks
-from tests.forecasting.models import FORECASTERS, every, model_of
+from tests.forecasting.models import FORECASTERS, each_kind, every, model_of
 from tidecast.features import LogReturn, PanelSchema, PriceFeatures
 from tidecast.forecasting import GRUForecaster, GRURegressor, RandomWalk, SeasonalNaive, Training, load_forecaster
 from tidecast.forecasting.estimator.fitted_settings import OF_TRAINING, check_fitted
@@ -68,7 +68,7 @@ def test_a_setting_of_what_was_fitted_cannot_change_before_a_use(name, models, t
     assert not any(tmp_path.iterdir())
 
 
-@every
+@each_kind
 def test_a_setting_of_training_changes_no_forecast(name, models):
     expected = models[name].predict()
     for setting in set(settings_of(models[name])) & OF_TRAINING:
@@ -77,7 +77,7 @@ def test_a_setting_of_training_changes_no_forecast(name, models):
         assert changed.update(NEXT).predict().equals(models[name].predict(PANEL)) or "Forecaster" in name
 
 
-@every
+@each_kind
 def test_set_back_or_fitted_again_it_forecasts_again(name, models):
     changed, expected = copy.copy(models[name]), models[name].predict()
     changed.set_params(horizon=3)
@@ -87,7 +87,7 @@ def test_set_back_or_fitted_again_it_forecasts_again(name, models):
     assert len(changed.set_params(horizon=3).fit(PAST).predict()) == 2 * 3
 
 
-@every
+@each_kind
 def test_copies_pickles_and_saved_models_remember_what_they_were_fitted_with(name, models, tmp_path):
     models[name].save(tmp_path)
     for twin in (copy.deepcopy(models[name]), pickle.loads(pickle.dumps(models[name])), load_forecaster(tmp_path)):

@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -286,6 +287,12 @@ def test_a_decision_can_be_written_as_json():
 
 
 # ------------------------------------------------------------- in simulation
+@lru_cache
+def keys_of(n_origins, n_series, horizon):
+    keys = losses({"random_walk": (1.0, 1.0)}, n_origins, n_series, horizon).select("origin", "series_id", "step")
+    return keys.sort("origin", "series_id", "step")
+
+
 def equal_losses(rng, n_origins, n_series=8, horizon=3):
     """Losses of two models of equal accuracy: overlapping, wild and calm times, fat tails, series moving together."""
     calm_and_wild = np.zeros(n_origins + horizon)
@@ -298,9 +305,7 @@ def equal_losses(rng, n_origins, n_series=8, horizon=3):
         sums = np.cumsum(shocks * np.exp(calm_and_wild)[:, None], axis=0)
         return np.stack([sums[horizon:] - sums[horizon - k : -k] for k in range(1, horizon + 1)], axis=-1)
 
-    common = np.abs(paths())
-    keys = losses({"random_walk": (1.0, 1.0)}, n_origins, n_series, horizon).select("origin", "series_id", "step")
-    keys = keys.sort("origin", "series_id", "step")
+    common, keys = np.abs(paths()), keys_of(n_origins, n_series, horizon)
     return pl.concat(
         keys.with_columns(
             model=pl.lit(name), crps=(common + 0.05 * paths()).ravel(), ae=(common + 0.05 * paths()).ravel()

@@ -39,7 +39,7 @@ def test_an_influence_is_what_a_small_change_of_the_inputs_makes(cell, fitted, b
     model = fitted[cell]
     rows = model._rows(breathing.sort("series_id", "time"))
     inputs_NF = model._inputs.of(rows.frame)
-    at, k, small = 250, 3, 1e-2
+    at, k, small = 60, 3, 1e-2
 
     def quantiles(changed):
         with torch.inference_mode():

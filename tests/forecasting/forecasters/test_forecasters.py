@@ -16,6 +16,7 @@ from tests.forecasting.models import (
     assert_close,
     assert_init_only_stores,
     cut_of,
+    each_kind,
     every,
     every_network,
     model_of,
@@ -67,7 +68,7 @@ def test_before_fit_there_is_no_forecast(name, breathing):
         model_of(name).score(breathing)
 
 
-@every
+@each_kind
 @pytest.mark.filterwarnings("ignore:Columns that a transformer makes must be named")  # here they must not matter
 def test_a_pipeline_fits_predicts_and_scores(name, breathing, fitted):
     past = breathing.filter(pl.col("time") <= cut_of(breathing))
@@ -76,7 +77,7 @@ def test_a_pipeline_fits_predicts_and_scores(name, breathing, fitted):
     assert pipeline.score(breathing) == pytest.approx(fitted[name].score(breathing))
 
 
-@every
+@each_kind
 def test_a_grid_search_scores_the_origins_after_each_cut(name, breathing):
     cv = RollingOrigin(n_splits=2, horizon=2, stride=20)
     search = GridSearchCV(model_of(name, horizon=2), {"lookback": [8, 16]}, cv=cv, n_jobs=1, error_score="raise")

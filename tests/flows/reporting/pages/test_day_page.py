@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import lru_cache
 
 import polars as pl
 import pytest
@@ -75,17 +76,24 @@ def test_no_name_ends_the_block_of_data(page):
     assert json.loads(block)["names"] == sorted(NAMES)
 
 
+@lru_cache
+def usual_day(n_series):
+    """A day of series with plain names, and the tags of its page."""
+    usual = page_data([f"S{k}" for k in range(n_series)])
+    return usual, Outline(render(usual)).tags
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(ANY_NAME, min_size=3, max_size=8, unique=True))
 def test_names_drawn_at_random_never_break_the_page(names):
-    usual = page_data([f"S{k}" for k in range(len(names))])
+    usual, tags = usual_day(len(names))
     renamed = dict(zip(usual.forecasts["series_id"].unique().sort(), sorted(names), strict=True))
     rename = pl.col("series_id").replace_strict(renamed)
     tables = {name: getattr(usual, name).with_columns(rename) for name in ("forecasts", "prices")}
     before = replace(usual.before, forecasts=usual.before.forecasts.with_columns(rename))
     watched = watch_data(tables["prices"], usual.as_of)
     outline = Outline(page := render(replace(usual, **tables, before=before, watched=watched)))
-    assert outline.tags == Outline(render(usual)).tags
+    assert outline.tags == tags
     assert series_of(page)["names"] == sorted(names)
     assert set(outline.names) == set(names)
 
