@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,8 +14,11 @@ from joblib.parallel import ParallelBackendBase
 from tidecast.forecasting.estimator.cluster import Cluster, EngineError
 from tidecast.forecasting.estimator.panel_reference import PanelReference
 
-WAIT = 30.0
-"""Seconds that a machine of the cluster has to answer."""
+WAIT = 10.0
+"""Seconds that a head has to answer."""
+
+PROBE = 60.0
+"""Seconds that a machine has to say what is installed; a process there must start first."""
 
 
 @contextmanager
@@ -42,11 +46,12 @@ def ray_cluster(place: str) -> Iterator[RayCluster]:
             f"The engine ray://{place} must find Ray installed, it did not. Install it here and on the workers: "
             'pip install "tidecast[ray]"'
         ) from None
+    host, _, port = place.rpartition(":")
     connected = ray.is_initialized()  # by the caller, who also disconnects
     try:
+        socket.create_connection((host.strip("[]"), int(port)), WAIT).close()  # Ray itself would try for minutes
         ray.init(place, ignore_reinit_error=True, logging_level=logging.CRITICAL, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError):
-        port = place.rpartition(":")[2]
+    except (OSError, RuntimeError, ValueError):
         raise EngineError(
             f"A Ray cluster must have its head at {place}, and this machine must belong to it; it was not found. On "
             f"the head's machine: ray start --head --port {port}. On each other one, this one too: ray start "
@@ -97,7 +102,7 @@ class RayCluster(Cluster):
         found: dict[str, Any] = {}
         for name, call in calls.items():
             try:
-                found[name] = ray.get(call, timeout=WAIT)
+                found[name] = ray.get(call, timeout=PROBE)
             except ray.exceptions.RayTaskError as error:
                 found[name] = error.cause
             except ray.exceptions.NodeDiedError:
