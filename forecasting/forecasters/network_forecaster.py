@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
+from tidecast.forecasting.estimator.data_parallel import processes_in_force
 from tidecast.forecasting.estimator.freed_memory import give_back_memory
 from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.forecasters.fitted_network import FittedNetwork
@@ -206,12 +206,13 @@ class NetworkForecaster(FittedNetwork):
         start: Callable[[], None] | None = None,
     ) -> list[Epoch]:
         """Train the network, from its present weights, on windows up to the time `until`."""
-        device = segments.inputs_NF.device
+        device, processes = segments.inputs_NF.device, processes_in_force()
         lessons = Lessons(
-            lambda generator: segments.epoch(until, self.batch_size, generator),
+            lambda generator: segments.epoch(until, self.batch_size, generator, processes),
             steps_per_epoch=-(-segments.windows(until) // self.batch_size),
             validation=validation,
             fingerprint=fingerprint,
+            given=self._given(segments) if processes.size > 1 else "",
         )
         curve = Trainer(
             self._network.to(device),
@@ -230,9 +231,14 @@ class NetworkForecaster(FittedNetwork):
         known = rows.known_covariates
         future = () if known is None else known.arrays
         return fingerprint(
-            self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
-            rows.volatility, self._quantile_model.base_HQ, *future,
+            self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.prices, rows.volatility,
+            self._quantile_model.base_HQ, *future,
         )  # fmt: skip
+
+    def _given(self, segments: Segments) -> str:
+        """Digest of recipe and rows. Nothing computed is in it, because processors of other kinds round differently."""
+        rows = segments.rows
+        return fingerprint(self.recipe(), segments.weights_N, rows.starts, rows.session, rows.prices)
 
     def _to_recipe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings with the head spelled out, because a recipe must mean the same when the default changes."""

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from tidecast.forecasting.estimator.data_parallel import ALONE, Processes
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
-from tidecast.forecasting.network.training import Batch, recency
+from tidecast.forecasting.network.training import NO_SEQUENCE, Batch, recency
 from tidecast.forecasting.panel.flat_panel import FlatPanel, root_steps
 
 BLOCK = 256  # whole segments run side by side
@@ -70,7 +71,9 @@ class Segments:
     every: int = 1
     most: int | None = None
 
-    def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
+    def epoch(
+        self, until: date | datetime, batch_size: int, shuffle: np.random.Generator, processes: Processes = ALONE
+    ) -> Iterator[Batch]:
         """Batches of windows up to the time `until`, cut anew and in random order, which cover every row; or of `most`.
 
         Parameters
@@ -81,14 +84,17 @@ class Segments:
             Windows.
         shuffle : numpy Generator
             Advances.
+        processes : Processes, optional
+            Of each batch, only the share of this process is made.
         """
         until_S = self.rows.sessions_at(until)
         n_segments = len(self._bounds(until)[0])
         starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_segments)))
         starts = starts[: self.most]
         for i in range(0, len(starts), batch_size):
-            rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(self.length)
-            yield self._batch(rows_BT, until_S)
+            batch = starts[i : i + batch_size]
+            rows_BT = torch.from_numpy(batch[processes.share(len(batch))])[:, None] + torch.arange(self.length)
+            yield self._batch(rows_BT, until_S) if len(rows_BT) else NO_SEQUENCE
 
     def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
         """Batches of the rows from the time `since` to `until`, each after a window that warms up the state.
