@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tidecast.forecasting.estimator.data_parallel import processes_in_force
 from tidecast.forecasting.estimator.freed_memory import give_back_memory
+from tidecast.forecasting.estimator.mapped_arrays import is_mapped
 from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.forecasters.fitted_network import FittedNetwork
 from tidecast.forecasting.forecasters.linear_start import LinearForecast
@@ -138,12 +139,12 @@ class NetworkForecaster(FittedNetwork):
     def _segments(
         self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor, learned: date | datetime | None = None
     ) -> Segments:
-        training = self.training or Training()
+        training, device = self.training or Training(), pick_device(self.device)
         most = training.windows_per_epoch or WINDOWS_PER_EPOCH
         return Segments(
-            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, training.half_life,
-            learned, partial(self._future_of, rows), bool(self._seasonal.seasons),
-            self._every(rows.moving & (weights > 0)), most,
+            rows, inputs_NF if is_mapped(inputs_NF.nbytes) else inputs_NF.to(device), weights, self.lookback,
+            self.horizon, training.half_life, learned, partial(self._future_of, rows), bool(self._seasonal.seasons),
+            self._every(rows.moving & (weights > 0)), most, device,
         )  # fmt: skip
 
     def _every(self, is_origin: Tensor) -> int:
@@ -206,7 +207,7 @@ class NetworkForecaster(FittedNetwork):
         start: Callable[[], None] | None = None,
     ) -> list[Epoch]:
         """Train the network, from its present weights, on windows up to the time `until`."""
-        device, processes = segments.inputs_NF.device, processes_in_force()
+        device, processes = pick_device(self.device), processes_in_force()
         lessons = Lessons(
             lambda generator: segments.epoch(until, self.batch_size, generator, processes),
             steps_per_epoch=-(-segments.windows(until) // self.batch_size),

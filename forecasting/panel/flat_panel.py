@@ -25,6 +25,7 @@ from torch import Tensor
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.segments import segment_starts, series_starts
 from tidecast.features.volatility import DECAY, with_changes, with_volatility
+from tidecast.forecasting.estimator.mapped_arrays import new_array
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.past_values import PanelValues
 
@@ -356,8 +357,8 @@ def panel_rows(
     times = frame["time"].to_physical().to_numpy()
     series = series_starts(frame)
     starts, series = (np.append(begins, n_rows) for begins in (segment_starts(frame, series), series))
-    session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
-    volatility = np.empty(n_rows)
+    session = new_array((n_rows,), np.int32 if daily else np.int64)
+    volatility = new_array((n_rows,), np.float64)
     columns = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]
     for block in blocks_of(series):
         prices = frame[block].select(columns)

@@ -37,7 +37,7 @@ class Segments:
     ----------
     rows : FlatPanel
     inputs_NF : Tensor of shape (N, F)
-        On the network's device, where batches are made. Half precision suffices: networks see float32.
+        On the network's device, or on the CPU where they lie in a file. Half precision suffices: networks see float32.
     weights_N : Tensor of shape (N,)
         Weight of each row as an origin.
     length : int
@@ -57,6 +57,8 @@ class Segments:
         each epoch, all are seen in a training.
     most : int, optional
         Windows of an epoch, drawn among all.
+    device : torch.device, optional
+        The network's, for batches; that of `inputs_NF` by default.
     """
 
     rows: FlatPanel
@@ -70,6 +72,7 @@ class Segments:
     seasonal: bool = False
     every: int = 1
     most: int | None = None
+    device: torch.device | None = None
 
     def epoch(
         self, until: date | datetime, batch_size: int, shuffle: np.random.Generator, processes: Processes = ALONE
@@ -162,7 +165,7 @@ class Segments:
 
     def _batch(self, rows_BT: Tensor, until_S: Tensor, since_S: Tensor | None = None) -> Batch:
         """Inputs of these rows, and scaled targets of origins from session `since_S` on that lie up to `until_S`."""
-        rows, device = self.rows, self.inputs_NF.device
+        rows, device = self.rows, self.device or self.inputs_NF.device
         segment_B = rows.segment(rows_BT[:, 0])
         until_B11 = until_S[segment_B, None, None]
         inside_BT = rows_BT < rows.starts[segment_B + 1, None]
@@ -182,7 +185,7 @@ class Segments:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
         if self.seasonal:
             weight_BTH = weight_BTH * root_steps(self.horizon)
-        x_BTF, at_BT = embedding(rows_BT.to(device), self.inputs_NF).float(), None
+        x_BTF, at_BT = embedding(rows_BT.to(self.inputs_NF.device), self.inputs_NF).to(device).float(), None
         if self.future is not None and self.seasonal and (some := (weight_BTH > 0).any(-1)).float().mean() < FEW:
             at_BT, rows_BT, y_BTH, weight_BTH = some, rows_BT[some], y_BTH[some], weight_BTH[some]
         z_BTHZ = None if self.future is None else self.future(rows_BT)
