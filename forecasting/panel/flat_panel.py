@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.segments import segment_starts, series_starts
+from tidecast.features.segments import BLOCK, blocks_of, segment_starts, series_starts
 from tidecast.features.volatility import DECAY, with_changes, with_volatility
 from tidecast.forecasting.estimator.mapped_arrays import new_array
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.past_values import PanelValues
-
-BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
 
 @dataclass(frozen=True)
@@ -281,28 +279,6 @@ class FlatPanel:
         """
         _, counts = torch.unique_consecutive(self.segment(at), return_counts=True)
         return at[counts.cumsum(0) - 1]
-
-
-def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
-    """Rows of whole series, about `size` at a time.
-
-    Parameters
-    ----------
-    series : ndarray of shape (n_series + 1,)
-        First row of each series, then the number of rows.
-    size : int, default=BLOCK
-
-    Yields
-    ------
-    slice
-    """
-    begin = 0
-    while begin < series[-1]:
-        end = int(series[np.searchsorted(series, begin + size, side="right") - 1])
-        if end <= begin:  # a series longer than a block
-            end = int(series[np.searchsorted(series, begin, side="right")])
-        yield slice(begin, end)
-        begin = end
 
 
 def within(block: slice, at: Tensor) -> slice:

@@ -19,11 +19,11 @@ from torch import Tensor
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import to_polars
 from tidecast.features.panel import PanelSchema
-from tidecast.features.segments import series_starts
+from tidecast.features.segments import BLOCK, blocks_of, series_starts
 from tidecast.features.transformers.streaming import Stream, per_series
 from tidecast.forecasting.estimator.mapped_arrays import new_array
 from tidecast.forecasting.panel.feature_streams import open_stream, resume_stream
-from tidecast.forecasting.panel.flat_panel import BLOCK, FlatPanel, blocks_of
+from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.panel.scaling import InputScaler, Moments
 
 PIECE = 1 << 14  # rows whose features a fit computes at a time, in float64 and with all intermediate columns
