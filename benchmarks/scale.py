@@ -18,7 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +86,19 @@ def anonymous_peak() -> Iterator[list[int]]:
         thread.join()
 
 
-def in_a_file(panel: pl.DataFrame, folder: str) -> pl.DataFrame:
-    """The panel, mapped from an Arrow file."""
-    path = f"{folder}/panel.arrow"
-    panel.write_ipc(path, compression="uncompressed")
-    return PanelFile(path).read()
+def write(n_series: int, n_rows: int, path: str) -> None:
+    """Write the panel into an Arrow file, each column in one piece."""
+    panel = prices(n_series, n_rows)
+    panel.write_ipc(path, compression="uncompressed", record_batch_size=len(panel))
+
+
+def in_a_file(n_series: int, n_rows: int) -> pl.DataFrame:
+    """The panel, mapped from a file that another process has written: what it freed would count as held here."""
+    with tempfile.TemporaryDirectory() as folder:  # pages stay while they are mapped
+        path = f"{folder}/panel.arrow"
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:
+            other.submit(write, n_series, n_rows, path).result()
+        return PanelFile(path).read()
 
 
 def one_batch(model: GRUForecaster, n_inputs: int) -> int:
@@ -109,10 +119,7 @@ def measure(n_series: int, n_rows: int, mapped: bool, in_memory: bool) -> dict[s
     """CPU seconds and peak bytes of one fit, in this process."""
     model = GRUForecaster(max_epochs=1, schema=PanelSchema(calendar="weekdays"))
     model.fit(prices(3, 400)).predict()
-    panel = prices(n_series, n_rows)
-    if mapped:
-        with tempfile.TemporaryDirectory() as folder:  # its pages stay while they are mapped
-            panel = in_a_file(panel, folder)
+    panel = in_a_file(n_series, n_rows) if mapped else prices(n_series, n_rows)
     if in_memory:
         mapped_arrays.MAPPED_FROM = sys.maxsize
     give_back_memory()
