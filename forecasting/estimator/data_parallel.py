@@ -162,7 +162,7 @@ def data_parallel(timeout: float = 600.0) -> Iterator[Processes]:
     Raises
     ------
     ValueError
-        The environment names some, but not all, of what torchrun sets.
+        The environment is not that of torchrun, or does not let it start processes again as it was told to.
     RuntimeError
         Another process did not come, or ended.
 
@@ -229,10 +229,11 @@ def _join(processes: Processes, timeout: float) -> None:
     if _has_own_gpu():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend, limit = "cpu:gloo,cuda:nccl" if _has_own_gpu() else "gloo", timedelta(seconds=timeout)
+    prefix = f"tidecast-{_life()}"
     try:
         store, _, _ = next(dist.rendezvous("env://", processes.rank, processes.size, timeout=limit))
         store.set_timeout(limit)
-        own = dist.PrefixStore(f"tidecast-{_life()}", store)
+        own = dist.PrefixStore(prefix, store)
         dist.init_process_group(backend, timeout=limit, store=own, rank=processes.rank, world_size=processes.size)
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"

@@ -219,6 +219,15 @@ def test_an_environment_that_torchrun_does_not_make_is_refused(found, message, m
         pass
 
 
+def test_restarts_on_several_machines_without_a_new_store_are_refused(monkeypatch):
+    """The processes that were started again once waited for the addresses of those that had ended."""
+    of_torchrun = {"GROUP_WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    in_environment(monkeypatch, RANK="0", WORLD_SIZE="2", **place, **of_torchrun)
+    with pytest.raises(ValueError, match="Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), data_parallel():
+        pass
+
+
 @pytest.mark.parametrize(("timeout", "error"), [(0, ValueError), (math.nan, ValueError), ("1", TypeError)])
 def test_a_timeout_that_is_no_time_is_refused(timeout, error):
     with pytest.raises(error, match="timeout must be"), data_parallel(timeout):
