@@ -105,17 +105,8 @@ def cpu_seconds() -> float:
 
 
 @contextmanager
-def two_hosts(n_workers: int) -> Iterator[None]:
-    """A scheduler in this namespace and workers in another one."""
-    dask = str(Path(sys.executable).with_name("dask"))
-    host, port = PLACE.split(":")
-    scheduler = [dask, "scheduler", "--host", host, "--port", port, "--no-dashboard"]
-    worker = (
-        f"mount -t tmpfs none /tmp && exec {dask} worker {PLACE} --nworkers {n_workers} --nthreads 1 --no-dashboard"
-    )
-    there = ["ip", "netns", "exec", HOST, "unshare", "--mount", "sh", "-c", worker]
-    environ = {**os.environ, "PYTHONPATH": os.getcwd()}
-    started: list[subprocess.Popen[bytes]] = []
+def second_host() -> Iterator[list[str]]:
+    """Another network namespace, at the end of a virtual cable; yields what a command there begins with."""
     try:
         for line in (
             f"ip netns add {HOST}", f"ip link add {CABLE[0]} type veth peer name {CABLE[1]}",
@@ -124,14 +115,31 @@ def two_hosts(n_workers: int) -> Iterator[None]:
             f"ip netns exec {HOST} ip link set {CABLE[1]} up", f"ip netns exec {HOST} ip link set lo up",
         ):  # fmt: skip
             subprocess.run(line.split(), check=True)
-        started.extend(subprocess.Popen(each, env=environ, stderr=subprocess.DEVNULL) for each in (scheduler, there))
-        yield
+        yield ["ip", "netns", "exec", HOST]
     finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait()
         subprocess.run(["ip", "netns", "del", HOST], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["ip", "link", "del", CABLE[0]], check=False, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def two_hosts(n_workers: int) -> Iterator[None]:
+    """A scheduler in this namespace and workers in another one."""
+    dask = str(Path(sys.executable).with_name("dask"))
+    host, port = PLACE.split(":")
+    scheduler = [dask, "scheduler", "--host", host, "--port", port, "--no-dashboard"]
+    worker = (
+        f"mount -t tmpfs none /tmp && exec {dask} worker {PLACE} --nworkers {n_workers} --nthreads 1 --no-dashboard"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with second_host() as there:
+        commands = [scheduler, [*there, "unshare", "--mount", "sh", "-c", worker]]
+        started = [subprocess.Popen(each, env=environ, stderr=subprocess.DEVNULL) for each in commands]
+        try:
+            yield
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                process.wait()
 
 
 def loaded() -> None:

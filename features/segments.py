@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 MAX_PAUSE = timedelta(days=100)
 """A longer gap breaks a series: no return, volatility or network state crosses it (the ECB's ISK paused nine years)."""
+
+BLOCK = 1 << 16
+"""Rows of whole series that are looked at, or computed for, at a time."""
 
 LONG_PERIODS = {"monthly": 31, "quarterly": 92, "halfyearly": 184, "yearly": 366}
 """Days of a session in calendars of long periods, by the first word of their names."""
@@ -72,6 +77,28 @@ def starts_if_sorted(panel: pl.DataFrame) -> np.ndarray | None:
     in_order = panel["series_id"].gather(starts).is_sorted()  # and unique, because no two neighbours are equal
     in_order &= len(falls) < max(len(starts), 1) and bool(np.isin(falls, starts).all())  # from series to series only
     return starts if in_order else None
+
+
+def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
+    """Rows of whole series, about `size` at a time.
+
+    Parameters
+    ----------
+    series : ndarray of shape (n_series + 1,)
+        First row of each series, then the number of rows.
+    size : int, default=BLOCK
+
+    Yields
+    ------
+    slice
+    """
+    begin = 0
+    while begin < series[-1]:
+        end = int(series[np.searchsorted(series, begin + size, side="right") - 1])
+        if end <= begin:  # a series longer than a block
+            end = int(series[np.searchsorted(series, begin, side="right")])
+        yield slice(begin, end)
+        begin = end
 
 
 def _starts(names: pl.Series, falls: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import polars as pl
 
 from tidecast.features.calendars.daily import FIRST_DAY, LAST_DAY, DailyCalendar
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.segments import BLOCK
 
 SHOWN = 3
 """Rows that a warning names."""
@@ -38,7 +39,10 @@ def settle(panel: pl.DataFrame, calendar: PanelCalendar) -> tuple[pl.DataFrame, 
     """
     kept = np.arange(len(panel))
     keys = panel.select("series_id", "time")
-    stray = calendar.was_inferred(keys["series_id"]) & ~calendar.is_session(keys)
+    stray = np.array(calendar.was_inferred(keys["series_id"]))
+    for begin in range(0, len(keys), BLOCK):
+        block = slice(begin, begin + BLOCK)
+        stray[block] &= ~calendar.is_session(keys[block])
     if stray.any():  # a year that no calendar knows is an error, not an odd day
         stray &= keys["time"].dt.date().is_between(FIRST_DAY, LAST_DAY).to_numpy()
     if not stray.any():

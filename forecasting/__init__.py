@@ -8,6 +8,7 @@ from tidecast.lazy_names import import_name
 if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
     from tidecast.forecasting.backtesting.backtest import backtest, timed_backtest
     from tidecast.forecasting.backtesting.outside_models import PanelModel
+    from tidecast.forecasting.estimator.data_parallel import data_parallel
     from tidecast.forecasting.evaluation.comparison import comparison
     from tidecast.forecasting.evaluation.decide import Decision, decide
     from tidecast.forecasting.evaluation.gate_policy import GatePolicy
@@ -58,6 +59,7 @@ __all__ = [
     "VolatilityRegression",
     "backtest",
     "comparison",
+    "data_parallel",
     "decide",
     "evaluate",
     "from_darts",
@@ -82,6 +84,7 @@ __all__ = [
 _MODULES = {
     "backtesting.backtest": ("backtest", "timed_backtest"),
     "backtesting.outside_models": ("PanelModel",),
+    "estimator.data_parallel": ("data_parallel",),
     "evaluation.comparison": ("comparison",),
     "evaluation.decide": ("Decision", "decide"),
     "evaluation.gate_policy": ("GatePolicy",),

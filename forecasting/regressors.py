@@ -22,6 +22,7 @@ from torch import Tensor
 from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
 from tidecast.features.frozen_settings import FrozenSettings
+from tidecast.forecasting.estimator.data_parallel import ALONE, Processes, processes_in_force
 from tidecast.forecasting.estimator.fitted_settings import (
     NOT_SAVED_AS_LEARNED,
     all_or_nothing,
@@ -238,14 +239,16 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         head = head.to(device)
         settings = self.training or Training()
         most = min(len(training[0]), settings.windows_per_epoch or len(training[0]))
+        processes = processes_in_force()
         with isolated(seed):
             network = self._new_network(training[1].shape[1], head.n_outputs).to(device)
             scaled_held_out = self._scaled(held_out, target_scaler, mean_weight) if len(held_out[0]) else None
             lessons = Lessons(
-                lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle, most),
+                lambda shuffle: _batches(*scaled_training, self.batch_size, shuffle, most, processes),
                 steps_per_epoch=-(-most // self.batch_size),
                 validation=list(_batches(*scaled_held_out, PREDICT_BLOCK)) if scaled_held_out else (),
-                fingerprint=self._fingerprint(training, held_out),
+                fingerprint=self._fingerprint(training, held_out) if settings.checkpoint else "",
+                given=self._fingerprint(training, held_out) if processes.size > 1 else "",
             )
             curve = Trainer(
                 network,
@@ -280,8 +283,6 @@ class RecurrentRegressor(HoldsFrozenSettings, RegressorMixin, BaseEstimator):
         )  # fmt: skip
 
     def _fingerprint(self, *windows: Windows) -> str:
-        if not (self.training and self.training.checkpoint):
-            return ""
         return fingerprint(encode(self), *(array for group in windows for array in group))
 
     def _inputs(self, X_NTF: Array) -> Tensor:
@@ -464,8 +465,10 @@ def _batches(
     size: int,
     shuffle: np.random.Generator | None = None,
     most: int | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
     order = torch.arange(len(X_NTF)) if shuffle is None else torch.from_numpy(shuffle.permutation(len(X_NTF)))
-    for at in order[:most].to(X_NTF.device).split(size):
+    for batch in order[:most].to(X_NTF.device).split(size):
+        at = batch[processes.share(len(batch))]
         weight_B11 = weights[at, None, None]
         yield Batch(X_NTF[at], y_NH[at].unsqueeze(1), weight_B11.expand(-1, 1, y_NH.shape[1]))

@@ -30,7 +30,8 @@ SHORTER = {  # what would take an hour, in a second
 }
 OTHER_PROGRAMS = {
     "bash", "cd", "cp", "crontab", "curl", "dask", "docker", "echo", "export", "git", "journalctl", "mkdir", "mkdocs",
-    "mlflow", "npm", "pip", "prefect", "psql", "python", "python3", "ray", "source", "sudo", "systemctl", "uv",
+    "mlflow", "npm", "pip", "prefect", "psql", "python", "python3", "ray", "source", "sudo", "systemctl",
+    "torchrun", "uv",
 }  # fmt: skip
 """Whose lines are checked as shell only."""
 CONSOLE = [(block.page, line) for page in PAGES for block in blocks_of(page, "console") for line in block.commands]

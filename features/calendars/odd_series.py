@@ -13,6 +13,7 @@ from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.infer import SeriesInference, infer_panel
 from tidecast.features.calendars.inference import SHOWN
 from tidecast.features.error_text import shorten
+from tidecast.features.segments import BLOCK, blocks_of, series_starts
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,15 @@ def infer_contradicting(rows: pl.DataFrame, usual: Calendar) -> list[SeriesInfer
 
 
 def _contradicting(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
-    """Return the series whose rows do not fit a calendar."""
+    """Return the series whose rows do not fit a calendar; those of a sorted panel are looked at block by block."""
+    if len(rows) > BLOCK and rows["series_id"].flags["SORTED_ASC"]:
+        blocks = blocks_of(np.append(series_starts(rows), len(rows)), BLOCK)
+        return [name for block in blocks for name in _contradicting_in(rows[block], calendar)]
+    return _contradicting_in(rows, calendar)
+
+
+def _contradicting_in(rows: pl.DataFrame, calendar: Calendar) -> list[Any]:
+    """As `_contradicting`, of rows that are looked at together."""
     on = calendar.is_session(rows["time"])
     number = np.zeros(len(rows), dtype=np.int64)
     number[on] = calendar.numbers(rows["time"].filter(pl.Series(on)) if not on.all() else rows["time"])

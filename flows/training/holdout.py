@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.per_series import mark_long_periods
-from tidecast.features.segments import breaks, series_starts
+from tidecast.features.segments import blocks_of, breaks, series_starts
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.forecasting.evaluation.splits import RollingOrigin
-from tidecast.forecasting.panel.flat_panel import blocks_of
 
 FOLDS = 2
 """Of the selection, and of the gate, at least; every recipe is refit in each of them."""

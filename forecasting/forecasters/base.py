@@ -88,13 +88,13 @@ class PanelForecaster(ShownForecaster):
         self.quantiles_ = check_quantiles(self.quantiles)
         panel, weights = _weighted(X, sample_weight, self._schema, self.target)
         self.calendar_ = PanelCalendar.of(panel, self._schema.calendar).meeting(panel)
-        panel, kept = settle(panel, self.calendar_)
-        weights = weights[kept] if len(kept) < len(weights) else weights
+        panel, weights = _settled(panel, weights, self.calendar_)
         self.fit_end_ = cast("date | datetime", panel["time"].max())
         self._seasonal = SeasonalTarget.of(panel, self.target, self._schema.positive, self.calendar_)
         rows = self._with_known_covariates(self._rows(panel, self.calendar_), X)
         if not rows.ready.any():
             raise ValueError(self._too_short(rows))
+        give_back_memory()
 
         holdout = holdout_of(rows.frame["time"].filter(pl.Series(rows.ready.numpy())), self.horizon)
         self._quantile_model = self._learned_quantiles(rows, holdout, weights)
@@ -148,8 +148,7 @@ class PanelForecaster(ShownForecaster):
         panel, weights = _weighted(X, sample_weight, self._schema_of_rows, self.target)
         panel = as_seen(panel, self._carried.snapshot.keys)
         calendar = self.calendar_.meeting(panel, self._carried.snapshot.series_id)
-        panel, kept = settle(panel, calendar)
-        weights = weights[kept] if len(kept) < len(weights) else weights
+        panel, weights = _settled(panel, weights, calendar)
         updated = copy.copy(self)  # replaces this one only when all has succeeded
         rows = updated._with_known_covariates(updated._rows(panel, calendar), X)
         check_continues(rows, self.fit_end_, self._carried.snapshot, self.lookback)
@@ -484,3 +483,9 @@ def _weighted(panel: Any, sample_weight: Any, schema: PanelSchema, target: str) 
         )
     checked = check_panel(frame.with_columns(pl.Series(WEIGHT, weight)), schema, target)
     return checked.drop(WEIGHT), torch.from_numpy(checked[WEIGHT].to_numpy().copy())
+
+
+def _settled(panel: pl.DataFrame, weights: Tensor, calendar: PanelCalendar) -> tuple[pl.DataFrame, Tensor]:
+    """As `settle`, with the weights of the rows that are left."""
+    panel, kept = settle(panel, calendar)
+    return panel, weights[kept] if len(kept) < len(weights) else weights

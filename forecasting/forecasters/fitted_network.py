@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tidecast.features.frozen_settings import FrozenSettings
 from tidecast.features.panel import PanelSchema
+from tidecast.features.segments import BLOCK
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.features.transformers.seasonal_features import SeasonalFeatures
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
@@ -30,7 +31,7 @@ from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
 from tidecast.forecasting.network.training import Training
 from tidecast.forecasting.panel.carried_state import CarriedState
 from tidecast.forecasting.panel.feature_streams import stream_tensors
-from tidecast.forecasting.panel.flat_panel import BLOCK, FlatPanel, within
+from tidecast.forecasting.panel.flat_panel import FlatPanel, within
 from tidecast.forecasting.panel.inputs import PIECE, NetworkInputs, StaticInputs
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.made_columns import warn_of_unseen

@@ -14,10 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
+from tidecast.forecasting.estimator.data_parallel import processes_in_force
 from tidecast.forecasting.estimator.freed_memory import give_back_memory
+from tidecast.forecasting.estimator.mapped_arrays import is_mapped
 from tidecast.forecasting.estimator.validation import pick_device, seed_from
 from tidecast.forecasting.forecasters.fitted_network import FittedNetwork
 from tidecast.forecasting.forecasters.linear_start import LinearForecast
@@ -138,12 +139,12 @@ class NetworkForecaster(FittedNetwork):
     def _segments(
         self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor, learned: date | datetime | None = None
     ) -> Segments:
-        training = self.training or Training()
+        training, device = self.training or Training(), pick_device(self.device)
         most = training.windows_per_epoch or WINDOWS_PER_EPOCH
         return Segments(
-            rows, inputs_NF.to(pick_device(self.device)), weights, self.lookback, self.horizon, training.half_life,
-            learned, partial(self._future_of, rows), bool(self._seasonal.seasons),
-            self._every(rows.moving & (weights > 0)), most,
+            rows, inputs_NF if is_mapped(inputs_NF.nbytes) else inputs_NF.to(device), weights, self.lookback,
+            self.horizon, training.half_life, learned, partial(self._future_of, rows), bool(self._seasonal.seasons),
+            self._every(rows.moving & (weights > 0)), most, device,
         )  # fmt: skip
 
     def _every(self, is_origin: Tensor) -> int:
@@ -206,12 +207,13 @@ class NetworkForecaster(FittedNetwork):
         start: Callable[[], None] | None = None,
     ) -> list[Epoch]:
         """Train the network, from its present weights, on windows up to the time `until`."""
-        device = segments.inputs_NF.device
+        device, processes = pick_device(self.device), processes_in_force()
         lessons = Lessons(
-            lambda generator: segments.epoch(until, self.batch_size, generator),
+            lambda generator: segments.epoch(until, self.batch_size, generator, processes),
             steps_per_epoch=-(-segments.windows(until) // self.batch_size),
             validation=validation,
             fingerprint=fingerprint,
+            given=self._given(segments) if processes.size > 1 else "",
         )
         curve = Trainer(
             self._network.to(device),
@@ -230,9 +232,14 @@ class NetworkForecaster(FittedNetwork):
         known = rows.known_covariates
         future = () if known is None else known.arrays
         return fingerprint(
-            self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.level(torch.arange(len(rows))),
-            rows.volatility, self._quantile_model.base_HQ, *future,
+            self.recipe(), inputs_NF, weights, rows.starts, rows.session, rows.prices, rows.volatility,
+            self._quantile_model.base_HQ, *future,
         )  # fmt: skip
+
+    def _given(self, segments: Segments) -> str:
+        """Digest of recipe and rows. Nothing computed is in it, because processors of other kinds round differently."""
+        rows = segments.rows
+        return fingerprint(self.recipe(), segments.weights_N, rows.starts, rows.session, rows.prices)
 
     def _to_recipe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings with the head spelled out, because a recipe must mean the same when the default changes."""

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+STATE = "state"  # name of all that is no tensor, where it travels among tensors
+BLOCK = 1 << 20  # rows whose digest is computed at a time
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and everything else as JSON holds it
 
@@ -37,10 +40,39 @@ def fingerprint(settings: Any, *arrays: np.ndarray | Tensor) -> str:
     """
     digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
     for array in arrays:
-        values = np.ascontiguousarray(array)
+        values = np.asarray(array)
         digest.update(f"{values.dtype}{values.shape}".encode())
-        digest.update(values.data)
+        for begin in range(0, len(values) if values.ndim else 1, BLOCK):
+            block = values[begin : begin + BLOCK] if values.ndim else values
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
+
+
+def packed(saved: Saved | None) -> bytes:
+    """Return a training's state as bytes, to be sent to another process; no pickle.
+
+    Parameters
+    ----------
+    saved : Saved or None
+    """
+    if saved is None:
+        return b""
+    tensors, state = saved
+    text = torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
+    return save(tensors | {STATE: text})
+
+
+def unpacked(sent: bytes) -> Saved | None:
+    """Return what `packed` was given.
+
+    Parameters
+    ----------
+    sent : bytes
+    """
+    if not sent:
+        return None
+    tensors = load(sent)
+    return tensors, json.loads(bytes(tensors.pop(STATE).tolist()))
 
 
 class Checkpoint:

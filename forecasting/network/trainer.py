@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tidecast.forecasting.estimator.data_parallel import ALONE, Processes, processes_in_force
 from tidecast.forecasting.estimator.time_left import Work
-from tidecast.forecasting.network.checkpoints import Checkpoint
+from tidecast.forecasting.network.checkpoints import Checkpoint, packed, unpacked
 from tidecast.forecasting.network.heads import Head
 from tidecast.forecasting.network.optimiser import AdamW, one_cycle
 from tidecast.forecasting.network.progress import Epoch, Progress, StopTraining, average
@@ -35,19 +36,22 @@ class Lessons:
     Attributes
     ----------
     epoch_batches : callable
-        Returns the batches of one epoch, in the order of a generator.
+        Returns the batches of one epoch, in the order of a generator; of each the share of this process.
     steps_per_epoch : int
         Number of these batches.
     validation : sequence of Batch
         On rows after every training target.
     fingerprint : str
         Digest of settings and data, which names a checkpoint.
+    given : str
+        Digest of the settings and the data that `fit` was given, which must be the same in all processes.
     """
 
     epoch_batches: Callable[[np.random.Generator], Iterable[Batch]]
     steps_per_epoch: int
     validation: Sequence[Batch] = ()
     fingerprint: str = ""
+    given: str = ""
 
 
 class Trainer:
@@ -60,6 +64,9 @@ class Trainer:
     untrained one. So each epoch is judged, and used, with the best of four shares of its outputs: a quarter, a half,
     three quarters, all. As losses are convex in the share, no share is better than none only if the outputs point the
     wrong way: then there was nothing to learn.
+
+    Inside of `data_parallel`, each process computes a share of every batch. Losses and gradients are summed, so that
+    all processes take the same steps and the same decisions.
 
     Parameters
     ----------
@@ -92,6 +99,7 @@ class Trainer:
         if training.checkpoint and max_epochs:
             self.checkpoint = Checkpoint(training.checkpoint, lessons.fingerprint)
         self.is_stopped = False
+        self.processes, self.seed = processes_in_force(), torch.initial_seed()
 
     def run(self, start: Callable[[], None] | None = None) -> list[Epoch]:
         """Train to the end, and return the learning curve; for `start` see `begin`.
@@ -105,7 +113,8 @@ class Trainer:
         work = Work("Training", self.max_epochs, "epochs at most", since=self.progress.epoch)
         while not self.is_over:
             self.epoch()
-            work.at(self.progress.epoch)
+            if self.processes.is_first:
+                work.at(self.progress.epoch)
         return self.finish()
 
     def begin(self, start: Callable[[], None] | None = None) -> None:
@@ -116,16 +125,27 @@ class Trainer:
         start : callable, optional
             Sets weights that are known without training; called after epoch 0 was evaluated.
         """
-        saved = self.checkpoint.read() if self.checkpoint else None
-        if self.checkpoint and saved:
-            self.progress.restore(saved)
-            done, path = self.progress.epoch, self.checkpoint.path
-            logger.info("Training resumes after epoch %d of %d, from %s.", done, self.max_epochs, path)
-        elif self.lessons.validation:
+        _check_alike(self.processes, self.lessons.given)
+        if not (self.checkpoint and self._resume(self.checkpoint)) and self.lessons.validation:
             self.progress.record(Epoch(0, math.nan, self._validation_loss((1.0,))[0]))
             self._notify()
         if start and self.max_epochs and not self.progress.epoch:
             start()
+        self.processes.copy_from_first(self.network.state_dict().values())
+
+    def _resume(self, checkpoint: Checkpoint) -> bool:
+        """Take back what the first process finds in the checkpoint; return whether there was anything."""
+        processes = self.processes
+        saved = checkpoint.read() if processes.is_first else None
+        if processes.size > 1:  # the folder need not be seen by all
+            saved = unpacked(processes.from_first(packed(saved)))
+        if saved is None:
+            return False
+        self.progress.restore(saved)
+        if processes.is_first:
+            done, path = self.progress.epoch, checkpoint.path
+            logger.info("Training resumes after epoch %d of %d, from %s.", done, self.max_epochs, path)
+        return True
 
     @property
     def is_over(self) -> bool:
@@ -137,11 +157,13 @@ class Trainer:
 
     def epoch(self) -> None:
         """Train for one epoch, evaluate it, write a checkpoint and call `Training.on_epoch`."""
+        if self.processes.size > 1:  # a process drops units of its own, and the same ones after a restart
+            torch.manual_seed(_seed_of_epoch(self.seed, self.progress.epoch, self.processes.rank))
         batches = self.lessons.epoch_batches(self.progress.shuffle)
-        train_loss = _train_epoch(self.network, self.head, batches, self.optimiser, self.training.gradient_norm)
+        train_loss = self._train_epoch(batches)
         held_out, share = self._validation_loss() if self.lessons.validation else (None, 1.0)
         self.progress.record(Epoch(self.progress.epoch + 1, train_loss, held_out), share)
-        if self.checkpoint:
+        if self.checkpoint and self.processes.is_first:
             self.checkpoint.write(*self.progress.saved())
         self._notify()
 
@@ -159,22 +181,35 @@ class Trainer:
         elif self.lessons.validation:
             network.load_state_dict(progress.best)
         network.eval()
-        if self.checkpoint:
+        self.processes.copy_from_first(network.state_dict().values())
+        if self.checkpoint and self.processes.is_first:
             self.checkpoint.remove()
         return progress.curve
 
+    def _train_epoch(self, batches: Iterable[Batch]) -> float:
+        """Step along the gradient of each batch's mean loss; return the mean pinball loss before each step."""
+        network, sums = self.network, []
+        network.train()
+        for batch in batches:
+            pinball, weight = set_gradients(network, self.head, batch, self.processes)
+            nn.utils.clip_grad_norm_(network.parameters(), self.training.gradient_norm)
+            self.optimiser.step()
+            sums.append(torch.stack([pinball, weight]))
+        return _mean(torch.stack(sums))
+
     def _validation_loss(self, shares: Sequence[float] = SHARES) -> tuple[float, float]:
         """Smallest validation loss, and the share of the outputs that has it."""
-        losses = mean_losses(self.network, self.head, self.lessons.validation, shares)
+        losses = mean_losses(self.network, self.head, self.lessons.validation, shares, self.processes)
         return min(zip(losses, shares, strict=True))
 
     def _notify(self) -> None:
-        """Call `Training.on_epoch` with the newest epoch; stop if it raised `StopTraining`."""
+        """Call `Training.on_epoch` with the newest epoch; stop if it raised `StopTraining` in some process."""
         try:
             if self.training.on_epoch is not None:
                 self.training.on_epoch(self.progress.curve[-1])
         except StopTraining:
             self.is_stopped = True
+        self.is_stopped = self.processes.any(self.is_stopped)
 
 
 def batch_losses(network: RecurrentNetwork, head: Head, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,17 +244,58 @@ def outputs(network: RecurrentNetwork, batch: Batch) -> Tensor:
     return network.read_out(h_BTD[:, -batch.y_BTH.shape[1] :], batch.z_BTHZ)
 
 
+def set_gradients(
+    network: RecurrentNetwork, head: Head, batch: Batch, processes: Processes = ALONE
+) -> tuple[Tensor, Tensor]:
+    """Set the gradients of the mean loss of a batch, of which each process has a share.
+
+    Processes sum losses and weights, and divide once: how targets are spread over the shares does not matter.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    head : Head
+    batch : Batch
+    processes : Processes, optional
+
+    Returns
+    -------
+    pinball, weight : Tensor of shape ()
+        Sums over the whole batch.
+    """
+    network.zero_grad()
+    if processes.size == 1:
+        loss, pinball, weight = batch_losses(network, head, batch)
+        (loss / weight.clamp(min=SMALLEST)).backward()
+        return pinball, weight
+    weights = list(network.parameters())
+    pinball = weight = weights[0].new_zeros(())
+    if len(batch):
+        loss, pinball, weight = batch_losses(network, head, batch)
+        loss.backward()
+    used = pinball.new_tensor([each.grad is not None for each in weights])
+    own = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
+    sums = processes.sum(torch.cat([torch.stack([pinball, weight]), used, *(each.flatten() for each in own)]))
+    (pinball, weight), used, *gradients = sums.split([2, len(weights), *(each.numel() for each in weights)])
+    for each, gradient, count in zip(weights, gradients, used.tolist(), strict=True):
+        each.grad = (gradient / weight.clamp(min=SMALLEST)).view_as(each) if count else None
+    return pinball, weight
+
+
 def mean_losses(
-    network: RecurrentNetwork, head: Head, batches: Iterable[Batch], shares: Sequence[float] = (1.0,)
-) -> list[float]:
+    network: RecurrentNetwork, head: Head, batches: Sequence[Batch], shares: Sequence[float] = (1.0,),
+    processes: Processes = ALONE,
+) -> list[float]:  # fmt: skip
     """Weighted mean pinball losses over batches, without training, for shares of the outputs.
 
     Parameters
     ----------
     network : RecurrentNetwork
     head : Head
-    batches : iterable of Batch
+    batches : sequence of Batch
+        All of them; each process computes some, and the losses are those of one process to the last bit.
     shares : sequence of float, default=(1.0,)
+    processes : Processes, optional
 
     Returns
     -------
@@ -227,33 +303,34 @@ def mean_losses(
         One for each share; NaN if no weight is above 0.
     """
     network.eval()
-    sums: list[list[Tensor]] = [[] for _ in shares]
+    sums_SN2 = next(network.parameters()).new_zeros(len(shares), len(batches), 2)
     with torch.inference_mode():
-        for batch in batches:
+        for number in range(processes.rank, len(batches), processes.size):
+            batch = batches[number]
             o_BTHP = outputs(network, batch)
-            for of_share, share in zip(sums, shares, strict=True):
+            for at, share in enumerate(shares):
                 _, pinball = head.losses(share * o_BTHP, batch.y_BTH, batch.weight_BTH)
-                of_share.append(torch.stack([pinball, batch.weight_BTH.sum()]))
-    return [_mean(of_share) for of_share in sums]
+                sums_SN2[at, number] = torch.stack([pinball, batch.weight_BTH.sum()])
+        return [_mean(sums_N2) for sums_N2 in processes.sum(sums_SN2)]
 
 
-def _train_epoch(
-    network: RecurrentNetwork, head: Head, batches: Iterable[Batch], optimiser: AdamW, gradient_norm: float
-) -> float:
-    """Step along the gradient of each batch's mean loss; return the mean pinball loss before each step."""
-    network.train()
-    sums = []
-    for batch in batches:
-        loss, pinball, weight = batch_losses(network, head, batch)
-        network.zero_grad()
-        (loss / weight.clamp(min=SMALLEST)).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
-        optimiser.step()
-        sums.append(torch.stack([pinball, weight]))
-    return _mean(sums)
-
-
-def _mean(sums: list[Tensor]) -> float:
+def _mean(sums_N2: Tensor) -> float:
     """Mean loss from each batch's sums of losses and of weights; NaN if no weight is above 0."""
-    loss, weight = torch.stack(sums).double().sum(0).tolist()
+    loss, weight = sums_N2.double().sum(0).tolist()
     return loss / weight if weight else math.nan
+
+
+def _check_alike(processes: Processes, given: str) -> None:
+    """Refuse processes that were given other data or settings than the first one."""
+    differs = processes.from_first(given.encode()) != given.encode()
+    if processes.any(differs):
+        which = f"process {processes.rank}" if differs else "another process"
+        raise ValueError(
+            f"All {processes.size} processes must fit the same rows with the same settings; {which} got others than "
+            "process 0. Give each the whole panel: the work is divided inside of fit."
+        )
+
+
+def _seed_of_epoch(seed: int, epoch: int, rank: int) -> int:
+    """Return the seed of a process for one epoch."""
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

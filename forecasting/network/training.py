@@ -122,6 +122,13 @@ class Batch:
     z_BTHZ: Tensor | None = None
     at_BT: Tensor | None = None
 
+    def __len__(self) -> int:
+        return len(self.x_BTF)
+
+
+NO_SEQUENCE = Batch(torch.empty(0, 1, 1), torch.empty(0, 1, 1), torch.empty(0, 1, 1))
+"""What a process computes of a batch that has fewer sequences than there are processes."""
+
 
 @contextmanager
 def isolated(random_state: int) -> Iterator[None]:

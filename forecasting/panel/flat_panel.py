@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.segments import segment_starts, series_starts
+from tidecast.features.segments import BLOCK, blocks_of, segment_starts, series_starts
 from tidecast.features.volatility import DECAY, with_changes, with_volatility
+from tidecast.forecasting.estimator.mapped_arrays import new_array
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.past_values import PanelValues
-
-BLOCK = 1 << 16  # rows of whole series that features and volatilities are computed for at a time
 
 
 @dataclass(frozen=True)
@@ -282,28 +281,6 @@ class FlatPanel:
         return at[counts.cumsum(0) - 1]
 
 
-def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
-    """Rows of whole series, about `size` at a time.
-
-    Parameters
-    ----------
-    series : ndarray of shape (n_series + 1,)
-        First row of each series, then the number of rows.
-    size : int, default=BLOCK
-
-    Yields
-    ------
-    slice
-    """
-    begin = 0
-    while begin < series[-1]:
-        end = int(series[np.searchsorted(series, begin + size, side="right") - 1])
-        if end <= begin:  # a series longer than a block
-            end = int(series[np.searchsorted(series, begin, side="right")])
-        yield slice(begin, end)
-        begin = end
-
-
 def within(block: slice, at: Tensor) -> slice:
     """Places of the rows `at`, in rising order, that lie in a block.
 
@@ -356,8 +333,8 @@ def panel_rows(
     times = frame["time"].to_physical().to_numpy()
     series = series_starts(frame)
     starts, series = (np.append(begins, n_rows) for begins in (segment_starts(frame, series), series))
-    session = np.empty(n_rows, dtype=np.int32 if daily else np.int64)
-    volatility = np.empty(n_rows)
+    session = new_array((n_rows,), np.int32 if daily else np.int64)
+    volatility = new_array((n_rows,), np.float64)
     columns = [name for name in ("series_id", "time", target, "calendar") if name in frame.columns]
     for block in blocks_of(series):
         prices = frame[block].select(columns)

@@ -19,10 +19,11 @@ from torch import Tensor
 from tidecast.features.error_text import shorten
 from tidecast.features.frames import to_polars
 from tidecast.features.panel import PanelSchema
-from tidecast.features.segments import series_starts
+from tidecast.features.segments import BLOCK, blocks_of, series_starts
 from tidecast.features.transformers.streaming import Stream, per_series
+from tidecast.forecasting.estimator.mapped_arrays import new_array
 from tidecast.forecasting.panel.feature_streams import open_stream, resume_stream
-from tidecast.forecasting.panel.flat_panel import BLOCK, FlatPanel, blocks_of
+from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.panel.scaling import InputScaler, Moments
 
 PIECE = 1 << 14  # rows whose features a fit computes at a time, in float64 and with all intermediate columns
@@ -143,7 +144,8 @@ class NetworkInputs:
     def halves(self, frame: pl.DataFrame, known: Mapping[int, NDArray[np.float64]] | None = None) -> Tensor:
         """As `of`, in half precision, to train on: between ±8 that is exact to 1/2000.
 
-        `known` holds features computed before, by the first row of each piece.
+        Those of many rows lie in a file, see `new_array`. `known` holds features computed before, by the first row of
+        each piece.
 
         Parameters
         ----------
@@ -153,7 +155,7 @@ class NetworkInputs:
             Features of pieces, before scaling.
         """
         known = known or {}
-        inputs_NF = torch.empty(len(frame), self.scaler.width, dtype=torch.float16)
+        inputs_NF = torch.from_numpy(new_array((len(frame), self.scaler.width), np.float16))
         for piece in _pieces(self.features, frame):
             numbers_NF = known[piece.start] if piece.start in known else self._numbers_of(frame[piece])
             inputs_NF[piece] = self._scaled(numbers_NF)

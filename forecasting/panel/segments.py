@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from tidecast.forecasting.estimator.data_parallel import ALONE, Processes
 from tidecast.forecasting.network.recurrent import RecurrentNetwork, State
-from tidecast.forecasting.network.training import Batch, recency
+from tidecast.forecasting.network.training import NO_SEQUENCE, Batch, recency
 from tidecast.forecasting.panel.flat_panel import FlatPanel, root_steps
 
 BLOCK = 256  # whole segments run side by side
@@ -36,7 +37,7 @@ class Segments:
     ----------
     rows : FlatPanel
     inputs_NF : Tensor of shape (N, F)
-        On the network's device, where batches are made. Half precision suffices: networks see float32.
+        On the network's device, or on the CPU where they lie in a file. Half precision suffices: networks see float32.
     weights_N : Tensor of shape (N,)
         Weight of each row as an origin.
     length : int
@@ -56,6 +57,8 @@ class Segments:
         each epoch, all are seen in a training.
     most : int, optional
         Windows of an epoch, drawn among all.
+    device : torch.device, optional
+        The network's, for batches; that of `inputs_NF` by default.
     """
 
     rows: FlatPanel
@@ -69,8 +72,11 @@ class Segments:
     seasonal: bool = False
     every: int = 1
     most: int | None = None
+    device: torch.device | None = None
 
-    def epoch(self, until: date | datetime, batch_size: int, shuffle: np.random.Generator) -> Iterator[Batch]:
+    def epoch(
+        self, until: date | datetime, batch_size: int, shuffle: np.random.Generator, processes: Processes = ALONE
+    ) -> Iterator[Batch]:
         """Batches of windows up to the time `until`, cut anew and in random order, which cover every row; or of `most`.
 
         Parameters
@@ -81,14 +87,17 @@ class Segments:
             Windows.
         shuffle : numpy Generator
             Advances.
+        processes : Processes, optional
+            Of each batch, only the share of this process is made.
         """
         until_S = self.rows.sessions_at(until)
         n_segments = len(self._bounds(until)[0])
         starts = shuffle.permutation(self.starts(until, shift=shuffle.integers(self.length, size=n_segments)))
         starts = starts[: self.most]
         for i in range(0, len(starts), batch_size):
-            rows_BT = torch.from_numpy(starts[i : i + batch_size])[:, None] + torch.arange(self.length)
-            yield self._batch(rows_BT, until_S)
+            batch = starts[i : i + batch_size]
+            rows_BT = torch.from_numpy(batch[processes.share(len(batch))])[:, None] + torch.arange(self.length)
+            yield self._batch(rows_BT, until_S) if len(rows_BT) else NO_SEQUENCE
 
     def held_out(self, since: date | datetime, until: date | datetime) -> HeldOut:
         """Batches of the rows from the time `since` to `until`, each after a window that warms up the state.
@@ -156,7 +165,7 @@ class Segments:
 
     def _batch(self, rows_BT: Tensor, until_S: Tensor, since_S: Tensor | None = None) -> Batch:
         """Inputs of these rows, and scaled targets of origins from session `since_S` on that lie up to `until_S`."""
-        rows, device = self.rows, self.inputs_NF.device
+        rows, device = self.rows, self.device or self.inputs_NF.device
         segment_B = rows.segment(rows_BT[:, 0])
         until_B11 = until_S[segment_B, None, None]
         inside_BT = rows_BT < rows.starts[segment_B + 1, None]
@@ -176,7 +185,7 @@ class Segments:
             weight_BTH = weight_BTH * recency(session_BT1, until_B11, self.half_life)
         if self.seasonal:
             weight_BTH = weight_BTH * root_steps(self.horizon)
-        x_BTF, at_BT = embedding(rows_BT.to(device), self.inputs_NF).float(), None
+        x_BTF, at_BT = embedding(rows_BT.to(self.inputs_NF.device), self.inputs_NF).to(device).float(), None
         if self.future is not None and self.seasonal and (some := (weight_BTH > 0).any(-1)).float().mean() < FEW:
             at_BT, rows_BT, y_BTH, weight_BTH = some, rows_BT[some], y_BTH[some], weight_BTH[some]
         z_BTHZ = None if self.future is None else self.future(rows_BT)

@@ -150,6 +150,30 @@ def test_a_row_that_is_not_a_session_is_left_out_or_moved_and_named():
         named.numbers(panel)
 
 
+def test_what_contradicts_and_what_strays_does_not_depend_on_how_many_rows_are_looked_at_at_a_time(monkeypatch):
+    days = sessions("weekdays", 300, date(2024, 3, 1)).to_list()
+    fridays = sessions("weekly FRI", 60, date(2024, 3, 1)).to_list()
+    of_series = {"a": days, "b": fridays, "c": [*days, date(2024, 2, 3)], "d": days, "e": fridays, "f": days[40:]}
+    panel = check_panel(pl.concat([series(name, pl.Series(times)) for name, times in of_series.items()]))
+    usual = PanelCalendar(get_calendar("weekdays"), default_inferred=True)
+
+    def found():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            calendar = usual.meeting(panel)
+            return calendar, *settle(panel, calendar)
+
+    calendar, settled, kept = found()
+    assert set(calendar.own) == {"b", "e"}
+    assert len(kept) == len(settled) == len(panel) - 1
+    monkeypatch.setattr("tidecast.features.calendars.odd_series.BLOCK", 350)
+    monkeypatch.setattr("tidecast.features.stray_rows.BLOCK", 7)
+    in_blocks = found()
+    assert in_blocks[0] == calendar
+    assert in_blocks[1].equals(settled)
+    assert np.array_equal(in_blocks[2], kept)
+
+
 def test_windows_leave_such_a_row_out_too():
     days = sessions("weekdays", 100, date(2024, 3, 1))
     panel = series("a", days)
