@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tidecast.features.error_text import meant
+
 PROCESSES = "processes"
 """Processes of this machine, started by joblib."""
 
@@ -33,8 +35,8 @@ def check_engine(engine: str) -> str:
     """
     if engine != PROCESSES and not CLUSTER.fullmatch(engine):
         raise ValueError(
-            f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786', got {engine!r}. "
-            "Name the host and the port of a running scheduler."
+            f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786', got {engine!r}."
+            f"{meant(engine, [PROCESSES]) or ' Name the host and the port of a running scheduler.'}"
         )
     return engine
 

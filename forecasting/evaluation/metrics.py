@@ -13,7 +13,7 @@ from scipy import stats
 
 from tidecast.features.calendars.infer import infer_panel
 from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.features.frames import Frame, like, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.segments import breaks
@@ -196,7 +196,7 @@ def checked_forecasts(table: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame
     if twice:
         raise ValueError(
             "A forecast table must hold one row for each model, series_id, origin and step; "
-            f"{twice} rows share theirs. Distinguish several models by a column 'model'."
+            f"{counted(twice, 'row shares its', 'rows share theirs')}. Distinguish several models by a column 'model'."
         )
     return check_order(table, quantiles_by_level(table.columns), "A forecast table")
 
@@ -235,8 +235,9 @@ def _with_truth(
     if len(unknown):
         series, n_unknown = unknown["series_id"].unique().sort().to_list(), len(unknown)
         raise ValueError(
-            f"Every origin must have a row with a price in the panel; {n_unknown} origins of {shorten(series)} have "
-            "none. Evaluate on the panel that was forecast from, with its history."
+            "Every origin must have a row with a price in the panel; there is none for "
+            f"{counted(n_unknown, 'origin')} of {shorten(series)}. Evaluate on the panel that was forecast from, with "
+            "its history."
         )
     pegged = tuple(origins.filter("pegged")["series_id"].unique().sort())
     moving, truths = origins.filter(~pl.col("pegged")), prices.select("series_id", "time", truth="close")
