@@ -57,7 +57,7 @@ def waiting(
     return rows.sort("as_of", "time", "series_id", "rule", descending=[True, True, False, False], nulls_last=True)
 
 
-def near_choice(warehouse: Warehouse, rules: tuple[str, ...] = (), series: tuple[str, ...] = (), **_: Any) -> str:
+def near_choice(warehouse: Warehouse, rules: tuple[str, ...] = (), series: tuple[str, ...] = (), **days: Any) -> str:
     """Return " Did you mean 'x'?" for a rule or series that no row in quarantine has, if one has a similar name.
 
     Parameters
@@ -65,8 +65,8 @@ def near_choice(warehouse: Warehouse, rules: tuple[str, ...] = (), series: tuple
     warehouse : Warehouse
     rules, series : tuple of str
         As `waiting` takes them.
-    **_ : object
-        The days, as `waiting` takes them; unused.
+    **days : object
+        As `waiting` takes them; unused.
     """
     rows = waiting(warehouse)
     for column, wanted in (("rule", rules), ("series_id", series)):
