@@ -2,22 +2,23 @@
 
     python -m benchmarks.curves benchmarks/time_to_accuracy.jsonl benchmarks/time_to_accuracy.png
 
+It also draws time_to_accuracy_dark.png, for dark pages.
+
 Reads what `python -m benchmarks.equal_accuracy … --json FILE` has appended, of each task and library the newest line,
 and draws a row of charts for every task, a column for every library.
 """
 
 import argparse
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from PIL import Image
 
+from docs.pictures.light_and_dark import write_both
 from tidecast.flows.reporting.figure import Picture
 from tidecast.forecasting.plotting.canvas import new_figure
-from tidecast.forecasting.plotting.palette import COLOURS, INK, ORANGE
+from tidecast.forecasting.plotting.palette import COLOURS, ORANGE, Theme
 
 LIBRARIES = {
     "neuralforecast": "neuralforecast, 2 × 128",
@@ -35,20 +36,22 @@ def newest(path: Path) -> dict[tuple[str, str], Measured]:
     return {(each["task"], each["library"]): each for each in lines}
 
 
-def draw(found: dict[tuple[str, str], Measured]) -> Picture:
+def draw(found: dict[tuple[str, str], Measured], theme: Theme) -> Picture:
     """Loss by CPU seconds: a row of charts for every task, a column for every library."""
     tasks = list(dict.fromkeys(task for task, _ in found))
     newest_day = max(each["date"] for each in found.values())
-    figure, charts = new_figure(len(tasks), len(LIBRARIES), height=2.2)
+    figure, charts = new_figure(len(tasks), len(LIBRARIES), height=2.2, theme=theme)
     for place, chart in enumerate(charts):
         task, library = tasks[place // len(LIBRARIES)], list(LIBRARIES)[place % len(LIBRARIES)]
         if place < len(LIBRARIES):
-            chart.set_title(LIBRARIES[library], size=9, color=INK, weight="bold", pad=14)
+            chart.set_title(LIBRARIES[library], size=9, color=theme.ink, weight="bold", pad=14)
         if (task, library) in found:
-            compare(chart, found[task, library], fresh=found[task, library]["date"] == newest_day)
+            compare(chart, found[task, library], fresh=found[task, library]["date"] == newest_day, theme=theme)
         else:
             chart.set_axis_off()
-            chart.text(0.5, 0.5, f"{task}: not measured", ha="center", color=INK, size=8, transform=chart.transAxes)
+            chart.text(
+                0.5, 0.5, f"{task}: not measured", ha="center", color=theme.ink, size=8, transform=chart.transAxes
+            )
         if place >= len(charts) - len(LIBRARIES):
             chart.set_xlabel("CPU seconds, one thread")
     return Picture(
@@ -62,18 +65,18 @@ def draw(found: dict[tuple[str, str], Measured]) -> Picture:
     )
 
 
-def compare(chart: Axes, measured: Measured, fresh: bool) -> None:
+def compare(chart: Axes, measured: Measured, fresh: bool, theme: Theme) -> None:
     """Draw one task and one library, with a star unless the result is `fresh`."""
     metric, ours, theirs, green = measured["metric"], measured["ours"], measured["theirs"], COLOURS["lstm"]
     untrained, first, end = measured["untrained"][metric], ours[0], theirs[-1]
-    chart.axhline(untrained, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    chart.axhline(untrained, color=theme.ink, linewidth=1, linestyle=(0, (4, 3)))
     chart.axhline(end[metric], color=ORANGE, linewidth=0.8, alpha=0.7)
     for points, colour in ((theirs, ORANGE), (ours, green)):
         seconds, losses = [point["seconds"] for point in points], [point[metric] for point in points]
         chart.plot(seconds, losses, color=colour, linewidth=1.4, marker="o", markersize=3.5)
     chart.plot(end["seconds"], end[metric], "D", color=ORANGE, markersize=6)
     chart.set(xscale="log", xlim=(0.1, 20000), xticks=[1, 10, 100, 1000], xticklabels=["1", "10", "100", "1,000"])
-    chart.tick_params(which="minor", colors=INK, length=2)
+    chart.tick_params(which="minor", colors=theme.ink, length=2)
     chart.margins(y=0.25)
     chart.locator_params(axis="y", nbins=6)
     chart.set_ylabel(f"{measured['task']}, {metric.upper()}")
@@ -85,7 +88,7 @@ def compare(chart: Axes, measured: Measured, fresh: bool) -> None:
     words = f"{first['seconds']:,.1f} s"
     chart.annotate(words, (first["seconds"], first[metric]), (-3, 4), color=green, ha="right", **note)
     chart.text(
-        1, untrained, UNTRAINED[measured["task"]], ha="right", va="bottom" if below else "top", size=7, color=INK,
+        1, untrained, UNTRAINED[measured["task"]], ha="right", va="bottom" if below else "top", size=7, color=theme.ink,
         transform=chart.get_yaxis_transform(),
     )  # fmt: skip
 
@@ -95,8 +98,8 @@ def main() -> None:
     parser.add_argument("measured", type=Path, help="file written by benchmarks.equal_accuracy --json")
     parser.add_argument("png", type=Path)
     arguments = parser.parse_args()
-    picture = Image.open(BytesIO(draw(newest(arguments.measured)).png()))
-    picture.quantize(64).save(arguments.png, optimize=True)
+    found = newest(arguments.measured)
+    write_both(arguments.png, lambda theme: draw(found, theme).png(theme))
 
 
 if __name__ == "__main__":

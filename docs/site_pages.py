@@ -24,7 +24,7 @@ PAGES = {
 }
 """File of the repository to page of the site. README has the home page's part there."""
 
-PICTURES = {"benchmarks/time_to_accuracy.png": "time_to_accuracy.png"}
+PICTURES = {f"benchmarks/{name}": name for name in ("time_to_accuracy.png", "time_to_accuracy_dark.png")}
 EXAMPLES = [*ROOT.glob("examples/*.py"), *ROOT.glob("examples/*.ipynb"), *ROOT.glob("examples/own_source/*.*")]
 SHOWN = {"mlflow.yml": "mlflow_yml.md"} | {
     path.relative_to(ROOT).as_posix(): f"{path.relative_to(ROOT).with_suffix('').as_posix()}.md"

@@ -12,7 +12,7 @@ import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.column_names import line_for
-from tidecast.features.error_text import near_match, shorten
+from tidecast.features.error_text import counted, near_match, shorten
 from tidecast.features.frames import Frame, is_pandas, to_polars
 from tidecast.features.frozen_settings import FrozenSettings
 from tidecast.features.number_texts import how_to_cast
@@ -348,7 +348,9 @@ def _refuse(panel: pl.DataFrame, broken: pl.Series, what: str, advice: str) -> N
     rows = panel.filter(broken)
     series = rows["series_id"].unique(maintain_order=True).to_list()
     first = f"first {rows['series_id'][0]!r} at {rows['time'][0]}"
-    raise ValueError(f"{what}: {rows.height} rows of {len(series)} series ({shorten(series)}), {first}. {advice}")
+    raise ValueError(
+        f"{what}: {counted(rows.height, 'row')} of {len(series)} series ({shorten(series)}), {first}. {advice}"
+    )
 
 
 def _names(values: pl.Series) -> pl.Series:

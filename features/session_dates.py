@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 
 DAILY = 0.8
 """With at least this share of days to rows, the rows of a panel are days, some of them twice, and not bars."""
@@ -78,7 +78,7 @@ def _refuse_two_a_day(rows: pl.DataFrame, calendar: PanelCalendar) -> None:
     if twice.is_empty():
         return
     series_id, day, found = twice.row(0)
-    more = f", and {len(twice) - 1} more days are like it" if len(twice) > 1 else ""
+    more = f", and {counted(len(twice) - 1, 'more day is', 'more days are')} like it" if len(twice) > 1 else ""
     within = f" in the calendar {calendar.name!r}" if calendar.calendars else ""
     named = calendar.calendars[0].name if calendar.calendars else "XNYS"
     raise ValueError(
@@ -142,6 +142,6 @@ def refuse_other_zone(rows: pl.DataFrame, advice: str) -> None:
     day = "Sundays" if odd["sun"][0] > odd["sat"][0] else "Saturdays"
     raise ValueError(
         f"Times with a clock must be dated by the clocks of their market, found {odd['sat'][0] + odd['sun'][0]} of "
-        f"{odd['rows'][0]} rows on {day} for {shorten(odd['series_id'].to_list(), 3)}: they look like midnights of "
+        f"{counted(odd['rows'][0], 'row')} on {day} for {shorten(odd['series_id'].to_list(), 3)}, like midnights of "
         f"another zone. {advice}"
     )

@@ -9,6 +9,7 @@ import polars as pl
 
 from tidecast.features.calendars.daily import FIRST_DAY, LAST_DAY, DailyCalendar
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.error_text import counted
 from tidecast.features.segments import BLOCK
 
 SHOWN = 3
@@ -87,11 +88,11 @@ def _warn(rows: pl.DataFrame, moved: pl.DataFrame, calendar: PanelCalendar) -> N
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     names = list(dict.fromkeys(one.name for one, _ in calendar.groups(rows)))
     left_out = len(rows) - len(moved)
-    fate = f"{left_out} of them are left out" + (f", {len(moved)} moved to the next session" if len(moved) else "")
+    fate = f"{left_out} left out" + (f", {len(moved)} moved to the next session" if len(moved) else "")
     warnings.warn(
-        f"Every time should be a session of the inferred calendar {', '.join(map(repr, names))}, found {len(rows)} "
-        f"rows that are not: {', '.join(first)}{more}; {fate}. If they are sessions, name the calendar: "
-        "PanelSchema(calendar=...), or a column 'calendar'; else drop or correct them.",
+        f"Every time should be a session of the inferred calendar {', '.join(map(repr, names))}, found "
+        f"{counted(len(rows), 'row that is', 'rows that are')} not: {', '.join(first)}{more}; {fate}. If they are "
+        "sessions, name the calendar: PanelSchema(calendar=...), or a column 'calendar'; else drop or correct them.",
         UserWarning,
         stacklevel=3,
     )

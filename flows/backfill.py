@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tidecast.features.error_text import counted
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SettingsError, TidecastError
 from tidecast.flows.log import log
@@ -64,7 +65,7 @@ def backfill_forecasts(
         with problems.noted("clearing up after a killed run"):
             recover(workspace)
         todo, done = sessions_to_run(workspace.warehouse, first, last)
-        log.info(f"{len(todo)} sessions to run from {first} to {last}; {len(done)} are done.")
+        log.info(f"{counted(len(todo), 'session')} to run from {first} to {last}; {len(done)} are done.")
         failed: list[date] = []
         shortfalls: dict[date, str] = {}
         work = Work("Backfill", len(todo), "sessions")

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from tidecast.features.calendars.per_series import mark_long_periods
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.corporate_actions.shown_actions import look_for
+from tidecast.features.error_text import counted
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import hold
@@ -94,7 +95,7 @@ def bring_up_to_date(warehouse: Warehouse, settings: Settings, as_of: date | Non
         Whether to compute all rows anew.
     """
     built = build(warehouse, as_of, settings.positive, whole, settings.calendar)
-    log.info(f"features: {built.written:,} rows new or changed, as known on {built.as_of}.")
+    log.info(f"features: {counted(built.written, 'row')} new or changed, as known on {built.as_of}.")
     return built
 
 

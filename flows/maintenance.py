@@ -14,6 +14,7 @@ from datetime import timedelta
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tidecast.features.error_text import counted
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.log import log
 from tidecast.flows.opening import held, open_workspace
@@ -68,7 +69,7 @@ def tidy(warehouse: Warehouse, unused_for: timedelta) -> dict[str, tuple[int, in
     """
     done = maintain(warehouse, unused_for)
     for name, (joined, removed) in done.items():
-        log.info(f"{name}: {joined} small files joined, {removed} are no longer needed.")
+        log.info(f"{name}: {counted(joined, 'small file')} joined, {removed} are no longer needed.")
     return done
 
 

@@ -7,6 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from tidecast.features.error_text import counted
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.prefect_ui.artifacts import show_day
@@ -89,7 +90,7 @@ def recover(workspace: Workspace) -> None:
     for ended in workspace.tracking(log.info).recover():
         log.info(f"Ended {ended}, left behind by a run that was killed.")
     if ended_runs := workspace.tuning_runs(log.info).recover():
-        log.info(f"Ended {ended_runs} runs, left behind by a search for settings that was killed.")
+        log.info(f"Ended {counted(ended_runs, 'run')}, left behind by a search for settings that was killed.")
     Promoter.of(workspace).settle()
 
 

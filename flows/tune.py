@@ -7,6 +7,7 @@ from datetime import date
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from tidecast.features.error_text import counted
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.log import log
 from tidecast.flows.opening import held, open_workspace
@@ -75,7 +76,7 @@ def recover(workspace: Workspace) -> None:
     workspace : Workspace
     """
     if ended := workspace.tuning_runs(log.info).end_running():
-        log.info(f"Ended {ended} runs, left behind by a search that was killed.")
+        log.info(f"Ended {counted(ended, 'run')}, left behind by a search that was killed.")
 
 
 @task(cache_policy=NO_CACHE)

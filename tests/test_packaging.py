@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import click
 import pytest
+from packaging.requirements import Requirement
 
 from tidecast.flows.cli.main import tidecast
 
@@ -39,6 +41,43 @@ def test_an_import_stays_small(module, tmp_path):
     count, names = said.splitlines()
     assert int(count) <= MOST_MODULES[module]
     assert not {"numpy", "polars", "pandas", "torch", "prefect", "mlflow"} & set(names.split())
+
+
+def installed() -> dict[str, Distribution]:
+    """The libraries that the base installation needs, directly or not, by name."""
+    found: dict[str, Distribution] = {}
+    wanted, seen = [Requirement(text) for text in PROJECT["dependencies"]], set()
+    while wanted:
+        one = wanted.pop()
+        if (key := (one.name.lower(), frozenset(one.extras))) in seen:
+            continue
+        seen.add(key)
+        try:
+            library = distribution(one.name)
+        except PackageNotFoundError:  # an optional part of a library, which the constraints leave out
+            continue
+        found[library.name.lower()] = library
+        needs = [Requirement(text) for text in library.requires or []]
+        extras = [{"extra": extra} for extra in (one.extras or {""})]
+        wanted += [need for need in needs if need.marker is None or any(map(need.marker.evaluate, extras))]
+    return found
+
+
+def test_the_sizes_of_the_libraries_are_those_in_the_docs():
+    """The table stood there, and nothing held it."""
+    table = (
+        (ROOT / "docs" / "install.md").read_text(encoding="utf-8").partition("| library | MB |")[2].partition("\n\n")[0]
+    )
+    listed = {name: float(size) for name, size in re.findall(r"^\| (.+) \| (\d+) \|$", table, re.MULTILINE)}
+    found = {
+        name: sum(file.size or 0 for file in one.files or [] if file.suffix != ".pyc") / 1e6
+        for name, one in installed().items()
+    }
+    if not found["torch"] or any(name.startswith("nvidia") for name in found):
+        pytest.skip("files have no sizes here, or torch has CUDA, which the table leaves out")
+    assert sum(found.values()) == pytest.approx(sum(listed.values()), rel=0.1), "python -m benchmarks.install measures"
+    for name in set(listed) & set(found):
+        assert found[name] == pytest.approx(listed[name], rel=0.2), name
 
 
 def test_what_the_image_copies_is_there_and_passes_its_dockerignore():

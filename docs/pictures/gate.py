@@ -1,35 +1,32 @@
-"""False alarms and power of the gate, from the tables of benchmarks/README.md.
+"""Draw gate.png and gate_dark.png: false alarms and power of the gate, from the tables of benchmarks/README.md.
 
-python -m docs.pictures.gate docs/pictures/gate.png
+python -m docs.pictures.gate
 """
 
-import argparse
-from pathlib import Path
-
+from docs.pictures.light_and_dark import write
 from docs.pictures.tables import number, table_below
 from tidecast.flows.reporting.figure import Picture
 from tidecast.forecasting.plotting.canvas import legend, new_figure
-from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
-
-COLOURS = {"252": ORANGE, "504": INK, "1,260": BLUE}
+from tidecast.forecasting.plotting.palette import BLUE, ORANGE, Theme
 
 
-def draw() -> Picture:
+def draw(theme: Theme) -> Picture:
     """Draw how often the gate passes a model, by how much better the model is."""
     rows = table_below("benchmarks/README.md", "Power of the gate")
     gains = [name for name in rows[0] if name.endswith("better")]
-    figure, (left, right) = new_figure(1, 2, height=2.8, widths=(2, 1))
+    figure, (left, right) = new_figure(1, 2, height=2.8, widths=(2, 1), theme=theme)
+    colours = {"252": ORANGE, "504": theme.ink, "1,260": BLUE}
     for row in rows:
         points = [(0.0, number(row["equal, one gate"])), *((number(gain), number(row[gain])) for gain in gains)]
         label = f"{row['origins']} origins"
-        left.plot(*zip(*points, strict=True), color=COLOURS[row["origins"]], marker="o", markersize=4, label=label)
+        left.plot(*zip(*points, strict=True), color=colours[row["origins"]], marker="o", markersize=4, label=label)
     left.set(xlabel="true gain over the random walk, %", ylabel="gates passed, %", ylim=(0, 102))
-    legend(left)
+    legend(left, theme)
     names = [row["origins"] for row in rows]
     alarms = [number(row["equal, 5 gates in a year"]) for row in rows]
-    right.bar(names, alarms, color=[COLOURS[name] for name in names], width=0.6)
-    right.axhline(7, color=INK, linewidth=1, linestyle=":")
-    right.annotate("target: at most 7 %", (0, 7), (0, 3), textcoords="offset points", size=8, color=INK)
+    right.bar(names, alarms, color=[colours[name] for name in names], width=0.6)
+    right.axhline(7, color=theme.ink, linewidth=1, linestyle=":")
+    right.annotate("target: at most 7 %", (0, 7), (0, 3), textcoords="offset points", size=8, color=theme.ink)
     right.set(xlabel="origins", ylabel="promoted in a year, %", ylim=(0, 10))
     return Picture(
         "What the gate passes, and what it stops",
@@ -40,6 +37,4 @@ def draw() -> Picture:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("png", type=Path)
-    parser.parse_args().png.write_bytes(draw().png())
+    write("gate", draw)

@@ -1,6 +1,7 @@
 """A price forecaster as many tutorials build it, next to yesterday's price.
 
-    python -m docs.pictures.naive_lstm docs/pictures/naive_lstm.png
+    python -m docs.pictures.naive_lstm            # draw naive_lstm.png and naive_lstm_dark.png again
+    python -m docs.pictures.naive_lstm --measure  # train again first
 
 For each exchange rate: closes scaled to 0 … 1 on the training rows, windows of 60 sessions, two layers of 50 LSTM
 units, the next close as target, Adam on the squared error. Training rows end before the first test day. Nothing of the
@@ -10,19 +11,22 @@ package forecasts here: the script shows what the package is not.
 import argparse
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
+from docs.pictures.light_and_dark import keep, kept, write
 from tidecast.flows.reporting.figure import Picture
-from tidecast.forecasting.plotting.canvas import new_figure, zero
-from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
+from tidecast.forecasting.plotting.canvas import new_figure, title, zero
+from tidecast.forecasting.plotting.palette import BLUE, ORANGE, Theme
 
 PRICES = Path(__file__).parents[2] / "flows" / "data" / "ecb_fx_daily.parquet"
 SERIES = ("USD", "JPY", "GBP", "CHF")
 FIRST_TEST_DAY = date(2022, 11, 14)
 WINDOW, UNITS, EPOCHS, BATCH = 60, 50, 20, 64
+DAYS = 80  # that are drawn
 
 
 class NaiveLSTM(torch.nn.Module):
@@ -57,46 +61,39 @@ def forecast(closes: np.ndarray, n_train: int) -> np.ndarray:
         return model(windows[n_windows:]).numpy() * (high - low) + low
 
 
-def measured() -> dict[str, dict[str, np.ndarray]]:
-    """Return for each series the truths, the forecasts and the closes of the day before, on the test days."""
+def measured() -> dict[str, Any]:
+    """Return skill and correlation of each series on the test days, and the newest days of the first series."""
     table = pl.read_parquet(PRICES).filter(pl.col("value").is_not_null()).sort("date")
-    found = {}
+    found: dict[str, Any] = {"series": list(SERIES), "skill": [], "correlation": []}
     for name in SERIES:
         rows = table.filter(pl.col("series_id") == name)
         closes, n_train = rows["value"].to_numpy(), rows.filter(pl.col("date") < FIRST_TEST_DAY).height
-        found[name] = {
-            "truth": closes[n_train:],
-            "forecast": forecast(closes, n_train),
-            "before": closes[n_train - 1 : -1],
-        }
-        print(f"{name}  skill {skill(found[name]):+.1f} %  correlation {correlation(found[name]):.3f}", flush=True)
+        truths, before, made = closes[n_train:], closes[n_train - 1 : -1], forecast(closes, n_train)
+        found["skill"].append(round(skill(made, before, truths), 2))
+        found["correlation"].append(round(float(np.corrcoef(made, truths)[0, 1]), 4))
+        if name == SERIES[0]:
+            found["truth"] = truths[-DAYS:].tolist()
+            found["forecast"] = made[-DAYS:].round(6).tolist()
     return found
 
 
-def skill(one: dict[str, np.ndarray]) -> float:
-    """Return the skill of the absolute error against the random walk, in per cent."""
-    errors = {name: np.abs(one[name] - one["truth"]).mean() for name in ("forecast", "before")}
-    return 100 * (1 - errors["forecast"] / errors["before"])
+def skill(made: np.ndarray, before: np.ndarray, truths: np.ndarray) -> float:
+    """Return the skill of the absolute error against the close of the day before, in per cent."""
+    return 100 * float(1 - np.abs(made - truths).mean() / np.abs(before - truths).mean())
 
 
-def correlation(one: dict[str, np.ndarray]) -> float:
-    """Return the correlation of forecasts and truths."""
-    return float(np.corrcoef(one["forecast"], one["truth"])[0, 1])
-
-
-def draw(found: dict[str, dict[str, np.ndarray]]) -> Picture:
-    """Draw 80 days of one series, and the skill of all."""
-    figure, (left, right) = new_figure(1, 2, height=3.0, widths=(1.4, 1))
-    shown = found[SERIES[0]]
-    left.plot(shown["truth"][-80:], color=INK, label="price")
-    left.plot(shown["forecast"][-80:], color=ORANGE, label="forecast of the day before")
-    left.set(xlabel="session", ylabel=f"{SERIES[0]} for one euro")
-    left.legend(frameon=False, fontsize=8)
-    left.set_title(f"It looks right: correlation {correlation(shown):.3f}", size=9, color=INK, loc="left")
-    skills = [skill(found[name]) for name in SERIES]
-    right.barh(SERIES[::-1], skills[::-1], color=BLUE)
+def draw(numbers: dict[str, Any], theme: Theme) -> Picture:
+    """Draw the newest days of one series, and the skill of all."""
+    figure, (left, right) = new_figure(1, 2, height=3.0, widths=(1.4, 1), theme=theme)
+    left.plot(numbers["truth"], color=theme.prices, label="price")
+    left.plot(numbers["forecast"], color=ORANGE, label="forecast of the day before")
+    left.set(xlabel="session", ylabel=f"{numbers['series'][0]} for one euro")
+    left.legend(frameon=False, fontsize=8, labelcolor=theme.ink)
+    looks = f"It looks right: correlation {numbers['correlation'][0]:.3f}"
+    title(left, looks, theme, max_length=60)
+    right.barh(numbers["series"][::-1], numbers["skill"][::-1], color=BLUE)
     right.set_xlabel("skill of the absolute error, %")
-    zero(right, "yesterday's price", flat=True)
+    zero(right, "yesterday's price", flat=True, theme=theme)
     return Picture(
         "An LSTM on prices, next to yesterday's price",
         "Left: the last 80 test days of a typical LSTM price forecast. Right: its error against the error of repeating "
@@ -105,9 +102,18 @@ def draw(found: dict[str, dict[str, np.ndarray]]) -> Picture:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Draw both pictures from the numbers that are kept, or from new ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("png", type=Path)
-    torch.set_num_threads(1)
-    arguments = parser.parse_args()
-    arguments.png.write_bytes(draw(measured()).png())
+    parser.add_argument("--measure", action="store_true", help="train again; four minutes of CPU time")
+    if parser.parse_args().measure:
+        torch.set_num_threads(1)
+        keep("naive_lstm", measured())
+    numbers = kept("naive_lstm")
+    for name, gain, alike in zip(numbers["series"], numbers["skill"], numbers["correlation"], strict=True):
+        print(f"{name}  skill {gain:+.1f} %  correlation {alike:.3f}")
+    write("naive_lstm", lambda theme: draw(numbers, theme))
+
+
+if __name__ == "__main__":
+    main()

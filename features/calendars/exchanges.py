@@ -18,7 +18,7 @@ from exchange_calendars import get_calendar as get_exchange
 
 from tidecast.features.calendars.daily import DailyCalendar, Hours, all_days
 from tidecast.features.calendars.euro_target import TargetCalendar
-from tidecast.features.error_text import near_match
+from tidecast.features.error_text import meant
 
 RULES_FROM, RULES_TO = "1950-01-01", "2150-12-31"
 """Holidays of an exchange are known between these days, or within its own bounds if they are narrower; outside, every
@@ -40,8 +40,7 @@ def exchange(name: str) -> DailyCalendar:
     """
     known = ["weekdays", "TARGET", *get_calendar_names()]
     if name not in known:
-        near = near_match(name, known)
-        hint = f" Did you mean {near!r}?" if near else ""
+        hint = meant(name, known)
         raise ValueError(
             "calendar must be 'weekdays', '24/7', 'TARGET', an exchange's code, a period such as 'weekly FRI' or "
             f"'monthly last', or bars such as 'XNYS 1h', got {name!r}.{hint}"

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.base import Calendar
+from tidecast.features.error_text import counted
 from tidecast.features.segments import series_starts
 
 SHOWN = 3
@@ -48,8 +49,9 @@ class Inference:
     @property
     def fit(self) -> str:
         """How well the calendar fits, as in "98% of 401 sessions have a row"."""
-        stray = f", {self.n_stray} of {self.n_rows:,} rows are not a session" if self.n_stray else ""
-        return f"{self.share:.0%} of {self.n_sessions:,} sessions have a row{stray}"
+        are = "is" if self.n_stray == 1 else "are"
+        stray = f", {self.n_stray} of {counted(self.n_rows, 'row')} {are} not a session" if self.n_stray else ""
+        return f"{self.share:.0%} of {counted(self.n_sessions, 'session has', 'sessions have')} a row{stray}"
 
 
 def fit_of(calendar: Calendar, times: pl.Series, doubt: str = "") -> Inference:

@@ -15,7 +15,7 @@ from tidecast.features.calendars.by_name import get_calendar
 from tidecast.features.calendars.infer import infer_panel
 from tidecast.features.calendars.odd_series import infer_contradicting, report_inferred, warn_of_named
 from tidecast.features.calendars.periodic import is_of_periods
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.features.segments import MAX_PAUSE, longest_gap, pauses, series_starts
 
 
@@ -260,9 +260,9 @@ class PanelCalendar:
         Raises
         ------
         ValueError
-            For times that are not sessions, and for a series without a calendar.
+            For times that are not sessions, naming their series, and for a series without a calendar.
         """
-        return self._by_calendar(frame, lambda calendar, rows: calendar.numbers(rows["time"]), np.int64)
+        return self._by_calendar(frame, _numbers, np.int64)
 
     def is_session(self, frame: pl.DataFrame) -> np.ndarray:
         """Whether each row's time is a session of its series, bool of shape (n_rows,).
@@ -453,3 +453,14 @@ def _own_calendars(panel: pl.DataFrame) -> dict[Any, Calendar]:
             "series two names."
         )
     return {series_id: get_calendar(name) for series_id, name in named.sort("series_id").iter_rows()}
+
+
+def _numbers(calendar: Calendar, rows: pl.DataFrame) -> np.ndarray:
+    try:
+        return calendar.numbers(rows["time"])
+    except ValueError as error:
+        odd = rows.filter(pl.Series(~calendar.is_session(rows["time"])))
+        if odd.is_empty():
+            raise
+        names = shorten(odd["series_id"].unique(maintain_order=True).to_list())
+        raise ValueError(f"{error} Found in {counted(odd.height, 'row')} of {names}.") from None

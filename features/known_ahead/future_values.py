@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.features.frames import Frame, FrameLike, is_pandas, like
 from tidecast.features.known_ahead.instants import days_of
 from tidecast.features.known_ahead.places import ROW, Origins, Places
@@ -202,6 +202,7 @@ def _refuse_contradictions(
     first = table.row(several["row"][0], named=True)
     raise ValueError(
         f"A session must have one value of {name!r} from each instant, found {shorten(several['value'][0].to_list())} "
-        f"at {first['time']}, available at {first.get(AVAILABLE)}; {len(several)} sessions are like it. Keep one row, "
-        "or give the later one its own available_at."
+        f"at {first['time']}, available at {first.get(AVAILABLE)}; "
+        f"{counted(len(several), 'session is', 'sessions are')} like it. Keep one row, or give the later one its own "
+        "available_at."
     )

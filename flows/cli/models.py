@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from tidecast.features.error_text import meant
 from tidecast.flows.cli.answer import Answer, json_option
 from tidecast.flows.cli.completion import versions
 from tidecast.flows.cli.failing import one_line_errors
@@ -30,7 +31,8 @@ class ModelName(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         by_lower = {name.lower(): name for name in self._names()}
         if str(value).lower() not in by_lower:
-            self.fail(f"a model must be one of {', '.join(by_lower.values())}, got {value!r}.", param, ctx)
+            known = list(by_lower.values())
+            self.fail(f"a model must be one of {', '.join(known)}, got {value!r}.{meant(value, known)}", param, ctx)
         return by_lower[str(value).lower()]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:

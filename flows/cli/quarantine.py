@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tidecast.features.error_text import counted
 from tidecast.flows.cli.answer import json_option
 from tidecast.flows.cli.completion import series as forecast_series
 from tidecast.flows.cli.failing import one_line_errors
@@ -196,6 +197,7 @@ def decide_on_rows(
                 warehouse, settings, rows, by=by or getpass.getuser(), why=why, at=datetime.now(UTC), values=values,
                 factor=factor,
             )  # fmt: skip
-        are = "row is a price" if count == 1 else "rows are prices"
         answer.give({"home": folder.path, "rows": count, "known_from": warehouse.newest_seen()})
-        answer.out.print(f"{count:,} {are} now, known from {warehouse.newest_seen()} on.")
+        answer.out.print(
+            f"{counted(count, 'row is a price', 'rows are prices')} now, known from {warehouse.newest_seen()} on."
+        )

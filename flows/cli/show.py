@@ -9,6 +9,7 @@ import polars as pl
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from tidecast.features.error_text import counted, meant
 from tidecast.flows.cli.answer import Answer
 from tidecast.flows.cli.answers import day_verdict, quarantine_fields, session_fields, verdict_text
 from tidecast.flows.cli.terminal import GAP, facts, table
@@ -16,7 +17,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ingest import Ingested
-from tidecast.flows.ingest.quarantine import waiting
+from tidecast.flows.ingest.quarantine import near_choice, waiting
 from tidecast.flows.reporting.model_names import readable
 from tidecast.flows.reporting.report import track_record
 from tidecast.flows.steps.day import Day
@@ -56,8 +57,7 @@ def summary(out: Console, day: Day, asked: date | None = None) -> None:
     pairs.append(
         (
             "Forecast",
-            f"{_series_text(row)}, {steps} {'session' if steps == 1 else 'sessions'} ahead, in "
-            f"{workspace.warehouse.uri}/forecasts",
+            f"{_series_text(row)}, {counted(steps, 'session')} ahead, in {workspace.warehouse.uri}/forecasts",
         )
     )
     for reason, names in (day.forecasts.left_out if day.forecasts else {}).items():
@@ -110,8 +110,11 @@ def show(answer: Answer, home: StateFolder, settings: Settings, as_of: date | No
     forecasts = workspace.warehouse.forecasts(row["as_of"])
     unknown = sorted(set(series) - set(forecasts["series_id"]))
     if unknown:
-        existing = shortened(forecasts["series_id"].unique().sort())
-        raise TidecastError(f"--series must name forecast series, found {shortened(unknown)}. There are: {existing}.")
+        known = forecasts["series_id"].unique().sort()
+        hint = meant(unknown[0], known)
+        raise TidecastError(
+            f"--series must name forecast series, found {shortened(unknown)}. There are: {shortened(known)}.{hint}"
+        )
     if series:
         forecasts = forecasts.filter(pl.col("series_id").is_in(series))
     verdict = verdict_of(workspace, row)
@@ -202,14 +205,14 @@ def show_quarantine(answer: Answer, home: StateFolder, settings: Settings, **row
         return
     out, found = answer.out, waiting(warehouse, **rows)
     if found.is_empty():
-        out.print(f"No row {'like that ' if any(rows.values()) else ''}in quarantine waits for a decision.")
+        like = "like that " if any(rows.values()) else ""
+        out.print(f"No row {like}in quarantine waits for a decision.{near_choice(warehouse, **rows)}")
     else:
         shown = found.head(MOST_WAITING).select("series_id", "time", "rule", "close", "original", "as_of")
         lines = [[_clipped("" if value is None else str(value), 60) for value in row] for row in shown.rows()]
         out.print(table(["series", "time", "rule", "close", "as delivered", "found on"], lines))
         more = f", of which the newest {MOST_WAITING} are shown" if found.height > MOST_WAITING else ""
-        wait = "row waits" if found.height == 1 else "rows wait"
-        out.print(f"{found.height:,} {wait} for a decision{more}.")
+        out.print(f"{counted(found.height, 'row waits', 'rows wait')} for a decision{more}.")
     counts = found["rule"].value_counts(sort=True).iter_rows()
     facts(out, [(rule, f"{count:,}") for rule, count in counts])
     if (decided := warehouse.repairs().height) > 0:
@@ -239,8 +242,8 @@ def prices_text(found: Ingested) -> str:
     """
     bad = sum(found.quarantined.values())
     return (
-        f"{found.rows_in:,} rows read: {found.stored:,} new, {found.corrected:,} corrected, {found.unchanged:,} known, "
-        f"{bad:,} in quarantine"
+        f"{counted(found.rows_in, 'row')} read: {found.stored:,} new, {found.corrected:,} corrected, "
+        f"{found.unchanged:,} known, {bad:,} in quarantine"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from tidecast.features.error_text import counted
 from tidecast.flows.cli.answer import json_option
 from tidecast.flows.cli.failing import FAILED, one_line_errors
 from tidecast.flows.cli.help import Command
@@ -60,7 +61,10 @@ def maintain(home: str | None, debug: bool, as_json: bool) -> None:
         answer.give({"home": folder.path, "tables": counts})
         facts(
             out,
-            [(name, f"{joined} files joined, {removed} no longer needed") for name, (joined, removed) in done.items()],
+            [
+                (name, f"{counted(joined, 'file')} joined, {removed} no longer needed")
+                for name, (joined, removed) in done.items()
+            ],
         )
 
 
@@ -86,7 +90,7 @@ def features(home: str | None, debug: bool, as_json: bool, as_of: date | None) -
         with hold(folder, "building features"):
             built = build(Workspace(folder, settings).warehouse, as_of, settings.positive)
         answer.give({"home": folder.path, "as_of": built.as_of, "rows_written": built.written})
-        facts(out, [("Features", f"{built.written:,} rows new or changed, as known on {built.as_of}")])
+        facts(out, [("Features", f"{counted(built.written, 'row')} new or changed, as known on {built.as_of}")])
 
 
 @click.command(cls=Command, short_help="Print settings, versions and tables; list problems.")

@@ -6,7 +6,6 @@ unexpanded (``${VAR}``), so this object can be printed and logged; `secrets.expa
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tidecast.features.error_text import meant
 from tidecast.flows.config.secrets import refuse_password
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.os_errors import message_of
@@ -197,6 +197,5 @@ def _explain(error: ValidationError, path: Path) -> str:
     for part in where[:-1]:
         model = model.model_fields[part].annotation
     known = list(model.model_fields)
-    near = difflib.get_close_matches(where[-1], known, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
-    return f"{path}: {'.'.join(where)} is not a key of mlflow.yml. {hint}"
+    hint = meant(where[-1], known) or f" Known here: {', '.join(known)}."
+    return f"{path}: {'.'.join(where)} is not a key of mlflow.yml.{hint}"

@@ -3,10 +3,10 @@
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from tidecast.features.error_text import meant
 from tidecast.flows.errors import SettingsError
 from tidecast.flows.os_errors import message_of
 
@@ -109,9 +109,8 @@ def _check_name(name: str, known: list[str], where: str, spelt: Callable[[str], 
     """
     if name in known or name.startswith("rules."):
         return
-    near = get_close_matches(name, known, n=1)
-    hint = f"Did you mean {spelt(near[0])}?" if near else f"Known: {', '.join(known)}."
-    raise SettingsError(f"{spelt(name)} in {where} is not a setting. {hint}")
+    hint = meant(name, known, spelt) or f" Known: {', '.join(known)}."
+    raise SettingsError(f"{spelt(name)} in {where} is not a setting.{hint}")
 
 
 def _variable(name: str) -> str:

@@ -5,7 +5,7 @@ No validation library is imported here, because the command line reads settings 
 
 from collections.abc import Iterable, Mapping
 
-from tidecast.features.error_text import near_match
+from tidecast.features.error_text import meant, near_match
 from tidecast.flows.errors import SettingsError
 
 FAIL, QUARANTINE, FLAG, OFF = "fail", "quarantine", "flag", "off"
@@ -83,5 +83,6 @@ def check_action(name: str, action: str) -> str:
     """
     possible = [FAIL, QUARANTINE] if name in UNUSABLE else [FAIL, FLAG, OFF] if name in PANEL_ACTIONS else [*ACTIONS]
     if action not in possible:
-        raise SettingsError(f"The rule {name!r} must be one of {', '.join(possible)}, got {action!r}.")
+        hint = meant(action, possible)
+        raise SettingsError(f"The rule {name!r} must be one of {', '.join(possible)}, got {action!r}.{hint}")
     return action

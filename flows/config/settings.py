@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.by_name import get_calendar
+from tidecast.features.error_text import meant
 from tidecast.flows.config import column_names
 from tidecast.flows.config.rule_actions import actions_in_force
 from tidecast.flows.config.secrets import refuse_password, refuse_secret
@@ -234,7 +235,10 @@ class Settings(BaseModel):
         known = {name.lower(): name for name in MODELS}
         value = tuple(dict.fromkeys(known.get(name.lower(), name) for name in value))
         if not value or not set(value) <= set(MODELS):
-            raise SettingsError(f"models must be one or more of {', '.join(MODELS)}, got {', '.join(value) or 'none'}.")
+            hint = "".join(meant(name, MODELS) for name in value if name not in MODELS)
+            raise SettingsError(
+                f"models must be one or more of {', '.join(MODELS)}, got {', '.join(value) or 'none'}.{hint}"
+            )
         if value == (AVERAGE,):
             raise SettingsError(f"models must name what to average besides {AVERAGE}, got {AVERAGE} alone. Add some.")
         return value

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.ingest.ahead_rows import (
     ALWAYS,
@@ -118,7 +118,12 @@ def take_in_events(warehouse: Warehouse, settings: Settings, as_of: date) -> Tak
         parts.append(_dated(own, told, same, values, "known_at", as_of, seen, is_first))
     rows = pl.concat(parts)
     count = warehouse.store_events(rows)
-    text = f"{len(gone)} events ahead are gone from {found.name} and count as cancelled." if len(gone) else ""
+    text = (
+        f"{counted(len(gone), 'event ahead is', 'events ahead are')} gone from {found.name} and "
+        f"{'counts' if len(gone) == 1 else 'count'} as cancelled."
+        if len(gone)
+        else ""
+    )
     note = (
         "The events do not say from when they were known: those up to this session count as always known, which a "
         "backtest may find too good. Give them a column 'known_at'."

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from tidecast.features.error_text import near_match, shorten
+from tidecast.features.error_text import counted, near_match, shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
 from tidecast.flows.ingest.calendars import market_zone, market_zones, own_calendars
@@ -189,8 +189,9 @@ def _refuse_hours(rows: pl.DataFrame, covariate: str, name: str) -> None:
         return
     day, count = several.row(0, named=True)["time"], several["clock"][0]
     raise SourceError(
-        f"{name} must have one value a session, found {count} times of day on {day} ({several.height:,} sessions are "
-        f"like it). Average the hours, or give each its own column: {covariate}_00, {covariate}_01, …"
+        f"{name} must have one value a session, found {counted(count, 'time')} of day on {day} "
+        f"({counted(several.height, 'session is', 'sessions are')} like it). Average the hours, or give each its own "
+        f"column: {covariate}_00, {covariate}_01, …"
     )
 
 
@@ -286,8 +287,8 @@ def _readable(
         advice = f"Keep one of them, or give each its own {known}."
         if twice.all():
             raise SourceError(
-                f"{name} must have one row for {one_row_for}, found {len(contradicting):,} rows that contradict "
-                f"others; the first is {contradicting[0]}. {advice}"
+                f"{name} must have one row for {one_row_for}, found {counted(len(contradicting), 'row')} that "
+                f"contradict others; the first is {contradicting[0]}. {advice}"
             )
         texts.append(
             f"{len(contradicting):,} of {len(frame):,} rows of {name} contradict others about {one_row_for} and go to "

@@ -7,6 +7,7 @@ import polars as pl
 
 from tidecast.features.calendars.base import CLOSING, Calendar
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.error_text import counted
 
 LATEST_CLOSE = timedelta(days=2)
 """A session closes less than this after its date begins in UTC, whatever the market's zone."""
@@ -54,7 +55,7 @@ def waiting_text(waiting: pl.DataFrame, calendar: PanelCalendar) -> str:
     """
     sessions = waiting.group_by("time", "calendar", "closes").len().sort("closes", "time", "calendar").rows()
     texts = [f"{day} of {name} closes at {at:%Y-%m-%d %H:%M} UTC ({n:,})" for day, name, at, n in sessions[:MOST_NAMED]]
-    more = f", and {len(sessions) - MOST_NAMED} more sessions" if len(sessions) > MOST_NAMED else ""
+    more = f", and {counted(len(sessions) - MOST_NAMED, 'more session')}" if len(sessions) > MOST_NAMED else ""
     one = waiting.height == 1
     text = (
         f"{waiting.height:,} {'row waits' if one else 'rows wait'}, because {'its session has' if one else 'sessions'}"

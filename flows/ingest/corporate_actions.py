@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.ingest.revisions import KEY, compare
 from tidecast.flows.warehouse.schema import PRICE_KEY
 
@@ -92,6 +92,6 @@ def messages_of(actions: pl.DataFrame) -> list[str]:
     named = shorten([f"{row['series_id']} {row['split_ratio']:g} on {row['time']}" for row in splits.to_dicts()], 3)
     which = f" ({named})" if named else ""
     return [
-        f"New actions: {splits.height:,} splits{which} and {dividends:,} dividends. Models see earlier prices adjusted "
-        "for them; the table `prices` keeps prices as quoted."
+        f"New actions: {counted(splits.height, 'split')}{which} and {counted(dividends, 'dividend')}. Models see "
+        "earlier prices adjusted for them; the table `prices` keeps prices as quoted."
     ]

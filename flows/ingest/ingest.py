@@ -9,7 +9,7 @@ import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
 from tidecast.features.calendars.periodic import is_of_periods
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.config.column_names import inside, outside, with_prefix
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, WarehouseError
@@ -207,7 +207,7 @@ def _ingest(
     judged = replace(judged, good=good.clear(), stored=good.clear())
     del good, changes  # a commit of millions of rows needs the memory
     if prices.height >= LARGE:
-        log.info(f"Storing {prices.height:,} rows …")
+        log.info(f"Storing {counted(prices.height, 'row')} …")
     warehouse.store_prices(prices, versions["prices"])
     warehouse.store_quarantine(bad.select(*_QUARANTINED, *(name for name in VALUES if name in bad.columns)))
     warehouse.store_flags(judged.flags.select("series_id", "time", "rule", as_of=pl.lit(as_of)).unique())
@@ -238,7 +238,7 @@ def _judge(
     rows, known_later = _due(delivery, today)
     _refuse_unknown(rows, known_later, delivery, warehouse)
     if rows.height >= LARGE:
-        log.info(f"Checking {rows.height:,} rows …")
+        log.info(f"Checking {counted(rows.height, 'row')} …")
     revisions = inside(revisions_around(rows, warehouse, as_of))
     history = with_actions(as_known(revisions, as_of), warehouse, as_of)
     checked = check_rows(rows, history, delivery.calendar, settings, today, ends=newest_in_source <= as_of)
@@ -343,9 +343,9 @@ def _refuse_unknown(rows: pl.DataFrame, known_later: pl.DataFrame, delivery: Del
     column = settings.known_at or "known_at"
     raise SourceError(
         f"A price must be known on its session or soon after to be used, but by column {column!r} all "
-        f"{known_later.height:,} rows of {settings.source} became known on {first} or later, after the newest session, "
-        f"{delivery.as_of}. If it says when the table was loaded, {_without_known_at(settings)}. If it is right, run "
-        f"again once a session has closed on or after {first}."
+        f"{counted(known_later.height, 'row')} of {settings.source} became known on {first} or later, after the "
+        f"newest session, {delivery.as_of}. If it says when the table was loaded, {_without_known_at(settings)}. If it "
+        f"is right, run again once a session has closed on or after {first}."
     )
 
 
@@ -359,7 +359,7 @@ def _left_for_later(known_later: pl.DataFrame, n_due: int, delivery: Delivery) -
     count, settings = known_later.height, delivery.settings
     if not count:
         return []
-    text = f"{count:,} rows became known to the source only after {delivery.as_of} and are left for a later run."
+    text = f"{counted(count, 'row')} became known to the source only after {delivery.as_of}: left for a later run."
     if count > n_due:
         column = settings.known_at or "known_at"
         text += f" If {column!r} says when the table was loaded, {_without_known_at(settings)}."
@@ -388,8 +388,8 @@ def _between_sessions(bad: pl.DataFrame, as_of: date, calendar: PanelCalendar) -
     name = next(one.name for one in own if one is not None and is_of_periods(one))
     period = name.split()[0]
     return [
-        f"The newest days must be sessions of {name}, but {newer.height:,} rows after {as_of} are not "
-        f"({newer['series_id'][0]!r} at {newer['time'][0]}): they are in quarantine, and no forecast uses them. "
+        f"The newest days must be sessions of {name}, found {counted(newer.height, 'row')} after {as_of} on other days "
+        f"({newer['series_id'][0]!r} at {newer['time'][0]}): now in quarantine, and used by no forecast. "
         "If a holiday moved the session, give the rows the date of the session, or start in a new folder (--home) with "
         f"a calendar that knows the holidays, such as --calendar '{period} last XNYS'."
     ]

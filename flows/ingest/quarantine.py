@@ -7,11 +7,12 @@ doubled.
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from typing import Any
 
 import polars as pl
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import meant, shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.ahead_rows import AHEAD_RULES
@@ -54,6 +55,25 @@ def waiting(
     if first or last:
         rows = rows.filter(pl.col("time").is_between(first or date.min, last or date.max))
     return rows.sort("as_of", "time", "series_id", "rule", descending=[True, True, False, False], nulls_last=True)
+
+
+def near_choice(warehouse: Warehouse, rules: tuple[str, ...] = (), series: tuple[str, ...] = (), **days: Any) -> str:
+    """Return " Did you mean 'x'?" for a rule or series that no row in quarantine has, if one has a similar name.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    rules, series : tuple of str
+        As `waiting` takes them.
+    **days : object
+        As `waiting` takes them; unused.
+    """
+    rows = waiting(warehouse)
+    for column, wanted in (("rule", rules), ("series_id", series)):
+        known = rows[column].drop_nulls().unique().to_list()
+        if unknown := [name for name in wanted if name not in known]:
+            return meant(unknown[0], known)
+    return ""
 
 
 def decide_on(

@@ -15,7 +15,7 @@ from tidecast.flows.errors import SourceError
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
-_OWN = ("postgresql", "postgres", "sqlite", "mysql", "mariadb", "mssql", "oracle")
+DIALECTS = ("postgresql", "postgres", "sqlite", "mysql", "mariadb", "mssql", "oracle")
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """Scheme to driver, where an address names none: SQLAlchemy's own default is psycopg2."""
 
@@ -48,7 +48,8 @@ def is_database(scheme: str) -> bool:
         Such as "postgresql" or "postgresql+psycopg".
     """
     name = scheme.split("+")[0].lower()
-    return name in _OWN or any(point.name.split(".")[0] == name for point in entry_points(group="sqlalchemy.dialects"))
+    points = entry_points(group="sqlalchemy.dialects")
+    return name in DIALECTS or any(point.name.split(".")[0] == name for point in points)
 
 
 def engine_of(address: str, setting: str, environ: Mapping[str, str] = os.environ) -> "Engine":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.frames import as_polars, stacked
 from tidecast.flows.parsing.values import of_calendar
@@ -67,7 +67,7 @@ class Fetched:
         if self.raw is not None and self.raw.height != self.rows.height:
             raise SourceError(
                 f"raw must be the source's rows under its own names, found {self.raw.height:,} of them for "
-                f"{self.rows.height:,} rows. Leave it out if they are the same."
+                f"{counted(self.rows.height, 'row')}. Leave it out if they are the same."
             )
         found = optional_columns(name for name in self.rows.columns if name not in NEEDED)
         rows = pl.DataFrame(

@@ -9,7 +9,7 @@ from itertools import islice
 
 import polars as pl
 
-from tidecast.features.error_text import ended
+from tidecast.features.error_text import counted, ended
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.clear_errors import in_one_line
 from tidecast.flows.parsing.two_level_columns import joined_header
@@ -83,7 +83,8 @@ def _csv(body: bytes) -> pl.DataFrame:
         raise
     if len(names) != frame.width:
         raise _Malformed(
-            f"its header has {len(names)} names, and its lines have {frame.width} values. Give each column one name"
+            f"its header has {counted(len(names), 'name')}, and its lines have {counted(frame.width, 'value')}. "
+            "Give each column one name"
         )
     if twice := [name for name in names if names.count(name) > 1]:
         raise _Malformed(f"column {twice[0]!r} is there twice. Rename one")
@@ -99,11 +100,11 @@ def _refuse_long_line(body: bytes, separator: str) -> None:
         if len(values) > width:
             if width == 1:
                 raise _Malformed(
-                    f"line {line} has {len(values)} values, but the first line has one. Remove the lines above the "
-                    "names of the columns"
+                    f"line {line} has {counted(len(values), 'value')}, but the first line has one. Remove the lines "
+                    "above the names of the columns"
                 )
             raise _Malformed(
-                f"line {line} has {len(values)} values, but the header has {width}. Put values that contain "
+                f"line {line} has {counted(len(values), 'value')}, but the header has {width}. Put values that contain "
                 f"{separator!r} in double quotes"
             )
 

@@ -18,6 +18,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from tidecast.features.error_text import counted
 from tidecast.flows.redaction import redact
 from tidecast.flows.reporting.forecast_plots import fans
 from tidecast.flows.reporting.model_names import readable
@@ -71,7 +72,7 @@ def summary(day: Day, issued: pl.DataFrame) -> str:
     steps = issued["step"].n_unique()
     lines = [
         f"# {day.as_of}",
-        f"Forecasts of {issued['series_id'].n_unique()} series for {steps} {'session' if steps == 1 else 'sessions'} "
+        f"Forecasts of {issued['series_id'].n_unique()} series for {counted(steps, 'session')} "
         f"are published, by {champion(row)}.{late}",
     ]
     decision = day.champion.decision if day.champion is not None else {}
@@ -81,9 +82,9 @@ def summary(day: Day, issued: pl.DataFrame) -> str:
         lines += ["", readable(reason)]
     in_quarantine = sum(found.quarantined.values())
     facts = {
-        "Prices": f"{found.rows_in:,} rows read: {found.stored:,} new, {found.corrected:,} corrected, "
+        "Prices": f"{counted(found.rows_in, 'row')} read: {found.stored:,} new, {found.corrected:,} corrected, "
         f"{found.unchanged:,} known, {in_quarantine:,} in quarantine",
-        **{f"Quarantine, {rule}": f"{count:,} rows" for rule, count in sorted(found.quarantined.items())},
+        **{f"Quarantine, {rule}": counted(count, "row") for rule, count in sorted(found.quarantined.items())},
         "Model": champion(row),
         "Training": str(row["training"]),
         "Report": str(day.report or ""),
@@ -124,7 +125,9 @@ def table(issued: pl.DataFrame, first: Sequence[str] = ()) -> tuple[list[dict[st
         rows.append(row)
     interval = f", with the quantiles {quantiles[0][1:]} and {quantiles[-1][1:]}" if quantiles else ""
     which = ", those most worth a look first" if first else " by name"
-    some = f"{len(rows)} of {len(names):,} series{which}" if len(names) > len(rows) else f"all {len(rows)} series"
+    some = "the series" if len(rows) == 1 else f"all {len(rows)} series"
+    if len(names) > len(rows):
+        some = f"{len(rows)} of {len(names):,} series{which}"
     return rows, f"first and last step of {some}{interval}."
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.io.databases import engine_of, may_pass, message_of, split_table
@@ -72,7 +72,10 @@ def publish_out(warehouse: Warehouse, settings: Settings, environ: Mapping[str, 
         ) from error
     finally:
         engine.dispose()
-    log.info(f"Copied the forecasts of {len(copied)} sessions to {settings.publish_table} of {settings.publish_to}.")
+    log.info(
+        f"Copied the forecasts of {counted(len(copied), 'session')} to {settings.publish_table} of "
+        f"{settings.publish_to}."
+    )
     return copied
 
 

@@ -1,7 +1,7 @@
 """Figures: a title, a sentence on how to read it, and axes in the colour of the surrounding text.
 
-A `Picture` is saved as PNG on white (MLflow), or as SVG in the colour of the surrounding text (the report, light or
-dark).
+A `Picture` is saved as PNG on white (MLflow) or black (the docs), or as SVG in the colour of the surrounding text
+(the report, light or dark).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tidecast.forecasting.plotting.palette import INK
+from tidecast.forecasting.plotting.palette import INK, LIGHT, Theme
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,19 @@ class Picture:
     reading: str
     figure: Figure
 
-    def png(self) -> bytes:
-        """Return a PNG on white, with the title above and the reading below."""
-        title = self.figure.suptitle(self.title, x=0.01, ha="left", size=12, weight="bold", color="#24292f")
-        reading = self.figure.supxlabel(self.reading, x=0.01, ha="left", size=8.5, color=INK, wrap=True)
+    def png(self, theme: Theme = LIGHT) -> bytes:
+        """Return a PNG on the theme's paper, with the title above and the reading below.
+
+        Parameters
+        ----------
+        theme : Theme, default=LIGHT
+            Draw the figure in its colours, too.
+        """
+        title = self.figure.suptitle(self.title, x=0.01, ha="left", size=12, weight="bold", color=theme.prices)
+        reading = self.figure.supxlabel(self.reading, x=0.01, ha="left", size=8.5, color=theme.ink, wrap=True)
         for text in (title, reading):
             text.set(visible=True, in_layout=True, parse_math=False)
-        content = self._saved("png", dpi=160, facecolor="white")
+        content = self._saved("png", dpi=160, facecolor=theme.paper)
         for text in (title, reading):
             text.set(visible=False, in_layout=False)
         return content

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from tidecast.features.error_text import counted
 from tidecast.flows.reporting.figure import Picture
 from tidecast.forecasting.plotting.canvas import new_figure, zero
 from tidecast.forecasting.plotting.palette import BLUE, INK, ORANGE
@@ -45,7 +46,7 @@ def optimisation_history(trials: Sequence[TrialRecord]) -> Picture:
     chart.set_xlabel("trial")
     chart.set_ylabel("skill against the random walk, %")
     worse = sum(skill < bottom for skill in skills)
-    below = f" {worse} very bad {'trials lie' if worse > 1 else 'trial lies'} below the chart." if worse else ""
+    below = f" {counted(worse, 'very bad trial lies', 'very bad trials lie')} below the chart." if worse else ""
     reading = (
         "Dots: complete trials. Line: the best so far. Orange: the default settings. Ticks at the bottom: pruned "
         f"trials. The best of many trials looks better than it is.{below}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from tidecast.features.error_text import counted
 from tidecast.flows.reporting.model_names import with_article
 from tidecast.forecasting.evaluation.decision import skill_text
 from tidecast.forecasting.tables.names import CRPS, loss_in
@@ -106,7 +107,7 @@ def _tiles(record: pl.DataFrame) -> list[tuple[str, str]]:
     window = "since promotion" if row["window"] == "since promotion" else "all live days"
     few = " (too few days for an interval)" if row["skill_low"] is None else ""
     tiles = [
-        (f"Live skill, {window} ({row['days']} days)", _skill(row, "skill", True) + few),
+        (f"Live skill, {window} ({counted(row['days'], 'day')})", _skill(row, "skill", True) + few),
         (f"Live coverage, {window}", _share(row, True)),
     ]
     if (after := rows["all"])["forecasts_after_break"]:
@@ -123,7 +124,8 @@ def _rows(record: pl.DataFrame, group: str) -> list[dict[str, Any]]:
         {
             "window": row["window"],
             "name": _name(row),
-            "days": row["days"], "forecasts": f"{row['forecasts']:,}", "dates": f"{row['first']} – {row['last']}",
+            "days": row["days"], "forecasts": counted(row["forecasts"], "forecast"),
+            "dates": f"{row['first']} – {row['last']}",
             "loss": _number(row[loss]), "mae": _number(row["mae"]),
             "skill": _skill(row, "skill"), "median": _skill(row, "ae_skill"), "coverage": _share(row),
             "after": _percent(row["coverage_after_break"]), "interval": _number(row["interval_score"]),

@@ -16,6 +16,7 @@ import polars as pl
 
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.calendars.by_name import get_calendar
+from tidecast.features.error_text import counted
 from tidecast.flows.config.settings import CALENDARS, Settings
 
 YEARS = 3
@@ -149,7 +150,7 @@ def _exceptions(left_out: Iterable[datetime], added: Iterable[datetime], until: 
     moved = {start.date() for start in added}
     closed = sum(start.date() not in moved for start in left_out)
     words = [f"not on {closed} holidays"] if closed else []
-    words += [f"at another hour on {len(moved)} days"] if moved else []
+    words += [f"at another hour on {counted(len(moved), 'day')}"] if moved else []
     return f", {' and '.join(words)} up to {until}"
 
 

@@ -5,11 +5,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from tidecast.features.error_text import meant
+from tidecast.flows.config.settings import CALENDARS
 from tidecast.flows.errors import SourceError
 from tidecast.flows.parsing.formats import CSV, PARQUET, SUFFIXES
 
@@ -157,9 +158,10 @@ def _on_disk(path: Path, may_be_empty: bool) -> list[File]:
     if glob.has_magic(str(path)):
         raise SourceError(f"A pattern must match at least one file, but {path} matches none. Check the path.")
     neighbours = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = get_close_matches(path.name, neighbours, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "Check the path; a relative one starts at the current folder."
-    raise SourceError(f"A source must exist, but there is no file {path}. {hint}")
+    hint = (
+        meant(path.name, [*CALENDARS, *neighbours]) or " Check the path; a relative one starts at the current folder."
+    )
+    raise SourceError(f"A source must exist, but there is no file {path}.{hint}")
 
 
 def _in_store(address: str, scheme: str, environ: Mapping[str, str], may_be_empty: bool) -> list[File]:

@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from tidecast.features.error_text import ended
+from tidecast.features.error_text import counted, ended
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import DROP, Settings
 from tidecast.flows.errors import SourceError
@@ -137,11 +137,11 @@ def combined(parts: list[Fetched]) -> Fetched:
             "All files of a source must have one layout, found long and wide ones. Make a panel of each kind."
         )
     notes = [part.messages[0] for part in parts if part.messages]
-    more = f" {len(notes) - 1} more files likewise." if len(notes) > 1 else ""
+    more = f" {counted(len(notes) - 1, 'more file')} likewise." if len(notes) > 1 else ""
     raws = [part.raw for part in parts if part.raw is not None]
     return Fetched(
         stacked([part.rows for part in parts]),
         stacked(raws),
         layouts.pop(),
-        (f"{len(parts)} files are read.", *(note + more for note in notes[:1])),
+        (f"{counted(len(parts), 'file is', 'files are')} read.", *(note + more for note in notes[:1])),
     )

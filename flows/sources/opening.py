@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import BUNDLED, CALENDARS, DROP, Settings
 from tidecast.flows.errors import SettingsError, SourceError
-from tidecast.flows.io.databases import is_database
+from tidecast.flows.io.databases import DIALECTS, is_database
 from tidecast.flows.sources.base import Source
 from tidecast.flows.sources.bundled import BundledSource
 from tidecast.flows.sources.file_listing import OBJECT_STORES
@@ -56,7 +56,7 @@ def open_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> 
         return YahooSource(settings)
     if is_database(scheme):
         return SqlSource(settings, environ)
-    return open_plugin(scheme, settings)
+    return open_plugin(scheme, settings, known=(*OBJECT_STORES, "http", "https", "yahoo", *DIALECTS))
 
 
 def _refuse_column_names(settings: Settings) -> None:

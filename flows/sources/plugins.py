@@ -1,9 +1,9 @@
 """Sources of users, found by the entry points of installed packages."""
 
-from difflib import get_close_matches
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from tidecast.features.error_text import ended
+from tidecast.features.error_text import ended, meant
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError, TidecastError
 from tidecast.flows.sources.base import Source
@@ -16,7 +16,7 @@ def schemes() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
-def open_plugin(scheme: str, settings: Settings) -> Source:
+def open_plugin(scheme: str, settings: Settings, known: Sequence[str] = ()) -> Source:
     """Return the source that an installed package has for a scheme, opened with the address as it is written.
 
     Parameters
@@ -25,6 +25,8 @@ def open_plugin(scheme: str, settings: Settings) -> Source:
         Of the address: "vault" of "vault://…".
     settings : Settings
         Handed to the source.
+    known : sequence of str
+        Schemes that need no package, to name the near match.
 
     Raises
     ------
@@ -34,11 +36,11 @@ def open_plugin(scheme: str, settings: Settings) -> Source:
     """
     points = list(entry_points(group=GROUP, name=scheme))
     if not points:
-        near = get_close_matches(scheme, schemes(), n=1)
-        known = ", ".join(f"{name}://" for name in schemes())
-        hint = f"Did you mean {near[0]}://?" if near else f"Known by installed packages: {known or 'none'}."
+        added = ", ".join(f"{name}://" for name in schemes())
+        hint = meant(scheme, [*known, *schemes()], "{}://".format)
+        hint = hint or f" Known by installed packages: {added or 'none'}."
         raise SourceError(
-            f"The scheme of a source must be known, found {scheme}://. {hint} docs/sources.md lists all schemes."
+            f"The scheme of a source must be known, found {scheme}://.{hint} docs/sources.md lists all schemes."
         )
     if len(points) > 1:
         raise SourceError(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import polars as pl
 
-from tidecast.features.error_text import ended
+from tidecast.features.error_text import counted, ended
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import SourceError
@@ -197,7 +197,8 @@ def _unzipped(body: bytes, name: str) -> bytes:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1 or members[0].file_size > LARGEST:
             raise SourceError(
-                f"{name} must be a zip with one table of at most {LARGEST:,} bytes, found {len(members)} files in it."
+                f"{name} must be a zip with one table of at most {LARGEST:,} bytes, found "
+                f"{counted(len(members), 'file')} in it."
             )
         return archive.read(members[0])
     except (zipfile.BadZipFile, EOFError) as error:

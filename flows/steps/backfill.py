@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from tidecast.features.error_text import ended
+from tidecast.features.error_text import counted, ended
 from tidecast.flows.errors import Partial, TidecastError
 from tidecast.flows.steps.day import shortfalls_text
 from tidecast.flows.steps.due import is_done
@@ -33,7 +33,7 @@ class Backfilled:
         """The counts, as a sentence."""
         n, before = len(self.published), len(self.done_before)
         failed = f", {len(self.failed):,} failed" if self.failed else ""
-        return f"{n:,} {'session is' if n == 1 else 'sessions are'} published, {before:,} were done before{failed}."
+        return f"{counted(n, 'session is', 'sessions are')} published, {before:,} done before{failed}."
 
     @property
     def shortfall(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.features.error_text import ended, shorten
+from tidecast.features.error_text import counted, ended, shorten
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
@@ -211,7 +211,7 @@ def score_what_came_true(warehouse: Warehouse, settings: Settings, as_of: date, 
         Folder of fitted random walks.
     """
     stored = warehouse.store_scores(score(warehouse, as_of, settings, walks))
-    log.info(f"Scored {stored} forecasts that have come true.")
+    log.info(f"Scored {counted(stored, 'forecast that has', 'forecasts that have')} come true.")
     if walks is not None and (warehouse.forecasts(as_of)["trained_through"] == as_of).any():
         # now, while the panel is at hand
         KeptWalks(walks, warehouse).fitted(as_of, settings)
@@ -374,7 +374,9 @@ def catch_up(
     since: date = runs["as_of"][0] if runs.height else found.as_of
     older, missed = missed_sessions(runs, warehouse.sessions(since, found.as_of), found.as_of)
     if older:
-        log.warning(f"{len(older)} older sessions were missed as well. {_backfill(older)}")
+        log.warning(
+            f"{counted(len(older), 'older session was', 'older sessions were')} missed as well. {_backfill(older)}"
+        )
     shortfalls = {}
     for session in missed:
         log.info(f"Making up for the missed session {session} …")

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from tidecast.features.error_text import ended
+from tidecast.features.error_text import counted, ended
 from tidecast.flows.errors import Partial, TidecastError
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
@@ -90,8 +90,8 @@ def shortfalls_text(shortfalls: Mapping[date, str]) -> str:
     if not short:
         return ""
     (first, text), *others = short.items()
-    past = "past session lacks" if len(others) == 1 else "past sessions lack"
-    more = f" {len(others)} more {past} something, too." if others else ""
+    lack = counted(len(others), "more past session lacks", "more past sessions lack")
+    more = f" {lack} something, too." if others else ""
     return f"Of the past session {first}: {text}{more}"
 
 

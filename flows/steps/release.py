@@ -8,7 +8,7 @@ import polars as pl
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.ingest.calendars import choose_calendars
-from tidecast.flows.ingest.quarantine import decide_on, waiting
+from tidecast.flows.ingest.quarantine import decide_on, near_choice, waiting
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 NEAR = timedelta(days=10)
@@ -44,6 +44,8 @@ def release_rows(
     if settings.calendar is None:
         raise TidecastError("The panel must have its prices before rows can be released. Start with: tidecast run")
     chosen = waiting(warehouse, **rows)
+    if chosen.is_empty() and (hint := near_choice(warehouse, **rows)):
+        raise TidecastError(f"A rule or series must be one of rows in quarantine, found none like that.{hint}")
     stored = warehouse.revisions_between(*_around(chosen["time"]))
     calendar, _, _ = choose_calendars(settings, chosen, stored)
     values = values or None

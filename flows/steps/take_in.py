@@ -7,6 +7,7 @@ from datetime import date, datetime
 import polars as pl
 
 from tidecast.features.calendars.per_series import mark_long_periods
+from tidecast.features.error_text import counted
 from tidecast.features.segments import breaks
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.panel_file import OF_PRICES, differences, remember, remembered
@@ -79,7 +80,7 @@ def take_in_prices(
     bad = "".join(f", {count:,} {rule}" for rule, count in found.quarantined.items())
     doubts = ", ".join(f"{count:,} {rule}" for rule, count in found.doubts.items())
     log.info(
-        f"Prices up to {found.as_of}: {found.rows_in:,} rows read, {found.stored:,} new, "
+        f"Prices up to {found.as_of}: {counted(found.rows_in, 'row')} read, {found.stored:,} new, "
         f"{found.corrected:,} corrected, {found.unchanged:,} known, {found.run_counts['rows_quarantined']:,} bad{bad}."
         + (f" {'Stored and flagged' if found.stored or found.corrected else 'Flagged'}: {doubts}." if doubts else "")
     )
@@ -150,7 +151,7 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date, left: int
     first, last = panel.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
     long_enough = lengths.filter(pl.col("rows") >= settings.lookback).height
     log.info(
-        f"Panel: {panel['series_id'].n_unique()} series, {panel.height:,} prices, {first} to {last}; "
+        f"Panel: {panel['series_id'].n_unique()} series, {counted(panel.height, 'price')}, {first} to {last}; "
         f"{quoted.len()} still quoted, {long_enough} long enough to forecast."
     )
     moving = rows.filter(~pl.col("pegged"), pl.col("row") >= settings.lookback)
@@ -170,7 +171,12 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date, left: int
 
 def _that_wait(left: int) -> str:
     """Say how many rows wait for a later run; empty where there are none."""
-    return f"{left:,} more rows of the source wait for a later run, as said above. " if left else ""
+    return (
+        f"{counted(left, 'more row of the source waits', 'more rows of the source wait')} for a later run, as said "
+        "above. "
+        if left
+        else ""
+    )
 
 
 def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
@@ -183,7 +189,7 @@ def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
     original = rows.filter(rule=counts["rule"][0])["original"][0]
     advice = ADVICE.get(counts["rule"][0], "")
     return (
-        f"In quarantine are {rows.height:,} more rows: {broken}; one is {beginning(original, 200)}. "
+        f"In quarantine: {counted(rows.height, 'more row')}: {broken}; one is {beginning(original, 200)}. "
         f"{advice} See them all: tidecast quarantine. "
     ).replace("  ", " ")
 

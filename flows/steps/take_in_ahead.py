@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.config.column_names import check_names, refuse_clashes
 from tidecast.flows.config.panel_file import remember
 from tidecast.flows.config.settings import Settings
@@ -49,4 +49,4 @@ def take_in_ahead(state_folder: StateFolder, warehouse: Warehouse, settings: Set
 def _tell(what: str, taken_in: TakenIn) -> None:
     for message in taken_in.messages:
         log.warning(message)
-    log.info(f"{what}: {taken_in.read:,} rows read, {taken_in.stored:,} new.")
+    log.info(f"{what}: {counted(taken_in.read, 'row')} read, {taken_in.stored:,} new.")

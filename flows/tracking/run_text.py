@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tidecast.features.error_text import counted
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.tracking.compared_models import ComparedModel
 from tidecast.flows.training.result import TrainingResult
@@ -41,8 +42,9 @@ def description(training: TrainingResult, dataset: Mapping[str, str], prefect: M
     if decision is not None:
         parts += [
             f"**Compared:** {_compared(training, decision)}, each refit on every fold, on "
-            f"{decision.n_origins} origins, {decision.first_origin} to {decision.last_origin}. Losses are pooled over "
-            "series, in units of each series' volatility. Intervals are 95 %, p is one-sided, both from the same test."
+            f"{counted(decision.n_origins, 'origin')}, {decision.first_origin} to {decision.last_origin}. Losses "
+            "are pooled over series, in units of each series' volatility. Intervals are 95 %, p is one-sided, both "
+            "from the same test."
         ]
     if evaluation is not None:
         parts.append(_models(evaluation.summary))
@@ -170,7 +172,7 @@ def _recipe_text(training: TrainingResult) -> str:
 
 def _data(training: TrainingResult, dataset: Mapping[str, str]) -> str:
     panel = training.panel
-    shape = f"{panel['series_id'].n_unique()} series, {panel.height:,} prices"
+    shape = f"{panel['series_id'].n_unique()} series, {counted(panel.height, 'price')}"
     dates = f"{panel['time'].min()!s} to {panel['time'].max()!s}"
     return f"{shape}, {dates}, {dataset['name']} (digest {dataset['digest']})."
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from tidecast.features.error_text import counted
 from tidecast.flows.reporting import tuning_plots
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.tracking.metric_names import (
@@ -92,7 +93,7 @@ def params_of(problem: SearchProblem) -> dict[str, str]:
     return {
         "as_of": problem.as_of.isoformat(),
         "looked_through": problem.looked_through.isoformat(),
-        "folds": f"{len(folds)} folds of {problem.cv.stride} origins, {days}",
+        "folds": f"{counted(len(folds), 'fold')} of {counted(problem.cv.stride, 'origin')}, {days}",
         "rows": str(problem.panel.height),
         "series": str(problem.panel["series_id"].n_unique()),
         **{f"space.{name}": str(each) for name, each in problem.space.items()},
@@ -175,7 +176,7 @@ def counts_of(found: TuningResult) -> str:
     found : TuningResult
     """
     return (
-        f"{found.looked_at} trials: {found.count('complete')} complete, {found.count('pruned')} pruned, "
+        f"{counted(found.looked_at, 'trial')}: {found.count('complete')} complete, {found.count('pruned')} pruned, "
         f"{found.count('failed')} failed."
     )
 
@@ -215,7 +216,7 @@ def result_text(problem: SearchProblem, found: TuningResult) -> str:
             "The best of many trials looks better than it is. The recipe is one more candidate of the next selection; "
             "if the selection chooses it, the gate tests it.",
             f"{found.metric.upper()} of the random walk: {found.random_walk:.4f}.",
-            f"Data: {problem.panel['series_id'].n_unique()} series, {problem.panel.height:,} prices, up to "
+            f"Data: {problem.panel['series_id'].n_unique()} series, {counted(problem.panel.height, 'price')}, up to "
             f"{problem.looked_through}.",
         ]
     )

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 from sklearn.base import clone
 
+from tidecast.features.error_text import counted
 from tidecast.features.frames import to_polars
 from tidecast.flows.config.settings import DRIFT, Settings
 from tidecast.flows.errors import TidecastError
@@ -85,11 +86,11 @@ def backtest_panel(
     origins = min(folds * LONGEST_FOLD, (plan.possible - left_out) // 2) // folds * folds
     if origins < folds:
         raise TidecastError(
-            f"A backtest of {folds} folds must have {2 * folds} origins before the gate's, this panel has "
-            f"{plan.possible - left_out}. Ask for fewer folds, or wait for more prices."
+            f"A backtest of {counted(folds, 'fold')} must have {counted(2 * folds, 'origin')} before the gate's, "
+            f"this panel has {plan.possible - left_out}. Ask for fewer folds, or wait for more prices."
         )
     rows = before_the_gate(panel, plan, settings) if left_out else panel
-    log.info(f"Forecasting from {origins} origins, {folds} refits of {', '.join(chosen)} …")
+    log.info(f"Forecasting from {counted(origins, 'origin')}, {folds} refits of {', '.join(chosen)} …")
     with engine_of(settings, warehouse.uri):
         run = work.backtest(_with_seeds(chosen, seeds), work.compared(rows, origins), origins, folds)
     forecasts = to_polars(run.table)
@@ -126,7 +127,7 @@ def _periods(forecasts: pl.DataFrame, panel: pl.DataFrame, plan: Plan, horizon: 
 
 def _judged(losses: pl.DataFrame, plan: Plan, include_gate: bool) -> str:
     origins = losses["origin"].unique().sort()
-    on = f"{len(origins)} origins, {origins[0]} to {origins[-1]}"
+    on = f"{counted(len(origins), 'origin')}, {origins[0]} to {origins[-1]}"
     if not plan.gate:
         return f"{on}; the history is too short for a gate, so no origins had to be left out"
     if include_gate:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.warehouse.checksums import is_altered
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -163,11 +163,13 @@ def _content_fault(warehouse: Warehouse, name: str, file: dict[str, object]) -> 
 
 def _difference(rows: pl.DataFrame, file: dict[str, object]) -> str | None:
     """Return how the rows of a file differ from what the log says of it."""
-    counted = {key.removeprefix(_NULLS) for key, nulls in file.items() if key.startswith(_NULLS) and nulls is not None}
-    if lost := sorted(counted.difference(rows.columns)):
+    with_nulls = {
+        key.removeprefix(_NULLS) for key, nulls in file.items() if key.startswith(_NULLS) and nulls is not None
+    }
+    if lost := sorted(with_nulls.difference(rows.columns)):
         return f"has no column {shorten(lost, SHOWN)}"
     if file.get("num_records") is not None and rows.height != file["num_records"]:
-        return f"has {rows.height:,} rows, not {file['num_records']:,}"
+        return f"has {counted(rows.height, 'row')}, not {file['num_records']:,}"
     for column in rows.select(pl.col(*COMPARED)):
         known = column.drop_nans() if column.dtype.is_float() else column
         for which, value in (("min", known.min()), ("max", known.max())):
@@ -176,7 +178,7 @@ def _difference(rows: pl.DataFrame, file: dict[str, object]) -> str | None:
                 return f"has {value!s} as {which} of {column.name}, not {logged}"
         nulls = file.get(f"{_NULLS}{column.name}")
         if nulls is not None and column.null_count() != nulls:
-            return f"has {column.null_count():,} rows without {column.name}, not {nulls:,}"
+            return f"has {counted(column.null_count(), 'row')} without {column.name}, not {nulls:,}"
     return None
 
 
@@ -263,10 +265,12 @@ def _missing_rows(warehouse: Warehouse) -> list[str]:
     there = warehouse.revisions().select("series_id", "time").unique().height
     found = []
     if there < stored - corrected:
-        found.append(_missing(warehouse, "prices", f"it has {there:,} sessions of series, and runs stored {stored:,}"))
+        found.append(
+            _missing(warehouse, "prices", f"it has {counted(there, 'session')} of series, and runs stored {stored:,}")
+        )
     issued = warehouse.forecasts().group_by("as_of").agg(series=pl.col("series_id").n_unique())
-    counted = runs.select("as_of", "series_forecast").join(issued, on="as_of", how="left")
-    short = counted.filter(pl.col("series").fill_null(0) < pl.col("series_forecast").fill_null(0))
+    compared = runs.select("as_of", "series_forecast").join(issued, on="as_of", how="left")
+    short = compared.filter(pl.col("series").fill_null(0) < pl.col("series_forecast").fill_null(0))
     for row in short.head(1).to_dicts():
         what = (
             f"those of {row['as_of']} are of {row['series'] or 0} series, and runs published {row['series_forecast']}"

@@ -30,6 +30,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from tidecast.features.error_text import counted
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.columns import (
     ACTIONS,
@@ -273,5 +274,6 @@ def check_forecasts(as_of: date, rows: pl.DataFrame) -> None:
         if not found.is_empty():
             first = found.select("series_id", "step", "origin", "time", "trained_through").row(0, named=True)
             raise WarehouseError(
-                f"The forecasts of {as_of} are not published: {rule}; {found.height} rows break it, first {first}."
+                f"The forecasts of {as_of} are not published: {rule}; "
+                f"{counted(found.height, 'row breaks', 'rows break')} it, first {first}."
             )

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from tidecast.features.error_text import counted
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.watch import feed
 from tidecast.flows.watch.band_width import band_widths
@@ -144,7 +145,7 @@ def missed_runs(known: Known) -> list[Finding]:
         return []
     return [Finding(
         "run_missed", f"No forecasts were issued for {', '.join(map(str, missed))}.", missed[0],
-        f"{len(missed)} of the last {len(days)} sessions with prices have no run",
+        f"{len(missed)} of the last {counted(len(days), 'session')} with prices without a run",
         f"tidecast backfill --from {missed[0]} --to {missed[-1]}",
     )]  # fmt: skip
 

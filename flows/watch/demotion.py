@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tidecast.features.error_text import counted
 from tidecast.flows.watch.finding import Finding
 from tidecast.flows.watch.known import Known
 from tidecast.flows.watch.live_record import promoted_since
@@ -178,8 +179,8 @@ def reason_text(evidence: Evidence) -> str:
     """
     skill = f"{100 * evidence.skill:+.1f}".replace("-", "−")
     return (
-        f"skill {skill} % on {evidence.days} days of live forecasts, {evidence.since} to {evidence.last}; sequential "
-        f"test: stake {evidence.stake:,.0f}, replaced at {1 / LEVEL:.0f}"
+        f"skill {skill} % on {counted(evidence.days, 'day')} of live forecasts, {evidence.since} to "
+        f"{evidence.last}; sequential test: stake {evidence.stake:,.0f}, replaced at {1 / LEVEL:.0f}"
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.base import Calendar
-from tidecast.flows.watch.finding import Finding, named, sessions
+from tidecast.features.error_text import counted
+from tidecast.flows.watch.finding import Finding, named
 from tidecast.flows.watch.known import Known
 
 GRACE = timedelta(hours=6)
@@ -71,7 +72,8 @@ def silence(known: Known, now: datetime) -> list[Finding]:
         behind = days.number_at(min(asked_for, expected)) - days.number_at(newest)
         found.append(Finding(
             "stale_feed", f"The feed has no price after {newest}: it is late, or frozen.", first,
-            f"{sessions(behind)} closed without a price; the source was last asked {last_look:%Y-%m-%d %H:%M} UTC",
+            f"{counted(behind, 'session')} closed without a price; the source was last asked "
+            f"{last_look:%Y-%m-%d %H:%M} UTC",
             "Ask who delivers the prices. Forecasts stand on old prices until then.",
         ))  # fmt: skip
     if asked_for is None or asked_for < expected:
@@ -81,7 +83,7 @@ def silence(known: Known, now: datetime) -> list[Finding]:
         found.append(Finding(
             "run_missed", f"No run has asked for the prices of {since}"
             + ("." if since == expected else f" to {expected}."), since,
-            f"{sessions(missed)} closed since; the source was {asked} asked",
+            f"{counted(missed, 'session')} closed since; the source was {asked} asked",
             "See that the schedule is alive, then: tidecast run",
         ))  # fmt: skip
     return found
@@ -114,7 +116,7 @@ def repeats(known: Known) -> list[Finding]:
         return [Finding(
             "stale_feed", f"The feed repeats old prices: those of {newest} equal the ones before.", since,
             f"{100 * by_day['share'][-1]:.0f} % of {moving.height} moving series repeat their price for "
-            f"{sessions(run)}; before, {100 * float(most or 0):.0f} % at most",  # type: ignore[arg-type]  # a share
+            f"{counted(run, 'session')}; before, {100 * float(most or 0):.0f} % at most",  # type: ignore[arg-type]  # a share
             "Ask who delivers the prices. Until new ones come, forecasts are too narrow or stand on old prices.",
         )]  # fmt: skip
     return _repeating_series(known, moving)
@@ -129,9 +131,10 @@ def _repeating_series(known: Known, moving: pl.DataFrame) -> list[Finding]:
     longest = int(odd["run"].max())  # type: ignore[arg-type]  # whole numbers, and not empty
     series = tuple(odd["series_id"].sort().to_list())
     return [Finding(
-        "missing_series", f"{len(series)} series repeat their last price: {named(series)}.",
+        "missing_series",
+        f"{counted(len(series), 'series repeats its', 'series repeat their')} last price: {named(series)}.",
         known.sessions[-longest],
-        f"up to {sessions(longest)} without a move; by chance less than once in 10,000 cases",
+        f"up to {counted(longest, 'session')} without a move; by chance less than once in 10,000 cases",
         "Ask who delivers them. If a series was suspended, nothing is wrong.", series,
     )]  # fmt: skip
 
@@ -163,8 +166,9 @@ def missing_series(known: Known) -> list[Finding]:
     first: date = late["last_time"].min()  # type: ignore[assignment]  # days, and not empty
     most = int(late["behind"].max())  # type: ignore[arg-type]  # whole numbers, and not empty
     return [Finding(
-        "missing_series", f"{len(series)} of {gaps.height} series have no price of {newest}: {named(series)}.",
-        _next(known.calendar.days, first), f"up to {sessions(most)} without a price; never as many in the year before",
+        "missing_series", f"{len(series)} of {gaps.height} series without a price of {newest}: {named(series)}.",
+        _next(known.calendar.days, first),
+        f"up to {counted(most, 'session')} without a price; never as many in the year before",
         "Ask who delivers them. A series that has ended needs nothing.", series,
     )]  # fmt: skip
 

@@ -80,13 +80,3 @@ def named(series: Sequence[str]) -> str:
     """
     more = f" and {len(series) - MOST_NAMED} more" if len(series) > MOST_NAMED else ""
     return ", ".join(series[:MOST_NAMED]) + more
-
-
-def sessions(number: int) -> str:
-    """Return "1 session", "2 sessions".
-
-    Parameters
-    ----------
-    number : int
-    """
-    return f"{number} session{'' if number == 1 else 's'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from tidecast.features.error_text import counted
 from tidecast.forecasting.evaluation.decision import skill_text
 
 NONE_YET = "no live forecast has come true yet"
@@ -28,6 +29,7 @@ def record_lines(record: pl.DataFrame) -> str:
         broken = "" if after is None else f", {100 * after:.1f} % after volatility breaks"
         skill = skill_text(row["skill"], row["skill_low"], row["skill_high"])
         lines.append(
-            f"{row['window']} ({row['days']} days): {skill} against the random walk, coverage {coverage}{broken}"
+            f"{row['window']} ({counted(row['days'], 'day')}): {skill} against the random walk, coverage "
+            f"{coverage}{broken}"
         )
     return "\n".join(lines) or NONE_YET

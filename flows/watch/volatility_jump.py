@@ -6,8 +6,9 @@ from datetime import date
 
 import polars as pl
 
+from tidecast.features.error_text import counted
 from tidecast.features.volatility import with_volatility
-from tidecast.flows.watch.finding import Finding, sessions
+from tidecast.flows.watch.finding import Finding
 from tidecast.flows.watch.known import Known
 
 WINDOWS = (1, 3)
@@ -78,10 +79,10 @@ def volatility_break(known: Known) -> list[Finding]:
 
 
 def _finding(since: date, window: int, move: float, largest: float, n: int) -> Finding:
-    over = "" if window == 1 else f" over {sessions(window)}"
+    over = "" if window == 1 else f" over {counted(window, 'session')}"
     return Finding(
         "volatility_break", f"Volatility broke on {since}: prices move far more than the intervals expect.", since,
-        f"the mean move{over} is {move:.1f} times the volatility before; the largest of {n} sessions before was "
-        f"{largest:.1f} times",
+        f"the mean move{over} is {move:.1f} times the volatility before; the largest of {counted(n, 'session')} "
+        f"before was {largest:.1f} times",
         "Expect wide intervals and low coverage for some sessions; the track record counts 60 sessions after it apart.",
     )  # fmt: skip

@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from tidecast.features.error_text import meant
 from tidecast.flows.config.panel_file import differences, remembered
 from tidecast.flows.config.providers import SUBTABLES, ProvidedSetting, provided_settings
 from tidecast.flows.config.rule_actions import DEFAULT_ACTIONS, PANEL_ACTIONS
@@ -163,7 +164,9 @@ def _build(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         return Settings(**plain, gate=policy, rules=rules)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        raise SettingsError(_must_be(name, KINDS[name], plain[name], origins[name])) from None
+        choices = [choice for choice in get_args(Settings.model_fields[name].annotation) if isinstance(choice, str)]
+        message = _must_be(name, KINDS[name], plain[name], origins[name])
+        raise SettingsError(f"{message}{meant(plain[name], choices)}") from None
 
 
 def _gate_policy(chosen: Mapping[str, Any], origins: Mapping[str, str]) -> GatePolicy:

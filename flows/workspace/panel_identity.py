@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.flows.config.panel_file import OF_PRICES, differences, own_id, text_of
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.config.state_folder import StateFolder
@@ -120,7 +120,9 @@ def _contents(warehouse: Warehouse) -> str:
     if prices.is_empty():
         return "no prices"
     series = prices["series_id"].unique().sort().to_list()
-    return f"{prices.height:,} prices of {len(series)} series ({shorten(series)}) up to {prices['time'].max()!s}"
+    return (
+        f"{counted(prices.height, 'price')} of {len(series)} series ({shorten(series)}) up to {prices['time'].max()!s}"
+    )
 
 
 def _differing(changed: Mapping[str, tuple[Any, Any]]) -> str:

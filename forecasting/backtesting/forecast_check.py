@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from tidecast.features.error_text import near_match, shorten
+from tidecast.features.error_text import counted, near_match, shorten
 from tidecast.features.frames import to_polars
 from tidecast.forecasting.tables.quantiles import MEDIAN, level_of, quantile_columns
 
@@ -143,8 +143,8 @@ def _check_keys(table: pl.DataFrame, expected: pl.DataFrame, refuse: Any) -> Non
     if len(twice):
         row = twice.row(0, named=True)
         refuse(
-            f"have one row for each series and step, found {len(twice)} rows that share theirs, first series "
-            f"{row['series_id']!r}, step {row['step']}. Forecast from the last row of each series only."
+            f"have one row for each series and step, found {counted(len(twice), 'row')} that share theirs, first "
+            f"series {row['series_id']!r}, step {row['step']}. Forecast from the last row of each series only."
         )
     horizon: Any = expected["step"].max() or 0
     wrong = table.filter(~pl.col("step").is_between(1, horizon))

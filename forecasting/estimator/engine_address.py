@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tidecast.features.error_text import meant
+
 PROCESSES = "processes"
 """Processes of this machine, started by joblib."""
 
@@ -34,7 +36,7 @@ def check_engine(engine: str) -> str:
     if engine != PROCESSES and not CLUSTER.fullmatch(engine):
         raise ValueError(
             f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786' or 'ray://head:6379', got "
-            f"{engine!r}. Name the host and the port of a running scheduler or head."
+            f"{engine!r}.{meant(engine, [PROCESSES]) or ' Name the host and the port of a running scheduler or head.'}"
         )
     return engine
 

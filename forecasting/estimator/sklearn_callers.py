@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tidecast.features.error_text import counted
 from tidecast.features.frames import is_pandas
 
 HARMLESS = (
@@ -106,15 +107,16 @@ def _search_problem(model: Any, given: dict[str, Any]) -> str | None:
     if not np.isin(train, test).all() or len(test) <= len(train):
         return (
             f"A {name} must be tested on every row up to a fold's end, training rows included, because it forecasts "
-            f"from history; found {len(test)} test rows that leave out training rows or add none. Write {search} "
+            f"from history; found {counted(len(test), 'test row')} that leave out training rows or add none. Write "
+            f"{search} "
             '(from forecasting import RollingOrigin); a halving search also needs resource="max_epochs" or another '
             "setting."
         )
     horizon, n_new = getattr(model, "horizon", 5), _new_sessions(given["X"], train, test)
     if n_new is not None and isinstance(horizon, int) and n_new < horizon:
         return (
-            f"A {name} with horizon={horizon} must have {horizon} sessions after the training rows to be scored on, "
-            f"found {n_new}. Write {search}."
+            f"A {name} with horizon={horizon} must have {counted(horizon, 'session')} after the training rows to be "
+            f"scored on, found {n_new}. Write {search}."
         )
     return None
 

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.features.frames import Frame, to_polars
 from tidecast.forecasting.evaluation.decision import Check, Decision, p_value, percent, skill_text
 from tidecast.forecasting.evaluation.dm_test import Skill, compare
@@ -224,7 +224,7 @@ def _test_champion(rows: pl.DataFrame, policy: GatePolicy) -> _Result:
 
 
 def _history(n_origins: int, policy: GatePolicy) -> Check:
-    text = f"{n_origins} origins, at least {policy.min_origins} are needed"
+    text = f"{counted(n_origins, 'origin')}, at least {policy.min_origins} are needed"
     return Check("history", n_origins >= policy.min_origins, text)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from tidecast.features.calendars.infer import infer_panel
 from tidecast.features.calendars.per_series import PanelCalendar, mark_long_periods
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.features.segments import breaks
@@ -150,8 +150,9 @@ class Scorer:
         if len(unknown):
             series, n_unknown = unknown["series_id"].unique().sort().to_list(), len(unknown)
             raise ValueError(
-                f"Every origin must have a row with a price in the panel; {n_unknown} origins of {shorten(series)} "
-                "have none. Evaluate on the panel that was forecast from, with its history."
+                "Every origin must have a row with a price in the panel; there is none for "
+                f"{counted(n_unknown, 'origin')} of {shorten(series)}. Evaluate on the panel that was forecast from, "
+                "with its history."
             )
         self._pegged |= set(origins.filter("pegged")["series_id"].unique())
         return origins.filter(~pl.col("pegged"))
@@ -213,7 +214,7 @@ def _check_rows(table: pl.DataFrame) -> pl.DataFrame:
     if twice:
         raise ValueError(
             "A forecast table must hold one row for each model, series_id, origin and step; "
-            f"{twice} rows share theirs. Distinguish several models by a column 'model'."
+            f"{counted(twice, 'row shares its', 'rows share theirs')}. Distinguish several models by a column 'model'."
         )
     return check_order(table, quantiles_by_level(table.columns), "A forecast table")
 

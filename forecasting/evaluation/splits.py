@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from tidecast.features.error_text import check_whole
+from tidecast.features.error_text import check_whole, counted
 from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import check_columns
 
@@ -148,8 +148,9 @@ class RollingOrigin:
         needed = self.n_splits * self.stride + 2 * self.horizon + self.gap
         if n_sessions < needed:
             raise ValueError(
-                f"{self.n_splits} folds of {self.stride} origins need at least {needed} sessions (n_splits · stride + "
-                f"2 · horizon + gap), the panel has {n_sessions}. Lower n_splits or stride, or give more history."
+                f"{counted(self.n_splits, 'fold')} of {counted(self.stride, 'origin')} need at least {needed} "
+                f"sessions (n_splits · stride + 2 · horizon + gap), the panel has {n_sessions}. Lower n_splits or "
+                "stride, or give more history."
             )
         folds = []
         for k in range(self.n_splits):

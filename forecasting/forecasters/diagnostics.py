@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tidecast.features.error_text import check_whole
+from tidecast.features.error_text import check_whole, counted
 from tidecast.forecasting.forecasters.quantile_model import QuantileModel
 from tidecast.forecasting.network.cell_registry import CELLS
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
@@ -244,20 +244,20 @@ def summary(of: FittedNetwork, profile: pl.DataFrame | None = None) -> str:
     -------
     str
     """
-    layers = f"{of.num_layers} {'layer' if of.num_layers == 1 else 'layers'} of {of.hidden_size} units"
+    layers = f"{counted(of.num_layers, 'layer')} of {counted(of.hidden_size, 'unit')}"
     shortcut = "; the head reads them, too" if of.shortcut else ""
     lines = {
         "Network": f"{CELLS[of.cell].label}, {layers}, {of.n_parameters:,} parameters",
         "Inputs": f"{len(of.inputs)}: {', '.join(of.inputs)}{shortcut}",
-        "Forecasts": f"{of.horizon} sessions of {of.calendar}, {of.n_quantiles} {of.forecasts}",
-        "Trained": f"up to {of.fit_end}, on windows of {of.lookback} rows",
+        "Forecasts": f"{counted(of.horizon, 'session')} of {of.calendar}, {of.n_quantiles} {of.forecasts}",
+        "Trained": f"up to {of.fit_end}, on windows of {counted(of.lookback, 'row')}",
         "Seen": f"{of.n_series} series, up to {of.seen_until}",
         "Learning": _learning(of.curve),
         "Calibration": _calibration(of.offsets_HQ),
     }
     if profile is not None:
         lines["Memory"] = (
-            f"nine tenths of all influence on a forecast come from the last {remembered(profile) + 1} rows"
+            f"nine tenths of all influence on a forecast come from the last {counted(remembered(profile) + 1, 'row')}"
             if profile["influence"].sum() > 0
             else "none: the forecast is the random walk's"
         )
@@ -270,13 +270,13 @@ def _learning(curve: pl.DataFrame) -> str:
     if not run:
         return "none: untrained, the random walk"
     if not len(held_out):
-        return f"{run} epochs, no rows held out to compare them"
+        return f"{counted(run, 'epoch')}, no rows held out to compare them"
     n_more = run - cast("int", held_out["epoch"].max())  # by partial_fit
     best = held_out.row(0, named=True)
     untrained = held_out.filter(epoch=0)["validation_loss"][0]
     gain = 100 * (1 - best["validation_loss"] / untrained)
     return (
-        f"{run - n_more} epochs, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
+        f"{counted(run - n_more, 'epoch')}, the best {best['epoch']}: validation loss {best['validation_loss']:.4f}, "
         f"{untrained:.4f} untrained ({gain:.1f} % less)" + (f"; {n_more} more on newer rows" if n_more else "")
     )
 

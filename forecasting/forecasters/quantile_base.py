@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
-from tidecast.features.error_text import check_whole, shorten
+from tidecast.features.error_text import check_whole, counted, shorten
 from tidecast.features.frames import like
 from tidecast.features.frozen_settings import FrozenSettings
 from tidecast.features.panel import PanelSchema, as_seen, check_panel
@@ -114,8 +114,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         pause = max(longest_gap(calendar.name) for calendar in rows.calendar.calendars)
         return (
             f"A series needs lookback + horizon = {self.lookback} + {self.horizon} rows; all {n_series} series of the "
-            f"panel are shorter, the longest has {longest} rows without a pause of {pause.days} days. Give more "
-            "history or lower lookback."
+            f"panel are shorter, the longest has {counted(longest, 'row')} without a pause of {pause.days} days. "
+            "Give more history or lower lookback."
         )
 
     def _find(self, rows: FlatPanel, origins: str | Sequence[Any]) -> Tensor:
@@ -146,7 +146,9 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         times: Any = rows.frame["time"]
         advice = "Give a longer panel or other origins."
         if isinstance(origins, str) and origins == "new":
-            advice = f"Give a panel that reaches {self.horizon} sessions or more past fit_end_, {self.fit_end_}."
+            advice = (
+                f"Give a panel that reaches {counted(self.horizon, 'session')} or more past fit_end_, {self.fit_end_}."
+            )
         return (
             f"No origin to forecast from: origins={origins!r} with lookback={self.lookback} and horizon="
             f"{self.horizon} leave none of the panel's {len(rows)} rows, {times.min()} to {times.max()}. {advice}"
@@ -205,7 +207,8 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         advice = "Give a longer panel, or lower lookback or horizon."
         if (apart := rows.usual_distance) > 1:
             advice = (
-                f"Its rows are mostly {apart} sessions of {rows.calendar.name!r} apart: name a calendar that fits "
+                f"Its rows are mostly {counted(apart, 'session')} of {rows.calendar.name!r} apart: name a calendar "
+                "that fits "
                 'them, such as PanelSchema(calendar="monthly last XNYS"); see get_calendar.'
             )
         return (

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from tidecast.features.error_text import counted
 from tidecast.features.frames import Frame
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
 from tidecast.forecasting.forecasters.quantile_base import QuantileForecaster
@@ -107,5 +108,6 @@ class ShownForecaster(QuantileForecaster):
             "seen up to": str(here.time.max()),
             "series": f"{len(here):,}",
             "rows": f"{int(here.rows.sum()):,} (of each series since its start or last pause)",
-            "forecasts": f"{self.horizon} sessions of {self.calendar_.name}, {n_levels} quantiles of {self.target}",
+            "forecasts": f"{counted(self.horizon, 'session')} of {self.calendar_.name}, "
+            f"{counted(n_levels, 'quantile')} of {self.target}",
         }

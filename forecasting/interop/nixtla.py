@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import meant, shorten
 from tidecast.features.foreign_frames import panel_from
 from tidecast.features.frames import Frame, is_pandas, like, to_polars
 from tidecast.forecasting.interop.forecast_rows import (
@@ -128,7 +128,7 @@ def _levels(rows: pl.DataFrame, model: str) -> dict[str, float]:
     if MEDIAN not in levels.values() and model in rows.columns:
         levels[model] = MEDIAN
     if not levels:
-        raise ValueError(f"model must be one of {shorten(_models(rows))}, got {model!r}.")
+        raise ValueError(f"model must be one of {shorten(_models(rows))}, got {model!r}.{meant(model, _models(rows))}")
     return levels
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, meant, shorten
 from tidecast.features.frames import pandas_to_polars
 from tidecast.forecasting.interop.forecast_rows import (
     as_days,
@@ -128,7 +128,9 @@ def from_sktime(
 def _parts(name: Any, levels: Sequence[str] | None) -> list[Any]:
     parts = [name] if levels is None else str(name).split(BETWEEN)
     if levels is not None and len(parts) != len(levels):
-        raise ValueError(f"Names must have {len(levels)} parts joined by {BETWEEN!r}, as levels has, found {name!r}.")
+        raise ValueError(
+            f"Names must have {counted(len(levels), 'part')} joined by {BETWEEN!r}, as levels has, found {name!r}."
+        )
     return parts
 
 
@@ -162,7 +164,7 @@ def _quantiles(table: Any, keys: pl.DataFrame, target: str | None, panel: Any) -
         raise ValueError(f"target must name the variable, one of {shorten(variables)}.")
     chosen = variables[0] if target is None else target
     if chosen not in variables:
-        raise ValueError(f"target must be one of {shorten(variables)}, got {target!r}.")
+        raise ValueError(f"target must be one of {shorten(variables)}, got {target!r}.{meant(target, variables)}")
     found = table[chosen]
     levels = {f"level {level}": round(float(level), 10) for level in found.columns}
     values = pl.DataFrame({name: found.iloc[:, k].to_numpy() for k, name in enumerate(levels)})

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from tidecast.features.error_text import meant
 from tidecast.forecasting.network.quantile_head import QuantileHead
 from tidecast.forecasting.network.scale_head import ScaleHead
 from tidecast.forecasting.network.student_t import StudentTHead
@@ -104,4 +105,4 @@ def check_head(head: object) -> None:
     """
     if not (isinstance(head, str) and head in HEADS):
         known = [f'"{name}"' for name in HEADS]
-        raise ValueError(f"head must be {', '.join(known[:-1])} or {known[-1]}, got {head!r}.")
+        raise ValueError(f"head must be {', '.join(known[:-1])} or {known[-1]}, got {head!r}.{meant(head, HEADS)}")

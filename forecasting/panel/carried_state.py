@@ -16,7 +16,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.features.panel import PanelSchema, as_seen, check_rows
 from tidecast.features.segments import at_places, places_of
 from tidecast.features.transformers.streaming import Stream
@@ -104,7 +104,7 @@ def newer_rows(panel: Any, schema: PanelSchema, target: str, seen: pl.DataFrame)
         names = late["series_id"].unique(maintain_order=True).to_list()
         first, time, newest = late.row(0)
         raise ValueError(
-            f"Every row of an update must be newer than those seen of its series, found {len(late)} rows of "
+            f"Every row of an update must be newer than those seen of its series, found {counted(len(late), 'row')} of "
             f"{len(names)} series ({shorten(names)}) that are not, first {first!r} at {time}, seen up to {newest}. "
             "Give newer rows only; for corrections, give the whole history to predict or fit."
         )

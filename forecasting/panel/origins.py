@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.error_text import meant
 from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.tables.quantiles import MEDIAN, quantile_columns
 
@@ -110,7 +111,8 @@ def find_origins(rows: FlatPanel, origins: str | Sequence[Any], since: date | da
     elif origins == "all":
         wanted = rows.ready
     else:
-        raise ValueError(f'origins must be "last", "new", "all" or a list of times, got {origins!r}.')
+        hint = meant(origins, ("last", "new", "all"))
+        raise ValueError(f'origins must be "last", "new", "all" or a list of times, got {origins!r}.{hint}')
     at = torch.nonzero(wanted)[:, 0]
     if isinstance(origins, str) and origins == "new":  # only if the whole horizon lies in the panel
         newest_S = rows.sessions_at(cast("date | datetime", rows.frame["time"].max()))

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tidecast.features.error_text import counted
 from tidecast.features.known_ahead.table import has_lists, lists_of
 from tidecast.features.known_ahead.vintages import SPAN, pair_keys
 from tidecast.features.panel import AHEAD
@@ -124,8 +125,8 @@ class ValuesAhead(CovariatesAhead):
         who = self.series_id[int(series_N[newest_N][n])]
         warnings.warn(
             f"The future covariate {self.names[z]!r} should be known for each session after an origin, found none for "
-            f"step {h + 1} of series {who!r} ({int(unknown.sum())} values in all). The mean of the training rows is "
-            "used instead; deliver the values for a better forecast.",
+            f"step {h + 1} of series {who!r} ({counted(int(unknown.sum()), 'value')} in all). The mean of the "
+            "training rows is used instead; deliver the values for a better forecast.",
             stacklevel=2,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from tidecast.features.error_text import check_whole
+from tidecast.features.error_text import check_whole, counted
 from tidecast.features.frames import Frame
 from tidecast.forecasting.plotting.canvas import Figure, legend_above, new_figure, price_axis, short, title
 from tidecast.forecasting.plotting.fan import SHADE, date_text, legend_of
@@ -87,7 +87,7 @@ def plot_backtest(
         rows = _rows(found.of(name)[0], known.filter(pl.col("series_id") == name))
         chart = charts[parts * place]
         _draw_forecasts(chart, rows, theme)
-        title(chart, f"{short(name, 60)}, {step} {'session' if step == 1 else 'sessions'} ahead", theme, 90)
+        title(chart, f"{short(name, 60)}, {counted(step, 'session')} ahead", theme, 90)
         price_axis(chart, label)
         lowest = charts[parts * place + parts - 1]
         if strips:

@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import meant, shorten
 from tidecast.features.frames import Frame, to_polars
 from tidecast.forecasting.evaluation.metrics import Evaluation
 from tidecast.forecasting.plotting.canvas import Figure, legend, new_figure, zero
@@ -48,7 +48,8 @@ def plot_skill(evaluation: Evaluation, *, models: Sequence[str] | None = None, d
     names = known["model"].unique(maintain_order=True).to_list()
     wanted = [name for name in names if name != RANDOM_WALK] if models is None else list(models)
     if unknown := [name for name in wanted if name not in names]:
-        raise ValueError(f"models must have a skill, {shorten(unknown)} have none. Choose from {shorten(names)}.")
+        hint = meant(unknown[0], names)
+        raise ValueError(f"models must have a skill, not so {shorten(unknown)}. Choose from {shorten(names)}.{hint}")
     if not wanted:
         raise ValueError(
             f"plot_skill needs a model and the {RANDOM_WALK} on the same origins, found no skill. Evaluate a table "
@@ -149,7 +150,10 @@ def plot_reliability(
     names = found.forecasts["model"].unique(maintain_order=True).to_list()
     wanted = names if models is None else list(models)
     if unknown := [name for name in wanted if name not in names]:
-        raise ValueError(f"models must be in the forecast table, {shorten(unknown)} are not. Found {shorten(names)}.")
+        hint = meant(unknown[0], names)
+        raise ValueError(
+            f"models must be in the forecast table, not so {shorten(unknown)}. Choose from {shorten(names)}.{hint}"
+        )
     forecasts = found.forecasts.filter(pl.col("model").is_in(wanted))
     shares = quantile_shares(forecasts, found.prices.rename({"price": "close"}))
     if shares.drop_nulls().is_empty():

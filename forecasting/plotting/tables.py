@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.features.calendars.per_series import mark_long_periods
-from tidecast.features.error_text import near_match, shorten
+from tidecast.features.error_text import meant, near_match, shorten
 from tidecast.features.frame_notes import note_of
 from tidecast.features.frames import Frame, to_polars
 from tidecast.features.panel import PanelSchema, check_panel
@@ -167,7 +167,8 @@ def one_model(forecasts: pl.DataFrame, model: str | None) -> pl.DataFrame:
     if model is None and len(others) > 1:
         raise ValueError(f"model must be named for a table of several models, found {shorten(others)}. Choose one.")
     if model is not None and model not in names:
-        raise ValueError(f"model must be in the forecast table, got {model!r}. Choose from {shorten(names)}.")
+        hint = meant(model, names)
+        raise ValueError(f"model must be in the forecast table, got {model!r}. Choose from {shorten(names)}.{hint}")
     return forecasts.filter(pl.col("model") == (model or others[0])) if names else forecasts
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from tidecast.features.error_text import counted
 from tidecast.forecasting.network.recurrent import RecurrentNetwork
 from tidecast.forecasting.network.training import isolated
 from tidecast.forecasting.saving.saved_classes import UnreadableModel
@@ -75,8 +76,8 @@ def saved_network(
     """
     if num_layers > len(learned):
         raise UnreadableModel(
-            f"A network of {num_layers} layers must have at least one tensor for each, found {len(learned)} in all. "
-            "The files do not belong together; save the model again."
+            f"A network of {counted(num_layers, 'layer')} must have at least one tensor for each, found "
+            f"{len(learned)} in all. The files do not belong together; save the model again."
         )
     with torch.device("meta"):
         expected = make().state_dict()

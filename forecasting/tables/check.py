@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from tidecast.features.error_text import shorten
+from tidecast.features.error_text import counted, shorten
 from tidecast.forecasting.tables.quantiles import level_of
 
 ROUNDING = 1e-9  # relative amount by which two quantiles may cross: both are roundings of one value
@@ -84,8 +84,8 @@ def check_finite(table: pl.DataFrame, names: Sequence[str], maker: str = "The mo
         series = shorten(not_finite["series_id"].unique(maintain_order=True).to_list())
         raise ValueError(
             f"{maker} must give forecasts that are finite; those of {series} are not: {len(not_finite)} of "
-            f"{len(table)} rows, {_where(first)}, {name} = {first[name]}. Check the prices of these series for "
-            "jumps by orders of magnitude, or fit again at a lower learning_rate."
+            f"{counted(len(table), 'row')}, {_where(first)}, {name} = {first[name]}. Check the prices of these "
+            "series for jumps by orders of magnitude, or fit again at a lower learning_rate."
         )
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tidecast.features import MarketReturn, PanelSchema, PriceFeatures, RelativeVolume, VolumeZScore
+from tidecast.features.error_text import meant
 from tidecast.forecasting.backtesting.fold_by_fold import SHARED, forecaster_of
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
 from tidecast.forecasting.network.training import Training
@@ -121,8 +121,7 @@ class SearchSpace:
         known = {*self.model.get_params(), *self.own}
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                hint = meant(name, known)
                 raise ValueError(f"search_space must name settings of the model, {name!r} is not one.{hint}")
             if name.rpartition("__")[2] in FIXED and name.startswith(self.prefix):
                 raise ValueError(f"Trials must forecast the same to be compared, so {name!r} cannot be searched over.")
@@ -255,7 +254,8 @@ def features_named(name: str, forecaster: Any) -> Any:
     if name == PRICES:
         return None
     if name not in EXTRA_FEATURES:
-        raise ValueError(f"features must be one of {', '.join([PRICES, *EXTRA_FEATURES])}, got {name!r}.")
+        known = [PRICES, *EXTRA_FEATURES]
+        raise ValueError(f"features must be one of {', '.join(known)}, got {name!r}.{meant(name, known)}")
     schema = forecaster.schema or PanelSchema()
     extra = EXTRA_FEATURES[name][1](forecaster.target, schema)
     return make_pipeline(PriceFeatures(target=forecaster.target, positive=schema.positive), *extra)

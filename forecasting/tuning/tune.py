@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 
-from tidecast.features.error_text import check_whole
+from tidecast.features.error_text import check_whole, meant
 from tidecast.features.frames import Frame, to_polars
 from tidecast.forecasting.backtesting.fold_by_fold import check_agreement, with_random_walk
 from tidecast.forecasting.estimator.engine import check_seen, n_workers, on_engine
@@ -418,7 +418,7 @@ def _check_arguments(n_trials: Any, timeout: Any, metric: Any, random_state: Any
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be above 0 seconds, got {timeout!r}.")
     if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.")
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}.{meant(metric, METRICS)}")
     check_whole("random_state", random_state, at_least=0)
     if on_change is not None and not callable(on_change):
         raise TypeError(f"on_change must be a function of a list of trials, got {on_change!r}.")

@@ -98,7 +98,7 @@ def test_series_may_be_numbered_or_categorical():
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
-        ({"close": [1.0, float("inf"), 3.0]}, "'close' must be finite, found infinite: 1 rows of 1 series .'a'."),
+        ({"close": [1.0, float("inf"), 3.0]}, "'close' must be finite, found infinite: 1 row of 1 series .'a'."),
         ({"close": [1.0, 0.0, -3.0]}, "'close' must be above 0.*2 rows.*'a' at 2024-01-03.*positive=False"),
         ({"close": ["1", "2", "3"]}, r"'close' must hold numbers, got String. Cast it with .cast\(pl.Float64\)"),
         ({"close": ["1", "1,234.5", "2"]}, r"such as '1,234.5'. Take out the separators first: .str.replace_all\(','"),
@@ -107,7 +107,7 @@ def test_series_may_be_numbered_or_categorical():
         ({"close": ["1", "12%", "2"]}, r"such as '12%'. Correct or drop such values \(1 of 3\)"),
         ({"close": [True, False, True]}, "'close' must hold numbers, got Boolean"),
         ({"time": ["2024-01-02", "2024-01-03", "2024-01-04"]}, "'time' must hold dates or datetimes, got String"),
-        ({"time": [DAYS[0], DAYS[0], DAYS[1]]}, "must be unique, found twice: 1 rows of 1 series .'a'., first 'a' at"),
+        ({"time": [DAYS[0], DAYS[0], DAYS[1]]}, "must be unique, found twice: 1 row of 1 series .'a'., first 'a' at"),
         ({"time": [DAYS[0], None, DAYS[1]]}, "'time' must be known in every row, it is missing in 1"),
         ({"series_id": ["a", None, "a"]}, "'series_id' must be known in every row"),
         ({"series_id": [0.5, 0.5, 0.5]}, "'series_id' must hold text or integers, got Float64"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from tests.doc_blocks import ROOT, blocks_of
 from tidecast.flows.config.state_folder import StateFolder
 
 OWN_DATA = "docs/tutorial/own_data.md"
-PAGES = [OWN_DATA, *(f"docs/tutorial/{name}.md" for name in ("own_feature", "own_source", "schedule", "promote"))]
+OTHERS = ("first_forecast", "own_feature", "own_source", "schedule", "promote")
+PAGES = [OWN_DATA, *(f"docs/tutorial/{name}.md" for name in OTHERS)]
 NOT_RUN = {
     "tidecast run --covariate week_range": "the file has no such column",
     "tidecast run --source vault://main": "tests/examples/test_examples.py installs a source and reads from it",
     "tidecast schedule": "runs until it is stopped; tests/flows/scheduling/test_schedule.py",
     "tidecast ui": "serves until it is stopped",
+    "tidecast ui --home .tidecast-demo": "serves until it is stopped",
     "tidecast backfill --from 2026-05-01 --to 2026-05-29": "a minute; tests/flows/test_backfill.py",
     "tidecast backtest --model GRU --model drift --folds 4": "minutes; tests/flows/cli/test_model_commands.py",
     "tidecast tune --trials 50 --minutes 60": "an hour; tests/flows/test_tune.py",
@@ -53,6 +56,7 @@ def folder(tmp_path_factory, empty_mlflow_db):
         subprocess.run(
             [sys.executable, "-c", block.text], cwd=made, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
         )
+    (made / ".tidecast-demo").symlink_to(".tidecast")  # the demo takes minutes; its commands read this state instead
     shutil.copyfile(empty_mlflow_db, StateFolder(made / ".tidecast").make().mlflow_db)  # making one takes seconds
     return made
 
@@ -76,7 +80,21 @@ def test_the_commands_of_the_tutorial_work_in_order_and_print_what_it_shows(fold
         assert line.partition(", in .tidecast")[0] in first
     assert "Nothing to do" in again
     assert "USD" in printed["tidecast show --series USD"]
+    of_demo = printed["tidecast show --home .tidecast-demo --series USD"]
+    assert of_demo.replace(".tidecast-demo", ".tidecast") == printed["tidecast show --series USD"]
     assert "too little history" in printed["tidecast decisions"]
+
+
+def test_prefect_takes_the_deployments_that_the_page_on_scaling_writes(tmp_path, prefect_api):
+    lines = [line for block in blocks_of("docs/tutorial/scale_out.md", "console") for line in block.commands]
+    (write,) = [line.removeprefix("tidecast ") for line in lines if "--write" in line]
+    pool, deploy = [line.removeprefix("prefect ") for line in lines if "work-pool create" in line or "deploy" in line]
+    python = shlex.quote(sys.executable)
+    script = f"{python} -m tidecast {write} --source ecb && {python} -m prefect {pool} && {python} -m prefect {deploy}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": prefect_api}
+    done = subprocess.run(script, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "daily" in done.stdout
 
 
 def test_the_commands_that_are_not_run_are_in_the_tutorial():

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tidecast.features.error_text import counted
 from tidecast.flows.redaction import redact
 from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.reporting.pages.number_text import capital, long_day, named, signed_percent, weekday
@@ -39,6 +40,7 @@ def fill(name: str, **values: Any) -> str:
         "with_article": with_article,
         "day": long_day,
         "thousands": "{:,}".format,
+        "counted": counted,
         "signed_percent": signed_percent,
         "weekday": weekday,
         "named": named,

@@ -167,7 +167,7 @@ def test_an_event_that_moves_back_is_where_it_was_at_first(events):
 def test_an_event_that_is_gone_from_a_source_of_today_is_cancelled(events):
     events.take_in(MON, "kind,time", f"earnings,{WED}", f"earnings,{THU}", "earnings,2023-12-29")
     found = events.take_in(TUE, "kind,time", f"earnings,{WED}")
-    assert found.messages[0].startswith("1 events ahead are gone")
+    assert found.messages[0].startswith("1 event ahead is gone")
     assert events.lists("earnings_ahead") == [[0.0, 1.0], [1.0, 0.0]]
     assert events.panel()["sessions_since_earnings"][:2].to_list() == [1.0, 2.0]
     assert events.take_in(TUE, "kind,time", f"earnings,{WED}").stored == 0

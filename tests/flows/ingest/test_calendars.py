@@ -76,7 +76,7 @@ def test_one_saturday_and_doubt_are_reported():
     odd = pl.concat([days_of("weekdays", 300, "A"), pl.DataFrame({"series_id": "A", "time": [date(2024, 5, 4)]})])
     _, settings, notes = choose_calendars(Settings(source="prices.csv"), odd, NOTHING)
     assert settings.calendar == "weekdays"
-    assert "1 of 301 rows are not a session" in notes[0]
+    assert "1 of 301 rows is not a session" in notes[0]
     _, settings, notes = choose_calendars(Settings(source="prices.csv"), days_of("daily SUN-THU", 90, "A"), NOTHING)
     assert settings.calendar == "daily SUN-THU"
     assert "In doubt: its days are SUN-THU" in notes[1]

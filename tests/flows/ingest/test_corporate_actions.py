@@ -64,7 +64,7 @@ def test_day_by_day_and_at_once_give_the_same_tables(desk, tmp_path):
 
 
 def test_the_same_delivery_again_stores_no_action_and_says_so_once(desk):
-    assert any("1 splits (A 2 on" in text.replace("'", "") for text in desk.ingest(*WEEK).messages)
+    assert any("1 split (A 2 on" in text.replace("'", "") for text in desk.ingest(*WEEK).messages)
     version = desk.warehouse.versions()["actions"]
     assert not any("New actions" in text for text in desk.ingest(*WEEK).messages)
     assert desk.warehouse.versions()["actions"] == version

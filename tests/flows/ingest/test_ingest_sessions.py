@@ -167,7 +167,7 @@ def test_a_newest_week_that_ends_a_day_early_once_passed_without_a_word(tmp_path
     thursday = fridays[-1] - timedelta(days=1)
     found = desk.ingest(*(f"A,{day},1" for day in (*fridays[:-1], thursday)))
     assert found.quarantined == {"not_a_session": 1}
-    assert "The newest days must be sessions of weekly FRI, but 1 rows after" in found.messages[-1]
+    assert "The newest days must be sessions of weekly FRI, found 1 row after" in found.messages[-1]
     assert f"('A' at {thursday})" in found.messages[-1]
     assert "--calendar 'weekly last XNYS'" in found.messages[-1]
     assert desk.ingest(*(f"A,{day},1" for day in fridays)).messages == ()

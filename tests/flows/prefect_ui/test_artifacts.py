@@ -73,7 +73,7 @@ def test_the_summary_says_what_was_published_by_which_model_and_what_failed():
     said = summary(day(problems=("the report failed: no room",), made_up=lacks), issued(["A", "B"]))
     assert "| Past sessions | Of the past session 2026-11-26: Future covariates are missing" in said
     assert said.startswith("# 2026-11-27\nForecasts of 2 series for 5 sessions are published, by GRU, version 4")
-    assert "| Quarantine, jump | 1 rows |" in said
+    assert "| Quarantine, jump | 1 row |" in said
     assert "## Failed\n- the report failed: no room" in said
 
 

@@ -199,7 +199,7 @@ def test_a_short_track_record_has_no_interval_and_an_empty_one_is_said(data):
     assert track_record(scores_of([(1.0, 1.0)], live=False)) == []
     late = replace(data, scores=scores_of([(1.0, 1.0)], live=False), live=False)
     seen = Words(render(late)).seen
-    assert "No live forecast can be scored yet. 1 forecasts issued late are not counted." in seen
+    assert "No live forecast can be scored yet. 1 forecast issued late is not counted." in seen
     assert "Issued late: these forecasts are not part of the track record." in seen
 
 

@@ -96,5 +96,5 @@ def test_rows_that_lack_a_column_or_do_not_match_their_originals_are_refused():
     rows = pl.DataFrame({"series_id": ["A"], "time": ["t"], "close": [1.0]})
     with pytest.raises(SourceError, match="must have the columns series_id, time, close, found 'series_id', 'time'"):
         Fetched(rows.drop("close"))
-    with pytest.raises(SourceError, match=r"raw must be the source's rows .* found 0 of them for 1 rows"):
+    with pytest.raises(SourceError, match=r"raw must be the source's rows .* found 0 of them for 1 row"):
         Fetched(rows, rows.clear())

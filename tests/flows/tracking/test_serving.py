@@ -13,6 +13,7 @@ import mlflow
 import pandas as pd
 import polars as pl
 import pytest
+from mlflow.exceptions import MlflowException
 from sklearn.base import clone
 
 from tidecast.features import PanelSchema
@@ -107,6 +108,9 @@ def test_a_model_is_served_with_every_column_that_it_reads(refreshed, tmp_path):
         read = ["series_id", "time", "close", "vix", "sector", "high", "low"]
         assert list(served.input_example.columns) == model.columns_ == read
         assert same(served.predict(panel.to_pandas()), model.predict(panel))
+        saturday = panel.filter(series_id="A").tail(1).with_columns(time=pl.date(2024, 6, 1))
+        with pytest.raises(MlflowException, match=r"found '2024-06-01'. .* Found in 1 row of 'A'"):
+            served.predict(pl.concat([panel, saturday]).to_pandas())  # the daily run puts it in quarantine
 
 
 def test_a_model_that_was_logged_before_still_loads_and_forecasts_the_same():

@@ -301,7 +301,7 @@ def test_bad_tables_are_refused_with_one_clear_error():
         evaluate(table.drop("origin"), panel)
     with pytest.raises(ValueError, match=r"one row for each model.*120 rows share theirs"):
         evaluate(pl.concat([table, table]), panel)
-    with pytest.raises(ValueError, match=r"10 origins of 'c' have none"):
+    with pytest.raises(ValueError, match=r"none for 10 origins of 'c'"):
         evaluate(table, panel.filter(pl.col("series_id") != "c"))
     with pytest.raises(TypeError, match="LazyFrame"):
         evaluate(table.lazy(), panel)

@@ -74,7 +74,7 @@ def test_a_summary_says_what_a_person_wants_to_know(cell, fitted, breathing):
     text = fitted[cell].summary(breathing)
     assert f"{KNOWN[cell].label}, 1 layer of 8 units" in text
     assert "Seen        4 series, up to 2020-03-23" in text
-    assert "1 epochs, the best 1: validation loss" in text
+    assert "1 epoch, the best 1: validation loss" in text
     assert "nine tenths of all influence on a forecast come from the last" in text
     assert "Memory" not in fitted[cell].summary()
 

@@ -201,7 +201,7 @@ def test_rows_at_or_before_what_was_seen_are_refused_and_nothing_is_taken_in(nam
     newer = prices.filter(pl.col("time") > cut)
     seen = prices.filter(pl.col("time") <= cut).sort("time").group_by("series_id").last()
     for late, series in ((seen.filter(series_id="F"), "F"), (seen.filter(series_id="C"), "C")):
-        message = f"must be newer .* found 1 rows of 1 series .*first '{series}' at {late['time'][0]}, seen up to"
+        message = f"must be newer .* found 1 row of 1 series .*first '{series}' at {late['time'][0]}, seen up to"
         with pytest.raises(ValueError, match=message):
             model.update(pl.concat([newer, late.select(newer.columns)]))
         assert model.predict().equals(expected)
