@@ -32,7 +32,8 @@ from joblib import Parallel, delayed
 
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.training.train import train
-from tidecast.forecasting.estimator import dask_cluster, engine
+from tidecast.forecasting.estimator import engine
+from tidecast.forecasting.estimator.clusters import dask_cluster
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 
 HERE, THERE, PLACE = "10.201.0.1", "10.201.0.2", "10.201.0.1:8786"

@@ -8,7 +8,7 @@ from tidecast.flows.config.paths import folder_of
 from tidecast.flows.config.secrets import expand
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-from tidecast.forecasting.estimator.cluster import EngineError
+from tidecast.forecasting.estimator.clusters.cluster import EngineError
 from tidecast.forecasting.estimator.engine import open_engine
 
 

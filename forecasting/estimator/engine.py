@@ -15,11 +15,11 @@ from typing import Any
 import polars as pl
 from joblib import effective_n_jobs, parallel_config
 
-from tidecast.forecasting.estimator.cluster import Cluster
-from tidecast.forecasting.estimator.dask_cluster import dask_cluster
+from tidecast.forecasting.estimator.clusters.cluster import Cluster
+from tidecast.forecasting.estimator.clusters.dask_cluster import dask_cluster
+from tidecast.forecasting.estimator.clusters.ray_cluster import ray_cluster
 from tidecast.forecasting.estimator.engine_address import DASK, PROCESSES, RAY, split_engine
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference, panel_file
-from tidecast.forecasting.estimator.ray_cluster import ray_cluster
 
 CLUSTERS = {DASK: dask_cluster, RAY: ray_cluster}
 """Connections to a cluster, by the scheme of its address."""

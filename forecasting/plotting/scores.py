@@ -49,7 +49,7 @@ def plot_skill(evaluation: Evaluation, *, models: Sequence[str] | None = None, d
     wanted = [name for name in names if name != RANDOM_WALK] if models is None else list(models)
     if unknown := [name for name in wanted if name not in names]:
         hint = meant(unknown[0], names)
-        raise ValueError(f"models must have a skill, not so {shorten(unknown)}. Choose from {shorten(names)}.{hint}")
+        raise ValueError(f"models must have a skill; {shorten(unknown)} has none. Choose from {shorten(names)}.{hint}")
     if not wanted:
         raise ValueError(
             f"plot_skill needs a model and the {RANDOM_WALK} on the same origins, found no skill. Evaluate a table "

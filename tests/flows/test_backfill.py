@@ -31,7 +31,7 @@ def test_a_backfill_publishes_each_session_as_its_own_day_would_and_skips_what_i
     with monkeypatch.context() as patch:
         patch.setattr(daily_steps, "publish", lambda *a, **k: _fail_on(broken, a) or publish(*a, **k))
         with pytest.raises(
-            Partial, match=rf"2 sessions are published, 0 were done before, 1 failed. .*{broken} failed"
+            Partial, match=rf"2 sessions are published, 0 done before, 1 failed. .*{broken} failed"
         ) as incomplete:
             backfill(first, last)
     assert incomplete.value.result.failed == (broken,)

@@ -10,7 +10,7 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.train import train
 from tidecast.forecasting.estimator import engine
-from tidecast.forecasting.estimator.dask_cluster import DaskCluster
+from tidecast.forecasting.estimator.clusters.dask_cluster import DaskCluster
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.splits import RollingOrigin
@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_changes_no_table(cluster, walks, local):
 
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
-    monkeypatch.setattr("tidecast.forecasting.estimator.cluster.code_digest", lambda: "another")
+    monkeypatch.setattr("tidecast.forecasting.estimator.clusters.cluster.code_digest", lambda: "another")
     there = engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables")
     with pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"), there:
         pass

@@ -8,7 +8,7 @@ from tests.dask_clusters import Cluster, started_cluster
 from tests.flows.training.test_engine import SETTINGS, trained
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.training.engine import engine_of
-from tidecast.forecasting.estimator import dask_backend
+from tidecast.forecasting.estimator.clusters import dask_backend
 
 
 @pytest.mark.parametrize(

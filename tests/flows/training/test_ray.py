@@ -12,8 +12,8 @@ from tests.ray_clusters import started_ray
 from tidecast.flows.errors import TidecastError
 from tidecast.flows.training.engine import engine_of
 from tidecast.forecasting.estimator import engine
+from tidecast.forecasting.estimator.clusters.ray_cluster import RayCluster, StoredPanel
 from tidecast.forecasting.estimator.panel_reference import PanelFile
-from tidecast.forecasting.estimator.ray_cluster import RayCluster, StoredPanel
 
 ray = pytest.importorskip("ray")
 
@@ -73,7 +73,7 @@ def processes_of_ray():
 
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
-    monkeypatch.setattr("tidecast.forecasting.estimator.cluster.code_digest", lambda: "another")
+    monkeypatch.setattr("tidecast.forecasting.estimator.clusters.cluster.code_digest", lambda: "another")
     with pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"), on(cluster):
         pass
 

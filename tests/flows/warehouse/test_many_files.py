@@ -40,7 +40,7 @@ def test_a_file_for_each_series_is_a_series_called_like_the_file(tmp_path):
         (tmp_path / f"{name}.csv").write_text("Date,Close\n2024-01-02,1\n")
     fetched = fetch(tmp_path / "*.csv", time="Date", target="Close")
     assert fetched.rows["series_id"].to_list() == ["brent", "wti"]
-    assert fetched.messages[1].endswith("'series_id'. 1 more files likewise.")
+    assert fetched.messages[1].endswith("'series_id'. 1 more file likewise.")
 
 
 def test_files_that_differ_in_layout_or_are_none_are_one_clear_error(folder):

@@ -12,8 +12,8 @@ import pytest
 from distributed import LocalCluster
 
 from tests.dask_clusters import until
-from tidecast.forecasting.estimator import dask_cluster
-from tidecast.forecasting.estimator.cluster import EngineError
+from tidecast.forecasting.estimator.clusters import dask_cluster
+from tidecast.forecasting.estimator.clusters.cluster import EngineError
 from tidecast.forecasting.estimator.engine import on_engine, open_engine
 from tidecast.forecasting.estimator.engine_address import check_engine
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile, opened, panel_file

@@ -260,7 +260,7 @@ def test_skill_is_drawn_as_evaluated_with_its_interval(walks, table):
     assert overlaps(figure) == []
     pandas = Evaluation(evaluation.losses.to_pandas(), evaluation.summary.to_pandas(), ())
     assert plot_skill(pandas, models=["mine"], dark=True)._repr_png_().startswith(PNG)
-    with pytest.raises(ValueError, match=r"'GRU' have none\. Choose from"):
+    with pytest.raises(ValueError, match=r"'GRU' has none\. Choose from"):
         plot_skill(evaluation, models=["GRU"])
 
 

@@ -150,7 +150,7 @@ def installed(library: str) -> dict[str, str]:
 
 def code_digest() -> str:
     """Fingerprint of the code of features and forecasters."""
-    root, total = Path(__file__).parents[2], hashlib.sha256()
+    root, total = Path(__file__).parents[3], hashlib.sha256()
     for package in ("features", "forecasting"):
         for path in sorted((root / package).rglob("*.py")):
             total.update(path.relative_to(root).as_posix().encode())

@@ -11,7 +11,7 @@ from typing import Any
 
 from joblib.parallel import ParallelBackendBase
 
-from tidecast.forecasting.estimator.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
 from tidecast.forecasting.estimator.panel_reference import PanelReference
 
 WAIT = 10.0
@@ -117,7 +117,7 @@ class RayCluster(Cluster):
 
     def backend(self, panel: PanelReference) -> ParallelBackendBase:
         """See `Cluster.backend`."""
-        from tidecast.forecasting.estimator.ray_backend import RayBackend  # loads Ray, which is optional
+        from tidecast.forecasting.estimator.clusters.ray_backend import RayBackend  # loads Ray, which is optional
 
         return RayBackend(self)
 

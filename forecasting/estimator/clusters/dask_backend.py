@@ -14,7 +14,7 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 from joblib._dask import DaskDistributedBackend  # joblib registers it by name only, and it has no hook for errors
 
-from tidecast.forecasting.estimator.cluster import EngineError
+from tidecast.forecasting.estimator.clusters.cluster import EngineError
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase
 
 from tidecast.features.error_text import shorten
-from tidecast.forecasting.estimator.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference
 
 WAIT = 10.0
@@ -108,7 +108,7 @@ class DaskCluster(Cluster):
 
     def backend(self, panel: PanelReference) -> ParallelBackendBase:
         """See `Cluster.backend`."""
-        from tidecast.forecasting.estimator.dask_backend import DaskBackend  # loads Dask, which is optional
+        from tidecast.forecasting.estimator.clusters.dask_backend import DaskBackend  # loads Dask, which is optional
 
         return DaskBackend(self.client, self.place, no_worker, [panel] if isinstance(panel, HeldPanel) else None)
 

@@ -14,7 +14,7 @@ import ray
 from joblib.parallel import ParallelBackendBase
 from ray.exceptions import RayError, RayTaskError
 
-from tidecast.forecasting.estimator.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
 
 
 class RayBackend(ParallelBackendBase):

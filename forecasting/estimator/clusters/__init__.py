@@ -1,0 +1,1 @@
+"""Clusters that fits run on: Dask and Ray."""
