@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 from tidecast.features.error_text import counted, ended
 from tidecast.flows.errors import Partial, TidecastError
+from tidecast.flows.reporting.pages.number_text import capital
 from tidecast.flows.steps.day import shortfalls_text
 from tidecast.flows.steps.due import is_done
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -52,7 +53,7 @@ class BackfillIncomplete(Partial):
     """
 
     def __init__(self, result: Backfilled, problem: str) -> None:
-        said = " ".join(text for text in (result.text, result.shortfall, ended(problem)) if text)
+        said = " ".join(text for text in (result.text, result.shortfall, capital(ended(problem))) if text)
         super().__init__(f"{said} Fix it, then run the same command again: it continues.")
         self.result = result
 

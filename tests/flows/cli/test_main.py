@@ -170,7 +170,7 @@ def test_a_backfill_with_a_failed_session_once_gave_no_fields_as_json(tmp_path, 
     result = CliRunner().invoke(tidecast, ["backfill", "--from", str(first), "--to", str(last), "--json"])
     answer = json.loads(result.stdout)
     assert (answer["published"], answer["failed"], answer["exit_code"]) == ([str(last)], [str(first)], 3)
-    assert answer["error"].startswith("1 session is published, 0 done before, 1 failed. the session")
+    assert answer["error"].startswith("1 session is published, 0 done before, 1 failed. The session")
 
 
 def test_a_run_that_published_but_had_a_failing_step_shows_its_summary_and_exits_with_3(sandbox, monkeypatch):
