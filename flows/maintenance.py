@@ -69,7 +69,7 @@ def tidy(warehouse: Warehouse, unused_for: timedelta) -> dict[str, tuple[int, in
     """
     done = maintain(warehouse, unused_for)
     for name, (joined, removed) in done.items():
-        log.info(f"{name}: {counted(joined, 'small file')} joined, {removed} are no longer needed.")
+        log.info(f"{name}: {counted(joined, 'small file')} joined, {counted(removed, 'old file')} unused.")
     return done
 
 

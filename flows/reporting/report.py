@@ -224,7 +224,7 @@ def _changes(data: ReportData, by_series: pl.DataFrame) -> dict[str, Any]:
 
 
 def _note(data: ReportData, series: pl.DataFrame) -> PageNote:
-    """What the page tells the index and Prefect's pages."""
+    """Facts of the page that the index and Prefect's pages show."""
     findings = None if data.watched is None else tuple(str(finding["state"]) for finding in data.watched.findings)
     names = most_worth_a_look(series)["series_id"].cast(pl.String)
     return PageNote(findings, tuple(names.filter(names.str.len_bytes() <= LONGEST_NOTED)))

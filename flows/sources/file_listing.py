@@ -161,7 +161,7 @@ def _on_disk(path: Path, may_be_empty: bool) -> list[File]:
     hint = (
         meant(path.name, [*CALENDARS, *neighbours]) or " Check the path; a relative one starts at the current folder."
     )
-    raise SourceError(f"A source must exist, but there is no file {path}.{hint}")
+    raise SourceError(f"A source must exist; there is no file {path}.{hint}")
 
 
 def _in_store(address: str, scheme: str, environ: Mapping[str, str], may_be_empty: bool) -> list[File]:

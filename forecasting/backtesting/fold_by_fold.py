@@ -83,7 +83,7 @@ class FoldForecasts:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the models of a backtest cost, and how networks learned.
+    """CPU seconds and learning curves of a backtest's models.
 
     Attributes
     ----------

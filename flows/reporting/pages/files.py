@@ -28,7 +28,7 @@ _LINKS = re.compile(r"(?<=<!--days-->).*?(?=<!--/days-->)", re.DOTALL)
 
 @dataclass(frozen=True)
 class PageNote:
-    """What the page of a day tells the index and Prefect's pages. No table holds it.
+    """Facts of a day's page that the index and Prefect's pages show. No table holds them.
 
     Attributes
     ----------

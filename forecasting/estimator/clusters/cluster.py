@@ -84,7 +84,7 @@ class Cluster(ABC):
         Raises
         ------
         EngineError
-            There is no worker, or one has other versions than this process.
+            No worker was found, or a worker's versions differ from those of this process.
         """
         here, others = installed(self.library), self.everywhere(installed, self.library)
         for name, there in others.items():

@@ -18,7 +18,6 @@ from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelRefer
 WAIT = 10.0
 """Seconds that a scheduler has to answer, and a cluster without workers to start one."""
 
-
 LOGS = ("distributed", "distributed.client")
 """Loggers of Dask, each of which it gives a level of its own."""
 

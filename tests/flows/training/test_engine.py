@@ -5,50 +5,20 @@ import sys
 import pytest
 
 from tests.dask_clusters import started_cluster
-from tidecast.flows.config.settings import Settings
+from tests.flows.training.cluster_trainings import check_equal, on, trained
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.training.engine import engine_of
-from tidecast.flows.training.train import train
 from tidecast.forecasting.estimator import engine
 from tidecast.forecasting.estimator.clusters.dask_cluster import DaskCluster
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelFile
-from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.evaluation.splits import RollingOrigin
 from tidecast.forecasting.forecasters.baselines import SeasonalNaive
 from tidecast.forecasting.tuning.tune import tune
-
-SETTINGS = Settings(
-    calendar="weekdays", horizon=2, lookback=16, quantiles=(0.1, 0.5, 0.9), models=("GRU", "volatility_regression"),
-    max_epochs=1, n_jobs=1, gate=GatePolicy(max_origins=130, min_origins=120),
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     with started_cluster(tmp_path_factory.mktemp("dask")) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def walks(random_walks):
-    return random_walks(n_series=3, n_rows=500)
-
-
-@pytest.fixture(scope="module")
-def local(walks):
-    return trained(walks)
-
-
-def trained(walks, say=lambda text: None):
-    return train(walks, walks["time"].max(), SETTINGS, None, True, say, {"prices": 3})
-
-
-def check_equal(one, other):
-    assert one.winner == other.winner
-    assert one.selection.equals(other.selection)
-    assert one.evaluation.losses.equals(other.evaluation.losses)
-    assert one.model.predict().equals(other.model.predict())
-    assert one.learning_curves["GRU"].equals(other.learning_curves["GRU"])
 
 
 @pytest.fixture
@@ -64,33 +34,33 @@ def references(monkeypatch):
     return found
 
 
-def test_a_training_on_a_cluster_gives_the_tables_of_this_machine(cluster, walks, local, references):
-    with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
-        there = trained(walks)
+def test_a_training_on_a_cluster_gives_the_tables_of_this_machine(cluster, short_walks, local, references):
+    with on(cluster.engine):
+        there = trained(short_walks)
         loaded = engine._in_force.get().cluster.client.run(lambda: sorted({"prefect", "mlflow"} & set(sys.modules)))
     check_equal(local, there)
     assert list(map(type, references)) == [PanelFile] * 3, "selection, gate and refit: the workers see this folder"
     assert set(map(tuple, loaded.values())) == {()}, "workers need neither"
 
 
-def test_workers_that_share_no_folder_are_sent_the_panel(cluster, walks, local, references, monkeypatch):
+def test_workers_that_share_no_folder_are_sent_the_panel(cluster, short_walks, local, references, monkeypatch):
     monkeypatch.setattr(DaskCluster, "is_shared", lambda cluster, folder: False)
-    with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
-        there = trained(walks)
+    with on(cluster.engine):
+        there = trained(short_walks)
     check_equal(local, there)
     assert list(map(type, references)) == [HeldPanel] * 3
 
 
-def test_a_search_runs_on_the_workers(cluster, walks, tmp_path):
+def test_a_search_runs_on_the_workers(cluster, short_walks, tmp_path):
     model, cv = SeasonalNaive(horizon=2, lookback=30), RollingOrigin(n_splits=2, horizon=2, stride=10)
     space, journal = {"season": [1, 5, 7]}, tmp_path / "study.journal"
-    local = tune(model, walks, cv, space, n_trials=3)
-    with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
-        there = tune(model, walks, cv, space, n_trials=3, storage=journal)
+    local = tune(model, short_walks, cv, space, n_trials=3)
+    with on(cluster.engine):
+        there = tune(model, short_walks, cv, space, n_trials=3, storage=journal)
     assert (there.settings, there.value) == (local.settings, local.value)
 
 
-def test_a_worker_that_is_killed_changes_no_table(cluster, walks, local):
+def test_a_worker_that_is_killed_changes_no_table(cluster, short_walks, local):
     said = []
 
     def say(text):
@@ -98,8 +68,8 @@ def test_a_worker_that_is_killed_changes_no_table(cluster, walks, local):
         if "fold" in text:
             cluster.kill_worker()
 
-    with engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"):
-        there = trained(walks, say)
+    with on(cluster.engine):
+        there = trained(short_walks, say)
         assert len(engine._in_force.get().cluster.client.ncores()) == 1
     check_equal(local, there)
     assert sum("fold" in text for text in said) > 4, "it was killed after the first of several fits"
@@ -107,6 +77,6 @@ def test_a_worker_that_is_killed_changes_no_table(cluster, walks, local):
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
     monkeypatch.setattr("tidecast.forecasting.estimator.clusters.cluster.code_digest", lambda: "another")
-    there = engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables")
+    there = on(cluster.engine)
     with pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"), there:
         pass

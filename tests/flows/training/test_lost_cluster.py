@@ -5,9 +5,8 @@ import time
 import pytest
 
 from tests.dask_clusters import Cluster, started_cluster
-from tests.flows.training.test_engine import SETTINGS, trained
+from tests.flows.training.cluster_trainings import on, trained
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.training.engine import engine_of
 from tidecast.forecasting.estimator.clusters import dask_backend
 
 
@@ -25,10 +24,10 @@ from tidecast.forecasting.estimator.clusters import dask_backend
     ids=["scheduler", "all workers", "workers that end on a fit"],
 )
 def test_a_training_waited_for_ever_for_a_cluster_that_had_ended(
-    kill, environ, message, random_walks, tmp_path, monkeypatch
+    kill, environ, message, short_walks, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dask_backend, "ALONE", 2.0)
-    walks, begun = random_walks(n_series=3, n_rows=500), []
+    begun = []
     with started_cluster(tmp_path, environ) as cluster:
 
         def say(text):
@@ -38,7 +37,7 @@ def test_a_training_waited_for_ever_for_a_cluster_that_had_ended(
 
         with (
             pytest.raises(TidecastError, match=message),
-            engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables"),
+            on(cluster.engine),
         ):
-            trained(walks, say)
+            trained(short_walks, say)
         assert time.monotonic() - begun[0] < 60

@@ -7,10 +7,9 @@ import time
 import psutil
 import pytest
 
-from tests.flows.training.test_engine import SETTINGS, check_equal, trained
+from tests.flows.training.cluster_trainings import check_equal, on, trained
 from tests.ray_clusters import started_ray
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.training.engine import engine_of
 from tidecast.forecasting.estimator import engine
 from tidecast.forecasting.estimator.clusters.ray_cluster import RayCluster, StoredPanel
 from tidecast.forecasting.estimator.panel_reference import PanelFile
@@ -26,33 +25,19 @@ def cluster():
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def walks(random_walks):
-    return random_walks(n_series=3, n_rows=500)
-
-
-@pytest.fixture(scope="module")
-def local(walks):
-    return trained(walks)
-
-
-def on(cluster):
-    return engine_of(SETTINGS.model_copy(update={"engine": cluster.engine}), "s3://bucket/tables")
-
-
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_training_on_ray_gives_the_tables_of_this_machine(shared, cluster, walks, local, monkeypatch):
+def test_a_training_on_ray_gives_the_tables_of_this_machine(shared, cluster, short_walks, local, monkeypatch):
     found, of_engine = [], engine._seen_by_workers
     monkeypatch.setattr(engine, "_seen_by_workers", lambda *a: found.append(of_engine(*a)) or found[-1])
     if not shared:
         monkeypatch.setattr(RayCluster, "is_shared", lambda cluster, folder: False)
-    with on(cluster):
-        there = trained(walks)
+    with on(cluster.engine):
+        there = trained(short_walks)
     check_equal(local, there)
     assert list(map(type, found)) == [PanelFile if shared else StoredPanel] * 3
 
 
-def test_a_process_that_is_killed_changes_no_table(cluster, walks, local):
+def test_a_process_that_is_killed_changes_no_table(cluster, short_walks, local):
     killed = []
 
     def say(text):
@@ -61,8 +46,8 @@ def test_a_process_that_is_killed_changes_no_table(cluster, walks, local):
             for process in killed:
                 os.kill(process, signal.SIGKILL)
 
-    with on(cluster):
-        there = trained(walks, say)
+    with on(cluster.engine):
+        there = trained(short_walks, say)
     check_equal(local, there)
     assert killed
 
@@ -74,12 +59,15 @@ def processes_of_ray():
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
     monkeypatch.setattr("tidecast.forecasting.estimator.clusters.cluster.code_digest", lambda: "another")
-    with pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"), on(cluster):
+    with (
+        pytest.raises(TidecastError, match=r"Tidecast's code \w+, here another\. Install the same"),
+        on(cluster.engine),
+    ):
         pass
 
 
-def test_a_head_that_does_not_answer_is_named_with_the_commands_that_start_one(cluster):
-    there = engine_of(SETTINGS.model_copy(update={"engine": "ray://127.0.0.1:1"}), "s3://bucket/tables")
+def test_a_head_that_does_not_answer_is_named_with_the_commands_that_start_one():
+    there = on("ray://127.0.0.1:1")
     begun = time.monotonic()
     with pytest.raises(TidecastError, match=r"must have its head at 127.0.0.1:1, .* ray start --head --port 1"), there:
         pass
