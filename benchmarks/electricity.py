@@ -1,13 +1,14 @@
 """Day-ahead electricity prices: all 24 hours of the next day, forecast at the end of each day for two years.
 
     python -m benchmarks.electricity DATA_FOLDER NP                      # two networks with default settings
-    python -m benchmarks.electricity DATA_FOLDER DE --models GRU LSTM --seeds 3 --refit-days 182
+    python -m benchmarks.electricity DATA_FOLDER DE --models GRU --seeds 3 --refit-days 91 --regression-days 7
     python -m benchmarks.electricity DATA_FOLDER NP --development        # the year before the test years
 
 Data and protocol are those of Lago, Marcjasz, De Schutter and Weron (2021), Applied Energy 293, 116983,
 doi:10.1016/j.apenergy.2021.116983. DATA_FOLDER holds `epf_np_hourly.parquet` and `epf_np_published.parquet`, and the
 same for `de`. Load and the output of wind and sun are known a day ahead. Networks see nothing else but the prices up to
-the last hour of the day before. The published models are fitted again every day; ours every `--refit-days`.
+the last hour of the day before. The published models are fitted again every day; networks every `--refit-days`, the
+`SeasonalRegression` every `--regression-days`. The last line averages all of them.
 
 The rows of another market have the same columns: ``time``, ``price``, and any number that end in ``_forecast``.
 """
@@ -24,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from tidecast.features import PanelSchema
-from tidecast.forecasting import RandomWalk, SeasonalNaive
+from tidecast.forecasting import RandomWalk, SeasonalNaive, SeasonalRegression
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
 
 HOURS, DAYS = 24, 728
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["GRU", "LSTM"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--refit-days", type=int, default=DAYS)
+    parser.add_argument("--regression-days", type=int, default=DAYS)
     parser.add_argument("--development", action="store_true", help="the last year before the test years")
     arguments = parser.parse_args()
     market = arguments.market.lower()
@@ -133,6 +135,11 @@ def main() -> None:
             show(f"{label}, seed {seed}", scores(every[-1], prices, days), time.process_time() - start)
     if len(every) > 1:
         show(f"mean of these {len(every)}", scores(averaged(every), prices, days), np.nan)
+    start = time.process_time()
+    linear = forecasts_of(SeasonalRegression, SETTINGS | {"schema": schema}, prices, days, arguments.regression_days)
+    show("seasonal regression", scores(linear, prices, days), time.process_time() - start)
+    if every:
+        show("mean of all", scores(averaged([*every, linear]), prices, days), np.nan)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not run __getattr__
         RNNForecaster,
     )
     from tidecast.forecasting.forecasters.recurrent import SLSTMForecaster as SLSTMForecaster
+    from tidecast.forecasting.forecasters.seasonal_regression import SeasonalRegression
     from tidecast.forecasting.forecasters.volatility_regression import VolatilityRegression
     from tidecast.forecasting.interop.darts import from_darts, to_darts
     from tidecast.forecasting.interop.gluonts import from_gluonts, to_gluonts
@@ -52,6 +53,7 @@ __all__ = [
     "RandomWalk",
     "RollingOrigin",
     "SeasonalNaive",
+    "SeasonalRegression",
     "StopTraining",
     "Training",
     "TuningResult",
@@ -93,6 +95,7 @@ _MODULES = {
     "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
+    "forecasters.seasonal_regression": ("SeasonalRegression",),
     "forecasters.volatility_regression": ("VolatilityRegression",),
     "interop.darts": ("from_darts", "to_darts"),
     "interop.gluonts": ("from_gluonts", "to_gluonts"),

@@ -126,7 +126,8 @@ def tune(home: str | None, debug: bool, as_json: bool, trials: int, minutes: flo
 
 @click.command(cls=Command, short_help="Score models against the random walk.")
 @click.option("--model", "models", multiple=True, type=ModelName(),
-              help="RNN, LSTM, GRU, volatility_regression, average or drift; may be repeated.  "
+              help="RNN, LSTM, GRU, MINGRU, volatility_regression, seasonal_regression, average or drift; may be "
+                   "repeated.  "
                    "[default: those of the setting models, and drift]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(1, 50), default=2, show_default=True, help="Refits of each model.")
 @click.option("--seeds", type=click.IntRange(1, 20), default=1, show_default=True,

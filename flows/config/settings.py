@@ -19,7 +19,7 @@ from tidecast.flows.errors import SettingsError
 from tidecast.forecasting.estimator.engine_address import PROCESSES, check_engine
 from tidecast.forecasting.evaluation.gate_policy import GatePolicy
 from tidecast.forecasting.network.cell_registry import CELLS
-from tidecast.forecasting.tables.names import AVERAGE, VOLATILITY_REGRESSION
+from tidecast.forecasting.tables.names import AVERAGE, SEASONAL_REGRESSION, VOLATILITY_REGRESSION
 from tidecast.forecasting.tables.quantiles import DEFAULT_QUANTILES, check_quantiles
 
 BUNDLED = {"ecb": "TARGET", "eia": "weekdays"}
@@ -31,7 +31,7 @@ CALENDARS = {**BUNDLED, "ecb-web": "TARGET"}
 DROP = "drop:"
 """Prefix of the path of a drop folder: each of its files is stored once."""
 
-MODELS = (*(cell.name for cell in CELLS.values()), VOLATILITY_REGRESSION, AVERAGE)
+MODELS = (*(cell.name for cell in CELLS.values()), VOLATILITY_REGRESSION, SEASONAL_REGRESSION, AVERAGE)
 """The models that the setting `models` may name: a network of each cell, the regression, the average of the others."""
 
 DRIFT = "drift"
@@ -110,7 +110,8 @@ class Settings(BaseModel):
         Levels in (0, 1); 0.5 is always among them.
     models : tuple of str
         Models to train and choose from, by the names in `MODELS`: networks by their cell ("RNN", "LSTM", "GRU" and
-        more), "volatility_regression", and "average", the average of the others.
+        more), "volatility_regression", "seasonal_regression", and "average", the average of the others. On a panel
+        with seasons the seasonal regression joins wherever the other regression is named.
     max_epochs : int or None
         None: the estimators' own default. 0: untrained, the random walk.
     retrain_every : int

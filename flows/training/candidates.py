@@ -22,10 +22,12 @@ from tidecast.forecasting.evaluation.metrics import Evaluation, RunningEvaluatio
 from tidecast.forecasting.forecasters.average import Average
 from tidecast.forecasting.forecasters.baselines import Drift, RandomWalk
 from tidecast.forecasting.forecasters.recurrent import FORECASTERS
+from tidecast.forecasting.forecasters.seasonal_regression import SeasonalRegression
 from tidecast.forecasting.forecasters.volatility_regression import VolatilityRegression
 from tidecast.forecasting.network.cell_registry import CELLS
+from tidecast.forecasting.panel.seasonal_target import has_seasons
 from tidecast.forecasting.saving.recipes import decode
-from tidecast.forecasting.tables.names import AVERAGE, RANDOM_WALK, VOLATILITY_REGRESSION
+from tidecast.forecasting.tables.names import AVERAGE, RANDOM_WALK, SEASONAL_REGRESSION, VOLATILITY_REGRESSION
 
 NETWORKS = {cell.name: FORECASTERS[key] for key, cell in CELLS.items()}
 """Forecaster classes by the names that the setting `models` has for their cells."""
@@ -58,13 +60,16 @@ class TunedRecipe:
     looked_through: date
 
 
-def recipes_of(settings: Settings) -> dict[str, Any]:
+def recipes_of(settings: Settings, seasonal: bool = False) -> dict[str, Any]:
     """Return the models to choose from by name, unfitted, with their default settings.
 
     Parameters
     ----------
     settings : Settings
         `models` names them. The average is that of all others.
+    seasonal : bool, default=False
+        Whether the panel has seasons. The `SeasonalRegression` then stands beside the `VolatilityRegression`, and for
+        it in the average, because the last price is no median for such a panel.
 
     Returns
     -------
@@ -73,9 +78,13 @@ def recipes_of(settings: Settings) -> dict[str, Any]:
     shared = _shared(settings)
     epochs: dict[str, Any] = {} if settings.max_epochs is None else {"max_epochs": settings.max_epochs}
     kinds = {name: partial(kind, **epochs) for name, kind in NETWORKS.items()}
-    kinds |= {VOLATILITY_REGRESSION: partial(VolatilityRegression)}
-    found: dict[str, Any] = {name: kinds[name](**shared) for name in settings.models if name != AVERAGE}
-    return found | ({AVERAGE: Average(list(found.values()))} if AVERAGE in settings.models else {})
+    kinds |= {VOLATILITY_REGRESSION: partial(VolatilityRegression), SEASONAL_REGRESSION: partial(SeasonalRegression)}
+    names = [name for name in settings.models if name != AVERAGE]
+    if joins := seasonal and VOLATILITY_REGRESSION in names and SEASONAL_REGRESSION not in names:
+        names.append(SEASONAL_REGRESSION)
+    found: dict[str, Any] = {name: kinds[name](**shared) for name in names}
+    members = [model for name, model in found.items() if not joins or name != VOLATILITY_REGRESSION]
+    return found | ({AVERAGE: Average(members)} if AVERAGE in settings.models else {})
 
 
 def _shared(settings: Settings) -> dict[str, Any]:
@@ -114,8 +123,9 @@ class CandidateSet:
         self.panel, self.as_of, self.settings = panel, as_of, settings
         self.say, self.clock, self.table_versions = say, clock, versions
         self.champion_version = champion_version
-        self.recipes = recipes_of(settings)
-        self.random_walk, self.drift = RandomWalk(**_shared(settings)), Drift(**_shared(settings))
+        shared = _shared(settings)
+        self.recipes = recipes_of(settings, has_seasons(panel, "close", shared["schema"]))
+        self.random_walk, self.drift = RandomWalk(**shared), Drift(**shared)
 
     def consider(self, found: TunedRecipe, seen: pl.DataFrame) -> None:
         """Add the result of a search to the recipes, unless it cannot be a candidate; then say why.

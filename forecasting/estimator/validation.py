@@ -1,6 +1,8 @@
-"""The device and the seed that an estimator's settings name."""
+"""Device, seed and features that an estimator's settings name."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,3 +50,20 @@ def seed_from(random_state: int | np.random.RandomState | None) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def check_transformer(features: Any, example: str) -> None:
+    """Refuse features that cannot add columns to a panel; None stands for the default.
+
+    Parameters
+    ----------
+    features : object
+    example : str
+        A transformer to name, as code.
+
+    Raises
+    ------
+    TypeError
+    """
+    if features is not None and (isinstance(features, type) or not hasattr(features, "transform")):
+        raise TypeError(f"features must be a transformer of panels such as {example}, got {features!r}.")

@@ -56,6 +56,8 @@ class ForecasterParts:
     calibration : Calibration
     step_scaler : InputScaler, optional
         Of the future covariates, or of the inputs of each step.
+    n_steps : int
+        Steps that have such inputs: the horizon, or 1 where all share theirs.
     prices : {"exp", "add", ""}
         How a change becomes a price: multiplied by its exponential, added, or not at all.
     facts : dict
@@ -67,6 +69,7 @@ class ForecasterParts:
     head: Head
     calibration: Calibration
     step_scaler: InputScaler | None
+    n_steps: int
     prices: str
     facts: dict[str, Any]
 
@@ -86,7 +89,7 @@ def write_forecaster(path: str | os.PathLike[str], parts: ForecasterParts) -> No
     z = None
     if parts.step_scaler is not None:
         width = len(parts.step_scaler.mean)
-        z = graph.input("future", DOUBLE, (*ROWS, horizon, width), "Of the sessions after each row; NaN: missing")
+        z = graph.input("future", DOUBLE, (*ROWS, parts.n_steps, width), "Of the sessions after each row; NaN: missing")
         z = scaled_nodes(graph, z, parts.step_scaler)
     state, shapes = _state_inputs(graph, network)
     h, after = encoder_nodes(graph, network, scaled_nodes(graph, x, parts.scaler), state)

@@ -251,6 +251,7 @@ class FittedNetwork(PanelForecaster):
             model.layer,
             Calibration(model.offsets_HQ, least_HG, model.relative),
             self._steps.scaler if self._steps else self._future_scaler,
+            self._steps.n_steps if self._steps else self.horizon,
             "" if levels else "exp" if self._schema.positive else "add",
             {
                 "model": type(self).__name__,

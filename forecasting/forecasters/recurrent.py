@@ -12,6 +12,7 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.error_text import check_whole
 from tidecast.features.panel import PanelSchema, check_panel
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
+from tidecast.forecasting.estimator.validation import check_transformer
 from tidecast.forecasting.forecasters.diagnostics import FittedNetwork, memory_profile, origins_with_history, summary
 from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
 from tidecast.forecasting.network.cell_registry import CELLS, Cell
@@ -146,8 +147,7 @@ class RecurrentForecaster(NetworkForecaster):
         super()._check_settings()
         check_network_settings(self)
         check_whole("kernel_size", self.kernel_size, at_least=1)
-        if self.features is not None and (isinstance(self.features, type) or not hasattr(self.features, "transform")):
-            raise TypeError(f"features must be a transformer of panels such as PriceFeatures(), got {self.features!r}.")
+        check_transformer(self.features, "PriceFeatures()")
 
     def search_space(self) -> dict[str, Any]:
         """Settings that `tune` tries by default; if `features` is None, also features that the panel allows."""

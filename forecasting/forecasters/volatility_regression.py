@@ -19,6 +19,7 @@ from tidecast.features.docstrings import complete_docstring
 from tidecast.features.panel import PanelSchema
 from tidecast.features.transformers.volatility_terms import VolatilityTerms
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
+from tidecast.forecasting.estimator.validation import check_transformer
 from tidecast.forecasting.forecasters.fitted_network import STEP
 from tidecast.forecasting.forecasters.log_scale import Array, coming_log_scale, pooled_ridge
 from tidecast.forecasting.forecasters.network_forecaster import NetworkForecaster
@@ -125,10 +126,7 @@ class VolatilityRegression(NetworkForecaster):
             raise TypeError(f"ridge must be a number, got {self.ridge!r}.")
         if not 0 < self.ridge < np.inf:
             raise ValueError(f"ridge must be above 0 and finite, got {self.ridge!r}.")
-        if self.features is not None and (isinstance(self.features, type) or not hasattr(self.features, "transform")):
-            raise TypeError(
-                f"features must be a transformer of panels such as VolatilityTerms(), got {self.features!r}."
-            )
+        check_transformer(self.features, "VolatilityTerms()")
 
     def search_space(self) -> dict[str, Any]:
         """Settings that `tune` tries by default: the penalty."""

@@ -14,7 +14,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.features.panel import PanelSchema
 from tidecast.features.segments import series_starts
+from tidecast.features.stray_rows import settle
 from tidecast.features.volatility import DECAY
 
 Array = NDArray[np.float64]
@@ -166,6 +168,21 @@ class SeasonalTarget:
         names = series_id.to_frame("series_id").with_columns(pl.col("series_id").cast(known.schema["series_id"]))
         at = names.join(known, on="series_id", how="left", maintain_order="left")["at"]
         return at.fill_null(len(self.series_id)).to_numpy()
+
+
+def has_seasons(panel: pl.DataFrame, target: str, schema: PanelSchema) -> bool:
+    """Whether a forecaster would find seasons in a panel.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+        Sorted by series and time.
+    target : str
+    schema : PanelSchema
+    """
+    calendar = PanelCalendar.of(panel, schema.calendar).meeting(panel)
+    panel, _ = settle(panel, calendar)
+    return bool(SeasonalTarget.of(panel, target, schema.positive, calendar).seasons)
 
 
 def _repeats(

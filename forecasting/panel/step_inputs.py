@@ -7,7 +7,7 @@ past session: level, covariates.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,11 @@ class StepInputs:
         if not newest:
             return np.zeros((0, self.horizon), dtype=np.int64)
         return np.stack([*newest, *(newest[0] + k * self.seasons[0] for k in range(1, FURTHER + 1))])
+
+    @property
+    def n_steps(self) -> int:
+        """Steps with inputs of their own."""
+        return self.horizon
 
     @property
     def columns(self) -> list[str]:
@@ -115,8 +120,7 @@ class StepInputs:
         ----------
         numbers_NHU : ndarray of shape (N, H, U)
         """
-        scaler = InputScaler.fit(numbers_NHU.reshape(-1, numbers_NHU.shape[-1]))
-        return StepInputs(self.seasons, self.horizon, self.names, scaler)
+        return replace(self, scaler=InputScaler.fit(numbers_NHU.reshape(-1, numbers_NHU.shape[-1])))
 
     def scaled(self, numbers_NHU: Array) -> Tensor:
         """Standardised inputs of the same shape, float32; 0 where one is missing.
@@ -141,3 +145,45 @@ class StepInputs:
                 parts += [wave(n * angle) for n in range(1, HARMONICS + 1) for wave in (np.sin, np.cos)]
             unit = season if n_places * unit == season else 1
         return np.stack(parts, axis=-1) if parts else np.empty((*session.shape, 0))
+
+
+class SharedInputs(StepInputs):
+    """The inputs of all steps, read by each step: prices and covariates of one hour tell of the others.
+
+    The places of the session are left out, because those of the origin say as much. All steps have the same numbers,
+    so one step stands for all: arrays have the shape (N, 1, U).
+    """
+
+    @property
+    def n_steps(self) -> int:
+        """One, which stands for all."""
+        return 1
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the inputs, in order."""
+        names = super().columns[: self._per_step]
+        return [f"{name}, step {step}" for step in range(1, self.horizon + 1) for name in names]
+
+    @property
+    def width(self) -> int:
+        """Number of inputs, U."""
+        return self.horizon * self._per_step
+
+    def numbers(
+        self, past: PastValues, known: CovariatesAhead | None, series_N: Places, session_N: Places, level_N: Array,
+        volatility_N: Array,
+    ) -> Array:  # fmt: skip
+        """As `StepInputs.numbers`, of shape (N, 1, U).
+
+        Parameters
+        ----------
+        past, known, series_N, session_N, level_N, volatility_N
+            As there.
+        """
+        of_steps_NHU = super().numbers(past, known, series_N, session_N, level_N, volatility_N)
+        return of_steps_NHU[..., : self._per_step].reshape(*session_N.shape, 1, self.width)
+
+    @property
+    def _per_step(self) -> int:
+        return len(self.lags_JH) + len(self.names) * (1 + len(self.seasons))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidecast.forecasting.network.cell_registry import CELLS
-from tidecast.forecasting.tables.names import AVERAGE, RANDOM_WALK, VOLATILITY_REGRESSION
+from tidecast.forecasting.tables.names import AVERAGE, RANDOM_WALK, SEASONAL_REGRESSION, VOLATILITY_REGRESSION
 
 INK = "#6e7781"  # of axes and text
 BLUE, ORANGE, PINK = "#2f86c9", "#d9822b", "#c2607a"
 COLOURS = {
     **{key: cell.colour for key, cell in CELLS.items()},
     VOLATILITY_REGRESSION: "#8c6d46",
+    SEASONAL_REGRESSION: "#3f8f86",
     AVERAGE: "#5b6ee1",
     "drift": "#9a8c2c",
     RANDOM_WALK: INK,

@@ -23,6 +23,7 @@ _OWN = {  # loaded on demand: modules of this package, and the public classes in
     "forecasters.average": ("Average",),
     "forecasters.baselines": ("Drift", "RandomWalk", "SeasonalNaive"),
     "forecasters.recurrent": tuple(cell.forecaster for cell in CELLS.values()),
+    "forecasters.seasonal_regression": ("SeasonalRegression",),
     "forecasters.volatility_regression": ("VolatilityRegression",),
     "regressors": tuple(cell.regressor for cell in CELLS.values()),
     "network.training": ("Training",),

@@ -10,6 +10,9 @@ RANDOM_WALK = "random_walk"
 VOLATILITY_REGRESSION, AVERAGE = "volatility_regression", "average"
 """The benchmark that a network has to beat, and the average of all candidates."""
 
+SEASONAL_REGRESSION = "seasonal_regression"
+"""A candidate on panels with seasons."""
+
 CRPS, PINBALL = "crps", "pinball"
 """Losses of a distribution: CRPS with the default quantiles, else mean pinball loss. They are never compared."""
 

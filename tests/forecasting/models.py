@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from tidecast.forecasting import DEFAULT_QUANTILES, Drift, RandomWalk, SeasonalNaive, VolatilityRegression
+from tidecast.forecasting import (
+    DEFAULT_QUANTILES,
+    Drift,
+    RandomWalk,
+    SeasonalNaive,
+    SeasonalRegression,
+    VolatilityRegression,
+)
 from tidecast.forecasting.forecasters import recurrent as networks
 
 CELLS = tuple(networks.FORECASTERS.values())
 NETWORK = {"lookback": 16, "hidden_size": 8, "max_epochs": 1, "learning_rate": 5e-2, "batch_size": 8}
 NETWORKS = {kind.__name__: kind(**NETWORK) for kind in CELLS}
 BASELINES = {kind.__name__: kind(lookback=16) for kind in (RandomWalk, Drift, SeasonalNaive)}
-REGRESSIONS = {"VolatilityRegression": VolatilityRegression(lookback=16, ridge=100)}  # closed form, on features
+REGRESSIONS = {  # closed form, on features
+    "VolatilityRegression": VolatilityRegression(lookback=16, ridge=100),
+    "SeasonalRegression": SeasonalRegression(horizon=5, lookback=16),  # on prices, the random walk
+}
 FORECASTERS = BASELINES | REGRESSIONS | NETWORKS
 LEVELS = [f"q{level!r}" for level in DEFAULT_QUANTILES if level != 0.5]
 

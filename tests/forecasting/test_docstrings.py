@@ -15,7 +15,13 @@ CLASSES = [
     if inspect.isclass(kind) and not issubclass(kind, Exception) and inspect.signature(kind).parameters
 ]
 ESTIMATORS = [kind for kind in CLASSES if kind.__name__.endswith(("Forecaster", "Regressor"))]
-BASELINES = [RandomWalk, forecasting.Drift, SeasonalNaive, forecasting.VolatilityRegression]
+BASELINES = [
+    RandomWalk,
+    forecasting.Drift,
+    SeasonalNaive,
+    forecasting.SeasonalRegression,
+    forecasting.VolatilityRegression,
+]
 MADE_BY_US = {
     "Decision",
     "Evaluation",

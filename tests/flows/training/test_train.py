@@ -226,3 +226,17 @@ def test_the_regression_and_the_average_compete_and_are_refit_like_networks():
     again = trained(panel, settings, Published("average", average.recipe()), gate_due=False)
     assert (again.winner, type(again.model).__name__) == ("average", "Average")
     assert again.model.predict().equals(average.fit(panel).predict())
+
+
+def test_on_a_panel_with_seasons_a_seasonal_regression_competes():
+    days = pl.date_range(pl.date(2022, 1, 1), pl.date(2023, 6, 30), eager=True)
+    load = 100 + 20 * (days.dt.weekday() > 5).cast(pl.Float64) + np.random.default_rng(0).normal(size=len(days))
+    panel = pl.DataFrame({"series_id": "load", "time": days, "close": load})
+    settings = SETTINGS.model_copy(update={"models": ("volatility_regression", "average"), "calendar": "24/7"})
+    found = trained(panel, settings)
+    names = {"volatility_regression", "seasonal_regression", "average", "random_walk"}
+    assert set(found.selection["model"]) == names
+    assert found.decision.candidate in ("seasonal_regression", "average")
+    members = recipes_of(settings, seasonal=True)["average"].members
+    assert [type(member).__name__ for member in members] == ["SeasonalRegression"]
+    assert [type(member).__name__ for member in recipes_of(settings)["average"].members] == ["VolatilityRegression"]

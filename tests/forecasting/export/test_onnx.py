@@ -12,7 +12,7 @@ import torch
 
 from tests.forecasting.forecasters.test_seasonal_panels import SHARED, demand
 from tidecast.features import PanelSchema, PriceFeatures, check_panel, with_volatility
-from tidecast.forecasting import GRUForecaster, GRURegressor, Training, VolatilityRegression
+from tidecast.forecasting import GRUForecaster, GRURegressor, SeasonalRegression, Training, VolatilityRegression
 from tidecast.forecasting.export import models as export
 from tidecast.forecasting.export.cells import cell_nodes
 from tidecast.forecasting.export.graph import OPSET, Graph
@@ -157,9 +157,13 @@ def with_steps(model, panel, at):
     return rows, {"features": numbers, "future": steps}
 
 
-def test_a_panel_with_seasons_gives_quantiles_of_levels_and_no_prices(tmp_path):
+@pytest.mark.parametrize("name", ["GRU", "regression"])
+def test_a_panel_with_seasons_gives_quantiles_of_levels_and_no_prices(name, tmp_path):
     panel = pl.concat([demand(), demand(seed=1, series_id="b")])
-    model = shaken(GRUForecaster(**SHARED, max_epochs=0, hidden_size=8).fit(panel), size=0.1)
+    if name == "regression":
+        model = SeasonalRegression(**SHARED).fit(panel)
+    else:
+        model = shaken(GRUForecaster(**SHARED, max_epochs=0, hidden_size=8).fit(panel), size=0.1)
     model.export_onnx(tmp_path / "model.onnx")
     file, at = session(tmp_path / "model.onnx"), torch.arange(100, 400)
     rows, read = with_steps(model, panel, at)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import clone
 
 from tidecast.features import PanelSchema
 from tidecast.forecasting import (
@@ -12,6 +13,7 @@ from tidecast.forecasting import (
     GRUForecaster,
     RandomWalk,
     SeasonalNaive,
+    SeasonalRegression,
     UnreadableModel,
     VolatilityRegression,
     load_forecaster,
@@ -44,9 +46,13 @@ def known(panel):
     return panel.filter(pl.col("time") < panel["time"].max() - timedelta(days=14))
 
 
-@pytest.fixture(scope="module")
-def model(known):
-    return GRUForecaster(**SHARED, max_epochs=6, hidden_size=16).fit(known)
+@pytest.fixture(
+    scope="module",
+    params=[GRUForecaster(**SHARED, max_epochs=6, hidden_size=16), SeasonalRegression(**SHARED)],
+    ids=["GRU", "regression"],
+)
+def model(request, known):
+    return clone(request.param).fit(known)
 
 
 def error(table, panel):
@@ -89,7 +95,7 @@ def test_updates_equal_the_whole_history(model, panel, known, tmp_path):
     new, coming = after.filter(pl.col("time") <= cut), after.filter(pl.col("time") > cut).drop("close")
     whole = model.predict(panel.filter(pl.col("time") <= cut), future=coming)
     model.save(tmp_path)
-    loaded = GRUForecaster.load(tmp_path)
+    loaded = load_forecaster(tmp_path)
     np.testing.assert_allclose(values(loaded.update(new).predict(future=coming)), values(whole), rtol=1e-5)
 
 
@@ -105,7 +111,7 @@ def test_nothing_after_an_origin_counts_but_covariates_known_ahead(model, panel,
 
 def test_the_unit_does_not_matter(known, model):
     other = known.with_columns(pl.col("close") * 1000)
-    scaled = GRUForecaster(**SHARED, max_epochs=6, hidden_size=16).fit(other)
+    scaled = clone(model).fit(other)
     found, wanted = scaled.predict(future=ahead(known)), model.predict(future=ahead(known))
     np.testing.assert_allclose(values(found), 1000 * values(wanted), rtol=1e-3)
 
