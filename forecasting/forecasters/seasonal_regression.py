@@ -140,7 +140,7 @@ class SeasonalRegression(NetworkForecaster):
     >>> level = 50 + 10 * np.sin(np.arange(len(hours)) * 2 * np.pi / 24)
     >>> noise = np.random.default_rng(0).normal(size=len(hours))
     >>> prices = pl.DataFrame({"series_id": "a", "time": hours, "close": level + noise})
-    >>> schema = PanelSchema(calendar="24/7 every 1h", positive=False)
+    >>> schema = PanelSchema(calendar="every 1h", positive=False)
     >>> table = SeasonalRegression(schema=schema).fit(prices).predict()
     >>> bool((table["forecast"] - level[:24]).abs().mean() < 1)
     True
