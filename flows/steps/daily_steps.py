@@ -22,7 +22,7 @@ from tidecast.flows.ingest.calendars import is_live
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.publish.kept_walks import KeptWalks
-from tidecast.flows.publish.predict import Forecasts, predict
+from tidecast.flows.publish.predict import Forecasts, Request, predict_panel
 from tidecast.flows.publish.score import score
 from tidecast.flows.publish.shortfall import shortfall
 from tidecast.flows.reporting.pages.changes import Before
@@ -170,8 +170,7 @@ def publish(
         training = before["training"]
     versions = warehouse.versions()
     live = is_live(as_of, found.newest, settings.sessions)
-    panel = model_panel(warehouse, settings, as_of, versions, filled=False)
-    forecasts = predict(panel, champion, settings, as_of, champion.run_id, live)
+    forecasts = predict_panel(warehouse, Request(champion, settings, as_of, champion.run_id, live), versions)
     read = {name: version for name, version in versions.items() if name in ("prices", "actions", *AHEAD_TABLES)}
     if not warehouse.publish(as_of, forecasts.table, reissue, read):
         read = warehouse.read_by(as_of)[0]  # a killed run issued them, before prices that are there now

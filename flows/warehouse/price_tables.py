@@ -89,9 +89,12 @@ class PriceTables(AheadTables):
         """
         actions = self._known("actions", None, as_of)
         prices = self._known("prices", version, as_of).drop("as_of", "year", strict=False)
-        return PointInTime(
-            in_order(self._read(prices, "prices", version)), self._read(actions, "actions").sort(PRICE_KEY)
-        )
+        return self._in_time(self._read(prices, "prices", version), self._read(actions, "actions"))
+
+    def _in_time(self, prices: pl.DataFrame, actions: pl.DataFrame) -> PointInTime:
+        """Rows of both tables, in order; of a bucket, with the columns of the whole panel."""
+        columns = () if self._part is None else self._part.columns
+        return PointInTime(in_order(prices), actions.sort(PRICE_KEY), columns)
 
     def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
         """Return every revision, known by `as_of`, of the prices and actions from `first` to `as_of`.
@@ -104,7 +107,57 @@ class PriceTables(AheadTables):
         prices, actions = (
             self._read(self._scan(name, spans=spans).filter(known), name) for name in ("prices", "actions")
         )
-        return PointInTime(in_order(prices), actions.sort(PRICE_KEY))
+        return self._in_time(prices, actions)
+
+    def series(
+        self, as_of: date, since: date = date.min, until: date | None = None, version: int | None = None
+    ) -> pl.DataFrame:
+        """Return each series' number of rows and its last session, as known at `as_of`, without reading its prices.
+
+        Parameters
+        ----------
+        as_of : date
+        since : date, optional
+            Count rows from this session on.
+        until : date, optional
+            Count rows up to this session. None: up to `as_of`.
+        version : int, optional
+            Of `prices`. None: the newest.
+
+        Returns
+        -------
+        polars.DataFrame
+            Sorted by ``series_id``: ``rows``, ``time``; and ``calendar``, if the table has it.
+        """
+        known = self._scan("prices", version, spans=[(since, until or as_of)]).filter(pl.col("known_at") <= as_of)
+        calendar = [pl.col("calendar").drop_nulls().first()] if "calendar" in known.collect_schema() else []
+        rows = pl.col("time").n_unique().cast(pl.Int64)  # of several revisions of a row, one counts
+        found = known.group_by("series_id").agg(rows.alias("rows"), pl.col("time").max(), *calendar)
+        return self._read(found, "prices", version).sort("series_id")
+
+    def columns(self, as_of: date, version: int | None = None) -> tuple[str, ...]:
+        """Return the columns of the panel as known at `as_of`: those of `prices` that have a value anywhere.
+
+        Statistics of files answer that, where they can: values are read of the other columns only.
+
+        Parameters
+        ----------
+        as_of : date
+        version : int, optional
+            Of `prices`. None: the newest.
+        """
+        known = self._known("prices", version, as_of)
+        names = [name for name in known.collect_schema() if name not in ("known_at", "as_of", "year")]
+        files = self.files("prices", version)
+        days = [pl.col(name).cast(pl.Date) for name in ("max.time", "max.known_at") if name in files.columns]
+        files = files.filter(pl.max_horizontal(days) <= as_of) if len(days) == 2 else files.clear()
+        shown = {"series_id", "time", "close"}
+        counts = {name: f"null_count.{name}" for name in names if f"null_count.{name}" in files.columns}
+        shown |= {name for name, nulls in counts.items() if (files[nulls] < files["num_records"]).any()}
+        if asked := [name for name in names if name not in shown]:
+            found = self._read(known.select(pl.col(asked).is_not_null().any()), "prices", version)
+            shown |= {name for name in asked if found[name].item()}
+        return tuple(name for name in names if name in shown)
 
     def has_older(self, first: date, series_id: pl.Series) -> bool:
         """Whether any of these series has a price before `first`.

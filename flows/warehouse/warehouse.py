@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.flows.errors import WarehouseError
+from tidecast.flows.warehouse.bucket import BucketReference
 from tidecast.flows.warehouse.price_tables import PriceTables
 from tidecast.flows.warehouse.schema import (
     DECISION_KEY,
@@ -33,6 +34,8 @@ class Warehouse(PriceTables):
     ----------
     uri : str
         Folder, or address of an object store; see `tidecast.flows.warehouse.delta_writer.DeltaTables`.
+    part : BucketReference, optional
+        Read the rows of some series only, at fixed versions; see `tidecast.flows.warehouse.delta_reader.DeltaReader`.
 
     Raises
     ------
@@ -42,8 +45,8 @@ class Warehouse(PriceTables):
         On reading a `version` that does not exist, or whose files were removed by a vacuum.
     """
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri, {name: spec.columns for name, spec in TABLES.items()})
+    def __init__(self, uri: str, part: BucketReference | None = None) -> None:
+        super().__init__(uri, {name: spec.columns for name, spec in TABLES.items()}, part)
 
     # reading
 

@@ -1,4 +1,4 @@
-"""Where the fits of a backtest or a training run: joblib tasks on its own backend, which gets the panel by reference.
+"""Where fits, and buckets of a large panel, run: joblib tasks on its own backend, which gets the panel by reference.
 
 By default, processes of this machine. `open_engine` lets them run on a cluster; results are the same.
 """
@@ -89,7 +89,8 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
 
     Parameters
     ----------
-    panel : polars or pandas DataFrame
+    panel : polars or pandas DataFrame, or any value
+        What all tasks read. A value that is no DataFrame is pickled.
     n_jobs : int
         Processes of this machine, as in joblib. A cluster uses all its workers.
 

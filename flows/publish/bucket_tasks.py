@@ -1,0 +1,112 @@
+"""The buckets of a large panel as tasks of the engine: each reads its own series from the tables, and works on them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any, TypeVar
+
+import polars as pl
+from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from tidecast.flows.config.paths import folder_of
+from tidecast.flows.config.settings import Settings
+from tidecast.flows.errors import WarehouseError
+from tidecast.flows.log import log
+from tidecast.flows.training.engine import EngineUnusable, engine_of
+from tidecast.flows.warehouse.bucket import BUCKET_ROWS, BucketReference, in_buckets
+from tidecast.flows.warehouse.warehouse import Warehouse
+from tidecast.forecasting.estimator.clusters.cluster import EngineError
+from tidecast.forecasting.estimator.engine import check_seen, on_engine
+from tidecast.forecasting.estimator.engine_address import PROCESSES
+from tidecast.forecasting.estimator.orphans import EndsWithParent
+from tidecast.forecasting.estimator.panel_reference import PanelReference, opened
+
+PROCESS_ROWS = 40_000_000
+"""Rows for a process of this machine, at least: loading its libraries (2 CPU s) takes 5 % of its work (40 s)."""
+
+Shared = TypeVar("Shared")
+Result = TypeVar("Result")
+
+
+def is_large(warehouse: Warehouse) -> bool:
+    """Whether a panel may be more than one bucket. It takes no reading of rows.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    """
+    return warehouse.height("prices") >= 2 * BUCKET_ROWS
+
+
+def references(
+    warehouse: Warehouse, as_of: date, versions: dict[str, int], series: pl.DataFrame
+) -> list[BucketReference]:
+    """Return the buckets of these series, as tasks carry them.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    as_of : date
+        The session whose panel they are part of.
+    versions : dict of str to int
+        Of all tables that the work reads.
+    series : polars.DataFrame
+        As for `in_buckets`.
+    """
+    columns = warehouse.columns(as_of, versions.get("prices"))
+    return [warehouse.reference(bucket, versions, columns) for bucket in in_buckets(series)]
+
+
+def each_bucket(
+    work: Callable[[Shared, Warehouse], Result], shared: Shared, buckets: Sequence[BucketReference], settings: Settings
+) -> list[Result]:
+    """Return ``work(shared, warehouse)`` of each bucket, in order; `warehouse` reads the rows of the bucket only.
+
+    Buckets are worked on by this process, one after the other, where processes of their own would not be worth it.
+    Otherwise they are tasks of the engine. An engine that cannot be used is a warning: this process then does the work,
+    with the same result.
+
+    Parameters
+    ----------
+    work : callable
+        A function of a module that loads no server, because workers load it.
+    shared : any
+        What all tasks need: sent to each worker once.
+    buckets : sequence of BucketReference
+    settings : Settings
+        Engine, and number of processes.
+    """
+    if len(buckets) > 1 and (processes := _processes(buckets, settings)) > 1:
+        try:
+            with engine_of(settings, buckets[0].uri), on_engine(shared, processes) as reference:
+                if (folder := folder_of(buckets[0].uri)) is not None:
+                    check_seen(folder / "prices", "The warehouse")
+                tasks = (delayed(EndsWithParent(_task))(work, reference, bucket) for bucket in buckets)
+                return list(Parallel(batch_size=1)(tasks))
+        except (EngineUnusable, TerminatedWorkerError) as error:
+            log.warning(f"{error} This process works on the {len(buckets)} buckets of series itself.")
+    return [work(shared, Warehouse(bucket.uri, bucket)) for bucket in buckets]
+
+
+def _processes(buckets: Sequence[BucketReference], settings: Settings) -> int:
+    """How many tasks may run at a time; 1: this process works alone."""
+    if settings.engine != PROCESSES:
+        return len(buckets)  # a cluster says itself how many it runs
+    rows = sum(bucket.bucket.rows for bucket in buckets)
+    return min(settings.n_jobs, cpu_count(), len(buckets), rows // PROCESS_ROWS)
+
+
+def _task(work: Callable[[Any, Warehouse], Result], shared: PanelReference, bucket: BucketReference) -> Result:
+    """Work on a bucket in a worker, which must see the tables."""
+    warehouse = Warehouse(bucket.uri, bucket)
+    try:
+        warehouse.version("prices")
+    except WarehouseError as error:
+        raise EngineError(
+            f"Each worker must see the warehouse {bucket.uri}; {socket.gethostname()} does not: {error} Let it reach "
+            "that address, or set engine to 'processes'."
+        ) from error
+    return work(opened(shared), warehouse)
