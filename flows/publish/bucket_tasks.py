@@ -16,7 +16,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.log import log
 from tidecast.flows.training.engine import EngineUnusable, engine_of
-from tidecast.flows.warehouse.bucket import BUCKET_ROWS, BucketReference, in_buckets
+from tidecast.flows.warehouse.bucket import BucketReference, in_buckets, may_be_several
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.estimator.clusters.cluster import EngineError
 from tidecast.forecasting.estimator.engine import check_seen, on_engine
@@ -38,7 +38,7 @@ def is_large(warehouse: Warehouse) -> bool:
     ----------
     warehouse : Warehouse
     """
-    return warehouse.height("prices") >= 2 * BUCKET_ROWS
+    return may_be_several(warehouse.height("prices"))
 
 
 def references(

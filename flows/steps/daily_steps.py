@@ -36,7 +36,7 @@ from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.training_runs import Tracking
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import decision_text, made_champion, newest, trainings
-from tidecast.flows.training.model_panel import AHEAD_TABLES, model_panel, price_panel
+from tidecast.flows.training.model_panel import AHEAD_TABLES, model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.saving.recipes import decode
@@ -250,7 +250,7 @@ def write_report_page(
         gate_as_of=champion.gate_as_of if is_its_own else None,
         evidence=champion.evidence if is_its_own else None,
         forecasts=issued,
-        prices=price_panel(warehouse, settings, as_of),
+        prices=warehouse.closes(as_of),
         scores=warehouse.scores().filter(pl.col("time") <= as_of),
         counts=found.run_counts,
         quarantined=found.quarantined,

@@ -62,7 +62,17 @@ class BucketReference:
         return pl.col("series_id").is_between(pl.lit(self.bucket.first), pl.lit(self.bucket.last))
 
 
-def in_buckets(series: pl.DataFrame, rows: int | None = None) -> list[Bucket]:
+def may_be_several(rows: int) -> bool:
+    """Whether a panel of that many rows may be more than one bucket.
+
+    Parameters
+    ----------
+    rows : int
+    """
+    return rows >= 2 * BUCKET_ROWS
+
+
+def in_buckets(series: pl.DataFrame) -> list[Bucket]:
     """Cut series into buckets, in order, which together hold them all.
 
     A bucket ends where a block of `blocks_of` does, so that a model meets the same blocks in it as in the whole panel:
@@ -72,23 +82,20 @@ def in_buckets(series: pl.DataFrame, rows: int | None = None) -> list[Bucket]:
     ----------
     series : polars.DataFrame
         ``series_id``, sorted, and ``rows``: of each series, the rows that the work takes; 0 where it takes none.
-    rows : int, optional
-        Least rows of a bucket. None: `BUCKET_ROWS`.
 
     Returns
     -------
     list of Bucket
-        A panel of fewer than twice as many rows is one bucket.
+        Of at least `BUCKET_ROWS` rows each, if there are as many.
     """
-    least = BUCKET_ROWS if rows is None else rows
     taken = series.filter(pl.col("rows") > 0)
     starts = np.append(0, taken["rows"].cum_sum().to_numpy()).astype(np.int64)
     places = np.append(np.flatnonzero(series["rows"].to_numpy() > 0), series.height)
     cuts, begun, first = [0], 0, 0
     for block in blocks_of(starts):
         number = int(np.searchsorted(starts, block.start))
-        enough = block.start - begun >= least and number - first >= FEWEST_SERIES
-        if enough and starts[-1] - block.start >= least and taken.height - number >= FEWEST_SERIES:
+        enough = block.start - begun >= BUCKET_ROWS and number - first >= FEWEST_SERIES
+        if enough and starts[-1] - block.start >= BUCKET_ROWS and taken.height - number >= FEWEST_SERIES:
             cuts.append(int(places[number]))
             begun, first = block.start, number
     ends = [*cuts[1:], series.height]

@@ -88,7 +88,7 @@ class PriceTables(AheadTables):
             None: the newest.
         """
         actions = self._known("actions", None, as_of)
-        prices = self._known("prices", version, as_of).drop("as_of", "year", strict=False)
+        prices = self._needed(self._known("prices", version, as_of))
         return self._in_time(self._read(prices, "prices", version), self._read(actions, "actions"))
 
     def _in_time(self, prices: pl.DataFrame, actions: pl.DataFrame) -> PointInTime:
@@ -104,10 +104,14 @@ class PriceTables(AheadTables):
         first, as_of : date
         """
         known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
-        prices, actions = (
-            self._read(self._scan(name, spans=spans).filter(known), name) for name in ("prices", "actions")
-        )
-        return self._in_time(prices, actions)
+        prices, actions = (self._scan(name, spans=spans).filter(known) for name in ("prices", "actions"))
+        return self._in_time(self._read(self._needed(prices), "prices"), self._read(actions, "actions"))
+
+    def _needed(self, prices: pl.LazyFrame) -> pl.LazyFrame:
+        """The columns of `prices` that panels are made of."""
+        if self._part is None:
+            return prices.drop("as_of", "year", strict=False)
+        return prices.select(*self._part.columns, "known_at")
 
     def series(
         self, as_of: date, since: date = date.min, until: date | None = None, version: int | None = None
