@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any, TypeVar
@@ -81,14 +82,28 @@ def each_bucket(
     """
     if len(buckets) > 1 and (processes := _processes(buckets, settings)) > 1:
         try:
-            with engine_of(settings, buckets[0].uri), on_engine(shared, processes) as reference:
-                if (folder := folder_of(buckets[0].uri)) is not None:
-                    check_seen(folder / "prices", "The warehouse")
-                tasks = (delayed(EndsWithParent(_task))(work, reference, bucket) for bucket in buckets)
-                return list(Parallel(batch_size=1)(tasks))
-        except (EngineUnusable, TerminatedWorkerError) as error:
-            log.warning(f"{error} This process works on the {len(buckets)} buckets of series itself.")
+            return _on_engine(work, shared, buckets, settings, processes)
+        except EngineUnusable as error:
+            why = str(error)
+        except TerminatedWorkerError:
+            why = "A process of this machine ended while it worked on a bucket: mostly it had too little memory."
+        log.warning(f"{why} This process works on the {len(buckets)} buckets of series itself.")
     return [work(shared, Warehouse(bucket.uri, bucket)) for bucket in buckets]
+
+
+def _on_engine(
+    work: Callable[[Shared, Warehouse], Result], shared: Shared, buckets: Sequence[BucketReference],
+    settings: Settings, processes: int,
+) -> list[Result]:  # fmt: skip
+    """As `each_bucket`, by workers. What they warn of is warned of here, once."""
+    with engine_of(settings, buckets[0].uri), on_engine(shared, processes) as reference:
+        if (folder := folder_of(buckets[0].uri)) is not None:
+            check_seen(folder / "prices", "The warehouse")
+        tasks = (delayed(EndsWithParent(_task))(work, reference, bucket) for bucket in buckets)
+        done = list(Parallel(batch_size=1)(tasks))
+    for text in dict.fromkeys(text for _, texts in done for text in texts):
+        warnings.warn(text, UserWarning, stacklevel=3)
+    return [found for found, _ in done]
 
 
 def _processes(buckets: Sequence[BucketReference], settings: Settings) -> int:
@@ -99,8 +114,10 @@ def _processes(buckets: Sequence[BucketReference], settings: Settings) -> int:
     return min(settings.n_jobs, cpu_count(), len(buckets), rows // PROCESS_ROWS)
 
 
-def _task(work: Callable[[Any, Warehouse], Result], shared: PanelReference, bucket: BucketReference) -> Result:
-    """Work on a bucket in a worker, which must see the tables."""
+def _task(
+    work: Callable[[Any, Warehouse], Result], shared: PanelReference, bucket: BucketReference
+) -> tuple[Result, list[str]]:
+    """Work on a bucket in a worker, which must see the tables; return the result, and the warnings."""
     warehouse = Warehouse(bucket.uri, bucket)
     try:
         warehouse.version("prices")
@@ -109,4 +126,7 @@ def _task(work: Callable[[Any, Warehouse], Result], shared: PanelReference, buck
             f"Each worker must see the warehouse {bucket.uri}; {socket.gethostname()} does not: {error} Let it reach "
             "that address, or set engine to 'processes'."
         ) from error
-    return work(opened(shared), warehouse)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found = work(opened(shared), warehouse)
+    return found, [str(one.message) for one in caught if one.category is UserWarning]
