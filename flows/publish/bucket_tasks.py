@@ -23,7 +23,7 @@ from tidecast.forecasting.estimator.clusters.cluster import EngineError
 from tidecast.forecasting.estimator.engine import check_seen, on_engine
 from tidecast.forecasting.estimator.engine_address import PROCESSES
 from tidecast.forecasting.estimator.orphans import EndsWithParent
-from tidecast.forecasting.estimator.panel_reference import PanelReference, opened
+from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference, opened
 
 PROCESS_ROWS = 40_000_000
 """Rows for a process of this machine, at least: loading its libraries (2 CPU s) takes 5 % of its work (40 s)."""
@@ -75,7 +75,7 @@ def each_bucket(
     work : callable
         A function of a module that loads no server, because workers load it.
     shared : any
-        What all tasks need: sent to each worker once.
+        What each task needs, and carries.
     buckets : sequence of BucketReference
     settings : Settings
         Engine, and number of processes.
@@ -96,10 +96,11 @@ def _on_engine(
     settings: Settings, processes: int,
 ) -> list[Result]:  # fmt: skip
     """As `each_bucket`, by workers. What they warn of is warned of here, once."""
-    with engine_of(settings, buckets[0].uri), on_engine(shared, processes) as reference:
+    carried = HeldPanel(shared)  # sent with each task: what is sent once is lost with the worker that has it
+    with engine_of(settings, buckets[0].uri), on_engine(None, processes):
         if (folder := folder_of(buckets[0].uri)) is not None:
             check_seen(folder / "prices", "The warehouse")
-        tasks = (delayed(EndsWithParent(_task))(work, reference, bucket) for bucket in buckets)
+        tasks = (delayed(EndsWithParent(_task))(work, carried, bucket) for bucket in buckets)
         done = list(Parallel(batch_size=1)(tasks))
     for text in dict.fromkeys(text for _, texts in done for text in texts):
         warnings.warn(text, UserWarning, stacklevel=3)

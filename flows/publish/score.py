@@ -26,6 +26,9 @@ ROW = ["series_id", "origin", "step"]
 ISSUED = "issued"
 """Name of the published forecasts beside the random walk's."""
 
+WORK = 2
+"""Work on a row of prices that forecasts are measured by, in rows that are forecast from."""
+
 DAYS_A_ROW = 1.6
 """Days read per row that is needed: sessions are 1.45 days apart, and some are missing."""
 
@@ -69,7 +72,8 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings, walks: Path | N
     since, kept = _since(pending, warehouse, as_of, settings.lookback), KeptWalks(walks, warehouse)
     if is_large(warehouse):
         series = warehouse.series(as_of, since)
-        taken = pl.when(pl.col("series_id").is_in(pending["series_id"].unique().implode())).then("rows").otherwise(0)
+        is_pending = pl.col("series_id").is_in(pending["series_id"].unique().implode())
+        taken = pl.when(is_pending).then(WORK * pl.col("rows")).otherwise(0)
         buckets = references(warehouse, as_of, warehouse.versions(), series.with_columns(rows=taken))
         if len(buckets) > 1:
             through = dict(pending.select("as_of", "trained_through").unique().iter_rows())

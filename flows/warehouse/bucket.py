@@ -11,7 +11,7 @@ import polars as pl
 from tidecast.features.segments import blocks_of
 
 BUCKET_ROWS = 1 << 21
-"""Rows of a bucket, at least. Opening the tables and sending a task (75 CPU ms) are less than 5 % of its work (2 s)."""
+"""Least rows of a bucket, about: 2 CPU s of work, to 0.075 for opening the tables and sending a task."""
 
 FEWEST_SERIES = 8
 """Series of a bucket, at least: linear algebra takes other ways, with other last digits, through fewer than 4 rows."""
@@ -86,18 +86,19 @@ def in_buckets(series: pl.DataFrame) -> list[Bucket]:
     Returns
     -------
     list of Bucket
-        Of at least `BUCKET_ROWS` rows each, if there are as many.
+        As many as there are times `BUCKET_ROWS` in the rows, of about the same size; one, if there are fewer.
     """
     taken = series.filter(pl.col("rows") > 0)
     starts = np.append(0, taken["rows"].cum_sum().to_numpy()).astype(np.int64)
-    places = np.append(np.flatnonzero(series["rows"].to_numpy() > 0), series.height)
-    cuts, begun, first = [0], 0, 0
+    places = np.flatnonzero(series["rows"].to_numpy() > 0)
+    number = max(1, starts[-1] // BUCKET_ROWS)
+    cuts, first = [0], 0
     for block in blocks_of(starts):
-        number = int(np.searchsorted(starts, block.start))
-        enough = block.start - begun >= BUCKET_ROWS and number - first >= FEWEST_SERIES
-        if enough and starts[-1] - block.start >= BUCKET_ROWS and taken.height - number >= FEWEST_SERIES:
-            cuts.append(int(places[number]))
-            begun, first = block.start, number
+        at = int(np.searchsorted(starts, block.start))
+        full = block.start * number >= starts[-1] * len(cuts) > 0 and len(cuts) < number
+        if full and at - first >= FEWEST_SERIES and taken.height - at >= FEWEST_SERIES:
+            cuts.append(int(places[at]))
+            first = at
     ends = [*cuts[1:], series.height]
     return [_bucket(series[begin:end]) for begin, end in zip(cuts, ends, strict=True) if end > begin]
 

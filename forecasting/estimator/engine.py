@@ -89,8 +89,8 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
 
     Parameters
     ----------
-    panel : polars or pandas DataFrame, or any value
-        What all tasks read. A value that is no DataFrame is pickled.
+    panel : polars or pandas DataFrame, or None
+        None for tasks that find themselves what they read.
     n_jobs : int
         Processes of this machine, as in joblib. A cluster uses all its workers.
 
@@ -108,7 +108,7 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
             yield found or HeldPanel(panel)
         else:
             engine.cluster.check_workers()
-            reference = _seen_by_workers(panel, engine, stack)
+            reference = HeldPanel(None) if panel is None else _seen_by_workers(panel, engine, stack)
             stack.enter_context(parallel_config(engine.cluster.backend(reference)))
             yield reference
 

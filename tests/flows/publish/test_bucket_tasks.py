@@ -99,11 +99,11 @@ def small_buckets(monkeypatch):
 
 @pytest.fixture
 def tasks(monkeypatch):
-    """What each task carried, besides what is sent to a worker once."""
+    """Bytes that each task carried."""
     carried, in_order = [], bucket_tasks.each_bucket
 
     def noted(work, shared, buckets, settings):
-        carried.extend(len(pickle.dumps((work, one))) for one in buckets)
+        carried.extend(len(pickle.dumps((work, shared, one))) for one in buckets)
         return in_order(work, shared, buckets, settings)
 
     for module in (predict, score, feature_rows, take_in):
@@ -202,13 +202,15 @@ def test_a_model_for_panels_is_small_and_forecasts_them_as_before(models, random
         assert len(pickle.dumps(light)) < min(100_000, len(pickle.dumps(champion.model)))
 
 
-def test_tables_of_a_cluster_are_those_of_this_machine(cluster, stored, models, wholes, small_buckets, tasks, caplog):
+def test_tables_of_a_cluster_are_those_of_this_machine(
+    cluster, stored, models, wholes, other_tables, small_buckets, tasks, caplog
+):
     warehouse, days = stored
     request = Request(models[-1], with_engine(cluster), days[-1], "run", True)
     check_equal(predict_panel(warehouse, request, warehouse.versions()), wholes[-1])
     for one, other in zip(other_tables, all_tables(warehouse, days[-1], with_engine(cluster)), strict=True):
         assert one.equals(other)
-    assert max(tasks) < 1000, "bytes"
+    assert max(tasks) < 100_000, "bytes, most of them the average's"
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     with bucket_tasks.engine_of(with_engine(cluster), warehouse.uri):
         loaded = engine._in_force.get().cluster.client.run(lambda: sorted({"prefect", "mlflow"} & set(sys.modules)))
