@@ -194,7 +194,14 @@ def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """The panel whose series are looked at: its settings, and the session that it is known at."""
+    """The panel whose series are looked at.
+
+    Attributes
+    ----------
+    settings : Settings
+    as_of : date
+        The session at which it is known.
+    """
 
     settings: Settings
     as_of: date
