@@ -84,11 +84,11 @@ def features(home: str | None, debug: bool, as_json: bool, as_of: date | None) -
     with one_line_errors(debug, as_json) as answer:
         out = answer.out
         folder, settings = existing_panel(home, debug, out)
-        from tidecast.flows.feature_table import build  # Prefect and Delta Lake take a second
+        from tidecast.flows.publish.feature_rows import build  # Delta Lake takes a second
         from tidecast.flows.workspace.workspace import Workspace
 
         with hold(folder, "building features"):
-            built = build(Workspace(folder, settings).warehouse, as_of, settings.positive)
+            built = build(Workspace(folder, settings).warehouse, settings, as_of)
         answer.give({"home": folder.path, "as_of": built.as_of, "rows_written": built.written})
         facts(out, [("Features", f"{counted(built.written, 'row')} new or changed, as known on {built.as_of}")])
 

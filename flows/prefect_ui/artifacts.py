@@ -143,7 +143,7 @@ def picture(day: Day, issued: pl.DataFrame, first: Sequence[str] = ()) -> str:
         The series most worth a look, in the order of the report; the others follow by name.
     """
     series = _ordered(issued["series_id"].unique().sort().to_list(), first)[:MOST_PICTURES]
-    prices = day.workspace.warehouse.prices(day.as_of).filter(pl.col("series_id").is_in(series))
+    prices = day.workspace.warehouse.closes(day.as_of).filter(pl.col("series_id").is_in(series))
     drawn = replace(fans(prices, issued, series, SESSIONS), title=f"Forecasts of {day.as_of}")
     return "data:image/png;base64," + base64.b64encode(drawn.png()).decode()
 

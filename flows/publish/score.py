@@ -1,5 +1,7 @@
 """Score published forecasts against what came true, next to the random walk as it would have been published."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,17 +12,22 @@ from tidecast.features.corporate_actions.adjustment import action_factors
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.volatility import EWMA_ROWS, PEG_WINDOW, with_volatility
 from tidecast.flows.config.settings import Settings
+from tidecast.flows.publish.bucket_tasks import each_bucket, is_large, references
 from tidecast.flows.publish.kept_walks import KeptWalks
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FORECAST_KEY, SCORES, quantile_columns
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.evaluation.scored_rows import scored_rows
+from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 ROW = ["series_id", "origin", "step"]
 
 ISSUED = "issued"
 """Name of the published forecasts beside the random walk's."""
+
+WORK = 2
+"""Work on a row of prices that forecasts are measured by, in rows that are forecast from."""
 
 DAYS_A_ROW = 1.6
 """Days read per row that is needed: sessions are 1.45 days apart, and some are missing."""
@@ -56,24 +63,92 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings, walks: Path | N
     polars.DataFrame
         The columns of `scores`, without year. With other quantiles than the default ones crps is called pinball.
     """
-    issued = warehouse.forecasts().filter(pl.col("as_of") <= as_of, pl.col("time") > pl.col("as_of"))
+    issued = _issued(warehouse, as_of)
     # of the model: the latest over its series, each of which has the last session of its own calendar
-    issued = issued.with_columns(pl.col("trained_through").max().over("as_of")).filter(pl.col("time") <= as_of)
-    scored = issued.join(scores := warehouse.scores(), on=FORECAST_KEY, how="semi")
-    pending = pl.concat([issued.join(scores, on=FORECAST_KEY, how="anti"), _outdated_scores(scored, warehouse, as_of)])
-    pending = _come_true(pending, warehouse, as_of)
+    issued = issued.with_columns(pl.col("trained_through").max().over("as_of"))
+    pending = _pending(issued, warehouse, as_of)
     if pending.is_empty():
-        return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    known = _history(pending, warehouse, as_of, settings.lookback)
+        return _none()
+    since, kept = _since(pending, warehouse, as_of, settings.lookback), KeptWalks(walks, warehouse)
+    if is_large(warehouse):
+        series = warehouse.series(as_of, since)
+        is_pending = pl.col("series_id").is_in(pending["series_id"].unique().implode())
+        taken = pl.when(is_pending).then(WORK * pl.col("rows")).otherwise(0)
+        buckets = references(warehouse, as_of, warehouse.versions(), series.with_columns(rows=taken))
+        if len(buckets) > 1:
+            through = dict(pending.select("as_of", "trained_through").unique().iter_rows())
+            fitted = {day: kept.fitted(day, settings).for_panels() for day in sorted(set(through.values()))}
+            asked = Asked(as_of, settings, since, through, fitted)
+            parts = [part for part in each_bucket(_of_bucket, asked, buckets, settings) if not part.is_empty()]
+            return pl.concat(parts).sort(FORECAST_KEY) if parts else _none()
+    return _scores(pending, warehouse, as_of, settings, since, lambda day: kept.fitted(day, settings))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a bucket cannot find out from its own series.
+
+    Attributes
+    ----------
+    as_of : date
+    settings : Settings
+    since : date
+        First session whose prices are read.
+    through : dict of date to date
+        By the `as_of` of a forecast, the session through which its model was trained.
+    walks : dict of date to RandomWalk
+        Fitted on all series, by that session.
+    """
+
+    as_of: date
+    settings: Settings
+    since: date
+    through: dict[date, date]
+    walks: dict[date, RandomWalk]
+
+
+def _of_bucket(asked: Asked, warehouse: Warehouse) -> pl.DataFrame:
+    """The scores of a bucket."""
+    issued = _issued(warehouse, asked.as_of).filter(pl.col("as_of").is_in(list(asked.through)))
+    issued = issued.with_columns(trained_through=pl.col("as_of").replace_strict(asked.through, return_dtype=pl.Date))
+    pending = _pending(issued, warehouse, asked.as_of)
+    if pending.is_empty():
+        return _none()
+    return _scores(pending, warehouse, asked.as_of, asked.settings, asked.since, asked.walks.__getitem__)
+
+
+def _scores(
+    pending: pl.DataFrame, warehouse: Warehouse, as_of: date, settings: Settings, since: date,
+    walk_of: Callable[[date], RandomWalk],
+) -> pl.DataFrame:  # fmt: skip
+    """Scores of these forecasts, measured by the prices from `since` on."""
+    known = warehouse.point_in_time_since(since, as_of)
     prices = known.panel(as_of).join(pending, on="series_id", how="semi")
     groups = [(_with_truth(rows, panel, settings), panel) for rows, panel in _groups(pending, known, prices, as_of)]
     if all(rows.is_empty() for rows, _ in groups):
-        return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
-    of_walks = _random_walks(pl.concat(rows for rows, _ in groups), known, settings, KeptWalks(walks, warehouse))
+        return _none()
+    of_walks = _random_walks(pl.concat(rows for rows, _ in groups), known, walk_of)
     # a series without a row for a session has the same origin on the next; such forecasts are measured one by one
     turn = pl.int_range(pl.len()).over(ROW).alias("turn")
     turns = ((rows, panel) for group, panel in groups for rows in group.with_columns(turn).partition_by("turn"))
     return pl.concat(_losses(rows, of_walks, panel, settings) for rows, panel in turns).sort(FORECAST_KEY)
+
+
+def _none() -> pl.DataFrame:
+    return pl.DataFrame(schema={name: kind for name, kind in SCORES.items() if name != "year"})
+
+
+def _issued(warehouse: Warehouse, as_of: date) -> pl.DataFrame:
+    """The published forecasts of sessions after their own `as_of`."""
+    return warehouse.forecasts().filter(pl.col("as_of") <= as_of, pl.col("time") > pl.col("as_of"))
+
+
+def _pending(issued: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
+    """Those that have come true, and have no score or an outdated one."""
+    issued = issued.filter(pl.col("time") <= as_of)
+    scored = issued.join(scores := warehouse.scores(), on=FORECAST_KEY, how="semi")
+    pending = pl.concat([issued.join(scores, on=FORECAST_KEY, how="anti"), _outdated_scores(scored, warehouse, as_of)])
+    return _come_true(pending, warehouse, as_of)
 
 
 def _come_true(pending: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.DataFrame:
@@ -85,22 +160,20 @@ def _come_true(pending: pl.DataFrame, warehouse: Warehouse, as_of: date) -> pl.D
     return pending.join(priced, on=["series_id", "time"], how="semi")
 
 
-def _history(pending: pl.DataFrame, warehouse: Warehouse, as_of: date, lookback: int) -> PointInTime:
-    """All that was known by `as_of` of the rows that these forecasts are measured by.
+def _since(pending: pl.DataFrame, warehouse: Warehouse, as_of: date, lookback: int) -> date:
+    """The session from which on prices are read to measure these forecasts.
 
-    These are, of each series, enough rows up to the oldest origin that older ones change nothing, to rounding.
+    Each series then has enough rows up to the oldest origin that older ones change nothing, to rounding.
     """
     needed = EWMA_ROWS + max(PEG_WINDOW, lookback)
     first: date = pending["origin"].min()  # type: ignore[assignment]  # days, and not empty
     days = int(needed * DAYS_A_ROW)
     while True:
         since = max(date.min + timedelta(days=days), first) - timedelta(days=days)
-        known = warehouse.point_in_time_since(since, as_of)
-        rows = known.prices.filter(pl.col("time") <= first).group_by("series_id").agg(n=pl.col("time").n_unique())
-        enough = rows.filter(pl.col("n") >= needed)
+        enough = warehouse.series(as_of, since, first).filter(pl.col("rows") >= needed)
         short = pending.select("series_id").unique().join(enough, on="series_id", how="anti")["series_id"]
         if short.is_empty() or not warehouse.has_older(since, short):
-            return known
+            return since
         days *= 2
 
 
@@ -197,14 +270,14 @@ def _pegged(prices: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return rows.filter("pegged").select("series_id", origin="time")
 
 
-def _random_walks(pending: pl.DataFrame, known: PointInTime, settings: Settings, kept: KeptWalks) -> pl.DataFrame:
+def _random_walks(pending: pl.DataFrame, known: PointInTime, walk_of: Callable[[date], RandomWalk]) -> pl.DataFrame:
     """The random walk's forecasts in place of these, with their `as_of`."""
     tables = []
     for (as_of, through), rows in pending.group_by("as_of", "trained_through", maintain_order=True):
         assert isinstance(as_of, date)
         assert isinstance(through, date)
         panel = known.panel(as_of).join(rows, on="series_id", how="semi")
-        forecasts = kept.fitted(through, settings).predict(panel)
+        forecasts = walk_of(through).predict(panel)
         tables.append(forecasts.with_columns(pl.lit(as_of).alias("as_of")))
     return pl.concat(tables).cast({"step": pl.Int64})
 

@@ -22,7 +22,7 @@ from tidecast.flows.ingest.calendars import is_live
 from tidecast.flows.ingest.ingest import Ingested
 from tidecast.flows.log import log
 from tidecast.flows.publish.kept_walks import KeptWalks
-from tidecast.flows.publish.predict import Forecasts, predict
+from tidecast.flows.publish.predict import Forecasts, Request, predict_panel
 from tidecast.flows.publish.score import score
 from tidecast.flows.publish.shortfall import shortfall
 from tidecast.flows.reporting.pages.changes import Before
@@ -36,7 +36,7 @@ from tidecast.flows.tracking.registry import Registry
 from tidecast.flows.tracking.training_runs import Tracking
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.decisions import decision_text, made_champion, newest, trainings
-from tidecast.flows.training.model_panel import AHEAD_TABLES, model_panel, price_panel
+from tidecast.flows.training.model_panel import AHEAD_TABLES, model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.forecasters.baselines import RandomWalk
 from tidecast.forecasting.saving.recipes import decode
@@ -170,8 +170,7 @@ def publish(
         training = before["training"]
     versions = warehouse.versions()
     live = is_live(as_of, found.newest, settings.sessions)
-    panel = model_panel(warehouse, settings, as_of, versions, filled=False)
-    forecasts = predict(panel, champion, settings, as_of, champion.run_id, live)
+    forecasts = predict_panel(warehouse, Request(champion, settings, as_of, champion.run_id, live), versions)
     read = {name: version for name, version in versions.items() if name in ("prices", "actions", *AHEAD_TABLES)}
     if not warehouse.publish(as_of, forecasts.table, reissue, read):
         read = warehouse.read_by(as_of)[0]  # a killed run issued them, before prices that are there now
@@ -251,7 +250,7 @@ def write_report_page(
         gate_as_of=champion.gate_as_of if is_its_own else None,
         evidence=champion.evidence if is_its_own else None,
         forecasts=issued,
-        prices=price_panel(warehouse, settings, as_of),
+        prices=warehouse.closes(as_of),
         scores=warehouse.scores().filter(pl.col("time") <= as_of),
         counts=found.run_counts,
         quarantined=found.quarantined,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import polars as pl
@@ -19,6 +20,7 @@ from tidecast.flows.ingest.drop_folder import ingest_drop_folder, is_drop_folder
 from tidecast.flows.ingest.ingest import Ingested, ingest
 from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
+from tidecast.flows.publish.bucket_tasks import each_bucket, is_large, references
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.redaction import beginning
 from tidecast.flows.steps.due import refuse_clock_set_back
@@ -143,22 +145,18 @@ def check_panel(warehouse: Warehouse, settings: Settings, as_of: date, left: int
         No series is quoted and has `lookback` rows since its start or its last long pause; or no series that moves
         has `horizon` more, from which the distribution of forecasts is learned.
     """
-    panel = price_panel(warehouse, settings, as_of)
-    quoted = sessions_behind(panel, settings, as_of).filter(pl.col("sessions") <= LATE)["series_id"]
-    rows = _counted(mark_long_periods(panel, settings.calendar), settings.positive)
-    newest = rows.filter(pl.col("segment") == pl.col("segment").max().over("series_id"))
-    lengths = _longest(newest.filter(pl.col("series_id").is_in(quoted.implode())))
-    first, last = panel.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
-    long_enough = lengths.filter(pl.col("rows") >= settings.lookback).height
+    facts = _facts_of_all(warehouse, settings, as_of)
+    quoted = facts.filter(pl.col("sessions") <= LATE)
+    long_enough = quoted.filter(pl.col("newest") >= settings.lookback).height
+    prices, first, last = facts.select(pl.col("prices").sum(), pl.col("first").min(), pl.col("last").max()).row(0)
     log.info(
-        f"Panel: {panel['series_id'].n_unique()} series, {counted(panel.height, 'price')}, {first} to {last}; "
-        f"{quoted.len()} still quoted, {long_enough} long enough to forecast."
+        f"Panel: {facts.height} series, {counted(prices, 'price')}, {first} to {last}; "
+        f"{quoted.height} still quoted, {long_enough} long enough to forecast."
     )
-    moving = rows.filter(~pl.col("pegged"), pl.col("row") >= settings.lookback)
-    learnable = moving.filter(pl.col("row") <= pl.col("rows") - settings.horizon)
-    if long_enough and (moving.is_empty() or not learnable.is_empty()):
+    moving = facts.filter(pl.col("moving").is_not_null())
+    if long_enough and (moving.is_empty() or facts["learnable"].any()):
         return
-    longest = (_longest(moving) if long_enough else lengths).head(1).to_dicts()
+    longest = (_longest(moving, "moving") if long_enough else _longest(quoted, "newest")).head(1).to_dicts()
     found = f"the longest, {longest[0]['series_id']!r}, has {longest[0]['rows']}" if longest else "none is quoted"
     raise TidecastError(
         f"A series must have lookback = {settings.lookback} rows and be quoted at {as_of} to be forecast, and one that "
@@ -194,6 +192,51 @@ def _in_quarantine(warehouse: Warehouse, as_of: date) -> str:
     ).replace("  ", " ")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The panel whose series are looked at.
+
+    Attributes
+    ----------
+    settings : Settings
+    as_of : date
+        The session at which it is known.
+    """
+
+    settings: Settings
+    as_of: date
+
+
+def _facts_of_all(warehouse: Warehouse, settings: Settings, as_of: date) -> pl.DataFrame:
+    """See `_facts`; of a large panel by buckets of series."""
+    asked = Asked(settings, as_of)
+    if is_large(warehouse):
+        buckets = references(warehouse, as_of, warehouse.versions(), warehouse.series(as_of))
+        if len(buckets) > 1:
+            return pl.concat(each_bucket(_facts, asked, buckets, settings))
+    return _facts(asked, warehouse)
+
+
+def _facts(asked: Asked, warehouse: Warehouse) -> pl.DataFrame:
+    """A row for each series.
+
+    Its number of prices, first and last session, and how many sessions it is behind; rows of its newest segment between
+    long pauses, of the longest in which it moves (null without one), and whether a distribution can be learned from it.
+    """
+    settings = asked.settings
+    panel = price_panel(warehouse, settings, asked.as_of)
+    behind = sessions_behind(panel, settings, asked.as_of)
+    rows = _counted(mark_long_periods(panel, settings.calendar), settings.positive)
+    moving = ~pl.col("pegged") & (pl.col("row") >= settings.lookback)
+    of_newest = pl.col("segment") == pl.col("segment").max()
+    found = rows.group_by("series_id", maintain_order=True).agg(
+        prices=pl.len(), first=pl.col("time").min(), last=pl.col("time").max(),
+        newest=pl.col("rows").filter(of_newest).max(), moving=pl.col("rows").filter(moving).max(),
+        learnable=(moving & (pl.col("row") <= pl.col("rows") - settings.horizon)).any(),
+    )  # fmt: skip
+    return found.join(behind, on="series_id", maintain_order="left")
+
+
 def _counted(panel: pl.DataFrame, positive: bool) -> pl.DataFrame:
     """Number rows: the segment of a series between long pauses, the row's number in it from 1, the segment's rows."""
     segment = breaks(panel).over("series_id", order_by="time")
@@ -203,6 +246,6 @@ def _counted(panel: pl.DataFrame, positive: bool) -> pl.DataFrame:
     )
 
 
-def _longest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return each series with the rows of its longest segment, the longest first."""
-    return rows.group_by("series_id").agg(pl.col("rows").max()).sort("rows", "series_id", descending=[True, False])
+def _longest(facts: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return each series with its rows, the longest first."""
+    return facts.select("series_id", rows=name).sort("rows", "series_id", descending=[True, False])

@@ -1,4 +1,4 @@
-"""Run the fits of a training where the settings say."""
+"""Run the fits of a training, and the buckets of a large panel, where the settings say."""
 
 import os
 from collections.abc import Iterator
@@ -12,9 +12,13 @@ from tidecast.forecasting.estimator.clusters.cluster import EngineError
 from tidecast.forecasting.estimator.engine import open_engine
 
 
+class EngineUnusable(TidecastError):
+    """The engine cannot be used: nothing was computed."""
+
+
 @contextmanager
 def engine_of(settings: Settings, uri: str) -> Iterator[None]:
-    """Let the fits of the body run on the engine of the settings.
+    """Let the fits and buckets of the body run on the engine of the settings.
 
     Workers that see the folder at `uri` read the panel from a file there.
 
@@ -26,7 +30,7 @@ def engine_of(settings: Settings, uri: str) -> Iterator[None]:
 
     Raises
     ------
-    TidecastError
+    EngineUnusable
         The engine cannot be used.
     """
     folder = folder_of(expand(uri, os.environ))
@@ -34,4 +38,4 @@ def engine_of(settings: Settings, uri: str) -> Iterator[None]:
         with open_engine(settings.engine, None if folder is None else str(folder)):
             yield
     except EngineError as error:
-        raise TidecastError(str(error)) from error
+        raise EngineUnusable(str(error)) from error

@@ -59,6 +59,27 @@ def read_versions(warehouse: Warehouse) -> dict[str, int]:
     return {name: version for name, version in warehouse.versions().items() if name in ("prices", *AHEAD_TABLES)}
 
 
+def reads_ahead(warehouse: Warehouse, settings: Settings) -> bool:
+    """Whether the panel has columns of what is known ahead: future covariates, or events.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+    settings : Settings
+    """
+    return bool(_future_columns(warehouse, settings) or _event_columns(warehouse, settings))
+
+
+def _future_columns(warehouse: Warehouse, settings: Settings) -> tuple[str, ...]:
+    """Future covariates of the settings, and of earlier settings: a champion may still read them."""
+    return tuple(dict.fromkeys([*settings.future_covariates, *warehouse.future_names()]))
+
+
+def _event_columns(warehouse: Warehouse, settings: Settings) -> tuple[str, ...]:
+    """Kinds of events of the settings, and those stored."""
+    return tuple(dict.fromkeys([*settings.event_kinds, *warehouse.event_kinds()]))
+
+
 def price_panel(
     warehouse: Warehouse, settings: Settings, as_of: date, versions: Mapping[str, int] | None = None
 ) -> pl.DataFrame:
@@ -77,8 +98,7 @@ def price_panel(
 def _with_future(
     panel: pl.DataFrame, warehouse: Warehouse, settings: Settings, versions: Mapping[str, int] | None
 ) -> pl.DataFrame:
-    """Add the future covariates of the settings, and of earlier settings: a champion may still read them."""
-    names = tuple(dict.fromkeys([*settings.future_covariates, *warehouse.future_names()]))
+    names = _future_columns(warehouse, settings)
     if not names:
         return panel
     empty = pl.DataFrame(schema={"time": pl.Date, **dict.fromkeys(names, pl.Float64)})
@@ -96,7 +116,7 @@ def _with_future(
 def _with_events(
     panel: pl.DataFrame, warehouse: Warehouse, settings: Settings, versions: Mapping[str, int] | None
 ) -> pl.DataFrame:
-    kinds = tuple(dict.fromkeys([*settings.event_kinds, *warehouse.event_kinds()]))
+    kinds = _event_columns(warehouse, settings)
     if not kinds:
         return panel
     rows = warehouse.events((versions or {}).get("events"))

@@ -19,6 +19,7 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.os_errors import message_of_number, message_of_store
 from tidecast.flows.redaction import beginning
+from tidecast.flows.warehouse.bucket import Bucket, BucketReference
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BACKTRACE = re.compile(r"\s+0: .*", re.DOTALL)
@@ -44,6 +45,8 @@ class DeltaReader:
         ``AWS_*``, ``AZURE_*`` and ``GOOGLE_*`` variables). ``${VAR}`` is expanded on connecting only.
     columns : mapping of str to mapping
         Columns of each table, for reading it before it exists.
+    part : BucketReference, optional
+        Read the tables at these versions, and of each only the rows of these series. Nothing can be written then.
 
     Raises
     ------
@@ -51,8 +54,26 @@ class DeltaReader:
         On connecting: Delta Lake cannot handle the folder's path, or a variable is not set.
     """
 
-    def __init__(self, uri: str, columns: Mapping[str, Mapping[str, pl.DataType]]) -> None:
-        self.uri, self._columns = uri, columns
+    def __init__(
+        self, uri: str, columns: Mapping[str, Mapping[str, pl.DataType]], part: BucketReference | None = None
+    ) -> None:
+        self.uri, self._columns, self._part = uri, columns, part
+
+    def reference(self, bucket: Bucket, versions: Mapping[str, int], columns: Sequence[str]) -> BucketReference:
+        """Return a reference to the rows of some series, with which another process can read them.
+
+        Parameters
+        ----------
+        bucket : Bucket
+            The series.
+        versions : mapping of str to int
+            Of the tables.
+        columns : sequence of str
+            Columns of the whole panel.
+        """
+        uri = expand(self.uri, os.environ)
+        uri = uri if (folder := folder_of(uri)) is None else str(folder.absolute())
+        return BucketReference(uri, dict(versions), tuple(columns), bucket, self._options())
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -193,7 +214,7 @@ class DeltaReader:
             return pl.LazyFrame(schema=schema)
         # not scan_delta, which looks for local files under their percent-encoded names
         address = self._address(name)
-        return pl.scan_parquet(
+        rows = pl.scan_parquet(
             [f"{address}/{file}" for file in paths],
             glob=False,
             schema=schema,
@@ -201,6 +222,7 @@ class DeltaReader:
             missing_columns="insert",
             storage_options=self._options(),
         )
+        return rows if self._part is None or "series_id" not in schema else rows.filter(self._part.series)
 
     def _read(self, rows: pl.LazyFrame, name: str, version: int | None = None) -> pl.DataFrame:
         """Collect a scan, in pieces."""
@@ -238,8 +260,13 @@ class DeltaReader:
         return values.max() if which == "max" else values.min()
 
     def _table(self, name: str, version: int | None = None) -> DeltaTable | None:
+        if self._part is not None and name not in self._part.versions:
+            return None
         address, options = self._address(name), self._options()
         try:
+            if self._part is not None:
+                pinned = self._part.versions[name] if version is None else version
+                return DeltaTable(address, version=pinned, storage_options=options)
             if not DeltaTable.is_deltatable(address, options):
                 return None
             newest = DeltaTable(address, storage_options=options)
@@ -265,7 +292,8 @@ class DeltaReader:
         )
 
     def _address(self, name: str) -> str:
-        folder = folder_of(address := expand(self.uri, os.environ))
+        address = self.uri if self._part is not None else expand(self.uri, os.environ)
+        folder = folder_of(address)
         if folder is None:
             return f"{address.rstrip('/')}/{name}"
         refuse_unusable(folder)
@@ -273,6 +301,8 @@ class DeltaReader:
 
     def _options(self) -> dict[str, str] | None:
         """Return credentials and endpoint of the object store from the environment; None for a folder."""
+        if self._part is not None:
+            return None if self._part.options is None else dict(self._part.options)
         if folder_of(expand(self.uri, os.environ)) is not None:
             return None
         return {name: value for name, value in os.environ.items() if name.startswith(_STORES)}

@@ -51,6 +51,7 @@ class DeltaTables(DeltaReader):
 
         `attempt` reads the table and makes one Delta commit, or none and returns 0 or False.
         """
+        assert self._part is None, "the tables of a bucket are for reading"
         for trial in range(_ATTEMPTS):
             try:
                 done = attempt()

@@ -20,10 +20,13 @@ class PointInTime:
         Rows of `prices`, sorted by series_id, time and known_at.
     actions : polars.DataFrame
         Rows of `actions`, sorted likewise.
+    columns : tuple of str
+        Columns that the panel of a bucket has like the whole panel, also without a value. Empty: those with a value.
     """
 
     prices: pl.DataFrame
     actions: pl.DataFrame
+    columns: tuple[str, ...] = ()
 
     def quotes(self, as_of: date | None = None) -> pl.DataFrame:
         """Return prices as quoted, as known at `as_of`; see `tidecast.flows.warehouse.schema.as_known`.
@@ -33,7 +36,13 @@ class PointInTime:
         as_of : date, optional
             None: as known now.
         """
-        return as_known(self.prices, as_of)
+        quotes = as_known(self.prices, as_of)
+        if not self.columns:
+            return quotes
+        kinds = self.prices.schema
+        return quotes.select(
+            name if name in quotes.columns else pl.lit(None, kinds[name]).alias(name) for name in self.columns
+        )
 
     def actions_at(self, as_of: date | None = None) -> pl.DataFrame:
         """Return splits and dividends with an ex-date up to `as_of` that were known by then; None: as known now.

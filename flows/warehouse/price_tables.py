@@ -88,10 +88,13 @@ class PriceTables(AheadTables):
             None: the newest.
         """
         actions = self._known("actions", None, as_of)
-        prices = self._known("prices", version, as_of).drop("as_of", "year", strict=False)
-        return PointInTime(
-            in_order(self._read(prices, "prices", version)), self._read(actions, "actions").sort(PRICE_KEY)
-        )
+        prices = self._needed(self._known("prices", version, as_of))
+        return self._in_time(self._read(prices, "prices", version), self._read(actions, "actions"))
+
+    def _in_time(self, prices: pl.DataFrame, actions: pl.DataFrame) -> PointInTime:
+        """Rows of both tables, in order; of a bucket, with the columns of the whole panel."""
+        columns = () if self._part is None else self._part.columns
+        return PointInTime(in_order(prices), actions.sort(PRICE_KEY), columns)
 
     def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
         """Return every revision, known by `as_of`, of the prices and actions from `first` to `as_of`.
@@ -101,10 +104,70 @@ class PriceTables(AheadTables):
         first, as_of : date
         """
         known, spans = pl.col("known_at") <= as_of, [(first, as_of)]
-        prices, actions = (
-            self._read(self._scan(name, spans=spans).filter(known), name) for name in ("prices", "actions")
-        )
-        return PointInTime(in_order(prices), actions.sort(PRICE_KEY))
+        prices, actions = (self._scan(name, spans=spans).filter(known) for name in ("prices", "actions"))
+        return self._in_time(self._read(self._needed(prices), "prices"), self._read(actions, "actions"))
+
+    def _needed(self, prices: pl.LazyFrame) -> pl.LazyFrame:
+        """The columns of `prices` that panels are made of."""
+        if self._part is None:
+            return prices.drop("as_of", "year", strict=False)
+        return prices.select(*self._part.columns, "known_at")
+
+    def series(
+        self, as_of: date, since: date = date.min, until: date | None = None, version: int | None = None
+    ) -> pl.DataFrame:
+        """Return each series' number of rows and its last session, as known at `as_of`, without reading its prices.
+
+        Parameters
+        ----------
+        as_of : date
+        since : date, optional
+            Count rows from this session on.
+        until : date, optional
+            Count rows up to this session. None: up to `as_of`.
+        version : int, optional
+            Of `prices`. None: the newest.
+
+        Returns
+        -------
+        polars.DataFrame
+            Sorted by ``series_id``: ``rows``, ``time``; and ``calendar``, if the table has it.
+        """
+        known = self._scan("prices", version, spans=[(since, until or as_of)]).filter(pl.col("known_at") <= as_of)
+        calendar = [pl.col("calendar").drop_nulls().first()] if "calendar" in known.collect_schema() else []
+        revised = (pl.col("known_at") != pl.col("time")).any()
+        facts = [pl.len().cast(pl.Int64).alias("rows"), pl.col("time").max(), *calendar, revised.alias("revised")]
+        found = self._read(known.group_by("series_id").agg(facts), "prices", version).sort("series_id")
+        names = found.filter("revised")["series_id"]
+        if len(names):  # of several revisions of a row, one counts; to find them takes longer
+            some = known.filter(pl.col("series_id").is_in(names.implode())).group_by("series_id")
+            rows = self._read(some.agg(pl.col("time").n_unique().cast(pl.Int64).alias("rows")), "prices", version)
+            found = found.update(rows, on="series_id")
+        return found.drop("revised")
+
+    def columns(self, as_of: date, version: int | None = None) -> tuple[str, ...]:
+        """Return the columns of the panel as known at `as_of`: those of `prices` that have a value anywhere.
+
+        Statistics of files answer that, where they can: values are read of the other columns only.
+
+        Parameters
+        ----------
+        as_of : date
+        version : int, optional
+            Of `prices`. None: the newest.
+        """
+        known = self._known("prices", version, as_of)
+        names = [name for name in known.collect_schema() if name not in ("known_at", "as_of", "year")]
+        files = self.files("prices", version)
+        days = [pl.col(name).cast(pl.Date) for name in ("max.time", "max.known_at") if name in files.columns]
+        files = files.filter(pl.max_horizontal(days) <= as_of) if len(days) == 2 else files.clear()
+        shown = {"series_id", "time", "close"}
+        counts = {name: f"null_count.{name}" for name in names if f"null_count.{name}" in files.columns}
+        shown |= {name for name, nulls in counts.items() if (files[nulls] < files["num_records"]).any()}
+        if asked := [name for name in names if name not in shown]:
+            found = self._read(known.select(pl.col(asked).is_not_null().any()), "prices", version)
+            shown |= {name for name in asked if found[name].item()}
+        return tuple(name for name in names if name in shown)
 
     def has_older(self, first: date, series_id: pl.Series) -> bool:
         """Whether any of these series has a price before `first`.

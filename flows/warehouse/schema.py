@@ -129,10 +129,13 @@ def _with_their_loss(columns: Columns, rows: pl.Schema) -> Columns:
     return {name.replace(CRPS, loss_in(rows.names())): kind for name, kind in columns.items()}
 
 
+_NEWEST_DAYS = pl.when(pl.col("year") == pl.col("year").max()).then("time")
+"""Days of the newest year. Of earlier years in the same delivery, a bucket of series is read without the others."""
+
 _SPECS = (
     TableSpec(
         "prices", PRICES, PRICE_KEY, optional=VALUES[1:], day="time", columns_for=_with_extra_columns,
-        order=("time", "series_id", "known_at"),  # a few days are read without the rest of their year
+        order=(_NEWEST_DAYS, *PRICE_KEY),  # a few days are read without the rest of their year
     ),
     TableSpec("actions", ACTIONS, PRICE_KEY, day="time"),
     TableSpec("quarantine", QUARANTINE, QUARANTINE_KEY, optional=VALUES, day="time"),

@@ -23,7 +23,7 @@ class TableSpec:
         Columns on which rows are unique.
     optional : tuple of str
         Columns that rows may lack; they are then null.
-    order : tuple of str
+    order : tuple of str or polars.Expr
         Columns by which rows are sorted in a file; empty: the key.
     day : str
         The column of days whose year is `year`; 0 where the day is null.
@@ -37,7 +37,7 @@ class TableSpec:
     columns: Columns
     key: tuple[str, ...]
     optional: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
+    order: tuple[str | pl.Expr, ...] = ()
     day: str = "as_of"
     columns_for: Callable[[Columns, pl.Schema], Columns] = lambda columns, schema: columns
     former_names: Mapping[str, str] = field(default_factory=dict)

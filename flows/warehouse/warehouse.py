@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.flows.errors import WarehouseError
+from tidecast.flows.warehouse.bucket import BucketReference, in_buckets
 from tidecast.flows.warehouse.price_tables import PriceTables
 from tidecast.flows.warehouse.schema import (
     DECISION_KEY,
@@ -22,6 +23,9 @@ READ = "read"
 """Note of a commit: the versions of the tables that its rows were computed from, and the as_of of forecasts."""
 
 
+RANGES = ("open", "high", "low", "volume")
+"""Columns that only models read."""
+
 LOOK_AGAIN = timedelta(hours=1)
 """After which a look at the source counts, also if it finds what the last one found."""
 
@@ -33,6 +37,8 @@ class Warehouse(PriceTables):
     ----------
     uri : str
         Folder, or address of an object store; see `tidecast.flows.warehouse.delta_writer.DeltaTables`.
+    part : BucketReference, optional
+        Read the rows of some series only, at fixed versions; see `tidecast.flows.warehouse.delta_reader.DeltaReader`.
 
     Raises
     ------
@@ -42,10 +48,34 @@ class Warehouse(PriceTables):
         On reading a `version` that does not exist, or whose files were removed by a vacuum.
     """
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri, {name: spec.columns for name, spec in TABLES.items()})
+    def __init__(self, uri: str, part: BucketReference | None = None) -> None:
+        super().__init__(uri, {name: spec.columns for name, spec in TABLES.items()}, part)
 
     # reading
+
+    _newest_closes: tuple[object, pl.DataFrame] | None = None
+
+    def closes(self, as_of: date) -> pl.DataFrame:
+        """Return the panel as `prices` does, without open, high, low and volume.
+
+        It is made of the panel that was read last, if that is the same one; otherwise read bucket by bucket. A large
+        one then takes half of the memory.
+
+        Parameters
+        ----------
+        as_of : date
+        """
+        key = as_of, self._state("prices"), self._state("actions")
+        if self._newest_panel is not None and self._newest_panel[0] == key:
+            return self._newest_panel[1].drop(RANGES, strict=False)
+        if self._newest_closes is None or self._newest_closes[0] != key:
+            self._newest_closes = None
+            versions = self.versions(("prices", "actions"))
+            columns = [name for name in self.columns(as_of) if name not in RANGES]
+            parts = [self.reference(bucket, versions, columns) for bucket in in_buckets(self.series(as_of))]
+            panels = [Warehouse(part.uri, part).prices(as_of) for part in parts]
+            self._newest_closes = key, pl.concat(panels) if panels else self.prices(as_of)
+        return self._newest_closes[1]
 
     def oldest_news(self, since: date, as_of: date) -> date | None:
         """Return the oldest session of prices and actions, known by `as_of`, that the features built on `since` lack.

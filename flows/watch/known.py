@@ -29,7 +29,7 @@ class Known:
     as_of : date
         No row is of a later session.
     prices : polars.DataFrame
-        The panel, sorted by series_id and time.
+        The panel, sorted by series_id and time; without open, high, low and volume.
     forecasts, scores, runs, decisions, flags, quarantine, looks : polars.DataFrame
         As the warehouse returns them; of forecasts only those of the last `DAYS_READ` days.
     calendar : PanelCalendar
@@ -103,7 +103,7 @@ def known_at(warehouse: Warehouse, settings: Settings, as_of: date) -> Known:
         With the calendar decided.
     as_of : date
     """
-    prices = mark_long_periods(warehouse.prices(as_of), settings.calendar)
+    prices = mark_long_periods(warehouse.closes(as_of), settings.calendar)
     day = pl.col("as_of") <= as_of
     return Known(
         as_of=as_of,

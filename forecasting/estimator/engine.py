@@ -1,4 +1,4 @@
-"""Where the fits of a backtest or a training run: joblib tasks on its own backend, which gets the panel by reference.
+"""Where fits, and buckets of a large panel, run: joblib tasks on its own backend, which gets the panel by reference.
 
 By default, processes of this machine. `open_engine` lets them run on a cluster; results are the same.
 """
@@ -89,7 +89,8 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
 
     Parameters
     ----------
-    panel : polars or pandas DataFrame
+    panel : polars or pandas DataFrame, or None
+        None for tasks that find themselves what they read.
     n_jobs : int
         Processes of this machine, as in joblib. A cluster uses all its workers.
 
@@ -107,7 +108,7 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
             yield found or HeldPanel(panel)
         else:
             engine.cluster.check_workers()
-            reference = _seen_by_workers(panel, engine, stack)
+            reference = HeldPanel(None) if panel is None else _seen_by_workers(panel, engine, stack)
             stack.enter_context(parallel_config(engine.cluster.backend(reference)))
             yield reference
 

@@ -51,11 +51,11 @@ class PanelFile(PanelReference):
 
 
 class HeldPanel(PanelReference):
-    """A panel in memory, which is pickled with a task, or sent to each worker once.
+    """A panel in memory, or another value, which is pickled with a task, or sent to each worker once.
 
     Parameters
     ----------
-    panel : polars or pandas DataFrame
+    panel : polars or pandas DataFrame, or any value
     """
 
     def __init__(self, panel: Any) -> None:

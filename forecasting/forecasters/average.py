@@ -108,6 +108,13 @@ class Average(PanelForecaster):
             twin._carried = twin.members_[0]._carried
         return twin
 
+    def for_panels(self) -> Self:
+        """Return a copy that forecasts panels only; see `QuantileForecaster.for_panels`."""
+        twin = super().for_panels()
+        twin.members = [clone(member) for member in self.members]  # they may be fitted, too
+        twin.members_ = [member.for_panels() for member in self.members_]
+        return twin
+
     # -------------------------------------------------------------- settings
     @property
     def horizon(self) -> int:  # type: ignore[override]
@@ -216,6 +223,10 @@ class Average(PanelForecaster):
         self.skipped_ = self.members_[0].skipped_
         outputs = torch.from_numpy(total / len(self.members_))
         return replace(found, median_change_NH=torch.zeros_like(found.median_change_NH), outputs_NHQ=outputs)
+
+    @property
+    def looks_across(self) -> bool:
+        return any(member.looks_across for member in self.members_)
 
     @property
     def columns_(self) -> list[str]:

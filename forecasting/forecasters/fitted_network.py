@@ -21,6 +21,7 @@ from tidecast.features.panel import PanelSchema
 from tidecast.features.segments import BLOCK
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.features.transformers.seasonal_features import SeasonalFeatures
+from tidecast.features.transformers.streaming import per_series
 from tidecast.forecasting.estimator.fitted_settings import check_fitted
 from tidecast.forecasting.export.models import Calibration, ForecasterParts, write_forecaster
 from tidecast.forecasting.forecasters.base import PanelForecaster
@@ -120,6 +121,10 @@ class FittedNetwork(PanelForecaster):
         return (self.training or Training()).head or SCALE
 
     # -------------------------------------------------------------- predict
+    @property
+    def looks_across(self) -> bool:
+        return not per_series(self._inputs.features)
+
     @property
     def columns_(self) -> list[str]:
         return list(dict.fromkeys([*super().columns_, *self._inputs.read]))

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,7 @@ from tidecast.forecasting.panel.flat_panel import FlatPanel, panel_rows, root_st
 from tidecast.forecasting.panel.holdout import Holdout
 from tidecast.forecasting.panel.known_covariates import CovariatesAhead
 from tidecast.forecasting.panel.made_columns import check_made
-from tidecast.forecasting.panel.origins import Origins, find_origins
+from tidecast.forecasting.panel.origins import NoOriginError, Origins, find_origins
 from tidecast.forecasting.panel.seasonal_target import LEVELS, SeasonalTarget
 from tidecast.forecasting.panel.snapshot import Snapshot, snapshot_of
 from tidecast.forecasting.saving.recipes import under
@@ -137,7 +137,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         rows = self._with_known_covariates(self._rows(panel), X, future)
         at = self._find(rows, origins)
         if not len(at):
-            raise ValueError(self._no_origin(rows, origins))
+            raise NoOriginError(self._no_origin(rows, origins))
         if rows.known_covariates is not None:
             rows.known_covariates.check(rows.series_of(at).numpy(), rows.session[at].numpy(), self.horizon)
         return self._origins(rows, at)
@@ -305,7 +305,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             ready &= torch.from_numpy(self._schema.may_start(here.time))
         self.skipped_ = tuple(here.series_id.filter(pl.Series((~ready).numpy())))
         if not ready.any():
-            raise ValueError(
+            raise NoOriginError(
                 f"No origin to forecast from: none of the {len(here)} series has lookback="
                 f"{self.lookback} rows up to its last one, since its start or last pause. Lower lookback."
                 + self._of_origin_time
@@ -338,6 +338,16 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
         """As `_outputs`, for the carried state of the series at these places."""
         return self._no_outputs(at)
 
+    def for_panels(self) -> Self:
+        """Return a copy that forecasts panels only: it lacks the state to continue from without one.
+
+        What is left hardly grows with the number of series, so that it can travel to workers.
+        """
+        twin = object.__new__(type(self))  # not `copy`, which copies the state first
+        twin.__dict__.update({name: value for name, value in vars(self).items() if name != "_recent"})
+        twin._carried = CarriedState(self._carried.snapshot)
+        return twin
+
     # ---------------------------------------------------- subclasses override
     def _fit_network(self, rows: FlatPanel, holdout: Holdout, weights: Tensor) -> None:
         """Train what `_outputs` needs; nothing for the baselines."""
@@ -367,6 +377,11 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
     def _no_outputs(self, at: Tensor) -> Tensor:
         """Outputs of zero, which leave the base quantiles as they are."""
         return torch.zeros(len(at), self.horizon, self._quantile_model.layer.n_outputs, dtype=torch.float64)
+
+    @property
+    def looks_across(self) -> bool:
+        """Whether the forecasts of a series depend on the other series of the panel."""
+        return False
 
     @property
     def columns_(self) -> list[str]:

@@ -22,6 +22,10 @@ from tidecast.forecasting.panel.flat_panel import FlatPanel
 from tidecast.forecasting.tables.quantiles import MEDIAN, quantile_columns
 
 
+class NoOriginError(ValueError):
+    """A panel has no row to forecast from."""
+
+
 @dataclass(frozen=True)
 class Origins:
     """Rows that forecasts start from, and a forecaster's outputs for them.

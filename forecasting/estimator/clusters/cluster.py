@@ -17,7 +17,7 @@ from joblib.parallel import ParallelBackendBase
 from tidecast.features.error_text import shorten
 from tidecast.forecasting.estimator.panel_reference import PanelReference
 
-LIBRARIES = ("numpy", "polars", "pandas", "scikit-learn", "scipy", "torch", "joblib", "cloudpickle")
+LIBRARIES = ("numpy", "polars", "pandas", "scikit-learn", "scipy", "torch", "joblib", "cloudpickle", "deltalake")
 """Whose versions must be the same everywhere."""
 
 
@@ -149,9 +149,9 @@ def installed(library: str) -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """Fingerprint of the code of features and forecasters."""
+    """Fingerprint of the code of Tidecast: workers read tables, compute features and forecast, besides fitting."""
     root, total = Path(__file__).parents[3], hashlib.sha256()
-    for package in ("features", "forecasting"):
+    for package in ("features", "forecasting", "flows"):
         for path in sorted((root / package).rglob("*.py")):
             total.update(path.relative_to(root).as_posix().encode())
             total.update(path.read_bytes().replace(b"\r\n", b"\n"))

@@ -83,8 +83,8 @@ class DaskBackend(DaskDistributedBackend):
             return
         if isinstance(result, KilledWorker):
             result = EngineError(
-                f"A fit must end on one of the workers of {self._place}, but several ended while they ran it: {result} "
-                "Give each worker more memory, or run fewer workers on a machine."
+                f"A task must end on one of the workers of {self._place}, but several ended while they ran it: "
+                f"{result} Give each worker more memory, or run fewer workers on a machine."
             )
         waiting.set_result(result)
         callback(result)

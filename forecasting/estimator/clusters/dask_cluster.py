@@ -65,6 +65,12 @@ def dask_cluster(place: str) -> Iterator[DaskCluster]:
             cluster.check_workers()
             yield cluster
         except (Exception, CancelledError) as error:
+            if isinstance(error, CancelledError) and client.status == "running":
+                raise EngineError(
+                    f"The panel that workers of {place} were sent must stay with one of them, but the last that had it "
+                    "ended, and what the tasks had done is lost. Run the same command again, with a folder that all "
+                    "workers see, or set engine to 'processes'."
+                ) from error
             if isinstance(error, EngineError) or client.status == "running":
                 raise
             raise EngineError(
@@ -109,7 +115,8 @@ class DaskCluster(Cluster):
         """See `Cluster.backend`."""
         from tidecast.forecasting.estimator.clusters.dask_backend import DaskBackend  # loads Dask, which is optional
 
-        return DaskBackend(self.client, self.place, no_worker, [panel] if isinstance(panel, HeldPanel) else None)
+        sent = isinstance(panel, HeldPanel) and panel.read() is not None
+        return DaskBackend(self.client, self.place, no_worker, [panel] if sent else None)
 
     def check_workers(self) -> None:
         """Refuse workers with several threads as well.

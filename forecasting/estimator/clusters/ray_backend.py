@@ -76,7 +76,7 @@ class RayBackend(ParallelBackendBase):
             raise error.cause from None
         except RayError as error:
             raise EngineError(
-                f"A fit must end on one of the processors of {self._cluster.place}, but it was lost several times: "
+                f"A task must end on one of the processors of {self._cluster.place}, but it was lost several times: "
                 f"{' '.join(str(error).split())[:300]} Give the machines more memory, or run fewer fits on each: ray "
                 "start --num-cpus."
             ) from None

@@ -53,7 +53,7 @@ def test_pictures_and_tables_once_had_the_first_names_and_not_the_series_most_wo
 
     drawn = []
     monkeypatch.setattr(artifacts, "fans", lambda prices, issued, series, sessions: drawn.append(series) or Drawn())
-    warehouse = SimpleNamespace(prices=lambda as_of: pl.DataFrame({"series_id": names}))
+    warehouse = SimpleNamespace(closes=lambda as_of: pl.DataFrame({"series_id": names}))
     picture(day(workspace=SimpleNamespace(warehouse=warehouse)), issued(names), ["S1500", "S0007"])
     assert drawn == [["S1500", "S0007", "S0000", "S0001", "S0002", "S0003"]]
 

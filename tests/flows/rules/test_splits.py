@@ -10,8 +10,8 @@ from polars.testing import assert_frame_equal
 
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.feature_table import build
 from tidecast.flows.ingest.ingest import ingest
+from tidecast.flows.publish.feature_rows import build
 from tidecast.flows.sources import YahooSource
 from tidecast.flows.warehouse.schema import FEATURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -141,7 +141,7 @@ def test_the_stored_features_follow_when_later_prices_show_that_some_were_on_ano
     again = np.where((ROW < EX + 3) | (ROW >= EX + 5), TRADED, TRADED / 4)
     for last in (EX + 2, EX + 4, EX + 6, 99):
         desk.deliver(again, {EX: 4.0}, rows=slice(0, last + 1))
-        build(desk.warehouse)
+        build(desk.warehouse, Settings(calendar="weekdays"))
         table = desk.warehouse.features()
         whole = PriceFeatures().fit_transform(desk.warehouse.prices())
         names = [name for name in table.columns if name in whole.columns]

@@ -5,19 +5,16 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.object_stores import new_bucket, started_store
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.warehouse.warehouse import Warehouse
 
 ROOT = Path(__file__).parents[3]
-SERVER = "import sys; from moto.server import main; main(sys.argv[1:])"
 WRITER = """
 import sys
 from datetime import date
@@ -36,37 +33,15 @@ for day in range(1, 5):
 
 @pytest.fixture(scope="module")
 def server():
-    """The address of an object store in memory, which refuses to create what is there (If-None-Match)."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", SERVER, "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        for _ in range(600):
-            with suppress(URLError, ConnectionError):
-                urlopen(f"http://127.0.0.1:{port}").close()
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
+    with started_store() as address:
+        yield address
 
 
 @pytest.fixture
 def bucket(server, monkeypatch, tmp_path):
     """The address of tables in a bucket of the test's own."""
     name = f"bucket-{abs(hash(tmp_path))}"
-    urlopen(Request(f"{server}/{name}", method="PUT")).close()
-    for variable, value in {
-        "AWS_ENDPOINT_URL": server, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(variable, value)
-    return f"s3://{name}/tables"
+    return new_bucket(server, name, monkeypatch.setenv)
 
 
 def test_two_processes_writing_the_same_days_to_an_object_store_end_in_one_correct_table(bucket):
