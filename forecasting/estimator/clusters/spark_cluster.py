@@ -1,0 +1,256 @@
+"""A Spark cluster that fits run on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from joblib.parallel import ParallelBackendBase
+
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.panel_reference import PanelReference
+
+WAIT = 10.0
+"""Seconds that a master has to answer."""
+
+START = 60.0
+"""Seconds that the workers have to start an executor, which is a Java process."""
+
+STEADY = 2.0
+"""Seconds without another executor, after which all are expected to be there."""
+
+SETTINGS = {
+    "spark.app.name": "tidecast",
+    "spark.dynamicAllocation.enabled": "false",  # all executors stay, so that all can be asked what they have
+    "spark.log.level": "OFF",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+"""Of the application that runs the fits."""
+
+
+@contextmanager
+def spark_cluster(place: str) -> Iterator[SparkCluster]:
+    """Start an application on a standalone master, check its workers, and end it after the body.
+
+    Parameters
+    ----------
+    place : str
+        Host and port of the master.
+
+    Yields
+    ------
+    SparkCluster
+
+    Raises
+    ------
+    EngineError
+        Spark or Java is not installed, no master answers, it has no worker, or its workers are not alike.
+    """
+    try:
+        import pyspark  # optional, and takes a second to load
+    except ImportError:
+        raise EngineError(
+            f"The engine spark://{place} must find Spark installed, it did not. Install it here and on the workers: "
+            'pip install "tidecast[spark]"'
+        ) from None
+    if pyspark.SparkContext._active_spark_context is not None:
+        raise EngineError(
+            f"A process can have one Spark application; this one has another than that of spark://{place}. Stop it "
+            "first: SparkContext.getOrCreate().stop()"
+        )
+    context = _connected(place, pyspark)
+    try:
+        cluster = SparkCluster(place, context)
+        cluster.check_workers()
+        yield cluster
+    finally:
+        _stop(context)
+
+
+class SparkCluster(Cluster):
+    """The processors that a Spark master gives to an application.
+
+    Parameters
+    ----------
+    place : str
+        Host and port of the master.
+    context : pyspark.SparkContext
+    """
+
+    library = "pyspark"
+
+    def __init__(self, place: str, context: Any) -> None:
+        super().__init__(place)
+        self.context = context
+
+    @property
+    def n_workers(self) -> int:
+        """Number of tasks that the executors run at a time."""
+        java = self.context._jsc.sc()  # PySpark itself counts two, before there is any
+        return int(java.maxNumConcurrentTasks(java.resourceProfileManager().resourceProfileFromId(0)))
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """Call a function in each process of executors; see `Cluster.everywhere`."""
+        import cloudpickle  # comes with joblib as well, but not under this name
+
+        packed, n = cloudpickle.dumps((function, arguments)), max(self.n_workers, 1)
+
+        def call(_: Any) -> list[tuple[str, Any]]:  # travels as code, so that a worker without Tidecast can say so
+            import pickle
+            import socket
+
+            from pyspark import TaskContext
+
+            name = f"{socket.gethostname()}, task {TaskContext.get().partitionId()}"
+            try:
+                function, arguments = pickle.loads(packed)
+                return [(name, function(*arguments))]
+            except Exception as error:
+                return [(name, error)]
+
+        # a barrier: all tasks run at the same time, so that each processor has one
+        return dict(self.context.parallelize(range(n), n).barrier().mapPartitions(call).collect())
+
+    def held(self, panel: Any) -> PanelReference:
+        """Return a reference to the panel as a broadcast of Spark, which each machine gets once."""
+        return SentPanel(self.context.broadcast(panel))
+
+    def backend(self, panel: PanelReference) -> ParallelBackendBase:
+        """See `Cluster.backend`."""
+        from tidecast.forecasting.estimator.clusters.spark_backend import SparkBackend  # loads Spark, which is optional
+
+        return SparkBackend(self)
+
+    def check_workers(self) -> None:
+        """Refuse a cluster without workers as well.
+
+        Raises
+        ------
+        EngineError
+            As `Cluster.check_workers`, or no worker starts an executor.
+        """
+        from py4j.protocol import Py4JError  # comes with Spark, which is optional
+
+        self._await_executors()
+        try:
+            super().check_workers()
+        except Py4JError as error:
+            raise EngineError(
+                f"Each worker of {self.place} must start the Python that has Tidecast, {self.context.pythonExec}; a "
+                f"task failed: {last_line(error)} Name the interpreter that all have: PYSPARK_PYTHON=/path/to/python"
+            ) from None
+
+    def _await_executors(self) -> None:
+        begun = changed = time.monotonic()
+        before = self.n_workers
+        while not before or time.monotonic() - changed < STEADY:
+            if self.context._jsc.sc().isStopped():  # what answered is no master, or refused the application
+                raise no_master(self.place)
+            if time.monotonic() - begun > START:
+                raise no_worker(self.place, START)
+            time.sleep(0.1)
+            if (now := self.n_workers) != before:
+                before, changed = now, time.monotonic()
+
+
+class SentPanel(PanelReference):
+    """A panel that Spark sends to each machine.
+
+    Parameters
+    ----------
+    sent : pyspark.Broadcast
+    """
+
+    def __init__(self, sent: Any) -> None:
+        self._sent = sent
+
+    def read(self) -> Any:
+        """Return the panel, which a process unpacks once."""
+        return self._sent.value
+
+
+def no_master(place: str) -> EngineError:
+    """Return the error for a master that does not answer.
+
+    Parameters
+    ----------
+    place : str
+        Host and port where it should be.
+    """
+    port = place.rpartition(":")[2]
+    return EngineError(
+        f"A Spark master of the same version must answer at {place}; it did not. Start one with: spark-class "
+        f"org.apache.spark.deploy.master.Master --port {port} or set engine to 'processes'."
+    )
+
+
+def no_worker(place: str, seconds: float) -> EngineError:
+    """Return the error for a cluster without workers.
+
+    Parameters
+    ----------
+    place : str
+        Host and port of the master.
+    seconds : float
+        Time that it had to start one.
+    """
+    return EngineError(
+        f"The Spark master at {place} must have a worker with a free processor and memory; it gave none within "
+        f"{seconds:g} s. Start one with: spark-class org.apache.spark.deploy.worker.Worker spark://{place} or end "
+        "other applications."
+    )
+
+
+def last_line(error: Exception) -> str:
+    """Return what failed in Python, out of the pages of Java that Spark adds to it.
+
+    Parameters
+    ----------
+    error : py4j.protocol.Py4JError
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    python = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception")) and "java" not in line]
+    return (python or [line for line in lines if line] or [""])[-1 if python else 0][:300]
+
+
+def _connected(place: str, pyspark: Any) -> Any:
+    """A context whose Java process prints nothing."""
+    from py4j.protocol import Py4JError  # comes with Spark, which is optional
+
+    host, _, port = place.rpartition(":")
+    configuration = pyspark.SparkConf().setMaster(f"spark://{place}").setAll(SETTINGS.items())
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), WAIT).close()  # Spark itself would try for a minute
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pandas, which is not used
+            gateway = pyspark.java_gateway.launch_gateway(configuration, {"stderr": subprocess.DEVNULL})
+            context = pyspark.SparkContext(conf=configuration, gateway=gateway)
+    except pyspark.errors.PySparkRuntimeError:
+        raise EngineError(
+            f"The engine spark://{place} must find Java, 17 or later, on this machine and the workers; Spark could not "
+            "start it here. Install it, or set JAVA_HOME to its folder."
+        ) from None
+    except (OSError, Py4JError):
+        raise no_master(place) from None
+    context.pythonExec = os.environ.get("PYSPARK_PYTHON", sys.executable)
+    return context
+
+
+def _stop(context: Any) -> None:
+    """End the application and its Java process, which would stay until this process ends."""
+    from pyspark import SparkContext  # optional
+
+    gateway = context._gateway
+    context.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+    SparkContext._gateway = SparkContext._jvm = None
