@@ -17,8 +17,8 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase
 from py4j.protocol import Py4JError
 
-from tidecast.forecasting.estimator.clusters.cluster import EngineError
-from tidecast.forecasting.estimator.clusters.spark_cluster import SparkCluster, last_line, no_worker
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.spark_errors import last_line, no_worker
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,15 @@ class SparkBackend(ParallelBackendBase):
     Parameters
     ----------
     cluster : SparkCluster
+    context : pyspark.SparkContext
+        Its own.
     """
 
     supports_retrieve_callback = True
 
-    def __init__(self, cluster: SparkCluster) -> None:
+    def __init__(self, cluster: Cluster, context: Any) -> None:
         super().__init__()
-        self._cluster, self._group = cluster, uuid.uuid4().hex
+        self._cluster, self._context, self._group = cluster, context, uuid.uuid4().hex
         self._pool: ThreadPoolExecutor | None = None
         self._ended, self._is_alone = threading.Event(), False
 
@@ -110,16 +112,17 @@ class SparkBackend(ParallelBackendBase):
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
         with suppress(Py4JError):  # the application has ended
-            self._cluster.context.cancelJobGroup(self._group)
+            self._context.cancelJobGroup(self._group)
 
     def terminate(self) -> None:
         """End the threads."""
         self.abort_everything()
 
     def _run(self, function: Callable[[], Any]) -> tuple[Any, Exception | None]:
-        context = self._cluster.context
-        context.setJobGroup(self._group, "tidecast", interruptOnCancel=True)
-        found: tuple[Any, Exception | None] = context.parallelize([0], 1).map(lambda _: _outcome(function)).first()
+        self._context.setJobGroup(self._group, "tidecast", interruptOnCancel=True)
+        found: tuple[Any, Exception | None] = (
+            self._context.parallelize([0], 1).map(lambda _: _outcome(function)).first()
+        )
         return found
 
     def _look(self) -> None:
@@ -138,7 +141,7 @@ class SparkBackend(ParallelBackendBase):
                 logger.warning("All executors of %s have ended. Waiting %.0f s …", self._cluster.place, ALONE)
             elif now - gone_at > ALONE:
                 self._is_alone = True
-                self._cluster.context.cancelJobGroup(self._group)
+                self._context.cancelJobGroup(self._group)
                 return
 
 

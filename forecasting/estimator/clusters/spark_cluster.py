@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase
 
 from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.spark_errors import last_line, no_master, no_worker
 from tidecast.forecasting.estimator.panel_reference import PanelReference
 
 WAIT = 10.0
@@ -99,9 +101,7 @@ class SparkCluster(Cluster):
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         """Call a function in each process of executors; see `Cluster.everywhere`."""
-        import cloudpickle  # comes with joblib as well, but not under this name
-
-        packed, n = cloudpickle.dumps((function, arguments)), max(self.n_workers, 1)
+        packed, n = pickle.dumps((function, arguments)), max(self.n_workers, 1)
 
         def call(_: Any) -> list[tuple[str, Any]]:  # travels as code, so that a worker without Tidecast can say so
             import pickle
@@ -127,7 +127,7 @@ class SparkCluster(Cluster):
         """See `Cluster.backend`."""
         from tidecast.forecasting.estimator.clusters.spark_backend import SparkBackend  # loads Spark, which is optional
 
-        return SparkBackend(self)
+        return SparkBackend(self, self.context)
 
     def check_workers(self) -> None:
         """Refuse a cluster without workers as well.
@@ -175,50 +175,6 @@ class SentPanel(PanelReference):
     def read(self) -> Any:
         """Return the panel, which a process unpacks once."""
         return self._sent.value
-
-
-def no_master(place: str) -> EngineError:
-    """Return the error for a master that does not answer.
-
-    Parameters
-    ----------
-    place : str
-        Host and port where it should be.
-    """
-    port = place.rpartition(":")[2]
-    return EngineError(
-        f"A Spark master of the same version must answer at {place}; it did not. Start one with: spark-class "
-        f"org.apache.spark.deploy.master.Master --port {port} or set engine to 'processes'."
-    )
-
-
-def no_worker(place: str, seconds: float) -> EngineError:
-    """Return the error for a cluster without workers.
-
-    Parameters
-    ----------
-    place : str
-        Host and port of the master.
-    seconds : float
-        Time that it had to start one.
-    """
-    return EngineError(
-        f"The Spark master at {place} must have a worker with a free processor and memory; it gave none within "
-        f"{seconds:g} s. Start one with: spark-class org.apache.spark.deploy.worker.Worker spark://{place} or end "
-        "other applications."
-    )
-
-
-def last_line(error: Exception) -> str:
-    """Return what failed in Python, out of the pages of Java that Spark adds to it.
-
-    Parameters
-    ----------
-    error : py4j.protocol.Py4JError
-    """
-    lines = [line.strip() for line in str(error).splitlines()]
-    python = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception")) and "java" not in line]
-    return (python or [line for line in lines if line] or [""])[-1 if python else 0][:300]
 
 
 def _connected(place: str, pyspark: Any) -> Any:
