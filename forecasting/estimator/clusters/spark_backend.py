@@ -18,7 +18,7 @@ from joblib.parallel import ParallelBackendBase
 from py4j.protocol import Py4JError
 
 from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
-from tidecast.forecasting.estimator.clusters.spark_errors import last_line, no_worker
+from tidecast.forecasting.estimator.clusters.spark_errors import failure_of, no_worker
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class SparkBackend(ParallelBackendBase):
                 raise no_worker(self._cluster.place, ALONE) from None
             raise EngineError(
                 f"A fit must end on one of the executors of {self._cluster.place}, but it was lost several times: "
-                f"{last_line(lost)} Give the machines more memory, or the workers fewer processors: --cores."
+                f"{failure_of(lost)} Give the machines more memory, or the workers fewer processors: --cores."
             ) from None
         if error is not None:
             raise error

@@ -16,7 +16,7 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase
 
 from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
-from tidecast.forecasting.estimator.clusters.spark_errors import last_line, no_master, no_worker
+from tidecast.forecasting.estimator.clusters.spark_errors import failure_of, no_master, no_worker
 from tidecast.forecasting.estimator.panel_reference import PanelReference
 
 WAIT = 10.0
@@ -32,6 +32,7 @@ SETTINGS = {
     "spark.app.name": "tidecast",
     "spark.dynamicAllocation.enabled": "false",  # all executors stay, so that all can be asked what they have
     "spark.log.level": "OFF",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",  # 45 s for an executor that has just ended
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
@@ -145,7 +146,7 @@ class SparkCluster(Cluster):
         except Py4JError as error:
             raise EngineError(
                 f"Each worker of {self.place} must start the Python that has Tidecast, {self.context.pythonExec}; a "
-                f"task failed: {last_line(error)} Name the interpreter that all have: PYSPARK_PYTHON=/path/to/python"
+                f"task failed: {failure_of(error)} Name the interpreter that all have: PYSPARK_PYTHON=/path/to/python"
             ) from None
 
     def _await_executors(self) -> None:

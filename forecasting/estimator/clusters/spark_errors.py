@@ -37,7 +37,7 @@ def no_worker(place: str, seconds: float) -> EngineError:
     )
 
 
-def last_line(error: Exception) -> str:
+def failure_of(error: Exception) -> str:
     """Return what failed in Python, out of the pages of Java that Spark adds to it.
 
     Parameters
@@ -46,4 +46,5 @@ def last_line(error: Exception) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines()]
     python = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception")) and "java" not in line]
-    return (python or [line for line in lines if line] or [""])[-1 if python else 0][:300]
+    java = [line.removeprefix(":").strip() for line in lines if line.startswith(":")]
+    return (python[-1:] or java or [str(error)])[0][:300]
