@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -36,7 +36,8 @@ class RayProcesses:
     def kill_head(self) -> None:
         """Kill the processes of the head, the one that knows all machines among them."""
         for process in psutil.Process(self.processes[0].pid).children(recursive=True):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended with another
+                process.kill()
 
 
 @contextmanager

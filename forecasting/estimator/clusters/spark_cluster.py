@@ -38,6 +38,9 @@ SETTINGS = {
 }
 """Of the application that runs the fits."""
 
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+"""Where the lines of Java go, which names its own settings at each start."""
+
 
 @contextmanager
 def spark_cluster(place: str) -> Iterator[SparkCluster]:
@@ -75,7 +78,9 @@ def spark_cluster(place: str) -> Iterator[SparkCluster]:
         cluster.check_workers()
         yield cluster
     finally:
-        _stop(context)
+        java = context._gateway
+        context.stop()
+        _end_java(pyspark, java)
 
 
 class SparkCluster(Cluster):
@@ -188,8 +193,12 @@ def _connected(place: str, pyspark: Any) -> Any:
         socket.create_connection((host.strip("[]"), int(port)), WAIT).close()  # Spark itself would try for a minute
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pandas, which is not used
-            gateway = pyspark.java_gateway.launch_gateway(configuration, {"stderr": subprocess.DEVNULL})
-            context = pyspark.SparkContext(conf=configuration, gateway=gateway)
+            java = pyspark.SparkContext._gateway or pyspark.java_gateway.launch_gateway(configuration, dict(SILENT))
+            try:
+                context = pyspark.SparkContext(conf=configuration, gateway=java)
+            except Py4JError:
+                _end_java(pyspark, java)
+                raise
     except pyspark.errors.PySparkRuntimeError:
         raise EngineError(
             f"The engine spark://{place} must find Java, 17 or later, on this machine and the workers; Spark could not "
@@ -201,13 +210,10 @@ def _connected(place: str, pyspark: Any) -> Any:
     return context
 
 
-def _stop(context: Any) -> None:
-    """End the application and its Java process, which would stay until this process ends."""
-    from pyspark import SparkContext  # optional
-
-    gateway = context._gateway
-    context.stop()
-    gateway.shutdown()
-    gateway.proc.stdin.close()
-    gateway.proc.wait()
-    SparkContext._gateway = SparkContext._jvm = None
+def _end_java(pyspark: Any, java: Any) -> None:
+    """End Spark's Java process, which would otherwise stay until this process ends."""
+    java.shutdown()
+    if java.proc is not None:  # it was started from here
+        java.proc.stdin.close()
+        java.proc.wait()
+    pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None

@@ -54,7 +54,8 @@ def test_a_process_that_is_killed_changes_no_table(cluster, short_walks, local):
 
 def processes_of_ray():
     """Process ids of Ray's workers that run a task."""
-    return [process.pid for process in psutil.process_iter() if "ray::_call" in process.name()]
+    found = psutil.process_iter(["name"])  # None for one that has just ended
+    return [process.pid for process in found if "ray::_call" in (process.info["name"] or "")]
 
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
