@@ -31,6 +31,7 @@ STEADY = 2.0
 SETTINGS = {
     "spark.app.name": "tidecast",
     "spark.dynamicAllocation.enabled": "false",  # all executors stay, so that all can be asked what they have
+    "spark.executorEnv.OMP_NUM_THREADS": "1",  # numbers depend on it
     "spark.log.level": "OFF",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "3",  # 45 s for an executor that has just ended
     "spark.ui.enabled": "false",
