@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 QUIET = ["--disable-usage-stats", "--include-dashboard", "false"]
@@ -30,6 +32,12 @@ class RayProcesses:
         process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process
+
+    def kill_head(self) -> None:
+        """Kill the processes of the head, the one that knows all machines among them."""
+        for process in psutil.Process(self.processes[0].pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it ended with another
+                process.kill()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ SHORTER = {  # what would take an hour, in a second
 }
 OTHER_PROGRAMS = {
     "bash", "cd", "cp", "crontab", "curl", "dask", "docker", "echo", "export", "git", "journalctl", "mkdir", "mkdocs",
-    "mlflow", "npm", "pip", "prefect", "psql", "python", "python3", "ray", "source", "sudo", "systemctl",
+    "mlflow", "npm", "pip", "prefect", "psql", "python", "python3", "ray", "source", "spark-class", "sudo", "systemctl",
     "torchrun", "uv",
 }  # fmt: skip
 """Whose lines are checked as shell only."""

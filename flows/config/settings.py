@@ -47,7 +47,7 @@ KINDS = {
     ),
     **dict.fromkeys(("source", "table", "query", "series_id", "time", "target", "known_at", "calendar"), "text"),
     **dict.fromkeys(("warehouse", "publish_to", "publish_table", "cron", "time_zone", "rules_schema"), "text"),
-    "engine": "processes, dask://host:port or ray://host:port",
+    "engine": "processes, dask://host:port, ray://host:port or spark://host:port",
     "layout": "auto, long or wide",
     **dict.fromkeys(("future", "future_table", "events", "events_table", "group"), "text"),
     "future_missing": "random_walk, last or mean",
@@ -120,7 +120,7 @@ class Settings(BaseModel):
         Local processes for training.
     engine : str
         Where the fits of a training run: "processes" of this machine, or the workers of a Dask scheduler,
-        "dask://host:port" or "ray://host:port"; see docs/scaling.md.
+        "dask://host:port", "ray://host:port" or "spark://host:port"; see docs/scaling.md.
     gate : GatePolicy
         When a new recipe becomes champion.
     rules : dict of str to str

@@ -154,6 +154,7 @@ def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> Select
     )
     with work.clock("selection"):
         compared = work.compared(older, plan.selection)
+        del older  # a copy of most of the panel, which the fits do not need
         scores = work.running_evaluation(compared, keep_losses=False)
         costs = work.backtest_by_fold(
             work.recipes, compared, plan.selection, FOLDS, lambda fold: scores.add(fold.table)

@@ -18,10 +18,11 @@ from joblib import effective_n_jobs, parallel_config
 from tidecast.forecasting.estimator.clusters.cluster import Cluster
 from tidecast.forecasting.estimator.clusters.dask_cluster import dask_cluster
 from tidecast.forecasting.estimator.clusters.ray_cluster import ray_cluster
-from tidecast.forecasting.estimator.engine_address import DASK, PROCESSES, RAY, split_engine
+from tidecast.forecasting.estimator.clusters.spark_cluster import spark_cluster
+from tidecast.forecasting.estimator.engine_address import DASK, PROCESSES, RAY, SPARK, split_engine
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference, panel_file
 
-CLUSTERS = {DASK: dask_cluster, RAY: ray_cluster}
+CLUSTERS = {DASK: dask_cluster, RAY: ray_cluster, SPARK: spark_cluster}
 """Connections to a cluster, by the scheme of its address."""
 
 
@@ -51,7 +52,8 @@ def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[
     ----------
     engine : str, default="processes"
         "processes": of this machine. "dask://host:port": the workers of a Dask scheduler. "ray://host:port": those of
-        the Ray cluster with its head there, to which this machine must belong.
+        the Ray cluster with its head there, to which this machine must belong. "spark://host:port": the executors that
+        a standalone Spark master gives.
     folder : str, optional
         A folder that the workers may see, too, such as that of the tables. The panel is then a file there while fits
         use it. Where they see neither this folder nor that for temporary files, each gets the panel once.

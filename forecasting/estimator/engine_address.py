@@ -9,10 +9,10 @@ from tidecast.features.error_text import meant
 PROCESSES = "processes"
 """Processes of this machine, started by joblib."""
 
-DASK, RAY = "dask", "ray"
+DASK, RAY, SPARK = "dask", "ray", "spark"
 """Clusters, by the scheme of their address."""
 
-CLUSTER = re.compile(rf"({DASK}|{RAY})://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):([0-9]{{1,5}})")
+CLUSTER = re.compile(rf"({DASK}|{RAY}|{SPARK})://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):([0-9]{{1,5}})")
 
 
 def check_engine(engine: str) -> str:
@@ -21,7 +21,7 @@ def check_engine(engine: str) -> str:
     Parameters
     ----------
     engine : str
-        "processes", "dask://host:port" or "ray://host:port".
+        "processes", "dask://host:port", "ray://host:port" or "spark://host:port".
 
     Raises
     ------
@@ -34,9 +34,10 @@ def check_engine(engine: str) -> str:
     'dask://scheduler:8786'
     """
     if engine != PROCESSES and not CLUSTER.fullmatch(engine):
+        what = meant(engine, [PROCESSES]) or " Name the host and the port of a running scheduler, head or master."
         raise ValueError(
-            f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786' or 'ray://head:6379', got "
-            f"{engine!r}.{meant(engine, [PROCESSES]) or ' Name the host and the port of a running scheduler or head.'}"
+            f"engine must be {PROCESSES!r} or an address like 'dask://scheduler:8786', 'ray://head:6379' or "
+            f"'spark://master:7077', got {engine!r}.{what}"
         )
     return engine
 

@@ -117,25 +117,27 @@ class Scorer:
         table = _with_model(typed_forecasts(table, self.prices))
         levels = levels_in(table.columns)
         self.loss = "crps" if levels == DEFAULT_QUANTILES else "pinball"
+        keys = table.select("model", *KEYS, "time")
+        # of some rows at a time, and not of the table, which polars would copy with its quantiles
+        origins = pl.concat(piece.select("series_id", "origin").unique() for piece in _some_origins(keys))
         if self._at_origin is None:
-            self._begin(table)
-        moving = self._moving(table.select("series_id", "origin").unique())
-        naive = self._naive_errors(table)
+            self._begin(origins)
+        moving = self._moving(origins)
+        naive = self._naive_errors(origins)
         truths = self.prices.select("series_id", "time", truth="close")
 
         def known(piece: pl.DataFrame) -> pl.DataFrame:
             rows = piece.join(moving, on=["series_id", "origin"], how="inner", maintain_order="left")
             return rows.join(truths, on=["series_id", "time"], how="inner", maintain_order="left")
 
-        keys = table.select("model", *KEYS, "time")
         self.models = {name for piece in _some_origins(keys) for name in known(piece)["model"].unique()}
         for piece in _some_origins(table):
             rows = known(_check_rows(piece))
             rows = _with_losses(rows, levels, self.loss).drop(quantile_columns(levels)[1:-1])
             yield rows.join(naive, on="series_id", how="left", maintain_order="left")
 
-    def _begin(self, table: pl.DataFrame) -> None:
-        self.prices = mark_long_periods(at_sessions(self.prices, table))
+    def _begin(self, origins: pl.DataFrame) -> None:
+        self.prices = mark_long_periods(at_sessions(self.prices, origins))
         price, volatility = pl.col("close"), pl.col("volatility")
         self._at_origin = with_volatility(self.prices, positive=self.positive).select(
             "series_id", origin="time", price=price, scale=price * volatility if self.positive else volatility,
@@ -157,9 +159,9 @@ class Scorer:
         self._pegged |= set(origins.filter("pegged")["series_id"].unique())
         return origins.filter(~pl.col("pegged"))
 
-    def _naive_errors(self, table: pl.DataFrame) -> pl.DataFrame:
+    def _naive_errors(self, origins: pl.DataFrame) -> pl.DataFrame:
         """Scale of the MASE: mean absolute change of each series up to its first origin; null if it never changed."""
-        first = table.group_by("series_id").agg(first=pl.col("origin").min())
+        first = origins.group_by("series_id").agg(first=pl.col("origin").min())
         if self._naive is not None:
             first = first.join(self._naive, on="series_id", how="anti")
         prices = self.prices.filter(pl.col("series_id").is_in(first["series_id"].implode()))

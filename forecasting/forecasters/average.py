@@ -313,8 +313,11 @@ def average_tables(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
         The first table with averaged quantiles.
     """
     names = ["forecast", *quantile_columns(levels_in(tables[0].columns))]
-    total = np.log(tables[0].select(names).to_numpy())
-    for table in tables[1:]:  # one at a time: the members' values together may be gigabytes
-        total += np.log(table.select(names).to_numpy())
-    mean = np.exp(total / len(tables))
-    return tables[0].with_columns(pl.DataFrame(mean, schema=names, orient="row"))
+
+    def mean(name: str) -> pl.Series:  # one column at a time: the members' values together may be gigabytes
+        total = np.log(tables[0][name].to_numpy())
+        for table in tables[1:]:
+            total += np.log(table[name].to_numpy())
+        return pl.Series(name, np.exp(total / len(tables)))
+
+    return tables[0].with_columns(map(mean, names))

@@ -1,1 +1,1 @@
-"""Clusters that fits run on: Dask and Ray."""
+"""Clusters that fits run on: Dask, Ray and Spark."""

@@ -136,6 +136,22 @@ class Cluster(ABC):
             )
 
 
+def ended(what: str, place: str) -> EngineError:
+    """Return the error for a cluster that ended while fits ran on it.
+
+    Parameters
+    ----------
+    what : str
+        The process that knows all workers: "scheduler".
+    place : str
+        Its host and port.
+    """
+    return EngineError(
+        f"The {what} at {place} must run until the fits are done, but it ended, and what they had done is lost. Start "
+        "it and its workers again, then run the same command again, or set engine to 'processes'."
+    )
+
+
 def installed(library: str) -> dict[str, str]:
     """Versions of what numbers depend on, of this process; of Tidecast, a digest of its code.
 

@@ -12,7 +12,7 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase
 
 from tidecast.features.error_text import shorten
-from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError, ended
 from tidecast.forecasting.estimator.panel_reference import HeldPanel, PanelReference
 
 WAIT = 10.0
@@ -73,10 +73,7 @@ def dask_cluster(place: str) -> Iterator[DaskCluster]:
                 ) from error
             if isinstance(error, EngineError) or client.status == "running":
                 raise
-            raise EngineError(
-                f"The scheduler at {place} must run until the fits are done, but it ended, and what they had done is "
-                "lost. Start it and its workers again, then run the same command again, or set engine to 'processes'."
-            ) from error
+            raise ended("scheduler", place) from error
         finally:
             client.close(timeout=CLOSING)
 

@@ -5,8 +5,10 @@ Ray's own backend keeps its processes in a pool, and waits for ever for one that
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +18,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
 
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the head."""
+
+GONE = 10.0
+"""Seconds for which a head need not answer. After a minute Ray ends this process."""
+
 
 class RayBackend(ParallelBackendBase):
     """Runs tasks on a Ray cluster, each with one processor.
@@ -23,13 +31,16 @@ class RayBackend(ParallelBackendBase):
     Parameters
     ----------
     cluster : RayCluster
+    check_head : callable
+        Raises `EngineError` if the head does not answer.
     """
 
     supports_retrieve_callback = True
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, check_head: Callable[[], None]) -> None:
         super().__init__()
-        self._cluster = cluster
+        self._cluster, self._check_head = cluster, check_head
+        self._ended = threading.Event()
         self._running: dict[Future[Any], Any] = {}
         self._task = ray.remote(num_cpus=1)(_call)
 
@@ -42,6 +53,15 @@ class RayBackend(ParallelBackendBase):
         """
         return max(1, self._cluster.n_workers)
 
+    def start_call(self) -> None:
+        """Begin to run tasks, and to look at the head."""
+        self._ended.clear()
+        threading.Thread(target=self._look, daemon=True, name="ray-head").start()
+
+    def stop_call(self) -> None:
+        """End looking at the head."""
+        self._ended.set()
+
     def submit(self, func: Callable[[], Any], callback: Callable[[Future[Any]], Any] | None = None) -> Future[Any]:
         """Start a task.
 
@@ -51,16 +71,18 @@ class RayBackend(ParallelBackendBase):
         callback : callable, optional
             Called with its future when it has ended.
         """
-        task = self._task.remote(func)
-        future: Future[Any] = task.future()
+        task, future = self._task.remote(func), Future[Any]()
         self._running[future] = task  # Ray forgets a task that nobody refers to
 
-        def ended(future: Future[Any]) -> None:
+        def ended(found: Future[Any]) -> None:
             self._running.pop(future, None)
-            if callback is not None:
-                callback(future)
+            with suppress(InvalidStateError):  # the head had ended before
+                error = found.exception()
+                future.set_result(found.result()) if error is None else future.set_exception(error)
 
-        future.add_done_callback(ended)
+        if callback is not None:
+            future.add_done_callback(callback)
+        task.future().add_done_callback(ended)
         return future
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
@@ -93,6 +115,22 @@ class RayBackend(ParallelBackendBase):
         for task in tasks:
             with suppress(RayError, ValueError):  # it has ended
                 ray.cancel(task, force=True)
+
+    def _look(self) -> None:
+        """End all tasks when the head has not answered for too long."""
+        answered = time.monotonic()
+        while not self._ended.wait(LOOK_EVERY):
+            try:
+                self._check_head()
+                answered = time.monotonic()
+            except EngineError as error:
+                if time.monotonic() - answered < GONE:
+                    continue
+                tasks, self._running = self._running, {}  # there is nobody who could cancel them
+                for future in tasks:
+                    with suppress(InvalidStateError):
+                        future.set_exception(error)
+                return
 
 
 def _call(function: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from joblib.parallel import ParallelBackendBase
 
-from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError, ended
 from tidecast.forecasting.estimator.panel_reference import PanelReference
 
 WAIT = 10.0
@@ -46,10 +46,10 @@ def ray_cluster(place: str) -> Iterator[RayCluster]:
             f"The engine ray://{place} must find Ray installed, it did not. Install it here and on the workers: "
             'pip install "tidecast[ray]"'
         ) from None
-    host, _, port = place.rpartition(":")
+    port = place.rpartition(":")[2]
     connected = ray.is_initialized()  # by the caller, who also disconnects
     try:
-        socket.create_connection((host.strip("[]"), int(port)), WAIT).close()  # Ray itself would try for minutes
+        _connect(place)  # Ray itself would try for minutes
         ray.init(place, ignore_reinit_error=True, logging_level=logging.CRITICAL, log_to_driver=False)
     except (OSError, RuntimeError, ValueError):
         raise EngineError(
@@ -119,7 +119,20 @@ class RayCluster(Cluster):
         """See `Cluster.backend`."""
         from tidecast.forecasting.estimator.clusters.ray_backend import RayBackend  # loads Ray, which is optional
 
-        return RayBackend(self)
+        return RayBackend(self, self.check_head)
+
+    def check_head(self) -> None:
+        """Refuse a head that has ended; Ray would end this process, a minute later.
+
+        Raises
+        ------
+        EngineError
+            It does not answer.
+        """
+        try:
+            _connect(self.place)
+        except OSError:
+            raise ended("head", self.place) from None
 
     def check_workers(self) -> None:
         """Refuse a cluster without processors as well.
@@ -127,14 +140,20 @@ class RayCluster(Cluster):
         Raises
         ------
         EngineError
-            As `Cluster.check_workers`, or there is no processor.
+            As `Cluster.check_workers`, the head has ended, or there is no processor.
         """
+        self.check_head()
         if not self.n_workers:
             raise EngineError(
                 f"The Ray cluster at {self.place} must have a processor for tasks; it has none. Start a machine with: "
                 f"ray start --address {self.place} --num-cpus 2"
             )
         super().check_workers()
+
+
+def _connect(place: str) -> None:
+    host, _, port = place.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), WAIT).close()
 
 
 class StoredPanel(PanelReference):

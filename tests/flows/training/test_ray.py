@@ -54,7 +54,8 @@ def test_a_process_that_is_killed_changes_no_table(cluster, short_walks, local):
 
 def processes_of_ray():
     """Process ids of Ray's workers that run a task."""
-    return [process.pid for process in psutil.process_iter() if "ray::_call" in process.name()]
+    found = psutil.process_iter(["name"])  # None for one that has just ended
+    return [process.pid for process in found if "ray::_call" in (process.info["name"] or "")]
 
 
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
@@ -64,6 +65,21 @@ def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
         on(cluster.engine),
     ):
         pass
+
+
+def test_a_training_ends_soon_after_the_head_has_and_says_what_to_do(cluster, short_walks, monkeypatch):
+    """Ray ended the whole process, a minute later and without an error."""
+    monkeypatch.setattr("tidecast.forecasting.estimator.clusters.ray_backend.GONE", 2.0)
+    begun = []
+
+    def say(text):
+        if "fold" in text and not begun:
+            cluster.kill_head()
+            begun.append(time.monotonic())
+
+    with pytest.raises(TidecastError, match=r"head at .* must run .* it ended, .* Start it"), on(cluster.engine):
+        trained(short_walks, say)
+    assert time.monotonic() - begun[0] < 60
 
 
 def test_a_head_that_does_not_answer_is_named_with_the_commands_that_start_one():

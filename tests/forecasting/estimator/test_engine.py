@@ -73,15 +73,15 @@ def test_the_file_of_a_process_that_is_killed_is_deleted(tmp_path):
     until(lambda: not list(tmp_path.iterdir()))
 
 
-@pytest.mark.parametrize("engine", ["dask", "dask://host", "dask://me:secret@host:8786", "spark://host:1"])
+@pytest.mark.parametrize("engine", ["dask", "dask://host", "dask://me:secret@host:8786", "flink://host:1"])
 def test_an_engine_that_is_misspelt_is_refused(engine):
     with pytest.raises(
-        ValueError, match="engine must be 'processes' or an address like 'dask://scheduler:8786' or 'ray://head:6379'"
+        ValueError, match="engine must be 'processes' or an address like 'dask://scheduler:8786', 'ray://head:6379' or"
     ):
         check_engine(engine)
 
 
-@pytest.mark.parametrize(("kind", "library"), [("dask", "distributed"), ("ray", "ray")])
+@pytest.mark.parametrize(("kind", "library"), [("dask", "distributed"), ("ray", "ray"), ("spark", "pyspark")])
 def test_without_its_library_the_error_says_how_to_install_it(kind, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with (
