@@ -17,14 +17,15 @@ PEG_WINDOW = 63
 """Changes that show whether a series is pegged: three months."""
 
 
-def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool = True) -> pl.DataFrame:
+def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool = True, season: int = 0) -> pl.DataFrame:
     """Add the columns `change`, `volatility` and `pegged` to a sorted panel.
 
     - `change`: log return from the row before, as a decimal (difference in price units when not `positive`); null on
       the first row of a series and after a break.
     - `volatility`: σ of one change, exponentially weighted with the row's own change included and bias corrected:
       n ← λn + r², d ← λd + 1, σ = √(n/d), restarted after a break. Null before the first change, 0 while all are 0.
-    - `pegged`: no volatility, or fewer than half of the last 63 changes (of those there are) differ from 0.
+    - `pegged`: no volatility, or fewer than half of the last 63 changes (of those there are) differ from 0; with a
+      `season`, none of the changes of that many rows.
 
     A row without a target has no change and no volatility, is pegged, and does not affect the others.
 
@@ -36,6 +37,8 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
         Column of prices.
     positive : bool, default=True
         Whether prices move by log returns rather than differences.
+    season : int, default=0
+        Rows of a season, if the panel has one: values may then stand still for hours, as the sun's output at night.
 
     Returns
     -------
@@ -47,14 +50,14 @@ def with_volatility(panel: pl.DataFrame, target: str = "close", positive: bool =
     J.P. Morgan/Reuters (1996), RiskMetrics – Technical Document, 4th ed., section 5.2; the divisor corrects its
     start-up bias.
     """
-    share_moved = (
-        (pl.col("change") != 0).cast(pl.Float64).rolling_mean(PEG_WINDOW, min_samples=1).over("__tidecast_segment")
-    )
+    moved = (pl.col("change") != 0).cast(pl.Float64)
+    share_moved = moved.rolling_mean(season or PEG_WINDOW, min_samples=1).over("__tidecast_segment")
+    is_moving = share_moved > 0 if season else share_moved >= 0.5
     return (
         with_changes(panel, target, positive)
-        .with_columns(__tidecast_moved=share_moved)
-        .with_columns(pegged=~((pl.col("volatility") > 0) & (pl.col("__tidecast_moved") >= 0.5)).fill_null(False))
-        .drop("__tidecast_moved", "__tidecast_segment")
+        .with_columns(__tidecast_moving=is_moving)
+        .with_columns(pegged=~((pl.col("volatility") > 0) & pl.col("__tidecast_moving")).fill_null(False))
+        .drop("__tidecast_moving", "__tidecast_segment")
     )
 
 

@@ -129,7 +129,7 @@ def run(
         if incomplete is not None:
             raise incomplete
         if day.shortfall:
-            left_out = " The others are left out, as said above." if day.without_forecast else ""
+            left_out = " The others are left out." if day.without_forecast else ""
             raise Partial(day.shortfall + left_out)
 
 

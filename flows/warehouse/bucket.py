@@ -76,7 +76,7 @@ def in_buckets(series: pl.DataFrame) -> list[Bucket]:
     """Cut series into buckets, in order, which together hold them all.
 
     A bucket ends where a block of `blocks_of` does, so that a model meets the same blocks in it as in the whole panel:
-    the digits of a forecast then do not depend on buckets.
+    the digits of a network's forecast then do not depend on buckets.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from tidecast.flows.watch.finding import FINE, Finding, in_order
 from tidecast.flows.watch.known import Known
 from tidecast.flows.watch.live_record import live_record
 from tidecast.flows.watch.volatility_jump import volatility_break
+from tidecast.forecasting.panel.seasonal_target import SeasonalTarget
 from tidecast.forecasting.tables.names import RANDOM_WALK
 
 NEWEST_RUNS = 10
@@ -120,12 +121,19 @@ def implausible(known: Known, widths: pl.DataFrame) -> list[Finding]:
         return []
     if 1 / PLAUSIBLE <= width <= PLAUSIBLE and move <= PLAUSIBLE_MOVE:
         return []
+    if width <= PLAUSIBLE and _has_seasons(known):  # there a model knows far more than the last price
+        return []
     return [Finding(
         "champion_worse", f"The champion ({today['model'][0]}) publishes implausible forecasts.", known.as_of,
         f"its intervals are {width:.2f} times as wide as the random walk's, its medians {move:.2f} volatilities from "
         f"the last price (plausible: {1 / PLAUSIBLE:.1f} to {PLAUSIBLE:.0f} times, {PLAUSIBLE_MOVE:.0f} at most)",
         'Do not use these forecasts. Replace the champion: tidecast rollback --why "implausible"',
     )]  # fmt: skip
+
+
+def _has_seasons(known: Known) -> bool:
+    rows = known.some_series
+    return bool(SeasonalTarget.of(rows, "close", known.positive, known.calendar).seasons)
 
 
 def missed_runs(known: Known) -> list[Finding]:

@@ -77,7 +77,7 @@ def comparison(
     References
     ----------
     Patton (2011), Volatility forecast comparison using imperfect volatility proxies, Journal of Econometrics 160
-    (QLIKE: log h + r² / h, with h the variance and r the change); doi:10.1016/j.jeconom.2010.03.034.
+    (QLIKE: log h + r² / h, with h the variance and r the change less its median); doi:10.1016/j.jeconom.2010.03.034.
     """
     target, positive = facts_of(forecasts, target, positive)
     scored = scored_rows(forecasts, panel, target, positive)
@@ -176,13 +176,14 @@ def _qlike(levels: tuple[float, ...], positive: bool) -> pl.Expr:
         return pl.lit(None, pl.Float64).alias("qlike")
     names = quantile_columns(levels)
     low, high, truth, price = pl.col(names[0]), pl.col(names[-1]), pl.col("truth"), pl.col("price")
+    median = pl.col("forecast")
     unit = pl.col("scale") * pl.col("step").sqrt()
-    width, change = high - low, truth - price
+    width, error = high - low, truth - median
     if positive:
-        unit, width, change = unit / price, (high / low).log(), (truth / price).log()
+        unit, width, error = unit / price, (high / low).log(), (truth / median).log()
     spread = float(stats.norm.ppf(levels[-1]) - stats.norm.ppf(levels[0]))
     deviation = width / spread
-    return (2 * (deviation / unit).log() + (change / deviation) ** 2).alias("qlike")
+    return (2 * (deviation / unit).log() + (error / deviation) ** 2).alias("qlike")
 
 
 def _regimes(prices: pl.DataFrame, rows: pl.DataFrame, positive: bool) -> pl.DataFrame:

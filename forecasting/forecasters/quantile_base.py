@@ -103,6 +103,7 @@ class QuantileForecaster(HoldsFrozenSettings, BaseEstimator):
             self._seasonal.levels(calendar.marked(panel), self.target), self._schema.positive, self.target, calendar,
             self.lookback, self._seasonal.decay,
         )  # fmt: skip
+        rows = replace(rows, season=max(self._seasonal.seasons, default=0))
         if self._schema.origin_time is not None:
             rows = replace(rows, ready=rows.ready & torch.from_numpy(self._schema.may_start(rows.frame["time"])))
         not_ready = rows.newest[~rows.ready[rows.newest]]

@@ -59,6 +59,8 @@ class FlatPanel:
         The calendar of each series.
     known_covariates : CovariatesAhead, optional
         Future covariates, for networks that see some.
+    season : int, default=0
+        Rows of the longest season, see `with_volatility`.
     """
 
     frame: pl.DataFrame
@@ -73,6 +75,7 @@ class FlatPanel:
     positive: bool
     calendar: PanelCalendar
     known_covariates: CovariatesAhead | None = None
+    season: int = 0
 
     def __len__(self) -> int:
         return len(self.session)
@@ -90,7 +93,7 @@ class FlatPanel:
             prices = self.frame[block].select(
                 *self.keys.columns, self.target, cs.by_name("calendar", require_all=False)
             )
-            pegged = with_volatility(prices, self.target, self.positive)["pegged"]
+            pegged = with_volatility(prices, self.target, self.positive, self.season)["pegged"]
             moving[block] &= torch.from_numpy(~pegged.to_numpy())
         return moving
 

@@ -22,6 +22,7 @@ from tidecast.features.volatility import DECAY
 Array = NDArray[np.float64]
 
 CONFIRMED = 0.3  # least correlation of changes with those a season before; those of prices have next to none
+CERTAIN = 4.0  # standard errors of a correlation under which it may be chance
 CLIP = 5.0  # mean absolute changes; a spike says little about seasons
 SEASONS = 208  # of the longest kind that the volatility remembers: four years of weeks
 BEYOND = 1.0  # levels beyond all known ones that a quantile may lie, 2.7 times as far out: sinh makes a wide one absurd
@@ -198,7 +199,35 @@ def _repeats(
     size = np.bincount(series, np.abs(change) * usable, len(starts)) / np.bincount(series, usable).clip(1)
     size = np.where(size > 0, size, 1.0)[series]
     change = np.where(usable, np.clip(change / size, -CLIP, CLIP), 0.0)
-    return any(_correlation(change, usable, series, session, season) >= CONFIRMED for season in seasons)
+    return any(
+        _correlation(change, usable, series, session, season) >= CONFIRMED or _recurs(level, series, session, season)
+        for season in seasons
+    )
+
+
+def _recurs(level: Array, series: NDArray[np.int64], session: NDArray[np.int64], season: int) -> bool:
+    """Whether levels less the mean of their last season resemble those a season before, despite noise.
+
+    For a random walk the two depend on different changes, so their correlation is 0 within its standard error: 1 ÷ √ of
+    the number of seasons.
+    """
+    if len(level) <= 2 * season:
+        return False
+    sums = np.cumsum(np.append(0.0, level))
+    place = np.arange(season - 1, len(level))
+    gap = level[place] - (sums[season:] - sums[:-season]) / season
+    before = place - season + 1
+    whole = (series[place] == series[before]) & (session[place] - session[before] == season - 1)
+    size = np.bincount(series[place], np.abs(gap) * whole) / np.bincount(series[place], whole).clip(1)
+    gap = np.clip(gap / np.where(size > 0, size, 1.0)[series[place]], -CLIP, CLIP)
+    same = whole[season:] & whole[:-season] & (series[place[season:]] == series[place[:-season]])
+    same &= session[place[season:]] - session[place[:-season]] == season
+    now, then = gap[season:][same], gap[:-season][same]
+    if not len(now):
+        return False
+    correlation = now @ then / np.sqrt(max((now @ now) * (then @ then), np.finfo(float).tiny))
+    n_seasons = len(np.unique(session[place[season:]][same])) / season
+    return bool(correlation >= max(CONFIRMED, CERTAIN / np.sqrt(n_seasons)))
 
 
 def _correlation(

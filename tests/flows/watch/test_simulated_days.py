@@ -1,7 +1,7 @@
 """Sixty simulated days: each fault is named within a session, nothing is named on clean data."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
@@ -17,7 +17,8 @@ from tests.flows.watch.simulation import (
     with_break,
     with_repeated_prices,
 )
-from tidecast.flows.watch.check import watch
+from tidecast.features.calendars.per_series import PanelCalendar
+from tidecast.flows.watch.check import implausible, watch
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,17 @@ def test_a_champion_in_wrong_units_is_named_on_its_first_day(prices):
     day = days_of(prices)[0]
     for wrong in ({"width": 3.0}, {"width": 0.2}, {"shift": 0.8}):
         assert "champion_worse" in states(tables(prices, "GRU", **wrong), day)
+
+
+def test_narrow_intervals_are_plausible_where_the_panel_has_seasons(prices):
+    day = days_of(prices)[0]
+    here, widths = tables(prices, "GRU", width=0.2).until(day), pl.DataFrame({"of_random_walk": [0.2], "move": [3.0]})
+    assert implausible(here, widths)
+    week = pl.date_range(date(2022, 1, 1), date(2022, 12, 31), eager=True)
+    load = pl.DataFrame({"series_id": "load", "time": week, "close": 100 + 20.0 * (week.dt.weekday() > 5)})
+    seasonal = replace(here, prices=load, calendar=PanelCalendar.of(load, "24/7"))
+    assert implausible(seasonal, widths) == []
+    assert implausible(seasonal, widths * 15)
 
 
 def test_a_champion_that_is_a_little_worse_is_named_in_time_and_an_equal_one_is_not(prices):

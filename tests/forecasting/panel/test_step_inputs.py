@@ -67,10 +67,28 @@ def hourly(values, series_id="a"):
 def test_seasons_are_those_that_the_rows_confirm():
     rng = np.random.default_rng(2)
     daily = np.sin(np.arange(24 * 60) * 2 * np.pi / 24) + 0.05 * rng.normal(size=24 * 60)
+    noisy = daily + 0.5 * rng.normal(size=24 * 60)  # whose changes are mostly noise
     walk = rng.normal(size=24 * 60).cumsum()
-    for values, seasons in ((daily, (24, 168)), (walk, ())):
+    for values, seasons in ((daily, (24, 168)), (noisy, (24, 168)), (walk, ()), (walk + noisy.clip(0), ())):
         panel = hourly(values)
         assert SeasonalTarget.of(panel, "close", False, PanelCalendar.of(panel)).seasons == seasons
+
+
+def test_one_series_without_seasons_does_not_hide_those_of_another():
+    rng = np.random.default_rng(4)
+    daily = np.sin(np.arange(24 * 60) * 2 * np.pi / 24) + 0.1 * rng.normal(size=24 * 60)
+    panel = pl.concat([hourly(daily), hourly(0.1 * rng.normal(size=24 * 60).cumsum(), "b")])
+    assert SeasonalTarget.of(panel, "close", False, PanelCalendar.of(panel)).seasons == (24, 168)
+
+
+def test_walks_have_no_seasons():
+    """Of 40 panels of one to four walks that move together; one in ten thousand would pass by chance."""
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        shared, days = rng.normal(size=24 * 40), int(rng.integers(20, 41))
+        walks = [(shared + rng.normal(size=24 * 40)).cumsum()[: 24 * days] for _ in range(rng.integers(1, 5))]
+        panel = pl.concat([hourly(walk, chr(97 + k)) for k, walk in enumerate(walks)])
+        assert SeasonalTarget.of(panel, "close", False, PanelCalendar.of(panel)).seasons == ()
 
 
 def test_levels_turn_back_into_prices_and_do_not_depend_on_the_unit():
