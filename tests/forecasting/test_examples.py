@@ -13,8 +13,9 @@ MODULES = [module.name for module in pkgutil.walk_packages(forecasting.__path__,
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_run(name):
-    if name.endswith("ray_backend"):
-        pytest.importorskip("ray", reason="Ray is an extra that the development tools do not install")
+    for library, engine in (("ray", "ray"), ("pyspark", "spark")):
+        if name.endswith(f"{engine}_backend"):
+            pytest.importorskip(library, reason="an engine is an extra that the development tools do not install")
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

@@ -125,7 +125,14 @@ def test_a_model_that_was_logged_before_still_loads_and_forecasts_the_same():
     pd.testing.assert_frame_equal(table[quantiles], expected[quantiles], rtol=1e-6)
 
 
-def test_mlflow_evaluates_its_forecasts_with_a_metric_of_ours(packaged, refreshed, judged, store, monkeypatch):
+@pytest.fixture
+def tracking_uri(store):
+    """The store's, as MLflow's own for a test; later ones in this process would use it."""
+    yield store.where.tracking_uri
+    mlflow.set_tracking_uri(None)
+
+
+def test_mlflow_evaluates_its_forecasts_with_a_metric_of_ours(packaged, refreshed, judged, store, tracking_uri):
     known = refreshed.panel["time"].unique().sort()[-10]  # the truth is known two sessions later
     panel = refreshed.panel.to_pandas().astype({"time": "datetime64[us]"})
 
@@ -134,7 +141,7 @@ def test_mlflow_evaluates_its_forecasts_with_a_metric_of_ours(packaged, refreshe
         return float((error * (0.1 - (error < 0))).mean())
 
     with quietly(store.where.global_addresses):
-        mlflow.set_tracking_uri(store.where.tracking_uri)
+        mlflow.set_tracking_uri(tracking_uri)
         table = mlflow.pyfunc.load_model(str(packaged)).predict(panel[panel["time"] <= pd.Timestamp(known)])
         truth = panel.rename(columns={"close": "truth"})
         data = table.merge(truth, on=["series_id", "time"]).rename(columns={"q0.1": "low"})
