@@ -61,7 +61,7 @@ def fit_columns(compared: pl.DataFrame) -> dict[str, list[str]]:
         **{head: [_number(row[name], 1, 100) for row in rows] for name, head in COVERAGES.items()},
         BY_STEP: [_range(row["coverage_lowest_step"], row["coverage_highest_step"]) for row in rows],
         IN_BAND: [_number(row["series_in_band"], 0, 100) for row in rows],
-        CPU: [_number(row["cpu_seconds"], 1) for row in rows],
+        CPU: [_number(row["cpu_seconds"], 2) for row in rows],
     }
 
 
