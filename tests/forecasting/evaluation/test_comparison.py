@@ -52,18 +52,19 @@ def test_it_repeats_what_evaluate_says_and_adds_the_second_reference(panel, fore
     assert found["crps"].is_sorted()
 
 
-def test_qlike_is_least_for_the_true_variance_and_equals_its_formula(panel, forecasts):
-    found = comparison(forecasts, panel).filter(model="random_walk")["qlike"].item()
+@pytest.mark.parametrize("model", ["random_walk", "drift"])
+def test_qlike_equals_its_formula_with_errors_from_the_median(model, panel, forecasts):
+    found = comparison(forecasts, panel).filter(model=model)["qlike"].item()
     table = (
-        forecasts.filter(model="random_walk")
+        forecasts.filter(model=model)
         .join(panel.select("series_id", "time", truth="close"), on=["series_id", "time"])
         .join(panel.select("series_id", origin="time", price="close"), on=["series_id", "origin"])
     )
-    scale = evaluate(forecasts, panel).losses.filter(model="random_walk").select("series_id", "origin", "step", "scale")
+    scale = evaluate(forecasts, panel).losses.filter(model=model).select("series_id", "origin", "step", "scale")
     table = table.join(scale, on=["series_id", "origin", "step"])
     h = np.log((table["q0.95"] / table["q0.05"]).to_numpy()) / (2 * stats.norm.ppf(0.95))
     unit = (table["scale"] / table["price"]).to_numpy() * np.sqrt(table["step"].to_numpy())
-    r = np.log((table["truth"] / table["price"]).to_numpy())
+    r = np.log((table["truth"] / table["forecast"]).to_numpy())
     assert found == pytest.approx(np.mean(2 * np.log(h / unit) + (r / h) ** 2))
 
 
