@@ -58,7 +58,7 @@ class Forecasts:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be forecast, besides the prices.
+    """What to forecast. The prices are read by each bucket.
 
     Attributes
     ----------

@@ -86,7 +86,7 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings, walks: Path | N
 
 @dataclass(frozen=True)
 class Asked:
-    """What a bucket cannot find out from its own series.
+    """What a bucket is told, because its own series do not show it.
 
     Attributes
     ----------

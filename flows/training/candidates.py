@@ -69,7 +69,7 @@ def recipes_of(settings: Settings, seasonal: bool = False) -> dict[str, Any]:
         `models` names them. The average is that of all others.
     seasonal : bool, default=False
         Whether the panel has seasons. The `SeasonalRegression` then stands beside the `VolatilityRegression`, and for
-        it in the average, because the last price is no median for such a panel.
+        it in the average: the last price is a poor median for such a panel.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class BucketReference:
-    """What a task carries instead of a table: where the tables are, at which versions, and which series to read.
+    """The place of some rows, which a task carries instead of them: tables, versions and series.
 
     Attributes
     ----------

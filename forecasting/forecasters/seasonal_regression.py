@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
@@ -221,7 +220,7 @@ class SeasonalRegression(NetworkForecaster):
     def _regress(
         self, rows: FlatPanel, inputs_NF: Tensor, weights: Tensor, until: date | datetime
     ) -> tuple[Array, Array]:
-        """Learn from origins whose targets are known `until` then; return leave-one-out errors and weights."""
+        """Learn from origins whose targets are known at `until`; return leave-one-out errors and weights."""
         none = np.zeros((0, self.horizon)), np.zeros(0)
         if self._steps is None or not self._seasonal.seasons:
             return none
@@ -244,9 +243,6 @@ class SeasonalRegression(NetworkForecaster):
 
     def _continue_training(self, rows: FlatPanel, weights: Tensor, epochs: int) -> None:
         """Learn nothing: a `fit` takes seconds."""
-
-    def _new_features(self) -> Any:
-        return super()._new_features() if self.features is None else clone(self.features)
 
     def _new_network(self) -> RecurrentNetwork:
         return RecurrentNetwork(
