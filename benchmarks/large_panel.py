@@ -4,7 +4,8 @@ python -m benchmarks.large_panel FOLDER [--series 50 500 5000] [--sessions 2500]
 
 Prices are made up (`benchmarks.market`), with open, high, low and volume. The run is the command `tidecast run`, in a
 process of its own; a stage ends with the line that the run prints at its end. Memory is proportional (PSS): pages that
-processes share count once. FOLDER is emptied of what earlier runs of this benchmark left there. Linux only.
+processes share count once. "Held" is the part that the system cannot drop: pages of no file. FOLDER is emptied of what
+earlier runs of this benchmark left there. Linux only.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Tree:
 
     root: int
     peak: float = 0.0
+    held: float = 0.0
     is_over: bool = False
     thread: threading.Thread = field(init=False)
 
@@ -57,13 +59,14 @@ class Tree:
 
     def _sample(self) -> None:
         while not self.is_over:
-            self.peak = max(self.peak, sum(map(_proportional_mib, _family(self.root))))
+            now = np.sum([_mib(pid) for pid in _family(self.root)], axis=0)
+            self.peak, self.held = np.maximum((self.peak, self.held), now).tolist()
             time.sleep(EVERY)
 
-    def take_peak(self) -> float:
-        """MiB since the last call."""
-        peak, self.peak = self.peak, 0.0
-        return peak
+    def take_peaks(self) -> tuple[float, float]:
+        """MiB since the last call, and MiB of no file."""
+        peaks, self.peak, self.held = (self.peak, self.held), 0.0, 0.0
+        return peaks
 
     def cpu(self) -> float:
         """CPU seconds of all, those that have ended included."""
@@ -81,12 +84,14 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _proportional_mib(pid: int) -> float:
+def _mib(pid: int) -> tuple[float, float]:
+    """Proportional memory, and the part of no file."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+        return 0.0, 0.0
+    kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+    return kib.get("Pss", 0) / 1024, kib.get("Anonymous", 0) / 1024
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -97,8 +102,8 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
-def run(home: Path, source: Path, calendar: str = "weekdays") -> list[tuple[str, float, float, float]]:
-    """Run the panel once: stage, seconds, CPU seconds and peak MiB.
+def run(home: Path, source: Path, calendar: str = "weekdays") -> list[tuple[str, float, float, float, float]]:
+    """Run the panel once: stage, seconds, CPU seconds, peak MiB, and peak MiB of no file.
 
     Parameters
     ----------
@@ -118,7 +123,7 @@ def run(home: Path, source: Path, calendar: str = "weekdays") -> list[tuple[str,
         if stage is None:
             continue
         now, spent = time.perf_counter(), tree.cpu()
-        found.append((stage, now - wall, spent - cpu, tree.take_peak()))
+        found.append((stage, now - wall, spent - cpu, *tree.take_peaks()))
         wall, cpu = now, spent
     tree.is_over = True
     if process.wait():
@@ -162,11 +167,12 @@ def main() -> None:
             if what == "next day":
                 next_day(source, every_day)
             print(f"\n{n_series:,} series × {arguments.sessions:,} sessions, {what}\n")
-            print("| stage | s | CPU s | peak MiB |\n|---|---|---|---|", flush=True)
+            print("| stage | s | CPU s | peak MiB | held MiB |\n|---|---|---|---|---|", flush=True)
             rows = run(home, source, arguments.calendar)
-            total = ("all", sum(row[1] for row in rows), sum(row[2] for row in rows), max(row[3] for row in rows))
-            for name, wall, cpu, peak in (*rows, total):
-                print(f"| {name} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} |", flush=True)
+            wall, cpu, peak, held = np.array([row[1:] for row in rows]).T
+            total = ("all", wall.sum(), cpu.sum(), peak.max(), held.max())
+            for name, *numbers in (*rows, total):
+                print("| {} | {:.1f} | {:.1f} | {:,.0f} | {:,.0f} |".format(name, *numbers), flush=True)
 
 
 if __name__ == "__main__":

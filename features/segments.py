@@ -79,6 +79,16 @@ def starts_if_sorted(panel: pl.DataFrame) -> np.ndarray | None:
     return starts if in_order else None
 
 
+def in_series_order(panel: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows sorted by ``series_id`` and ``time``; the panel itself, not a copy, if they are.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    """
+    return panel if starts_if_sorted(panel) is not None else panel.sort("series_id", "time")
+
+
 def blocks_of(series: NDArray[np.int64], size: int = BLOCK) -> Iterator[slice]:
     """Rows of whole series, about `size` at a time.
 

@@ -17,7 +17,7 @@ from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
 from tidecast.flows.log import log
 from tidecast.flows.training.engine import EngineUnusable, engine_of
-from tidecast.flows.warehouse.bucket import BucketReference, in_buckets, may_be_several
+from tidecast.flows.warehouse.bucket import BucketReference, in_buckets
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.estimator.clusters.cluster import EngineError
 from tidecast.forecasting.estimator.engine import check_seen, on_engine
@@ -30,16 +30,6 @@ PROCESS_ROWS = 40_000_000
 
 Shared = TypeVar("Shared")
 Result = TypeVar("Result")
-
-
-def is_large(warehouse: Warehouse) -> bool:
-    """Whether a panel may be more than one bucket. It takes no reading of rows.
-
-    Parameters
-    ----------
-    warehouse : Warehouse
-    """
-    return may_be_several(warehouse.height("prices"))
 
 
 def references(

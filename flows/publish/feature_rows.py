@@ -11,7 +11,7 @@ from tidecast.features.corporate_actions.shown_actions import look_for
 from tidecast.features.transformers.price_features import PriceFeatures
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
-from tidecast.flows.publish.bucket_tasks import each_bucket, is_large, references
+from tidecast.flows.publish.bucket_tasks import each_bucket, references
 from tidecast.flows.warehouse.schema import FEATURE_KEY
 from tidecast.flows.warehouse.warehouse import Warehouse
 
@@ -111,7 +111,7 @@ def build(warehouse: Warehouse, settings: Settings, as_of: date | None = None, w
 
 def _new_rows(warehouse: Warehouse, asked: Asked, settings: Settings, versions: dict[str, int]) -> pl.DataFrame:
     """The rows that are not stored, or are stored with other values."""
-    if is_large(warehouse) and asked.calendar is not None:  # one that is inferred depends on all series
+    if warehouse.is_large() and asked.calendar is not None:  # one that is inferred depends on all series
         buckets = references(warehouse, asked.as_of, versions, warehouse.series(asked.as_of, asked.first))
         if len(buckets) > 1:
             return pl.concat(each_bucket(_of_bucket, asked, buckets, settings))

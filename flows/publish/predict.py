@@ -15,7 +15,7 @@ from tidecast.features.panel import PanelSchema
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
-from tidecast.flows.publish.bucket_tasks import each_bucket, is_large, references
+from tidecast.flows.publish.bucket_tasks import each_bucket, references
 from tidecast.flows.publish.missing_ahead import MissingAhead, missing_ahead
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.model_panel import fill_ahead, model_panel, reads_ahead
@@ -104,7 +104,7 @@ def predict_panel(warehouse: Warehouse, request: Request, versions: dict[str, in
     """
     champion, settings, as_of = request.champion, request.settings, request.as_of
     _refuse_later(champion, as_of)
-    if is_large(warehouse) and not needs_whole_panel(champion.model, warehouse, settings):
+    if warehouse.is_large() and not needs_whole_panel(champion.model, warehouse, settings):
         series = warehouse.series(as_of, version=versions.get("prices"))
         behind = sessions_behind(series, settings, as_of)
         quoted = pl.when(pl.Series(behind["sessions"] <= LATE)).then("rows").otherwise(0)  # both sorted by series

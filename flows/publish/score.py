@@ -12,7 +12,7 @@ from tidecast.features.corporate_actions.adjustment import action_factors
 from tidecast.features.corporate_actions.price_steps import BEFORE, REACH
 from tidecast.features.volatility import EWMA_ROWS, PEG_WINDOW, with_volatility
 from tidecast.flows.config.settings import Settings
-from tidecast.flows.publish.bucket_tasks import each_bucket, is_large, references
+from tidecast.flows.publish.bucket_tasks import each_bucket, references
 from tidecast.flows.publish.kept_walks import KeptWalks
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FORECAST_KEY, SCORES, quantile_columns
@@ -70,7 +70,7 @@ def score(warehouse: Warehouse, as_of: date, settings: Settings, walks: Path | N
     if pending.is_empty():
         return _none()
     since, kept = _since(pending, warehouse, as_of, settings.lookback), KeptWalks(walks, warehouse)
-    if is_large(warehouse):
+    if warehouse.is_large():
         series = warehouse.series(as_of, since)
         is_pending = pl.col("series_id").is_in(pending["series_id"].unique().implode())
         taken = pl.when(is_pending).then(WORK * pl.col("rows")).otherwise(0)

@@ -41,9 +41,10 @@ def coverage_by_volatility(losses: pl.DataFrame, prices: pl.DataFrame, positive:
         volatility, 2 for the highest.
     """
     at_origin = losses.select("series_id", "origin", "scale").unique(["series_id", "origin"])
-    at_origin = at_origin.join(
-        prices.select("series_id", origin="time", price="close"), on=["series_id", "origin"], how="left"
-    )
+    sampled = at_origin["series_id"].unique()  # of a large panel, few
+    judged = prices.filter(pl.col("series_id").is_in(sampled.implode()))
+    judged = judged.select("series_id", origin="time", price="close")
+    at_origin = at_origin.join(judged, on=["series_id", "origin"], how="left")
     volatility = pl.col("scale") / pl.col("price") if positive else pl.col("scale")
     rank = volatility.rank("ordinal").over("series_id").cast(pl.Int64) - 1
     thirds = at_origin.select("series_id", "origin", third=rank * 3 // pl.len().over("series_id"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from tidecast.features.transformers.streaming import tail_of
 from tidecast.flows.reporting.figure import Picture
 from tidecast.flows.reporting.model_names import readable
 from tidecast.forecasting.plotting.canvas import new_figure, price_axis, short, title, zero
@@ -17,6 +18,9 @@ from tidecast.forecasting.plotting.scores import draw_dots, draw_skill
 from tidecast.forecasting.plotting.tables import bands, promises
 
 MAX_SERIES = 60  # in one ranking
+
+MOVES = 63
+"""Changes that a series is ranked by."""
 
 
 def fans(prices: pl.DataFrame, forecasts: pl.DataFrame, series: Sequence[str], sessions: int = 60) -> Picture:
@@ -115,7 +119,7 @@ def skill_by_series(summary: pl.DataFrame, model: str) -> Picture:
 
 
 def calm_to_wild(prices: pl.DataFrame, series: Sequence[str], limit: int = 6) -> list[str]:
-    """A selection of series, evenly spaced in the order of their mean absolute change over the last 63 rows.
+    """A selection of series, evenly spaced in the order of their mean absolute change over the last `MOVES` rows.
 
     Parameters
     ----------
@@ -131,9 +135,10 @@ def calm_to_wild(prices: pl.DataFrame, series: Sequence[str], limit: int = 6) ->
     list of str
         The least volatile series first.
     """
-    moves = (pl.col("close").diff().abs() / pl.col("close").abs()).tail(63).mean()
+    moves = (pl.col("close").diff().abs() / pl.col("close").abs()).tail(MOVES).mean()
+    newest = tail_of(prices.select("series_id", "time", "close"), None, MOVES + 1)
     ranked = (
-        prices.filter(pl.col("series_id").is_in(list(series)))
+        newest.filter(pl.col("series_id").is_in(list(series)))
         .sort("series_id", "time")
         .group_by("series_id", maintain_order=True)
         .agg(moves.alias("move"))

@@ -30,6 +30,7 @@ from tidecast.flows.training.decisions import Row, TrainingKey
 from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.model_panel import model_panel, read_versions
 from tidecast.flows.training.recorded_recipe import recorded_champion
+from tidecast.flows.training.stored_panel import StoredPanel
 from tidecast.flows.training.train import refit_random_walk, train
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.flows.watch.demotion import Evidence, demotion_row
@@ -115,7 +116,8 @@ class Promoter:
         is_due = gate_due(decisions.newest(decisions.gates(past), as_of), as_of, self.settings)
         found = self.tuning_runs.newest(as_of) if is_due else None
         with engine_of(self.settings, self.warehouse.uri):
-            training = train(panel, as_of, self.settings, champion, is_due, log.info, versions, found)
+            stored = StoredPanel(self.warehouse.pinned(self.warehouse.versions()), self.settings, as_of)
+            training = train(panel, as_of, self.settings, champion, is_due, log.info, versions, found, stored)
         key = trained.key(f"lost {lost['decision']}" if lost else champion.version if champion else "")
         gates_before = decisions.gates(past).height
         row = decisions.of_training(training, trained, champion, gates_before, by, datetime.now(UTC))

@@ -18,7 +18,7 @@ from tidecast.flows.tracking.run_record import fingerprint
 from tidecast.flows.training.candidates import recipes_of
 from tidecast.flows.training.compared_series import compared_series
 from tidecast.flows.training.engine import engine_of
-from tidecast.flows.training.holdout import before_the_gate, folds_of, plan_origins
+from tidecast.flows.training.holdout import folds_of, last_before_gate, plan_origins
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.training.search_problem import SearchProblem
 from tidecast.flows.warehouse.warehouse import Warehouse
@@ -71,9 +71,8 @@ def search_problem_in(prices: pl.DataFrame, as_of: date, settings: Settings) -> 
             f"What a search finds must be tested on {settings.gate.min_origins} origins that it did not see; of the "
             f"{plan.possible} there are, a gate takes a third at most. Give more history."
         )
-    panel = compared_series(before_the_gate(prices, plan, settings), plan.selection, settings.horizon)
-    looked_through = panel["time"].max()
-    assert isinstance(looked_through, date)
+    looked_through = last_before_gate(prices, plan, settings)
+    panel = compared_series(prices, plan.selection, settings.horizon, looked_through)
     recipes = recipes_of(settings)
     networks = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, RecurrentForecaster)}
     model = networks.get("GRU", next(iter((networks or recipes).values())))

@@ -20,7 +20,7 @@ from tidecast.flows.ingest.drop_folder import ingest_drop_folder, is_drop_folder
 from tidecast.flows.ingest.ingest import Ingested, ingest
 from tidecast.flows.ingest.quarantine import waiting
 from tidecast.flows.log import log
-from tidecast.flows.publish.bucket_tasks import each_bucket, is_large, references
+from tidecast.flows.publish.bucket_tasks import each_bucket, references
 from tidecast.flows.publish.predict import LATE, sessions_behind
 from tidecast.flows.redaction import beginning
 from tidecast.flows.steps.due import refuse_clock_set_back
@@ -210,7 +210,7 @@ class Asked:
 def _facts_of_all(warehouse: Warehouse, settings: Settings, as_of: date) -> pl.DataFrame:
     """See `_facts`; of a large panel by buckets of series."""
     asked = Asked(settings, as_of)
-    if is_large(warehouse):
+    if warehouse.is_large():
         buckets = references(warehouse, as_of, warehouse.versions(), warehouse.series(as_of))
         if len(buckets) > 1:
             return pl.concat(each_bucket(_facts, asked, buckets, settings))

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.features.known_ahead.table import lists_of
+from tidecast.features.segments import in_series_order
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.redaction import redact
 from tidecast.flows.tracking.compared_models import ComparedModel, compared_models, subject_of
@@ -126,7 +127,7 @@ def describe(training: TrainingResult, source: str, prefect: Mapping[str, str] |
 
 
 PIECE = 1_000_000
-"""Rows whose texts are joined at a time."""
+"""Rows that are read at a time."""
 
 
 def fingerprint(panel: pl.DataFrame) -> str:
@@ -141,7 +142,7 @@ def fingerprint(panel: pl.DataFrame) -> str:
     str
         16 hexadecimal digits.
     """
-    ordered = panel.sort("series_id", "time")
+    ordered = in_series_order(panel)
     digest = hashlib.sha256()
     for name in sorted(ordered.columns):
         column = ordered[name]
@@ -149,7 +150,8 @@ def fingerprint(panel: pl.DataFrame) -> str:
         if column.dtype.is_nested():  # what is known ahead, as lists of numbers
             digest.update(lists_of(column).tobytes())
         elif column.dtype.is_float():
-            digest.update(column.fill_null(math.nan).to_numpy().tobytes())
+            for piece in column.to_frame().iter_slices(PIECE):
+                digest.update(piece[name].fill_null(math.nan).to_numpy().tobytes())
         else:
             for number, piece in enumerate(column.to_frame().iter_slices(PIECE)):
                 texts = piece[name].cast(pl.String).fill_null("").to_list()

@@ -14,7 +14,7 @@ from tidecast.flows.errors import TidecastError
 from tidecast.flows.log import log
 from tidecast.flows.training.candidates import CandidateSet, Stopwatch
 from tidecast.flows.training.engine import engine_of
-from tidecast.flows.training.holdout import Plan, before_the_gate, plan_origins
+from tidecast.flows.training.holdout import Plan, last_before_gate, plan_origins
 from tidecast.flows.training.model_panel import model_panel
 from tidecast.flows.warehouse.warehouse import Warehouse
 from tidecast.forecasting.tables.names import AVERAGE
@@ -89,10 +89,10 @@ def backtest_panel(
             f"A backtest of {counted(folds, 'fold')} must have {counted(2 * folds, 'origin')} before the gate's, "
             f"this panel has {plan.possible - left_out}. Ask for fewer folds, or wait for more prices."
         )
-    rows = before_the_gate(panel, plan, settings) if left_out else panel
+    through = last_before_gate(panel, plan, settings) if left_out else None
     log.info(f"Forecasting from {counted(origins, 'origin')}, {folds} refits of {', '.join(chosen)} …")
     with engine_of(settings, warehouse.uri):
-        run = work.backtest(_with_seeds(chosen, seeds), work.compared(rows, origins), origins, folds)
+        run = work.backtest(_with_seeds(chosen, seeds), work.compared(origins, through), origins, folds)
     forecasts = to_polars(run.table)
     evaluation = work.evaluate(forecasts)
     periods = _periods(forecasts, panel, plan, settings.horizon)

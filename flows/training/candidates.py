@@ -13,8 +13,9 @@ import polars as pl
 
 from tidecast.features.panel import PanelSchema
 from tidecast.flows.config.settings import DRIFT, Settings
-from tidecast.flows.training.compared_series import compared_series
+from tidecast.flows.training.compared_series import compared_series, newest_rows
 from tidecast.flows.training.holdout import folds_of
+from tidecast.flows.training.stored_panel import StoredPanel
 from tidecast.forecasting.backtesting.backtest import BacktestRun, run_backtest
 from tidecast.forecasting.backtesting.fold_by_fold import Costs, FoldForecasts, backtest_by_fold
 from tidecast.forecasting.evaluation.comparison import comparison
@@ -114,34 +115,34 @@ class CandidateSet:
         Versions of the tables that were read.
     champion_version : str
         Registered version of the champion; empty without one.
+    stored : StoredPanel, optional
+        The panel in the tables, for workers that see no folder of this machine.
     """
 
     def __init__(
         self, panel: pl.DataFrame, as_of: date, settings: Settings, say: Say, clock: Stopwatch,
-        versions: dict[str, int], champion_version: str = "",
+        versions: dict[str, int], champion_version: str = "", stored: StoredPanel | None = None,
     ) -> None:  # fmt: skip
         self.panel, self.as_of, self.settings = panel, as_of, settings
         self.say, self.clock, self.table_versions = say, clock, versions
-        self.champion_version = champion_version
+        self.champion_version, self.stored = champion_version, stored
         shared = _shared(settings)
         self.recipes = recipes_of(settings, has_seasons(panel, "close", shared["schema"]))
         self.random_walk, self.drift = RandomWalk(**shared), Drift(**shared)
 
-    def consider(self, found: TunedRecipe, seen: pl.DataFrame) -> None:
+    def consider(self, found: TunedRecipe, newest: date) -> None:
         """Add the result of a search to the recipes, unless it cannot be a candidate; then say why.
 
         Parameters
         ----------
         found : TunedRecipe
-        seen : polars.DataFrame
-            The rows that the selection uses. The search must not have seen later ones.
+        newest : date
+            The last session that the selection uses. The search must not have seen a later one.
         """
         own = next(iter(self.recipes.values())).recipe()["settings"]
         model = decode(found.recipe)
         recipe = model.recipe()  # as written today; earlier versions used other names of classes
         others = [name for name in COMMON if recipe["settings"][name] != own[name]]
-        newest = seen["time"].max()
-        assert isinstance(newest, date)
         if found.looked_through > newest:
             why = f"the search saw prices up to {found.looked_through}, and the gate begins on {newest}"
         elif others:
@@ -193,17 +194,18 @@ class CandidateSet:
         said = partial(self._say_fit, folds)
         return backtest_by_fold(models, panel, cv, take, n_jobs=self.settings.n_jobs, on_fit=said)
 
-    def compared(self, panel: pl.DataFrame, origins: int) -> pl.DataFrame:
+    def compared(self, origins: int, through: date | None = None) -> pl.DataFrame:
         """Return the rows of the series that models are compared on, and say so if they are a sample.
 
         Parameters
         ----------
-        panel : polars.DataFrame
         origins : int
             Origins in all folds together.
+        through : date, optional
+            The last session to compare on. None: the panel's.
         """
-        n_series = panel["series_id"].n_unique()
-        panel = compared_series(panel, origins, self.settings.horizon)
+        n_series = newest_rows(self.panel, through).height
+        panel = compared_series(self.panel, origins, self.settings.horizon, through)
         if (compared := panel["series_id"].n_unique()) < n_series:
             self.say(f"  on {compared:,} of {n_series:,} series, drawn by name; docs/decisions.md says why")
         return panel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 
 import polars as pl
 
@@ -14,7 +15,7 @@ FEWEST_SERIES = 30
 """In a sample, at least: a gate looks at the 10th percentile over series."""
 
 
-def compared_series(panel: pl.DataFrame, origins: int, horizon: int) -> pl.DataFrame:
+def compared_series(panel: pl.DataFrame, origins: int, horizon: int, through: date | None = None) -> pl.DataFrame:
     """Return the rows of the series that models are compared on.
 
     Of more series than a comparison of about `MOST_FORECASTS` needs, a sample of those that have a row among the newest
@@ -27,14 +28,31 @@ def compared_series(panel: pl.DataFrame, origins: int, horizon: int) -> pl.DataF
     origins : int
         Sessions that each model forecasts from.
     horizon : int
+    through : date, optional
+        As if the panel ended on this session.
 
     Returns
     -------
     polars.DataFrame
         Rows of `panel`, in its order.
     """
-    drawn = _sample(panel, origins, horizon)
-    return panel if drawn is None else panel.filter(pl.col("series_id").is_in(drawn.implode()))
+    drawn = _sample(panel, origins, horizon, through)
+    chosen = [] if drawn is None else [pl.col("series_id").is_in(drawn.implode())]
+    chosen += [] if through is None else [pl.col("time") <= through]
+    return panel.filter(*chosen) if chosen else panel
+
+
+def newest_rows(panel: pl.DataFrame, through: date | None = None) -> pl.DataFrame:
+    """Return the ``series_id`` of each series and the newest ``time`` of its rows.
+
+    Parameters
+    ----------
+    panel, through
+        As of `compared_series`.
+    """
+    rows = panel.lazy().select("series_id", "time")
+    rows = rows if through is None else rows.filter(pl.col("time") <= through)
+    return rows.group_by("series_id").agg(pl.col("time").max()).collect(engine="streaming")
 
 
 def sample_text(panel: pl.DataFrame, origins: int, horizon: int) -> str:
@@ -45,19 +63,20 @@ def sample_text(panel: pl.DataFrame, origins: int, horizon: int) -> str:
     panel, origins, horizon
         As of `compared_series`.
     """
-    drawn = _sample(panel, origins, horizon)
+    drawn = _sample(panel, origins, horizon, None)
     if drawn is None:
         return ""
     return f"Compared on {len(drawn):,} of {panel['series_id'].n_unique():,} series, a sample drawn by name."
 
 
-def _sample(panel: pl.DataFrame, origins: int, horizon: int) -> pl.Series | None:
+def _sample(panel: pl.DataFrame, origins: int, horizon: int, through: date | None) -> pl.Series | None:
     """The names of the sample; None if it is all series."""
     most = max(FEWEST_SERIES, MOST_FORECASTS // max(origins * horizon, 1))
-    newest = panel.group_by("series_id").agg(pl.col("time").max())
+    newest = newest_rows(panel, through)
     if len(newest) <= most:
         return None
-    since = panel["time"].unique().sort().tail(origins).min()
+    sessions = panel["time"].unique().sort()
+    since = sessions.filter(sessions <= (through or sessions[-1])).tail(origins).min()
     alive = newest.filter(pl.col("time") >= since)["series_id"]
     return drawn_series(alive, most)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import polars as pl
 
 from tidecast.features.calendars.per_series import mark_long_periods
-from tidecast.features.segments import blocks_of, breaks, series_starts
+from tidecast.features.segments import blocks_of, breaks, in_series_order, series_starts
 from tidecast.features.volatility import with_volatility
 from tidecast.flows.config.settings import Settings
 from tidecast.forecasting.evaluation.splits import RollingOrigin
@@ -66,7 +67,7 @@ def plan_origins(panel: pl.DataFrame, settings: Settings) -> Plan:
     Plan
     """
     panel = panel.select("series_id", "time", "close", pl.selectors.by_name("calendar", require_all=False))
-    panel = mark_long_periods(panel.sort("series_id", "time"), settings.calendar)
+    panel = mark_long_periods(in_series_order(panel), settings.calendar)
     bounds = np.append(series_starts(panel), panel.height)
     learnable = pl.concat([_learnable(panel[block], settings) for block in blocks_of(bounds, BLOCK)])
     possible = max(learnable.n_unique() - 2 * settings.horizon, 0)
@@ -88,8 +89,8 @@ def _gate_folds(origins: int) -> int:
     return max(FOLDS, -(-origins // LONGEST_FOLD))
 
 
-def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.DataFrame:
-    """Return the rows up to the first of the gate's origins: no target in them is one of the gate's.
+def last_before_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> date:
+    """Return the first session of the gate's origins: no target in the rows up to it is one of the gate's.
 
     Parameters
     ----------
@@ -99,8 +100,9 @@ def before_the_gate(panel: pl.DataFrame, plan: Plan, settings: Settings) -> pl.D
         Its number of origins at the gate.
     settings : Settings
     """
-    sessions = panel["time"].unique().sort()
-    return panel.filter(pl.col("time") <= sessions[-plan.gate - settings.horizon])
+    session = panel["time"].unique().sort()[-plan.gate - settings.horizon]
+    assert isinstance(session, date)
+    return session
 
 
 def folds_of(origins: int, horizon: int, folds: int = FOLDS) -> RollingOrigin:

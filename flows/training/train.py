@@ -21,8 +21,9 @@ from tidecast.flows.reporting.model_names import readable, with_article
 from tidecast.flows.training.candidates import CandidateSet, Say, Stopwatch, TunedRecipe
 from tidecast.flows.training.champion import Champion
 from tidecast.flows.training.compared_series import sample_text
-from tidecast.flows.training.holdout import FOLDS, Plan, before_the_gate, plan_origins
+from tidecast.flows.training.holdout import FOLDS, Plan, last_before_gate, plan_origins
 from tidecast.flows.training.result import POOLED, TrainingResult
+from tidecast.flows.training.stored_panel import StoredPanel
 from tidecast.forecasting.backtesting.fold_by_fold import FoldForecasts
 from tidecast.forecasting.estimator.engine import on_engine, runs_apart
 from tidecast.forecasting.estimator.fit_notes import FitNote, fits_of
@@ -55,6 +56,7 @@ def train(
     say: Say,
     table_versions: Mapping[str, int] | None = None,
     found: TunedRecipe | None = None,
+    stored: StoredPanel | None = None,
 ) -> TrainingResult:
     """Refresh the champion's recipe; when a gate is due, test a new one first.
 
@@ -75,6 +77,8 @@ def train(
         Stored in the result.
     found : TunedRecipe, optional
         One more candidate for the selection.
+    stored : StoredPanel, optional
+        The panel in the tables, for workers that see no folder of this machine.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def train(
     """
     clock = Stopwatch()
     version = champion.version if champion is not None else ""
-    work = CandidateSet(panel, as_of, settings, say, clock, dict(table_versions or {}), version)
+    work = CandidateSet(panel, as_of, settings, say, clock, dict(table_versions or {}), version, stored)
     if champion is not None and not gate_due:
         refit = f"The recipe of {with_article(champion.name)}, version {version}, refit on rows up to {as_of}."
         return _refresh(work, champion, refit)
@@ -146,15 +150,14 @@ class Selection:
 
 def _select(work: CandidateSet, plan: Plan, found: TunedRecipe | None) -> Selection:
     """Compare the recipes on the folds before the gate's."""
-    older = before_the_gate(work.panel, plan, work.settings)
+    newest = last_before_gate(work.panel, plan, work.settings)
     if found is not None:
-        work.consider(found, older)
+        work.consider(found, newest)
     work.say(
         f"Comparing {', '.join(map(readable, work.recipes))} on {plan.selection} older origins, {FOLDS} refits each …"
     )
     with work.clock("selection"):
-        compared = work.compared(older, plan.selection)
-        del older  # a copy of most of the panel, which the fits do not need
+        compared = work.compared(plan.selection, newest)
         scores = work.running_evaluation(compared, keep_losses=False)
         costs = work.backtest_by_fold(
             work.recipes, compared, plan.selection, FOLDS, lambda fold: scores.add(fold.table)
@@ -187,7 +190,7 @@ def _gate(work: CandidateSet, plan: Plan, champion: Champion | None, selection: 
     rivals = "the random walk" if present in (RANDOM_WALK, candidate) else f"the random walk and {readable(present)}"
     work.say(f"Testing {readable(candidate)} against {rivals} on the newest {plan.gate} origins …")
     with work.clock("gate"):
-        compared = work.compared(work.panel, plan.gate)
+        compared = work.compared(plan.gate)
         scores = work.running_evaluation(compared)
         below: list[pl.DataFrame] = []
 
@@ -283,7 +286,7 @@ def _refit(work: CandidateSet, recipes: dict[str, Any]) -> dict[str, Any]:
             single[name] = recipe
     n_jobs = min(work.settings.n_jobs, len(single))
     counted = fits_of("Fitting", list(single.values()), runs_apart(n_jobs))
-    with work.clock("refit"), on_engine(work.panel, n_jobs) as panel, counted as fits:
+    with work.clock("refit"), on_engine(work.panel, n_jobs, work.stored) as panel, counted as fits:
         fit = delayed(EndsWithParent(_fit))
         tasks = (fit(recipe, panel, fits.note(k)) for k, recipe in enumerate(single.values()))
         fitted = Parallel(batch_size=1)(tasks)

@@ -34,8 +34,8 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class BucketReference:
-    """The place of some rows, which a task carries instead of them: tables, versions and series.
+class TablesReference:
+    """The place of tables, which a task carries instead of their rows.
 
     Attributes
     ----------
@@ -43,18 +43,28 @@ class BucketReference:
         Folder, or address of an object store.
     versions : mapping of str to int
         By table. A table that is not named did not exist.
-    columns : tuple of str
-        Columns of the whole panel, see `tidecast.flows.warehouse.schema.as_known`: a bucket may have values in fewer.
-    bucket : Bucket
     options : mapping of str to str, optional
         Credentials and endpoint of the object store.
     """
 
     uri: str
     versions: Mapping[str, int]
+    options: Mapping[str, str] | None = field(default=None, repr=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class BucketReference(TablesReference):
+    """The place of the rows of some series.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Columns of the whole panel, see `tidecast.flows.warehouse.schema.as_known`: a bucket may have values in fewer.
+    bucket : Bucket
+    """
+
     columns: tuple[str, ...]
     bucket: Bucket
-    options: Mapping[str, str] | None = field(default=None, repr=False)
 
     @property
     def series(self) -> pl.Expr:

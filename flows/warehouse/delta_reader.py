@@ -19,7 +19,7 @@ from tidecast.flows.config.secrets import expand
 from tidecast.flows.errors import WarehouseError, is_panic
 from tidecast.flows.os_errors import message_of_number, message_of_store
 from tidecast.flows.redaction import beginning
-from tidecast.flows.warehouse.bucket import Bucket, BucketReference
+from tidecast.flows.warehouse.bucket import Bucket, BucketReference, TablesReference
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BACKTRACE = re.compile(r"\s+0: .*", re.DOTALL)
@@ -45,8 +45,8 @@ class DeltaReader:
         ``AWS_*``, ``AZURE_*`` and ``GOOGLE_*`` variables). ``${VAR}`` is expanded on connecting only.
     columns : mapping of str to mapping
         Columns of each table, for reading it before it exists.
-    part : BucketReference, optional
-        Read the tables at these versions, and of each only the rows of these series. Nothing can be written then.
+    part : TablesReference, optional
+        Read the tables at these versions, and of a bucket only the rows of its series. Nothing can be written then.
 
     Raises
     ------
@@ -55,9 +55,18 @@ class DeltaReader:
     """
 
     def __init__(
-        self, uri: str, columns: Mapping[str, Mapping[str, pl.DataType]], part: BucketReference | None = None
+        self, uri: str, columns: Mapping[str, Mapping[str, pl.DataType]], part: TablesReference | None = None
     ) -> None:
         self.uri, self._columns, self._part = uri, columns, part
+
+    def pinned(self, versions: Mapping[str, int]) -> TablesReference:
+        """Return a reference to the tables at these versions, with which another process can read them.
+
+        Parameters
+        ----------
+        versions : mapping of str to int
+        """
+        return TablesReference(self._seen_elsewhere(), dict(versions), options=self._options())
 
     def reference(self, bucket: Bucket, versions: Mapping[str, int], columns: Sequence[str]) -> BucketReference:
         """Return a reference to the rows of some series, with which another process can read them.
@@ -71,9 +80,18 @@ class DeltaReader:
         columns : sequence of str
             Columns of the whole panel.
         """
+        uri, options = self._seen_elsewhere(), self._options()
+        return BucketReference(uri, dict(versions), tuple(columns), bucket, options=options)
+
+    def _seen_elsewhere(self) -> str:
+        """The address, for processes with another environment and another working folder."""
         uri = expand(self.uri, os.environ)
-        uri = uri if (folder := folder_of(uri)) is None else str(folder.absolute())
-        return BucketReference(uri, dict(versions), tuple(columns), bucket, self._options())
+        return uri if (folder := folder_of(uri)) is None else str(folder.absolute())
+
+    @property
+    def _bucket(self) -> BucketReference | None:
+        """The series that are read; None: all."""
+        return self._part if isinstance(self._part, BucketReference) else None
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -222,7 +240,7 @@ class DeltaReader:
             missing_columns="insert",
             storage_options=self._options(),
         )
-        return rows if self._part is None or "series_id" not in schema else rows.filter(self._part.series)
+        return rows if self._bucket is None or "series_id" not in schema else rows.filter(self._bucket.series)
 
     def _read(self, rows: pl.LazyFrame, name: str, version: int | None = None) -> pl.DataFrame:
         """Collect a scan, in pieces."""

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from tidecast.features.segments import blocks_of, series_starts
 from tidecast.flows.warehouse.ahead_tables import AheadTables
+from tidecast.flows.warehouse.bucket import BUCKET_ROWS, may_be_several
 from tidecast.flows.warehouse.delta_reader import Spans
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, in_order, values_in
+from tidecast.forecasting.estimator.mapped_frame import mapped_frame
 
 LATELY = 99
 """Days within which nearly every quoted series has a price."""
@@ -25,7 +29,8 @@ class PriceTables(AheadTables):
     def prices(self, as_of: date | None = None, version: int | None = None, static: Sequence[str] = ()) -> pl.DataFrame:
         """Return the panel as known at `as_of` (None: as known now), sorted by series_id and time.
 
-        The newest panel that was read is kept, because the steps of a run read the same one.
+        The newest panel that was read is kept, because the steps of a run read the same one. A large one is read bucket
+        by bucket, and lies in temporary files: see `mapped_frame`.
 
         Rows with ``time <= as_of`` and ``known_at <= as_of`` count; of several revisions of a row, the last. Each
         series is on the basis of its last row: splits and dividends known by then are undone in earlier rows.
@@ -46,10 +51,14 @@ class PriceTables(AheadTables):
         key = as_of, self._state("prices", version), self._state("actions")
         if self._newest_panel is None or self._newest_panel[0] != key:
             self._newest_panel = None  # before the next one is read, which takes its memory
-            self._newest_panel = key, self.point_in_time(as_of, version).panel(as_of)
+            self._newest_panel = key, self._panel(as_of, version)
         panel = self._newest_panel[1]
         known = [name for name in static if name in panel.columns]
-        return panel.with_columns(pl.col(name).drop_nulls().last().over("series_id") for name in known)
+        return _with_last_known(panel, known) if known else panel
+
+    def _panel(self, as_of: date | None, version: int | None) -> pl.DataFrame:
+        """The panel of `prices`, read in one piece."""
+        return self.point_in_time(as_of, version).panel(as_of)
 
     def quotes(self, as_of: date | None = None, version: int | None = None) -> pl.DataFrame:
         """Return prices as quoted on their day, before splits and dividends are undone; see `prices`.
@@ -93,7 +102,7 @@ class PriceTables(AheadTables):
 
     def _in_time(self, prices: pl.DataFrame, actions: pl.DataFrame) -> PointInTime:
         """Rows of both tables, in order; of a bucket, with the columns of the whole panel."""
-        columns = () if self._part is None else self._part.columns
+        columns = () if self._bucket is None else self._bucket.columns
         return PointInTime(in_order(prices), actions.sort(PRICE_KEY), columns)
 
     def point_in_time_since(self, first: date, as_of: date) -> PointInTime:
@@ -109,9 +118,9 @@ class PriceTables(AheadTables):
 
     def _needed(self, prices: pl.LazyFrame) -> pl.LazyFrame:
         """The columns of `prices` that panels are made of."""
-        if self._part is None:
+        if self._bucket is None:
             return prices.drop("as_of", "year", strict=False)
-        return prices.select(*self._part.columns, "known_at")
+        return prices.select(*self._bucket.columns, "known_at")
 
     def series(
         self, as_of: date, since: date = date.min, until: date | None = None, version: int | None = None
@@ -464,3 +473,16 @@ def _by_year(days: pl.Series) -> Spans:
         pl.DataFrame({"day": days}).group_by(year=pl.col("day").dt.year()).agg(low=pl.min("day"), high=pl.max("day"))
     )
     return list(years.select("low", "high").iter_rows())
+
+
+def _with_last_known(panel: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The last known value of a series in all its rows; of a large panel, in temporary files."""
+    last = pl.col(names).drop_nulls().last().over("series_id")
+    if not may_be_several(panel.height):
+        return panel.with_columns(last)
+    blocks = blocks_of(np.append(series_starts(panel), panel.height), BUCKET_ROWS)
+    try:
+        filled = mapped_frame(panel[block].select("series_id", *names).select(last) for block in blocks)
+    except OSError:  # no room for them
+        return panel.with_columns(last)
+    return panel.with_columns(filled.get_columns())

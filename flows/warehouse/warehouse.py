@@ -1,6 +1,7 @@
 """The tables of one panel: prices (`price_tables`), features, forecasts, scores, runs, decisions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from tidecast.flows.errors import WarehouseError
-from tidecast.flows.warehouse.bucket import BucketReference, in_buckets
+from tidecast.flows.warehouse.bucket import TablesReference, in_buckets, may_be_several
 from tidecast.flows.warehouse.price_tables import PriceTables
 from tidecast.flows.warehouse.schema import (
     DECISION_KEY,
@@ -18,6 +19,7 @@ from tidecast.flows.warehouse.schema import (
     TABLES,
     check_forecasts,
 )
+from tidecast.forecasting.estimator.mapped_frame import mapped_frame
 
 READ = "read"
 """Note of a commit: the versions of the tables that its rows were computed from, and the as_of of forecasts."""
@@ -37,8 +39,9 @@ class Warehouse(PriceTables):
     ----------
     uri : str
         Folder, or address of an object store; see `tidecast.flows.warehouse.delta_writer.DeltaTables`.
-    part : BucketReference, optional
-        Read the rows of some series only, at fixed versions; see `tidecast.flows.warehouse.delta_reader.DeltaReader`.
+    part : TablesReference, optional
+        Read fixed versions, and only the series that it names, if any; see
+        `tidecast.flows.warehouse.delta_reader.DeltaReader`.
 
     Raises
     ------
@@ -48,34 +51,52 @@ class Warehouse(PriceTables):
         On reading a `version` that does not exist, or whose files were removed by a vacuum.
     """
 
-    def __init__(self, uri: str, part: BucketReference | None = None) -> None:
+    def __init__(self, uri: str, part: TablesReference | None = None) -> None:
         super().__init__(uri, {name: spec.columns for name, spec in TABLES.items()}, part)
 
     # reading
+
+    def is_large(self) -> bool:
+        """Whether the panel may be more than one bucket of series; it takes no reading of rows."""
+        return may_be_several(self.height("prices"))
 
     _newest_closes: tuple[object, pl.DataFrame] | None = None
 
     def closes(self, as_of: date) -> pl.DataFrame:
         """Return the panel as `prices` does, without open, high, low and volume.
 
-        It is made of the panel that was read last, if that is the same one; otherwise read bucket by bucket. A large
-        one then takes half of the memory.
+        It is made of the panel that was read last, if that is the same one. Of a large panel, these columns are not
+        read.
 
         Parameters
         ----------
         as_of : date
         """
         key = as_of, self._state("prices"), self._state("actions")
-        if self._newest_panel is not None and self._newest_panel[0] == key:
-            return self._newest_panel[1].drop(RANGES, strict=False)
+        if (self._newest_panel is not None and self._newest_panel[0] == key) or not self.is_large():
+            return self.prices(as_of).drop(RANGES, strict=False)
         if self._newest_closes is None or self._newest_closes[0] != key:
             self._newest_closes = None
-            versions = self.versions(("prices", "actions"))
             columns = [name for name in self.columns(as_of) if name not in RANGES]
-            parts = [self.reference(bucket, versions, columns) for bucket in in_buckets(self.series(as_of))]
-            panels = [Warehouse(part.uri, part).prices(as_of) for part in parts]
-            self._newest_closes = key, pl.concat(panels) if panels else self.prices(as_of)
+            self._newest_closes = key, self._by_bucket(as_of, self.versions(("prices", "actions")), columns)
         return self._newest_closes[1]
+
+    def _panel(self, as_of: date | None, version: int | None) -> pl.DataFrame:
+        """The panel of `prices`; a large one bucket by bucket, so that its rows are never in memory together."""
+        if as_of is None or self._bucket is not None or not self.is_large():
+            return super()._panel(as_of, version)
+        versions = self.versions(("prices", "actions"))
+        versions |= {} if version is None else {"prices": version}
+        return self._by_bucket(as_of, versions, self.columns(as_of, version))
+
+    def _by_bucket(self, as_of: date, versions: Mapping[str, int], columns: Sequence[str]) -> pl.DataFrame:
+        """The panel with these columns, in temporary files; in memory where there is no room for them, or no row."""
+        buckets = in_buckets(self.series(as_of, version=versions["prices"]))
+        parts = (self.reference(bucket, versions, columns) for bucket in buckets)
+        if buckets:
+            with suppress(OSError):
+                return mapped_frame(Warehouse(part.uri, part).prices(as_of) for part in parts)
+        return self.point_in_time(as_of, versions["prices"]).panel(as_of).select(columns)
 
     def oldest_news(self, since: date, as_of: date) -> date | None:
         """Return the oldest session of prices and actions, known by `as_of`, that the features built on `since` lack.

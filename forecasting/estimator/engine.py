@@ -86,7 +86,7 @@ def open_engine(engine: str = PROCESSES, folder: str | None = None) -> Iterator[
 
 
 @contextmanager
-def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
+def on_engine(panel: Any, n_jobs: int, stored: PanelReference | None = None) -> Iterator[PanelReference]:
     """Let joblib's tasks of the body run on the engine in force, and get the panel by a reference to it.
 
     Parameters
@@ -95,6 +95,8 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
         None for tasks that find themselves what they read.
     n_jobs : int
         Processes of this machine, as in joblib. A cluster uses all its workers.
+    stored : PanelReference, optional
+        The same panel, for workers that see no folder of this machine, but can read it elsewhere.
 
     Yields
     ------
@@ -110,7 +112,7 @@ def on_engine(panel: Any, n_jobs: int) -> Iterator[PanelReference]:
             yield found or HeldPanel(panel)
         else:
             engine.cluster.check_workers()
-            reference = HeldPanel(None) if panel is None else _seen_by_workers(panel, engine, stack)
+            reference = HeldPanel(None) if panel is None else _seen_by_workers(panel, engine, stack, stored)
             stack.enter_context(parallel_config(engine.cluster.backend(reference)))
             yield reference
 
@@ -157,11 +159,13 @@ def check_seen(path: str | Path, what: str) -> None:
         engine.cluster.check_seen(str(path), what)
 
 
-def _seen_by_workers(panel: Any, engine: Engine, stack: ExitStack) -> PanelReference:
-    """The panel in a file that all workers see; without one, the panel itself."""
+def _seen_by_workers(panel: Any, engine: Engine, stack: ExitStack, stored: PanelReference | None) -> PanelReference:
+    """The panel in a file that all workers see, or in the tables; without these, the panel itself."""
     for folder in dict.fromkeys((None, engine.folder)):
         if isinstance(panel, pl.DataFrame) and engine.cluster.is_shared(folder):
             file = stack.enter_context(panel_file(panel, folder))
             if file is not None:
                 return file
+    if stored is not None and engine.cluster.sees(stored):
+        return stored
     return engine.cluster.held(panel)

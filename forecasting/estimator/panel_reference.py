@@ -32,6 +32,10 @@ class PanelReference(ABC):
     def read(self) -> Any:
         """Return the panel."""
 
+    def is_seen(self) -> bool:
+        """Whether this process can read the panel."""
+        return True
+
 
 @dataclass(frozen=True)
 class PanelFile(PanelReference):

@@ -114,6 +114,15 @@ class Cluster(ABC):
         except OSError:
             return False
 
+    def sees(self, panel: PanelReference) -> bool:
+        """Whether all workers can read the panel of a reference.
+
+        Parameters
+        ----------
+        panel : PanelReference
+        """
+        return all(found is True for found in self.everywhere(panel.is_seen).values())
+
     def check_seen(self, path: str, what: str) -> None:
         """Refuse a file that a worker does not see.
 
