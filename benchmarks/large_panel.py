@@ -1,10 +1,10 @@
-"""A panel's first run and its next day, by stage: seconds, CPU seconds and memory of all processes together.
+"""A panel's first run, its next day, and a training, by stage: seconds, CPU seconds and memory of all processes.
 
 python -m benchmarks.large_panel FOLDER [--series 50 500 5000] [--sessions 2500] [--calendar 24/7]
 
-Prices are made up (`benchmarks.market`), with open, high, low and volume. The run is the command `tidecast run`, in a
-process of its own; a stage ends with the line that the run prints at its end. Memory is proportional (PSS): pages that
-processes share count once. "Held" is the part that the system cannot drop: pages of no file. FOLDER is emptied of what
+Prices are made up (`benchmarks.market`), with open, high, low and volume. The commands are `tidecast run` and `tidecast
+train`; a stage ends with the line that is printed at its end. Memory is proportional (PSS): pages that processes share
+count once. "Held" is the part that the system cannot drop: pages of no file. FOLDER is emptied of what
 earlier runs of this benchmark left there. Linux only.
 """
 
@@ -38,7 +38,10 @@ STAGES = {
     "Scored": "score",
     "Median forecasts": "watch and report",
 }
-"""Stages by the beginning of the line that ends each."""
+"""Stages of a run by the beginning of the line that ends each."""
+
+OF_TRAINING = {"Fitting ": "read the panel", "Logging the training": "fit the winner", "Champion": "log and register"}
+"""Those of a training that holds no gate."""
 
 TICKS, EVERY = os.sysconf("SC_CLK_TCK"), 1.0  # a look at gigabytes takes a tenth of a second
 
@@ -102,24 +105,24 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
-def run(home: Path, source: Path, calendar: str = "weekdays") -> list[tuple[str, float, float, float, float]]:
-    """Run the panel once: stage, seconds, CPU seconds, peak MiB, and peak MiB of no file.
+def timed(stages: dict[str, str], *command: object) -> list[tuple[str, float, float, float, float]]:
+    """Run a command of Tidecast: stage, seconds, CPU seconds, peak MiB, and peak MiB of no file.
 
     Parameters
     ----------
-    home, source : Path
-    calendar : str, default="weekdays"
+    stages : dict of str to str
+        As `STAGES`.
+    *command : object
+        Its words.
     """
-    command = [sys.executable, "-u", "-m", "tidecast", "run", "--home", str(home), "--source", str(source)]
-    process = subprocess.Popen(
-        [*command, "--calendar", calendar], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    words = [sys.executable, "-u", "-m", "tidecast", *map(str, command)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     tree, found = Tree(process.pid), []
     wall, cpu = time.perf_counter(), 0.0
     for line in process.stdout:
-        words = line.strip().split(" s  ", 1)[-1].strip()
-        stage = next((name for begins, name in STAGES.items() if words.startswith(begins)), None)
+        said = line.strip().split(" s  ", 1)[-1].strip()
+        stage = next((name for begins, name in stages.items() if said.startswith(begins)), None)
         if stage is None:
             continue
         now, spent = time.perf_counter(), tree.cpu()
@@ -127,7 +130,7 @@ def run(home: Path, source: Path, calendar: str = "weekdays") -> list[tuple[str,
         wall, cpu = now, spent
     tree.is_over = True
     if process.wait():
-        raise SystemExit(f"The run of {source} must succeed, but ended with {process.returncode}: {' '.join(command)}")
+        raise SystemExit(f"The command must succeed, but ended with {process.returncode}: {' '.join(words)}")
     return found
 
 
@@ -163,12 +166,13 @@ def main() -> None:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         market(n_series, arguments.sessions, ragged=arguments.ragged, every_day=every_day).write_parquet(source)
-        for what in ("first run", "next day"):
+        on_calendar = ("run", "--home", home, "--source", source, "--calendar", arguments.calendar)
+        for what in ("first run", "next day", "training"):
             if what == "next day":
                 next_day(source, every_day)
             print(f"\n{n_series:,} series × {arguments.sessions:,} sessions, {what}\n")
             print("| stage | s | CPU s | peak MiB | held MiB |\n|---|---|---|---|---|", flush=True)
-            rows = run(home, source, arguments.calendar)
+            rows = timed(OF_TRAINING, "train", "--home", home) if what == "training" else timed(STAGES, *on_calendar)
             wall, cpu, peak, held = np.array([row[1:] for row in rows]).T
             total = ("all", wall.sum(), cpu.sum(), peak.max(), held.max())
             for name, *numbers in (*rows, total):

@@ -2,16 +2,17 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.flows.trainings import crowned
-from tidecast.flows.tracking import metric_names
+from tidecast.flows.tracking import metric_names, run_record
 from tidecast.flows.tracking.compared_models import compared_models
 from tidecast.flows.tracking.registry import MODEL_VERSIONS, Registry
-from tidecast.flows.tracking.run_record import RunRecord, describe
+from tidecast.flows.tracking.run_record import RunRecord, describe, fingerprint
 from tidecast.flows.tracking.training_runs import RECORD, Tracking
 
 DOCS = Path(__file__).parents[3] / "docs/mlflow.md"
@@ -187,3 +188,14 @@ def test_a_record_keeps_everything_on_its_way_through_json(compared):
     again = RunRecord.from_json(record.to_json())
     assert again.to_json() == record.to_json()
     assert [inner.of_logged_model for inner in again.inside] == [False, True, False]
+
+
+def test_the_digest_of_a_panel_depends_neither_on_the_order_of_its_rows_nor_on_pieces(monkeypatch):
+    days = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 2)]
+    values = {"close": [1.0, None, 2.5], "sector": ["x", None, "y"]}
+    panel = pl.DataFrame({"series_id": ["b", "a", "a"], "time": days, **values})
+    assert fingerprint(panel) == "96b3e15032f5974a", "as earlier versions have stored it"
+    assert fingerprint(panel.sort("series_id", "time")) == "96b3e15032f5974a"
+    assert fingerprint(panel.with_columns(close=2.0)) != "96b3e15032f5974a"
+    monkeypatch.setattr(run_record, "PIECE", 2)
+    assert fingerprint(panel) == "96b3e15032f5974a"

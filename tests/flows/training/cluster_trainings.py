@@ -11,8 +11,8 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
-def trained(walks, say=lambda text: None):
-    return train(walks, walks["time"].max(), SETTINGS, None, True, say, {"prices": 3})
+def trained(walks, say=lambda text: None, stored=None):
+    return train(walks, walks["time"].max(), SETTINGS, None, True, say, {"prices": 3}, stored=stored)
 
 
 def on(engine):

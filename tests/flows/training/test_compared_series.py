@@ -42,3 +42,10 @@ def test_series_that_ended_are_not_drawn_and_a_tenth_of_series_can_be_told():
 def test_the_sample_is_told_in_a_sentence():
     assert sample_text(panel(60), 500, 5) == ""
     assert sample_text(panel(200, ended=150), 800, 1000) == ("Compared on 30 of 200 series, a sample drawn by name.")
+
+
+def test_through_a_session_it_is_the_sample_of_the_panel_that_ends_there():
+    whole, session = panel(200, ended=30), DAYS[700]
+    older = whole.filter(pl.col("time") <= session)
+    assert compared_series(whole, 600, 20, session).equals(compared_series(older, 600, 20))
+    assert compared_series(whole, 60, 2, session).equals(older)
