@@ -23,6 +23,7 @@ from tidecast.features.calendars.inference import (
     fit_of,
 )
 from tidecast.features.error_text import shorten
+from tidecast.features.segments import starts_if_sorted
 
 FEW = 8
 """A series with fewer rows, or of less than a week, has the calendar of most others where its rows fit that."""
@@ -103,7 +104,9 @@ def infer_panel(panel: pl.DataFrame) -> list[SeriesInference]:
     ValueError
         For no rows, and for bars within the day that show no calendar.
     """
-    keys = panel.select("series_id", "time").drop_nulls().unique().sort("series_id", "time")
+    keys = panel.select("series_id", "time")
+    if keys["series_id"].null_count() + keys["time"].null_count() > 0 or starts_if_sorted(keys) is None:
+        keys = keys.drop_nulls().unique().sort("series_id", "time")
     if keys.is_empty():
         raise ValueError("A calendar can be inferred from two times or more, found 0. Name a calendar.")
     return _merged(_days(keys) if keys.schema["time"] == pl.Date else _bars(keys))
@@ -149,9 +152,13 @@ def _days(keys: pl.DataFrame) -> list[SeriesInference]:
 
 def _is_sparse(days: SeriesDays) -> np.ndarray:
     """Whether most rows of each series are far from the row before, bool of shape (n_series,)."""
-    close = np.diff(days.day, prepend=days.day[0]) < SPARSE
-    close[days.starts] = False
-    return (days.n_rows >= 3) & (2 * np.add.reduceat(close, days.starts, dtype=np.int64) < days.n_rows - 1)
+    n_close = np.empty(len(days.starts), np.int64)
+    for series, rows in days.blocks():
+        close = np.diff(days.day[rows], prepend=0) < SPARSE
+        begins = days.starts[series] - rows.start
+        close[begins] = False
+        n_close[series] = np.add.reduceat(close, begins, dtype=np.int64)
+    return (days.n_rows >= 3) & (2 * n_close < days.n_rows - 1)
 
 
 def _periods(days: SeriesDays, members: np.ndarray) -> Iterator[tuple[list[int], Inference | None]]:

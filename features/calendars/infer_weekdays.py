@@ -68,9 +68,12 @@ class _Frequency:
     @classmethod
     def since(cls, days: SeriesDays, begin: np.ndarray) -> _Frequency:
         """Return that from a day of each series to its last one."""
-        series = np.repeat(np.arange(begin.size), days.n_rows)
-        later = days.day >= begin[series]
-        rows = np.bincount(series[later] * 7 + weekday_of(days.day[later]), minlength=7 * begin.size).reshape(-1, 7)
+        rows = np.zeros((begin.size, 7), np.int64)
+        for some, at in days.blocks():
+            series = np.repeat(np.arange(some.stop - some.start), days.n_rows[some])
+            later = days.day[at] >= begin[some][series]
+            which = series[later] * 7 + weekday_of(days.day[at][later])
+            rows[some] = np.bincount(which, minlength=7 * (some.stop - some.start)).reshape(-1, 7)
         until_first = (np.arange(7) - weekday_of(begin)[:, None]) % 7
         return cls(rows, np.maximum((days.last - begin)[:, None] - until_first + 7, 0) // 7)
 

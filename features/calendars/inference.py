@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ import polars as pl
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.error_text import counted
 from tidecast.features.segments import series_starts
+
+BLOCK = 1 << 20
+"""Rows of whole series that are counted at a time, about."""
 
 SHOWN = 3
 """Times or series that a message names."""
@@ -77,7 +81,7 @@ class SeriesDays:
 
     Attributes
     ----------
-    day : ndarray of int64, shape (n_rows,)
+    day : ndarray of int32, shape (n_rows,)
         Days since 1970, rising within each series.
     starts, ends : ndarray of int64, shape (n_series,)
         The first row of each series, and the one after its last.
@@ -96,7 +100,7 @@ class SeriesDays:
         keys : polars.DataFrame
         """
         starts = series_starts(keys)
-        day = keys["time"].to_physical().to_numpy().astype(np.int64)
+        day = keys["time"].to_physical().to_numpy()
         return cls(day, starts, np.append(starts[1:], len(keys)))
 
     @property
@@ -107,12 +111,20 @@ class SeriesDays:
     @property
     def first(self) -> np.ndarray:
         """The first day of each series, int64 of shape (n_series,)."""
-        return self.day[self.starts]
+        return self.day[self.starts].astype(np.int64)
 
     @property
     def last(self) -> np.ndarray:
         """The last day of each series, int64 of shape (n_series,)."""
-        return self.day[self.ends - 1]
+        return self.day[self.ends - 1].astype(np.int64)
+
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Yield places of some series at a time, and their rows: about `BLOCK`."""
+        begin = 0
+        while begin < len(self.starts):
+            end = max(begin + 1, int(np.searchsorted(self.ends, self.starts[begin] + BLOCK, side="right")))
+            yield slice(begin, end), slice(int(self.starts[begin]), int(self.ends[end - 1]))
+            begin = end
 
     def days_of(self, series: int) -> np.ndarray:
         """Return the days of one series.
@@ -124,7 +136,7 @@ class SeriesDays:
 
         Returns
         -------
-        ndarray of int64
+        ndarray of int32
             Days since 1970, in order.
         """
         return self.day[self.starts[series] : self.ends[series]]
@@ -137,6 +149,8 @@ class SeriesDays:
         members : ndarray
             Places of the series.
         """
+        if np.array_equal(members, np.arange(len(self.starts))):
+            return self
         n_rows = self.n_rows[members]
         ends = np.cumsum(n_rows)
         starts = ends - n_rows
