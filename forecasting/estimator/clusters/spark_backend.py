@@ -121,7 +121,7 @@ class SparkBackend(ParallelBackendBase):
     def _run(self, function: Callable[[], Any]) -> tuple[Any, Exception | None]:
         self._context.setJobGroup(self._group, "tidecast", interruptOnCancel=True)
         found: tuple[Any, Exception | None] = (
-            self._context.parallelize([0], 1).map(lambda _: _outcome(function)).first()
+            self._context.parallelize([0], 1).map(lambda _: _outcome(function)).collect()[0]
         )
         return found
 
