@@ -17,7 +17,7 @@ import ray
 from joblib.parallel import ParallelBackendBase
 from ray.exceptions import RayError, RayTaskError
 
-from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import FEWEST_TASKS, Cluster, EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,7 @@ class RayBackend(ParallelBackendBase):
 
     supports_retrieve_callback = True
 
-    def __init__(
-        self, cluster: Cluster, check_head: Callable[[], None], check_processors: Callable[[], None]
-    ) -> None:
+    def __init__(self, cluster: Cluster, check_head: Callable[[], None], check_processors: Callable[[], None]) -> None:
         super().__init__()
         self._cluster, self._check_head, self._check_processors = cluster, check_head, check_processors
         self._ended = threading.Event()
@@ -53,13 +51,13 @@ class RayBackend(ParallelBackendBase):
         self._task = ray.remote(num_cpus=1)(_call)
 
     def effective_n_jobs(self, n_jobs: int) -> int:
-        """Return the number of processors; `n_jobs` is that of one machine.
+        """Return the number of processors, at least `FEWEST_TASKS`; `n_jobs` is that of one machine.
 
         Parameters
         ----------
         n_jobs : int
         """
-        return max(1, self._cluster.n_workers)
+        return max(FEWEST_TASKS, self._cluster.n_workers)
 
     def start_call(self) -> None:
         """Begin to run tasks, and to look at the cluster."""

@@ -82,6 +82,21 @@ def test_a_training_ends_soon_after_the_head_has_and_says_what_to_do(cluster, sh
     assert time.monotonic() - begun[0] < 60
 
 
+def test_a_training_waited_for_ever_when_all_machines_but_the_head_had_ended(short_walks, monkeypatch):
+    monkeypatch.setattr("tidecast.forecasting.estimator.clusters.ray_backend.ALONE", 2.0)
+    begun = []
+    with started_ray(of_head=0) as cluster:
+
+        def say(text):
+            if "fold" in text and not begun:
+                cluster.kill_worker()
+                begun.append(time.monotonic())
+
+        with pytest.raises(TidecastError, match="must have a processor for tasks; it has none"), on(cluster.engine):
+            trained(short_walks, say)
+        assert time.monotonic() - begun[0] < 60
+
+
 def test_a_head_that_does_not_answer_is_named_with_the_commands_that_start_one():
     there = on("ray://127.0.0.1:1")
     begun = time.monotonic()
