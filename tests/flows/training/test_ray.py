@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
 
+from tests.dask_clusters import until
 from tests.flows.training.cluster_trainings import check_equal, on, trained
 from tests.ray_clusters import started_ray
 from tidecast.flows.errors import TidecastError
@@ -58,6 +60,13 @@ def processes_of_ray():
     return [process.pid for process in found if "ray::_call" in (process.info["name"] or "")]
 
 
+def has_a_machine(cluster):
+    """Whether a machine with a processor has joined the head's."""
+    with suppress(TidecastError), on(cluster.engine):
+        return True
+    return False
+
+
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
     monkeypatch.setattr("tidecast.forecasting.estimator.clusters.cluster.code_digest", lambda: "another")
     with (
@@ -86,6 +95,7 @@ def test_a_training_waited_for_ever_when_all_machines_but_the_head_had_ended(sho
     monkeypatch.setattr("tidecast.forecasting.estimator.clusters.ray_backend.ALONE", 2.0)
     begun = []
     with started_ray(of_head=0) as cluster:
+        until(lambda: has_a_machine(cluster))
 
         def say(text):
             if "fold" in text and not begun:
