@@ -18,14 +18,12 @@ class Cluster:
     def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
         self.folder, self.environ = folder, environ or {}
         self.processes: list[subprocess.Popen] = []
-        place, pages = folder / "scheduler.json", ["--dashboard-address", "127.0.0.1:0"]
-        at = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place)]
-        self.scheduler = self._start("scheduler", *at, *pages)
-        self.workers = [
-            self._start("worker", "--scheduler-file", str(place), "--nthreads", "1", "--no-nanny", *pages)
-            for _ in range(2)
-        ]
-        until(lambda: "Registered to" in self.log())
+        self.workers: list[subprocess.Popen] = []
+        place = folder / "scheduler.json"
+        self._arguments = ["--scheduler-file", str(place), "--dashboard-address", "127.0.0.1:0"]
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", *self._arguments)
+        self.start_worker()
+        self.start_worker()
         until(lambda: self.log().count("Registered to") == 2)
         address = next(word for word in place.read_text().split('"') if word.startswith("tcp://"))
         self.engine = address.replace("tcp://", "dask://")
@@ -38,6 +36,9 @@ class Cluster:
             process = subprocess.Popen(command, cwd=self.folder, env=environ, stdout=file, stderr=file)
         self.processes.append(process)
         return process
+
+    def start_worker(self) -> None:
+        self.workers.append(self._start("worker", "--nthreads", "1", "--no-nanny", *self._arguments))
 
     def log(self) -> str:
         return "".join(path.read_text() for path in self.folder.glob("worker-*.log"))

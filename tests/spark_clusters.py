@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.ray_clusters import until_open
+from tests.ray_clusters import kill_with_children, until_open
 from tidecast.flows.scheduling.prefect_server import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +36,10 @@ class SparkProcesses:
     def start_worker(self) -> subprocess.Popen:
         folder = str(self.folder / f"work{len(self.processes)}")
         return self.start(WORKER, "--cores", "1", "--memory", "1g", "--work-dir", folder, self.engine)
+
+    def kill_worker(self) -> None:
+        """Kill a worker and its executors."""
+        kill_with_children(self.processes[-1])
 
 
 @contextmanager

@@ -20,6 +20,9 @@ from tidecast.forecasting.estimator.panel_reference import PanelReference
 LIBRARIES = ("numpy", "polars", "pandas", "scikit-learn", "scipy", "torch", "joblib", "cloudpickle", "deltalake")
 """Whose versions must be the same everywhere."""
 
+FEWEST_TASKS = 2
+"""Tasks that joblib starts at a time on a cluster, at least. With one, it would run them all in this process."""
+
 
 class EngineError(RuntimeError):
     """The engine cannot be used: the message says what must hold, what was found, and what to do."""

@@ -14,7 +14,7 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 from joblib._dask import DaskDistributedBackend  # joblib registers it by name only, and it has no hook for errors
 
-from tidecast.forecasting.estimator.clusters.cluster import EngineError
+from tidecast.forecasting.estimator.clusters.cluster import FEWEST_TASKS, EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,15 @@ class DaskBackend(DaskDistributedBackend):
     ) -> None:
         super().__init__(client=client, scatter=scatter)
         self._place, self._no_worker = place, no_worker
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Return the number of workers, at least `FEWEST_TASKS`; `n_jobs` is that of one machine.
+
+        Parameters
+        ----------
+        n_jobs : int
+        """
+        return max(FEWEST_TASKS, super().effective_n_jobs(n_jobs))
 
     def start_call(self) -> None:
         """Begin to run tasks, and to look at the workers."""

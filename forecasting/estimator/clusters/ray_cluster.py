@@ -105,8 +105,8 @@ class RayCluster(Cluster):
                 found[name] = ray.get(call, timeout=PROBE)
             except ray.exceptions.RayTaskError as error:
                 found[name] = error.cause
-            except ray.exceptions.NodeDiedError:
-                continue
+            except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+                continue  # it has just ended, or had before; the head notices some seconds later
             except ray.exceptions.RayError as error:
                 found[name] = error
         return found
@@ -119,7 +119,7 @@ class RayCluster(Cluster):
         """See `Cluster.backend`."""
         from tidecast.forecasting.estimator.clusters.ray_backend import RayBackend  # loads Ray, which is optional
 
-        return RayBackend(self, self.check_head)
+        return RayBackend(self, self.check_head, self.check_processors)
 
     def check_head(self) -> None:
         """Refuse a head that has ended; Ray would end this process, a minute later.
@@ -134,6 +134,20 @@ class RayCluster(Cluster):
         except OSError:
             raise ended("head", self.place) from None
 
+    def check_processors(self) -> None:
+        """Refuse a cluster without processors.
+
+        Raises
+        ------
+        EngineError
+            There is none.
+        """
+        if not self.n_workers:
+            raise EngineError(
+                f"The Ray cluster at {self.place} must have a processor for tasks; it has none. Start a machine with: "
+                f"ray start --address {self.place} --num-cpus 2"
+            )
+
     def check_workers(self) -> None:
         """Refuse a cluster without processors as well.
 
@@ -143,11 +157,7 @@ class RayCluster(Cluster):
             As `Cluster.check_workers`, the head has ended, or there is no processor.
         """
         self.check_head()
-        if not self.n_workers:
-            raise EngineError(
-                f"The Ray cluster at {self.place} must have a processor for tasks; it has none. Start a machine with: "
-                f"ray start --address {self.place} --num-cpus 2"
-            )
+        self.check_processors()
         super().check_workers()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase
 from py4j.protocol import Py4JError
 
-from tidecast.forecasting.estimator.clusters.cluster import Cluster, EngineError
+from tidecast.forecasting.estimator.clusters.cluster import FEWEST_TASKS, Cluster, EngineError
 from tidecast.forecasting.estimator.clusters.spark_errors import failure_of, no_worker
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,13 @@ class SparkBackend(ParallelBackendBase):
         self._ended, self._is_alone = threading.Event(), False
 
     def effective_n_jobs(self, n_jobs: int) -> int:
-        """Return the number of processors; `n_jobs` is that of one machine.
+        """Return the number of processors, at least `FEWEST_TASKS`; `n_jobs` is that of one machine.
 
         Parameters
         ----------
         n_jobs : int
         """
-        return max(1, self._cluster.n_workers)
+        return max(FEWEST_TASKS, self._cluster.n_workers)
 
     def start_call(self) -> None:
         """Begin to run tasks, and to look at the executors: Spark would wait for another one for ever."""
@@ -121,7 +121,7 @@ class SparkBackend(ParallelBackendBase):
     def _run(self, function: Callable[[], Any]) -> tuple[Any, Exception | None]:
         self._context.setJobGroup(self._group, "tidecast", interruptOnCancel=True)
         found: tuple[Any, Exception | None] = (
-            self._context.parallelize([0], 1).map(lambda _: _outcome(function)).first()
+            self._context.parallelize([0], 1).map(lambda _: _outcome(function)).collect()[0]
         )
         return found
 

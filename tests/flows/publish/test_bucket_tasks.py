@@ -19,7 +19,10 @@ import polars as pl
 import pytest
 
 from tests.dask_clusters import started_cluster, until
+from tests.flows.training.cluster_trainings import servers_loaded
 from tests.object_stores import new_bucket, started_store
+from tests.ray_clusters import kill_with_children, started_ray
+from tests.spark_clusters import started_spark
 from tidecast.features.transformers.cross_section import MarketReturn
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import TidecastError
@@ -111,9 +114,17 @@ def tasks(monkeypatch):
     return carried
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with started_cluster(tmp_path_factory.mktemp("dask")) as cluster:
+STARTED = {"distributed": started_cluster, "ray": lambda folder: started_ray(), "pyspark": started_spark}
+LEAVES_OPEN = pytest.mark.filterwarnings("default")  # Ray and Spark leave sockets open when they disconnect
+
+
+@pytest.fixture(
+    scope="module",
+    params=["distributed", pytest.param("ray", marks=LEAVES_OPEN), pytest.param("pyspark", marks=LEAVES_OPEN)],
+)
+def cluster(request, tmp_path_factory):
+    pytest.importorskip(request.param)
+    with STARTED[request.param](tmp_path_factory.mktemp(request.param)) as cluster:
         yield cluster
 
 
@@ -213,7 +224,7 @@ def test_tables_of_a_cluster_are_those_of_this_machine(
     assert max(tasks) < 100_000, "bytes, most of them the average's"
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     with bucket_tasks.engine_of(with_engine(cluster), warehouse.uri):
-        loaded = engine._in_force.get().cluster.client.run(lambda: sorted({"prefect", "mlflow"} & set(sys.modules)))
+        loaded = engine._in_force.get().cluster.everywhere(servers_loaded)
     assert set(map(tuple, loaded.values())) == {()}, "workers need neither"
 
 
@@ -287,6 +298,34 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_day_changes_no_table(
     assert len(warehouse.read_by(days[-1])) == 1, "one commit"
 
 
+def test_a_cluster_that_ends_in_the_middle_leaves_the_work_to_this_process(
+    cluster, stored, models, wholes, small_buckets, monkeypatch, caplog
+):
+    """It has one worker left: joblib ran tasks in this process then."""
+    warehouse, days = stored
+    for constant in ("dask_backend.ALONE", "ray_backend.GONE", "spark_backend.ALONE"):
+        if sys.modules.get(module := "tidecast.forecasting.estimator.clusters." + constant.partition(".")[0]):
+            monkeypatch.setattr(sys.modules[module], constant.partition(".")[2], 2.0)
+    monkeypatch.setattr(predict, "_of_bucket", _slowly_elsewhere)
+    folder, ended = Path(warehouse.uri).parent, []
+    cluster.kill_worker()
+
+    def end():
+        until(lambda: list(folder.glob("elsewhere-*")))
+        for process in cluster.processes:
+            kill_with_children(process)
+        ended.append(time.monotonic())
+
+    killer = threading.Thread(target=end)
+    killer.start()
+    request = Request(models[0], with_engine(cluster), days[-1], str(os.getpid()), True)
+    found = predict_panel(warehouse, request, warehouse.versions())
+    assert time.monotonic() - ended[0] < 60
+    killer.join()
+    assert found.table.drop("run_id").equals(wholes[0].table.drop("run_id"))
+    assert "This process works on the 3 buckets of series itself." in caplog.text
+
+
 def test_a_bucket_of_which_nothing_can_be_forecast_is_named_only_if_all_are_so(stored, models, wholes):
     warehouse, days = stored
     request = Request(champion_of(models[0].model, days[0]), SETTINGS, days[12], "run", True)
@@ -302,6 +341,13 @@ def test_a_bucket_of_which_nothing_can_be_forecast_is_named_only_if_all_are_so(s
 def _slowly(request, warehouse):
     Path(warehouse.uri).parent.joinpath(f"begun-{os.getpid()}-{time.time()}").touch()
     time.sleep(1)
+    return OF_BUCKET(request, warehouse)
+
+
+def _slowly_elsewhere(request, warehouse):
+    if str(os.getpid()) != request.run_id:
+        Path(warehouse.uri).parent.joinpath(f"elsewhere-{os.getpid()}").touch()
+        time.sleep(3)
     return OF_BUCKET(request, warehouse)
 
 

@@ -1,5 +1,7 @@
 """A short training, on this machine and on the workers of a cluster."""
 
+import sys
+
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.training.engine import engine_of
 from tidecast.flows.training.train import train
@@ -26,3 +28,8 @@ def check_equal(one, other):
     assert one.evaluation.losses.equals(other.evaluation.losses)
     assert one.model.predict().equals(other.model.predict())
     assert one.learning_curves["GRU"].equals(other.learning_curves["GRU"])
+
+
+def servers_loaded():
+    """Libraries of servers in a worker, which needs none."""
+    return sorted({"prefect", "mlflow"} & set(sys.modules))

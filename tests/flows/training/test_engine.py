@@ -1,11 +1,9 @@
 """Fits run on a real Dask cluster, and give the tables of this machine."""
 
-import sys
-
 import pytest
 
 from tests.dask_clusters import started_cluster
-from tests.flows.training.cluster_trainings import check_equal, on, trained
+from tests.flows.training.cluster_trainings import check_equal, on, servers_loaded, trained
 from tidecast.flows.errors import TidecastError
 from tidecast.forecasting.estimator import engine
 from tidecast.forecasting.estimator.clusters.dask_cluster import DaskCluster
@@ -37,7 +35,7 @@ def references(monkeypatch):
 def test_a_training_on_a_cluster_gives_the_tables_of_this_machine(cluster, short_walks, local, references):
     with on(cluster.engine):
         there = trained(short_walks)
-        loaded = engine._in_force.get().cluster.client.run(lambda: sorted({"prefect", "mlflow"} & set(sys.modules)))
+        loaded = engine._in_force.get().cluster.everywhere(servers_loaded)
     check_equal(local, there)
     assert list(map(type, references)) == [PanelFile] * 3, "selection, gate and refit: the workers see this folder"
     assert set(map(tuple, loaded.values())) == {()}, "workers need neither"

@@ -8,6 +8,7 @@ from tests.dask_clusters import Cluster, started_cluster
 from tests.flows.training.cluster_trainings import on, trained
 from tidecast.flows.errors import TidecastError
 from tidecast.forecasting.estimator.clusters import dask_backend
+from tidecast.forecasting.estimator.clusters.dask_cluster import DaskCluster
 
 
 @pytest.mark.parametrize(
@@ -39,5 +40,22 @@ def test_a_training_waited_for_ever_for_a_cluster_that_had_ended(
             pytest.raises(TidecastError, match=message),
             on(cluster.engine),
         ):
+            trained(short_walks, say)
+        assert time.monotonic() - begun[0] < 60
+
+
+def test_a_panel_that_ended_with_the_workers_that_were_sent_it_is_named(short_walks, tmp_path, monkeypatch):
+    monkeypatch.setattr(DaskCluster, "is_shared", lambda cluster, folder: False)
+    begun = []
+    with started_cluster(tmp_path) as cluster:
+
+        def say(text):
+            if "fold" in text and not begun:
+                cluster.kill_workers()
+                cluster.start_worker()
+                begun.append(time.monotonic())
+
+        message = "panel that workers of .* were sent must stay with one of them, but the last that had it ended"
+        with pytest.raises(TidecastError, match=message), on(cluster.engine):
             trained(short_walks, say)
         assert time.monotonic() - begun[0] < 60

@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
 
+from tests.dask_clusters import until
 from tests.flows.training.cluster_trainings import check_equal, on, trained
 from tests.ray_clusters import started_ray
 from tidecast.flows.errors import TidecastError
@@ -58,6 +60,13 @@ def processes_of_ray():
     return [process.pid for process in found if "ray::_call" in (process.info["name"] or "")]
 
 
+def has_a_machine(cluster):
+    """Whether a machine with a processor has joined the head's."""
+    with suppress(TidecastError), on(cluster.engine):
+        return True
+    return False
+
+
 def test_a_worker_with_other_code_is_refused(cluster, monkeypatch):
     monkeypatch.setattr("tidecast.forecasting.estimator.clusters.cluster.code_digest", lambda: "another")
     with (
@@ -80,6 +89,22 @@ def test_a_training_ends_soon_after_the_head_has_and_says_what_to_do(cluster, sh
     with pytest.raises(TidecastError, match=r"head at .* must run .* it ended, .* Start it"), on(cluster.engine):
         trained(short_walks, say)
     assert time.monotonic() - begun[0] < 60
+
+
+def test_a_training_waited_for_ever_when_all_machines_but_the_head_had_ended(short_walks, monkeypatch):
+    monkeypatch.setattr("tidecast.forecasting.estimator.clusters.ray_backend.ALONE", 2.0)
+    begun = []
+    with started_ray(of_head=0) as cluster:
+        until(lambda: has_a_machine(cluster))
+
+        def say(text):
+            if "fold" in text and not begun:
+                cluster.kill_worker()
+                begun.append(time.monotonic())
+
+        with pytest.raises(TidecastError, match="must have a processor for tasks; it has none"), on(cluster.engine):
+            trained(short_walks, say)
+        assert time.monotonic() - begun[0] < 60
 
 
 def test_a_head_that_does_not_answer_is_named_with_the_commands_that_start_one():
