@@ -12,6 +12,7 @@ import polars as pl
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from tidecast.features.error_text import ended
 from tidecast.flows.config.paths import folder_of
 from tidecast.flows.config.settings import Settings
 from tidecast.flows.errors import WarehouseError
@@ -77,7 +78,7 @@ def each_bucket(
             why = str(error)
         except TerminatedWorkerError:
             why = "A process of this machine ended while it worked on a bucket: mostly it had too little memory."
-        log.warning(f"{why} This process works on the {len(buckets)} buckets of series itself.")
+        log.warning(f"{ended(why)} This process works on the {len(buckets)} buckets of series itself.")
     return [work(shared, Warehouse(bucket.uri, bucket)) for bucket in buckets]
 
 

@@ -377,7 +377,7 @@ def thinned(mask: Tensor, most: int, season: int = 1) -> Tensor:
     -------
     LongTensor of shape (any,)
     """
-    every, seen, places = max(1, -(-int(mask.sum()) // most)), 0, []
+    every, seen, places = max(1, -(-int(mask.count_nonzero()) // most)), 0, []  # sum() would take 8 bytes a row
     while math.gcd(every, season) > 1:
         every += 1
     for begin in range(0, len(mask), BLOCK):

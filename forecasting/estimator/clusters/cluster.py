@@ -113,7 +113,7 @@ class Cluster(ABC):
         """
         try:
             with tempfile.NamedTemporaryFile(prefix="tidecast-", dir=folder) as file:
-                return all(found is True for found in self.everywhere(os.path.exists, file.name).values())
+                return _all_say_yes(self.everywhere(os.path.exists, file.name))
         except OSError:
             return False
 
@@ -124,7 +124,7 @@ class Cluster(ABC):
         ----------
         panel : PanelReference
         """
-        return all(found is True for found in self.everywhere(panel.is_seen).values())
+        return _all_say_yes(self.everywhere(panel.is_seen))
 
     def check_seen(self, path: str, what: str) -> None:
         """Refuse a file that a worker does not see.
@@ -146,6 +146,11 @@ class Cluster(ABC):
                 f"{what} must lie where every worker sees it: {path} is not there for {shorten(missing)}. Put it into "
                 "a shared folder, or set engine to 'processes'."
             )
+
+
+def _all_say_yes(answers: dict[str, Any]) -> bool:
+    """Whether there are workers, and all say yes."""
+    return bool(answers) and all(answer is True for answer in answers.values())
 
 
 def ended(what: str, place: str) -> EngineError:
