@@ -339,3 +339,19 @@ def test_many_series_of_one_pattern_are_inferred_together():
         calendar = PanelCalendar.of(panel)
     assert {one.name for one in calendar.calendars} == {"weekdays", "monthly last"}
     assert (calendar.calendar_of("m39").name, calendar.calendar_of("d39").name) == ("monthly last", "weekdays")
+
+
+@pytest.mark.parametrize("block", [1, 70, 1000])
+def test_blocks_of_series_and_the_order_of_rows_change_nothing(block, monkeypatch):
+    names = [*DAYS, "weekly FRI", "monthly last", "weekdays", *DAYS]
+    times = [drawn(name, seed, n_rows=3 + 20 * seed) for seed, name in enumerate(names)]
+    panel = pl.concat(series(f"S{seed}", own) for seed, own in enumerate(times))
+    panel = panel.sort("series_id", "time")
+    wanted = infer_panel(panel)
+    monkeypatch.setattr("tidecast.features.calendars.inference.BLOCK", block)
+    missing = pl.DataFrame(
+        {"series_id": ["S1", None], "time": [None, date(2012, 1, 7)]}, schema_overrides={"time": pl.Date}
+    )
+    disordered = pl.concat([missing, panel.select("series_id", "time")]).sample(fraction=1.0, shuffle=True, seed=block)
+    for rows in (panel, disordered, pl.concat([disordered, disordered.head(9)])):
+        assert infer_panel(rows) == wanted
