@@ -43,6 +43,9 @@ STAGES = {
 OF_TRAINING = {"Fitting ": "read the panel", "Logging the training": "fit the winner", "Champion": "log and register"}
 """Those of a training that holds no gate."""
 
+Rows = list[tuple[str, float, float, float, float]]
+"""Stage, seconds, CPU seconds, peak MiB, and peak MiB of no file."""
+
 TICKS, EVERY = os.sysconf("SC_CLK_TCK"), 1.0  # a look at gigabytes takes a tenth of a second
 
 
@@ -105,8 +108,8 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
-def timed(stages: dict[str, str], *command: object) -> list[tuple[str, float, float, float, float]]:
-    """Run a command of Tidecast: stage, seconds, CPU seconds, peak MiB, and peak MiB of no file.
+def timed(stages: dict[str, str], *command: object) -> Rows:
+    """Run a command of Tidecast, and return its stages.
 
     Parameters
     ----------
@@ -152,6 +155,26 @@ def next_day(source: Path, every_day: bool = False) -> None:
     pl.concat([panel, added]).sort("series_id", "time").write_parquet(source)
 
 
+def with_total(rows: Rows) -> Rows:
+    """The stages, and all of them together: sums of time, peaks of memory."""
+    wall, cpu, peak, held = np.array([row[1:] for row in rows]).T.tolist()
+    return [*rows, ("all", sum(wall), sum(cpu), max(peak), max(held))]
+
+
+def print_growth(what: str, tables: dict[int, Rows]) -> None:
+    """Print how CPU seconds and held memory of each stage grow with the number of series."""
+    sizes = list(tables)
+    heads = [f"{unit}, {size:,} series" for unit in ("CPU s", "held MiB") for size in sizes]
+    print(f"\n{what}: from {sizes[0]:,} to {sizes[-1]:,} series\n")
+    print(f"| stage | {' | '.join(heads)} |\n|{'---|' * (1 + len(heads))}")
+    by_name = [{row[0]: row for row in rows} for rows in tables.values()]
+    for name in by_name[-1]:
+        rows = [table[name] for table in by_name if name in table]  # a panel may be too short for a gate
+        if len(rows) == len(by_name):
+            numbers = [f"{row[2]:.1f}" for row in rows] + [f"{row[4]:,.0f}" for row in rows]
+            print(f"| {name} | {' | '.join(numbers)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -160,7 +183,7 @@ def main() -> None:
     parser.add_argument("--ragged", action="store_true", help="series begin on different days")
     parser.add_argument("--calendar", choices=["weekdays", "24/7"], default="weekdays")
     arguments = parser.parse_args()
-    every_day = arguments.calendar == "24/7"
+    every_day, found = arguments.calendar == "24/7", dict[str, dict[int, Rows]]()
     for n_series in arguments.series:
         home, source = arguments.folder / f"home{n_series}", arguments.folder / f"{n_series}.parquet"
         shutil.rmtree(home, ignore_errors=True)
@@ -173,10 +196,12 @@ def main() -> None:
             print(f"\n{n_series:,} series × {arguments.sessions:,} sessions, {what}\n")
             print("| stage | s | CPU s | peak MiB | held MiB |\n|---|---|---|---|---|", flush=True)
             rows = timed(OF_TRAINING, "train", "--home", home) if what == "training" else timed(STAGES, *on_calendar)
-            wall, cpu, peak, held = np.array([row[1:] for row in rows]).T
-            total = ("all", wall.sum(), cpu.sum(), peak.max(), held.max())
-            for name, *numbers in (*rows, total):
+            found.setdefault(what, {})[n_series] = with_total(rows)
+            for name, *numbers in found[what][n_series]:
                 print("| {} | {:.1f} | {:.1f} | {:,.0f} | {:,.0f} |".format(name, *numbers), flush=True)
+    if len(arguments.series) > 1:
+        for what, tables in found.items():
+            print_growth(what, tables)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def mapped_frame(pieces: Iterable[pl.DataFrame]) -> pl.DataFrame:
             columns = columns or {name: _kind_of(dtype)(dtype, files) for name, dtype in piece.schema.items()}
             for name, column in columns.items():
                 column.append(piece[name])
-        return pl.DataFrame([column.mapped().alias(name) for name, column in columns.items()])
+        return pl.DataFrame([column.mapped().alias(name) for name, column in columns.items()], orient="col")
 
 
 class _ColumnFile:

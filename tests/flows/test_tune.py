@@ -181,7 +181,7 @@ def test_what_was_found_is_one_more_candidate_unless_the_search_saw_the_gates_ro
 
     def candidates(found: TunedRecipe) -> set[str]:
         work = CandidateSet(walks, ground.as_of, settings, said.append, Stopwatch(), {})
-        work.consider(found, ground.panel)
+        work.consider(found, ground.panel["time"].max())
         return set(work.recipes)
 
     assert candidates(found) == {"GRU", "tuned RNN"}

@@ -42,7 +42,7 @@ def trains(monkeypatch):
     def find(*trainings):
         left = list(trainings)
 
-        def train(panel, as_of, settings, champion, gate_due, say, versions, found=None):
+        def train(panel, as_of, settings, champion, gate_due, say, versions, found, stored):
             held.append((champion.version if champion else None, gate_due))
             return replace(left.pop(0), table_versions=versions)
 
