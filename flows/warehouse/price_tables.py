@@ -13,7 +13,7 @@ from tidecast.flows.warehouse.bucket import BUCKET_ROWS, may_be_several
 from tidecast.flows.warehouse.delta_reader import Spans
 from tidecast.flows.warehouse.point_in_time import PointInTime
 from tidecast.flows.warehouse.schema import FLAG_KEY, PRICE_KEY, QUARANTINE_KEY, TABLES, as_known, in_order, values_in
-from tidecast.forecasting.estimator.mapped_frame import mapped_frame
+from tidecast.forecasting.estimator.mapped_frame import UnmappableError, mapped_frame
 
 LATELY = 99
 """Days within which nearly every quoted series has a price."""
@@ -483,6 +483,6 @@ def _with_last_known(panel: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     blocks = blocks_of(np.append(series_starts(panel), panel.height), BUCKET_ROWS)
     try:
         filled = mapped_frame(panel[block].select("series_id", *names).select(last) for block in blocks)
-    except OSError:  # no room for them
+    except (OSError, UnmappableError):  # the panel is in memory, too, for the same reason
         return panel.with_columns(last)
     return panel.with_columns(filled.get_columns())

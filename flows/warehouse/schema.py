@@ -186,8 +186,17 @@ def as_known(revisions: pl.DataFrame, as_of: date | None) -> pl.DataFrame:
         and time.
     """
     panel = last_known(revisions, as_of)
-    unknown = [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
-    return panel.drop(unknown)
+    return panel.drop(empty_in(panel))
+
+
+def empty_in(panel: pl.DataFrame) -> list[str]:
+    """Return the columns of values, besides close, that have none in any row.
+
+    Parameters
+    ----------
+    panel : polars.DataFrame
+    """
+    return [name for name in values_in(panel) if name != "close" and panel[name].null_count() == panel.height]
 
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:

@@ -1,14 +1,15 @@
 """The tables of one panel: prices (`price_tables`), features, forecasts, scores, runs, decisions."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import polars as pl
 
+from tidecast.features.error_text import ended
 from tidecast.flows.errors import WarehouseError
+from tidecast.flows.log import log
 from tidecast.flows.warehouse.bucket import TablesReference, in_buckets, may_be_several
 from tidecast.flows.warehouse.price_tables import PriceTables
 from tidecast.flows.warehouse.schema import (
@@ -18,8 +19,9 @@ from tidecast.flows.warehouse.schema import (
     RUNS,
     TABLES,
     check_forecasts,
+    empty_in,
 )
-from tidecast.forecasting.estimator.mapped_frame import mapped_frame
+from tidecast.forecasting.estimator.mapped_frame import UnmappableError, mapped_frame
 
 READ = "read"
 """Note of a commit: the versions of the tables that its rows were computed from, and the as_of of forecasts."""
@@ -90,13 +92,17 @@ class Warehouse(PriceTables):
         return self._by_bucket(as_of, versions, self.columns(as_of, version))
 
     def _by_bucket(self, as_of: date, versions: Mapping[str, int], columns: Sequence[str]) -> pl.DataFrame:
-        """The panel with these columns, in temporary files; in memory where there is no room for them, or no row."""
+        """The panel with those of these columns that have a value, in temporary files; in memory if they cannot be."""
         buckets = in_buckets(self.series(as_of, version=versions["prices"]))
         parts = (self.reference(bucket, versions, columns) for bucket in buckets)
         if buckets:
-            with suppress(OSError):
-                return mapped_frame(Warehouse(part.uri, part).prices(as_of) for part in parts)
-        return self.point_in_time(as_of, versions["prices"]).panel(as_of).select(columns)
+            try:
+                panel = mapped_frame(Warehouse(part.uri, part).prices(as_of) for part in parts)
+                return panel.drop(empty_in(panel))  # of a column, all values may have been corrected away
+            except (OSError, UnmappableError) as error:
+                log.warning(f"The panel is read into memory, because it cannot lie in temporary files: {ended(error)}")
+        panel = self.point_in_time(as_of, versions["prices"]).panel(as_of)
+        return panel.select(name for name in columns if name in panel.columns)
 
     def oldest_news(self, since: date, as_of: date) -> date | None:
         """Return the oldest session of prices and actions, known by `as_of`, that the features built on `since` lack.

@@ -20,6 +20,10 @@ BLOCK = 1 << 20
 """Rows whose missing values are noted at a time; a multiple of 8."""
 
 
+class UnmappableError(TypeError):
+    """A column's values are of a type that cannot be mapped from a file."""
+
+
 def mapped_frame(pieces: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Return the rows of all pieces, in order, each column one array in a temporary file.
 
@@ -39,8 +43,10 @@ def mapped_frame(pieces: Iterable[pl.DataFrame]) -> pl.DataFrame:
     ------
     OSError
         There is no room for the files.
-    TypeError
+    UnmappableError
         A column is of another type.
+    ValueError
+        A piece has another schema than the first.
 
     Examples
     --------
@@ -51,6 +57,9 @@ def mapped_frame(pieces: Iterable[pl.DataFrame]) -> pl.DataFrame:
     with ExitStack() as files:
         for piece in pieces:
             columns = columns or {name: _kind_of(dtype)(dtype, files) for name, dtype in piece.schema.items()}
+            kinds = {name: column.dtype for name, column in columns.items()}
+            if dict(piece.schema) != kinds:
+                raise ValueError(f"All pieces must have one schema, got {dict(piece.schema)} after {kinds}.")
             for name, column in columns.items():
                 column.append(piece[name])
         return pl.DataFrame([column.mapped().alias(name) for name, column in columns.items()], orient="col")
@@ -134,7 +143,7 @@ def _kind_of(dtype: pl.DataType) -> type[_ColumnFile]:
         return _TextFile
     if (dtype.is_numeric() and not dtype.is_decimal()) or dtype.is_temporal():
         return _ColumnFile
-    raise TypeError(f"A column must hold numbers, times or text to be mapped from a file, got {dtype}.")
+    raise UnmappableError(f"A column must hold numbers, times or text to be mapped from a file, got {dtype}.")
 
 
 def _pages(file: IO[bytes]) -> Any:

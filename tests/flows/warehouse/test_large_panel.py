@@ -71,13 +71,14 @@ def test_an_older_version_is_read_at_that_version(stored, small_buckets, mapped)
     assert Warehouse(uri).prices(days[-1], version=0).is_empty(), "the first version of a table has no row"
 
 
-def test_without_room_for_files_it_is_read_at_once(stored, small_buckets, monkeypatch, tmp_path):
+def test_without_room_for_files_it_is_read_at_once(stored, small_buckets, monkeypatch, tmp_path, caplog):
     uri, days = stored
     read = Warehouse(uri), Warehouse(uri)
     found = read[0].prices(days[-1], static=("sector",)), read[1].closes(days[-1])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
     assert Warehouse(uri).prices(days[-1], static=("sector",)).equals(found[0])
     assert Warehouse(uri).closes(days[-1]).equals(found[1])
+    assert "The panel is read into memory, because it cannot lie in temporary files: [Errno 2]" in caplog.text
 
 
 def test_steps_of_a_run_share_one_panel(stored, small_buckets, mapped):
@@ -87,3 +88,31 @@ def test_steps_of_a_run_share_one_panel(stored, small_buckets, mapped):
     assert warehouse.prices(days[-1]) is panel
     assert warehouse.closes(days[-1]).equals(panel.drop("high"))
     assert len(mapped) == 1
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_column_whose_values_were_corrected_away_is_none(random_walks, room, tmp_path, monkeypatch):
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    panel = random_walks(SERIES, ROWS)
+    days = panel["time"].unique().sort()
+    late = pl.when(pl.col("series_id") == "B", pl.col("time") == days[5]).then(1.0)
+    warehouse.store_prices(panel.with_columns(late=late, known_at="time", as_of="time"))
+    gone = panel.filter(pl.col("series_id") == "B", pl.col("time") == days[5]).with_columns(
+        late=pl.lit(None, pl.Float64)
+    )
+    warehouse.store_prices(gone.with_columns(known_at=pl.lit(days[9]), as_of=pl.lit(days[9])))
+    monkeypatch.setattr(bucket, "BUCKET_ROWS", 10_000)
+    if not room:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    for found in (Warehouse(warehouse.uri).prices(days[-1]), Warehouse(warehouse.uri).closes(days[-1])):
+        assert found.columns == ["series_id", "time", "close"]
+    assert "late" in Warehouse(warehouse.uri).prices(days[8]).columns
+
+
+def test_a_column_that_cannot_be_mapped_is_read_into_memory(random_walks, tmp_path, monkeypatch, caplog):
+    warehouse = Warehouse(str(tmp_path / "warehouse"))
+    panel = random_walks(SERIES, ROWS).with_columns(flag=pl.col("close") > 100)
+    warehouse.store_prices(panel.with_columns(known_at="time", as_of="time"))
+    monkeypatch.setattr(bucket, "BUCKET_ROWS", 10_000)
+    assert Warehouse(warehouse.uri).prices(panel["time"].max()).equals(panel.sort("series_id", "time"))
+    assert "must hold numbers, times or text to be mapped from a file, got Boolean." in caplog.text

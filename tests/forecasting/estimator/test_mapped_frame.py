@@ -74,3 +74,9 @@ def test_without_room_the_system_s_error_is_raised(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
     with pytest.raises(FileNotFoundError):
         mapped([pl.DataFrame({"x": [1.0], "day": [date(2024, 1, 1)], "at": [datetime(2024, 1, 1)]})])
+
+
+@pytest.mark.parametrize("other", [{"x": [1]}, {"x": [1.0], "y": [1.0]}, {"y": [1.0]}])
+def test_a_piece_of_another_schema_is_refused(other):
+    with pytest.raises(ValueError, match="must have one schema, got"):
+        mapped([pl.DataFrame({"x": [1.0]}), pl.DataFrame(other)])
