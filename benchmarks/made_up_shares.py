@@ -8,6 +8,7 @@ change is always zero: only the distribution can be learned.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -55,7 +56,9 @@ def made_up_shares(n_series: int, n_sessions: int = SESSIONS, seed: int = 0) -> 
     )
 
 
-def _next(generator, log_volatility, surprise, persistence, size, leverage):
+def _next(
+    generator: np.random.Generator, log_volatility: Any, surprise: Any, persistence: Any, size: Any, leverage: Any
+) -> Any:
     """One step of AR(1) with a standard deviation of `size`, whose shocks correlate with the surprise by −leverage."""
     shock = np.sqrt(1 - leverage**2) * generator.standard_normal(np.shape(log_volatility)) - leverage * surprise
     return persistence * log_volatility + size * np.sqrt(1 - persistence**2) * shock

@@ -56,7 +56,7 @@ STARTS = {
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit cost.
+    """Cost of one fit.
 
     Attributes
     ----------

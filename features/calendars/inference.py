@@ -10,7 +10,7 @@ import polars as pl
 
 from tidecast.features.calendars.base import Calendar
 from tidecast.features.error_text import counted
-from tidecast.features.segments import series_starts
+from tidecast.features.segments import blocks_of, series_starts
 
 BLOCK = 1 << 20
 """Rows of whole series that are counted at a time, about."""
@@ -120,11 +120,9 @@ class SeriesDays:
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Yield places of some series at a time, and their rows: about `BLOCK`."""
-        begin = 0
-        while begin < len(self.starts):
-            end = max(begin + 1, int(np.searchsorted(self.ends, self.starts[begin] + BLOCK, side="right")))
-            yield slice(begin, end), slice(int(self.starts[begin]), int(self.ends[end - 1]))
-            begin = end
+        for rows in blocks_of(np.append(self.starts, self.ends[-1:]), BLOCK):
+            begin, end = np.searchsorted(self.starts, (rows.start, rows.stop)).tolist()
+            yield slice(begin, end), rows
 
     def days_of(self, series: int) -> np.ndarray:
         """Return the days of one series.

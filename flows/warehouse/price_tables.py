@@ -483,6 +483,6 @@ def _with_last_known(panel: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     blocks = blocks_of(np.append(series_starts(panel), panel.height), BUCKET_ROWS)
     try:
         filled = mapped_frame(panel[block].select("series_id", *names).select(last) for block in blocks)
-    except (OSError, UnmappableError):  # the panel is in memory, too, for the same reason
+    except (OSError, UnmappableError):  # then the rest of the panel is in memory, too
         return panel.with_columns(last)
     return panel.with_columns(filled.get_columns())

@@ -42,7 +42,7 @@ def mapped_frame(pieces: Iterable[pl.DataFrame]) -> pl.DataFrame:
     Raises
     ------
     OSError
-        There is no room for the files.
+        The files cannot be written.
     UnmappableError
         A column is of another type.
     ValueError
@@ -147,7 +147,7 @@ def _kind_of(dtype: pl.DataType) -> type[_ColumnFile]:
 
 
 def _pages(file: IO[bytes]) -> Any:
-    """What has been written, mapped."""
+    """Map what has been written to a file."""
     file.flush()
     size = file.tell()
     return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""

@@ -44,7 +44,7 @@ def test_a_training_on_workers_that_see_only_the_store(tmp_path, tables, short_w
         there = trained(short_walks, stored=stored(tables))
         gone = StoredPanel(bucket.TablesReference("s3://none/x", {"prices": 1}), SETTINGS, date(2024, 1, 2))
         with engine.on_engine(short_walks, 1, gone) as reference:
-            assert isinstance(reference, HeldPanel), "a store that workers do not see is no reference"
+            assert isinstance(reference, HeldPanel), "workers do not see that store"
     check_equal(local, there)
     assert list(map(type, carried)) == [HeldPanel, HeldPanel, StoredPanel, HeldPanel], "samples, the refit, the lost"
 

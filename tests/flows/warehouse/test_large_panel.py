@@ -11,7 +11,7 @@ SERIES, ROWS = 40, 2000
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory, random_walks):
-    """Prices with a split, corrections, a text a series that came late, and ranges of a few series."""
+    """Prices with a split, corrections, a text of each series that came late, and high prices of one series."""
     warehouse = Warehouse(str(tmp_path_factory.mktemp("large") / "warehouse"))
     panel = random_walks(SERIES, ROWS)
     days, name = panel["time"].unique().sort(), pl.col("series_id")
